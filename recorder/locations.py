@@ -1,0 +1,82 @@
+"""Where runs and sockets live, and which names are safe."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tempfile
+from pathlib import Path
+
+from recorder.words import MAX_SOCKET_PATH
+
+ARCHIVE_SUFFIX = ".zarr"
+JOURNAL_SUFFIX = ".journal"
+SOCKET_SUFFIX = ".sock"
+
+
+class UnsafeLocation(OSError):
+    """A runtime directory that another user could have prepared, or a socket path that cannot be used."""
+
+
+def safe_name(name: str) -> str:
+    """A run name reduced to what is safe as one path component: letters, digits, `.`, `_`, `-`; at most 80 long."""
+    reduced = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80].rstrip("-.")
+    return reduced or "run"
+
+
+def journal_of(archive: Path) -> Path:
+    """The journal that stands beside an archive while its run is not finished."""
+    return archive.with_suffix(JOURNAL_SUFFIX)
+
+
+def archive_of(journal: Path) -> Path:
+    """The archive that a journal belongs to."""
+    return journal.with_suffix(ARCHIVE_SUFFIX)
+
+
+def runtime_path() -> Path:
+    """The directory of this user's sockets, whether it exists or not.
+
+    `<temporary directory>/ltxtui-<uid>`, as tmux does it, since the XDG runtime directory disappears at the last
+    logout under a run that tmux keeps alive. `LTXTUI_RUNTIME_DIR` overrides it.
+    """
+    override = os.environ.get("LTXTUI_RUNTIME_DIR")
+    return Path(override) if override else Path(tempfile.gettempdir()) / f"ltxtui-{os.getuid()}"
+
+
+def check_runtime_directory(path: Path) -> None:
+    """Accept a directory only if it is a real one, owned by this user and closed to all others.
+
+    Raises:
+        UnsafeLocation: otherwise.
+        FileNotFoundError: if it does not exist.
+    """
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode):
+        raise UnsafeLocation(f"{path} is not a directory; remove it or set LTXTUI_RUNTIME_DIR to another place")
+    if found.st_uid != os.getuid():
+        raise UnsafeLocation(f"{path} belongs to another user; set LTXTUI_RUNTIME_DIR to a directory of your own")
+    if found.st_mode & 0o077:
+        raise UnsafeLocation(f"{path} is open to other users; run: chmod 700 {path}")
+
+
+def make_runtime_directory() -> Path:
+    """The runtime directory, made with mode 0700 if missing and checked either way."""
+    path = runtime_path()
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_runtime_directory(path)
+    return path
+
+
+def check_socket_path(path: Path) -> None:
+    """Refuse a socket path that the system would cut.
+
+    Raises:
+        UnsafeLocation: if it is longer than every system allows.
+    """
+    length = len(os.fsencode(path))
+    if length > MAX_SOCKET_PATH:
+        raise UnsafeLocation(
+            f"the socket path {path} has {length} bytes, over {MAX_SOCKET_PATH}; set LTXTUI_RUNTIME_DIR to a shorter one"
+        )

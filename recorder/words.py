@@ -1,0 +1,34 @@
+"""Words that recorder, replay and dashboard share: format, message types, statuses, streams, limits."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+FORMAT: Final = "ltxtui-run"
+FORMAT_VERSION: Final = 1
+
+Message = dict[str, Any]
+"""One decoded message; its type is under the key `t`."""
+
+Stream = Literal["video", "audio"]
+STREAMS: Final[tuple[Stream, ...]] = ("video", "audio")
+
+# Message types, in the order a run sends them first.
+HEADER: Final = "header"  # once, first: format, version, run, time, archive, metadata
+STAGE: Final = "stage"  # a denoising loop begins: stage, call, tile, time, sigmas, metadata
+STREAM: Final = "stream"  # a stream of a stage is first stepped: stage, stream, grid, shape, metrics, coordinates
+STEP: Final = "step"  # rows: stage, stream, step, count, time, data
+EVENT: Final = "event"  # a marker: time, stage, step, stream, kind, text, payload
+SYSTEM: Final = "system"  # machine load: time, values
+PREVIEW: Final = "preview"  # a small picture of x0: stage, step, …
+END: Final = "end"  # once, last: time, status, error
+
+Status = Literal["recording", "complete", "interrupted", "failed"]
+"""Stored in an archive. Readers show `live` or `unfinished` instead of `recording`."""
+
+EventKind = Literal["stage_start", "stage_end", "nan", "warning", "error", "degraded", "shock", "critical", "control"]
+
+MAX_RECORDER_MESSAGE: Final = 1 << 20
+MAX_VIEWER_MESSAGE: Final = 64 << 10
+MAX_SOCKET_PATH: Final = 103
+"""Longest Unix socket path in bytes that works on every system."""
