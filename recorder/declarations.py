@@ -32,6 +32,11 @@ class Metric:
     streams: tuple[str, ...] = ("video", "audio")
     first_step: bool = True
 
+    @property
+    def on_host(self) -> bool:
+        """True for schedule and timing, which the host knows without asking the device."""
+        return self.dims == ("step",)
+
     def dims_on(self, stream: str) -> tuple[Dimension, ...]:
         """Dimensions with `frequency` resolved for one stream."""
         axis: Dimension = "spatial_frequency" if stream == "video" else "temporal_frequency"
@@ -75,6 +80,13 @@ _DECLARED: list[Metric] = [
         "dB",
         "SNR schedule",
         "20·log10((1−σ)/σ): signal to noise that the schedule sets for latents of unit power",
+        _SCHEDULE,
+    ),
+    Metric(
+        "step_seconds",
+        "s",
+        "step time",
+        "seconds since this stream's last step, on the host; in the first row since the schedule was set",
         _SCHEDULE,
     ),
     Metric(
@@ -126,13 +138,13 @@ _DECLARED: list[Metric] = [
     Metric("max_abs", "1", "max |x|", "largest absolute value of the sample after the step"),
     Metric("nan_count", "1", "NaN count", "values of the sample after the step that are not a number"),
     Metric("inf_count", "1", "Inf count", "values of the sample after the step that are infinite"),
-    Metric("step_seconds", "s", "step time", "seconds since the last step of this stream, on the host", _SCHEDULE),
 ]
 
 METRICS: dict[str, Metric] = {m.name: m for m in _DECLARED}
-"""Every metric by name, in the order in which rows carry them."""
+"""Every metric by name, in the order in which rows carry them: what the host knows first, then what is measured."""
 
 
 def on_stream(stream: str) -> list[Metric]:
     """The metrics that a stream has, in row order."""
-    return [m for m in METRICS.values() if stream in m.streams]
+    chosen = [m for m in METRICS.values() if stream in m.streams]
+    return [m for m in chosen if m.on_host] + [m for m in chosen if not m.on_host]

@@ -78,5 +78,6 @@ def check_socket_path(path: Path) -> None:
     length = len(os.fsencode(path))
     if length > MAX_SOCKET_PATH:
         raise UnsafeLocation(
-            f"the socket path {path} has {length} bytes, over {MAX_SOCKET_PATH}; set LTXTUI_RUNTIME_DIR to a shorter one"
+            f"the socket path {path} has {length} bytes, over {MAX_SOCKET_PATH}; "
+            "set LTXTUI_RUNTIME_DIR to a shorter directory"
         )

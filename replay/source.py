@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
+from recorder import locations, words
+from recorder.journal import JournalReader, is_being_written
+from recorder.messages import CorruptMessage, Decoder
 from recorder.words import Message
+from replay.archive import read_messages, root_attributes
+from replay.run import NotARun, Run
+
+RECEIVE_BYTES = 1 << 18
+MAX_POLL_BYTES = 1 << 20
+"""At most about this much is read per poll, so that a reader with a screen stays responsive."""
 
 
 class Liveness(Enum):
@@ -24,7 +35,8 @@ class Source(Protocol):
     `fileno` is what a selector can wait on, or None where there is only polling (an archive, a journal's tail).
     """
 
-    note: str
+    @property
+    def note(self) -> str: ...
 
     @property
     def liveness(self) -> Liveness: ...
@@ -34,3 +46,185 @@ class Source(Protocol):
     def fileno(self) -> int | None: ...
 
     def close(self) -> None: ...
+
+
+class SocketSource:
+    """A live run over its socket, local or forwarded by `ssh -L`."""
+
+    def __init__(self, path: Path) -> None:
+        """Connect.
+
+        Raises:
+            OSError: if nobody serves there.
+        """
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.settimeout(5)
+            self._socket.connect(str(path))
+        except OSError:
+            self._socket.close()
+            raise
+        self._socket.setblocking(False)
+        self._decoder = Decoder()
+        self._open = True
+        self._ended = False
+        self.note = ""
+
+    @property
+    def liveness(self) -> Liveness:
+        if self._ended:
+            return Liveness.FINISHED
+        return Liveness.LIVE if self._open else Liveness.UNFINISHED
+
+    def poll(self) -> list[Message]:
+        found: list[Message] = []
+        taken = 0
+        while self._open and taken < MAX_POLL_BYTES:
+            try:
+                data = self._socket.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                data = b""
+                self.note = f"the connection broke: {error}"
+            if not data:
+                self._open = False
+                break
+            taken += len(data)
+            self._decoder.feed(data)
+            try:
+                for message in self._decoder:
+                    found.append(message)
+            except CorruptMessage as error:
+                self.note = f"the stream is damaged: {error}"
+                self._open = False
+        self._ended = self._ended or any(m["t"] == words.END for m in found)
+        return found
+
+    def fileno(self) -> int | None:
+        return self._socket.fileno() if self._open else None
+
+    def close(self) -> None:
+        self._open = False
+        self._socket.close()
+
+
+class JournalSource:
+    """A run that is not finished: its journal's tail, and what its archive has beyond a damaged place in it."""
+
+    def __init__(self, journal: Path) -> None:
+        """Open the journal. Raises OSError if that cannot be done."""
+        self._path = journal
+        self._reader = JournalReader(journal)
+        self._ended = False
+        self._written = is_being_written(journal)
+        self._supplemented = False
+
+    @property
+    def note(self) -> str:
+        # A live journal ends in a message that is just being written; only a dead one is torn.
+        return "" if self.liveness is Liveness.LIVE else self._reader.note
+
+    @property
+    def liveness(self) -> Liveness:
+        if self._ended:
+            return Liveness.FINISHED
+        return Liveness.LIVE if self._written else Liveness.UNFINISHED
+
+    def poll(self) -> list[Message]:
+        # Asked before reading: what is written between the two is read now or at the next poll, never missed.
+        self._written = is_being_written(self._path)
+        found = self._reader.poll(MAX_POLL_BYTES)
+        self._ended = self._ended or any(m["t"] == words.END for m in found)
+        if self._reader.broken and not self._supplemented:
+            self._supplemented = True
+            found.extend(self._from_archive())
+        return found
+
+    def _from_archive(self) -> list[Message]:
+        archive = locations.archive_of(self._path)
+        try:
+            return [m for m in read_messages(archive) if m["t"] != words.HEADER]
+        except (NotARun, OSError):
+            return []  # the readable part of the journal is then all there is
+
+    def fileno(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+class ArchiveSource:
+    """A finished run, read from its archive in one go."""
+
+    def __init__(self, path: Path) -> None:
+        """Check the archive. Raises NotARun or OSError if it cannot be shown."""
+        self._messages: list[Message] | None = None
+        self._ended = "ended" in root_attributes(path)
+        self._path = path
+        self.note = "" if self._ended else "its journal is gone; what had been folded into the archive is shown"
+
+    @property
+    def liveness(self) -> Liveness:
+        return Liveness.FINISHED if self._ended else Liveness.UNFINISHED
+
+    def poll(self) -> list[Message]:
+        if self._messages is not None:
+            return []
+        self._messages = list(read_messages(self._path))
+        found, self._messages = self._messages, []
+        return found
+
+    def fileno(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+def open_path(path: Path) -> Source:
+    """The source for an archive or a journal, finished or not.
+
+    Raises:
+        NotARun: if there is no run at `path`, with what is wrong.
+        OSError: if it cannot be read.
+    """
+    if path.suffix == locations.JOURNAL_SUFFIX and path.is_file():
+        return _checked_journal(path)
+    journal = locations.journal_of(path)
+    if journal.is_file():
+        return _checked_journal(journal)
+    return ArchiveSource(path)
+
+
+def _checked_journal(path: Path) -> JournalSource:
+    # The first bytes decide; a reader of its own, so that the source still starts at the beginning.
+    first = JournalReader(path)
+    try:
+        messages = first.poll(1)
+    finally:
+        first.close()
+    if messages:
+        Run().feed(messages[0])
+    elif not is_being_written(path):
+        raise NotARun(f"{path} has no readable message: {first.note or 'it is empty'}")
+    return JournalSource(path)
+
+
+def load(path: Path) -> Run:
+    """The whole run at `path`, as far as it is recorded now.
+
+    Raises:
+        NotARun: if there is no run at `path`.
+        OSError: if it cannot be read.
+    """
+    source = open_path(path)
+    run = Run()
+    try:
+        while messages := source.poll():
+            for message in messages:
+                run.feed(message)
+    finally:
+        source.close()
+    return run

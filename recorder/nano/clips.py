@@ -18,6 +18,8 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 }
 SHAPES = ("ball", "box", "cross")
 DIRECTIONS: dict[str, tuple[int, int]] = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
+WAVES = ((0, 1), (1, 0), (1, 1))
+"""Half-periods down and across the frame of the waves that a background is made of."""
 
 CHANNELS = 8
 AUDIO_CHANNELS = 4
@@ -25,6 +27,10 @@ AUDIO_LATENTS_PER_SECOND = 25.0
 FRAME_RATE = 24.0
 SUBSAMPLES = 4
 """A latent cell is drawn from this many samples along each of its sides."""
+PIXELS = 32
+"""Pixels along each side of a latent cell."""
+HOME_GRID = (9, 10, 12)
+"""Latent frames, rows and columns of the clips that the nano model is at home with: 65 frames of 320 × 384 pixels."""
 
 # Gains that bring every channel to about unit power, measured over the prompts' clips.
 RGB_CENTRE, RGB_GAIN = 0.4, 6.5
@@ -81,6 +87,11 @@ def audio_length(frames: int) -> int:
     return round((8 * (frames - 1) + 1) / FRAME_RATE * AUDIO_LATENTS_PER_SECOND)
 
 
+def radius_of(height: int, width: int) -> float:
+    """A shape's size in cells on a grid: its ball's radius; box and cross are drawn to about the same area or less."""
+    return 0.2 * min(height, width)
+
+
 def coverage(shape: str, dy: NDArray[np.float64], dx: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
     """1 inside the shape and 0 outside, with a soft edge a fifth of a cell wide; dy, dx are offsets from its centre."""
     if shape == "ball":
@@ -97,41 +108,64 @@ def coverage(shape: str, dy: NDArray[np.float64], dx: NDArray[np.float64], radiu
     return np.clip(0.5 - distance / 0.2, 0.0, 1.0)
 
 
-def _background(rng: np.random.Generator, height: int, width: int) -> NDArray[np.float64]:
-    """A still, smooth RGB field [3, h, w] in about .2 to .6: a fixed light from the upper left, and random tones."""
-    y = (np.arange(height * SUBSAMPLES) + 0.5) / (height * SUBSAMPLES)
-    x = (np.arange(width * SUBSAMPLES) + 0.5) / (width * SUBSAMPLES)
-    light = 0.16 * (0.5 - y)[:, None] + 0.16 * (0.5 - x)[None, :]
-    tone = 0.35 + 0.06 * rng.standard_normal((3, 1, 1))
-    waves = np.zeros((3, y.size, x.size))
-    for ky, kx in ((0, 1), (1, 0), (1, 1)):
-        amplitude = 0.05 * rng.standard_normal((3, 1, 1))
-        waves += amplitude * (np.cos(np.pi * ky * y)[:, None] * np.cos(np.pi * kx * x)[None, :])
-    return tone + light + waves
+@dataclass(frozen=True)
+class Scene:
+    """What a clip shows, as functions of place (in cells) and time, so that latents and pixels come from one truth.
+
+    `tone` [3] and `waves` [3 waves, 3] are the background's colours. The shape's centre is at `start` at time 0 and
+    moves by `velocity` cells a second.
+    """
+
+    colour: str
+    shape: str
+    height: int
+    width: int
+    radius: float
+    tone: NDArray[np.float64]
+    waves: NDArray[np.float64]
+    start: NDArray[np.float64]
+    velocity: NDArray[np.float64]
+
+    def centres(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The shape's centre [T, 2] in cells (row, column)."""
+        return self.start + times[:, None] * self.velocity
+
+    def background(self, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A still, smooth field [3, rows, columns] in about .2 to .6: light from the upper left, and random tones."""
+        y, x = (rows / self.height)[:, None], (columns / self.width)[None, :]
+        field = self.tone[:, None, None] + 0.16 * (0.5 - y) + 0.16 * (0.5 - x)
+        for (ky, kx), amplitude in zip(WAVES, self.waves, strict=True):
+            field = field + amplitude[:, None, None] * (np.cos(np.pi * ky * y) * np.cos(np.pi * kx * x))
+        return field
+
+    def coverage(
+        self, centre: NDArray[np.float64], rows: NDArray[np.float64], columns: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """How much the shape covers each sample, [rows, columns], when it stands at `centre`."""
+        return coverage(self.shape, (rows - centre[0])[:, None], (columns - centre[1])[None, :], self.radius)
+
+    def paint(self, background: NDArray[np.float64], alpha: NDArray[np.float64]) -> NDArray[np.float64]:
+        """RGB [3, rows, columns] in 0..1 of the shape over the background."""
+        return background * (1 - alpha) + np.array(COLOURS[self.colour])[:, None, None] * alpha
 
 
-def draw_path(
-    rng: np.random.Generator, direction: str, times: NDArray[np.float64], height: int, width: int
-) -> NDArray[np.float64]:
-    """Centres [T, 2] in cells at `times`: constant velocity across most of the frame, in the named direction."""
+def make_scene(prompt: str, rng: np.random.Generator, height: int, width: int, duration: float) -> Scene:
+    """A random scene for a prompt: its shape crosses most of the frame in `duration` seconds, at constant velocity."""
+    colour, shape, direction = words_of(prompt)
+    tone = 0.35 + 0.06 * rng.standard_normal(3)
+    waves = 0.05 * rng.standard_normal((len(WAVES), 3))
     margin = 0.22 * min(height, width)
-    duration = times[-1] if times[-1] > 0 else 1.0
-    fraction = times / duration
     size = np.array([height, width], dtype=float)
     sign = np.array(DIRECTIONS[direction], dtype=float)
     axis = int(np.argmax(np.abs(sign)))
     span = size[axis] - 2 * margin
     travel = span * rng.uniform(0.75, 1.0)
-    slack = span - travel
-    start = margin + rng.uniform(0.0, 1.0) * slack
-    along = start + travel * fraction
-    if sign[axis] < 0:
-        along = size[axis] - along
-    across = rng.uniform(margin, size[1 - axis] - margin)
-    path = np.empty((len(times), 2))
-    path[:, axis] = along
-    path[:, 1 - axis] = across
-    return path
+    along = margin + rng.uniform(0.0, 1.0) * (span - travel)
+    start = np.empty(2)
+    start[axis] = along if sign[axis] > 0 else size[axis] - along
+    start[1 - axis] = rng.uniform(margin, size[1 - axis] - margin)
+    velocity = sign * travel / (duration or 1.0)
+    return Scene(colour, shape, height, width, radius_of(height, width), tone, waves, start, velocity)
 
 
 def audio_for(path: NDArray[np.float64], height: int, width: int) -> NDArray[np.float32]:
@@ -165,33 +199,71 @@ def _cells(image: NDArray[np.float64]) -> NDArray[np.float64]:
 def encode(rgb: NDArray[np.float64], alpha: NDArray[np.float64]) -> NDArray[np.float32]:
     """Latents [8, h, w] of one frame: three colour means, then coverage and four patterns of its outline."""
     colour = (_cells(rgb).mean(axis=(-1, -2)) - RGB_CENTRE) * RGB_GAIN
-    outline = np.einsum("hwij,kij->khw", _cells(alpha), _PATTERNS) / SUBSAMPLES**2
-    outline *= OUTLINE_GAINS[:, None, None]
-    outline[0] -= COVERAGE_CENTRE
-    return np.concatenate([colour, outline]).astype(np.float32)
+    return np.concatenate([colour, outline(alpha)]).astype(np.float32)
 
 
-def paint(
-    colour: str, shape: str, centre: NDArray[np.float64], background: NDArray[np.float64], radius: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """One frame as RGB [3, h·S, w·S] and the shape's coverage [h·S, w·S]."""
-    y = (np.arange(background.shape[1]) + 0.5) / SUBSAMPLES - centre[0]
-    x = (np.arange(background.shape[2]) + 0.5) / SUBSAMPLES - centre[1]
-    alpha = coverage(shape, y[:, None], x[None, :], radius)
-    ink = np.array(COLOURS[colour])[:, None, None]
-    return background * (1 - alpha) + ink * alpha, alpha
+def outline(alpha: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The last five latent channels [5, h, w] of a frame: coverage, and the patterns of where in a cell it lies."""
+    found = np.einsum("hwij,kij->khw", _cells(alpha), _PATTERNS) / SUBSAMPLES**2
+    found *= OUTLINE_GAINS[:, None, None]
+    found[0] -= COVERAGE_CENTRE
+    return found
+
+
+def samples(cells: int, per_cell: int, first: int = 0) -> NDArray[np.float64]:
+    """The places, in cells, of the samples along one side of a grid that begins at cell `first`."""
+    return first + (np.arange(cells * per_cell) + 0.5) / per_cell
 
 
 def draw(prompt: str, seed: int, frames: int = 9, height: int = 10, width: int = 12) -> Clip:
     """Draw one clip for a prompt of the vocabulary; the seed sets background, place and speed."""
-    colour, shape, direction = words_of(prompt)
-    rng = np.random.default_rng(seed)
     times = latent_times(frames)
-    sound_times = np.arange(audio_length(frames)) / AUDIO_LATENTS_PER_SECOND
-    background = _background(rng, height, width)
-    both = np.concatenate([np.minimum(sound_times, times[-1]), times])
-    path = draw_path(rng, direction, both, height, width)
-    sound_path, path = path[: len(sound_times)], path[len(sound_times) :]
-    radius = 0.2 * min(height, width)
-    video = np.stack([encode(*paint(colour, shape, c, background, radius)) for c in path], axis=1)
-    return Clip(prompt, video, audio_for(sound_path, height, width), path.astype(np.float32))
+    scene = make_scene(prompt, np.random.default_rng(seed), height, width, times[-1])
+    path = scene.centres(times)
+    sound = scene.centres(np.minimum(np.arange(audio_length(frames)) / AUDIO_LATENTS_PER_SECOND, times[-1]))
+    video = _latents(scene, path, samples(height, SUBSAMPLES), samples(width, SUBSAMPLES))
+    return Clip(prompt, video, audio_for(sound, height, width), path.astype(np.float32))
+
+
+def draw_pixels(prompt: str, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A small piece of a home-size clip: latents [8, F, H, W], and the pixels [3, 8(F-1)+1, 32H, 32W] they stand for.
+
+    A window of a few cells and frames keeps training the decoder cheap, while shapes keep their home size and speed.
+    """
+    rng = np.random.default_rng(seed)
+    duration = latent_times(HOME_GRID[0])[-1]
+    scene = make_scene(prompt, rng, *HOME_GRID[1:], duration)
+    frames = 3
+    times = latent_times(frames)
+    begin = rng.uniform(0.0, duration - times[-1])
+    size = rng.integers((4, 5), (6, 7))
+    # Around the shape as it stands halfway, since a window that shows only background teaches little.
+    middle = scene.centres(np.array([begin + times[-1] / 2]))[0]
+    corner = np.round(middle - rng.uniform(0.0, 1.0, 2) * size).astype(int)
+    top, left = np.clip(corner, 0, np.array(HOME_GRID[1:]) - size)
+    height, width = (int(n) for n in size)
+    latents = _latents(
+        scene,
+        scene.centres(begin + times),
+        samples(height, SUBSAMPLES, top),
+        samples(width, SUBSAMPLES, left),
+    )
+    rows, columns = samples(height, PIXELS, top), samples(width, PIXELS, left)
+    background = scene.background(rows, columns).astype(np.float32)
+    pixel_times = begin + np.arange(8 * (frames - 1) + 1) / FRAME_RATE
+    pixels = [
+        scene.paint(background, scene.coverage(c, rows, columns).astype(np.float32)) for c in scene.centres(pixel_times)
+    ]
+    return latents, (2 * np.stack(pixels, axis=1) - 1).astype(np.float32)
+
+
+def _latents(
+    scene: Scene, path: NDArray[np.float64], rows: NDArray[np.float64], columns: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Latents [8, F, H, W] of a scene whose shape stands at each centre of `path` in turn."""
+    background = scene.background(rows, columns)
+    frames = []
+    for centre in path:
+        alpha = scene.coverage(centre, rows, columns)
+        frames.append(encode(scene.paint(background, alpha), alpha))
+    return np.stack(frames, axis=1)

@@ -149,7 +149,7 @@ def vae() -> AutoencoderKLLTX2Video:
     return AutoencoderKLLTX2Video(
         latent_channels=clips.CHANNELS,
         block_out_channels=(4, 4, 8, 8),
-        decoder_block_out_channels=(8, 12, 16),
+        decoder_block_out_channels=(8, 16, 24),
         layers_per_block=(1, 1, 1, 1, 1),
         decoder_layers_per_block=(1, 1, 1, 1),
         spatial_compression_ratio=32,

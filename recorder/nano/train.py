@@ -40,7 +40,8 @@ class Conditioning:
 
     def __call__(self, pipe: LTX2Pipeline, prompts: list[str]) -> tuple[torch.Tensor, ...]:
         rows = [self.row[p] for p in prompts]
-        return pipe.connectors(self.states[rows], self.mask[rows], padding_side="left")
+        text: tuple[torch.Tensor, ...] = pipe.connectors(self.states[rows], self.mask[rows], padding_side="left")
+        return text
 
 
 def batches(batch: int, seed: int) -> Iterator[tuple[tuple[int, int, int], list[str], torch.Tensor, torch.Tensor]]:

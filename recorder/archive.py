@@ -1,0 +1,259 @@
+"""Folds a run's messages into its Zarr archive. Light of torch; zarr is imported when an archive is made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recorder import words
+from recorder.words import Message
+
+if TYPE_CHECKING:
+    import zarr
+
+BLOCK_ROWS = 1024
+"""Rows per chunk, and the rows of a long stage that are folded at a time."""
+
+SNAPSHOT_DIMS = {"video": ("batch", "frame", "row", "column", "channel"), "audio": ("batch", "latent", "channel")}
+SNAPSHOT_LABELS = {"latents": "sample before the step", "x0": "predicted clean sample"}
+
+_TIME_UNITS = "seconds since 1970-01-01T00:00:00+00:00"
+
+
+def plain(value: Any) -> Any:
+    """A copy of JSON-like data without NaN and Inf, which JSON cannot hold: they become None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value
+
+
+@dataclass
+class _Stream:
+    """A stream's arrays and the rows that wait to be folded into them."""
+
+    group: zarr.Group
+    arrays: list[tuple[zarr.Array[Any], slice, tuple[int, ...]]]
+    time: zarr.Array[Any]
+    width: int
+    capacity: int
+    rows: int = 0
+    snapshots: dict[str, zarr.Array[Any]] = field(default_factory=dict)
+    waiting: list[NDArray[np.float32]] = field(default_factory=list)
+    times: list[NDArray[np.float64]] = field(default_factory=list)
+
+    @property
+    def waiting_rows(self) -> int:
+        return sum(len(block) for block in self.waiting)
+
+
+class ArchiveWriter:
+    """Writes one archive from one run's messages, in their order.
+
+    Arrays are allocated at the planned number of steps; whole blocks are written; the number of rows that count is
+    published last, in the root attributes, by an atomic replace. `finish` trims, consolidates and sets the status.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._root: zarr.Group | None = None
+        self._attributes: dict[str, Any] = {}
+        self._planned: dict[int, int] = {}
+        self._streams: dict[tuple[int, str], _Stream] = {}
+        self._events: list[Message] = []
+        self._system: list[Message] = []
+
+    def feed(self, message: Message) -> None:
+        """Take in one message; rows are written in blocks. Raises OSError when the disk does."""
+        kind = message["t"]
+        if kind == words.HEADER:
+            self._begin(message)
+        elif kind == words.STAGE:
+            self._begin_stage(message)
+        elif kind == words.STREAM:
+            self._begin_stream(message)
+        elif kind == words.STEP:
+            self._add_rows(message)
+        elif kind == words.EVENT:
+            self._events.append(message)
+            if message["kind"] == "stage_end":
+                self.fold()
+        elif kind == words.SYSTEM:
+            self._system.append(message)
+        elif kind == words.END:
+            self.finish(message)
+
+    def _begin(self, header: Message) -> None:
+        import zarr
+
+        self._attributes = {**_without_type(header), "status": "recording", "rows": {}}
+        self._root = zarr.open_group(str(self.path), mode="w", attributes=self._attributes)
+
+    @property
+    def root(self) -> zarr.Group:
+        if self._root is None:
+            raise ValueError("an archive begins with a header")
+        return self._root
+
+    def _begin_stage(self, stage: Message) -> None:
+        index = int(stage["stage"])
+        self._planned[index] = len(stage["sigmas"])
+        # Also at the root, so that a list of runs reads one small file per run.
+        self._attributes["planned"] = sum(self._planned.values())
+        self._attributes.setdefault("prompt", plain(stage["metadata"].get("prompt")))
+        self.root.create_group(f"stage_{index}", attributes=_without_type(stage))
+
+    def _begin_stream(self, stream: Message) -> None:
+        index, name = int(stream["stage"]), str(stream["stream"])
+        capacity = self._planned[index] or BLOCK_ROWS
+        group = self.root.create_group(f"stage_{index}/{name}", attributes=_without_type(stream))
+        arrays: list[tuple[zarr.Array[Any], slice, tuple[int, ...]]] = []
+        at = 0
+        for metric in stream["metrics"]:
+            shape = tuple(metric["shape"])
+            size = math.prod(shape)
+            labels = {"units": metric["unit"], "long_name": metric["label"], "description": metric["description"]}
+            array = _create(group, metric["name"], (capacity, *shape), "float32", tuple(metric["dims"]), labels)
+            arrays.append((array, slice(at, at + size), shape))
+            at += size
+        for dimension, coordinate in stream["coordinates"].items():
+            values = np.asarray(coordinate["values"])
+            array = _create(group, dimension, values.shape, str(values.dtype), (dimension,), coordinate["attributes"])
+            array[...] = values
+        time = _create(group, "time", (capacity,), "float64", ("step",), {"units": _TIME_UNITS})
+        self._streams[index, name] = _Stream(group, arrays, time, at, capacity)
+
+    def _add_rows(self, step: Message) -> None:
+        stream = self._streams[int(step["stage"]), str(step["stream"])]
+        count = int(step.get("count", 1))
+        stream.waiting.append(np.frombuffer(step["data"], "<f4").reshape(count, stream.width))
+        times = np.frombuffer(step["time"], "<f8") if count > 1 else np.array([step["time"]])
+        stream.times.append(times)
+        if stream.waiting_rows >= BLOCK_ROWS:
+            self.fold()
+
+    def add_snapshot(self, stage: int, stream: str, step: int, tensors: dict[str, NDArray[np.float16]]) -> None:
+        """Write latents of one step, one chunk each; comes before the row of the same step is folded."""
+        into = self._streams[stage, stream]
+        for name, values in tensors.items():
+            array = into.snapshots.get(name)
+            if array is None:
+                dims = ("step", *SNAPSHOT_DIMS[stream])
+                array = into.group.create_array(
+                    name,
+                    shape=(into.capacity, *values.shape),
+                    dtype="float16",
+                    chunks=(1, *values.shape),
+                    dimension_names=dims,
+                    attributes={"units": "1", "long_name": SNAPSHOT_LABELS[name]},
+                    fill_value=math.nan,
+                    compressors=None,
+                )
+                into.snapshots[name] = array
+            if step >= array.shape[0]:
+                array.resize((max(step + 1, 2 * array.shape[0]), *array.shape[1:]))
+            array[step] = values
+
+    def fold(self) -> None:
+        """Write all waiting rows, then publish how many rows count."""
+        for (index, name), stream in self._streams.items():
+            if stream.waiting:
+                self._write(stream)
+                self._attributes["rows"][f"stage_{index}/{name}"] = stream.rows
+        self.root.update_attributes(self._attributes)
+
+    def _write(self, stream: _Stream) -> None:
+        rows = np.concatenate(stream.waiting)
+        first, end = stream.rows, stream.rows + len(rows)
+        if end > stream.capacity:
+            stream.capacity = max(end, 2 * stream.capacity)
+            self._resize(stream, stream.capacity)
+        for array, columns, shape in stream.arrays:
+            array[first:end] = rows[:, columns].reshape(len(rows), *shape)
+        stream.time[first:end] = np.concatenate(stream.times)
+        stream.rows = end
+        stream.waiting.clear()
+        stream.times.clear()
+
+    def _resize(self, stream: _Stream, rows: int) -> None:
+        for array, _, shape in stream.arrays:
+            array.resize((rows, *shape))
+        for array in stream.snapshots.values():
+            array.resize((rows, *array.shape[1:]))
+        stream.time.resize((rows,))
+
+    def finish(self, end: Message) -> None:
+        """Fold what waits, trim arrays to their rows, write the tables, consolidate, and set the final status."""
+        import zarr
+
+        self.fold()
+        for stream in self._streams.values():
+            sizes = {stream.capacity, *(a.shape[0] for a in stream.snapshots.values())}
+            if sizes != {stream.rows}:
+                self._resize(stream, stream.rows)
+            step = _create(stream.group, "step", (stream.rows,), "int64", ("step",), {"units": "1"})
+            step[...] = np.arange(stream.rows)
+        if self._events:
+            _write_events(self.root.create_group("events"), self._events)
+        if self._system:
+            _write_system(self.root.create_group("system"), self._system)
+        self._attributes.update(status=end["status"], error=end["error"], ended=end["time"])
+        self.root.update_attributes(self._attributes)
+        zarr.consolidate_metadata(self.root.store)
+
+
+def _without_type(message: Message) -> dict[str, Any]:
+    return {k: plain(v) for k, v in message.items() if k != "t"}
+
+
+def _create(
+    group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, dims: tuple[str, ...], attributes: dict[str, Any]
+) -> zarr.Array[Any]:
+    # Uncompressed: rows are few and noisy, and one file per array of a few KB gains nothing from a codec.
+    chunks = tuple(max(1, min(n, BLOCK_ROWS)) if d == "step" else max(1, n) for n, d in zip(shape, dims, strict=True))
+    fill = 0 if dtype.startswith("int") else math.nan
+    return group.create_array(
+        name,
+        shape=shape,
+        dtype=dtype,
+        chunks=chunks,
+        dimension_names=dims,
+        attributes=attributes,
+        fill_value=fill,
+        compressors=None,
+    )
+
+
+def _write_events(group: zarr.Group, events: list[Message]) -> None:
+    """Numbers as arrays along `event`, kinds as CF flags; the whole messages as JSON in the group's attributes.
+
+    Text stays out of arrays, since strings are not settled in Zarr v3 yet and every reader would warn of them.
+    """
+    kinds = sorted({str(e["kind"]) for e in events})
+    flags = {"flag_values": list(range(len(kinds))), "flag_meanings": " ".join(kinds)}
+    columns: dict[str, tuple[list[Any], str, dict[str, Any]]] = {
+        "kind": ([kinds.index(str(e["kind"])) for e in events], "int64", flags),
+        "stage": ([-1 if e["stage"] is None else int(e["stage"]) for e in events], "int64", {"note": "-1: none"}),
+        "step": ([-1 if e["step"] is None else int(e["step"]) for e in events], "int64", {"note": "-1: none"}),
+        "time": ([float(e["time"]) for e in events], "float64", {"units": _TIME_UNITS}),
+    }
+    for name, (values, dtype, attributes) in columns.items():
+        _create(group, name, (len(values),), dtype, ("event",), attributes)[...] = np.array(values, dtype)
+    group.update_attributes({"messages": [_without_type(e) for e in events]})
+
+
+def _write_system(group: zarr.Group, samples: list[Message]) -> None:
+    """One array per quantity along `sample`; NaN where a sample lacks it."""
+    columns = {name: [m["values"].get(name, math.nan) for m in samples] for m in samples for name in m["values"]}
+    for name, values in columns.items():
+        _create(group, name, (len(values),), "float64", ("sample",), {})[...] = np.array(values, np.float64)
+    times = np.array([float(m["time"]) for m in samples])
+    _create(group, "time", times.shape, "float64", ("sample",), {"units": _TIME_UNITS})[...] = times

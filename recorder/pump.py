@@ -1,0 +1,209 @@
+"""The pump thread: takes rows and messages from the sampling thread, writes the journal, feeds socket and archive."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recorder import words
+from recorder.archive import ArchiveWriter
+from recorder.journal import Journal
+from recorder.messages import MessageTooLong, encode
+from recorder.words import Message
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one step hands over: numbers the host knows, and a small vector that may still be on its way to it.
+
+    `wait` returns once `measured` may be read: at once on the CPU, after a CUDA event otherwise.
+    """
+
+    stage: int
+    stream: str
+    step: int
+    time: float
+    schedule: tuple[float, ...]
+    measured: Tensor
+    wait: Callable[[], None]
+    nan_at: slice
+    snapshot: dict[str, Tensor] | None = None
+
+    def message(self) -> Message:
+        self.wait()
+        row = np.concatenate([np.array(self.schedule, np.float32), self.measured.numpy()])
+        return {
+            "t": words.STEP,
+            "stage": self.stage,
+            "stream": self.stream,
+            "step": self.step,
+            "time": self.time,
+            "data": row.astype("<f4", copy=False).tobytes(),
+        }
+
+    @property
+    def broken_values(self) -> float:
+        """NaN and Inf values of the sample after the step, over the batch."""
+        return float(self.measured[self.nan_at].sum())
+
+
+MAX_WAITING_SNAPSHOTS = 8
+
+
+class Archivist:
+    """One thread that folds messages into the archive, apart from the pump since making arrays takes a while.
+
+    Rows are never dropped. Snapshots of latents are, when more than `MAX_WAITING_SNAPSHOTS` of them wait, and counted.
+    """
+
+    def __init__(self, archive: ArchiveWriter) -> None:
+        self._archive = archive
+        self._queue: queue.SimpleQueue[Row | Message | None] = queue.SimpleQueue()
+        self._waiting_snapshots = 0
+        self.dropped_snapshots = 0
+        self.error: Exception | None = None
+        """The failure after which nothing more is folded; the journal then stays."""
+        self._thread = threading.Thread(target=self._fold, name="ltxtui-archivist", daemon=True)
+        self._thread.start()
+
+    def put(self, message: Message) -> None:
+        """Hand over a message that has been written to the journal."""
+        self._queue.put(message)
+
+    def put_snapshot(self, row: Row) -> None:
+        """Hand over a row's latents, to be written before the row itself; dropped if too many wait."""
+        if self._waiting_snapshots >= MAX_WAITING_SNAPSHOTS:
+            self.dropped_snapshots += 1
+            return
+        self._waiting_snapshots += 1
+        self._queue.put(row)
+
+    def close(self) -> None:
+        """Fold everything that was put before, then end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _fold(self) -> None:
+        while (item := self._queue.get()) is not None:
+            if self.error is not None:
+                continue
+            try:
+                if isinstance(item, Row):
+                    self._write_snapshot(item)
+                else:
+                    self._archive.feed(item)
+            except Exception as error:  # noqa: BLE001 - whatever fails here, the journal has everything
+                self.error = error
+                logger.warning("the archive cannot be written (%s); the journal keeps everything", error)
+
+    def _write_snapshot(self, row: Row) -> None:
+        arrays = {name: tensor.numpy() for name, tensor in (row.snapshot or {}).items()}
+        self._archive.add_snapshot(row.stage, row.stream, row.step, arrays)
+        self._waiting_snapshots -= 1
+
+
+class Pump:
+    """One thread between the sampler and everything that does I/O.
+
+    `put` never waits. `written` is called in the pump's thread after each message that has reached the journal.
+    """
+
+    def __init__(self, journal: Journal, archivist: Archivist, written: Callable[[], None], sync: bool = False) -> None:
+        self._journal = journal
+        self._archivist = archivist
+        self._written = written
+        self._sync = sync
+        self._queue: queue.SimpleQueue[Row | Message | None] = queue.SimpleQueue()
+        self._degraded = False
+        self._seen_broken: set[tuple[int, str]] = set()
+        self._thread = threading.Thread(target=self._pump, name="ltxtui-pump", daemon=True)
+        self._thread.start()
+
+    def put(self, item: Row | Message) -> None:
+        """Hand over a row or a message."""
+        self._queue.put(item)
+
+    def close(self) -> None:
+        """Write everything that was put before, then end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _pump(self) -> None:
+        while (item := self._queue.get()) is not None:
+            try:
+                self._take(item)
+            except Exception:
+                # Telemetry never kills a run: what went wrong is logged, and the next item gets its chance.
+                logger.exception("a message could not be recorded")
+
+    def _take(self, item: Row | Message) -> None:
+        if not isinstance(item, Row):
+            self._write(item)
+            return
+        message = item.message()
+        if item.snapshot is not None:
+            self._archivist.put_snapshot(item)
+        self._write(message)
+        key = (item.stage, item.stream)
+        if key not in self._seen_broken and item.broken_values > 0:
+            self._seen_broken.add(key)
+            text = f"{item.stream}: {item.broken_values:.0f} values of the sample are NaN or Inf after step {item.step}"
+            self._write(event("nan", text, stage=item.stage, step=item.step, stream=item.stream))
+
+    def _write(self, message: Message) -> None:
+        try:
+            data = encode(message)
+        except MessageTooLong as error:
+            data = encode(message := event("warning", f"a message was left out: {error}"))
+        self._journal.append(data)
+        if self._sync and self._journal.error is None:
+            self._journal.sync()
+        self._archivist.put(message)
+        self._written()
+        self._watch_disk()
+
+    def _watch_disk(self) -> None:
+        failing = self._journal.error is not None
+        if failing == self._degraded:
+            return
+        self._degraded = failing
+        if failing:
+            text = f"recording degraded: the journal cannot be written ({self._journal.error}); kept in memory"
+        else:
+            text = f"recording recovered; {self._journal.dropped} messages were lost"
+        logger.warning("%s", text)
+        self._write(event("degraded", text))
+
+
+def event(
+    kind: words.EventKind,
+    text: str,
+    *,
+    stage: int | None = None,
+    step: int | None = None,
+    stream: str | None = None,
+    payload: dict[str, Any] | None = None,
+) -> Message:
+    """An `event` message as of now."""
+    return {
+        "t": words.EVENT,
+        "time": time.time(),
+        "stage": stage,
+        "step": step,
+        "stream": stream,
+        "kind": kind,
+        "text": text,
+        "payload": payload or {},
+    }

@@ -1,0 +1,190 @@
+"""Serves a run's journal to viewers over a Unix socket: a viewer is a byte offset, so nothing is queued per viewer."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import selectors
+import socket
+import struct
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from recorder import locations
+from recorder.journal import Journal
+
+logger = logging.getLogger(__name__)
+
+CLOSING_SECONDS = 2.0
+MAX_VIEWERS = 256
+SEND_BYTES = 1 << 18
+
+
+@dataclass
+class _Viewer:
+    socket: socket.socket
+    offset: int = 0
+
+
+class Server:
+    """One thread that accepts viewers and sends each of them the journal from its beginning.
+
+    A viewer that stops reading stays where it is and costs nothing; one that comes late starts at the first message.
+    """
+
+    def __init__(self, journal: Journal, path: Path) -> None:
+        """Bind the socket, mode 0600, and start serving.
+
+        Raises:
+            locations.UnsafeLocation: if the path cannot be a socket.
+            OSError: if it cannot be bound.
+        """
+        locations.check_socket_path(path)
+        self.path = path
+        self._journal = journal
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.setblocking(False)
+        self._listener.bind(os.fspath(path))
+        # The directory is closed to others, so nobody can connect before this; a umask would touch every thread.
+        path.chmod(0o600)
+        self._identity = path.stat().st_ino
+        self._listener.listen(64)
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
+        self._awake = threading.Event()
+        self._closing_at: float | None = None
+        self._viewers: dict[int, _Viewer] = {}
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._serve, name="ltxtui-server", daemon=True)
+        self._thread.start()
+
+    def notify(self) -> None:
+        """Tell the server that the journal grew; cheap, and repeated calls fall together."""
+        if not self._awake.is_set():
+            self._awake.set()
+            with contextlib.suppress(BlockingIOError, OSError):  # a full pipe wakes it just as well
+                self._wake_writer.send(b"\0")
+
+    def close(self) -> None:
+        """Stop accepting, and go on serving connected viewers until they have all or two seconds passed.
+
+        Returns at once; the thread finishes by itself and closes the journal.
+        """
+        self._closing_at = time.monotonic() + CLOSING_SECONDS
+        self._awake.clear()
+        self.notify()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the serving thread to end."""
+        self._thread.join(timeout)
+
+    def _serve(self) -> None:
+        try:
+            while not self._finished():
+                self._round()
+        except Exception:
+            # The run must go on whatever happens to its viewers.
+            logger.exception("the socket server stopped; the run goes on and can be followed in its journal")
+        finally:
+            self._shut()
+
+    def _finished(self) -> bool:
+        if self._closing_at is None:
+            return False
+        served = all(v.offset >= self._journal.size for v in self._viewers.values())
+        return served or time.monotonic() > self._closing_at
+
+    def _round(self) -> None:
+        timeout = None if self._closing_at is None else max(0.0, self._closing_at - time.monotonic())
+        for key, events in self._selector.select(timeout):
+            if key.fileobj is self._listener:
+                self._accept()
+            elif key.fileobj is self._wake_reader:
+                self._awake.clear()
+                with contextlib.suppress(BlockingIOError):
+                    while self._wake_reader.recv(4096):
+                        continue
+            else:
+                self._hear(key.fd, events)
+        size = self._journal.size
+        for fd, viewer in list(self._viewers.items()):
+            if viewer.offset < size:
+                self._send(fd, viewer)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            connection, _ = self._listener.accept()
+            if self._closing_at is not None or len(self._viewers) >= MAX_VIEWERS or not same_user(connection):
+                connection.close()
+                return
+            connection.setblocking(False)
+            self._viewers[connection.fileno()] = _Viewer(connection)
+            self._selector.register(connection, selectors.EVENT_READ)
+
+    def _hear(self, fd: int, events: int) -> None:
+        viewer = self._viewers.get(fd)
+        if viewer is None or not events & selectors.EVENT_READ:
+            return
+        try:
+            heard = viewer.socket.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            heard = b""
+        # Nothing is expected from a viewer; an empty read is its goodbye.
+        if not heard:
+            self._drop(fd)
+
+    def _send(self, fd: int, viewer: _Viewer) -> None:
+        wanted = selectors.EVENT_READ
+        try:
+            # Several pieces a round for a viewer that reads fast; each at most what the kernel takes at once.
+            while data := self._journal.read(viewer.offset, SEND_BYTES):
+                sent = viewer.socket.send(data)
+                viewer.offset += sent
+                if sent < len(data):
+                    wanted |= selectors.EVENT_WRITE
+                    break
+        except BlockingIOError:
+            wanted |= selectors.EVENT_WRITE
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.ECONNRESET):
+                logger.warning("a viewer was dropped: %s", error)
+            self._drop(fd)
+            return
+        self._selector.modify(viewer.socket, wanted)
+
+    def _drop(self, fd: int) -> None:
+        viewer = self._viewers.pop(fd, None)
+        if viewer is not None:
+            self._selector.unregister(viewer.socket)
+            viewer.socket.close()
+
+    def _shut(self) -> None:
+        for fd in list(self._viewers):
+            self._drop(fd)
+        self._selector.close()
+        self._listener.close()
+        self._wake_reader.close()
+        self._wake_writer.close()
+        with contextlib.suppress(OSError):
+            # Only our own socket: somebody may have put another one in its place meanwhile.
+            if self.path.stat().st_ino == self._identity:
+                self.path.unlink()
+        self._journal.close()
+
+
+def same_user(connection: socket.socket) -> bool:
+    """True if the process at the other end runs as this user; through `ssh -L` that is sshd, as the user."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True  # the directory's and the socket's modes are the guard there
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
+    return bool(uid == os.getuid())
