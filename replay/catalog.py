@@ -46,6 +46,7 @@ class LiveRun:
     archive: Path
     started: float
     host: str
+    process: int
 
 
 def list_runs(runs_dir: Path) -> list[RunInfo]:
@@ -159,8 +160,17 @@ def live_runs() -> list[LiveRun]:
         with contextlib.closing(source):
             header = _first_header(source)
         if header is not None:
-            host = str(header.get("metadata", {}).get("host", ""))
-            found.append(LiveRun(str(header["run"]), path, Path(str(header["archive"])), float(header["time"]), host))
+            known = header.get("metadata", {})
+            found.append(
+                LiveRun(
+                    name=str(header["run"]),
+                    socket=path,
+                    archive=Path(str(header["archive"])),
+                    started=float(header["time"]),
+                    host=str(known.get("host", "")),
+                    process=int(known.get("process", 0)),
+                )
+            )
     return sorted(found, key=lambda r: r.started, reverse=True)
 
 

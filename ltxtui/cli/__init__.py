@@ -1,0 +1,41 @@
+"""The command `ltxtui`: its subcommands, and errors as one line with the way out."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import click
+
+from ltxtui.cli.demo import demo
+from ltxtui.cli.record import record
+from ltxtui.cli.runs import runs
+from ltxtui.cli.view import browse, replay, watch
+
+
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Without a command: the list of runs, to choose one and look at it.",
+)
+@click.version_option(version("ltxtui"), prog_name="ltxtui")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Watch LTX 2.3 denoise: sigma, signal to noise, velocity and frequency energy, step by step.
+
+    \b
+    On any machine:        ltxtui demo
+    Beside the GPU:        ltxtui record --model diffusers/LTX-2.3-Diffusers --prompt "…"
+    In another terminal:   ltxtui watch
+    Afterwards:            ltxtui replay
+    """
+    if context.invoked_subcommand is None:
+        browse()
+
+
+for command in (demo, record, watch, replay, runs):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Entry point of the command `ltxtui`."""
+    cli(prog_name="ltxtui")

@@ -1,0 +1,92 @@
+"""What several subcommands share: options, checks before anything slow, and how problems are said."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from recorder import locations
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+RUNS_DIR_HELP = "Where archives of runs are kept; also taken from LTXTUI_RUNS_DIR."
+
+
+class Problem(click.ClickException):
+    """Something the user can mend: one line on standard error, exit status 1."""
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"ltxtui: {self.message}", err=True)
+
+
+def runs_dir_option(command: Command) -> Command:
+    """`--runs-dir`, the same for every subcommand."""
+    return click.option(
+        "--runs-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path("runs"),
+        envvar="LTXTUI_RUNS_DIR",
+        show_default=True,
+        help=RUNS_DIR_HELP,
+    )(command)
+
+
+def has_terminal() -> bool:
+    """True if a dashboard can be shown and typed at."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "") != "dumb"
+
+
+def need_terminal(instead: str) -> None:
+    """Raise a Problem if there is no terminal to draw on."""
+    if not has_terminal():
+        raise Problem(f"the dashboard needs a terminal; {instead}")
+
+
+def check_writable(runs_dir: Path) -> None:
+    """Make the runs directory and see that files can be made in it, before a model is loaded for minutes.
+
+    Raises:
+        Problem: with the reason.
+    """
+    probe = runs_dir / f".ltxtui-{os.getpid()}"
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise Problem(
+            f"the runs directory {runs_dir} cannot be written ({error.strerror}); choose another with --runs-dir"
+        ) from error
+
+
+def ago(moment: float) -> str:
+    """How long ago something was, in the unit that suits."""
+    seconds = max(0.0, time.time() - moment)
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+def size(count: int) -> str:
+    """Bytes as `180 KB` or `2.1 MB`."""
+    if count < 1_000_000:
+        return f"{count / 1000:.0f} KB"
+    if count < 1_000_000_000:
+        return f"{count / 1e6:.1f} MB"
+    return f"{count / 1e9:.2f} GB"
+
+
+def run_path(given: str, runs_dir: Path) -> Path:
+    """The path that an argument means: a path as it is, or the name of a run in the runs directory."""
+    path = Path(given)
+    if path.exists() or os.sep in given:
+        return path
+    named = runs_dir / f"{given.removesuffix(locations.ARCHIVE_SUFFIX)}{locations.ARCHIVE_SUFFIX}"
+    return named if named.exists() or locations.journal_of(named).exists() else path

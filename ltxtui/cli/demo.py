@@ -1,0 +1,165 @@
+"""`ltxtui demo`: a nano LTX 2.3 run in a process of its own, and the live dashboard on it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from ltxtui.cli.common import Problem, check_writable, has_terminal, runs_dir_option
+
+if TYPE_CHECKING:
+    from replay.run import Run
+    from replay.source import Source
+
+STOP_SECONDS = 15.0
+
+
+class Recorder:
+    """The demo's own recording process; ended with the demo."""
+
+    def __init__(self, runs_dir: Path, prompt: str, steps: int, seed: int, log: IO[bytes]) -> None:
+        self._log = log
+        command = [sys.executable, "-m", "ltxtui", "record", "--model", "nano", "--name", "demo"]
+        command += ["--runs-dir", str(runs_dir), "--prompt", prompt, "--steps", str(steps), "--seed", str(seed)]
+        # Its own session: Ctrl-C in the dashboard's terminal must not reach it before the dashboard has.
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+
+    def last_line(self) -> str:
+        """The last thing it printed."""
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+    def stop(self) -> None:
+        """End the recording as Ctrl-C would, so that the archive is completed; kill it if that takes too long."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+@contextlib.contextmanager
+def _recording(runs_dir: Path, prompt: str, steps: int, seed: int) -> Iterator[Recorder]:
+    with tempfile.TemporaryFile() as log:
+        recorder = Recorder(runs_dir, prompt, steps, seed, log)
+        try:
+            yield recorder
+        finally:
+            recorder.stop()
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  ltxtui demo
+  ltxtui demo --prompt "a yellow cross moving up" --steps 60
+  ltxtui demo | cat            without a terminal: progress, then the curves as text
+"""
+)
+@runs_dir_option
+@click.option("--prompt", default="a red ball moving left", show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=40, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+def demo(runs_dir: Path, prompt: str, steps: int, seed: int) -> None:
+    """Watch a real, if tiny, LTX 2.3 denoise on this machine's CPU.
+
+    The nano model is the real LTX2Pipeline with every real component at toy size. It knows prompts like "a COLOUR
+    SHAPE moving DIRECTION": red, green, blue or yellow; ball, box or cross; left, right, up or down. `q` ends the
+    dashboard and the demo's run.
+    """
+    from recorder.generate import CannotGenerate, check_extra
+
+    try:
+        check_extra()
+    except CannotGenerate as error:
+        raise Problem(str(error)) from error
+    check_writable(runs_dir)
+    with _recording(runs_dir, prompt, steps, seed) as recorder:
+        if has_terminal():
+            _dashboard(recorder)
+        else:
+            _headless(recorder)
+        recorder.stop()
+        last = recorder.last_line()
+    if recorder.process.returncode not in (0, 130):
+        raise Problem(f"the demo's recording failed: {last}")
+    archive = Path(last)
+    if archive.exists():
+        click.echo(f"look at it again with: ltxtui replay {archive}", err=True)
+
+
+def _find(recorder: Recorder) -> Source | None:
+    """The demo's run once its recorder answers; LookupError once it never will."""
+    from replay.catalog import live_runs
+    from replay.source import SocketSource, open_path
+
+    ended = recorder.process.poll() is not None
+    for run in live_runs():
+        if run.process == recorder.process.pid:
+            return SocketSource(run.socket)
+    if not ended:
+        return None
+    archive = Path(recorder.last_line())
+    if recorder.process.returncode == 0 and archive.exists():
+        return open_path(archive)  # it was over before we looked
+    raise LookupError(f"the recording ended: {recorder.last_line()}")
+
+
+def _dashboard(recorder: Recorder) -> None:
+    from ltxtui.app import Dashboard
+    from replay.source import AwaitedSource
+
+    source = AwaitedSource(lambda: _find(recorder), "loading torch and the nano model, about ten seconds")
+    Dashboard(source).run()
+
+
+def _headless(recorder: Recorder) -> None:
+    """Follow the run as a viewer does and print plain lines, then its summary."""
+    from ltxtui.summary import summary
+    from replay.run import Run
+    from replay.source import AwaitedSource, Liveness
+
+    click.echo("loading torch and the nano model")
+    source = AwaitedSource(lambda: _find(recorder), "")
+    run = Run()
+    told = 0
+    with contextlib.closing(source):
+        while True:
+            messages = source.poll()
+            for message in messages:
+                run.feed(message)
+            told = _tell(run, told)
+            if source.liveness is not Liveness.LIVE:
+                break
+            if not messages:
+                time.sleep(0.05)
+    click.echo(summary(run) if run.stages else source.note)
+
+
+def _tell(run: Run, told: int) -> int:
+    """Print a line for every tenth of the steps that has passed since the last call."""
+    if not run.stages:
+        return told
+    stage = run.stages[-1]
+    stream = stage.streams.get("video")
+    planned = max(1, len(stage.sigmas))
+    if stream is None or stream.rows * 10 // planned <= told:
+        return told
+    row = stream.rows - 1
+    sigma, snr = stream.series("sigma")[row], stream.series("snr_measured_db")[row]
+    click.echo(f"step {stream.rows:3}/{planned}   sigma {sigma:.3f}   SNR measured {snr:6.1f} dB")
+    return stream.rows * 10 // planned

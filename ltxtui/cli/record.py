@@ -1,0 +1,131 @@
+"""`ltxtui record`: one headless generation with recording."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ltxtui.cli.common import Problem, check_writable, runs_dir_option
+
+EXAMPLES = """\b
+Examples:
+  ltxtui record --model nano --prompt "a red ball moving left"
+  ltxtui record --model diffusers/LTX-2.3-Diffusers --prompt "a fox in the snow" --output fox.mp4
+  ltxtui record --model diffusers/LTX-2.3-Distilled-Diffusers --distilled --prompt "a fox in the snow"
+  ltxtui record --model nano --steps 20 --seed 0 --json | jq -r .archive
+
+\b
+Watch it meanwhile from another terminal with: ltxtui watch
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.option("--model", required=True, metavar="nano|PATH|HUB_ID", help="The built-in toy, a folder, or a hub id.")
+@click.option("--prompt", default="a red ball moving left", show_default=True)
+@click.option("--negative-prompt", help="What to steer away from.")
+@click.option("--steps", type=int, default=30, show_default=True, help="Denoising steps; --distilled sets its own 8.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--height", type=int, help="Pixels, a multiple of 32. Default: the model's.")
+@click.option("--width", type=int, help="Pixels, a multiple of 32. Default: the model's.")
+@click.option("--frames", type=int, help="Frames, 8n+1, such as 121. Default: the model's.")
+@click.option("--guidance-scale", type=float, help="Video guidance; 1 turns all guidance off. Default: the model's 3.")
+@click.option("--distilled", is_flag=True, help="Use the distilled model's eight noise levels, without guidance.")
+@click.option("--save-latents", is_flag=True, help="Keep the sample and predicted x0 of every step (float16).")
+@click.option(
+    "--offload",
+    type=click.Choice(["none", "model", "sequential"]),
+    default="model",
+    show_default=True,
+    help="What leaves the GPU while it is not used: nothing, whole models, or single layers.",
+)
+@click.option("--device", help="Torch device. Default: cuda if there is one, else cpu.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the video here, e.g. clip.mp4.")
+@click.option("--name", help="Name added to the run's time; two random words otherwise.")
+@click.option("--json", "as_json", is_flag=True, help='Print {"archive": …, …} on standard output and nothing else.')
+@runs_dir_option
+def record(as_json: bool, **options: Any) -> None:
+    """Generate once with LTX 2.3 and record every step.
+
+    The last line printed is the archive's path. Ctrl-C stops the generation and keeps what was recorded.
+    """
+    from recorder.generate import CannotGenerate, Request, check_extra
+
+    request = Request(**options)
+    check_request(request.steps, request.height, request.width, request.frames)
+    check_writable(request.runs_dir)
+    if request.output is not None and not request.output.absolute().parent.is_dir():
+        raise Problem(f"the folder of --output {request.output} does not exist; make it first")
+    try:
+        check_extra()
+    except CannotGenerate as error:
+        raise Problem(str(error)) from error
+    _run(request, as_json)
+
+
+def _run(request: Any, as_json: bool) -> None:
+    from recorder.generate import CannotGenerate, generate
+
+    signal.signal(signal.SIGTERM, _stop)
+    if not sys.stderr.isatty():
+        click.echo(f"loading {request.model}", err=True)
+    try:
+        outcome = generate(request, None if sys.stderr.isatty() else _progress)
+    except CannotGenerate as error:
+        raise Problem(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("ltxtui: interrupted; what was recorded is kept, see: ltxtui runs", err=True)
+        sys.exit(130)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        raise Problem(
+            f"the generation failed: {type(error).__name__}: {reason[:300]} (the run is kept as `failed`)"
+        ) from error
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "archive": str(outcome.archive),
+                    "status": outcome.status,
+                    "seconds": round(outcome.seconds, 3),
+                    "output": None if outcome.output is None else str(outcome.output),
+                }
+            )
+        )
+    else:
+        if outcome.output is not None:
+            click.echo(f"video: {outcome.output}")
+        click.echo(str(outcome.archive))
+
+
+def _stop(number: int, frame: types.FrameType | None) -> None:
+    # As for Ctrl-C: the recording block ends, so the archive is completed and says `interrupted`.
+    raise KeyboardInterrupt
+
+
+def _progress(done: int, total: int) -> None:
+    """Ten plain lines at most, for logs and pipes."""
+    if done == total or done % max(1, total // 10) == 0:
+        click.echo(f"step {done}/{total}", err=True)
+
+
+def check_request(steps: int, height: int | None, width: int | None, frames: int | None) -> None:
+    """Refuse sizes that the model cannot have, before it is loaded.
+
+    Raises:
+        Problem: naming the nearest value that works.
+    """
+    if steps < 1:
+        raise Problem(f"--steps must be at least 1, not {steps}")
+    for option, value in (("--height", height), ("--width", width)):
+        if value is not None and (value < 32 or value % 32):
+            near = max(32, round(value / 32) * 32)
+            raise Problem(f"{option} must be a multiple of 32, not {value}; the nearest is {near}")
+    if frames is not None and (frames < 1 or frames % 8 != 1):
+        near = max(1, round((frames - 1) / 8) * 8 + 1)
+        raise Problem(f"--frames must be 8n+1, such as 65 or 121, not {frames}; the nearest is {near}")

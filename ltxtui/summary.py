@@ -1,0 +1,38 @@
+"""A recorded run in a few lines of text, with its σ and SNR curves drawn: what is printed where no dashboard is."""
+
+from __future__ import annotations
+
+from ltxtui.drawing import Curve, Mark, Style, curve_text
+from ltxtui.text import clean, duration, to_ascii
+from ltxtui.themes import first_drawing
+from recorder.declarations import METRICS
+from replay.run import Run, StreamData
+
+WIDTH, HEIGHT = 76, 10
+
+
+def _curve(stream: StreamData, metric: str, mark: Mark) -> Curve:
+    declared = METRICS[metric]
+    unit = "" if declared.unit == "1" else f" {declared.unit}"
+    return Curve(f"{declared.label}{unit}", stream.series(metric), mark)
+
+
+def summary(run: Run, *, width: int = WIDTH) -> str:
+    """Name, outcome and the two curves of every stage's video (or only) stream."""
+    ascii_only = first_drawing() is Style.ASCII
+    status = run.end["status"] if run.end else "unfinished"
+    lines = [f"{clean(run.name)}: {status}, {run.steps} steps in {len(run.stages)} stage(s)"]
+    if run.end and run.end["error"]:
+        lines.append(f"error: {clean(run.end['error'])}")
+    for stage in run.stages:
+        stream = stage.streams.get("video") or next(iter(stage.streams.values()), None)
+        if stream is None or not stream.rows:
+            continue
+        took = float(stream.times[-1] - stage.time)
+        lines += ["", f"stage {stage.index}: {clean(stage.metadata.get('prompt') or '')} - {duration(took)}"]
+        sigma = _curve(stream, "sigma", Mark.FIRST)
+        lines += ["", curve_text([sigma], width, HEIGHT, ascii_only=ascii_only)]
+        snr = [_curve(stream, "snr_schedule_db", Mark.SECOND), _curve(stream, "snr_measured_db", Mark.FIRST)]
+        lines += ["", curve_text(snr, width, HEIGHT, ascii_only=ascii_only)]
+    text = "\n".join(lines)
+    return to_ascii(text) if ascii_only else text

@@ -1,0 +1,204 @@
+"""Loads LTX 2.3, or the nano model, and runs one recorded generation: what `ltxtui record` does."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+MISSING_EXTRA = "generating needs torch and diffusers; install them with: pip install 'ltxtui[ltx]'"
+DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875)
+"""Levels the distilled LTX 2.3 was trained for (the model card of diffusers/LTX-2.3-Distilled-Diffusers)."""
+UNGUIDED = {
+    "guidance_scale": 1.0,
+    "stg_scale": 0.0,
+    "modality_scale": 1.0,
+    "guidance_rescale": 0.0,
+    "audio_guidance_scale": 1.0,
+}
+
+
+class CannotGenerate(RuntimeError):
+    """Something that the user can mend; the message says how."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One generation as asked for; None means the model's own default."""
+
+    model: str
+    prompt: str
+    negative_prompt: str | None = None
+    steps: int = 30
+    seed: int = 0
+    height: int | None = None
+    width: int | None = None
+    frames: int | None = None
+    guidance_scale: float | None = None
+    distilled: bool = False
+    save_latents: bool = False
+    offload: str = "model"
+    device: str | None = None
+    runs_dir: Path = Path("runs")
+    name: str | None = None
+    output: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a generation left behind."""
+
+    archive: Path
+    status: str
+    seconds: float
+    output: Path | None
+
+
+def check_extra() -> None:
+    """Raise CannotGenerate if torch and the rest are not installed; imports nothing."""
+    if any(find_spec(package) is None for package in ("torch", "diffusers", "transformers", "accelerate")):
+        raise CannotGenerate(MISSING_EXTRA)
+
+
+def generate(request: Request, progress: Callable[[int, int], None] | None = None) -> Outcome:
+    """Load the model, generate once while recording, and write the video if asked for.
+
+    `progress` is called with (steps done, steps in all); without it the pipeline's own progress bar is shown.
+
+    Raises:
+        CannotGenerate: if the model cannot be loaded or the request does not fit it.
+    """
+    check_extra()
+    _quiet()
+    import torch
+
+    from recorder.session import record
+
+    pipe = load(request)
+    call = call_arguments(request, pipe)
+    call["generator"] = torch.Generator("cpu").manual_seed(request.seed)
+    # A TTY gets the pipeline's bar; anything else gets plain lines from the callback.
+    pipe.set_progress_bar_config(disable=True if progress else None)
+    if progress:
+        call["callback_on_step_end"] = _reporter(progress, request)
+    began = time.monotonic()
+    with record(
+        pipe,
+        runs_dir=request.runs_dir,
+        name=request.name,
+        metadata={"model": request.model},
+        save_latents=request.save_latents,
+    ) as run:
+        result = pipe(**call)
+    seconds = time.monotonic() - began
+    if request.output:
+        write_video(request.output, result, pipe, float(call.get("frame_rate", 24.0)))
+    return Outcome(run.path, run.status, seconds, request.output)
+
+
+def _reporter(progress: Callable[[int, int], None], request: Request) -> Callable[..., dict[str, Any]]:
+    def report(pipe: Any, step: int, timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        progress(step + 1, pipe.num_timesteps)
+        return kwargs
+
+    return report
+
+
+def load(request: Request) -> Any:
+    """The pipeline: `nano`, a folder, or a repository id on the hub; in bf16 but for nano.
+
+    Raises:
+        CannotGenerate: if it cannot be loaded.
+    """
+    if request.model == "nano":
+        from recorder import nano
+
+        return nano.load()
+    import torch
+    from diffusers import LTX2Pipeline
+
+    try:
+        pipe = LTX2Pipeline.from_pretrained(request.model, torch_dtype=torch.bfloat16)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CannotGenerate(
+            f"the model {request.model!r} cannot be loaded: {reason[:300]} "
+            "(give `nano`, a folder written by save_pretrained, or a hub id such as diffusers/LTX-2.3-Diffusers)"
+        ) from error
+    if request.distilled:
+        from diffusers import FlowMatchEulerDiscreteScheduler
+
+        pipe.scheduler = FlowMatchEulerDiscreteScheduler.from_config(
+            pipe.scheduler.config, use_dynamic_shifting=False, shift_terminal=None
+        )
+    place(pipe, request)
+    return pipe
+
+
+def place(pipe: Any, request: Request) -> None:
+    """Put a pipeline on its device, with the offload asked for where there is a GPU."""
+    import torch
+
+    device = request.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cpu" or request.offload == "none":
+        pipe.to(device)
+    elif request.offload == "sequential":
+        pipe.enable_sequential_cpu_offload(device=device)
+    else:
+        pipe.enable_model_cpu_offload(device=device)
+
+
+def call_arguments(request: Request, pipe: Any) -> dict[str, Any]:
+    """Arguments of the pipeline call, but for the generator."""
+    call: dict[str, Any] = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
+    call["num_inference_steps"] = request.steps
+    if request.model == "nano":
+        from recorder import nano
+
+        call |= {**nano.HOME, **nano.CALL}
+    sizes = {"height": request.height, "width": request.width, "num_frames": request.frames}
+    call |= {k: v for k, v in sizes.items() if v is not None}
+    if request.guidance_scale is not None:
+        call["guidance_scale"] = request.guidance_scale
+        if request.guidance_scale <= 1:
+            call |= UNGUIDED
+    if request.distilled:
+        call |= {**UNGUIDED, "sigmas": list(DISTILLED_SIGMAS), "num_inference_steps": len(DISTILLED_SIGMAS)}
+    call["output_type"] = "np" if request.output else "latent"
+    return call
+
+
+def write_video(path: Path, result: Any, pipe: Any, frame_rate: float) -> None:
+    """Write the generated frames and sound as a video file.
+
+    Raises:
+        CannotGenerate: if PyAV is missing or cannot write the file.
+    """
+    if find_spec("av") is None:
+        raise CannotGenerate("--output needs PyAV; install it with: pip install 'ltxtui[ltx]'")
+    import torch
+    from diffusers.utils import encode_video
+
+    frames = (torch.from_numpy(result.frames[0]) * 255).round().clamp(0, 255).to(torch.uint8)
+    audio = result.audio[0].float().cpu() if result.audio is not None else None
+    rate = int(pipe.vocoder.config.output_sampling_rate)
+    try:
+        encode_video(frames, fps=frame_rate, audio=audio, audio_sample_rate=rate, output_path=str(path))
+    except (OSError, ValueError) as error:
+        raise CannotGenerate(f"the video {path} cannot be written: {error}") from error
+
+
+def _quiet() -> None:
+    """Keep libraries' chatter off the terminal; errors still come through."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    if not sys.warnoptions:
+        logging.captureWarnings(True)
+        logging.getLogger("py.warnings").setLevel(logging.ERROR)

@@ -1,0 +1,67 @@
+"""Fixtures shared by all tests: a nano pipeline, private runtime and runs directories."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+SMALL: dict[str, Any] = {"height": 128, "width": 160, "num_frames": 33, "output_type": "latent"}
+"""A small clip: 5 latent frames of 4×5."""
+UNGUIDED: dict[str, Any] = {
+    "guidance_scale": 1.0,
+    "stg_scale": 0.0,
+    "modality_scale": 1.0,
+    "guidance_rescale": 0.0,
+    "audio_guidance_scale": 1.0,
+}
+
+
+@pytest.fixture(autouse=True)
+def runtime_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Sockets of a test go to a directory of its own, short enough for a socket path."""
+    import shutil
+    import tempfile
+
+    path = Path(tempfile.mkdtemp(prefix="ltx-", dir="/tmp"))
+    monkeypatch.setenv("LTXTUI_RUNTIME_DIR", str(path))
+    monkeypatch.delenv("LTXTUI_RUNS_DIR", raising=False)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def nano_pipe() -> Any:
+    """The nano LTX 2.3, loaded once."""
+    import torch
+
+    from recorder import nano
+
+    torch.set_num_threads(1)
+    pipe = nano.load()
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture
+def pipe(nano_pipe: Any) -> Any:
+    """The nano pipeline with a fresh scheduler, which tests may replace."""
+    from recorder.nano import components
+
+    nano_pipe.scheduler = components.scheduler()
+    return nano_pipe
+
+
+def nano_call(steps: int = 4, seed: int = 0, **more: Any) -> dict[str, Any]:
+    """Arguments of a small nano call."""
+    import torch
+
+    from recorder import nano
+
+    base = {**nano.CALL, **SMALL, "num_inference_steps": steps, "generator": torch.Generator().manual_seed(seed)}
+    return {"prompt": "a red ball moving left", **base, **more}

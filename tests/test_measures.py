@@ -1,0 +1,264 @@
+"""Every metric against truths in closed form and against an independent float64 computation in NumPy."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recorder import declarations
+from recorder.measures import MEASURES, Layout, Step, measured_row
+from recorder.spectra import bin_centres, grid_for, radial_bins
+
+CPU = torch.device("cpu")
+VIDEO_METRICS = [m for m in declarations.on_stream("video") if not m.on_host]
+
+
+def make_step(
+    sigma: float = 0.6, grid: tuple[int, ...] = (5, 6, 8), batch: int = 2, seed: int = 0, **more: Any
+) -> Step:
+    """A step of random latents on a grid; `more` replaces single fields."""
+    stream = "video" if len(grid) == 3 else "audio"
+    layout = Layout(stream, batch, grid)
+    generator = torch.Generator().manual_seed(seed)
+    shape = (batch, *grid, 4)
+    fields = {name: torch.randn(shape, generator=generator) for name in ("x", "velocity", "x_next")}
+    return Step(layout, sigma, **{**fields, **more})
+
+
+# -- an independent reference: plain float64 NumPy, loops over coefficients, nothing shared with the code under test
+
+
+def ref_radius(axes: tuple[int, ...]) -> np.ndarray:
+    total = np.zeros(axes)
+    for axis, n in enumerate(axes):
+        shape = [1] * len(axes)
+        shape[axis] = n
+        total = total + (np.fft.fftfreq(n).reshape(shape) / 0.5) ** 2
+    return np.sqrt(total)
+
+
+def ref_power(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """[B, …grid, C] → mean |FFT|²/N over channels (and frames): [B, *axes]."""
+    dims = (2, 3) if len(axes) == 2 else (1,)
+    power = np.abs(np.fft.fftn(a, axes=dims)) ** 2 / math.prod(axes)
+    return power.mean(axis=(1, 4)) if len(axes) == 2 else power.mean(axis=2)
+
+
+def ref_bands(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    power, rho = ref_power(a, axes), ref_radius(axes)
+    out = []
+    for lo, hi in ((0, 0.25), (0.25, 0.5), (0.5, 2.0)):
+        inside = (rho >= lo - 1e-12) & (rho < hi - 1e-12)
+        out.append(power[:, inside].sum(axis=1) / math.prod(axes) if inside.any() else np.full(len(a), np.nan))
+    return np.stack(out, axis=1)
+
+
+def ref_spectrum(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    dims = (2, 3) if len(axes) == 2 else (1,)
+    window = np.ones(())
+    for n in axes:
+        w = np.ones(n) if n < 4 else np.array([0.5 - 0.5 * math.cos(2 * math.pi * i / n) for i in range(n)])
+        window = np.multiply.outer(window, w)
+    a = a - a.mean(axis=dims, keepdims=True)
+    power = ref_power(a * (window[None, None, ..., None] if len(axes) == 2 else window[None, :, None]), axes)
+    power = power / (window**2).mean()
+    bins = max(1, min(axes) // 2)
+    which = np.minimum(np.floor(ref_radius(axes) * bins + 1e-9), bins - 1)
+    columns = [
+        power[:, which == b].mean(axis=1) if (which == b).any() else np.full(len(a), np.nan) for b in range(bins)
+    ]
+    return np.stack(columns, axis=1)
+
+
+def reference(step: Step) -> dict[str, np.ndarray]:
+    x, v, nxt = (t.double().numpy() for t in (step.x, step.velocity, step.x_next))
+    s, axes = step.sigma, step.layout.axes
+    x0, eps = x - s * v, x + (1 - s) * v
+    flat = lambda a: a.reshape(len(a), -1)  # noqa: E731
+    ms = lambda a: (flat(a) ** 2).mean(axis=1)  # noqa: E731
+    found = {
+        "snr_measured_db": 10 * np.log10((1 - s) ** 2 * ms(x0) / (s**2 * ms(eps))),
+        "velocity_rms": np.sqrt(ms(v)),
+        "displacement_rms": np.sqrt(ms(nxt - x)),
+        "spectrum_x0": ref_spectrum(x0, axes),
+        "spectrum_noise": ref_spectrum(eps, axes),
+        "mean": flat(nxt).mean(axis=1),
+        "std": flat(nxt).std(axis=1),
+        "max_abs": np.abs(flat(nxt)).max(axis=1),
+        "nan_count": np.zeros(len(x)),
+        "inf_count": np.zeros(len(x)),
+    }
+    share = ref_bands(np.ones_like(x), axes) * 0
+    rho = ref_radius(axes)
+    for i, (lo, hi) in enumerate(((0, 0.25), (0.25, 0.5), (0.5, 2.0))):
+        share[:, i] = ((rho >= lo - 1e-12) & (rho < hi - 1e-12)).mean()
+    bands = {"noise": ref_bands(eps, axes), "x0": ref_bands(x0, axes), "velocity": ref_bands(v, axes)}
+    for i, band in enumerate(declarations.BANDS):
+        for quantity, energies in bands.items():
+            found[f"energy_{band}_{quantity}"] = energies[:, i]
+        total = np.nansum(bands["noise"], axis=1)
+        found[f"noise_whiteness_{band}"] = bands["noise"][:, i] / total / share[:, i]
+    if step.previous is not None:
+        pv, ps = step.previous.velocity.double().numpy(), step.previous.sigma
+        px0 = step.previous.x.double().numpy() - ps * pv
+        dot = (flat(v) * flat(pv)).sum(axis=1)
+        found["velocity_cosine"] = dot / np.linalg.norm(flat(v), axis=1) / np.linalg.norm(flat(pv), axis=1)
+        found["x0_change_rms"] = np.sqrt(ms(x0 - px0))
+    if step.layout.stream == "video":
+        pooled = x0.mean(axis=(2, 3))
+        norms = np.linalg.norm(pooled, axis=2)
+        found["frame_identity"] = (pooled * pooled[:, 1:2]).sum(axis=2) / norms / norms[:, 1:2]
+    return found
+
+
+def assert_agrees(step: Step) -> None:
+    expected = reference(step)
+    for metric in declarations.on_stream(step.layout.stream):
+        if metric.on_host or (step.previous is None and not metric.first_step):
+            continue
+        got = MEASURES[metric.name](step).double().numpy()
+        assert got.shape == step.layout.row_shape(metric), metric.name
+        np.testing.assert_allclose(
+            got, expected[metric.name], rtol=1e-4, atol=2e-6, err_msg=metric.name, equal_nan=True
+        )
+
+
+def test_every_declared_metric_has_its_function_and_no_other() -> None:
+    assert set(MEASURES) == {m.name for m in declarations.METRICS.values() if not m.on_host}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from([(2, 4, 4), (3, 5, 7), (9, 10, 12), (4, 1, 6), (2, 3, 3), (5, 16, 9), (17,), (68,), (5,), (1,)]),
+    st.floats(0.02, 0.99),
+    st.integers(1, 3),
+    st.integers(0, 99),
+)
+def test_agrees_with_the_float64_reference(grid: tuple[int, ...], sigma: float, batch: int, seed: int) -> None:
+    first = make_step(min(0.995, sigma + 0.005), grid, batch, seed)
+    assert_agrees(first)
+    assert_agrees(make_step(sigma, grid, batch, seed + 1000, previous=first))
+
+
+def test_parseval_bands_sum_to_the_mean_square() -> None:
+    for grid in ((3, 8, 8), (2, 10, 12), (4, 7, 9), (50,), (33,)):
+        step = make_step(grid=grid)
+        for bands, values in ((step.bands_x0, step.x0), (step.bands_noise, step.noise)):
+            mean_square = values.square().flatten(1).mean(dim=1)
+            torch.testing.assert_close(bands.nansum(dim=1), mean_square, rtol=1e-5, atol=1e-6)
+
+
+def test_white_noise_has_whiteness_one_within_its_sampling_error() -> None:
+    grid, samples = (9, 16, 24), 40
+    generator = torch.Generator().manual_seed(3)
+    found = []
+    for _ in range(samples):
+        noise = torch.randn((1, *grid, 8), generator=generator)
+        # x = noise and v = 0 at any σ make ε̂ the noise itself.
+        found.append(make_step(0.5, grid, 1, x=noise, velocity=torch.zeros_like(noise)).whiteness)
+    whiteness = torch.cat(found)
+    error = whiteness.std(dim=0) / samples**0.5
+    assert torch.all((whiteness.mean(dim=0) - 1).abs() < 4 * error)
+    assert torch.all(error < 0.01)
+
+
+def test_white_shares_of_the_documented_grid() -> None:
+    share = grid_for((16, 24), CPU).white_share
+    np.testing.assert_allclose(share.numpy(), [0.039, 0.141, 0.82], atol=5e-3)
+
+
+def test_a_plane_wave_lies_in_its_band_and_bin() -> None:
+    height, width = 16, 16
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    for ky, kx, band in ((1, 0, 0), (0, 3, 1), (5, 5, 2), (8, 8, 2)):
+        wave = torch.cos(2 * math.pi * (ky * y / height + kx * x / width))[None, None, :, :, None]
+        energy = grid_for((height, width), CPU).bands(grid_for((height, width), CPU).power(wave))
+        assert energy.argmax() == band
+        torch.testing.assert_close(energy[0, band], wave.square().mean(), rtol=1e-5, atol=1e-6)
+        rho = math.hypot(ky / 8, kx / 8)
+        spectrum = grid_for((height, width), CPU).radial(grid_for((height, width), CPU).power(wave))
+        assert spectrum.argmax() == min(7, int(rho * 8 + 1e-9))
+
+
+def test_an_exact_rectified_flow_path_gives_back_x0_and_noise() -> None:
+    generator = torch.Generator().manual_seed(1)
+    x0, noise = (torch.randn((2, 3, 4, 5, 6), generator=generator) for _ in range(2))
+    for sigma in (0.95, 0.5, 0.05):
+        step = make_step(sigma, (3, 4, 5), x=(1 - sigma) * x0 + sigma * noise, velocity=noise - x0)
+        torch.testing.assert_close(step.x0, x0, rtol=0, atol=1e-5)
+        torch.testing.assert_close(step.noise, noise, rtol=0, atol=1e-5)
+        # On unit-power data the measured signal to noise is the schedule's, plus the samples' own powers.
+        powers = 10 * torch.log10(x0.square().flatten(1).mean(1) / noise.square().flatten(1).mean(1))
+        expected = 20 * math.log10((1 - sigma) / sigma) + powers
+        torch.testing.assert_close(MEASURES["snr_measured_db"](step), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_constant_velocity_has_cosine_one_and_its_opposite_minus_one() -> None:
+    first = make_step(0.8)
+    same = make_step(0.7, velocity=first.velocity * 3, previous=first)
+    opposite = make_step(0.7, velocity=-first.velocity, previous=first)
+    torch.testing.assert_close(MEASURES["velocity_cosine"](same), torch.ones(2))
+    torch.testing.assert_close(MEASURES["velocity_cosine"](opposite), -torch.ones(2))
+
+
+def test_first_row_and_pure_noise_are_what_the_conventions_say() -> None:
+    step = make_step(1.0)
+    assert torch.all(MEASURES["snr_measured_db"](step) == -math.inf)
+    for metric in VIDEO_METRICS:
+        if not metric.first_step:
+            assert torch.all(MEASURES[metric.name](step).isnan()), metric.name
+
+
+def test_one_frame_has_no_identity() -> None:
+    assert torch.all(MEASURES["frame_identity"](make_step(grid=(1, 4, 4))).isnan())
+
+
+def test_broken_values_are_counted_per_batch_item() -> None:
+    after = torch.zeros(2, 5, 6, 8, 4)
+    after[0, 0, 0, 0, 0], after[1, 0, 0, 0, 1], after[1, 0, 0, 0, 2] = math.nan, math.inf, -math.inf
+    step = make_step(x_next=after)
+    assert MEASURES["nan_count"](step).tolist() == [1, 0]
+    assert MEASURES["inf_count"](step).tolist() == [0, 2]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.1, 8), st.integers(0, 50))
+def test_scaling_latents_scales_powers_and_leaves_ratios(scale: float, seed: int) -> None:
+    step = make_step(0.4, seed=seed)
+    scaled = make_step(0.4, x=step.x * scale, velocity=step.velocity * scale, x_next=step.x_next * scale)
+    for name in ("snr_measured_db", "noise_whiteness_low", "noise_whiteness_high", "frame_identity"):
+        torch.testing.assert_close(MEASURES[name](scaled), MEASURES[name](step), rtol=1e-3, atol=1e-4)
+    for name in ("energy_low_x0", "energy_high_noise", "spectrum_x0"):
+        torch.testing.assert_close(MEASURES[name](scaled), MEASURES[name](step) * scale**2, rtol=1e-3, atol=1e-5)
+
+
+def test_batch_items_do_not_see_each_other() -> None:
+    step = make_step(batch=3)
+    swapped = make_step(x=step.x.flip(0), velocity=step.velocity.flip(0), x_next=step.x_next.flip(0), batch=3)
+    for metric in VIDEO_METRICS:
+        if metric.first_step:
+            torch.testing.assert_close(MEASURES[metric.name](swapped), MEASURES[metric.name](step).flip(0))
+
+
+def test_a_row_has_the_declared_width_and_order() -> None:
+    step = make_step()
+    row = measured_row(step)
+    at = 0
+    for metric in VIDEO_METRICS:
+        size = math.prod(step.layout.row_shape(metric))
+        torch.testing.assert_close(
+            row[at : at + size], MEASURES[metric.name](step).float().flatten(), rtol=0, atol=0, equal_nan=True
+        )
+        at += size
+    assert at == len(row)
+
+
+@pytest.mark.parametrize(("axes", "bins"), [((16, 24), 8), ((10, 12), 5), ((1, 9), 1), ((68,), 34), ((1,), 1)])
+def test_radial_bins(axes: tuple[int, ...], bins: int) -> None:
+    assert radial_bins(axes) == bins == len(bin_centres(axes))
