@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +95,8 @@ class ArchiveWriter:
     def _begin(self, header: Message) -> None:
         import zarr
 
+        # Consolidated metadata is what makes archives open fast in xarray; that the v3 text leaves it out is known.
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part", module=r"zarr\.")
         self._attributes = {**_without_type(header), "status": "recording", "rows": {}}
         self._root = zarr.open_group(str(self.path), mode="w", attributes=self._attributes)
 

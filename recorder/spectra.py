@@ -97,14 +97,14 @@ def grid_for(axes: tuple[int, ...], device: torch.device) -> Grid:
     weight = np.broadcast_to(twice, (*axes[:-1], twice.size)).ravel()
     points = math.prod(axes)
 
-    # A hair below the edge, so that a radius that is exactly .25 but for rounding falls where it should.
-    rounded = np.round(radius, 9)
-    bands = np.stack([(rounded >= lo) & ((rounded < hi) | (hi > 1.4)) for lo, hi in BANDS.values()], axis=1)
+    # A radius that is on an edge but for rounding belongs above it, so edges are compared a hair lower.
+    hair = 1e-6
+    bands = np.stack([(radius >= lo - hair) & ((radius < hi - hair) | (hi > 1.4)) for lo, hi in BANDS.values()], axis=1)
     weighted = bands * weight[:, None]
     band_sum = _nan_columns(weighted / points, ~bands.any(axis=0))
 
     bins = radial_bins(axes)
-    index = np.minimum((rounded * bins + 1e-9).astype(int), bins - 1)
+    index = np.minimum((radius * bins + hair).astype(int), bins - 1)
     member = (index[:, None] == np.arange(bins)) * weight[:, None]
     count = member.sum(axis=0)
     bin_mean = _nan_columns(member / np.maximum(count, 1), count == 0)

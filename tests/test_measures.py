@@ -133,9 +133,11 @@ def test_every_declared_metric_has_its_function_and_no_other() -> None:
     assert set(MEASURES) == {m.name for m in declarations.METRICS.values() if not m.on_host}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
-    st.sampled_from([(2, 4, 4), (3, 5, 7), (9, 10, 12), (4, 1, 6), (2, 3, 3), (5, 16, 9), (17,), (68,), (5,), (1,)]),
+    st.sampled_from(
+        [(2, 4, 4), (3, 5, 7), (9, 10, 12), (4, 1, 6), (2, 3, 3), (5, 16, 9), (17,), (34,), (68,), (5,), (1,)]
+    ),
     st.floats(0.02, 0.99),
     st.integers(1, 3),
     st.integers(0, 99),

@@ -105,7 +105,8 @@ def coverage(shape: str, dy: NDArray[np.float64], dx: NDArray[np.float64], radiu
         distance = np.minimum(bar, post)
     else:
         raise ValueError(f"unknown shape {shape!r}, one of {SHAPES}")
-    return np.clip(0.5 - distance / 0.2, 0.0, 1.0)
+    covered: NDArray[np.float64] = np.clip(0.5 - distance / 0.2, 0.0, 1.0)
+    return covered
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,9 @@ def draw(prompt: str, seed: int, frames: int = 9, height: int = 10, width: int =
     return Clip(prompt, video, audio_for(sound, height, width), path.astype(np.float32))
 
 
-def draw_pixels(prompt: str, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def draw_pixels(
+    prompt: str, seed: int, frames: int = 3, height: int = 4, width: int = 4
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """A small piece of a home-size clip: latents [8, F, H, W], and the pixels [3, 8(F-1)+1, 32H, 32W] they stand for.
 
     A window of a few cells and frames keeps training the decoder cheap, while shapes keep their home size and speed.
@@ -233,27 +236,20 @@ def draw_pixels(prompt: str, seed: int) -> tuple[NDArray[np.float32], NDArray[np
     rng = np.random.default_rng(seed)
     duration = latent_times(HOME_GRID[0])[-1]
     scene = make_scene(prompt, rng, *HOME_GRID[1:], duration)
-    frames = 3
     times = latent_times(frames)
     begin = rng.uniform(0.0, duration - times[-1])
-    size = rng.integers((4, 5), (6, 7))
     # Around the shape as it stands halfway, since a window that shows only background teaches little.
+    size = np.array([height, width])
     middle = scene.centres(np.array([begin + times[-1] / 2]))[0]
     corner = np.round(middle - rng.uniform(0.0, 1.0, 2) * size).astype(int)
     top, left = np.clip(corner, 0, np.array(HOME_GRID[1:]) - size)
-    height, width = (int(n) for n in size)
     latents = _latents(
-        scene,
-        scene.centres(begin + times),
-        samples(height, SUBSAMPLES, top),
-        samples(width, SUBSAMPLES, left),
+        scene, scene.centres(begin + times), samples(height, SUBSAMPLES, top), samples(width, SUBSAMPLES, left)
     )
     rows, columns = samples(height, PIXELS, top), samples(width, PIXELS, left)
-    background = scene.background(rows, columns).astype(np.float32)
+    background = scene.background(rows, columns)
     pixel_times = begin + np.arange(8 * (frames - 1) + 1) / FRAME_RATE
-    pixels = [
-        scene.paint(background, scene.coverage(c, rows, columns).astype(np.float32)) for c in scene.centres(pixel_times)
-    ]
+    pixels = [scene.paint(background, scene.coverage(c, rows, columns)) for c in scene.centres(pixel_times)]
     return latents, (2 * np.stack(pixels, axis=1) - 1).astype(np.float32)
 
 

@@ -146,17 +146,47 @@ def connectors() -> LTX2TextConnectors:
 
 def vae() -> AutoencoderKLLTX2Video:
     """The video autoencoder's real class; only its decoder is trained, since clips are drawn straight into latents."""
-    return AutoencoderKLLTX2Video(
+    model = AutoencoderKLLTX2Video(
         latent_channels=clips.CHANNELS,
         block_out_channels=(4, 4, 8, 8),
         decoder_block_out_channels=(8, 16, 24),
         layers_per_block=(1, 1, 1, 1, 1),
-        decoder_layers_per_block=(1, 1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1, 0),
         spatial_compression_ratio=32,
         temporal_compression_ratio=8,
         upsample_factor=(1, 1, 1),
         upsample_residual=(False, False, False),
     )
+    _start_as_enlargement(model.decoder)
+    return model
+
+
+def _start_as_enlargement(decoder: Any) -> None:
+    """Let an untrained decoder enlarge a random linear mixture of the latents, cell by cell.
+
+    From the library's random start, where the latents are all but lost among biases, minutes of training only find
+    the mean picture.
+    """
+    with torch.no_grad():
+        for module in decoder.modules():
+            if isinstance(module, torch.nn.Conv3d) and module.bias is not None:
+                module.bias.zero_()
+        first, last = decoder.conv_in.conv.weight, decoder.conv_out.conv.weight
+        into = torch.nn.init.orthogonal_(torch.empty(first.shape[:2]))
+        out = torch.randn(decoder.out_channels // decoder.patch_size**2, last.shape[1]) / last.shape[1] ** 0.5
+        _add_to_present(first, into)
+        _add_to_present(last, out.repeat_interleave(decoder.patch_size**2, dim=0))
+        for block in decoder.up_blocks:
+            for upsampler in block.upsamplers:
+                weight = upsampler.conv.conv.weight
+                same = torch.eye(weight.shape[1])
+                _add_to_present(weight, same.repeat_interleave(weight.shape[0] // weight.shape[1], dim=0))
+
+
+def _add_to_present(weight: torch.Tensor, matrix: torch.Tensor) -> None:
+    """Add a matrix to a causal kernel's middle tap of the newest frame, and calm down everything else."""
+    weight.mul_(0.3)
+    weight[:, :, -1, 1, 1] += matrix
 
 
 def audio_vae() -> AutoencoderKLLTX2Audio:

@@ -23,6 +23,9 @@ from recorder.nano import clips, components
 TEXT_LENGTH = 16
 GRIDS = ((9, 10, 12), (9, 10, 12), (9, 8, 8), (5, 10, 12))
 """Latent grids (frames, rows, columns) that batches are drawn on, in turn; the first is the home size."""
+DECODER_GRIDS = ((4, (3, 4, 4)), (5, (2, 4, 5)), (3, (3, 5, 4)))
+"""Pieces a step, and latent grid (frames, rows, columns) of each, that the decoder is trained on in turn."""
+DECODER_RATE = 4e-3
 EMPTY_PROMPT_SHARE = 0.1
 
 
@@ -136,7 +139,7 @@ def train_denoiser(pipe: LTX2Pipeline, minutes: float, batch: int, rate: float, 
             with torch.no_grad():
                 torch._foreach_lerp_(list(average.parameters()), list(modules.parameters()), 1 - keep)
             step += 1
-            smooth = float(loss) if math.isnan(smooth) else 0.98 * smooth + 0.02 * float(loss)
+            smooth = loss.item() if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss.item()
             bar.n = min(bar.total, round(elapsed))
             bar.set_postfix(step=step, loss=f"{smooth:.3f}")
     modules.load_state_dict(average.state_dict())
@@ -144,27 +147,33 @@ def train_denoiser(pipe: LTX2Pipeline, minutes: float, batch: int, rate: float, 
 
 
 def train_decoder(pipe: LTX2Pipeline, minutes: float, rate: float, seed: int) -> None:
-    """Train the video decoder in place on drawn clips, so that generated latents can be seen as pixels."""
+    """Train the video decoder in place on pieces of drawn clips, so that generated latents can be seen as pixels."""
     decoder = pipe.vae.decoder.train().requires_grad_(True)
-    optimiser = torch.optim.AdamW(decoder.parameters(), lr=rate, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(decoder.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
     rng = np.random.default_rng(seed)
     prompts = clips.all_prompts()
-    start, smooth = time.monotonic(), float("nan")
+    start, step, smooth = time.monotonic(), 0, float("nan")
     with tqdm(total=round(minutes * 60), unit="s", desc="decoder") as bar:
         while (elapsed := time.monotonic() - start) < minutes * 60:
-            pace = min(1.0, 0.02 + (1 - elapsed / (minutes * 60)) / 0.5)
+            pace = min(1.0, (step + 1) / 20) * min(1.0, 0.02 + (1 - elapsed / (minutes * 60)) / 0.5)
             for group in optimiser.param_groups:
                 group["lr"] = rate * pace
-            latents, pixels = clips.draw_pixels(prompts[int(rng.integers(len(prompts)))], int(rng.integers(2**31)))
-            out = pipe.vae.decode(torch.from_numpy(latents)[None], return_dict=False)[0]
-            loss = (out[0] - torch.from_numpy(pixels)).abs().mean()
+            # Several small pieces a step: the colour of a single one would pull the whole picture its way.
+            count, grid = DECODER_GRIDS[step % len(DECODER_GRIDS)]
+            drawn = [
+                clips.draw_pixels(prompts[int(rng.integers(len(prompts)))], int(rng.integers(2**31)), *grid)
+                for _ in range(count)
+            ]
+            latents, pixels = (torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
+            loss = (pipe.vae.decode(latents, return_dict=False)[0] - pixels).abs().mean()
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
             optimiser.step()
-            smooth = float(loss) if math.isnan(smooth) else 0.95 * smooth + 0.05 * float(loss)
+            step += 1
+            smooth = loss.item() if math.isnan(smooth) else 0.95 * smooth + 0.05 * loss.item()
             bar.n = min(bar.total, round(elapsed))
-            bar.set_postfix(loss=f"{smooth:.3f}")
+            bar.set_postfix(step=step, loss=f"{smooth:.3f}")
     decoder.eval().requires_grad_(False)
 
 
@@ -208,7 +217,7 @@ def main() -> None:
         train_denoiser(pipe, options.minutes, options.batch, options.rate, options.seed)
         print("velocity error:", {s: round(e, 3) for s, e in report(pipe).items()})
     if options.decoder_minutes > 0:
-        train_decoder(pipe, options.decoder_minutes, 4e-3, options.seed)
+        train_decoder(pipe, options.decoder_minutes, DECODER_RATE, options.seed)
     pipe.save_pretrained(options.out)
     print(f"saved to {options.out}")
 

@@ -1,0 +1,54 @@
+"""Programs that tests run as real processes: a recorder and a viewer."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def recorder(runs_dir: str, steps: str, pause: str) -> None:
+    """Record a small unguided nano run, pausing after every step; prints the socket once there is one."""
+    import torch
+
+    from recorder import nano, record
+    from tests.conftest import UNGUIDED, nano_call
+
+    torch.set_num_threads(1)
+
+    def wait(pipe: Any, step: int, timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(float(pause))
+        return kwargs
+
+    pipe = nano.load()
+    pipe.set_progress_bar_config(disable=True)
+    with record(pipe, runs_dir=runs_dir) as run:
+        print(json.dumps({"socket": str(run.socket_path), "path": str(run.path)}), flush=True)
+        pipe(**nano_call(steps=int(steps), callback_on_step_end=wait, **UNGUIDED))
+    print("done", flush=True)
+
+
+def viewer(socket_path: str, out: str) -> None:
+    """Receive a run until it ends, noting every row once it has been received."""
+    from replay.source import Liveness, SocketSource
+
+    source = SocketSource(Path(socket_path))
+    with Path(out).open("w") as file:
+        while True:
+            messages = source.poll()
+            for m in messages:
+                row = {k: m.get(k) for k in ("t", "stage", "stream", "step")}
+                file.write(json.dumps({**row, "data": m["data"].hex() if "data" in m else None}) + "\n")
+            file.flush()
+            if source.liveness is not Liveness.LIVE:
+                break
+            if not messages:
+                time.sleep(0.005)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    {"recorder": recorder, "viewer": viewer}[sys.argv[1]](*sys.argv[2:])

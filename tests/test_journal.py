@@ -1,0 +1,153 @@
+"""The journal and its server: what is acknowledged is readable, whatever the disk does."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recorder import journal as journal_module
+from recorder import locations
+from recorder.journal import Journal, JournalReader, is_being_written
+from recorder.messages import Decoder, encode
+from recorder.server import Server
+
+
+def message(n: int) -> dict[str, Any]:
+    return {"t": "event", "n": n}
+
+
+def test_lock_tells_live_from_dead(tmp_path: Path) -> None:
+    path = tmp_path / "a.journal"
+    assert not is_being_written(path)
+    journal = Journal(path)
+    journal.append(encode(message(1)))
+    assert is_being_written(path)
+    with pytest.raises(FileExistsError):
+        Journal(path)
+    journal.release(remove=False)
+    assert not is_being_written(path)
+    journal.close()
+
+
+def test_reader_follows_and_says_why_it_stops(tmp_path: Path) -> None:
+    path = tmp_path / "a.journal"
+    journal = Journal(path)
+    reader = JournalReader(path)
+    assert reader.poll() == []
+    journal.append(encode(message(1)))
+    assert reader.poll() == [message(1)]
+    os.write(journal._fd, encode(message(2))[:-3])
+    assert reader.poll() == [] and "torn" in reader.note
+    os.write(journal._fd, encode(message(2))[-3:])
+    assert reader.poll() == [message(2)] and reader.note == ""
+    damaged = bytearray(encode(message(3)))
+    damaged[-1] ^= 1
+    os.write(journal._fd, encode(message(7)) + damaged + encode(message(4)))
+    assert reader.poll() == [message(7)] and "damaged at byte" in reader.note and reader.broken
+    assert reader.poll() == []
+    reader.close()
+    journal.close()
+
+
+def test_a_full_disk_keeps_messages_in_memory_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.journal"
+    journal = Journal(path)
+    journal.append(encode(message(0)))
+    real_write = os.write
+    budget = [5]  # the disk takes five more bytes of a message, then nothing
+
+    def full(fd: int, data: bytes) -> int:
+        if budget[0] == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = real_write(fd, data[: budget[0]])
+        budget[0] -= taken
+        return taken
+
+    monkeypatch.setattr(journal_module.os, "write", full)
+    monkeypatch.setattr(journal_module, "RETRY_SECONDS", 0.0)
+    for n in (1, 2, 3):
+        journal.append(encode(message(n)))
+    assert isinstance(journal.error, OSError)
+    assert path.read_bytes() == encode(message(0)), "the torn part was cut off again"
+    everything = b"".join(encode(message(n)) for n in range(4))
+    assert journal.size == len(everything)
+    assert journal.read(0) + journal.read(len(encode(message(0)))) == everything
+    monkeypatch.setattr(journal_module.os, "write", real_write)
+    journal.append(encode(message(4)))
+    assert journal.error is None and journal.dropped == 0
+    assert path.read_bytes() == everything + encode(message(4))
+    journal.close()
+
+
+def test_memory_is_bounded_while_the_disk_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(journal_module.os, "write", full)
+    monkeypatch.setattr(journal_module, "MEMORY_BYTES", 100)
+    journal = Journal(tmp_path / "a.journal")
+    for n in range(50):
+        journal.append(encode(message(n)))
+    assert journal.size <= 100 and journal.dropped > 0
+    journal.close()
+
+
+def test_viewers_are_served_to_the_end_after_close(tmp_path: Path, runtime_dir: Path) -> None:
+    journal = Journal(tmp_path / "a.journal")
+    server = Server(journal, runtime_dir / "a.sock")
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(str(server.path))
+    sent = [{"t": "event", "n": n, "filling": "x" * 1000} for n in range(3000)]
+    for m in sent:
+        journal.append(encode(m))
+    server.notify()
+    time.sleep(0.1)
+    journal.release(remove=True)
+    server.close()
+    decoder = Decoder()
+    while data := connection.recv(1 << 20):
+        decoder.feed(data)
+    assert list(decoder) == sent
+    server.join(5)
+    assert not server.path.exists() and not journal.path.exists()
+    connection.close()
+
+
+def test_a_taken_or_too_long_socket_path_is_refused(tmp_path: Path, runtime_dir: Path) -> None:
+    journal = Journal(tmp_path / "a.journal")
+    with pytest.raises(locations.UnsafeLocation, match="LTXTUI_RUNTIME_DIR"):
+        Server(journal, runtime_dir / ("x" * 120))
+    journal.close()
+
+
+def test_runtime_directory_must_be_ours_and_closed(runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert locations.make_runtime_directory() == runtime_dir
+    runtime_dir.chmod(0o755)
+    with pytest.raises(locations.UnsafeLocation, match="chmod 700"):
+        locations.make_runtime_directory()
+    runtime_dir.chmod(0o700)
+    link = runtime_dir / "link"
+    link.symlink_to(runtime_dir)
+    monkeypatch.setenv("LTXTUI_RUNTIME_DIR", str(link))
+    with pytest.raises(locations.UnsafeLocation, match="not a directory"):
+        locations.make_runtime_directory()
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("red disc", "red-disc"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("", "run"),
+        ("ünï\x1b[31m", "n-31m"),
+        ("a" * 200, "a" * 80),
+    ],
+)
+def test_names_cannot_leave_their_directory(given: str, kept: str) -> None:
+    assert locations.safe_name(given) == kept
