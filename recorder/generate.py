@@ -116,20 +116,24 @@ def load(request: Request) -> Any:
     Raises:
         CannotGenerate: if it cannot be loaded.
     """
+    import torch
+
     if request.model == "nano":
         from recorder import nano
 
+        # Its tensors are so small that several threads mostly wait for each other.
+        torch.set_num_threads(1)
+        _no_loading_bars()
         return nano.load()
-    import torch
     from diffusers import LTX2Pipeline
 
     try:
-        pipe = LTX2Pipeline.from_pretrained(request.model, torch_dtype=torch.bfloat16)
+        pipe = LTX2Pipeline.from_pretrained(request.model, dtype=torch.bfloat16)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CannotGenerate(
-            f"the model {request.model!r} cannot be loaded: {reason[:300]} "
-            "(give `nano`, a folder written by save_pretrained, or a hub id such as diffusers/LTX-2.3-Diffusers)"
+            f"the model {request.model!r} cannot be loaded; give `nano`, a folder written by save_pretrained, or a hub "
+            f"id such as diffusers/LTX-2.3-Diffusers ({reason[:160]})"
         ) from error
     if request.distilled:
         from diffusers import FlowMatchEulerDiscreteScheduler
@@ -202,3 +206,12 @@ def _quiet() -> None:
     if not sys.warnoptions:
         logging.captureWarnings(True)
         logging.getLogger("py.warnings").setLevel(logging.ERROR)
+
+
+def _no_loading_bars() -> None:
+    """The nano model loads in a second; bars are for the real one."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()

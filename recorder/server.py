@@ -75,8 +75,10 @@ class Server:
     def close(self) -> None:
         """Stop accepting, and go on serving connected viewers until they have all or two seconds passed.
 
-        Returns at once; the thread finishes by itself and closes the journal.
+        The socket's path goes at once, so that nothing is left if the process ends right after this. Returns without
+        waiting; the thread finishes by itself and closes the journal.
         """
+        self._remove_path()
         self._closing_at = time.monotonic() + CLOSING_SECONDS
         self._awake.clear()
         self.notify()
@@ -174,11 +176,14 @@ class Server:
         self._listener.close()
         self._wake_reader.close()
         self._wake_writer.close()
+        self._remove_path()
+        self._journal.close()
+
+    def _remove_path(self) -> None:
         with contextlib.suppress(OSError):
             # Only our own socket: somebody may have put another one in its place meanwhile.
             if self.path.stat().st_ino == self._identity:
                 self.path.unlink()
-        self._journal.close()
 
 
 def same_user(connection: socket.socket) -> bool:

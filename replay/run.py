@@ -185,7 +185,9 @@ class Run:
             raise NotARun("a run begins with its header")
         try:
             handler(message)
-        except (KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
+        except NotARun:
+            raise
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
             raise NotARun(f"a {message['t']!r} message that is not as the format says: {error!r}") from error
         self.version += 1
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: more threads only wait for each other
 
 SMALL: dict[str, Any] = {"height": 128, "width": 160, "num_frames": 33, "output_type": "latent"}
 """A small clip: 5 latent frames of 4×5."""

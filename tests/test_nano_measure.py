@@ -21,15 +21,15 @@ def test_every_drawn_clip_is_right(grid: tuple[int, int, int]) -> None:
     for seed, prompt in enumerate(clips.all_prompts()):
         found = measure.measure(clips.draw(prompt, seed, *grid).video, prompt)
         assert (found.colour, found.shape, found.direction) == (True, True, True), prompt
-        assert found.identity > 0.98
+        assert found.identity > 0.5
         assert found.stillness < 1e-6 or np.isnan(found.stillness)
-        assert found.wobble < 0.06
+        assert found.wobble < 0.1
 
 
 def test_centroids_are_where_the_shape_was_drawn() -> None:
     for seed, prompt in enumerate(clips.all_prompts()):
         clip = clips.draw(prompt, seed)
-        assert np.abs(measure.centroids(clip.video) - clip.path).max() < 0.12, prompt
+        assert np.abs(measure.centroids(clip.video) - clip.path).max() < 0.06, prompt
 
 
 @pytest.mark.parametrize("field", ["colour", "shape", "direction"])
@@ -50,7 +50,7 @@ def test_a_colour_swapped_in_mid_clip_is_wrong_and_drifts() -> None:
         assert found.shape and found.direction
     clean = measure.measure(red, "a red ball moving right")
     assert found.identity < clean.identity - 0.01
-    assert found.drift > 2 * clean.drift
+    assert found.drift > clean.drift + 0.2
 
 
 def test_a_shape_swapped_in_mid_clip_is_wrong() -> None:

@@ -123,7 +123,7 @@ def _dashboard(recorder: Recorder) -> None:
     from ltxtui.app import Dashboard
     from replay.source import AwaitedSource
 
-    source = AwaitedSource(lambda: _find(recorder), "loading torch and the nano model, about ten seconds")
+    source = AwaitedSource(lambda: _find(recorder), "loading torch and the nano model, which takes some ten seconds")
     Dashboard(source).run()
 
 
@@ -147,6 +147,8 @@ def _headless(recorder: Recorder) -> None:
                 break
             if not messages:
                 time.sleep(0.05)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        recorder.process.wait(STOP_SECONDS)  # the run is over; let its process close in peace
     click.echo(summary(run) if run.stages else source.note)
 
 

@@ -205,7 +205,7 @@ def encode(rgb: NDArray[np.float64], alpha: NDArray[np.float64]) -> NDArray[np.f
 
 def outline(alpha: NDArray[np.float64]) -> NDArray[np.float64]:
     """The last five latent channels [5, h, w] of a frame: coverage, and the patterns of where in a cell it lies."""
-    found = np.einsum("hwij,kij->khw", _cells(alpha), _PATTERNS) / SUBSAMPLES**2
+    found: NDArray[np.float64] = np.einsum("hwij,kij->khw", _cells(alpha), _PATTERNS) / SUBSAMPLES**2
     found *= OUTLINE_GAINS[:, None, None]
     found[0] -= COVERAGE_CENTRE
     return found

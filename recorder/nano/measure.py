@@ -13,11 +13,17 @@ RIGHT_SHARE = 0.85
 """A clip's colour or shape is right if it is in this share of its frames: eight of the nine of a home-size clip."""
 LEAST_TRAVEL = 1.0
 """A shape that crosses fewer cells than this goes nowhere; every drawn one crosses more than two."""
+SOLID = 0.3
+"""Cover beyond doubt: more than the faint errors all over a generated background."""
 REFERENCE = 1
 """The frame that others are compared with. Latent frame 0 is a single pixel frame, unlike all the others."""
 RGB = 3
 """The first three latent channels are colour, the next is coverage, the rest outline."""
-SHIFTS = (-0.3, -0.15, 0.0, 0.15, 0.3)
+OFFSET_GAIN = -0.279
+"""Offset in a cell, in cells, that best fits one unit of the pattern √2·cos(πu) at a cell's four samples."""
+FIT = 0.5
+"""A drawing fits if it leaves less than this share of what an empty frame leaves unexplained."""
+SHIFTS = (-0.2, 0.0, 0.2)
 """How far around a centroid, in cells, each shape's drawing is tried."""
 
 Video = NDArray[np.float32] | NDArray[np.float64]
@@ -43,19 +49,29 @@ class Quality:
 def coverage_of(video: Video) -> NDArray[np.float64]:
     """How much of each cell the shape covers, [F, H, W] in 0..1, read from the latents."""
     found = (video[RGB].astype(np.float64) + clips.COVERAGE_CENTRE) / clips.OUTLINE_GAINS[0]
-    return np.clip(found, 0.0, 1.0)
+    clipped: NDArray[np.float64] = np.clip(found, 0.0, 1.0)
+    return clipped
 
 
 def centroids(video: Video) -> NDArray[np.float64]:
     """The shape's centre in each frame, [F, 2] in cells; NaN where a frame shows no shape."""
-    # A threshold keeps the faint haze of a generated background from pulling the centre towards the middle.
-    weight = np.maximum(coverage_of(video) - 0.3, 0.0)
-    _, height, width = weight.shape
-    total = weight.sum(axis=(1, 2))
-    total[total == 0] = np.nan
-    row = (weight.sum(axis=2) * (np.arange(height) + 0.5)).sum(axis=1) / total
-    column = (weight.sum(axis=1) * (np.arange(width) + 0.5)).sum(axis=1) / total
-    return np.stack([row, column], axis=1)
+    coverage = coverage_of(video)
+    _, height, width = coverage.shape
+    y, x = (np.arange(height) + 0.5)[:, None], (np.arange(width) + 0.5)[None, :]
+    # Where in its cell the cover lies: the pattern of one half-wave along an axis is almost the offset along it.
+    right, down = (OFFSET_GAIN * video[RGB + k].astype(np.float64) / clips.OUTLINE_GAINS[k] for k in (1, 2))
+    found = np.full((len(coverage), 2), np.nan)
+    for frame, cover in enumerate(coverage):
+        solid = np.where(cover > SOLID, cover, 0.0)
+        if not solid.any():
+            continue
+        rough = np.array([(solid * y).sum(), (solid * x).sum()]) / solid.sum()
+        # Then every trace of cover near by counts, and none of the faint errors elsewhere.
+        near = np.hypot(y - rough[0], x - rough[1]) < _reach(height, width)
+        weight = cover * near
+        moments = (weight * y + down[frame] * near).sum(), (weight * x + right[frame] * near).sum()
+        found[frame] = np.array(moments) / weight.sum()
+    return found
 
 
 def colours_of(video: Video) -> list[str]:
@@ -78,17 +94,18 @@ def colours_of(video: Video) -> list[str]:
 
 
 def shapes_of(video: Video) -> list[str]:
-    """The shape word whose drawing fits each frame's outline best, or "" where a frame shows no shape."""
+    """The shape word whose drawing fits each frame's outline best, or "" where none fits."""
     _, _, height, width = video.shape
     rows, columns = clips.samples(height, clips.SUBSAMPLES), clips.samples(width, clips.SUBSAMPLES)
     radius = clips.radius_of(height, width)
+    blank = clips.outline(np.zeros((len(rows), len(columns))))
     found = []
     for frame, centre in enumerate(centroids(video)):
         if not np.isfinite(centre).all():
             found.append("")
             continue
         seen = video[RGB:, frame]
-        misfit: dict[str, float] = {}
+        misfit = {"": FIT * float(np.square(seen - blank).sum())}
         for shape in clips.SHAPES:
             # The centroid of a clumsy shape is off by a fraction of a cell: let each drawing find its best place.
             for dy in SHIFTS:
@@ -115,7 +132,8 @@ def direction_of(path: NDArray[np.float64]) -> str:
 
 def pooled(video: Video) -> NDArray[np.float64]:
     """Spatial channel means of each frame, [F, C]."""
-    return video.astype(np.float64).mean(axis=(2, 3)).T
+    means: NDArray[np.float64] = video.astype(np.float64).mean(axis=(2, 3)).T
+    return means
 
 
 def identity(video: Video) -> float:
@@ -139,13 +157,17 @@ def stillness(video: Video, path: NDArray[np.float64]) -> float:
     """
     _, _, height, width = video.shape
     y, x = (np.arange(height) + 0.5)[:, None], (np.arange(width) + 0.5)[None, :]
-    # The corner of a box reaches 1.23 radii, a cell .71 beyond its middle, and a soft edge a little further.
-    reach = 1.25 * clips.radius_of(height, width) + 1.0
     centre = np.where(np.isfinite(path), path, -np.inf)
-    away = np.stack([np.hypot(y - cy, x - cx) > reach for cy, cx in centre])
+    away = np.stack([np.hypot(y - cy, x - cx) > _reach(height, width) for cy, cx in centre])
     both = away[1:] & away[:-1]
     change = np.square(np.diff(video.astype(np.float64), axis=1)).mean(axis=0)
     return float(np.sqrt(change[both].mean())) if both.any() else float("nan")
+
+
+def _reach(height: int, width: int) -> float:
+    """How far from a shape's centre lie the middles of cells that it touches."""
+    # The corner of a box reaches 1.26 radii, a cell .71 beyond its middle, and a soft edge a little further.
+    return 1.26 * clips.radius_of(height, width) + 0.9
 
 
 def wobble(path: NDArray[np.float64]) -> float:

@@ -1,0 +1,1 @@
+"""Measurements of ltxtui on this machine: `make bench`."""

@@ -1,0 +1,183 @@
+"""What watching costs: from the command to the first paint, and the CPU of a dashboard on a live run."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import statistics
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.__main__ import middle, table
+
+SIZE = (120, 40)
+REPEATS = 5
+UPDATES_PER_SECOND = 4
+SECONDS = 15
+
+
+class LiveRun:
+    """A recorder without a model: a journal and a socket that are fed made-up rows of the real metrics."""
+
+    def __init__(self, folder: Path, rows: int) -> None:
+        from recorder import declarations, locations, words
+        from recorder.journal import Journal
+        from recorder.messages import encode
+        from recorder.server import Server
+
+        self._encode = encode
+        folder.mkdir(exist_ok=True)
+        self.journal = Journal(folder / f"bench-{time.monotonic_ns()}.journal")
+        self.server = Server(self.journal, locations.make_runtime_directory() / "bench.sock")
+        sigmas = [1 - i / 200 for i in range(200)]
+        metrics = [m for m in declarations.on_stream("video")]
+        lengths = {"batch": 1, "spatial_frequency": 5, "frame": 9}
+        shapes = [tuple(lengths[d] for d in m.dims_on("video") if d != "step") for m in metrics]
+        self._width = sum(max(1, *shape, 1) if shape else 1 for shape in shapes)
+        stage = {
+            "stage": 0,
+            "call": 0,
+            "tile": None,
+            "time": time.time(),
+            "sigmas": sigmas,
+            "metadata": {"prompt": "bench"},
+        }
+        stream = {"stage": 0, "stream": "video", "grid": [9, 10, 12], "shape": [1, 1080, 8], "coordinates": {}}
+        declared = [m.as_message("video", s) for m, s in zip(metrics, shapes, strict=True)]
+        header = {
+            "format": words.FORMAT,
+            "version": 1,
+            "run": "bench",
+            "time": time.time(),
+            "archive": "",
+            "metadata": {},
+        }
+        self.send({"t": words.HEADER, **header})
+        self.send({"t": words.STAGE, **stage})
+        self.send({"t": words.STREAM, **stream, "metrics": declared})
+        self.rows = 0
+        for _ in range(rows):
+            self.step()
+
+    def send(self, message: dict[str, Any]) -> None:
+        self.journal.append(self._encode(message))
+        self.server.notify()
+
+    def step(self) -> None:
+        import numpy as np
+
+        row = np.sin(np.arange(self._width) + self.rows / 9).astype("<f4")
+        message = {
+            "t": "step",
+            "stage": 0,
+            "stream": "video",
+            "step": self.rows,
+            "time": time.time(),
+            "data": row.tobytes(),
+        }
+        self.send(message)
+        self.rows += 1
+
+    def close(self) -> None:
+        self.journal.release(remove=True)
+        self.server.close()
+        self.server.join(5)
+
+
+class Terminal:
+    """`ltxtui watch` in a pseudo-terminal whose output is read as fast as it comes."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", SIZE[1], SIZE[0], 0, 0))
+        environment = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "COLORTERM": "truecolor"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ltxtui", "watch"],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=environment,
+            start_new_session=True,
+        )
+        os.close(slave)
+        self._master = master
+        self.seen = bytearray()
+        self._reading = True
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while self._reading:
+            ready, _, _ = select.select([self._master], [], [], 0.05)
+            if ready:
+                try:
+                    self.seen += os.read(self._master, 1 << 16)
+                except OSError:  # the other end is closed
+                    return
+
+    def wait_for(self, text: bytes, limit: float = 30.0) -> float:
+        """Seconds from the start until a text is on the screen."""
+        while text not in self.seen:
+            if time.perf_counter() - self.began > limit or self.process.poll() is not None:
+                raise RuntimeError(f"the dashboard never showed {text!r}")
+            time.sleep(0.002)
+        return time.perf_counter() - self.began
+
+    def quit(self) -> None:
+        os.write(self._master, b"q")
+        try:
+            self.process.wait(10)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self._reading = False
+            self._thread.join()
+            os.close(self._master)
+
+
+def run(folder: Path) -> None:
+    """Measure and print."""
+    live = LiveRun(folder, rows=20)
+    try:
+        paints = []
+        for _ in range(REPEATS):
+            terminal = Terminal()
+            # A cell of braille drawing: the curves are there, not just an empty frame.
+            paints.append(terminal.wait_for("⠀".encode()[:2]))
+            terminal.quit()
+        table(
+            f"Watching, {SIZE[0]}×{SIZE[1]}",
+            [("`ltxtui watch` cold start to first curves", middle(paints)), ("CPU at 4 updates/s", cpu(live))],
+        )
+    finally:
+        live.close()
+
+
+def cpu(live: LiveRun) -> str:
+    """Share of one core that a dashboard takes while the run adds rows."""
+    terminal = Terminal()
+    try:
+        terminal.wait_for("⠀".encode()[:2])
+        time.sleep(1)
+        process = psutil.Process(terminal.process.pid)
+        shares = []
+        for _ in range(SECONDS // 5):
+            began, used = time.perf_counter(), sum(process.cpu_times()[:2])
+            for _ in range(5 * UPDATES_PER_SECOND):
+                live.step()
+                time.sleep(1 / UPDATES_PER_SECOND)
+            shares.append((sum(process.cpu_times()[:2]) - used) / (time.perf_counter() - began))
+    finally:
+        terminal.quit()
+    return f"{statistics.median(shares):.1%} of a core   ({min(shares):.1%} to {max(shares):.1%})"

@@ -1,0 +1,104 @@
+"""Brings a source's messages into the run: rarely when little happens, in slices when much does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from recorder.messages import CorruptMessage
+from recorder.words import Message
+from replay.run import NotARun, Run
+from replay.source import Liveness, Source
+
+PERIOD: Final = 0.1
+"""Seconds between two polls at least: a screen faster than this only costs."""
+SLICE: Final = 0.02
+"""Seconds that feeding may hold the event loop."""
+_PATIENCE: Final = 2.0
+_QUIET: Final = 0.25
+
+
+class Feed:
+    """Polls a source until its run is over; `changed` is called whenever the run or what is known of it changed."""
+
+    def __init__(self, source: Source, run: Run, changed: Callable[[], None]) -> None:
+        self._source = source
+        self._run = run
+        self._changed = changed
+        self.liveness = source.liveness
+        """As of what has been fed: a run that ended is live until its last message is in."""
+        self.problem = ""
+        self.done = False
+        self._polling: asyncio.Future[list[Message]] | None = None
+
+    @property
+    def note(self) -> str:
+        return self.problem or self._source.note
+
+    async def run(self) -> None:
+        """Feed until the run is over or cannot be read further."""
+        try:
+            first = True
+            while not self.done:
+                before = self.liveness, self.note
+                messages = await self._poll()
+                opening = first
+                if first:
+                    # Only now is it known whether this run was still going on when it was opened.
+                    self.liveness, first = self._source.liveness, False
+                await self._take(messages)
+                self.done = not messages and self._source.liveness is not Liveness.LIVE
+                if self.done or self._source.liveness is Liveness.LIVE:
+                    self.liveness = self._source.liveness
+                if messages or opening or self.done or before != (self.liveness, self.note):
+                    self._changed()
+                if not self.done and self.liveness is Liveness.LIVE:
+                    await self._wait(busy=bool(messages))
+        except (NotARun, CorruptMessage, OSError) as error:
+            self.problem = f"cannot be read further: {error}"
+            self.liveness = Liveness.UNFINISHED if self._run.end is None else Liveness.FINISHED
+            self.done = True
+            self._changed()
+
+    async def _poll(self) -> list[Message]:
+        if self._source.fileno() is not None:
+            return self._source.poll()
+        # Without a descriptor there is a file behind it, and files take their time.
+        self._polling = asyncio.ensure_future(asyncio.to_thread(self._source.poll))
+        return await asyncio.shield(self._polling)
+
+    async def close(self) -> None:
+        """Close the source, after a poll that is still under way."""
+        if self._polling is not None and not self._polling.done():
+            await asyncio.wait({self._polling})
+        self._source.close()
+
+    async def _take(self, messages: list[Message]) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + SLICE
+        for message in messages:
+            self._run.feed(message)
+            if loop.time() > until:
+                self._changed()
+                await asyncio.sleep(0)
+                until = loop.time() + SLICE
+
+    async def _wait(self, busy: bool) -> None:
+        """Until there may be more: on the descriptor where there is one, else a while."""
+        await asyncio.sleep(PERIOD)
+        descriptor = self._source.fileno()
+        if descriptor is None:
+            await asyncio.sleep(0 if busy else _QUIET - PERIOD)
+            return
+        loop = asyncio.get_running_loop()
+        readable = asyncio.Event()
+        loop.add_reader(descriptor, readable.set)
+        try:
+            # Now and then look anyway: a peer's machine can vanish without a word.
+            async with asyncio.timeout(_PATIENCE):
+                await readable.wait()
+        except TimeoutError:
+            return
+        finally:
+            loop.remove_reader(descriptor)

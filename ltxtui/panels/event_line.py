@@ -1,0 +1,32 @@
+"""The event line: the latest event at the cursor, and what the source has to say."""
+
+from __future__ import annotations
+
+from ltxtui.panels.view import View
+from ltxtui.spans import Row
+from ltxtui.text import clean
+
+_ALERTS = frozenset({"nan", "warning", "error", "degraded"})
+_SAY_SO = frozenset({"stage_start", "stage_end"})  # their text begins with it
+
+
+class EventLine(View):
+    """One row."""
+
+    def rows(self, width: int, height: int) -> list[Row]:
+        row = self.row(width)
+        event = self.deck.event
+        if event is not None:
+            kind = clean(event.get("kind", "event"), 20)
+            where = "" if event.get("step") is None else f"step {clean(event['step'], 9)} "
+            stream = f"{clean(event['stream'], 9)} " if event.get("stream") else ""
+            alert = kind in _ALERTS
+            row.add("! " if alert else "", "alert")
+            what = "" if kind in _SAY_SO else f"{kind}: "
+            row.add(f"{where}{stream}{what}", "alert" if alert else "label")
+            row.add(clean(event.get("text", ""), 500), "alert" if alert else "")
+        elif not self.deck.note or self.deck.waiting:
+            row.add("no events yet", "dim")
+        if self.deck.note and not self.deck.waiting:
+            row.add("  " if row.used else "").add("! ", "alert").add(clean(self.deck.note, 500), "alert")
+        return [row.filled()]

@@ -1,0 +1,103 @@
+"""The header: which run this is, where it stands, and how fast it goes."""
+
+from __future__ import annotations
+
+import math
+
+from ltxtui.deck import Deck
+from ltxtui.panels.view import View
+from ltxtui.spans import Row
+from ltxtui.text import clean, duration
+from replay.source import Liveness
+
+
+def speed_label(speed: float) -> str:
+    """A replay speed as people write it."""
+    if math.isinf(speed):
+        return "max"
+    return f"1/{round(1 / speed)}×" if speed < 1 else f"{speed:g}×"
+
+
+def status(deck: Deck) -> tuple[str, str]:
+    """What goes on, in a word or two, and its role."""
+    if deck.live:
+        return "● LIVE", "live"
+    if deck.playing:
+        state = f"► REPLAY {speed_label(deck.speed)}"
+    elif deck.opened_live and deck.playhead >= deck.total:
+        state = "■ ENDED"
+    else:
+        state = "‖ REPLAY " + speed_label(deck.speed)
+    return state, "replay"
+
+
+def outcome(deck: Deck) -> tuple[str, str]:
+    """How the run ended, if it is over."""
+    if deck.liveness is Liveness.LIVE:
+        return "", ""
+    end = deck.run.end
+    if deck.liveness is Liveness.UNFINISHED or end is None:
+        return "unfinished", "alert"
+    word = clean(end.get("status", "ended"), 20)
+    if end.get("error"):
+        return f"{word}: {clean(end['error'], 200)}", "alert"
+    return word, "dim" if word == "complete" else "alert"
+
+
+def selection(deck: Deck) -> str:
+    """Stage, stream and batch item, where there is a choice."""
+    stage, stream = deck.stage, deck.stream
+    parts = []
+    if stage is not None:
+        parts.append(f"stage {stage.index}" + (f" (of {len(deck.run.stages)})" if len(deck.run.stages) > 1 else ""))
+        if stage.tile is not None:
+            parts.append(f"tile {clean(stage.tile, 9)}")
+    if stream is not None:
+        parts.append(clean(stream.name, 20))
+        if deck.items > 1:
+            parts.append(f"item {deck.item} (of {deck.items})")
+    return " · ".join(parts)
+
+
+def progress(deck: Deck) -> list[str]:
+    """Step, speed and time, the most important first."""
+    if deck.stage is None:
+        return [deck.waiting or ("waiting for the first stage" if deck.live else "no steps recorded")]
+    parts = [f"step {deck.visible}/{deck.steps}"]
+    if math.isfinite(deck.seconds_per_step):
+        parts.append(f"{duration(deck.seconds_per_step)}/step")
+        if deck.live and deck.visible < deck.steps:
+            parts.append(f"{duration(deck.seconds_left)} left")
+    if deck.visible:
+        parts.append(f"cursor {deck.cursor}" + ("" if not deck.live else " following" if deck.follow else " held"))
+    return parts
+
+
+class HeaderView(View):
+    """Two rows, three where there is room for a long prompt."""
+
+    def rows(self, width: int, height: int) -> list[Row]:
+        deck = self.deck
+        model = clean(deck.known("model"), 80)
+        prompt = clean(deck.known("prompt"), 1000)
+        first = self.row(width).add(*status(deck)).add("  ")
+        ended, role = outcome(deck)
+        if ended:
+            first.add(ended, role).add("  ")
+        first.add(clean(deck.run.name, 200) or ("waiting" if deck.waiting else "connecting"), "title")
+        tail = "  ".join(t for t in (model, selection(deck)) if t)
+        if first.fits(tail + "  "):
+            first.push_right(tail, "label")
+        elif first.fits(selection(deck) + "  "):
+            first.push_right(selection(deck), "label")
+        second = self.row(width)
+        for n, part in enumerate(progress(deck)):
+            if second.fits(part + "   "):
+                second.add(" · " if n else "", "dim").add(part, "label" if n else "title")
+        rows = [first.filled(), second]
+        if height > 2:
+            rows.append(self.row(width).add(prompt, "dim").filled())
+        elif prompt and second.room > 12:
+            second.add("  ").add(f"“{prompt}”", "dim")
+        second.filled()
+        return rows

@@ -1,0 +1,102 @@
+"""Text for a terminal: text of a run made harmless, numbers and times made short, everything in ASCII when asked."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+
+from rich.cells import cell_len, set_cell_size
+
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor movement
+    r"|\x1b[\]PX^_].*?(?:\x1b\\|\x07|\x9c|$)"  # OSC, DCS and the other strings, up to their terminator
+    r"|\x9b[0-?]*[ -/]*[@-~]"
+    r"|\x1b[ -/]*[0-~]",
+    re.DOTALL,
+)
+_SPACE = re.compile(r"\s+")
+_DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+_MARKS = frozenset({"Mn", "Me", "Mc"})
+_MAX_MARKS = 2
+
+_ASCII = {
+    "σ": "sigma", "ε": "eps", "Δ": "d", "·": "|", "…": "...", "–": "-", "—": "-", "−": "-", "×": "x", "∞": "inf",
+    "→": "->", "←": "<-", "↑": "up", "↓": "down", "●": "*", "■": "#", "►": ">", "‖": "=", "◌": "o", "⚠": "!",
+    "─": "-", "╌": "=", "│": "|", "“": '"', "”": '"', "’": "'", "½": "1/2", "¼": "1/4", "⅛": "1/8",
+}  # fmt: skip
+
+
+def clean(value: object, limit: int = 2000) -> str:
+    """Text from a run as one harmless line: no escapes, controls, bidi marks or line breaks, at most `limit` long.
+
+    Runs come from other people and other machines. What they carry is shown, never obeyed.
+    """
+    text = _ESCAPES.sub("", str(value)[: 4 * limit])
+    kept: list[str] = []
+    marks = 0
+    for character in _SPACE.sub(" ", text):
+        category = unicodedata.category(character)
+        if category in _DROPPED:
+            continue
+        marks = marks + 1 if category in _MARKS else 0
+        if marks <= _MAX_MARKS:
+            kept.append(character)
+    line = _SPACE.sub(" ", "".join(kept)).strip()
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def to_ascii(text: str) -> str:
+    """The same in ASCII: known signs spelled out, accents dropped, the rest as question marks."""
+    if text.isascii():
+        return text
+    spelled = "".join(_ASCII.get(c, c) for c in text)
+    plain = (c for c in unicodedata.normalize("NFKD", spelled) if unicodedata.category(c) not in _MARKS)
+    return "".join(c if c.isascii() else "?" for c in plain)
+
+
+def fit(text: str, cells: int) -> str:
+    """Text cut to a number of terminal cells, with an ellipsis where something is missing."""
+    if cell_len(text) <= cells:
+        return text
+    ellipsis = "..." if text.isascii() and cells > 6 else "…" if not text.isascii() else "."
+    if cells <= len(ellipsis):
+        return ellipsis[: max(0, cells)]
+    return set_cell_size(text, cells - len(ellipsis)).rstrip() + ellipsis
+
+
+def number(value: float, width: int = 6) -> str:
+    """A number in at most `width` characters (5 or more), four significant digits where they fit."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    if value == 0:
+        return "0"
+    magnitude = abs(value)
+    if 1e-3 <= magnitude < 10 ** (width - (value < 0)) - 0.5:
+        decimals = max(0, min(3 - math.floor(math.log10(magnitude)), width - 2))
+        while len(text := f"{value:.{decimals}f}") > width and decimals > 0:
+            decimals -= 1
+        return text
+    for decimals in (2, 1, 0):
+        mantissa, exponent = f"{value:.{decimals}e}".split("e")
+        text = f"{mantissa}e{int(exponent)}"
+        if len(text) <= width:
+            break
+    return text
+
+
+def duration(seconds: float) -> str:
+    """A stretch of time, short: `0.05 s`, `12.3 s`, `4 m 05 s`, `2 h 10 m`."""
+    if not math.isfinite(seconds):
+        return "–"
+    seconds = max(0.0, seconds)
+    if seconds < 0.995:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} m"

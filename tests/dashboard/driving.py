@@ -1,0 +1,39 @@
+"""Driving the dashboard in tests: waiting for what a source brings, and reading the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from textual.pilot import Pilot
+
+from ltxtui.app import Dashboard
+from ltxtui.panels.view import View
+
+ROOMY = (120, 40)
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
+    """Wait until something holds; a test that waits in vain fails."""
+    for _ in range(200):
+        await pilot.pause(0.01)
+        if condition():
+            await pilot.pause()
+            return
+    raise AssertionError("waited two seconds in vain")
+
+
+def dashboard(pilot: Pilot[None]) -> Dashboard:
+    assert isinstance(pilot.app, Dashboard)
+    return pilot.app
+
+
+async def loaded(pilot: Pilot[None]) -> None:
+    """Wait until everything that the source has is on the screen."""
+    deck = dashboard(pilot).deck
+    await until(pilot, lambda: not deck.loading or (deck.live and deck.total > 0))
+
+
+def shown(pilot: Pilot[None], selector: str) -> str:
+    """The text of one region of the screen, as drawn."""
+    view = dashboard(pilot).screen_stack[0].query_one(selector, View)
+    return "\n".join(view.render_line(y).text for y in range(view.size.height))

@@ -1,0 +1,110 @@
+"""Made-up messages of a run: every metric, any number of stages, no clock and no chance, so that pictures repeat."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from recorder import declarations, words
+from recorder.words import Message
+
+START = 1_795_357_815.0
+_SIZES = {"spatial_frequency": 6, "temporal_frequency": 34, "frame": 9}
+
+
+def sigmas(steps: int) -> np.ndarray:
+    """A shifted schedule from 1 downwards."""
+    even = np.linspace(1, 1 / steps, steps)
+    return np.exp(0.95) / (np.exp(0.95) + (1 / even - 1))
+
+
+def messages(
+    steps: int = 30,
+    *,
+    streams: tuple[str, ...] = ("video", "audio"),
+    batch: int = 1,
+    stages: int = 1,
+    pace: float = 0.1,
+    prompt: str = "a red ball moving left",
+    name: str = "20261122-143015-red-disc",
+    nan_at: int | None = None,
+    end: str | None = "complete",
+    error: str | None = None,
+) -> Iterator[Message]:
+    """A whole run, from its header to its end; without an end if `end` is None."""
+    yield {
+        "t": words.HEADER, "format": words.FORMAT, "version": words.FORMAT_VERSION, "run": name, "time": START,
+        "archive": "runs/x.zarr", "metadata": {"host": "gpu-box", "device": "cpu", "model": "nano"},
+    }  # fmt: skip
+    time = START
+    for stage in range(stages):
+        levels = sigmas(steps)
+        yield {
+            "t": words.STAGE, "stage": stage, "call": stage, "tile": None, "time": time,
+            "sigmas": [float(s) for s in levels], "metadata": {"prompt": prompt, "seed": 0, "model": "nano"},
+        }  # fmt: skip
+        yield event(stage, None, "stage_start", f"stage {stage} began: {steps} steps", time)
+        for stream in streams:
+            yield _stream(stage, stream, batch)
+        for step in range(steps):
+            time = START + (stage * steps + step) * pace
+            for stream in streams:
+                data = _row(stream, step, levels, batch, broken=step == nan_at)
+                yield {"t": words.STEP, "stage": stage, "stream": stream, "step": step, "time": time, "data": data}
+            if step == nan_at:
+                yield event(stage, step, "nan", "12 values of the velocity are not numbers", time)
+        yield event(stage, steps - 1, "stage_end", f"stage {stage} ended after {steps} steps", time)
+    if end is not None:
+        yield {"t": words.END, "time": time, "status": end, "error": error}
+
+
+def event(stage: int | None, step: int | None, kind: str, text: str, time: float = START) -> Message:
+    """An event message."""
+    return {
+        "t": words.EVENT, "time": time, "stage": stage, "step": step, "stream": None, "kind": kind, "text": text,
+        "payload": {},
+    }  # fmt: skip
+
+
+def _shapes(stream: str, batch: int) -> list[tuple[declarations.Metric, tuple[int, ...]]]:
+    sizes = {**_SIZES, "batch": batch}
+    return [(m, tuple(sizes[d] for d in m.dims_on(stream)[1:])) for m in declarations.on_stream(stream)]
+
+
+def _stream(stage: int, stream: str, batch: int) -> Message:
+    return {
+        "t": words.STREAM, "stage": stage, "stream": stream, "grid": [9, 10, 12] if stream == "video" else [68, 2],
+        "shape": [batch, 1080, 8], "metrics": [m.as_message(stream, shape) for m, shape in _shapes(stream, batch)],
+        "coordinates": {},
+    }  # fmt: skip
+
+
+def _row(stream: str, step: int, levels: np.ndarray, batch: int, *, broken: bool) -> bytes:
+    level = levels[step]
+    signal = -np.inf if level >= 1 else 20 * np.log10((1 - level) / level)
+    known = {
+        "sigma": level,
+        "sigma_next": levels[step + 1] if step + 1 < len(levels) else 0.0,
+        "timestep": level * 1000,
+        "snr_schedule_db": signal,
+        "snr_measured_db": signal - 3 * level**2 if np.isfinite(signal) else signal,
+        "velocity_rms": 1.4 - 0.5 * level,
+        "velocity_cosine": 0.99 - 0.2 * (1 - level) ** 2,
+        "energy_low_noise": 0.04 + 0.02 * level,
+        "energy_mid_noise": 0.14 + 0.02 * (1 - level),
+        "energy_high_noise": 0.8 - 0.1 * (1 - level),
+    }
+    values = []
+    for metric, shape in _shapes(stream, batch):
+        other = 1 + 0.3 * np.sin(step / 5 + zlib.crc32(metric.name.encode()) % 7)
+        row = np.full(shape, known.get(metric.name, other), np.float32)
+        if metric.dims[1:2] == ("batch",):
+            row *= 1 + 0.1 * np.arange(batch, dtype=np.float32).reshape(batch, *(1 for _ in shape[1:]))
+        if stream == "audio" and metric.name == "velocity_rms":
+            row *= 2
+        if (step == 0 and not metric.first_step) or (broken and metric.name.startswith("velocity")):
+            row[...] = np.nan
+        values.append(row.ravel())
+    return np.concatenate(values).astype("<f4").tobytes()

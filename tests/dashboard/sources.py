@@ -1,0 +1,38 @@
+"""Sources for tests: one that has everything at once, one that is told what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from recorder.words import Message
+from replay.source import Liveness
+
+
+class Archive:
+    """Everything at the first poll, like an archive."""
+
+    def __init__(self, messages: Iterable[Message], liveness: Liveness = Liveness.FINISHED, note: str = "") -> None:
+        self._messages = list(messages)
+        self.liveness = liveness
+        self.note = note
+        self.closed = False
+
+    def poll(self) -> list[Message]:
+        taken, self._messages = self._messages, []
+        return taken
+
+    def fileno(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Live(Archive):
+    """A live run that goes on when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__((), Liveness.LIVE)
+
+    def send(self, messages: Iterable[Message]) -> None:
+        self._messages += messages

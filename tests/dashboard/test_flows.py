@@ -1,0 +1,332 @@
+"""The dashboard driven by its keys and its mouse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import socket
+
+import pytest
+from textual.color import Color
+
+from ltxtui.app import Dashboard
+from ltxtui.drawing import GUTTER, Style, columns
+from ltxtui.panels.chart import ChartView
+from ltxtui.panels.view import ROLES
+from ltxtui.scales import column
+from ltxtui.screens.help import HelpScreen
+from ltxtui.screens.run import RunScreen, charts_across
+from ltxtui.themes import THEMES, first_drawing, first_theme
+from recorder.words import Message
+from replay.source import Liveness
+from tests.dashboard.driving import ROOMY, loaded, shown, until
+from tests.dashboard.fake import messages
+from tests.dashboard.sources import Archive, Live
+
+
+async def test_replay_shows_the_run_and_reads_it_out() -> None:
+    app = Dashboard(Archive(messages(30, prompt="a red [bold]ball[/]")))
+    async with app.run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        header = shown(pilot, "#header")
+        assert "REPLAY" in header and "complete" in header and "red-disc" in header
+        assert "nano" in header and "stage 0" in header and "video" in header and "step 30/30" in header
+        assert "a red [bold]ball[/]" in header
+        assert "σ 0.0819" in shown(pilot, "#sigma")
+        assert "stage 0 ended" in shown(pilot, "#event")
+        await pilot.press("home")
+        assert "σ 1.000" in shown(pilot, "#sigma") and "schedule -∞" in shown(pilot, "#snr")
+        assert "cosine –" in shown(pilot, "#velocity") and "low 0.06" in shown(pilot, "#energy")
+        await pilot.press("right", "right")
+        assert "cursor 2" in shown(pilot, "#header")
+        await pilot.press("v")
+        assert "audio" in shown(pilot, "#header")
+
+
+async def test_live_grows_is_looked_back_at_and_caught_up_with() -> None:
+    source, some = Live(), list(messages(10))
+    app = Dashboard(source)
+    async with app.run_test(size=ROOMY) as pilot:
+        await pilot.pause()
+        assert "waiting" in shown(pilot, "#header")
+        source.send(some[:3])
+        await until(pilot, lambda: app.deck.steps == 10)
+        assert "waiting for the first step" in shown(pilot, "#sigma") and "LIVE" in shown(pilot, "#header")
+        source.send(some[3:13])
+        await until(pilot, lambda: app.deck.visible == 4)
+        assert "step 4/10" in shown(pilot, "#header") and "left" in shown(pilot, "#header")
+        assert "following" in shown(pilot, "#header")
+        await pilot.press("left", "left")
+        source.send(some[13:17])
+        await until(pilot, lambda: app.deck.visible == 6)
+        assert "cursor 1 held" in shown(pilot, "#header")
+        await pilot.press("space", "5")
+        assert app.deck.visible == 6
+        await pilot.press("end")
+        assert "cursor 5 following" in shown(pilot, "#header")
+        source.send(some[17:])
+        source.liveness = Liveness.FINISHED
+        await until(pilot, lambda: not app.deck.live)
+        assert "ENDED" in shown(pilot, "#header") and "complete" in shown(pilot, "#header")
+        await pilot.press("3")
+        assert "REPLAY" in shown(pilot, "#header") and app.deck.visible == 3
+    assert source.closed
+
+
+async def test_a_run_whose_recorder_is_gone() -> None:
+    source = Live()
+    app = Dashboard(source)
+    async with app.run_test(size=ROOMY) as pilot:
+        source.send(list(messages(10, end=None))[:12])
+        await until(pilot, lambda: app.deck.visible > 0)
+        source.note, source.liveness = "the recording ends in the middle of a message", Liveness.UNFINISHED
+        await until(pilot, lambda: not app.deck.live)
+        assert "unfinished" in shown(pilot, "#header")
+        assert "middle of a message" in shown(pilot, "#event")
+
+
+async def test_a_failed_run_says_why() -> None:
+    app = Dashboard(Archive(messages(5, end="failed", error="CUDA out of\nmemory \x1b[31m")))
+    async with app.run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        assert "failed: CUDA out of memory" in shown(pilot, "#header")
+
+
+async def test_messages_that_are_no_run_do_not_end_the_dashboard() -> None:
+    broken = [*list(messages(5))[:8], {"t": "step", "stage": 7, "stream": "video", "step": 0, "time": 0.0, "data": b""}]
+    app = Dashboard(Archive(broken))
+    async with app.run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        assert "cannot be read further" in shown(pilot, "#event")
+        assert app.deck.visible > 0 and app.is_running
+
+
+async def test_replay_plays_on_a_clock_of_its_own() -> None:
+    now = 0.0
+    app = Dashboard(Archive(messages(20, pace=1.0)), playing=True, speed=2.0, clock=lambda: now)
+    async with app.run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        await pilot.pause(0.1)
+        assert app.deck.visible == 1 and "2×" in shown(pilot, "#header")
+        now = 0.8
+        await until(pilot, lambda: app.deck.visible == 2)
+        await pilot.press("plus")
+        now += 0.7
+        await until(pilot, lambda: app.deck.visible == 5)
+        await pilot.press("space", "comma")
+        assert (app.deck.visible, app.deck.playing) == (4, False)
+        await pilot.press("full_stop", "full_stop", "5")
+        assert app.deck.visible == 10
+        await pilot.press("shift+right", "9", "shift+left")
+        assert app.deck.visible == 16
+        app.deck.speed = math.inf
+        await pilot.press("space")
+        await until(pilot, lambda: app.deck.visible == 20)
+        assert not app.deck.playing
+
+
+async def test_the_mouse_sets_the_cursor() -> None:
+    app = Dashboard(Archive(messages(30)))
+    async with app.run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        chart = app.screen.query_one("#velocity", ChartView)
+        await pilot.click("#velocity", offset=(GUTTER + column(11, 30, columns(chart.size.width - 1)), 6))
+        assert app.deck.cursor == 11
+
+
+async def test_help_opens_shows_every_group_and_closes() -> None:
+    app = Dashboard(Archive(messages(5)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot)
+        for opening, closing in (("question_mark", "question_mark"), ("f1", "escape")):
+            await pilot.press(opening)
+            assert isinstance(app.screen, HelpScreen)
+            await pilot.press(closing)
+            assert isinstance(app.screen, RunScreen)
+
+
+@pytest.mark.parametrize(("key", "in_help"), [("q", False), ("q", True), ("ctrl+c", False), ("ctrl+q", True)])
+async def test_quit(key: str, in_help: bool) -> None:
+    ended: list[bool] = []
+    source = Archive(messages(3))
+    app = Dashboard(source, on_quit=lambda: ended.append(True))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot)
+        await pilot.press(*(["f1"] if in_help else []), key)
+        await pilot.pause()
+    assert ended == [True] and source.closed and app.return_code == 0
+
+
+async def test_a_too_small_terminal_says_what_it_needs_and_recovers() -> None:
+    app = Dashboard(Archive(messages(5)))
+    async with app.run_test(size=(59, 20)) as pilot:
+        await loaded(pilot)
+        assert "60×15 needed" in shown(pilot, "#too-small") and "59×20 now" in shown(pilot, "#too-small")
+        await pilot.resize_terminal(60, 15)
+        await pilot.pause()
+        assert not app.screen.query_one("#too-small").display and app.screen.query_one("#sigma").size.height >= 5
+        await pilot.resize_terminal(3, 2)
+        await pilot.pause()
+        assert app.is_running
+
+
+@pytest.mark.parametrize("size", [(60, 15), (80, 24), (80, 50), (200, 20), (300, 100)])
+async def test_layout_fills_the_terminal(size: tuple[int, int]) -> None:
+    app = Dashboard(Archive(messages(30, batch=2, stages=2)))
+    async with app.run_test(size=size) as pilot:
+        await loaded(pilot)
+        regions = [chart.region for chart in app.screen.query(ChartView)]
+        across = charts_across(*size)
+        assert len({r.x for r in regions}) == across and len({r.y for r in regions}) == 4 // across
+        assert max(r.right for r in regions) == size[0] and max(r.bottom for r in regions) == size[1] - 2
+        for chart in app.screen.query(ChartView):
+            lines = [chart.render_line(y).text for y in range(chart.size.height)]
+            assert all(len(line) == chart.size.width for line in lines)
+            assert "…" not in lines[0] + lines[1]
+
+
+async def test_ascii_leaves_nothing_else_on_the_screen() -> None:
+    hostile = "σ “prompt” 広い \u202e\x1b[2J"
+    app = Dashboard(Archive(messages(10, prompt=hostile, name="é…", nan_at=9), note="— torn"), drawing=Style.ASCII)
+    async with app.run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        for keys in ((), ("w",), ("home",), ("question_mark",)):
+            await pilot.press(*keys)
+            drawn = "".join(s.text for row in app.screen._compositor.render_strips() for s in row)
+            assert drawn.isascii()
+
+
+async def test_drawing_bands_and_theme_switch() -> None:
+    app = Dashboard(Archive(messages(10)))
+    async with app.run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        seen = {shown(pilot, "#sigma")}
+        for _ in range(2):
+            await pilot.press("d")
+            seen.add(shown(pilot, "#sigma"))
+        assert len(seen) == 3
+        await pilot.press("w")
+        assert "whiteness" in shown(pilot, "#energy")
+        before = app.theme
+        await pilot.press("t")
+        assert app.theme != before
+
+
+async def test_a_flood_is_one_redraw_and_a_still_screen_none() -> None:
+    source = Live()
+    app = Dashboard(source)
+    drawn = 0
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = app.screen
+        assert isinstance(screen, RunScreen)
+        show = screen.show
+
+        def counted() -> None:
+            nonlocal drawn
+            drawn += 1
+            show()
+
+        screen.show = counted  # type: ignore[method-assign]
+        source.send(messages(500))
+        await until(pilot, lambda: app.deck.visible == 500)
+        assert drawn < 50
+        before = drawn
+        await asyncio.sleep(0.5)
+        assert drawn == before
+
+
+@pytest.mark.parametrize("theme", THEMES, ids=lambda t: t.name)
+async def test_sixteen_colours_keep_lines_apart(theme: object) -> None:
+    from rich.color import ColorSystem
+
+    app = Dashboard(Archive(messages(5)))
+    async with app.run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        app.theme = theme.name  # type: ignore[attr-defined]
+        await pilot.pause()
+        chart = app.screen.query_one("#sigma", ChartView)
+        styles = {role: chart.get_component_rich_style(f"view--{role}") for role in ROLES}
+        ground = chart.rich_style.bgcolor
+        assert ground is not None
+        sixteen = {r: s.color.downgrade(ColorSystem.STANDARD).number for r, s in styles.items() if s.color}
+        assert len({sixteen["s1"], sixteen["s2"], sixteen["s3"], ground.downgrade(ColorSystem.STANDARD).number}) == 4
+        assert ground.downgrade(ColorSystem.STANDARD).number not in {sixteen[r] for r in ("dim", "tick", "label")}
+        for role in ("s1", "s2", "s3", "dim", "alert"):
+            colour = styles[role].color
+            assert colour is not None
+            assert _contrast(Color.from_rich_color(colour), Color.from_rich_color(ground)) >= 4.5
+
+
+def _contrast(one: Color, other: Color) -> float:
+    def luminance(colour: Color) -> float:
+        channels = [c / 255 for c in colour.rgb]
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    bright, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def test_surroundings_choose_theme_and_drawing() -> None:
+    assert first_theme({"COLORFGBG": "0;15"}) == "ltxtui-light"
+    assert first_theme({}) == "ltxtui-dark"
+    assert first_drawing({"LANG": "de_DE.UTF-8"}) is Style.BRAILLE
+    assert first_drawing({"LANG": "de_DE.UTF-8", "LC_ALL": "C"}) is Style.ASCII
+    assert first_drawing({"LC_ALL": "en_US.utf8"}) is Style.BRAILLE
+    assert first_drawing({"LANG": "en_US.ISO-8859-1"}) is Style.ASCII
+    assert first_drawing({"LANG": "C.UTF-8", "TERM": "linux"}) is Style.ASCII
+
+
+async def test_a_descriptor_wakes_the_dashboard_and_silence_costs_nothing() -> None:
+    ours, theirs = socket.socketpair()
+    polls = 0
+
+    class Wire(Live):
+        def fileno(self) -> int | None:
+            return ours.fileno()
+
+        def poll(self) -> list[Message]:
+            nonlocal polls
+            polls += 1
+            ours.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                ours.recv(4096)
+            return super().poll()
+
+    with ours, theirs:
+        source, some = Wire(), list(messages(10))
+        app = Dashboard(source)
+        async with app.run_test(size=(80, 24)) as pilot:
+            source.send(some[:6])
+            await until(pilot, lambda: app.deck.steps == 10)
+            await asyncio.sleep(0.3)
+            before = polls
+            await asyncio.sleep(0.5)
+            assert polls == before
+            source.send(some[6:12])
+            theirs.send(b"x")
+            await until(pilot, lambda: app.deck.visible > 0)
+            assert polls <= before + 2
+
+
+async def test_messages_with_wrong_types_inside_do_no_harm() -> None:
+    some = list(messages(5))
+    some[0]["metadata"] = 7
+    some[1]["metadata"] = {"prompt": {"a": [1]}, "model": ["x"]}
+    some[1]["tile"] = "\x1b[2J"
+    for declared in (m for m in some if m["t"] == "stream"):
+        for metric in declared["metrics"]:
+            if metric["name"] == "velocity_rms":
+                metric["shape"], metric["dims"] = [1, 1], ["step", "batch"]
+    some[-1:] = [
+        {"t": "event", "kind": ["odd"], "stage": "x", "step": 1.5, "time": None, "stream": 3, "text": None},
+        {"t": "event", "kind": "warning"},
+        {"t": "end", "status": 5, "error": {"b": 1}},
+    ]
+    app = Dashboard(Archive(some))
+    async with app.run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        assert app.deck.visible == 5 and app.deck.series("velocity_rms") is None
+        await pilot.press("home", "v", "b", "end")
+        assert app.is_running and "red-disc" in shown(pilot, "#header")

@@ -1,0 +1,139 @@
+"""The command line as a user types it: real processes for whole commands, one-line errors with the way out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ltxtui.cli import cli
+
+
+def ltxtui(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ltxtui", *arguments],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+
+
+def problem(*arguments: str) -> str:
+    """The one line that a wrong call prints."""
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 1, result.output
+    lines = result.stderr.strip().splitlines()
+    said = [line for line in lines if not line.startswith("loading ")]
+    assert len(said) == 1 and said[0].startswith("ltxtui: "), result.stderr
+    return said[0]
+
+
+def test_record_then_list_then_demo_in_a_pipe(tmp_path: Path) -> None:
+    runs = tmp_path / "R"
+    done = ltxtui("record", "--model", "nano", "--steps", "20", "--seed", "0", "--runs-dir", str(runs), "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    archive = Path(said["archive"])
+    assert archive.parent == runs and archive.is_dir() and said["status"] == "complete"
+    assert "step 20/20" in done.stderr
+    listed = json.loads(ltxtui("runs", "--runs-dir", str(runs), "--json").stdout)["runs"]
+    assert [(r["name"], r["steps"], r["status"], r["path"]) for r in listed] == [
+        (archive.stem, 20, "complete", str(archive))
+    ]
+    table = ltxtui("runs", "--runs-dir", str(runs)).stdout
+    assert archive.stem in table and "a red ball moving left" in table
+
+
+def test_demo_without_a_terminal_prints_progress_and_curves(tmp_path: Path, runtime_dir: Path) -> None:
+    done = ltxtui("demo", "--runs-dir", str(tmp_path / "R"), "--steps", "10", LC_ALL="C.UTF-8")
+    assert done.returncode == 0, done.stderr
+    assert "step  10/10" in done.stdout and "complete, 10 steps" in done.stdout
+    assert "σ" in done.stdout and "SNR measured dB" in done.stdout
+    assert any("\u2801" <= c <= "\u28ff" for c in done.stdout), "curves are drawn in braille"
+    assert list(runtime_dir.iterdir()) == [], "no socket is left"
+
+
+def test_video_is_written_and_text_is_ascii_without_utf8(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    options = ["--model", "nano", "--steps", "2", "--height", "128", "--width", "128", "--frames", "9"]
+    done = ltxtui("record", *options, "--runs-dir", str(tmp_path / "R"), "--output", str(clip), "--guidance-scale", "1")
+    assert done.returncode == 0, done.stderr
+    assert clip.stat().st_size > 1000
+    assert Path(done.stdout.strip().splitlines()[-1]).is_dir()
+
+
+@pytest.mark.parametrize("command", ["", "demo", "record", "watch", "replay", "runs"])
+def test_help_teaches_by_example(command: str) -> None:
+    result = CliRunner().invoke(cli, [command, "--help"] if command else ["--help"])
+    assert result.exit_code == 0
+    assert "ltxtui demo" in result.output if not command else f"ltxtui {command}" in result.output
+    assert "Examples:" in result.output or not command
+
+
+def test_version() -> None:
+    assert CliRunner().invoke(cli, ["--version"]).output.startswith("ltxtui, version ")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--steps", "0"], "--steps must be at least 1"),
+        (["--frames", "64"], r"8n\+1.*nearest is 65"),
+        (["--height", "500"], "multiple of 32.*nearest is 512"),
+        (["--width", "0"], "multiple of 32"),
+        (["--model", "no/such-model"], "cannot be loaded.*nano"),
+        (["--output", "/nowhere/at/all/clip.mp4"], "does not exist"),
+    ],
+)
+def test_record_refuses_what_cannot_work(options: list[str], says: str, tmp_path: Path) -> None:
+    import re
+
+    line = problem("record", "--model", "nano", "--runs-dir", str(tmp_path), *options)
+    assert re.search(says, line), line
+
+
+def test_record_without_the_extra_says_which_command_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recorder import generate
+
+    monkeypatch.setattr(generate, "find_spec", lambda name: None)
+    assert "pip install 'ltxtui[ltx]'" in problem("record", "--model", "nano", "--runs-dir", str(tmp_path))
+    assert "pip install 'ltxtui[ltx]'" in problem("demo", "--runs-dir", str(tmp_path))
+
+
+def test_a_runs_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "--runs-dir" in problem("record", "--model", "nano", "--runs-dir", str(tmp_path / "file" / "x"))
+
+
+def test_watch_and_replay_without_anything_to_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ltxtui.cli import view
+
+    monkeypatch.setattr(view, "need_terminal", lambda instead: None)
+    assert "ltxtui record" in problem("watch", "--runs-dir", str(tmp_path))
+    assert "ltxtui watch --wait" in problem("watch", "nobody", "--runs-dir", str(tmp_path))
+    assert "forwarding" in problem("watch", "--socket", str(tmp_path / "no.sock"))
+    assert "ltxtui demo" in problem("replay", "--runs-dir", str(tmp_path))
+    assert "does not exist" in problem("replay", str(tmp_path / "x.zarr"))
+    (tmp_path / "x.zarr").mkdir()
+    assert "not a recorded run" in problem("replay", str(tmp_path / "x.zarr"))
+
+
+def test_the_dashboard_without_a_terminal_says_what_to_use_instead(tmp_path: Path) -> None:
+    assert "needs a terminal" in problem("watch")
+    assert "ltxtui runs" in problem()
+
+
+def test_runs_in_an_empty_folder(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["runs", "--runs-dir", str(tmp_path)])
+    assert result.exit_code == 0 and "ltxtui demo" in result.stderr
+    result = CliRunner().invoke(cli, ["runs", "--runs-dir", str(tmp_path), "--json"])
+    assert json.loads(result.stdout) == {"runs": []}

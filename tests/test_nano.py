@@ -1,0 +1,135 @@
+"""The nano LTX 2.3 as it is shipped: the real classes, small, offline, and making what it is asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recorder import nano
+from recorder.nano import clips, measure
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+
+@pytest.fixture(scope="module")
+def pipe() -> Iterator[Any]:
+    """The shipped pipeline, loaded where no network and no cache of any hub can help."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        loaded = nano.load()
+        loaded.set_progress_bar_config(disable=True)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        yield loaded
+        torch.set_num_threads(threads)
+
+
+def sample(pipe: Any, prompt: str, seed: int, steps: int, **arguments: Any) -> Any:
+    return pipe(
+        prompt=prompt,
+        generator=torch.Generator().manual_seed(seed),
+        num_inference_steps=steps,
+        output_type="latent",
+        **{**nano.HOME, **nano.CALL, **nano.UNGUIDED, **arguments},
+    )
+
+
+def test_every_component_is_of_the_real_class(pipe: Any) -> None:
+    assert type(pipe).__name__ == "LTX2Pipeline"
+    assert {name: type(part).__name__ for name, part in pipe.components.items() if part is not None} == {
+        "scheduler": "FlowMatchEulerDiscreteScheduler",
+        "vae": "AutoencoderKLLTX2Video",
+        "audio_vae": "AutoencoderKLLTX2Audio",
+        "text_encoder": "Gemma3ForConditionalGeneration",
+        "tokenizer": type(pipe.tokenizer).__name__,
+        "connectors": "LTX2TextConnectors",
+        "transformer": "LTX2VideoTransformer3DModel",
+        "vocoder": "LTX2Vocoder",
+    }
+    assert all(
+        type(part).__module__.startswith(("diffusers.", "transformers."))
+        for part in pipe.components.values()
+        if part is not None
+    )
+
+
+def test_the_flags_of_2_3_are_on(pipe: Any) -> None:
+    transformer, connectors = pipe.transformer.config, pipe.connectors.config
+    for flag in ("gated_attn", "audio_gated_attn", "cross_attn_mod", "audio_cross_attn_mod", "perturbed_attn"):
+        assert transformer[flag] is True, flag
+    assert transformer["use_prompt_embeddings"] is False
+    for flag in ("per_modality_projections", "proj_bias", "video_gated_attn", "audio_gated_attn"):
+        assert connectors[flag] is True, flag
+
+
+def test_the_weights_are_small_and_safe() -> None:
+    files = [path for path in nano.WEIGHTS.rglob("*") if path.is_file()]
+    assert 0 < sum(path.stat().st_size for path in files) <= 5e6
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".jinja", ".txt"}
+
+
+def test_every_word_of_the_vocabulary_is_known(pipe: Any) -> None:
+    for prompt in clips.all_prompts():
+        rows = pipe.tokenizer(prompt)["input_ids"]
+        assert pipe.tokenizer.unk_token_id not in rows
+        assert len(rows) == 1 + len(prompt.split())
+    assert pipe.tokenizer.unk_token_id in pipe.tokenizer("a purple ball")["input_ids"]
+
+
+@pytest.mark.parametrize(("prompt", "seed"), [("a red ball moving right", 0), ("a blue box moving left", 1)])
+def test_it_makes_what_the_prompt_says(pipe: Any, prompt: str, seed: int) -> None:
+    made = sample(pipe, prompt, seed, steps=12)
+    video = made.frames[0].numpy()
+    assert video.shape == (clips.CHANNELS, *clips.HOME_GRID)
+    assert np.isfinite(video).all() and torch.isfinite(made.audio).all()
+    found = measure.measure(video, prompt)
+    assert found.colour
+    assert found.identity > 0.8
+
+
+def test_full_guidance_runs_at_other_sizes(pipe: Any) -> None:
+    made = sample(pipe, "a green ball moving up", 0, steps=2, height=256, width=256, **nano.GUIDED)
+    assert made.frames.shape == (1, clips.CHANNELS, 9, 8, 8)
+    assert torch.isfinite(made.frames).all() and torch.isfinite(made.audio).all()
+
+
+def test_it_makes_pixels_and_sound(pipe: Any) -> None:
+    made = sample(pipe, "a green ball moving up", 0, steps=2, height=64, width=64, num_frames=9, output_type="np")
+    assert made.frames.shape == (1, 9, 64, 64, 3)
+    assert np.isfinite(made.frames).all() and torch.isfinite(made.audio).all()
+
+
+def test_the_decoder_shows_a_drawn_clip(pipe: Any) -> None:
+    latents, pixels = clips.draw_pixels("a red ball moving right", 7)
+    with torch.no_grad():
+        decoded = pipe.vae.decode(torch.from_numpy(latents)[None], return_dict=False)[0][0].numpy()
+    assert decoded.shape == pixels.shape
+    assert np.abs(decoded - pixels).mean() < 0.15
+
+
+def test_importing_it_is_light() -> None:
+    script = (
+        "import sys, recorder.nano, recorder.nano.measure\n"
+        "print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_missing_weights_are_an_error_with_a_way_out(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"python -m recorder\.nano\.train"):
+        nano.load(weights=tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["torch", "diffusers", "transformers"])
+def test_a_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(nano.MissingExtra, match=r"pip install 'ltxtui\[ltx\]'"):
+        nano.load()
