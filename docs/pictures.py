@@ -33,7 +33,9 @@ async def picture(archive: Path, to: Path, keys: list[str]) -> None:
 def main() -> None:
     HERE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        request = Request(model="nano", prompt="a red ball moving left", steps=40, runs_dir=Path(folder), name="red-ball")
+        request = Request(
+            model="nano", prompt="a red ball moving left", steps=40, runs_dir=Path(folder), name="red-ball"
+        )
         outcome = generate(request)
         asyncio.run(picture(outcome.archive, HERE / "dashboard.svg", ["left"] * 12))
 

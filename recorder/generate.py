@@ -21,7 +21,11 @@ UNGUIDED = {
     "modality_scale": 1.0,
     "guidance_rescale": 0.0,
     "audio_guidance_scale": 1.0,
+    "audio_stg_scale": 0.0,
+    "audio_modality_scale": 1.0,
+    "audio_guidance_rescale": 0.0,
 }
+"""One model call per step: LTX2Pipeline's audio scales have defaults of their own, so all of them must be named."""
 
 
 class CannotGenerate(RuntimeError):

@@ -9,105 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from recorder import declarations
-from recorder.spectra import Grid, bin_centres, grid_for
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where a stream's latents lie on their grid: (F, H, W) for video, (L,) for audio."""
-
-    stream: str
-    batch: int
-    grid: tuple[int, ...]
-
-    @property
-    def axes(self) -> tuple[int, ...]:
-        """The side lengths that spectra are taken over."""
-        return self.grid[1:] if self.stream == "video" else self.grid
-
-    def on_grid(self, tokens: Tensor) -> Tensor:
-        """Packed tokens [B, F·H·W, C] as [B, F, H, W, C]; audio tokens [B, L, C] stay as they are."""
-        return tokens.float().reshape(self.batch, *self.grid, tokens.shape[-1])
-
-    def lengths(self) -> dict[str, int]:
-        """Length of every dimension that a metric may have."""
-        frequency = len(bin_centres(self.axes))
-        found = {"batch": self.batch, "spatial_frequency": frequency, "temporal_frequency": frequency}
-        if self.stream == "video":
-            found["frame"] = self.grid[0]
-        return found
-
-    def row_shape(self, metric: declarations.Metric) -> tuple[int, ...]:
-        """Shape of one row of a metric on this stream."""
-        lengths = self.lengths()
-        return tuple(lengths[d] for d in metric.dims_on(self.stream) if d != "step")
-
-
-@dataclass
-class Step:
-    """One scheduler step of one stream: what went in, what came out, and the step before.
-
-    `x`, `velocity` and `x_next` lie on the grid ([B, F, H, W, C] or [B, L, C]); `sigma` is a host number.
-    """
-
-    layout: Layout
-    sigma: float
-    x: Tensor
-    velocity: Tensor
-    x_next: Tensor
-    previous: Step | None = None
-
-    @cached_property
-    def x0(self) -> Tensor:
-        return self.x - self.sigma * self.velocity
-
-    @cached_property
-    def noise(self) -> Tensor:
-        return self.x + (1 - self.sigma) * self.velocity
-
-    @cached_property
-    def grid(self) -> Grid:
-        return grid_for(self.layout.axes, self.x.device)
-
-    @cached_property
-    def bands_x0(self) -> Tensor:
-        return self.grid.bands(self.grid.power(self.x0))
-
-    @cached_property
-    def bands_noise(self) -> Tensor:
-        return self.grid.bands(self.grid.power(self.noise))
-
-    @cached_property
-    def bands_velocity(self) -> Tensor:
-        return self.grid.bands(self.grid.power(self.velocity))
-
-    @cached_property
-    def whiteness(self) -> Tensor:
-        bands = self.bands_noise
-        return bands / bands.nansum(dim=1, keepdim=True) / self.grid.white_share
-
-    @cached_property
-    def pooled_x0(self) -> Tensor:
-        """Channel means over space of every frame: [B, F, C]."""
-        return self.x0.mean(dim=(2, 3))
-
-    def unknown(self) -> Tensor:
-        """NaN per batch item: what a comparison with the step before is in a stage's first row."""
-        return torch.full((self.layout.batch,), math.nan, device=self.x.device)
-
-    def forget(self) -> None:
-        """Drop everything but what the next step compares with, so that one step back is all that stays alive."""
-        self.previous = None
-        for name in ("noise", "pooled_x0", "bands_x0", "bands_noise", "bands_velocity", "whiteness"):
-            self.__dict__.pop(name, None)
-
+from recorder.step import Step
 
 Measure = Callable[[Step], Tensor]
 MEASURES: dict[str, Measure] = {}
@@ -122,6 +29,11 @@ def measure(name: str) -> Callable[[Measure], Measure]:
         return function
 
     return register
+
+
+def unknown(step: Step) -> Tensor:
+    """NaN per batch item: what a comparison with the step before is in a stage's first row."""
+    return torch.full((step.layout.batch,), math.nan, device=step.x.device)
 
 
 def mean_square(values: Tensor) -> Tensor:
@@ -150,7 +62,7 @@ def velocity_rms(step: Step) -> Tensor:
 @measure("velocity_cosine")
 def velocity_cosine(step: Step) -> Tensor:
     if step.previous is None:
-        return step.unknown()
+        return unknown(step)
     return cosine(step.velocity.flatten(1), step.previous.velocity.flatten(1))
 
 
@@ -162,7 +74,7 @@ def displacement_rms(step: Step) -> Tensor:
 @measure("x0_change_rms")
 def x0_change_rms(step: Step) -> Tensor:
     if step.previous is None:
-        return step.unknown()
+        return unknown(step)
     return mean_square(step.x0 - step.previous.x0).sqrt()
 
 
@@ -188,12 +100,22 @@ def _register_bands() -> None:
 _register_bands()
 
 
+def by_frame(step: Step, values: Tensor, places: tuple[int, ...]) -> Tensor:
+    """Values of some latent frames [B, n] at their places among all of them: [B, F], NaN elsewhere."""
+    whole = torch.full((step.layout.batch, step.layout.grid[0]), math.nan, device=values.device)
+    whole[:, list(places)] = values.float()
+    return whole
+
+
 @measure("frame_identity")
 def frame_identity(step: Step) -> Tensor:
+    places = step.layout.places
+    # Frame 0 stands for one pixel frame and the others for eight, so the reference is the first one after it.
+    reference = next((i for i, place in enumerate(places) if place > 0), None)
+    if reference is None:
+        return by_frame(step, step.x0.new_empty(step.layout.batch, 0), ())
     pooled = step.pooled_x0
-    if pooled.shape[1] < 2:
-        return torch.full(pooled.shape[:2], math.nan, device=pooled.device)
-    return cosine(pooled, pooled[:, 1:2])
+    return by_frame(step, cosine(pooled, pooled[:, reference : reference + 1]), places)
 
 
 @measure("mean")

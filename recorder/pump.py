@@ -38,7 +38,7 @@ class Row:
     schedule: tuple[float, ...]
     measured: Tensor
     wait: Callable[[], None]
-    nan_at: slice
+    broken_at: slice
     snapshot: dict[str, Tensor] | None = None
 
     def message(self) -> Message:
@@ -56,7 +56,7 @@ class Row:
     @property
     def broken_values(self) -> float:
         """NaN and Inf values of the sample after the step, over the batch."""
-        return float(self.measured[self.nan_at].sum())
+        return float(self.measured[self.broken_at].sum())
 
 
 MAX_WAITING_SNAPSHOTS = 8

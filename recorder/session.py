@@ -19,6 +19,7 @@ from recorder.journal import Journal
 from recorder.observer import SamplingObserver
 from recorder.pump import Archivist, Pump, event
 from recorder.server import Server
+from recorder.stages import Stages
 from recorder.words import Message
 
 logger = logging.getLogger(__name__)
@@ -203,7 +204,7 @@ def record(
         "user": describe.brief(metadata or {}),
     }
     run = Run(Path(runs_dir), name, known, sync)
-    observer = SamplingObserver(run.put, save_latents)
+    observer = SamplingObserver(Stages(run.put, save_latents))
     status: words.Status = "complete"
     error: str | None = None
     hooked: list[Any] = []

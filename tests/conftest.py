@@ -9,18 +9,13 @@ from typing import Any
 
 import pytest
 
+from recorder.generate import UNGUIDED as UNGUIDED
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: more threads only wait for each other
 
 SMALL: dict[str, Any] = {"height": 128, "width": 160, "num_frames": 33, "output_type": "latent"}
 """A small clip: 5 latent frames of 4×5."""
-UNGUIDED: dict[str, Any] = {
-    "guidance_scale": 1.0,
-    "stg_scale": 0.0,
-    "modality_scale": 1.0,
-    "guidance_rescale": 0.0,
-    "audio_guidance_scale": 1.0,
-}
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder import declarations
-from recorder.measures import MEASURES, Layout, Step, measured_row
+from recorder.measures import MEASURES, measured_row
 from recorder.spectra import bin_centres, grid_for, radial_bins
+from recorder.step import Layout, Step
 
 CPU = torch.device("cpu")
 VIDEO_METRICS = [m for m in declarations.on_stream("video") if not m.on_host]

@@ -194,8 +194,8 @@ def test_an_error_inside_a_metric_is_an_event_and_the_generation_goes_on(
     assert torch.equal(plain.frames, recorded.frames)
     events = [e for e in load(run.path).events if e["kind"] == "error"]
     assert [e["text"] for e in events] == [
-        "a video step could not be recorded: a metric broke",
-        "a audio step could not be recorded: a metric broke",
+        "a step of video could not be recorded: a metric broke",
+        "a step of audio could not be recorded: a metric broke",
     ]
     assert len([r for r in caplog.records if "could not be recorded" in r.message]) == 2
 

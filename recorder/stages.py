@@ -1,0 +1,212 @@
+"""Stages and their streams: turns steps of a sampling loop into messages and rows, whoever runs the loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recorder import declarations, words
+from recorder.measures import measured_row
+from recorder.pump import Row, event
+from recorder.spectra import bin_centres
+from recorder.step import Layout, Step
+from recorder.words import Message
+
+Put = Callable[[Message | Row], None]
+"""Takes messages and rows; must not wait."""
+
+
+@dataclass
+class _Stream:
+    """What is remembered of one stream of a stage between its steps."""
+
+    layout: Layout
+    broken_at: slice
+    rows: int = 0
+    previous: Step | None = None
+    last_time: float = 0.0
+
+
+@dataclass
+class Stage:
+    """One denoising loop. `sigmas` are the levels its model calls are planned at; empty if nobody knows."""
+
+    index: int
+    call: int
+    tile: int | None
+    sigmas: list[float]
+    metadata: dict[str, Any]
+    set_at: float
+    announced: bool = False
+    ended: bool = False
+    streams: dict[str, _Stream] = field(default_factory=dict)
+
+
+class Stages:
+    """The stages of one run. One is under way at a time; a stage that is never used leaves no trace."""
+
+    def __init__(self, put: Put, save_latents: bool = False) -> None:
+        self.put = put
+        self._save_latents = save_latents
+        self._count = 0
+        self.current: Stage | None = None
+
+    def begin(self, call: int, sigmas: list[float], metadata: dict[str, Any], tile: int | None = None) -> Stage:
+        """End the stage under way and prepare the next one; it is announced once its model is called."""
+        self.end()
+        self.current = Stage(self._count, call, tile, sigmas, metadata, time.perf_counter())
+        return self.current
+
+    def announce(self) -> None:
+        """Tell of the current stage, once: a schedule that is set and never used is no stage."""
+        stage = self.current
+        if stage is None or stage.announced:
+            return
+        stage.announced = True
+        self._count += 1
+        self.put(
+            {
+                "t": words.STAGE,
+                "stage": stage.index,
+                "call": stage.call,
+                "tile": stage.tile,
+                "time": time.time(),
+                "sigmas": stage.sigmas,
+                "metadata": stage.metadata,
+            }
+        )
+        planned = f": {len(stage.sigmas)} steps" if stage.sigmas else ""
+        self.put(event("stage_start", f"stage {stage.index} begins{planned}", stage=stage.index))
+
+    def end(self) -> None:
+        """End the stage under way, if there is one."""
+        stage, self.current = self.current, None
+        if stage is not None:
+            self._finish(stage)
+
+    def _finish(self, stage: Stage) -> None:
+        if not stage.announced or stage.ended:
+            return
+        stage.ended = True
+        done = max((s.rows for s in stage.streams.values()), default=0)
+        of = f" of {len(stage.sigmas)}" if stage.sigmas else ""
+        text = f"stage {stage.index} ends after {done}{of} steps"
+        self.put(event("stage_end", text, stage=stage.index, step=done - 1 if done else None))
+        for stream in stage.streams.values():
+            stream.previous = None
+
+    def step(
+        self,
+        layout: Layout,
+        sigma: float,
+        sigma_next: float,
+        timestep: float,
+        sample: Tensor,
+        velocity: Tensor,
+        result: Tensor,
+        passes: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Take one row of the current stage.
+
+        Args:
+            layout: the stream, and where its tokens lie.
+            sigma: level the model was called at; a call at 0 has no noise left to measure and gives no row.
+            sigma_next: level the step went to.
+            timestep: what the model was told.
+            sample: tokens before the step [B, F′·H·W, C] or [B, L, C], or laid out on the grid.
+            velocity: v = ε − x0 after guidance, of the same shape.
+            result: the sample after the step, of the same shape.
+            passes: the model's raw velocities before guidance, of the same shape, by name.
+
+        Raises:
+            RuntimeError: if no stage is under way.
+        """
+        stage = self.current
+        if stage is None:
+            raise RuntimeError("a step came before its schedule was set")
+        if sigma <= 0:
+            return
+        self.announce()
+        name = layout.stream
+        stream = stage.streams.get(name) or self._declare(stage, layout, sample)
+        now, clock = time.time(), time.perf_counter()
+        with torch.no_grad(), torch.autocast(sample.device.type, enabled=False):
+            step = Step(
+                layout,
+                sigma,
+                layout.on_grid(sample),
+                layout.on_grid(velocity),
+                layout.on_grid(result),
+                stream.previous,
+                {k: layout.on_grid(v) for k, v in (passes or {}).items()},
+            )
+            send = {"row": measured_row(step)}
+            if self._save_latents:
+                send |= {"latents": step.x.half(), "x0": step.x0.half()}
+            host, wait = to_host(send)
+        step.forget()
+        measured, snapshot = host.pop("row"), host or None
+        schedule = (sigma, sigma_next, timestep, _snr_db(sigma), clock - (stream.last_time or stage.set_at))
+        self.put(Row(stage.index, name, stream.rows, now, schedule, measured, wait, stream.broken_at, snapshot))
+        stream.previous, stream.last_time = step, clock
+        stream.rows += 1
+        planned = len(stage.sigmas)
+        if planned and len(stage.streams) > 1 and all(s.rows >= planned for s in stage.streams.values()):
+            self._finish(stage)
+
+    def _declare(self, stage: Stage, layout: Layout, sample: Tensor) -> _Stream:
+        layout.on_grid(sample)  # fails here, before anything is declared, if the tokens do not fill the grid
+        name = layout.stream
+        metrics = declarations.on_stream(name)
+        measured = [m for m in metrics if not m.on_host]
+        sizes = {m.name: math.prod(layout.row_shape(m)) for m in measured}
+        order = list(sizes)
+        at = sum(sizes[n] for n in order[: order.index("nan_count")])
+        axis = "spatial_frequency" if name == "video" else "temporal_frequency"
+        coordinates: dict[str, Any] = {
+            axis: {"values": bin_centres(layout.axes), "attributes": {"units": "Nyquist"}},
+        }
+        if name == "video":
+            coordinates["frame"] = {"values": list(range(layout.grid[0])), "attributes": {"units": "latent frame"}}
+        declaration: Message = {
+            "t": words.STREAM,
+            "stage": stage.index,
+            "stream": name,
+            "grid": list(layout.grid),
+            "shape": [layout.batch, math.prod(layout.shape), sample.shape[-1]],
+            "dtype": str(sample.dtype).removeprefix("torch."),
+            "metrics": [m.as_message(name, layout.row_shape(m)) for m in metrics],
+            "coordinates": coordinates,
+        }
+        if layout.frames is not None:
+            declaration["conditioning_frames"] = sorted(set(range(layout.grid[0])) - set(layout.frames))
+        self.put(declaration)
+        stream = _Stream(layout, slice(at, at + sizes["nan_count"] + sizes["inf_count"]))
+        stage.streams[name] = stream
+        return stream
+
+
+def _snr_db(sigma: float) -> float:
+    return -math.inf if sigma >= 1 else 20 * math.log10((1 - sigma) / sigma)
+
+
+def to_host(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], Callable[[], None]]:
+    """Start copying tensors to the host; returns the copies and what to call before they are read."""
+    if all(t.device.type != "cuda" for t in tensors.values()):
+        return {name: t.cpu() for name, t in tensors.items()}, _ready
+    host = {name: torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for name, t in tensors.items()}
+    for name, tensor in tensors.items():
+        host[name].copy_(tensor, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+    return host, copied.synchronize
+
+
+def _ready() -> None:
+    """Nothing to wait for: the tensors are on the host already."""
