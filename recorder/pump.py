@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recorder import words
 from recorder.archive import ArchiveWriter
@@ -28,7 +29,8 @@ logger = logging.getLogger(__name__)
 class Row:
     """What one step hands over: numbers the host knows, and a small vector that may still be on its way to it.
 
-    `wait` returns once `measured` may be read: at once on the CPU, after a CUDA event otherwise.
+    `wait` returns once `measured` may be read: at once on the CPU, after a CUDA event otherwise. `watch` is shown the
+    whole row in the pump's thread and says what events it gives rise to.
     """
 
     stage: int
@@ -38,25 +40,23 @@ class Row:
     schedule: tuple[float, ...]
     measured: Tensor
     wait: Callable[[], None]
-    broken_at: slice
+    watch: Callable[[int, NDArray[np.float32]], list[Message]]
     snapshot: dict[str, Tensor] | None = None
 
-    def message(self) -> Message:
+    def values(self) -> NDArray[np.float32]:
+        """The whole row, once it has arrived."""
         self.wait()
-        row = np.concatenate([np.array(self.schedule, np.float32), self.measured.numpy()])
+        return np.concatenate([np.array(self.schedule, np.float32), self.measured.numpy()])
+
+    def message(self, values: NDArray[np.float32]) -> Message:
         return {
             "t": words.STEP,
             "stage": self.stage,
             "stream": self.stream,
             "step": self.step,
             "time": self.time,
-            "data": row.astype("<f4", copy=False).tobytes(),
+            "data": values.astype("<f4", copy=False).tobytes(),
         }
-
-    @property
-    def broken_values(self) -> float:
-        """NaN and Inf values of the sample after the step, over the batch."""
-        return float(self.measured[self.broken_at].sum())
 
 
 MAX_WAITING_SNAPSHOTS = 8
@@ -127,7 +127,6 @@ class Pump:
         self._sync = sync
         self._queue: queue.SimpleQueue[Row | Message | None] = queue.SimpleQueue()
         self._degraded = False
-        self._seen_broken: set[tuple[int, str]] = set()
         self._thread = threading.Thread(target=self._pump, name="ltxtui-pump", daemon=True)
         self._thread.start()
 
@@ -152,15 +151,12 @@ class Pump:
         if not isinstance(item, Row):
             self._write(item)
             return
-        message = item.message()
+        values = item.values()
         if item.snapshot is not None:
             self._archivist.put_snapshot(item)
-        self._write(message)
-        key = (item.stage, item.stream)
-        if key not in self._seen_broken and item.broken_values > 0:
-            self._seen_broken.add(key)
-            text = f"{item.stream}: {item.broken_values:.0f} values of the sample are NaN or Inf after step {item.step}"
-            self._write(event("nan", text, stage=item.stage, step=item.step, stream=item.stream))
+        self._write(item.message(values))
+        for found in item.watch(item.step, values):
+            self._write(found)
 
     def _write(self, message: Message) -> None:
         try:

@@ -11,16 +11,20 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recorder import describe, hooks, locations, words
 from recorder.archive import ArchiveWriter, plain
 from recorder.journal import Journal
+from recorder.loop import Loop
 from recorder.observer import SamplingObserver
 from recorder.pump import Archivist, Pump, event
 from recorder.server import Server
 from recorder.stages import Stages
 from recorder.words import Message
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +70,16 @@ def run_name(name: str | None, now: float) -> str:
 class Run:
     """A run that is being recorded; what `with record(...) as run` gives."""
 
-    def __init__(self, runs_dir: Path, name: str | None, metadata: dict[str, Any], sync: bool) -> None:
+    def __init__(
+        self,
+        runs_dir: Path,
+        name: str | None,
+        metadata: dict[str, Any],
+        *,
+        save_latents: bool,
+        eigenvalue: float | None,
+        sync: bool,
+    ) -> None:
         now = time.time()
         self.path, journal = _claim(runs_dir, run_name(name, now))
         self._journal = journal
@@ -85,6 +98,8 @@ class Run:
         }
         self._pump.put(header)
         self._serve()
+        self.stages = Stages(self._pump.put, save_latents, eigenvalue)
+        self._loop = Loop(self.stages)
 
     @property
     def name(self) -> str:
@@ -96,9 +111,55 @@ class Run:
         """The socket that viewers connect to; None where there could be none."""
         return self._server.path if self._server else None
 
-    def put(self, item: Any) -> None:
-        """Hand a message or a row to the pump; never waits."""
-        self._pump.put(item)
+    def stage(self, sigmas: Sequence[float] | None = None, **metadata: Any) -> None:
+        """Begin a stage of a sampling loop of your own; the one before ends. Hooked pipelines do this by themselves.
+
+        Args:
+            sigmas: the planned levels of the model calls, so that viewers can show the schedule ahead; if known.
+            metadata: kept with the stage, such as `prompt=…`.
+        """
+        self._loop.stage(sigmas, metadata)
+
+    def step(
+        self,
+        *,
+        sigma: float,
+        sigma_next: float,
+        sample: Tensor,
+        velocity: Tensor | None = None,
+        x0: Tensor | None = None,
+        result: Tensor | None = None,
+        stream: str = "video",
+        grid: tuple[int, ...] | None = None,
+        timestep: float | None = None,
+    ) -> None:
+        """Record one step of a sampling loop of your own, on any device. Begins a stage if none is under way.
+
+        Args:
+            sigma: noise level the model was called at, in (0, 1].
+            sigma_next: noise level the step goes to.
+            sample: x at `sigma`: video [B, C, F, H, W], or tokens [B, F·H·W, C] with `grid`; audio [B, C, L, M] or
+                [B, L, C].
+            velocity: v = ε − x0 after guidance, of the sample's shape; or give `x0`, the predicted clean sample.
+            result: the sample after the step; an Euler step is assumed if it is not given.
+            stream: `video` or `audio`.
+            grid: (F, H, W) of packed video tokens.
+            timestep: what the model was told; σ times 1,000 if not given.
+
+        Raises:
+            ValueError: if shapes or arguments do not fit together.
+        """
+        self._loop.step(
+            sigma=sigma,
+            sigma_next=sigma_next,
+            sample=sample,
+            velocity=velocity,
+            x0=x0,
+            result=result,
+            stream=stream,
+            grid=grid,
+            timestep=timestep,
+        )
 
     def _serve(self) -> None:
         try:
@@ -157,12 +218,13 @@ def _free_socket(directory: Path, name: str) -> Path:
 
 @contextlib.contextmanager
 def record(
-    pipe: Any,
+    pipe: Any = None,
     *,
     runs_dir: str | os.PathLike[str] = "runs",
     name: str | None = None,
     metadata: dict[str, Any] | None = None,
     save_latents: bool = False,
+    data_eigenvalue: float | None = None,
     sync: bool = False,
 ) -> Iterator[Run]:
     """Record every call of one pipeline or several while the block runs.
@@ -171,11 +233,14 @@ def record(
     Errors of the recorder become events of the run and never reach the generation.
 
     Args:
-        pipe: a diffusers pipeline such as `LTX2Pipeline`, or a sequence of them.
+        pipe: a diffusers pipeline such as `LTX2Pipeline`, or a sequence of them; none for a loop of your own, which
+            then calls `run.step`.
         runs_dir: where archives go; made if missing.
         name: added to the time in the run's name; two random words if not given.
         metadata: anything JSON-like to keep with the run.
         save_latents: also keep the sample and the predicted clean sample of every step, in float16.
+        data_eigenvalue: Λ, the top eigenvalue of the covariance of the model's data, if it is known: adds the
+            speciation estimate to the critical phase.
         sync: force every message onto the disk, to survive a power cut too.
 
     Yields:
@@ -190,21 +255,19 @@ def record(
         ...     pipe("a red ball moving left")
         >>> run.path
     """
-    pipes = list(pipe) if isinstance(pipe, Sequence) else [pipe]
-    if not pipes:
-        raise ValueError("record() needs a pipeline")
+    pipes = list(pipe) if isinstance(pipe, Sequence) else [] if pipe is None else [pipe]
     known = {
         "host": socket.gethostname(),
         "process": os.getpid(),
         "command": describe.command(),
         "pipelines": [type(p).__name__ for p in pipes],
-        "model": describe.model_id(pipes[0]),
-        "device": describe.device_name(pipes[0].device),
+        "model": describe.model_id(pipes[0]) if pipes else "",
+        "device": describe.device_name(pipes[0].device) if pipes else "",
         "versions": describe.versions(),
         "user": describe.brief(metadata or {}),
     }
-    run = Run(Path(runs_dir), name, known, sync)
-    observer = SamplingObserver(Stages(run.put, save_latents))
+    run = Run(Path(runs_dir), name, known, save_latents=save_latents, eigenvalue=data_eigenvalue, sync=sync)
+    observer = SamplingObserver(run.stages)
     status: words.Status = "complete"
     error: str | None = None
     hooked: list[Any] = []
@@ -225,4 +288,5 @@ def record(
         for scheduler in observer.schedulers:
             hooks.unhook_scheduler(scheduler)
         observer.close()
+        run.stages.end()
         run.finish(status, error)

@@ -16,6 +16,7 @@ from recorder.measures import measured_row
 from recorder.pump import Row, event
 from recorder.spectra import bin_centres
 from recorder.step import Layout, Step
+from recorder.watch import StreamWatch
 from recorder.words import Message
 
 Put = Callable[[Message | Row], None]
@@ -27,7 +28,7 @@ class _Stream:
     """What is remembered of one stream of a stage between its steps."""
 
     layout: Layout
-    broken_at: slice
+    watch: StreamWatch
     rows: int = 0
     previous: Step | None = None
     last_time: float = 0.0
@@ -51,8 +52,9 @@ class Stage:
 class Stages:
     """The stages of one run. One is under way at a time; a stage that is never used leaves no trace."""
 
-    def __init__(self, put: Put, save_latents: bool = False) -> None:
+    def __init__(self, put: Put, save_latents: bool = False, eigenvalue: float | None = None) -> None:
         self.put = put
+        self._eigenvalue = eigenvalue
         self._save_latents = save_latents
         self._count = 0
         self.current: Stage | None = None
@@ -153,7 +155,7 @@ class Stages:
         step.forget()
         measured, snapshot = host.pop("row"), host or None
         schedule = (sigma, sigma_next, timestep, _snr_db(sigma), clock - (stream.last_time or stage.set_at))
-        self.put(Row(stage.index, name, stream.rows, now, schedule, measured, wait, stream.broken_at, snapshot))
+        self.put(Row(stage.index, name, stream.rows, now, schedule, measured, wait, stream.watch.take, snapshot))
         stream.previous, stream.last_time = step, clock
         stream.rows += 1
         planned = len(stage.sigmas)
@@ -164,10 +166,11 @@ class Stages:
         layout.on_grid(sample)  # fails here, before anything is declared, if the tokens do not fill the grid
         name = layout.stream
         metrics = declarations.on_stream(name)
-        measured = [m for m in metrics if not m.on_host]
-        sizes = {m.name: math.prod(layout.row_shape(m)) for m in measured}
-        order = list(sizes)
-        at = sum(sizes[n] for n in order[: order.index("nan_count")])
+        columns, at = {}, 0
+        for metric in metrics:
+            size = math.prod(layout.row_shape(metric))
+            columns[metric.name] = slice(at, at + size)
+            at += size
         axis = "spatial_frequency" if name == "video" else "temporal_frequency"
         coordinates: dict[str, Any] = {
             axis: {"values": bin_centres(layout.axes), "attributes": {"units": "Nyquist"}},
@@ -187,7 +190,7 @@ class Stages:
         if layout.frames is not None:
             declaration["conditioning_frames"] = sorted(set(range(layout.grid[0])) - set(layout.frames))
         self.put(declaration)
-        stream = _Stream(layout, slice(at, at + sizes["nan_count"] + sizes["inf_count"]))
+        stream = _Stream(layout, StreamWatch(stage.index, name, columns, self._eigenvalue))
         stage.streams[name] = stream
         return stream
 

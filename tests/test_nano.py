@@ -32,13 +32,9 @@ def pipe() -> Iterator[Any]:
 
 
 def sample(pipe: Any, prompt: str, seed: int, steps: int, **arguments: Any) -> Any:
-    return pipe(
-        prompt=prompt,
-        generator=torch.Generator().manual_seed(seed),
-        num_inference_steps=steps,
-        output_type="latent",
-        **{**nano.HOME, **nano.CALL, **nano.UNGUIDED, **arguments},
-    )
+    fixed = {"prompt": prompt, "num_inference_steps": steps, "output_type": "latent"}
+    generator = torch.Generator().manual_seed(seed)
+    return pipe(generator=generator, **{**fixed, **nano.HOME, **nano.CALL, **nano.UNGUIDED, **arguments})
 
 
 def test_every_component_is_of_the_real_class(pipe: Any) -> None:

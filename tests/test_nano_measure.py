@@ -18,7 +18,8 @@ def video_of(prompt: str, seed: int = 0) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("grid", [clips.HOME_GRID, (9, 8, 8), (5, 10, 12)])
 def test_every_drawn_clip_is_right(grid: tuple[int, int, int]) -> None:
-    for seed, prompt in enumerate(clips.all_prompts()):
+    # Every fifth prompt still holds every colour, shape and direction.
+    for seed, prompt in enumerate(clips.all_prompts()[:: 1 if grid == clips.HOME_GRID else 5]):
         found = measure.measure(clips.draw(prompt, seed, *grid).video, prompt)
         assert (found.colour, found.shape, found.direction) == (True, True, True), prompt
         assert found.identity > 0.5
@@ -57,6 +58,7 @@ def test_a_shape_swapped_in_mid_clip_is_wrong() -> None:
     ball, box = video_of("a yellow ball moving down", 1), video_of("a yellow box moving down", 1)
     found = measure.measure(np.concatenate([ball[:, :4], box[:, 4:]], axis=1), "a yellow box moving down")
     assert found.colour and not found.shape
+    assert found.shape_frames == pytest.approx(5 / 9)
 
 
 def test_time_reversed_is_the_other_direction_and_standing_is_none() -> None:

@@ -64,5 +64,5 @@ def load(device: str | torch.device = "cpu", dtype: torch.dtype | None = None, w
         from transformers import Gemma3ForConditionalGeneration  # noqa: F401 - diffusers offers an empty class without
     except ImportError as error:
         raise MissingExtra("running the nano model needs more packages: pip install 'ltxtui[ltx]'") from error
-    pipe = LTX2Pipeline.from_pretrained(weights, torch_dtype=dtype or torch.float32, local_files_only=True)
+    pipe = LTX2Pipeline.from_pretrained(weights, dtype=dtype or torch.float32, local_files_only=True)
     return pipe.to(device)

@@ -36,6 +36,7 @@ class Quality:
     colour: bool
     shape: bool
     direction: bool
+    shape_frames: float
     identity: float
     drift: float
     stillness: float
@@ -181,10 +182,12 @@ def measure(video: Video, prompt: str) -> Quality:
     colour, shape, direction = clips.words_of(prompt)
     path = centroids(video)
     frames = video.shape[1]
+    shape_frames = shapes_of(video).count(shape) / frames
     return Quality(
         colour=colours_of(video).count(colour) >= RIGHT_SHARE * frames,
-        shape=shapes_of(video).count(shape) >= RIGHT_SHARE * frames,
+        shape=shape_frames >= RIGHT_SHARE,
         direction=direction_of(path) == direction,
+        shape_frames=shape_frames,
         identity=identity(video),
         drift=drift(video),
         stillness=stillness(video, path),

@@ -20,6 +20,7 @@ MEASURES = {
     "colour": "colour right (share of seeds)",
     "shape": "shape right (share of seeds)",
     "direction": "direction right (share of seeds)",
+    "shape_frames": "shape right (share of frames)",
     "identity": "identity cosine to frame 1",
     "drift": "drift from frame 1",
     "stillness": "change of the background, RMS",

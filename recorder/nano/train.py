@@ -218,6 +218,9 @@ def main() -> None:
         print("velocity error:", {s: round(e, 3) for s, e in report(pipe).items()})
     if options.decoder_minutes > 0:
         train_decoder(pipe, options.decoder_minutes, DECODER_RATE, options.seed)
+    # Encoding prompts leaves its padding and length in the tokenizer, where they would be saved with the words.
+    pipe.tokenizer.backend_tokenizer.no_padding()
+    pipe.tokenizer.backend_tokenizer.no_truncation()
     pipe.save_pretrained(options.out)
     print(f"saved to {options.out}")
 

@@ -1,0 +1,63 @@
+"""Looks at every row on the host, off the sampling thread, and says what is worth an event."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recorder.critical import TEXTS, CriticalPhase
+from recorder.pump import event
+from recorder.words import Message
+
+
+class StreamWatch:
+    """Follows the rows of one stream of one stage.
+
+    `columns` maps a metric to its place in the row; a metric that is not there is not looked at.
+    """
+
+    def __init__(self, stage: int, stream: str, columns: dict[str, slice], eigenvalue: float | None = None) -> None:
+        self._stage = stage
+        self._stream = stream
+        self._columns = columns
+        self._broken = False
+        # Phases are the clip's, so they are looked for once: in the video.
+        self._phase = CriticalPhase(eigenvalue) if stream == "video" else None
+
+    def take(self, step: int, row: NDArray[np.float32]) -> list[Message]:
+        """Events that this row gives rise to, in order."""
+        return [*self._health(step, row), *self._critical(step, row)]
+
+    def _value(self, row: NDArray[np.float32], metric: str) -> float:
+        """A metric's mean over the batch; NaN if the row does not have it."""
+        place = self._columns.get(metric)
+        return math.nan if place is None else float(row[place].mean())
+
+    def _health(self, step: int, row: NDArray[np.float32]) -> list[Message]:
+        if self._broken:
+            return []
+        count = sum(float(row[self._columns[m]].sum()) for m in ("nan_count", "inf_count"))
+        if not count > 0:
+            return []
+        self._broken = True
+        text = f"{self._stream}: {count:.0f} values of the sample are NaN or Inf after step {step}"
+        return [event("nan", text, stage=self._stage, step=step, stream=self._stream)]
+
+    def _critical(self, step: int, row: NDArray[np.float32]) -> list[Message]:
+        if self._phase is None:
+            return []
+        sigma = self._value(row, "sigma")
+        found = self._phase.take(step, sigma, self._value(row, "x0_change_rate"))
+        return [
+            event(
+                "critical",
+                f"{TEXTS[f.notion]} (σ {f.sigma:.4g})",
+                stage=self._stage,
+                step=f.step,
+                stream=self._stream,
+                payload={"notion": f.notion, "sigma": f.sigma, "confirmed_at": step},
+            )
+            for f in found
+        ]
