@@ -40,7 +40,7 @@ def run(folder: Path) -> None:
     import torch
 
     from recorder import nano, observer, record, stages
-    from recorder.generate import UNGUIDED
+    from recorder.guidance import UNGUIDED
 
     print(f", torch {torch.__version__}, diffusers {diffusers.__version__}")
     torch.set_num_threads(1)

@@ -12,29 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recorder import words
+from recorder.tables import BLOCK_ROWS, TIME_UNITS, Previews, create, create_previews, plain, write_events, write_system
 from recorder.words import Message
 
 if TYPE_CHECKING:
     import zarr
 
-BLOCK_ROWS = 1024
-"""Rows per chunk, and the rows of a long stage that are folded at a time."""
-
 SNAPSHOT_DIMS = {"video": ("batch", "frame", "row", "column", "channel"), "audio": ("batch", "latent", "channel")}
 SNAPSHOT_LABELS = {"latents": "sample before the step", "x0": "predicted clean sample"}
-
-_TIME_UNITS = "seconds since 1970-01-01T00:00:00+00:00"
-
-
-def plain(value: Any) -> Any:
-    """A copy of JSON-like data without NaN and Inf, which JSON cannot hold: they become None."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    return value
 
 
 @dataclass
@@ -48,6 +33,7 @@ class _Stream:
     capacity: int
     rows: int = 0
     snapshots: dict[str, zarr.Array[Any]] = field(default_factory=dict)
+    previews: Previews | None = None
     waiting: list[NDArray[np.float32]] = field(default_factory=list)
     times: list[NDArray[np.float64]] = field(default_factory=list)
 
@@ -86,9 +72,14 @@ class ArchiveWriter:
         elif kind == words.EVENT:
             self._events.append(message)
             if message["kind"] == "stage_end":
+                # Also at the root, so that a list of runs can show it.
+                summary = plain(message["payload"].get("summary", {}))
+                self._attributes.setdefault("summary", {})[f"stage_{message['stage']}"] = summary
                 self.fold()
         elif kind == words.SYSTEM:
             self._system.append(message)
+        elif kind == words.PREVIEW:
+            self._add_preview(message)
         elif kind == words.END:
             self.finish(message)
 
@@ -97,7 +88,7 @@ class ArchiveWriter:
 
         # Consolidated metadata is what makes archives open fast in xarray; that the v3 text leaves it out is known.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part", module=r"zarr\.")
-        self._attributes = {**_without_type(header), "status": "recording", "rows": {}}
+        self._attributes = {**_without_type(header), "status": "recording", "rows": {}, "previews": {}}
         self._root = zarr.open_group(str(self.path), mode="w", attributes=self._attributes)
 
     @property
@@ -124,14 +115,14 @@ class ArchiveWriter:
             shape = tuple(metric["shape"])
             size = math.prod(shape)
             labels = {"units": metric["unit"], "long_name": metric["label"], "description": metric["description"]}
-            array = _create(group, metric["name"], (capacity, *shape), "float32", tuple(metric["dims"]), labels)
+            array = create(group, metric["name"], (capacity, *shape), "float32", tuple(metric["dims"]), labels)
             arrays.append((array, slice(at, at + size), shape))
             at += size
         for dimension, coordinate in stream["coordinates"].items():
             values = np.asarray(coordinate["values"])
-            array = _create(group, dimension, values.shape, str(values.dtype), (dimension,), coordinate["attributes"])
+            array = create(group, dimension, values.shape, str(values.dtype), (dimension,), coordinate["attributes"])
             array[...] = values
-        time = _create(group, "time", (capacity,), "float64", ("step",), {"units": _TIME_UNITS})
+        time = create(group, "time", (capacity,), "float64", ("step",), {"units": TIME_UNITS})
         self._streams[index, name] = _Stream(group, arrays, time, at, capacity)
 
     def _add_rows(self, step: Message) -> None:
@@ -142,6 +133,13 @@ class ArchiveWriter:
         stream.times.append(times)
         if stream.waiting_rows >= BLOCK_ROWS:
             self.fold()
+
+    def _add_preview(self, message: Message) -> None:
+        stream = self._streams[int(message["stage"]), str(message["stream"])]
+        picture = np.frombuffer(message["data"], np.uint8).reshape(message["shape"])
+        if stream.previews is None:
+            stream.previews = create_previews(stream.group, stream.capacity, message)
+        stream.previews.add(int(message["step"]), int(message["fit"]), picture)
 
     def add_snapshot(self, stage: int, stream: str, step: int, tensors: dict[str, NDArray[np.float16]]) -> None:
         """Write latents of one step, one chunk each; comes before the row of the same step is folded."""
@@ -158,6 +156,7 @@ class ArchiveWriter:
                     dimension_names=dims,
                     attributes={"units": "1", "long_name": SNAPSHOT_LABELS[name]},
                     fill_value=math.nan,
+                    # Raw: the best codec saves 8 %, since mantissas are noise (benchmarks/snapshots.py).
                     compressors=None,
                 )
                 into.snapshots[name] = array
@@ -171,6 +170,10 @@ class ArchiveWriter:
             if stream.waiting:
                 self._write(stream)
                 self._attributes["rows"][f"stage_{index}/{name}"] = stream.rows
+            if stream.previews is not None:
+                stream.previews.write()
+                # Apart from the rows: a row's picture follows it, so the last one may still be on its way.
+                self._attributes["previews"][f"stage_{index}/{name}"] = min(stream.previews.end, stream.rows)
         self.root.update_attributes(self._attributes)
 
     def _write(self, stream: _Stream) -> None:
@@ -191,6 +194,8 @@ class ArchiveWriter:
             array.resize((rows, *shape))
         for array in stream.snapshots.values():
             array.resize((rows, *array.shape[1:]))
+        if stream.previews is not None:
+            stream.previews.resize(rows)
         stream.time.resize((rows,))
 
     def finish(self, end: Message) -> None:
@@ -200,14 +205,16 @@ class ArchiveWriter:
         self.fold()
         for stream in self._streams.values():
             sizes = {stream.capacity, *(a.shape[0] for a in stream.snapshots.values())}
+            if stream.previews is not None:
+                sizes.add(stream.previews.pixels.shape[0])
             if sizes != {stream.rows}:
                 self._resize(stream, stream.rows)
-            step = _create(stream.group, "step", (stream.rows,), "int64", ("step",), {"units": "1"})
+            step = create(stream.group, "step", (stream.rows,), "int64", ("step",), {"units": "1"})
             step[...] = np.arange(stream.rows)
         if self._events:
-            _write_events(self.root.create_group("events"), self._events)
+            write_events(self.root.create_group("events"), self._events)
         if self._system:
-            _write_system(self.root.create_group("system"), self._system)
+            write_system(self.root.create_group("system"), self._system)
         self._attributes.update(status=end["status"], error=end["error"], ended=end["time"])
         self.root.update_attributes(self._attributes)
         zarr.consolidate_metadata(self.root.store)
@@ -215,48 +222,3 @@ class ArchiveWriter:
 
 def _without_type(message: Message) -> dict[str, Any]:
     return {k: plain(v) for k, v in message.items() if k != "t"}
-
-
-def _create(
-    group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, dims: tuple[str, ...], attributes: dict[str, Any]
-) -> zarr.Array[Any]:
-    # Uncompressed: rows are few and noisy, and one file per array of a few KB gains nothing from a codec.
-    chunks = tuple(max(1, min(n, BLOCK_ROWS)) if d == "step" else max(1, n) for n, d in zip(shape, dims, strict=True))
-    fill = 0 if dtype.startswith("int") else math.nan
-    return group.create_array(
-        name,
-        shape=shape,
-        dtype=dtype,
-        chunks=chunks,
-        dimension_names=dims,
-        attributes=attributes,
-        fill_value=fill,
-        compressors=None,
-    )
-
-
-def _write_events(group: zarr.Group, events: list[Message]) -> None:
-    """Numbers as arrays along `event`, kinds as CF flags; the whole messages as JSON in the group's attributes.
-
-    Text stays out of arrays, since strings are not settled in Zarr v3 yet and every reader would warn of them.
-    """
-    kinds = sorted({str(e["kind"]) for e in events})
-    flags = {"flag_values": list(range(len(kinds))), "flag_meanings": " ".join(kinds)}
-    columns: dict[str, tuple[list[Any], str, dict[str, Any]]] = {
-        "kind": ([kinds.index(str(e["kind"])) for e in events], "int64", flags),
-        "stage": ([-1 if e["stage"] is None else int(e["stage"]) for e in events], "int64", {"note": "-1: none"}),
-        "step": ([-1 if e["step"] is None else int(e["step"]) for e in events], "int64", {"note": "-1: none"}),
-        "time": ([float(e["time"]) for e in events], "float64", {"units": _TIME_UNITS}),
-    }
-    for name, (values, dtype, attributes) in columns.items():
-        _create(group, name, (len(values),), dtype, ("event",), attributes)[...] = np.array(values, dtype)
-    group.update_attributes({"messages": [_without_type(e) for e in events]})
-
-
-def _write_system(group: zarr.Group, samples: list[Message]) -> None:
-    """One array per quantity along `sample`; NaN where a sample lacks it."""
-    columns = {name: [m["values"].get(name, math.nan) for m in samples] for m in samples for name in m["values"]}
-    for name, values in columns.items():
-        _create(group, name, (len(values),), "float64", ("sample",), {})[...] = np.array(values, np.float64)
-    times = np.array([float(m["time"]) for m in samples])
-    _create(group, "time", times.shape, "float64", ("sample",), {"units": _TIME_UNITS})[...] = times

@@ -1,4 +1,4 @@
-"""Every metric, declared once: name, unit, dimensions, label, meaning. Light: no torch here.
+"""Every metric, declared once: name, unit, dimensions, label, formula, source. Light: no torch here.
 
 The function that computes a metric is in `recorder/measures.py` under the same name; the two tables are held equal by
 a test. A run's messages and its archive carry these declarations, so a reader needs no table of its own.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Dimension = Literal["step", "batch", "spatial_frequency", "temporal_frequency", "frequency", "frame"]
+Dimension = Literal["step", "batch", "spatial_frequency", "temporal_frequency", "frequency", "frame", "frame_frequency"]
 
 BANDS: dict[str, tuple[float, float]] = {"low": (0.0, 0.25), "mid": (0.25, 0.5), "high": (0.5, 2**0.5)}
 """Bands of radial frequency in parts of the Nyquist frequency; the last one is closed at √2, the grid's corner."""
@@ -21,7 +21,8 @@ class Metric:
 
     `dims` begin with `step`; a leading `batch` follows for whatever is measured on latents. The dimension `frequency`
     stands for `spatial_frequency` on video and `temporal_frequency` on audio. `first_step` is False where a metric
-    compares with the step before and so is NaN in a stage's first row.
+    compares with the step before and so is NaN in a stage's first row. `source` is the paper or file it comes from;
+    empty where it is our own.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Metric:
     dims: tuple[Dimension, ...] = ("step", "batch")
     streams: tuple[str, ...] = ("video", "audio")
     first_step: bool = True
+    source: str = ""
 
     @property
     def on_host(self) -> bool:
@@ -51,12 +53,46 @@ class Metric:
             "shape": list(shape),
             "label": self.label,
             "description": self.description,
+            "source": self.source,
+        }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One number per batch item that says something of a whole stage; computed in `recorder/summary.py`."""
+
+    name: str
+    unit: str
+    label: str
+    description: str
+    streams: tuple[str, ...] = ("video", "audio")
+    source: str = ""
+
+    def as_message(self) -> dict[str, Any]:
+        """What a message or an archive says of this quantity."""
+        return {
+            "name": self.name,
+            "unit": self.unit,
+            "label": self.label,
+            "description": self.description,
+            "source": self.source,
         }
 
 
 _SCHEDULE: tuple[Dimension, ...] = ("step",)
 _SPECTRUM: tuple[Dimension, ...] = ("step", "batch", "frequency")
 _FRAMES: tuple[Dimension, ...] = ("step", "batch", "frame")
+_FRAME_SPECTRUM: tuple[Dimension, ...] = ("step", "batch", "frame_frequency")
+
+_SCHEDULER = "diffusers, the scheduler's sigmas and timesteps"
+_FLOW = "Lipman et al., 2210.02747"
+_RECTIFIED = "Liu et al., 2209.03003"
+_VDM = "Kingma et al., 2107.00630"
+_WELCH = "Welch, 1967 (windowed periodogram)"
+_PARSEVAL = "Parseval's theorem"
+_CFG = "Ho and Salimans, 2207.12598"
+_STG = "Hyung et al., 2411.18664"
+_LTX2 = "diffusers, LTX2Pipeline"
 
 
 def _bands(quantity: str, of: str) -> list[Metric]:
@@ -65,74 +101,101 @@ def _bands(quantity: str, of: str) -> list[Metric]:
             f"energy_{band}_{quantity}",
             "power",
             f"{of} {band}",
-            f"power of {of} at {lo:g} to {hi:.3g} of the Nyquist frequency, per coefficient, summed over the band",
+            f"Σ |FFT of {of}|²/(H·W) at {lo:g} to {hi:.3g} of the Nyquist frequency; the bands sum to the mean square",
+            source=_PARSEVAL,
         )
         for band, (lo, hi) in BANDS.items()
     ]
 
 
+def _spectrum(quantity: str, symbol: str, of: str) -> Metric:
+    return Metric(
+        f"spectrum_{quantity}",
+        "power",
+        f"{quantity} spectrum",
+        f"mean |FFT of {symbol}|² per radial bin, Hann-windowed, frame mean removed: radially averaged power of {of}",
+        _SPECTRUM,
+        source=_WELCH,
+    )
+
+
+def _gap(name: str, of: str, source: str) -> Metric:
+    return Metric(
+        f"guidance_gap_{name}",
+        "1",
+        f"gap {name}",
+        f"√mean((v_conditional − v_{name})²), before scale and rescale: what {of} changes; NaN if it was not run",
+        source=source,
+    )
+
+
+# fmt: off
 _DECLARED: list[Metric] = [
-    Metric("sigma", "1", "σ", "noise level the model is called at, as the scheduler has it", _SCHEDULE),
-    Metric("sigma_next", "1", "σ next", "noise level this step goes to", _SCHEDULE),
-    Metric("timestep", "1", "timestep", "what the model is told of the noise level, σ times 1,000", _SCHEDULE),
-    Metric(
-        "snr_schedule_db",
-        "dB",
-        "SNR schedule",
-        "20·log10((1−σ)/σ): signal to noise that the schedule sets for latents of unit power",
-        _SCHEDULE,
-    ),
-    Metric(
-        "step_seconds",
-        "s",
-        "step time",
-        "seconds since this stream's last step, on the host; in the first row since the schedule was set",
-        _SCHEDULE,
-    ),
-    Metric(
-        "snr_measured_db",
-        "dB",
-        "SNR measured",
-        "10·log10((1−σ)²·mean(x0²) / (σ²·mean(ε²))) of the model's own x0 and noise",
-    ),
-    Metric("velocity_rms", "1", "velocity RMS", "root mean square of the velocity v = ε − x0 after guidance"),
-    Metric(
-        "velocity_cosine",
-        "1",
-        "velocity cosine",
-        "cosine between this step's velocity and the last one's: 1 is a straight path",
-        first_step=False,
-    ),
-    Metric("displacement_rms", "1", "displacement", "root mean square of how far this step moves the sample"),
-    Metric(
-        "x0_change_rms",
-        "1",
-        "x0 change",
-        "root mean square of the change of the predicted clean sample since the last step",
-        first_step=False,
-    ),
-    Metric("spectrum_x0", "power", "x0 spectrum", "radially averaged power of the predicted clean sample", _SPECTRUM),
-    Metric("spectrum_noise", "power", "noise spectrum", "radially averaged power of the predicted noise", _SPECTRUM),
+    Metric("sigma", "1", "σ", "noise level the model is called at, as the scheduler has it", _SCHEDULE,
+           source=_SCHEDULER),
+    Metric("sigma_next", "1", "σ next", "noise level this step goes to", _SCHEDULE, source=_SCHEDULER),
+    Metric("timestep", "1", "timestep", "what the model is told of the noise level, σ times 1,000", _SCHEDULE,
+           source=_SCHEDULER),
+    Metric("snr_schedule_db", "dB", "SNR schedule",
+           "20·log10((1−σ)/σ): signal to noise that the schedule sets for latents of unit power", _SCHEDULE,
+           source=_VDM),
+    Metric("step_seconds", "s", "step time",
+           "seconds since this stream's last step, on the host; in the first row since the schedule was set",
+           _SCHEDULE),
+    Metric("gpu_ms", "ms", "GPU time",
+           "milliseconds of this step on the GPU, between two CUDA events; NaN where there is no GPU", _SCHEDULE,
+           source="torch.cuda.Event"),
+    Metric("vram_peak", "bytes", "VRAM peak",
+           "most GPU memory allocated since the last step; NaN where there is no GPU", _SCHEDULE,
+           source="torch.cuda.max_memory_allocated"),
+    Metric("snr_measured_db", "dB", "SNR measured",
+           "10·log10((1−σ)²·mean(x0²) / (σ²·mean(ε²))) of the model's own x0 and noise; −inf at σ = 1", source=_VDM),
+    Metric("velocity_rms", "1", "velocity RMS", "√mean(v²) of the velocity v = ε − x0 after guidance", source=_FLOW),
+    Metric("velocity_cosine", "1", "velocity cosine",
+           "cos(v_i, v_{i−1}): cosine between this step's velocity and the last one's; 1 is a straight path",
+           first_step=False, source=_RECTIFIED),
+    Metric("velocity_conditional_rms", "1", "raw velocity RMS",
+           "√mean(v²) of the conditional pass before guidance; NaN if the passes were not observed", source=_FLOW),
+    _gap("cfg", "classifier-free guidance", _CFG),
+    _gap("stg", "spatio-temporal guidance", _STG),
+    _gap("modality", "hearing or seeing the other stream", _LTX2),
+    Metric("displacement_rms", "1", "displacement", "√mean((x_next − x)²): how far this step moves the sample"),
+    Metric("x0_change_rms", "1", "x0 change",
+           "√mean((x0_i − x0_{i−1})²): change of the predicted clean sample since the last step", first_step=False),
+    Metric("x0_change_rate", "1", "x0 change rate",
+           "x0_change_rms / |Δλ|, λ = 2·ln((1−σ)/σ): change per unit of log SNR, 0 from σ = 1; it peaks "
+           "where the model decides", first_step=False, source="Biroli et al., 2402.18491"),
+    Metric("low_frequency_wander", "1", "wander",
+           "√mean(P_low(x0_i − x0_{i−1})²): what of x0's change is coarser than a quarter of the Nyquist frequency",
+           first_step=False),
+    Metric("low_frequency_wander_share", "1", "wander share",
+           "‖P_low(x0_i − x0_{i−1})‖ / ‖x0_i − x0_{i−1}‖: share of the coarse part in the change", first_step=False),
+    _spectrum("x", "x", "the sample before the step"),
+    _spectrum("x0", "x0", "the predicted clean sample"),
+    _spectrum("noise", "ε", "the predicted noise"),
+    _spectrum("velocity", "v", "the velocity after guidance"),
+    Metric("snr_spectrum_db", "dB", "SNR spectrum",
+           "10·log10((1−σ)²·S_x0 / (σ²·S_ε)) per radial bin: which frequencies are decided already; −inf at σ = 1",
+           _SPECTRUM, source="Dieleman, Diffusion is spectral autoregression, 2024"),
     *_bands("noise", "noise"),
     *_bands("x0", "x0"),
     *_bands("velocity", "velocity"),
     *[
-        Metric(
-            f"noise_whiteness_{band}",
-            "1",
-            f"whiteness {band}",
-            f"share of the predicted noise's power in the {band} band, divided by white noise's share on this grid",
-        )
+        Metric(f"noise_whiteness_{band}", "1", f"whiteness {band}",
+               f"share of the predicted noise's power in the {band} band, divided by white noise's share on this grid")
         for band in BANDS
     ],
-    Metric(
-        "frame_identity",
-        "1",
-        "frame identity",
-        "per latent frame, cosine of the spatially pooled channel means of x0 to those of frame 1",
-        _FRAMES,
-        ("video",),
-    ),
+    Metric("temporal_spectrum_x0", "power", "temporal spectrum",
+           "one-sided |FFT of x0|² over latent frames 1…, mean removed, averaged over space and channels: sums to the "
+           "mean square of what changes over time", _FRAME_SPECTRUM, ("video",), source=_PARSEVAL),
+    Metric("frame_identity", "1", "frame identity",
+           "cos(p_f, p_1) of the spatially pooled channel means p of x0, per latent frame", _FRAMES, ("video",)),
+    Metric("frame_coherence", "1", "frame coherence",
+           "cos(p_f, p_{f−1}) of the spatially pooled channel means p of x0, per latent frame", _FRAMES, ("video",)),
+    Metric("motion", "1", "motion",
+           "√mean((x0[f] − x0[f−1])²) per latent frame f: how much changes from frame to frame", _FRAMES, ("video",)),
+    Metric("jerk", "1", "jerk",
+           "√mean((x0[f] − 2·x0[f−1] + x0[f−2])²) per latent frame f: how unevenly it changes", _FRAMES, ("video",)),
     Metric("mean", "1", "mean", "mean of the sample after the step"),
     Metric("std", "1", "std", "standard deviation of the sample after the step"),
     Metric("max_abs", "1", "max |x|", "largest absolute value of the sample after the step"),
@@ -142,6 +205,26 @@ _DECLARED: list[Metric] = [
 
 METRICS: dict[str, Metric] = {m.name: m for m in _DECLARED}
 """Every metric by name, in the order in which rows carry them: what the host knows first, then what is measured."""
+
+SUMMARIES: dict[str, Summary] = {
+    s.name: s
+    for s in [
+        Summary("straightness", "1", "straightness",
+                "Σ mean(((x_N−x_0)/(σ_N−σ_0) − v_i)²)·|Δσ_i| / Σ|Δσ_i|: 0 is a straight path; NaN across a shock",
+                source=_RECTIFIED),
+        Summary("path_length", "1", "path length", "Σ displacement_rms: how far the sample moved, step by step"),
+        Summary("steps_above_0db", "1", "steps above 0 dB", "steps whose snr_schedule_db is 0 or more (σ ≤ .5)"),
+        Summary("steps_below_0db", "1", "steps below 0 dB", "steps whose snr_schedule_db is less than 0 (σ > .5)"),
+        Summary("wander_total", "1", "wander", "Σ low_frequency_wander over the stage"),
+        Summary("wander_above_0db", "1", "wander above 0 dB", "Σ low_frequency_wander over the steps above 0 dB"),
+        Summary("wander_below_0db", "1", "wander below 0 dB", "Σ low_frequency_wander over the steps below 0 dB"),
+        Summary("drift_index", "1", "drift index",
+                "mean over frames f ≥ 2 of ‖p_f − p_1‖ / √mean(‖x0_1‖²), p_f the pooled channel means of the last x0",
+                ("video",)),
+    ]
+}
+"""What is said of each stream of a stage at its end, per batch item."""
+# fmt: on
 
 
 def on_stream(stream: str) -> list[Metric]:

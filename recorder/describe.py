@@ -56,10 +56,14 @@ def brief(value: Any) -> Any:
 
 def call_arguments(pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of one pipeline call with defaults filled in, before they are made brief."""
-    bound = inspect.signature(type(pipe).__call__).bind(pipe, *args, **kwargs)
+    signature = inspect.signature(type(pipe).__call__)
+    bound = signature.bind(pipe, *args, **kwargs)
     bound.apply_defaults()
     arguments = dict(bound.arguments)
     arguments.pop("self", None)
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:  # modular pipelines take everything so
+            arguments.update(arguments.pop(name))
     return arguments
 
 

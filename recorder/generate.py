@@ -12,20 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from recorder.guidance import UNGUIDED
+
 MISSING_EXTRA = "generating needs torch and diffusers; install them with: pip install 'ltxtui[ltx]'"
 DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875)
 """Levels the distilled LTX 2.3 was trained for (the model card of diffusers/LTX-2.3-Distilled-Diffusers)."""
-UNGUIDED = {
-    "guidance_scale": 1.0,
-    "stg_scale": 0.0,
-    "modality_scale": 1.0,
-    "guidance_rescale": 0.0,
-    "audio_guidance_scale": 1.0,
-    "audio_stg_scale": 0.0,
-    "audio_modality_scale": 1.0,
-    "audio_guidance_rescale": 0.0,
-}
-"""One model call per step: LTX2Pipeline's audio scales have defaults of their own, so all of them must be named."""
 
 
 class CannotGenerate(RuntimeError):
@@ -82,6 +73,7 @@ def generate(request: Request, progress: Callable[[int, int], None] | None = Non
     _quiet()
     import torch
 
+    from recorder import nano
     from recorder.session import record
 
     pipe = load(request)
@@ -98,6 +90,7 @@ def generate(request: Request, progress: Callable[[int, int], None] | None = Non
         name=request.name,
         metadata={"model": request.model},
         save_latents=request.save_latents,
+        data_eigenvalue=nano.DATA_EIGENVALUE if request.model == "nano" else None,
     ) as run:
         result = pipe(**call)
     seconds = time.monotonic() - began

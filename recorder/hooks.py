@@ -1,7 +1,7 @@
 """Hooks into diffusers: pipelines and schedulers are given a subclass of their own class while a run is recorded.
 
-A dynamic subclass keeps every result bit-identical and survives `copy.deepcopy(scheduler)`, by which LTX2Pipeline
-makes its audio scheduler; the copy learns in `__deepcopy__` that it is the audio stream. Names and signatures stay,
+A dynamic subclass keeps every result bit-identical and survives `copy.deepcopy(scheduler)`, by which the pipelines
+make their audio scheduler; the copy learns in `__deepcopy__` that it is the audio stream. Names and signatures stay,
 since diffusers inspects both (`retrieve_timesteps`, `save_config`).
 """
 
@@ -9,12 +9,29 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+from torch import Tensor
 
 OBSERVER = "_ltxtui_observer"
 STREAM = "_ltxtui_stream"
 SCHEDULER_NAMES = {"scheduler": "video", "audio_scheduler": "audio"}
+
+
+@dataclass(frozen=True)
+class SchedulerStep:
+    """One `scheduler.step`: what went in, what came out, and the place in `scheduler.sigmas` it stepped from."""
+
+    scheduler: Any
+    stream: str
+    index: int
+    velocity: Tensor
+    sample: Tensor
+    result: Tensor
+    per_token: bool
 
 
 class Observer(Protocol):
@@ -24,11 +41,13 @@ class Observer(Protocol):
 
     def call_ends(self, pipe: Any) -> None: ...
 
+    def latents_prepared(self, pipe: Any, arguments: dict[str, Any], result: Any) -> None: ...
+
+    def scheduler_hooked(self, scheduler: Any) -> None: ...
+
     def schedule_set(self, scheduler: Any, stream: str) -> None: ...
 
-    def stepped(
-        self, scheduler: Any, stream: str, model_output: Any, timestep: Any, sample: Any, result: Any
-    ) -> None: ...
+    def stepped(self, step: SchedulerStep) -> None: ...
 
 
 class _HookedPipeline:
@@ -50,15 +69,20 @@ def _pipeline_class(cls: type[Any]) -> type[Any]:
         finally:
             observer.call_ends(self)
 
-    original_set: Any = cls.__setattr__
+    methods: dict[str, Callable[..., Any]] = {"__call__": call}
+    if hasattr(cls, "prepare_latents"):
+        signature = inspect.signature(cls.prepare_latents)
 
-    def set_attribute(self: Any, name: str, value: Any) -> None:
-        original_set(self, name, value)
-        # The two-stage recipe puts a new scheduler in between the calls; it must be hooked before its first step.
-        if name in SCHEDULER_NAMES and value is not None and OBSERVER in self.__dict__:
-            hook_scheduler(value, SCHEDULER_NAMES[name], self.__dict__[OBSERVER])
+        @functools.wraps(cls.prepare_latents)
+        def prepare_latents(self: Any, *args: Any, **kwargs: Any) -> Any:
+            result = cls.prepare_latents(self, *args, **kwargs)
+            bound = signature.bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            self.__dict__[OBSERVER].latents_prepared(self, dict(bound.arguments), result)
+            return result
 
-    return _subclass(cls, _HookedPipeline, {"__call__": call, "__setattr__": set_attribute})
+        methods["prepare_latents"] = prepare_latents
+    return _subclass(cls, _HookedPipeline, methods)
 
 
 @functools.cache
@@ -71,18 +95,23 @@ def _scheduler_class(cls: type[Any]) -> type[Any]:
 
     @functools.wraps(cls.step)
     def step(self: Any, model_output: Any, timestep: Any, sample: Any, *args: Any, **kwargs: Any) -> Any:
+        # Read beforehand: at the end of its list the ancestral scheduler does not count on.
+        index = self.step_index
         result = cls.step(self, model_output, timestep, sample, *args, **kwargs)
+        if index is None:
+            index = self.step_index - 1 if self.begin_index is None else self.begin_index
         after = result[0] if isinstance(result, tuple) else result.prev_sample
-        self.__dict__[OBSERVER].stepped(self, self.__dict__[STREAM], model_output, timestep, sample, after)
+        per_token = kwargs.get("per_token_timesteps") is not None
+        seen = SchedulerStep(self, self.__dict__[STREAM], index, model_output, sample, after, per_token)
+        self.__dict__[OBSERVER].stepped(seen)
         return result
 
     def deepcopy(self: Any, memo: dict[int, Any]) -> Any:
         duplicate = self.__class__.__new__(self.__class__)
         memo[id(self)] = duplicate
-        observer = self.__dict__[OBSERVER]
         state = {k: v for k, v in self.__dict__.items() if k not in (OBSERVER, STREAM)}
         duplicate.__dict__.update(copy.deepcopy(state, memo))
-        duplicate.__dict__.update({OBSERVER: observer, STREAM: "audio"})
+        _report_to(duplicate, "audio", self.__dict__[OBSERVER])
         return duplicate
 
     return _subclass(cls, _HookedScheduler, {"set_timesteps": set_timesteps, "step": step, "__deepcopy__": deepcopy})
@@ -107,7 +136,7 @@ def hook_pipeline(pipe: Any, observer: Observer) -> None:
 
 
 def hook_schedulers(pipe: Any, observer: Observer) -> None:
-    """Hook whatever schedulers a pipeline has at the moment; those that are hooked already stay as they are."""
+    """Hook whatever schedulers a pipeline has at the moment; called again before every call, as they get replaced."""
     for name, stream in SCHEDULER_NAMES.items():
         scheduler = getattr(pipe, name, None)
         if scheduler is not None:
@@ -116,11 +145,14 @@ def hook_schedulers(pipe: Any, observer: Observer) -> None:
 
 def hook_scheduler(scheduler: Any, stream: str, observer: Observer) -> None:
     """Make one scheduler report to `observer` as a stream."""
-    if isinstance(scheduler, _HookedScheduler):
-        scheduler.__dict__.update({OBSERVER: observer, STREAM: stream})
-        return
+    if not isinstance(scheduler, _HookedScheduler):
+        scheduler.__class__ = _scheduler_class(type(scheduler))  # type: ignore[arg-type]
+    _report_to(scheduler, stream, observer)
+
+
+def _report_to(scheduler: Any, stream: str, observer: Observer) -> None:
     scheduler.__dict__.update({OBSERVER: observer, STREAM: stream})
-    scheduler.__class__ = _scheduler_class(type(scheduler))  # type: ignore[arg-type]
+    observer.scheduler_hooked(scheduler)
 
 
 def unhook(pipe: Any) -> None:
@@ -139,3 +171,36 @@ def unhook_scheduler(scheduler: Any) -> None:
         scheduler.__class__ = type(scheduler).__mro__[1]
     for name in (OBSERVER, STREAM):
         scheduler.__dict__.pop(name, None)
+
+
+def watch_model(
+    model: Any, before: Callable[[dict[str, Any]], None], after: Callable[[dict[str, Any], Any], None]
+) -> Callable[[], None]:
+    """Report the keyword arguments of every call of a model, and then its result; returns what ends that.
+
+    A module that was compiled in place would have its hooks compiled with it, and with `fullgraph` would fail on
+    them: such a one is watched around the compiled call.
+    """
+    compiled = model.__dict__.get("_compiled_call_impl")
+    if compiled is None:
+        begins = model.register_forward_pre_hook(lambda module, args, kwargs: before(kwargs), with_kwargs=True)
+        ends = model.register_forward_hook(lambda module, args, kwargs, out: after(kwargs, out), with_kwargs=True)
+
+        def remove() -> None:
+            begins.remove()
+            ends.remove()
+
+        return remove
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        before(kwargs)
+        result = compiled(*args, **kwargs)
+        after(kwargs, result)
+        return result
+
+    model._compiled_call_impl = watched
+
+    def restore() -> None:
+        model._compiled_call_impl = compiled
+
+    return restore

@@ -3,17 +3,54 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from recorder import describe, hooks
+from recorder import describe, families, hooks, tokens
+from recorder.families import Family
+from recorder.passes import Passes
 from recorder.pump import event
 from recorder.stages import Stages
 from recorder.step import Layout
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Schedule:
+    """Noise levels and timesteps of one scheduler, read once; `source` is the tensor they were read from."""
+
+    source: Tensor
+    sigmas: list[float]
+    timesteps: list[float]
+    steps: int = 0
+
+
+@dataclass
+class _Loop:
+    """What is known of one denoising loop of a call."""
+
+    grids: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    frames: tokens.Frames | None = None
+    layouts: dict[str, Layout] = field(default_factory=dict)
+    schedules: dict[str, _Schedule] = field(default_factory=dict)
+    sequence: int | None = None
+    """Tokens of the whole sequence, where the model may be called with a part of it."""
+
+
+@dataclass
+class _Call:
+    """One call of a recorded pipeline."""
+
+    pipe: Any
+    family: Family
+    passes_known: bool
+    metadata: dict[str, Any]
+    loops: int = 0
 
 
 class SamplingObserver(hooks.Observer):
@@ -22,14 +59,12 @@ class SamplingObserver(hooks.Observer):
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
         self._calls = 0
-        self._call: dict[str, Any] = {}
-        self._sigmas: list[float] = []
-        self._timesteps: list[float] = []
-        self._grids: dict[str, tuple[int, ...]] = {}
-        self._layouts: dict[str, Layout] = {}
-        self._hook: Any = None
-        self._failed: set[str] = set()
-        self.schedulers: list[Any] = []
+        self._call: _Call | None = None
+        self._loop = _Loop()
+        self._passes = Passes()
+        self._unwatch: Callable[[], None] | None = None
+        self._failed: set[tuple[int, str]] = set()
+        self.schedulers: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SamplingObserver:
         return self  # it holds threads and files, and both copies of a scheduler report to the same run
@@ -42,83 +77,169 @@ class SamplingObserver(hooks.Observer):
     def call_ends(self, pipe: Any) -> None:
         self._guard("the end of a call", self._call_ends)
 
+    def scheduler_hooked(self, scheduler: Any) -> None:
+        self.schedulers.add(scheduler)
+
+    # Outside a call, and after one was given up, a scheduler that others use too has nothing to report.
+
+    def latents_prepared(self, pipe: Any, arguments: dict[str, Any], result: Any) -> None:
+        if self._call is not None and self._call.family.prepared:
+            self._guard("the layout of a clip", self._latents_prepared, pipe, arguments, result, vital=True)
+
     def schedule_set(self, scheduler: Any, stream: str) -> None:
-        self._guard("a schedule", self._schedule_set, scheduler, stream)
+        if self._call is not None:
+            self._guard("a schedule", self._schedule_set, scheduler, stream, vital=True)
 
-    def stepped(self, scheduler: Any, stream: str, model_output: Any, timestep: Any, sample: Any, result: Any) -> None:
-        self._guard(f"a step of {stream}", self._stepped, scheduler, stream, model_output, sample, result)
+    def model_begins(self, arguments: dict[str, Any]) -> None:
+        if self._call is not None:
+            self._guard("the layout of a clip", self._model_begins, arguments, vital=True)
 
-    def _guard(self, what: str, function: Callable[..., None], *arguments: Any) -> None:
+    def model_ends(self, arguments: dict[str, Any], result: Any) -> None:
+        if self._call is not None and self._call.passes_known:
+            self._guard("a guidance pass", self._model_ends, arguments, result)
+
+    def stepped(self, step: hooks.SchedulerStep) -> None:
+        if self._call is not None and step.stream in self._call.family.streams:
+            self._guard(f"a step of {step.stream}", self._stepped, step)
+
+    def _guard(self, what: str, function: Callable[..., None], *arguments: Any, vital: bool = False) -> None:
         try:
             function(*arguments)
         except Exception as error:
-            if what not in self._failed:  # once per kind: a loop of 50 steps must not say it 50 times
-                self._failed.add(what)
+            if vital:
+                self._call = None  # what follows in this call would be measured wrongly
+            if (self._calls, what) not in self._failed:  # once per kind and call: a loop must not say it 50 times
+                self._failed.add((self._calls, what))
                 logger.exception("%s could not be recorded; the generation goes on", what)
                 self._stages.put(event("error", f"{what} could not be recorded: {error}"))
 
-    # -- calls and stages
+    # -- calls and loops
 
     def _call_begins(self, pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._stages.end()
+        if self._call is not None:
+            text = "a pipeline was called inside a call of another; the rest of the outer call is not recorded"
+            self._stages.put(event("error", text))
+        self._leave()
+        family = families.check(pipe)
         hooks.hook_schedulers(pipe, self)
-        self.schedulers.extend(s for name in hooks.SCHEDULER_NAMES if (s := getattr(pipe, name, None)) is not None)
-        arguments = describe.call_arguments(pipe, args, kwargs)
-        self._call = describe.call_metadata(pipe, arguments)
-        self._grids = {}
-        self._unhook_model()
-        self._hook = pipe.transformer.register_forward_pre_hook(self._before_model, with_kwargs=True)
+        self._unwatch = hooks.watch_model(pipe.transformer, self.model_begins, self.model_ends)
+        metadata = describe.call_metadata(pipe, describe.call_arguments(pipe, args, kwargs))
+        self._call = _Call(pipe, family, families.passes_are_known(pipe, family), metadata)
+        self._loop = _Loop()
 
     def _call_ends(self) -> None:
-        self._stages.end()
-        self._unhook_model()
+        self._leave()
         self._calls += 1
 
-    def _unhook_model(self) -> None:
-        if self._hook is not None:
-            self._hook.remove()
-            self._hook = None
-
-    def _before_model(self, module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        self._guard("a model call", self._model_called, kwargs)
-
-    def _model_called(self, kwargs: dict[str, Any]) -> None:
-        video = tuple(kwargs.get(k) for k in ("num_frames", "height", "width"))
-        if all(isinstance(n, int) for n in video):
-            self._grids["video"] = video  # type: ignore[assignment]
-        if isinstance(kwargs.get("audio_num_frames"), int):
-            self._grids["audio"] = (kwargs["audio_num_frames"],)
-        self._stages.announce()
-
-    def _schedule_set(self, scheduler: Any, stream: str) -> None:
-        if stream != "video":
-            return  # the audio copy follows the video's schedule and is set just before it
-        # The one place that may wait for the device: before the loop, never inside it.
-        self._sigmas = [float(s) for s in scheduler.sigmas.tolist()]
-        self._timesteps = [float(t) for t in scheduler.timesteps.tolist()]
-        self._layouts = {}
-        metadata = {**self._call, "scheduler": describe.scheduler_metadata(scheduler)}
-        self._stages.begin(self._calls, [s for s in self._sigmas[:-1] if s > 0], metadata)
+    def _leave(self) -> None:
+        self._call = None
+        self._stages.end()
+        self._passes.clear()
+        if self._unwatch is not None:
+            self._unwatch()
+            self._unwatch = None
 
     def close(self) -> None:
         """End the stage that is open and let go of the model."""
-        self._call_ends()
+        self._leave()
+
+    def _latents_prepared(self, pipe: Any, arguments: dict[str, Any], result: Any) -> None:
+        """Take grid and conditioning from the pipeline's own preparation; the loop they are for begins next."""
+        mask = result[1]  # conditioning strength of every token [B, S, 1]
+        space, time = pipe.vae_spatial_compression_ratio, pipe.vae_temporal_compression_ratio
+        frames = (arguments["num_frames"] - 1) // time + 1
+        grid = (frames, arguments["height"] // space, arguments["width"] // space)
+        generated = tokens.generated_frames(mask.squeeze(-1) == 0, grid)
+        self._loop = _Loop({"video": grid}, generated, sequence=mask.shape[1])
+
+    def _schedule_set(self, scheduler: Any, stream: str) -> None:
+        # The one place that may wait for the device: before the loop, never inside it.
+        schedule = self._read(scheduler)
+        if stream != "video":
+            self._loop.schedules[stream] = schedule  # set just before the video's
+            return
+        call, prepared = self._call, self._loop
+        assert call is not None
+        audio = prepared.schedules.get("audio")
+        self._loop = _Loop(sequence=prepared.sequence)
+        if call.family.prepared:
+            self._loop.grids, self._loop.frames = prepared.grids, prepared.frames
+        self._loop.schedules = {"video": schedule}
+        if audio is not None and audio.steps == 0:
+            self._loop.schedules["audio"] = audio
+        self._passes.clear()
+        metadata = {**call.metadata, "scheduler": describe.scheduler_metadata(scheduler)}
+        tile = call.loops if call.family.tiled else None
+        call.loops += 1
+        self._stages.begin(self._calls, [s for s in schedule.sigmas[:-1] if s > 0], metadata, tile)
+
+    def _read(self, scheduler: Any) -> _Schedule:
+        sigmas, timesteps = scheduler.sigmas.tolist(), scheduler.timesteps.tolist()
+        return _Schedule(scheduler.sigmas, sigmas, timesteps)
+
+    # -- model calls
+
+    def _model_begins(self, arguments: dict[str, Any]) -> None:
+        loop = self._loop
+        self._stages.announce()
+        if isinstance(length := arguments.get("audio_num_frames"), int):
+            loop.grids["audio"] = (length,)
+        if "video" in loop.grids:
+            return
+        grid = tuple(arguments.get(k) for k in ("num_frames", "height", "width"))
+        if not all(isinstance(n, int) for n in grid):
+            raise ValueError("the model was called without num_frames, height and width, so the grid is unknown")
+        timestep, level = arguments.get("timestep"), arguments.get("sigma")
+        if isinstance(timestep, Tensor) and timestep.ndim == 2:
+            if not isinstance(level, Tensor):
+                raise ValueError("the model was called with a timestep for every token but without the step's own")
+            loop.frames = tokens.generated_frames(tokens.free_tokens(timestep, level), grid)  # type: ignore[arg-type]
+        loop.grids["video"] = grid  # type: ignore[assignment]
+
+    def _model_ends(self, arguments: dict[str, Any], result: Any) -> None:
+        loop = self._loop
+        hidden = arguments.get("hidden_states")
+        if loop.sequence is not None and isinstance(hidden, Tensor) and hidden.shape[1] != loop.sequence:
+            return  # one spatial tile of the canvas: its raw velocity is no pass of the whole step
+        assert self._call is not None
+        wanted = {s: Layout(s, 1, g, loop.frames if s == "video" else None) for s, g in loop.grids.items()}
+        self._passes.add(arguments, result, {s: wanted[s] for s in self._call.family.streams if s in wanted})
 
     # -- steps
 
-    def _stepped(self, scheduler: Any, stream: str, velocity: Tensor, sample: Tensor, result: Tensor) -> None:
-        index = scheduler.step_index - 1
-        layout = self._layouts.get(stream) or self._layout(stream, sample)
+    def _stepped(self, step: hooks.SchedulerStep) -> None:
+        if step.per_token:
+            raise ValueError("the scheduler moves every token from a noise level of its own")
+        loop, stream = self._loop, step.stream
+        schedule = loop.schedules.get(stream)
+        if schedule is None or schedule.source is not step.scheduler.sigmas:
+            # A copy made after the schedule was set, or one that was replaced since: read again, once.
+            count = schedule.steps if schedule else 0
+            loop.schedules[stream] = schedule = self._read(step.scheduler)
+            schedule.steps = count
+        called, index = schedule.steps, step.index
+        schedule.steps += 1
+        if index + 1 >= len(schedule.sigmas):
+            return  # the ancestral scheduler leaves the sample alone at the end of its list, where σ is 0
+        if schedule.timesteps[called] != schedule.timesteps[index]:
+            raise ValueError(
+                f"the model was called at timestep {schedule.timesteps[called]:g}, but the scheduler stepped from "
+                f"σ = {schedule.sigmas[index]:g}; does the schedule begin with the same σ twice?"
+            )
+        layout = loop.layouts.get(stream)
+        if layout is None:
+            if stream not in loop.grids:
+                raise ValueError("the model was not called before the step, so the grid is unknown")
+            frames = loop.frames if stream == "video" else None
+            layout = loop.layouts[stream] = tokens.clip_layout(stream, step.sample, loop.grids[stream], frames)
+        sample = tokens.take(step.sample, layout)
         self._stages.step(
-            layout, self._sigmas[index], self._sigmas[index + 1], self._timesteps[index], sample, velocity, result
+            layout,
+            schedule.sigmas[index],
+            schedule.sigmas[index + 1],
+            schedule.timesteps[index],
+            sample,
+            tokens.take(step.velocity, layout),
+            tokens.take(step.result, layout),
+            self._passes.of_step(stream, sample.shape[0], sample.shape),
         )
-
-    def _layout(self, stream: str, sample: Tensor) -> Layout:
-        if sample.ndim != 3:
-            raise ValueError(f"packed latents [batch, tokens, channels] are needed, not {list(sample.shape)}")
-        grid = self._grids.get(stream) or ((sample.shape[1],) if stream == "audio" else None)
-        if grid is None:
-            raise ValueError("the model was called without num_frames, height and width, so the grid is unknown")
-        layout = Layout(stream, sample.shape[0], grid)
-        self._layouts[stream] = layout
-        return layout

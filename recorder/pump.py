@@ -6,9 +6,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class Row:
     stream: str
     step: int
     time: float
-    schedule: tuple[float, ...]
+    schedule: tuple[float | Callable[[], float], ...]
     measured: Tensor
     wait: Callable[[], None]
     watch: Callable[[int, NDArray[np.float32]], list[Message]]
@@ -46,7 +46,8 @@ class Row:
     def values(self) -> NDArray[np.float32]:
         """The whole row, once it has arrived."""
         self.wait()
-        return np.concatenate([np.array(self.schedule, np.float32), self.measured.numpy()])
+        known = [v() if callable(v) else v for v in self.schedule]
+        return np.concatenate([np.array(known, np.float32), self.measured.numpy()])
 
     def message(self, values: NDArray[np.float32]) -> Message:
         return {
@@ -57,6 +58,30 @@ class Row:
             "time": self.time,
             "data": values.astype("<f4", copy=False).tobytes(),
         }
+
+
+class Summarises(Protocol):
+    """Who has followed a stream's rows and can say what they come to."""
+
+    stream: str
+
+    def summary(self, measured: dict[str, NDArray[np.float32]]) -> dict[str, list[float | None]]: ...
+
+
+@dataclass(frozen=True)
+class StageEnd:
+    """The end of a stage: its event, and for each stream what was measured over it, maybe still on its way."""
+
+    event: Message
+    streams: Sequence[tuple[Summarises, dict[str, Tensor], Callable[[], None]]]
+
+    def message(self) -> Message:
+        """The event with the summaries of all streams in its payload."""
+        summary = {}
+        for watch, measured, wait in self.streams:
+            wait()
+            summary[watch.stream] = watch.summary({name: tensor.numpy() for name, tensor in measured.items()})
+        return {**self.event, "payload": {"summary": summary}}
 
 
 MAX_WAITING_SNAPSHOTS = 8
@@ -125,13 +150,13 @@ class Pump:
         self._archivist = archivist
         self._written = written
         self._sync = sync
-        self._queue: queue.SimpleQueue[Row | Message | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Row | StageEnd | Message | None] = queue.SimpleQueue()
         self._degraded = False
         self._thread = threading.Thread(target=self._pump, name="ltxtui-pump", daemon=True)
         self._thread.start()
 
-    def put(self, item: Row | Message) -> None:
-        """Hand over a row or a message."""
+    def put(self, item: Row | StageEnd | Message) -> None:
+        """Hand over a row, the end of a stage or a message."""
         self._queue.put(item)
 
     def close(self) -> None:
@@ -147,7 +172,10 @@ class Pump:
                 # Telemetry never kills a run: what went wrong is logged, and the next item gets its chance.
                 logger.exception("a message could not be recorded")
 
-    def _take(self, item: Row | Message) -> None:
+    def _take(self, item: Row | StageEnd | Message) -> None:
+        if isinstance(item, StageEnd):
+            self._write(item.message())
+            return
         if not isinstance(item, Row):
             self._write(item)
             return

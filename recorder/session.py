@@ -13,14 +13,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recorder import describe, hooks, locations, words
-from recorder.archive import ArchiveWriter, plain
+from recorder import describe, families, hooks, locations, words
+from recorder.archive import ArchiveWriter
 from recorder.journal import Journal
 from recorder.loop import Loop
 from recorder.observer import SamplingObserver
 from recorder.pump import Archivist, Pump, event
 from recorder.server import Server
 from recorder.stages import Stages
+from recorder.system import Gpu, SystemLane, gpu_of
+from recorder.tables import plain
 from recorder.words import Message
 
 if TYPE_CHECKING:
@@ -78,7 +80,9 @@ class Run:
         *,
         save_latents: bool,
         eigenvalue: float | None,
+        previews: bool,
         sync: bool,
+        gpu: Gpu | None,
     ) -> None:
         now = time.time()
         self.path, journal = _claim(runs_dir, run_name(name, now))
@@ -98,7 +102,8 @@ class Run:
         }
         self._pump.put(header)
         self._serve()
-        self.stages = Stages(self._pump.put, save_latents, eigenvalue)
+        self.stages = Stages(self._pump.put, save_latents, eigenvalue, previews)
+        self._system = SystemLane(self._pump.put, gpu)
         self._loop = Loop(self.stages)
 
     @property
@@ -178,6 +183,7 @@ class Run:
     def finish(self, status: words.Status, error: str | None) -> None:
         """Write the end, complete the archive, and remove the journal once the archive has everything."""
         self.status = status
+        self._system.close()
         if dropped := self._archivist.dropped_snapshots:
             self._pump.put(event("warning", f"{dropped} snapshots of latents were dropped: the disk is too slow"))
         self._pump.put({"t": words.END, "time": time.time(), "status": status, "error": error})
@@ -225,6 +231,7 @@ def record(
     metadata: dict[str, Any] | None = None,
     save_latents: bool = False,
     data_eigenvalue: float | None = None,
+    previews: bool = True,
     sync: bool = False,
 ) -> Iterator[Run]:
     """Record every call of one pipeline or several while the block runs.
@@ -241,6 +248,7 @@ def record(
         save_latents: also keep the sample and the predicted clean sample of every step, in float16.
         data_eigenvalue: Λ, the top eigenvalue of the covariance of the model's data, if it is known: adds the
             speciation estimate to the critical phase.
+        previews: send and keep a small false-colour picture of the predicted clean video of every step.
         sync: force every message onto the disk, to survive a power cut too.
 
     Yields:
@@ -249,6 +257,7 @@ def record(
     Raises:
         OSError: if `runs_dir` cannot be written, before anything is generated.
         RuntimeError: if a pipeline is being recorded already.
+        ValueError: if a pipeline or its scheduler cannot be observed rightly.
 
     Example:
         >>> with record(pipe, runs_dir="runs") as run:
@@ -256,6 +265,8 @@ def record(
         >>> run.path
     """
     pipes = list(pipe) if isinstance(pipe, Sequence) else [] if pipe is None else [pipe]
+    for p in pipes:
+        families.check(p)
     known = {
         "host": socket.gethostname(),
         "process": os.getpid(),
@@ -266,7 +277,16 @@ def record(
         "versions": describe.versions(),
         "user": describe.brief(metadata or {}),
     }
-    run = Run(Path(runs_dir), name, known, save_latents=save_latents, eigenvalue=data_eigenvalue, sync=sync)
+    run = Run(
+        Path(runs_dir),
+        name,
+        known,
+        save_latents=save_latents,
+        eigenvalue=data_eigenvalue,
+        previews=previews,
+        sync=sync,
+        gpu=gpu_of(pipes[0] if pipes else None),
+    )
     observer = SamplingObserver(run.stages)
     status: words.Status = "complete"
     error: str | None = None

@@ -1,8 +1,11 @@
 """Spatial and temporal power spectra of latents: radial bins and bands, on the device that holds the latents.
 
-Video is laid out [B, F, H, W, C] and transformed over H, W; audio [B, L, C] and transformed over L. FFTs are
-orthonormal, so that mean power equals mean square (Parseval). Only half of the coefficients of a real signal is
-computed; the other half is its mirror image and enters through the weights.
+Video is laid out [B, F, H, W, C] and transformed over H, W; audio [B, L, C] and transformed over L. Powers are those
+of orthonormal transforms, so that mean power equals mean square (Parseval). Only half of the coefficients of a real
+signal is computed; the other half is its mirror image and enters through the weights.
+
+Everything that a step needs of x and v comes from one batched transform of the two, with and without a window: x0 and
+ε are linear in them, so their spectra are sums of spectra. One matrix product then bins all powers at once.
 """
 
 from __future__ import annotations
@@ -34,42 +37,53 @@ def bin_centres(axes: tuple[int, ...]) -> list[float]:
 class Grid:
     """What a transform over given side lengths needs, ready on one device; K half-spectrum coefficients.
 
-    `band_sum` [K, 3] sums power over a band and divides by the number of points; `bin_mean` [K, bins] averages power
-    over a radial bin; `white_share` [3] is the share of each band in white noise. Empty bands and bins are NaN.
+    `binning` [2K, bins + 3 + 1] takes mean powers of real and imaginary parts to radial bins (mean power per
+    coefficient, undoing the window's loss), to bands, and to the mean square that the bands sum to. `white_share` [3]
+    is the share of each band in white noise. Empty bands and bins are NaN.
     """
 
     axes: tuple[int, ...]
-    band_sum: Tensor
-    bin_mean: Tensor
+    binning: Tensor
     white_share: Tensor
     window: Tensor
-    window_power: float
 
     @property
-    def dims(self) -> tuple[int, ...]:
-        """The transformed dimensions of [B, F, H, W, C] or [B, L, C]."""
-        return (2, 3) if len(self.axes) == 2 else (1,)
+    def bins(self) -> int:
+        return radial_bins(self.axes)
 
-    def power(self, latents: Tensor) -> Tensor:
-        """abs(FFT)², averaged over channels and frames: [B, K]."""
-        spectrum = torch.fft.rfftn(latents, dim=self.dims, norm="ortho")
-        power = spectrum.real.square() + spectrum.imag.square()
-        if len(self.axes) == 2:
-            return power.mean(dim=(1, 4)).flatten(1)
-        return power.mean(dim=2)
+    def transform(self, *latents: Tensor) -> Tensor:
+        """Spectra of latents, as they are and then windowed: [2, latents, B, n, 2K], n channels times frames.
 
-    def windowed_power(self, latents: Tensor) -> Tensor:
-        """Like `power`, with the mean of each frame and channel removed and a Hann window, divided by mean(w²)."""
-        centred = latents - latents.mean(dim=self.dims, keepdim=True)
-        return self.power(centred * self.window) / self.window_power
+        Real and imaginary parts lie side by side. Windowed ones have the mean of each frame and channel removed.
+        """
+        first = latents[0].movedim(-1, 1)
+        both = first.new_empty((2, len(latents), *first.shape))
+        for place, values in zip(both[0], latents, strict=True):
+            place.copy_(values.movedim(-1, 1))
+        dims = tuple(range(-len(self.axes), 0))
+        torch.sub(both[0], both[0].mean(dim=dims, keepdim=True), out=both[1]).mul_(self.window)
+        spectra = torch.view_as_real(torch.fft.rfftn(both, dim=dims))
+        return spectra.reshape(2, len(latents), len(first), -1, self.binning.shape[0])
 
-    def bands(self, power: Tensor) -> Tensor:
-        """Band energies [B, 3]: they sum to the mean square."""
-        return power @ self.band_sum
+    def mean_power(self, spectra: Tensor, others: Tensor | None = None) -> Tensor:
+        """Squares [..., n, 2K], or products with other spectra, averaged over channels and frames: [..., 2K]."""
+        products = spectra.square() if others is None else spectra * others
+        return products.mean(dim=-2)
 
-    def radial(self, power: Tensor) -> Tensor:
-        """Mean power per coefficient in each radial bin [B, bins]."""
-        return power @ self.bin_mean
+    def bin(self, powers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Radial means [..., bins], band energies [..., 3] and mean squares [...] of mean powers [..., 2K]."""
+        # In float64 where the device has it: a float32 product may be done in TF32, good for three digits only.
+        binned = (powers.to(self.binning.dtype) @ self.binning).float()
+        return binned[..., : self.bins], binned[..., self.bins : -1], binned[..., -1]
+
+    def means(self, spectra: Tensor) -> Tensor:
+        """Spatial means [..., n] of whatever was transformed without a window."""
+        return spectra[..., 0] / math.prod(self.axes)
+
+
+def exact_dtype(device: torch.device) -> torch.dtype:
+    """The widest float that a device has."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _hann(length: int) -> np.ndarray:
@@ -84,7 +98,7 @@ def _nan_columns(matrix: np.ndarray, empty: Any) -> np.ndarray:
     return matrix
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def grid_for(axes: tuple[int, ...], device: torch.device) -> Grid:
     """The grid for latents with these transformed side lengths: (H, W) for video, (L,) for audio."""
     frequencies = [np.fft.fftfreq(n) for n in axes[:-1]] + [np.abs(np.fft.rfftfreq(axes[-1]))]
@@ -101,21 +115,24 @@ def grid_for(axes: tuple[int, ...], device: torch.device) -> Grid:
     hair = 1e-6
     bands = np.stack([(radius >= lo - hair) & ((radius < hi - hair) | (hi > 1.4)) for lo, hi in BANDS.values()], axis=1)
     weighted = bands * weight[:, None]
-    band_sum = _nan_columns(weighted / points, ~bands.any(axis=0))
-
-    bins = radial_bins(axes)
-    index = np.minimum((radius * bins + hair).astype(int), bins - 1)
-    member = (index[:, None] == np.arange(bins)) * weight[:, None]
-    count = member.sum(axis=0)
-    bin_mean = _nan_columns(member / np.maximum(count, 1), count == 0)
+    # Both matrices act on |X|² of a plain transform, whose orthonormal power is |X|² divided by the number of points.
+    band_sum = _nan_columns(weighted / points**2, ~bands.any(axis=0))
 
     window = np.ones(())
     for n in axes:
         window = window[..., None] * _hann(n)
-    shape = (1, 1, *axes, 1) if len(axes) == 2 else (1, *axes, 1)
+    bins = radial_bins(axes)
+    index = np.minimum((radius * bins + hair).astype(int), bins - 1)
+    member = (index[:, None] == np.arange(bins)) * weight[:, None]
+    count = member.sum(axis=0)
+    bin_mean = _nan_columns(member / np.maximum(count, 1) / points / np.mean(window**2), count == 0)
 
-    def put(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device=device, dtype=torch.float32)
-
+    # Real and imaginary parts lie side by side, so each coefficient's row is there twice.
+    total = weight[:, None] / points**2
+    binning = np.repeat(np.concatenate([bin_mean, band_sum, total], axis=1), 2, axis=0)
     share = np.where(bands.any(axis=0), weighted.sum(axis=0) / points, np.nan)
-    return Grid(axes, put(band_sum), put(bin_mean), put(share), put(window.reshape(shape)), float(np.mean(window**2)))
+
+    def put(array: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device=device, dtype=dtype)
+
+    return Grid(axes, put(binning, exact_dtype(device)), put(share), put(window))

@@ -13,14 +13,15 @@ from torch import Tensor
 
 from recorder import declarations, words
 from recorder.measures import measured_row
-from recorder.pump import Row, event
-from recorder.spectra import bin_centres
+from recorder.preview import Filmstrip, shrunk
+from recorder.pump import Row, StageEnd, event
 from recorder.step import Layout, Step
+from recorder.summary import PathTracker
 from recorder.watch import StreamWatch
 from recorder.words import Message
 
-Put = Callable[[Message | Row], None]
-"""Takes messages and rows; must not wait."""
+Put = Callable[[Message | Row | StageEnd], None]
+"""Takes messages, rows and ends of stages; must not wait."""
 
 
 @dataclass
@@ -29,6 +30,9 @@ class _Stream:
 
     layout: Layout
     watch: StreamWatch
+    tracker: PathTracker = field(default_factory=PathTracker)
+    filmstrip: Filmstrip | None = None
+    gpu: GpuClock | None = None
     rows: int = 0
     previous: Step | None = None
     last_time: float = 0.0
@@ -52,8 +56,11 @@ class Stage:
 class Stages:
     """The stages of one run. One is under way at a time; a stage that is never used leaves no trace."""
 
-    def __init__(self, put: Put, save_latents: bool = False, eigenvalue: float | None = None) -> None:
+    def __init__(
+        self, put: Put, save_latents: bool = False, eigenvalue: float | None = None, previews: bool = True
+    ) -> None:
         self.put = put
+        self._previews = previews
         self._eigenvalue = eigenvalue
         self._save_latents = save_latents
         self._count = 0
@@ -99,9 +106,12 @@ class Stages:
         done = max((s.rows for s in stage.streams.values()), default=0)
         of = f" of {len(stage.sigmas)}" if stage.sigmas else ""
         text = f"stage {stage.index} ends after {done}{of} steps"
-        self.put(event("stage_end", text, stage=stage.index, step=done - 1 if done else None))
+        ends = []
         for stream in stage.streams.values():
-            stream.previous = None
+            ends.append((stream.watch, *to_host(stream.tracker.finish())))
+            # Latents that were kept to compare with go with their stage.
+            stream.previous, stream.tracker = None, PathTracker()
+        self.put(StageEnd(event("stage_end", text, stage=stage.index, step=done - 1 if done else None), ends))
 
     def step(
         self,
@@ -151,11 +161,17 @@ class Stages:
             send = {"row": measured_row(step)}
             if self._save_latents:
                 send |= {"latents": step.x.half(), "x0": step.x0.half()}
+            if stream.filmstrip is not None:
+                send["picture"] = shrunk(step.x0, layout)
             host, wait = to_host(send)
+            stream.tracker.add(step, sigma_next)
         step.forget()
-        measured, snapshot = host.pop("row"), host or None
-        schedule = (sigma, sigma_next, timestep, _snr_db(sigma), clock - (stream.last_time or stage.set_at))
-        self.put(Row(stage.index, name, stream.rows, now, schedule, measured, wait, stream.watch.take, snapshot))
+        measured, picture, snapshot = host.pop("row"), host.pop("picture", None), host or None
+        watch = _with_preview(stream, sigma, picture) if picture is not None else stream.watch.take
+        seconds = clock - (stream.last_time or stage.set_at)
+        gpu_ms, vram_peak = stream.gpu.lap() if stream.gpu else (_nan, math.nan)
+        schedule = (sigma, sigma_next, timestep, _snr_db(sigma), seconds, gpu_ms, vram_peak)
+        self.put(Row(stage.index, name, stream.rows, now, schedule, measured, wait, watch, snapshot))
         stream.previous, stream.last_time = step, clock
         stream.rows += 1
         planned = len(stage.sigmas)
@@ -171,12 +187,6 @@ class Stages:
             size = math.prod(layout.row_shape(metric))
             columns[metric.name] = slice(at, at + size)
             at += size
-        axis = "spatial_frequency" if name == "video" else "temporal_frequency"
-        coordinates: dict[str, Any] = {
-            axis: {"values": bin_centres(layout.axes), "attributes": {"units": "Nyquist"}},
-        }
-        if name == "video":
-            coordinates["frame"] = {"values": list(range(layout.grid[0])), "attributes": {"units": "latent frame"}}
         declaration: Message = {
             "t": words.STREAM,
             "stage": stage.index,
@@ -185,14 +195,57 @@ class Stages:
             "shape": [layout.batch, math.prod(layout.shape), sample.shape[-1]],
             "dtype": str(sample.dtype).removeprefix("torch."),
             "metrics": [m.as_message(name, layout.row_shape(m)) for m in metrics],
-            "coordinates": coordinates,
+            "coordinates": layout.coordinates(),
         }
         if layout.frames is not None:
             declaration["conditioning_frames"] = sorted(set(range(layout.grid[0])) - set(layout.frames))
         self.put(declaration)
-        stream = _Stream(layout, StreamWatch(stage.index, name, columns, self._eigenvalue))
+        stream = _Stream(layout, StreamWatch(stage.index, name, layout.batch, columns, self._eigenvalue))
+        if self._previews and name == "video":
+            stream.filmstrip = Filmstrip(stage.index, layout)
+        if sample.device.type == "cuda":
+            stream.gpu = GpuClock(sample.device)
         stage.streams[name] = stream
         return stream
+
+
+def _with_preview(stream: _Stream, sigma: float, picture: Tensor) -> Callable[[int, Any], list[Message]]:
+    """What the pump makes of a row that comes with a small picture: the row's events, then its `preview` message."""
+    watch, filmstrip = stream.watch, stream.filmstrip
+    assert filmstrip is not None
+
+    def take(step: int, row: Any) -> list[Message]:
+        return [*watch.take(step, row), filmstrip.message(step, sigma, picture.numpy())]
+
+    return take
+
+
+class GpuClock:
+    """Time between the steps of a stream on the GPU, and the allocator's peak; neither makes the host wait."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._last: torch.cuda.Event | None = None
+
+    def lap(self) -> tuple[Callable[[], float], float]:
+        """What tells the milliseconds since the last lap, once the row's copy has arrived; and bytes at the peak."""
+        last, self._last = self._last, torch.cuda.Event(enable_timing=True)
+        now = self._last
+        now.record()
+        peak = float(torch.cuda.max_memory_allocated(self._device))
+        torch.cuda.reset_peak_memory_stats(self._device)
+        if last is None:
+            return _nan, peak
+
+        def elapsed() -> float:
+            now.synchronize()  # in the pump's thread, which has waited for this row already
+            return float(last.elapsed_time(now))
+
+        return elapsed, peak
+
+
+def _nan() -> float:
+    return math.nan
 
 
 def _snr_db(sigma: float) -> float:
@@ -201,7 +254,7 @@ def _snr_db(sigma: float) -> float:
 
 def to_host(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], Callable[[], None]]:
     """Start copying tensors to the host; returns the copies and what to call before they are read."""
-    if all(t.device.type != "cuda" for t in tensors.values()):
+    if all(t.device.type != "cuda" for t in tensors.values()):  # also where there is nothing to copy
         return {name: t.cpu() for name, t in tensors.items()}, _ready
     host = {name: torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for name, t in tensors.items()}
     for name, tensor in tensors.items():

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from recorder.critical import TEXTS, CriticalPhase
 from recorder.pump import event
+from recorder.summary import StageSummary
 from recorder.words import Message
 
 
@@ -18,9 +19,12 @@ class StreamWatch:
     `columns` maps a metric to its place in the row; a metric that is not there is not looked at.
     """
 
-    def __init__(self, stage: int, stream: str, columns: dict[str, slice], eigenvalue: float | None = None) -> None:
+    def __init__(
+        self, stage: int, stream: str, batch: int, columns: dict[str, slice], eigenvalue: float | None = None
+    ) -> None:
         self._stage = stage
-        self._stream = stream
+        self.stream = stream
+        self._summary = StageSummary(batch)
         self._columns = columns
         self._broken = False
         # Phases are the clip's, so they are looked for once: in the video.
@@ -28,7 +32,13 @@ class StreamWatch:
 
     def take(self, step: int, row: NDArray[np.float32]) -> list[Message]:
         """Events that this row gives rise to, in order."""
+        self._summary.add({name: row[self._columns[name]] for name in StageSummary.NEEDS})
         return [*self._health(step, row), *self._critical(step, row)]
+
+    def summary(self, measured: dict[str, NDArray[np.float32]]) -> dict[str, list[float | None]]:
+        """What the rows come to, with what was measured over the whole stage; one value per batch item."""
+        found = self._summary.finish(measured)
+        return {name: [float(v) if math.isfinite(v) else None for v in values] for name, values in found.items()}
 
     def _value(self, row: NDArray[np.float32], metric: str) -> float:
         """A metric's mean over the batch; NaN if the row does not have it."""
@@ -42,8 +52,8 @@ class StreamWatch:
         if not count > 0:
             return []
         self._broken = True
-        text = f"{self._stream}: {count:.0f} values of the sample are NaN or Inf after step {step}"
-        return [event("nan", text, stage=self._stage, step=step, stream=self._stream)]
+        text = f"{self.stream}: {count:.0f} values of the sample are NaN or Inf after step {step}"
+        return [event("nan", text, stage=self._stage, step=step, stream=self.stream)]
 
     def _critical(self, step: int, row: NDArray[np.float32]) -> list[Message]:
         if self._phase is None:
@@ -56,7 +66,7 @@ class StreamWatch:
                 f"{TEXTS[f.notion]} (σ {f.sigma:.4g})",
                 stage=self._stage,
                 step=f.step,
-                stream=self._stream,
+                stream=self.stream,
                 payload={"notion": f.notion, "sigma": f.sigma, "confirmed_at": step},
             )
             for f in found

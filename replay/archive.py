@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,13 +53,13 @@ def read_messages(path: Path) -> Iterator[Message]:
     """
     attributes = root_attributes(path)
     ended = "ended" in attributes
-    own = {"status", "rows", "error", "ended", "planned", "prompt"}
+    own = {"status", "rows", "previews", "error", "ended", "planned", "prompt", "summary"}
     yield {"t": words.HEADER, **{k: v for k, v in attributes.items() if k not in own}}
     import zarr
 
     try:
         root = zarr.open_group(str(path), mode="r")
-        yield from _stages(root, attributes["rows"])
+        yield from _stages(root, attributes["rows"], attributes.get("previews", {}))
         yield from _events(root)
         yield from _system(root)
     except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
@@ -72,14 +73,16 @@ def read_messages(path: Path) -> Iterator[Message]:
         }
 
 
-def _stages(root: zarr.Group, rows: dict[str, int]) -> Iterator[Message]:
+def _stages(root: zarr.Group, rows: dict[str, int], previews: dict[str, int]) -> Iterator[Message]:
     index = 0
     while (name := f"stage_{index}") in root:
         stage = root[name]
         yield {"t": words.STAGE, **dict(stage.attrs)}
         for stream in words.STREAMS:
             if stream in stage:  # type: ignore[operator]
-                yield from _stream(stage[stream], int(rows.get(f"{name}/{stream}", 0)))  # type: ignore[index,arg-type]
+                key = f"{name}/{stream}"
+                yield from _stream(stage[stream], int(rows.get(key, 0)))  # type: ignore[index,arg-type]
+                yield from _previews(stage[stream], int(previews.get(key, 0)))  # type: ignore[index,arg-type]
         index += 1
 
 
@@ -96,6 +99,34 @@ def _stream(group: zarr.Group, rows: int) -> Iterator[Message]:
         yield {**step, "time": float(times[0]), "data": data.tobytes()}
     else:
         yield {**step, "count": rows, "time": times.tobytes(), "data": data.tobytes()}
+
+
+def _previews(group: zarr.Group, count: int) -> Iterator[Message]:
+    """Preview messages whose pixels are read when somebody looks at them: curves must not wait for pictures."""
+    if count <= 0:
+        return
+    array: zarr.Array[Any] = group["preview"]  # type: ignore[assignment]
+    fits = np.asarray(group["preview_fit"][:count])  # type: ignore[index]
+    declaration = group.attrs
+    frames = np.asarray(group["preview_frame"][...]).tolist()  # type: ignore[index]
+    for step in np.flatnonzero(fits).tolist():
+        yield {
+            "t": words.PREVIEW,
+            "stage": declaration["stage"],
+            "stream": declaration["stream"],
+            "step": step,
+            "shape": list(array.shape[1:]),
+            "frames": frames,
+            "fit": int(fits[step]),
+            "data": functools.partial(_pixels, array, step),
+        }
+
+
+def _pixels(array: zarr.Array[Any], step: int) -> bytes:
+    try:
+        return np.asarray(array[step], np.uint8).tobytes()
+    except (KeyError, ValueError, TypeError, OSError, RuntimeError) as error:
+        raise NotARun(f"the preview of step {step} is damaged: {error!r}") from error
 
 
 def _events(root: zarr.Group) -> Iterator[Message]:

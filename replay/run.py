@@ -6,6 +6,7 @@ their columns with its declared shape.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,47 @@ class MetricInfo:
     columns: slice
 
 
+MAX_PREVIEW_BYTES = 64 << 10
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A small picture of the predicted clean sample of one step; `frames` are the latent frames that it shows.
+
+    `fit` counts how often the stage's colours had been fixed: where it changes, so may the hues.
+    """
+
+    shape: tuple[int, int, int, int]
+    frames: tuple[int, ...]
+    fit: int
+    data: bytes | Callable[[], bytes]
+    """The pixels, or what reads them: an archive's are not read before somebody looks at them."""
+
+    @classmethod
+    def declared(cls, message: Message) -> Preview:
+        """From its `preview` message. Raises NotARun if its sizes do not fit together."""
+        frames, rows, columns, rgb = (int(n) for n in message["shape"])
+        made = cls(
+            (frames, rows, columns, rgb), tuple(map(int, message["frames"])), int(message["fit"]), message["data"]
+        )
+        if min(made.shape) < 1 or rgb != 3 or len(made.frames) != frames or made.size > MAX_PREVIEW_BYTES:
+            raise NotARun(f"a preview of shape {list(made.shape)} with {len(made.frames)} frames")
+        if not callable(made.data) and (not isinstance(made.data, bytes) or len(made.data) != made.size):
+            raise NotARun(f"a preview of shape {list(made.shape)} without the {made.size} bytes it needs")
+        return made
+
+    @property
+    def size(self) -> int:
+        """Bytes of the pixels."""
+        frames, rows, columns, rgb = self.shape
+        return frames * rows * columns * rgb
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """Red, green and blue: [frames, rows, columns, 3]. Raises NotARun if an archive's are damaged."""
+        data = self.data() if callable(self.data) else self.data
+        return np.frombuffer(data, np.uint8).reshape(self.shape)
+
+
 @dataclass
 class StreamData:
     """One stream of one stage: its declaration and its rows so far."""
@@ -47,6 +89,8 @@ class StreamData:
     coordinates: dict[str, dict[str, Any]]
     declaration: Message
     rows: int = 0
+    previews: dict[int, Preview] = field(default_factory=dict)
+    """Pictures of x0 by step; a step may lack one."""
     _width: int = 0
     _data: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     _times: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
@@ -137,6 +181,8 @@ class StageData:
     declaration: Message
     streams: dict[str, StreamData] = field(default_factory=dict)
     ended: bool = False
+    summary: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
+    """By stream and name, one value per batch item, once the stage has ended: `declarations.SUMMARIES`."""
 
     @property
     def steps(self) -> int:
@@ -233,11 +279,20 @@ class Run:
 
     def _on_event(self, message: Message) -> None:
         if message["kind"] == "stage_end":
-            self._stage(message).ended = True
+            stage = self._stage(message)
+            stage.ended = True
+            stage.summary = dict(message["payload"].get("summary", {}))
         self.events.append(message)
 
     def _on_system(self, message: Message) -> None:
         self.system.append(message)
+
+    def _on_preview(self, message: Message) -> None:
+        stream = self._stage(message).streams[message["stream"]]
+        step = int(message["step"])
+        if step < 0 or step > stream.rows + words.MAX_RECORDER_MESSAGE:
+            raise NotARun(f"a preview of row {step} after {stream.rows} rows")
+        stream.previews.setdefault(step, Preview.declared(message))
 
     def _on_end(self, message: Message) -> None:
         self.end = message
@@ -249,7 +304,7 @@ class Run:
         return self.stages[index]
 
 
-_KNOWN = (words.HEADER, words.STAGE, words.STREAM, words.STEP, words.EVENT, words.SYSTEM, words.END)
+_KNOWN = (words.HEADER, words.STAGE, words.STREAM, words.STEP, words.EVENT, words.SYSTEM, words.PREVIEW, words.END)
 
 
 def check_header(message: Message) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from recorder.generate import UNGUIDED as UNGUIDED
+from recorder.guidance import UNGUIDED as UNGUIDED
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: more threads only wait for each other

@@ -91,3 +91,14 @@ def test_mistakes_of_the_caller_are_said(wrong: dict, says: str, tmp_path: Path)
     }
     with record(runs_dir=tmp_path) as run, pytest.raises(ValueError, match=says):
         run.step(**{**right, **wrong})
+
+
+def test_the_end_of_a_stage_says_what_its_rows_come_to(tmp_path: Path) -> None:
+    run = run_loop(tmp_path)
+    summary = run.stages[0].summary
+    video = summary["video"]
+    np.testing.assert_allclose(video["straightness"], 0, atol=1e-5)  # an exact path is straight
+    displacement = run.stages[0].streams["video"].values("displacement_rms").sum(axis=0)
+    np.testing.assert_allclose(video["path_length"], displacement, rtol=1e-5)
+    assert video["steps_below_0db"] == [2.0, 2.0] and video["steps_above_0db"] == [2.0, 2.0]
+    assert len(video["drift_index"]) == 2 and "drift_index" not in summary["audio"]

@@ -129,3 +129,12 @@ def test_a_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch, miss
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(nano.MissingExtra, match=r"pip install 'ltxtui\[ltx\]'"):
         nano.load()
+
+
+def test_its_data_eigenvalue_is_that_of_its_clips() -> None:
+    prompts = clips.all_prompts()
+    drawn = np.stack([clips.draw(prompts[i % len(prompts)], i).video.ravel() for i in range(480)])
+    drawn = drawn - drawn.mean(axis=0)
+    # The non-zero eigenvalues of the covariance are those of the much smaller matrix of inner products.
+    top = float(np.linalg.eigvalsh(drawn @ drawn.T / len(drawn))[-1])
+    assert top == pytest.approx(nano.DATA_EIGENVALUE, rel=0.1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -198,6 +199,18 @@ def _home_batches(batch: int) -> Iterator[tuple[tuple[int, int, int], list[str],
     return (b for i, b in enumerate(batches(batch, seed=10**6)) if i % len(GRIDS) == 0)
 
 
+def save(pipe: LTX2Pipeline, folder: Path) -> None:
+    """Write the pipeline as safetensors, without traces of the machine and the calls it was trained with."""
+    # Encoding prompts leaves its padding and length in the tokenizer, where they would be saved with the words.
+    pipe.tokenizer.backend_tokenizer.no_padding()
+    pipe.tokenizer.backend_tokenizer.no_truncation()
+    pipe.save_pretrained(folder, safe_serialization=True)
+    for path in folder.rglob("*.json"):
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        if settings.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=45.0, help="time for the denoiser (default: 45)")
@@ -218,10 +231,7 @@ def main() -> None:
         print("velocity error:", {s: round(e, 3) for s, e in report(pipe).items()})
     if options.decoder_minutes > 0:
         train_decoder(pipe, options.decoder_minutes, DECODER_RATE, options.seed)
-    # Encoding prompts leaves its padding and length in the tokenizer, where they would be saved with the words.
-    pipe.tokenizer.backend_tokenizer.no_padding()
-    pipe.tokenizer.backend_tokenizer.no_truncation()
-    pipe.save_pretrained(options.out)
+    save(pipe, options.out)
     print(f"saved to {options.out}")
 
 

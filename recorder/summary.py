@@ -1,0 +1,142 @@
+"""What is said of one stream of a stage at its end: `SUMMARIES` in `recorder/declarations.py`, per batch item.
+
+Two parts feed it. `StageSummary` runs on the host and takes the rows that go to the journal anyway; it needs no torch.
+`PathTracker` runs on the device that holds the latents, since what it sums are whole latents; it never waits for the
+device, and hands over two small tensors when the stage ends. For one stream:
+
+    tracker, summary = PathTracker(), StageSummary(batch)
+    for each step:
+        tracker.add(step, sigma_next)      # sampling thread; before step.forget()
+        summary.add({name: row[name] for name in StageSummary.NEEDS})      # wherever rows are on the host
+    measured = tracker.finish()            # copy to the host as rows are
+    summary.finish({name: tensor.numpy() for name, tensor in measured.items()})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from recorder.step import Step
+
+Values = NDArray[np.floating[Any]]
+
+
+class StageSummary:
+    """Sums over the rows of one stream of a stage, in memory that does not grow with them."""
+
+    NEEDS: ClassVar[tuple[str, ...]] = ("snr_schedule_db", "displacement_rms", "low_frequency_wander")
+    """The metrics that `add` reads: the first a number, the others one per batch item."""
+
+    def __init__(self, batch: int) -> None:
+        self._batch = batch
+        self._rows = 0
+        self._steps = {"above": 0, "below": 0}
+        self._wander = {"above": np.zeros(batch), "below": np.zeros(batch)}
+        self._path = np.zeros(batch)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take in one row: what it holds of `NEEDS`."""
+        side = "above" if float(np.squeeze(row["snr_schedule_db"])) >= 0 else "below"
+        self._steps[side] += 1
+        self._path += np.asarray(row["displacement_rms"], np.float64)
+        if self._rows:  # a stage's first row has no step before it, and so no wander
+            self._wander[side] += np.asarray(row["low_frequency_wander"], np.float64)
+        self._rows += 1
+
+    def finish(self, measured: Mapping[str, Values]) -> dict[str, Values]:
+        """Every summary by name, one value per batch item; `measured` is what `PathTracker.finish` gave.
+
+        NaN where there is nothing to say: no step, a shock in the path, too few frames. A row that was broken makes
+        the sums over it NaN.
+        """
+        found: dict[str, Values] = {
+            "path_length": self._path,
+            "steps_above_0db": np.full(self._batch, float(self._steps["above"])),
+            "steps_below_0db": np.full(self._batch, float(self._steps["below"])),
+            "wander_total": self._wander["above"] + self._wander["below"],
+            "wander_above_0db": self._wander["above"],
+            "wander_below_0db": self._wander["below"],
+        }
+        return {name: np.asarray(values, np.float64) for name, values in {**measured, **found}.items()}
+
+
+class PathTracker:
+    """The path of one stream's latents through a stage, on their device: straightness, and drift of the last x0.
+
+    It holds three latents' worth of memory (audio two) until it is dropped.
+    """
+
+    def __init__(self) -> None:
+        self._sum_of_steps = 0.0  # Σ|Δσ|
+        self._first_sigma: float | None = None
+        self._last_sigma = 0.0
+        self._whole = True
+        # None of these is changed in place: a tensor made in inference mode could not be, outside of it.
+        self._velocity: Tensor | None = None  # Σ v·|Δσ|
+        self._square: Tensor | None = None  # Σ mean(v²)·|Δσ|
+        self._moved: Tensor | None = None  # x_N − x_0
+        self._last_x0: Tensor | None = None
+        self._places: tuple[int, ...] = ()
+
+    def add(self, step: Step, sigma_next: float) -> None:
+        """Take in one step that went to `sigma_next`; before the step forgets its latents."""
+        size = abs(sigma_next - step.sigma)
+        velocity, square = step.velocity * size, step.mean_square["velocity"] * size
+        if self._velocity is None or self._square is None or self._moved is None:
+            self._first_sigma = step.sigma
+            self._velocity, self._square, self._moved = velocity, square, step.displacement
+        else:
+            self._velocity, self._square = self._velocity + velocity, self._square + square
+            self._moved = self._moved + step.displacement
+        self._sum_of_steps += size
+        self._last_sigma = sigma_next
+        if step.layout.stream == "video":
+            self._last_x0, self._places = step.x0, step.layout.places
+
+    def broken(self) -> None:
+        """The path was broken, by a shock: it has no straightness any more."""
+        self._whole = False
+
+    def finish(self) -> dict[str, Tensor]:
+        """`straightness` and, of video, `drift_index`, each [B] on the latents' device; nothing if there was no step.
+
+        The mean over the path of (d − v)², d = (x_N−x_0)/(σ_N−σ_0), is (d − mean v)² plus the variance of v: sums over
+        steps are enough, and no velocity has to be kept.
+        """
+        if self._velocity is None or self._square is None or self._moved is None:
+            return {}
+        span = self._last_sigma - (self._first_sigma or 0.0)
+        mean = self._velocity / self._sum_of_steps if self._sum_of_steps else self._velocity
+        if self._whole and span:
+            miss = (self._moved / span - mean).square().flatten(1).mean(dim=1)
+            spread = self._square / self._sum_of_steps - mean.square().flatten(1).mean(dim=1)
+            found = {"straightness": miss + spread.clamp(min=0)}
+        else:
+            found = {"straightness": self._square.new_full(self._square.shape, float("nan"))}
+        if self._last_x0 is not None:
+            found["drift_index"] = drift_index(self._last_x0, self._places)
+        return found
+
+
+def drift_index(x0: Tensor, places: tuple[int, ...]) -> Tensor:
+    """How far the later frames' channel means are from those of the first: [B], of x0 [B, F′, H, W, C].
+
+    Mean over frames f ≥ 2 of ‖p_f − p_1‖ / ‖x0_1‖, p_f the means over space of frame f, and ‖x0_1‖² the mean over
+    space of frame 1's squared norm. The denominator is that of the whole frame, because ‖p_1‖ alone may be next to
+    nothing: then clean motion scores as drift. `places` are the latent frames that x0 holds; the first of them after
+    frame 0 (which stands for a single pixel frame) is the one that others are compared with.
+    """
+    later = [i for i, place in enumerate(places) if place > 0]
+    if len(later) < 2:
+        return x0.new_full((x0.shape[0],), float("nan"))
+    first = x0[:, later[0]]
+    pooled = x0[:, later[0] :].mean(dim=(2, 3))
+    distance = (pooled[:, 1:] - pooled[:, :1]).square().sum(dim=2).sqrt().mean(dim=1)
+    return distance / first.square().sum(dim=3).mean(dim=(1, 2)).sqrt()

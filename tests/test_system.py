@@ -1,0 +1,239 @@
+"""The system lane: a thread that samples, stops, survives its driver and leaves nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+import torch
+import xarray
+
+from recorder import record, system
+from recorder.system import QUANTITIES, Gpu, SystemLane, gpu_of
+from replay.source import load
+
+
+class FakeNvml(SimpleNamespace):
+    """Enough of pynvml, with one GPU; `lost` makes every reading fail, `unsupported` makes one do so."""
+
+    class NVMLError(Exception):
+        pass
+
+    class NVMLError_NotSupported(NVMLError):
+        pass
+
+    NVML_TEMPERATURE_GPU = 0
+    NVML_CLOCK_SM = 1
+    NVML_CLOCK_MEM = 2
+
+    def __init__(self) -> None:
+        super().__init__(open=0, asked=[], lost=False, unsupported=False, power_readings=0, delay=0.0)
+
+    def nvmlInit(self) -> None:
+        self.open += 1
+
+    def nvmlShutdown(self) -> None:
+        self.open -= 1
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
+        self.asked.append(index)
+        if index > 0:
+            raise self.NVMLError("Invalid Argument")
+        return "gpu"
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        self.asked.append(uuid)
+        return "gpu"
+
+    def nvmlDeviceGetUtilizationRates(self, device: str) -> Any:
+        time.sleep(self.delay)
+        if self.lost:
+            raise self.NVMLError("GPU is lost")
+        return SimpleNamespace(gpu=97, memory=40)
+
+    def nvmlDeviceGetMemoryInfo(self, device: str) -> Any:
+        return SimpleNamespace(used=50 << 30, total=80 << 30, free=30 << 30)
+
+    def nvmlDeviceGetPowerUsage(self, device: str) -> int:
+        self.power_readings += 1
+        if self.unsupported:
+            raise self.NVMLError_NotSupported("Not Supported")
+        return 650_500
+
+    def nvmlDeviceGetTemperature(self, device: str, sensor: int) -> int:
+        return 61
+
+    def nvmlDeviceGetClockInfo(self, device: str, clock: int) -> int:
+        return {1: 1980, 2: 2619}[clock]
+
+
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
+    fake = FakeNvml()
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    return fake
+
+
+def lanes() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name == "ltxtui-system"]
+
+
+def sampled(count: int, gpu: Gpu | None = None, during: Any = None) -> list[dict[str, Any]]:
+    """Messages of a fast lane, once there are `count`; `during` is called after the first."""
+    found: list[dict[str, Any]] = []
+    lane = SystemLane(found.append, gpu, period=0.01)
+    deadline = time.monotonic() + 10
+    while len(found) < count and time.monotonic() < deadline:
+        if found and during:
+            during()
+            during = None
+        time.sleep(0.002)
+    lane.close()
+    assert not lanes()
+    return found
+
+
+def test_this_process_is_seen_as_it_is() -> None:
+    block = bytearray(200 << 20)
+    stop = time.monotonic() + 0.3
+
+    def busy() -> None:
+        while time.monotonic() < stop:
+            sum(range(1000))
+
+    messages = sampled(10, during=busy)
+    first, *rest = (m["values"] for m in messages)
+    assert "process_cpu" not in first and all("process_cpu" in v for v in rest)
+    assert max(v["process_cpu"] for v in rest) > 30
+    assert rest[-1]["process_memory"] > len(block)
+    assert 0 < rest[-1]["host_memory_used"] <= psutil.virtual_memory().total
+    assert all(m["t"] == "system" and set(m["values"]) <= set(QUANTITIES) for m in messages)
+    assert all(type(v) is float for m in messages for v in m["values"].values())
+
+
+def test_the_first_sample_comes_at_once_and_the_end_does_not_wait() -> None:
+    arrived = threading.Event()
+    lane = SystemLane(lambda m: arrived.set(), period=60)
+    assert arrived.wait(5)
+    began = time.monotonic()
+    lane.close()
+    assert time.monotonic() - began < 1 and not lanes()
+
+
+def test_a_gpu_is_read_in_the_declared_units(nvml: FakeNvml) -> None:
+    values = sampled(2, Gpu(0))[-1]["values"]
+    assert {k: v for k, v in values.items() if k.startswith("gpu_")} == {
+        "gpu_utilisation": 97.0,
+        "gpu_memory_used": float(50 << 30),
+        "gpu_memory_total": float(80 << 30),
+        "gpu_power": 650.5,
+        "gpu_temperature": 61.0,
+        "gpu_sm_clock": 1980.0,
+        "gpu_memory_clock": 2619.0,
+    }
+    assert set(values) == set(QUANTITIES) and nvml.open == 0
+
+
+def test_the_uuid_decides_which_gpu_it_is(nvml: FakeNvml) -> None:
+    sampled(1, Gpu(3, "GPU-abc"))
+    assert nvml.asked == ["GPU-abc"]
+
+
+def test_what_a_gpu_does_not_support_is_left_out_and_not_asked_again(nvml: FakeNvml) -> None:
+    nvml.unsupported = True
+    messages = sampled(5, Gpu(0))
+    assert all(m["t"] == "system" for m in messages) and nvml.power_readings == 1
+    assert "gpu_power" not in messages[-1]["values"] and messages[-1]["values"]["gpu_temperature"] == 61
+
+
+@pytest.mark.parametrize("failure", ["lost", "unknown index", "no driver", "not installed"])
+def test_a_failing_driver_is_one_warning_and_then_there_is_only_the_host(
+    failure: str, nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_driver() -> None:
+        raise nvml.NVMLError("Driver Not Loaded")
+
+    def lose() -> None:
+        nvml.lost = True
+
+    if failure == "no driver":
+        monkeypatch.setattr(nvml, "nvmlInit", no_driver)
+    elif failure == "not installed":
+        monkeypatch.setitem(sys.modules, "pynvml", None)
+    messages = sampled(12, Gpu(1 if failure == "unknown index" else 0), lose if failure == "lost" else None)
+    warnings = [m for m in messages if m["t"] == "event"]
+    assert len(warnings) == 1 and warnings[0]["kind"] == "warning" and "GPU is not recorded" in warnings[0]["text"]
+    after = messages[messages.index(warnings[0]) + 1 :]
+    assert after and all(not any(k.startswith("gpu_") for k in m["values"]) for m in after)
+    assert all("process_memory" in m["values"] for m in after) and nvml.open == 0
+
+
+def test_a_slow_driver_holds_up_neither_the_end_nor_anything_after_it(nvml: FakeNvml) -> None:
+    nvml.delay = 0.3
+    found: list[dict[str, Any]] = []
+    lane = SystemLane(found.append, Gpu(0), period=0.01)
+    time.sleep(0.1)
+    began = time.monotonic()
+    lane.close()
+    assert time.monotonic() - began < 2.1 and found == [] and not lanes()
+
+
+def test_sampling_costs_next_to_nothing() -> None:
+    reader = system.HostReader()
+    began = time.thread_time()
+    for _ in range(50):
+        reader.read()
+    assert (time.thread_time() - began) / 50 < 0.005  # twice a second: under 1 % of one core
+
+
+def test_a_pipeline_on_the_cpu_has_no_gpu_and_cuda_is_left_alone() -> None:
+    assert gpu_of(SimpleNamespace(device=torch.device("cpu"))) is None
+    if not torch.cuda.is_initialized():
+        assert gpu_of() is None and not torch.cuda.is_initialized()
+
+
+def test_a_pipeline_is_asked_where_it_computes_not_where_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    properties = SimpleNamespace(uuid="1234")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: properties if i == 2 else None)
+    pipe = SimpleNamespace(device=torch.device("cpu"), _execution_device=torch.device("cuda", 2))
+    assert gpu_of(pipe) == Gpu(2, "GPU-1234")
+    del properties.uuid
+    assert gpu_of(pipe) == Gpu(2, None)
+
+
+def test_a_run_keeps_its_loads_with_units_and_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system.SystemLane.__init__, "__defaults__", (None, 0.02))
+    before = psutil.Process().num_fds()
+    with record(runs_dir=tmp_path) as run:
+        assert len(lanes()) == 1
+        for i in range(6):
+            run.step(
+                sigma=1 - i / 6,
+                sigma_next=1 - (i + 1) / 6,
+                sample=torch.randn(1, 4, 2, 4, 4),
+                velocity=torch.randn(1, 4, 2, 4, 4),
+            )
+            time.sleep(0.03)
+    assert not lanes()
+    table = xarray.open_zarr(run.path, group="system")
+    assert table.sizes["sample"] >= 3 and (table["process_memory"] > 1e6).all()
+    for name in table.data_vars:
+        if name != "time":
+            assert table[name].attrs == {"units": QUANTITIES[name].unit, "long_name": QUANTITIES[name].label}
+    assert len(load(run.path).system) == table.sizes["sample"]
+    time.sleep(0.3)
+    assert psutil.Process().num_fds() <= before + 4  # the server's, which may serve for up to two seconds more
+
+
+def test_the_declarations_are_light() -> None:
+    heavy = ("torch", "zarr", "psutil", "pynvml")
+    code = f"import sys; import recorder.system; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
