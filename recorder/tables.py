@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 1024
 """Rows per chunk, and the rows of a long stage that are folded at a time."""
+LEAST_ROWS = 64
+"""Rows per chunk at least: a loop that outruns a short plan must not leave hundreds of tiny chunks."""
 PREVIEW_STEPS = 32
 """Previews per chunk: some hundred KB, which a reader that scrubs through them decodes in a millisecond or two."""
 
@@ -37,7 +39,9 @@ def create(
     group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, dims: tuple[str, ...], attributes: dict[str, Any]
 ) -> zarr.Array[Any]:
     # Uncompressed: rows are few and noisy, and one file per array of a few KB gains nothing from a codec.
-    chunks = tuple(max(1, min(n, BLOCK_ROWS)) if d == "step" else max(1, n) for n, d in zip(shape, dims, strict=True))
+    chunks = tuple(
+        max(LEAST_ROWS, min(n, BLOCK_ROWS)) if d == "step" else max(1, n) for n, d in zip(shape, dims, strict=True)
+    )
     fill = 0 if dtype.startswith("int") else math.nan
     return group.create_array(
         name,

@@ -17,7 +17,7 @@ from diffusers import ModularPipeline
 from torch import Tensor
 
 from recorder import record
-from recorder.generate import UNGUIDED
+from recorder.guidance import UNGUIDED
 from recorder.stages import Stages
 from recorder.step import Layout
 from replay.source import load

@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LTXEulerAncestralRFScheduler
 
-from recorder.generate import UNGUIDED
+from recorder.guidance import UNGUIDED
 from recorder.nano import components
 from tests.pipelines import (
     GRID,

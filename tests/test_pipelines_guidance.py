@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from recorder import families, record
-from recorder.generate import UNGUIDED
+from recorder.guidance import UNGUIDED
 from recorder.hooks import watch_model
 from replay.source import load
 from tests.pipelines import CALL, GRID, GUIDED, build, generate, modular, observe, picture

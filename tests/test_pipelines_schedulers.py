@@ -17,7 +17,7 @@ from diffusers import (
 )
 
 from recorder import record
-from recorder.generate import UNGUIDED
+from recorder.guidance import UNGUIDED
 from recorder.nano import components
 from replay.source import load
 from tests.pipelines import build, check_euler, check_result, condition, generate, modular, observe, picture
