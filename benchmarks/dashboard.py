@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import pty
 import select
@@ -34,16 +35,17 @@ class LiveRun:
         from recorder.journal import Journal
         from recorder.messages import encode
         from recorder.server import Server
+        from recorder.step import Layout
 
         self._encode = encode
         folder.mkdir(exist_ok=True)
         self.journal = Journal(folder / f"bench-{time.monotonic_ns()}.journal")
         self.server = Server(self.journal, locations.make_runtime_directory() / "bench.sock")
         sigmas = [1 - i / 200 for i in range(200)]
-        metrics = [m for m in declarations.on_stream("video")]
-        lengths = {"batch": 1, "spatial_frequency": 5, "frame": 9}
-        shapes = [tuple(lengths[d] for d in m.dims_on("video") if d != "step") for m in metrics]
-        self._width = sum(max(1, *shape, 1) if shape else 1 for shape in shapes)
+        layout = Layout("video", 1, (9, 10, 12))
+        metrics = declarations.on_stream("video")
+        shapes = [layout.row_shape(m) for m in metrics]
+        self._width = sum(math.prod(shape) for shape in shapes)
         stage = {
             "stage": 0,
             "call": 0,
