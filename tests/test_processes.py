@@ -61,7 +61,8 @@ def steps_received(source: SocketSource) -> list[tuple[str, int]]:
 
 def test_sigkill_loses_no_step_that_any_viewer_received(tmp_path: Path, runtime_dir: Path) -> None:
     runs, seen = tmp_path / "runs", tmp_path / "seen"
-    with process("recorder", str(runs), "400", "0.01") as recording:
+    # Long enough not to end by itself, however slowly the viewer comes up; it is killed anyway.
+    with process("recorder", str(runs), "400", "0.1") as recording:
         socket, path = start(recording)
         assert (socket.stat().st_mode & 0o777, socket.parent.stat().st_mode & 0o777) == (0o600, 0o700)
         with process("viewer", str(socket), str(seen)) as watching:
