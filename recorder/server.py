@@ -109,10 +109,12 @@ class Server:
             if key.fileobj is self._listener:
                 self._accept()
             elif key.fileobj is self._wake_reader:
-                self._awake.clear()
                 with contextlib.suppress(BlockingIOError):
                     while self._wake_reader.recv(4096):
                         continue
+                # Only now, and before the journal's size is read: cleared first, a byte that comes in between would be
+                # drained with the flag still set, and nobody would ever be woken again.
+                self._awake.clear()
             else:
                 self._hear(key.fd, events)
         size = self._journal.size

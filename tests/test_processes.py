@@ -89,7 +89,7 @@ def test_sigkill_loses_no_step_that_any_viewer_received(tmp_path: Path, runtime_
 
 def test_late_and_several_viewers_get_everything_and_a_stopped_one_stops_nobody(tmp_path: Path) -> None:
     runs, seen = tmp_path / "runs", tmp_path / "seen"
-    with process("recorder", str(runs), "20", "0.12") as recording:
+    with process("recorder", str(runs), "20", "0.5") as recording:
         socket, path = start(recording)
         with process("viewer", str(socket), str(seen)) as stopped:
             until(lambda: len(rows_in(seen)) >= 2)
