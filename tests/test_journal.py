@@ -151,3 +151,23 @@ def test_runtime_directory_must_be_ours_and_closed(runtime_dir: Path, monkeypatc
 )
 def test_names_cannot_leave_their_directory(given: str, kept: str) -> None:
     assert locations.safe_name(given) == kept
+
+
+def test_the_server_is_woken_by_every_notice(tmp_path: Path, runtime_dir: Path) -> None:
+    """A notice that comes while the last one is being taken in must not be the last that is ever heard."""
+    journal = Journal(tmp_path / "a.journal")
+    server = Server(journal, runtime_dir / "a.sock")
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(str(server.path))
+    connection.settimeout(5)
+    decoder, received = Decoder(), 0
+    for n in range(3000):
+        journal.append(encode(message(n)))
+        server.notify()
+        if n % 10 == 9:
+            while received <= n:
+                decoder.feed(connection.recv(1 << 16))
+                received += len(list(decoder))
+    connection.close()
+    server.close()
+    server.join(5)
