@@ -1,18 +1,29 @@
-"""Records per-step telemetry of LTX 2.3 runs. `record` is resolved on first use, so that this import stays light."""
+"""Headless telemetry of LTX 2.3 runs. What is heavy is resolved on first use, so that this import stays light."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recorder.session import Run, record
+    from recorder.shocks.schedules import ancestral, spikes
+    from recorder.shocks.scheduler import ShockScheduler
+    from recorder.shocks.spec import Shock
 
-__all__ = ["Run", "record"]
+__all__ = ["Run", "Shock", "ShockScheduler", "ancestral", "record", "spikes"]
+
+_PLACES = {
+    "Run": "recorder.session",
+    "Shock": "recorder.shocks.spec",
+    "ShockScheduler": "recorder.shocks.scheduler",
+    "ancestral": "recorder.shocks.schedules",
+    "record": "recorder.session",
+    "spikes": "recorder.shocks.schedules",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from recorder import session
-
-        return getattr(session, name)
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'recorder' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Shocks: noise injected exactly into a denoising, planned beforehand, recorded, and repeatable bit for bit."""

@@ -1,0 +1,194 @@
+"""Knows the plan of the loop that runs, and decides what is not known beforehand: the critical phase, live requests.
+
+The video's scheduler and the audio's share one conductor, so that both arrive at the same levels and a decision that
+one of them meets first holds for the other too.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from recorder.critical import CriticalPhase
+from recorder.measures import log_snr
+from recorder.shocks import plan as planning
+from recorder.shocks.noise import Where
+from recorder.shocks.plan import Action, Plan, PlanError
+from recorder.shocks.spec import CRITICAL, Shock
+
+logger = logging.getLogger(__name__)
+
+Answer = Callable[[bool, str, dict[str, Any]], None]
+"""Is told once whether a requested shock was accepted, a text, and details."""
+
+
+class Conductor:
+    """Shocks of one pipeline's loops, one loop after the other."""
+
+    def __init__(self, shocks: Sequence[Shock] = (), sigmas: Sequence[float] | None = None) -> None:
+        """`sigmas` is a σ list of one's own, instead of the scheduler's."""
+        self.shocks = tuple(shocks)
+        self.sigmas = None if sigmas is None else tuple(sigmas)
+        self.notice: Callable[[str], None] = logger.warning
+        """Is told in one line what a user should know of shocks that did not act."""
+        self.lenient = False
+        """From the second loop on a shock that is beyond its schedule is left out, and not an error."""
+        self.where: dict[str, Where] = {}
+        """Grid and conditioning by stream, as far as somebody told."""
+        self.plan: Plan | None = None
+        self.critical_sigma: float | None = None
+        """Where the critical phase was found in this loop, if a shock waited for it."""
+        self._requests: deque[tuple[Shock, Answer]] = deque()
+        self._live = 0
+        self._begun: dict[str, tuple[float, ...]] = {}
+        self._stepped: dict[str, int] = {}
+        self._forget()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Conductor:
+        return self  # both copies of a scheduler are in one loop
+
+    def _forget(self) -> None:
+        self._phase = CriticalPhase()
+        self._last: tuple[float, Tensor] | None = None
+
+    def begin(self, native: Sequence[float], stream: str) -> Plan:
+        """Plan a loop on its native schedule; called by both schedulers of a loop, in either order.
+
+        Raises:
+            PlanError: if a shock cannot act there, or video and audio are on different schedules.
+        """
+        native = tuple(self.sigmas or native)
+        joins = self.plan is not None and not self._stepped and stream not in self._begun
+        if joins and self.plan is not None and native in self._begun.values():
+            self._begun[stream] = native
+            return self.plan
+        if joins and self.shocks:
+            raise PlanError("video and audio are on different schedules; shocks need one that both share")
+        self._begun, self._stepped, self.critical_sigma = {stream: native}, {}, None
+        self._forget()
+        self.plan = self._planned(native)
+        self.lenient = True
+        return self.plan
+
+    def _planned(self, native: Sequence[float]) -> Plan:
+        if not self.lenient:
+            made = planning.plan(native, self.shocks)
+        else:
+            made = planning.plan(native, ())
+            for shock in self.shocks:
+                try:
+                    made = planning.plan(native, [*self._kept(made), shock])
+                except PlanError as error:
+                    self.notice(f"left out in this loop: {error}")
+        return made
+
+    def _kept(self, made: Plan) -> list[Shock]:
+        kept = {a.number: a.shock for a in made.actions}
+        if made.waiting is not None:
+            kept[made.waiting[0]] = made.waiting[1]
+        return [kept[n] for n in sorted(kept)]
+
+    # -- live requests, from another thread
+
+    def request(self, shock: Shock, answer: Answer) -> None:
+        """Ask for a shock at the next step; `answer` is called once, from the sampling thread."""
+        self._requests.append((shock, answer))
+
+    def abandon(self, reason: str) -> None:
+        """Refuse what is still asked for; the loop has ended."""
+        while self._requests:
+            _, answer = self._requests.popleft()
+            answer(False, reason, {})
+
+    # -- in the loop
+
+    def arriving(self, index: int, stream: str, sample: Tensor, velocity: Tensor) -> Action | None:
+        """What acts on a stream at the end of the step that begins at row `index`; decides what is open.
+
+        A wait for the device happens here in every step of the video while a shock waits for the critical phase, and
+        at no other time.
+        """
+        assert self.plan is not None
+        first = all(self._stepped.get(s) != index for s in ("video", "audio"))
+        self._stepped[stream] = index
+        if stream == "video" and (self.plan.waiting is not None or self._requests):
+            self._decide(index, first, sample, velocity)
+        # A bump is an ordinary step on a σ list that rises.
+        return next((a for a in self.plan.at(index + 1, stream) if a.shock.kind != "sigma_bump"), None)
+
+    def marks(self, index: int, stream: str) -> Action | None:
+        """The action, of whatever kind, at the end of row `index`: for whoever keeps the record."""
+        assert self.plan is not None
+        found = self.plan.at(index + 1, stream)
+        return found[0] if found else None
+
+    def _decide(self, index: int, first: bool, sample: Tensor, velocity: Tensor) -> None:
+        assert self.plan is not None
+        while self._requests:
+            shock, answer = self._requests.popleft()
+            if not first:
+                answer(False, "this pipeline steps audio before video, so nothing can be decided in between", {})
+                continue
+            self._fire_live(index, shock, answer)
+        if self.plan.waiting is None:
+            return
+        number, shock = self.plan.waiting
+        if not first:
+            self._give_up("this pipeline steps audio before video, so nothing can be decided in between")
+            return
+        sigma = self.plan.sigmas[index]
+        found = self._phase.take(index, sigma, self._change_rate(sigma, sample, velocity))
+        peak = next((f for f in found if f.notion == "x0_rate_peak"), None)
+        if peak is not None:
+            self.critical_sigma = peak.sigma
+            try:
+                self.plan = planning.fired(self.plan, index + 1, shock, number, peak.sigma)
+            except PlanError as error:
+                self._give_up(str(error))
+        elif index + 1 >= len(self.plan.sigmas) - self.plan.spare:
+            self._give_up("the rate at which x0 changes had no peak in this loop")
+
+    def _give_up(self, reason: str) -> None:
+        assert self.plan is not None and self.plan.waiting is not None
+        spare = self.plan.spare
+        more = f"; its {spare} spare evaluation{'s are' if spare > 1 else ' is'} spent on smooth steps" if spare else ""
+        self.notice(f"{self.plan.waiting[1].describe()}: did not fire: {reason}{more}")
+        self.plan = planning.given_up(self.plan)
+        self._last = None
+
+    def _fire_live(self, index: int, shock: Shock, answer: Answer) -> None:
+        assert self.plan is not None
+        number = len(self.shocks) + self._live
+        try:
+            if shock.at == CRITICAL:
+                raise PlanError("a live shock acts at the next step; it cannot wait for the critical phase")
+            shock = planning.settled(shock, self.plan.native_step(index + 1))
+            self.plan = planning.fired(self.plan, index + 1, shock, number, None)
+        except ValueError as error:
+            answer(False, str(error), {})
+            return
+        self._live += 1
+        action = self.plan.at(index + 1)[-1]
+        answer(True, action.describe(), {**action.as_dict(), "live": True})
+
+    def _change_rate(self, sigma: float, sample: Tensor, velocity: Tensor) -> float:
+        """The metric `x0_change_rate` of the tokens that are generated, mean over the batch; waits for the device."""
+        x0 = sample.float() - sigma * velocity.float()
+        last, self._last = self._last, (sigma, x0)
+        if last is None or last[0] == sigma:
+            return math.nan
+        change = (x0 - last[1]).square()
+        where = self.where.get("video", Where())
+        if where.grid is not None and x0.ndim == 3:
+            change = change[:, : math.prod(where.grid)]
+        if where.free is not None and x0.ndim == 3:
+            whole = (where.free[:, : change.shape[1]] == 1).float().expand_as(change)
+            squares = (change * whole).flatten(1).sum(dim=1) / whole.flatten(1).sum(dim=1)
+        else:
+            squares = change.flatten(1).mean(dim=1)
+        return float(squares.sqrt().mean()) / abs(log_snr(sigma) - log_snr(last[0]))

@@ -1,0 +1,57 @@
+"""Arithmetic of noise levels in rectified flow: x = (1−σ)·x0 + σ·ε, strength in dB, re-noising coefficients."""
+
+from __future__ import annotations
+
+import math
+
+
+def odds(sigma: float) -> float:
+    """s = σ/(1−σ): noise to signal, infinite at σ = 1."""
+    return math.inf if sigma >= 1 else sigma / (1 - sigma)
+
+
+def of_odds(s: float) -> float:
+    """σ = s/(1+s)."""
+    return 1.0 if math.isinf(s) else s / (1 + s)
+
+
+def raised(sigma: float, db: float) -> float:
+    """The σ whose s lies so many dB above that of `sigma`; negative dB go down."""
+    return of_odds(odds(sigma) * 10 ** (db / 20))
+
+
+def strength_db(lo: float, hi: float) -> float:
+    """20·log10(s_hi/s_lo): how strong a shock from σ_lo up to σ_hi is; infinite from 0 or to 1."""
+    if lo <= 0 or hi >= 1:
+        return math.inf
+    return 20 * math.log10(odds(hi) / odds(lo))
+
+
+def snr_db(sigma: float) -> float:
+    """20·log10((1−σ)/σ): the schedule's signal to noise; −inf at σ = 1."""
+    return -math.inf if sigma >= 1 else -20 * math.log10(odds(sigma))
+
+
+def of_snr_db(db: float) -> float:
+    """The σ at which the schedule has this signal to noise ratio."""
+    return of_odds(10 ** (-db / 20))
+
+
+def renoise_coefficients(lo: float, hi: float) -> tuple[float, float]:
+    """α and β of x_hi = α·x_lo + β·ξ, which keeps the marginal exact.
+
+    α = (1−σ_hi)/(1−σ_lo), β² = σ_hi² − α²·σ_lo²: Restart (Xu et al., 2306.14878) and EDM churn (Karras et al.,
+    2206.00364), written for rectified flow.
+
+    Raises:
+        ValueError: unless 0 ≤ σ_lo ≤ σ_hi ≤ 1 and σ_lo < 1.
+    """
+    if not (0 <= lo <= hi <= 1 and lo < 1):
+        raise ValueError(f"re-noising goes from a lower σ to a higher one, not from {lo:g} to {hi:g}")
+    alpha = (1 - hi) / (1 - lo)
+    return alpha, math.sqrt(max(0.0, hi * hi - alpha * alpha * lo * lo))
+
+
+def ancestral_down(sigma: float, sigma_next: float, eta: float) -> float:
+    """How far down an ancestral step of rectified flow goes: σ′·(1 + (σ′/σ − 1)·η)."""
+    return sigma_next * (1 + (sigma_next / sigma - 1) * eta)

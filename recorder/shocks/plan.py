@@ -1,0 +1,397 @@
+"""Plans shocks on a native schedule: which levels the model will be called at, and what happens on arrival at each.
+
+A plan is made before a run, and changed in it by what is decided online (`at="critical"`, a shock sent live). Light:
+host numbers only, so that `ltxtui plan` and the scheduler share every line of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from recorder.shocks import levels
+from recorder.shocks.spec import CHURN_CAP_DB, CRITICAL, DEFAULT_DB, EVERY, KEEPS_MARGINAL, Shock
+
+COARSE_DB = 1.0
+"""An up-step of Euler's that is larger than this is called coarse: it leaves the marginal for all to see."""
+
+
+class PlanError(ValueError):
+    """A shock that cannot act on this schedule; the message says why and what would do."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """One shock at its place.
+
+    On arrival at row `position` of the model calls (coming from row `position` − 1), the sample goes down to
+    `sigma_down` and is taken up to `sigma_up` with fresh noise; `sigma_up` is the level the model is called at next.
+    `number` counts the shocks of a plan, `step` is the native step it acts on.
+    """
+
+    number: int
+    shock: Shock
+    step: int
+    position: int
+    sigma_down: float
+    sigma_up: float
+
+    @property
+    def strength_db(self) -> float:
+        return levels.strength_db(self.sigma_down, self.sigma_up)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-like form, as kept with a stage and sent with an event."""
+        db = self.strength_db
+        return {
+            "number": self.number,
+            "shock": self.shock.as_dict(),
+            "step": self.step,
+            "row": self.position - 1,
+            "sigma_down": self.sigma_down,
+            "sigma_up": self.sigma_up,
+            "strength_db": db if np.isfinite(db) else None,
+            "snr_db": levels.snr_db(self.sigma_up),
+        }
+
+    def describe(self) -> str:
+        """One line, such as `restart: σ 0.9 up to 0.947 (+6 dB), white noise, seed 0`."""
+        shock = self.shock
+        down, up = f"{self.sigma_down:.4g}", f"{self.sigma_up:.4g}"
+        db = f" (+{self.strength_db:.3g} dB)" if np.isfinite(self.strength_db) else ""
+        if shock.kind == "sigma_bump":
+            return f"sigma_bump: σ {down} up to {up}{db}, no fresh noise"
+        shape = shock.shape if isinstance(shock.shape, str) else f"{shock.shape[0]:g} to {shock.shape[1]:g}"
+        who = "" if len(shock.streams) > 1 else f", {shock.streams[0]} only"
+        noise = f"{shape} noise{who}, seed {shock.seed}"
+        if shock.kind == "predict_perturb":
+            return f"predict_perturb: x0 re-noised to σ {up}, {noise}"
+        if shock.kind == "additive":
+            return f"additive: noise of a renoise from σ {down}{db} added at σ {up}, {noise}"
+        return f"{shock.kind}: σ {down} up to {up}{db}, {noise}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Levels of the model calls, without the closing 0, and the shocks among them.
+
+    Attributes:
+        native: the schedule as it would be without shocks.
+        sigmas: the levels that the model is called at.
+        actions: what acts where, in order.
+        waiting: the number and the shock that waits for the critical phase, if there is one.
+        spare: evaluations kept for it at the end of `sigmas`: smooth steps more, if it never fires.
+        warnings: what a user should know before running this.
+    """
+
+    native: tuple[float, ...]
+    sigmas: tuple[float, ...]
+    actions: tuple[Action, ...] = ()
+    waiting: tuple[int, Shock] | None = None
+    spare: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def evaluations(self) -> int:
+        """Steps of the loop; each calls the model once without guidance."""
+        return len(self.sigmas)
+
+    def at(self, position: int, stream: str | None = None) -> list[Action]:
+        """What acts on arrival at a row, on one stream or on any."""
+        found = [a for a in self.actions if a.position == position]
+        return [a for a in found if stream is None or stream in a.shock.streams]
+
+    def native_step(self, position: int) -> int:
+        """The native step that a row is, or begins again: rows that restarts put before it are not counted."""
+        return position - sum(_rows_more(a.shock) for a in self.actions if a.position < position)
+
+
+@dataclass
+class _Draft:
+    """A plan being made, from its first step to its last."""
+
+    native: tuple[float, ...]
+    steps: list[float]
+    """The native levels; a respaced restart changes those after it."""
+    sigmas: list[float] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def plan(native: Sequence[float], shocks: Sequence[Shock]) -> Plan:
+    """Where each shock acts on a schedule, and the σ list that results.
+
+    Args:
+        native: levels of the model calls as the scheduler has them, shifted and stretched, without the closing 0.
+        shocks: in any order; those of zero strength are left out.
+
+    Raises:
+        PlanError: if one of them cannot act on this schedule.
+    """
+    native = [float(np.float32(s)) for s in native]
+    draft = _Draft(tuple(native), list(native))
+    placed: dict[int, list[tuple[int, Shock]]] = {}
+    waiting: tuple[int, Shock] | None = None
+    everywhere: list[tuple[int, Shock]] = []
+    for number, shock in enumerate(shocks):
+        if shock.nothing:
+            continue
+        if shock.at == CRITICAL:
+            if waiting is not None:
+                raise PlanError("only one shock can wait for the critical phase")
+            waiting = (number, shock)
+        elif shock.at == EVERY:
+            everywhere.append((number, shock))
+        else:
+            placed.setdefault(step_of(shock, native), []).append((number, shock))
+    for number, shock in everywhere:
+        for j in range(1, len(native)):
+            if not any(set(shock.streams) & set(other.streams) for _, other in placed.get(j, [])):
+                placed.setdefault(j, []).append((number, shock))
+    for j in range(len(native)):
+        _arrive(draft, j, placed.get(j, []))
+    for number, shock in enumerate(shocks):
+        if not shock.nothing and shock.at is not None and number not in {n for n, _ in [waiting or (-1, None)]}:
+            draft.warnings += _warnings(shock, [a for a in draft.actions if a.number == number], draft.native)
+    draft.warnings += _up_steps(draft.native)
+    spare = 0
+    if waiting is not None:
+        if len(native) < 4:
+            raise PlanError("the critical phase needs at least four steps to be seen")
+        spare = _rows_more(waiting[1])
+        last = draft.sigmas[-1]
+        draft.sigmas += [float(np.float32(last * (1 - (k + 1) / (spare + 1)))) for k in range(spare)]
+        draft.warnings += _warnings(waiting[1], [], draft.native)
+    unique = tuple(dict.fromkeys(draft.warnings))
+    return Plan(draft.native, tuple(draft.sigmas), tuple(draft.actions), waiting, spare, unique)
+
+
+def step_of(shock: Shock, native: Sequence[float]) -> int:
+    """The native step that a shock acts on arrival at: the first with σ_j ≤ at, or the step named.
+
+    Raises:
+        PlanError: unless 1 ≤ j ≤ N−1, or if the shock says no place.
+    """
+    last = len(native) - 1
+    at = levels.of_snr_db(shock.at_snr_db) if shock.at_snr_db is not None else shock.at
+    if at is None or isinstance(at, str):
+        raise PlanError(f"{shock.kind} needs a place: at as a σ, a step, or at_snr_db")
+    if isinstance(at, int):
+        if not 1 <= at <= last:
+            raise PlanError(
+                f"{shock.kind} at step {at} is beyond the schedule, which has steps 1 to {last} to arrive at"
+            )
+        return at
+    found = next((j for j, sigma in enumerate(native) if sigma <= at), None)
+    if found is None or found == 0:
+        side = "begins at" if found == 0 else "ends at"
+        edge = native[0] if found == 0 else native[-1]
+        raise PlanError(
+            f"{shock.kind} at σ {at:.4g} is beyond the schedule, which {side} σ {edge:.4g}; "
+            f"choose a σ from {native[-1]:.4g} to below {native[0]:.4g}"
+        )
+    return found
+
+
+def target(shock: Shock, sigma: float, before: float) -> tuple[float, float]:
+    """How far down and how far up a shock goes on arrival at σ, coming from the level `before`.
+
+    Raises:
+        PlanError: if its target lies on the wrong side.
+    """
+    down, up = _target(shock, sigma, before)
+    # As the scheduler will hold them, so that what is planned is what is recorded, to the last bit.
+    return float(np.float32(down)), float(np.float32(up))
+
+
+def _target(shock: Shock, sigma: float, before: float) -> tuple[float, float]:
+    if shock.kind == "predict_perturb":
+        return 0.0, sigma
+    if shock.kind in ("renoise", "additive"):
+        if shock.eta is not None:
+            down = levels.ancestral_down(before, sigma, shock.eta) if before > sigma else sigma
+        else:
+            down = shock.to if shock.to is not None else levels.raised(sigma, -_db(shock))
+        if down > sigma:
+            raise PlanError(f"{shock.kind} goes down from σ {sigma:.4g}, so to={down:g} must lie below it")
+        return down, sigma
+    up = shock.to if shock.to is not None else levels.raised(sigma, _db(shock))
+    if up < sigma:
+        raise PlanError(f"{shock.kind} goes up from σ {sigma:.4g}, so to={up:g} must lie above it")
+    return sigma, up
+
+
+def _db(shock: Shock) -> float:
+    return DEFAULT_DB if shock.strength_db is None else shock.strength_db
+
+
+def _rows_more(shock: Shock) -> int:
+    """Evaluations that a shock adds: a restart visits σ_hi, a bump σ_hi and then σ_j once more."""
+    return {"restart": 0 if shock.respace else 1, "sigma_bump": 2}.get(shock.kind, 0)
+
+
+def _arrive(draft: _Draft, j: int, here: list[tuple[int, Shock]]) -> None:
+    """Add the rows of native step j, with the shocks that act there."""
+    sigma = draft.steps[j]
+    moving = [(n, s) for n, s in here if s.kind in ("restart", "sigma_bump")]
+    staying = [(n, s) for n, s in here if s.kind not in ("restart", "sigma_bump")]
+    streams = [name for _, s in staying for name in s.streams]
+    clash = (moving and staying) or len(set(streams)) < len(streams)
+    if clash or (len(moving) > 1 and any(s.kind == "sigma_bump" or s.respace for _, s in moving)):
+        names = " and ".join(s.describe() for _, s in here)
+        raise PlanError(f"{names} would act on arrival at the same step, {j} (σ {sigma:.4g}); move one of them")
+    before = draft.sigmas[-1] if draft.sigmas else sigma
+    for number, shock in staying:
+        down, up = target(shock, sigma, before)
+        draft.actions.append(Action(number, shock, j, len(draft.sigmas), down, up))
+    for number, shock in moving:
+        down, up = target(shock, sigma, before)
+        rows, after = spike(shock, draft.steps[j:], up)
+        here_at = len(draft.sigmas) + (1 if shock.kind == "sigma_bump" else 0)
+        draft.actions.append(Action(number, shock, j, here_at, down, up))
+        draft.sigmas += rows
+        draft.steps[j:] = after
+        sigma = draft.steps[j]
+    draft.sigmas.append(sigma)
+
+
+def spike(shock: Shock, remaining: Sequence[float], up: float) -> tuple[list[float], list[float]]:
+    """Rows that a restart or a bump puts before the remaining levels, and what those then are.
+
+    Args:
+        shock: a restart or a sigma_bump.
+        remaining: native levels from the step that is arrived at.
+        up: the level gone up to.
+    """
+    if shock.kind == "sigma_bump":
+        return [remaining[0], up], list(remaining)
+    if shock.respace:
+        return [], respaced(remaining, up)
+    return [up], list(remaining)
+
+
+def respaced(remaining: Sequence[float], up: float) -> list[float]:
+    """As many levels as there are, from `up` down, spread in the index as the given ones and the closing 0 are.
+
+    The schedule is read as a line through its levels; above its first one it goes on straight in log odds.
+    """
+    count = len(remaining)
+    line = np.array([*remaining, 0.0])
+    if up <= line[0] or count == 1:
+        return [up, *remaining[1:]]
+    if line[1] > 0:
+        slope = levels.strength_db(float(line[1]), float(line[0])) if line[0] < 1 else 1.0
+    else:
+        slope = 1.0
+    start = -levels.strength_db(float(line[0]), up) / max(slope, 1e-6)
+    start = max(start, -float(count))
+    places = start + (count - start) * np.arange(count) / count
+    found = np.interp(places, np.arange(count + 1), line)
+    between = places < 0
+    share = np.where(between, places / start, 0.0)
+    rising = [levels.raised(float(line[0]), f * levels.strength_db(float(line[0]), up)) for f in share]
+    return [up, *(float(np.float32(r if b else v)) for r, b, v in zip(rising[1:], between[1:], found[1:], strict=True))]
+
+
+# -- what is decided in the run
+
+
+def fired(made: Plan, position: int, shock: Shock, number: int, peak: float | None) -> Plan:
+    """The plan once a shock that nobody had planned a place for acts on arrival at a row.
+
+    Args:
+        made: the plan so far; its spare evaluations are for the shock that waits for the critical phase.
+        position: the row that is arrived at next.
+        shock: what is to act.
+        number: its number among the shocks.
+        peak: the σ at which the critical phase was found, if that is why.
+
+    Raises:
+        PlanError: if it cannot act there.
+    """
+    end = len(made.sigmas) - made.spare
+    if not 1 <= position < end:
+        raise PlanError("no model call is left that it could act before")
+    if any(set(a.shock.streams) & set(shock.streams) for a in made.at(position)):
+        raise PlanError("another shock acts on arrival at the same step")
+    if shock.kind == "sigma_bump" and peak is None:
+        raise PlanError("a sigma_bump needs evaluations more, and the loop's length is fixed once it runs")
+    sigma, before = made.sigmas[position], made.sigmas[position - 1]
+    if peak is not None and shock.kind == "restart" and shock.strength_db is None and shock.to is None:
+        shock_to = replace(shock, to=peak)
+    else:
+        shock_to = shock
+    down, up = target(shock_to, sigma, before)
+    rows: list[float] = []
+    after = list(made.sigmas[position:end])
+    if shock.kind in ("restart", "sigma_bump"):
+        rows, after = spike(shock, made.sigmas[position:end], up)
+    kept = [] if peak is not None else list(made.sigmas[end:])
+    here = position + (1 if shock.kind == "sigma_bump" else 0)
+    action = Action(number, shock, made.native_step(position), here, down, up)
+    later = [replace(a, position=a.position + len(rows)) if a.position >= position else a for a in made.actions]
+    if shock.respace and any(a.position > position for a in later):
+        raise PlanError("shocks are planned further on, and a respaced restart would move their levels")
+    actions = sorted([*later, action], key=lambda a: a.position)
+    sigmas = (*made.sigmas[:position], *rows, *after, *kept)
+    assert len(sigmas) == len(made.sigmas)
+    done = peak is not None
+    return replace(
+        made,
+        sigmas=sigmas,
+        actions=tuple(actions),
+        waiting=None if done else made.waiting,
+        spare=0 if done else made.spare,
+    )
+
+
+def given_up(made: Plan) -> Plan:
+    """The plan without the shock that waited; its spare evaluations stay, as smooth steps."""
+    return replace(made, waiting=None, spare=0)
+
+
+def settled(shock: Shock, step: int) -> Shock:
+    """The same shock with its place known: what makes a live shock repeatable."""
+    return replace(shock, at=step, at_snr_db=None, respace=shock.kind == "restart")
+
+
+# -- warnings
+
+
+def _warnings(shock: Shock, acting: list[Action], native: Sequence[float]) -> list[str]:
+    found = []
+    name = shock.describe()
+    if shock.kind == "additive":
+        found.append(f"{name}: off the marginal: the sample is noisier than the model is told")
+    if shock.kind == "predict_perturb":
+        found.append(f"{name}: off the marginal: it loses the posterior's variance, which can look like stability")
+    if shock.kind == "sigma_bump":
+        found.append(f"{name}: no fresh noise: Euler re-noises with the predicted ε")
+    if shock.kind in KEEPS_MARGINAL and shock.shape != "white":
+        found.append(f"{name}: fresh noise in a band only; the rest is re-noised with the predicted ε")
+    top = max((a.sigma_up for a in acting if shock.kind in ("restart", "sigma_bump")), default=0.0)
+    if top > native[0]:
+        found.append(
+            f"{name}: beyond the schedule: it goes up to σ {top:.4g}, and the schedule begins at {native[0]:.4g}"
+        )
+    if shock.kind == "predict_perturb":
+        return found
+    strongest = max((a.strength_db for a in acting), default=0.0)
+    if strongest > CHURN_CAP_DB + 1e-6:
+        found.append(
+            f"{name}: {strongest:.3g} dB is more than EDM's churn cap of {CHURN_CAP_DB:.3g} dB allows in a step"
+        )
+    if shock.kind == "sigma_bump" and strongest > COARSE_DB:
+        found.append(f"{name}: off the marginal: an Euler step of {strongest:.3g} dB upwards is coarse")
+    return found
+
+
+def _up_steps(native: Sequence[float]) -> list[str]:
+    rises = [i for i in range(1, len(native)) if native[i] > native[i - 1]]
+    if not rises:
+        return []
+    where = ", ".join(str(i) for i in rises[:8]) + ("…" if len(rises) > 8 else "")
+    return [f"the σ list itself rises at step {where}: no fresh noise there, Euler re-noises with the predicted ε"]

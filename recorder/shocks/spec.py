@@ -1,0 +1,336 @@
+"""What a shock is: kind, place, strength, shape, streams, seed; read from text and from JSON. Light: no torch here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal, cast, get_args
+
+from recorder import words
+from recorder.declarations import BANDS
+
+Kind = Literal["renoise", "restart", "predict_perturb", "additive", "sigma_bump"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
+MEANINGS: Final[dict[Kind, str]] = {
+    "renoise": "go further down than the step's end, then re-noise to it with fresh noise: keeps the marginal",
+    "restart": "arrive, re-noise up to a higher σ, descend again (Xu et al., 2306.14878): keeps the marginal",
+    "predict_perturb": "(1−σ)·x0 + σ·ξ (2601.18577): loses the posterior's variance",
+    "additive": "x + k·ξ at the old σ, the naive shock: the sample is noisier than the model is told",
+    "sigma_bump": "an up-step in the σ list alone: no fresh noise, Euler re-noises with the predicted ε",
+}
+KEEPS_MARGINAL: Final[frozenset[Kind]] = frozenset({"renoise", "restart"})
+"""Kinds after which the sample is distributed as the model expects at its σ."""
+MOVES_SIGMA: Final[frozenset[Kind]] = frozenset({"restart", "sigma_bump"})
+"""Kinds that change the σ list, which video and audio share."""
+
+DEFAULT_DB: Final = 6.0
+CHURN_CAP_DB: Final = 20 * math.log10(math.sqrt(2))
+"""EDM's churn raises σ by at most a factor of √2 in a step (Karras et al., 2206.00364): 3.01 dB."""
+MAX_LIST: Final = 4096
+CRITICAL: Final = "critical"
+EVERY: Final = "every"
+
+
+@dataclass(frozen=True)
+class Shock:
+    """One noise shock, or one per step with `at="every"`.
+
+    Attributes:
+        kind: see `MEANINGS`.
+        at: a float is a σ, an int a step of the native schedule; `"critical"` lets the critical-phase detector decide
+            online; `"every"` is every step but the first (renoise and additive). The shock acts on arrival at the first
+            native level σ_j ≤ σ, so 1 ≤ j ≤ N−1. None only for a shock that is sent to a running recorder.
+        at_snr_db: the place as schedule SNR in dB, instead of `at`.
+        strength_db: 20·log10(s_hi/s_lo) with s = σ/(1−σ). 6 if nothing is said; a restart at `"critical"` then goes
+            back up to the σ of the peak. 0 is no shock at all.
+        to: the strength as a target instead: the σ to go up to (restart, sigma_bump) or down to (renoise, additive).
+        eta: the strength as in ancestral sampling instead (renoise, additive): 0 is smooth, 1 the full down-step.
+        shape: `"white"`, a band (`"low"`, `"mid"`, `"high"`) or a pair of bounds in parts of the Nyquist frequency:
+            noise is fresh in the band, and elsewhere the sample goes on as if there were no shock.
+        streams: who gets fresh noise. Video and audio share σ, so `restart` and `sigma_bump` need both.
+        frames: latent frames of the video that get fresh noise; None means all. Audio is shocked as a whole.
+        mask: the same per place: nested lists [H][W] or [F][H][W] of 0 and 1 on the latent grid.
+        respace: of a restart: no evaluation more; the levels that remain are spread from the new height down.
+        seed: of the shock's own generators, one per stream, apart from those of the pipeline.
+
+    Raises:
+        ValueError: if these do not fit together.
+    """
+
+    kind: Kind
+    at: float | int | str | None = None
+    at_snr_db: float | None = None
+    strength_db: float | None = None
+    to: float | None = None
+    eta: float | None = None
+    shape: str | tuple[float, float] = "white"
+    streams: tuple[str, ...] = words.STREAMS
+    frames: tuple[int, ...] | None = None
+    mask: tuple[Any, ...] | None = None
+    respace: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _need(self.kind in KINDS, f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
+        object.__setattr__(self, "streams", _strings(self.streams))
+        if self.frames is not None:
+            object.__setattr__(self, "frames", tuple(sorted({int(f) for f in self.frames})))
+        if self.mask is not None:
+            object.__setattr__(self, "mask", _nested(self.mask))
+        if not isinstance(self.shape, str):
+            object.__setattr__(self, "shape", tuple(float(b) for b in self.shape))
+        self._check_place()
+        self._check_strength()
+        self._check_where()
+
+    def _check_place(self) -> None:
+        at = self.at
+        _need(at is None or self.at_snr_db is None, "give either at or at_snr_db")
+        if isinstance(at, str):
+            _need(at in (CRITICAL, EVERY), f'at is a σ, a step, "critical" or "every", not {at!r}')
+            _need(at != EVERY or self.kind in ("renoise", "additive"), f"{self.kind} cannot act at every step")
+        elif isinstance(at, bool):
+            raise ValueError(f"at is a σ, a step, or a word, not {at!r}")
+        elif isinstance(at, int):
+            _need(at >= 1, f"a shock acts on arrival at a step, so at the earliest at step 1, not {at}")
+        elif at is not None:
+            _need(0 < at < 1, f"at as a σ must be between 0 and 1, not {at:g}")
+        if self.at_snr_db is not None:
+            _need(math.isfinite(self.at_snr_db), f"at_snr_db must be a number of dB, not {self.at_snr_db}")
+
+    def _check_strength(self) -> None:
+        given = [name for name in ("strength_db", "to", "eta") if getattr(self, name) is not None]
+        _need(len(given) <= 1, f"give one of {' and '.join(given)}")
+        _need(not (given and self.kind == "predict_perturb"), "predict_perturb takes no strength")
+        if self.strength_db is not None:
+            _need(0 <= self.strength_db <= 100, f"strength_db must be from 0 to 100, not {self.strength_db:g}")
+        if self.to is not None:
+            _need(0 < self.to < 1, f"to must be a σ between 0 and 1, not {self.to:g}")
+        if self.eta is not None:
+            _need(0 <= self.eta <= 1, f"eta must be from 0 to 1, not {self.eta:g}")
+            _need(self.kind in ("renoise", "additive"), f"eta belongs to renoise and additive, not to {self.kind}")
+        _need(not self.respace or self.kind == "restart", "only a restart can be respaced")
+
+    def _check_where(self) -> None:
+        known = set(self.streams) <= set(words.STREAMS)
+        _need(bool(self.streams) and known, f"streams must be of {', '.join(words.STREAMS)}, not {self.streams}")
+        if self.kind in MOVES_SIGMA:
+            both = set(self.streams) == set(words.STREAMS)
+            _need(both, f"{self.kind} moves σ, which video and audio share: it cannot act on one stream alone")
+        if isinstance(self.shape, str):
+            _need(
+                self.shape == "white" or self.shape in BANDS, f"shape must be white, {', '.join(BANDS)} or two bounds"
+            )
+        else:
+            ordered = len(self.shape) == 2 and 0 <= self.shape[0] < self.shape[1] <= 2
+            _need(ordered, f"a band is two rising bounds in parts of the Nyquist frequency, not {self.shape}")
+        placed = self.shape != "white" or self.frames is not None or self.mask is not None
+        _need(not (placed and self.kind == "sigma_bump"), "sigma_bump injects no noise, so it has no shape or place")
+        _need(self.frames is None or self.mask is None, "give either frames or a mask")
+        _need(not self.frames or self.frames[0] >= 0, "latent frames count from 0")
+        _need(self.frames != (), "frames names no frame")
+        _need(0 <= self.seed < 2**63, f"seed must be from 0 to 2^63 − 1, not {self.seed}")
+
+    @property
+    def nothing(self) -> bool:
+        """True for a shock of zero strength, which is left out before anything is planned."""
+        return self.strength_db == 0 or self.eta == 0
+
+    @property
+    def placed(self) -> bool:
+        """True if the noise is not white everywhere, so that the latent grid must be known."""
+        return self.shape != "white" or self.frames is not None or self.mask is not None
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """Bounds of the shape in parts of the Nyquist frequency; white is everything."""
+        if isinstance(self.shape, str):
+            return (0.0, 2.0) if self.shape == "white" else BANDS[self.shape]
+        return self.shape
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-like form, without what is at its default; `from_dict` reads it."""
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain = {name: _listed(value) for name, value in found.items()}
+        usual = {f.name: _listed(f.default) for f in fields(self)}
+        return {name: value for name, value in plain.items() if name == "kind" or value != usual[name]}
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Shock:
+        """From what `as_dict` gave or somebody wrote. Raises ValueError naming what is wrong."""
+        if not isinstance(given, Mapping):
+            raise ValueError(f"a shock is a table of names and values, not {type(given).__name__}")
+        names = {f.name for f in fields(cls)}
+        unknown = sorted(str(n) for n in given if n not in names)
+        _need(not unknown, f"a shock has no {', '.join(unknown)}; it has {', '.join(sorted(names))}")
+        _need("kind" in given, f"a shock needs a kind: {', '.join(KINDS)}")
+        try:
+            return cls(**given)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"not a shock: {error}") from error
+
+    def describe(self) -> str:
+        """One line, such as `restart at σ 0.93, +6 dB, seed 0`."""
+        return f"{self.kind}{self._place()}{self._strength()}{self._where()}, seed {self.seed}"
+
+    def _place(self) -> str:
+        if self.at_snr_db is not None:
+            return f" at {self.at_snr_db:g} dB SNR"
+        if self.at is None:
+            return ""
+        if isinstance(self.at, str):
+            return " at every step" if self.at == EVERY else " at the critical phase"
+        return f" at step {self.at}" if isinstance(self.at, int) else f" at σ {self.at:g}"
+
+    def _strength(self) -> str:
+        if self.to is not None:
+            return f", to σ {self.to:g}"
+        if self.eta is not None:
+            return f", η {self.eta:g}"
+        if self.kind == "predict_perturb":
+            return ""
+        if self.strength_db is None:
+            back = self.at == CRITICAL and self.kind == "restart"
+            return ", back up to the peak" if back else f", {DEFAULT_DB:g} dB"
+        return f", {self.strength_db:g} dB"
+
+    def _where(self) -> str:
+        shape = self.shape if isinstance(self.shape, str) else f"band {self.shape[0]:g} to {self.shape[1]:g}"
+        parts = [] if shape == "white" else [f"{shape} frequencies"]
+        if len(self.streams) < len(words.STREAMS):
+            parts.append(f"{self.streams[0]} only")
+        if self.frames is not None:
+            parts.append("frames " + "+".join(map(str, self.frames)))
+        if self.mask is not None:
+            parts.append("masked")
+        if self.respace:
+            parts.append("respaced")
+        return "".join(f", {p}" for p in parts)
+
+
+def _need(right: bool, otherwise: str) -> None:
+    if not right:
+        raise ValueError(otherwise)
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(str(v) for v in value)
+
+
+def _nested(value: Any) -> tuple[Any, ...]:
+    """A mask as nested tuples of 0 and 1; arrays and tensors are read too."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        _need(0 < len(value) <= MAX_LIST, f"a mask's side has {len(value)} places")
+        return tuple(_nested(v) for v in value)
+    _need(value in (0, 1), f"a mask holds 0 and 1, not {value!r}")
+    return cast(tuple[Any, ...], int(value))
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(v) for v in value] if isinstance(value, tuple) else value
+
+
+# -- text, as on a command line
+
+_KEYS = "sigma or at, step, snr, db, to, eta, shape, streams, frames, respace, seed"
+
+
+def parse_shock(text: str) -> Shock:
+    """One shock from `kind:key=value,key=value`, such as `restart:sigma=0.93,db=6`.
+
+    `sigma=0.93`, `step=12`, `snr=-20` or `at=critical` say where; `at=` takes all of them, a whole number being a step.
+    `frames=2-4+7` and `shape=0.1-0.3` are ranges, `streams=video+audio` is a list.
+
+    Raises:
+        ValueError: naming what could not be read.
+    """
+    found = parse_shocks(text)
+    _need(len(found) == 1, f"{text!r} means {len(found)} shocks; one is wanted here")
+    return found[0]
+
+
+def parse_shocks(text: str) -> list[Shock]:
+    """One or several shocks from text: as `parse_shock`, and `ancestral:eta=0.5`, `spikes:at=0.95+0.9+0.8,db=6`.
+
+    Raises:
+        ValueError: naming what could not be read.
+    """
+    from recorder.shocks import schedules
+
+    kind, _, rest = text.strip().partition(":")
+    given: dict[str, Any] = {}
+    for part in filter(None, (p.strip() for p in rest.split(","))):
+        key, equals, value = part.partition("=")
+        key, value = key.strip(), value.strip()
+        if not equals:
+            _need(key in (CRITICAL, EVERY, "respace"), f"{part!r} in {text!r} is no key=value; keys are {_KEYS}")
+            key, value = ("respace", "yes") if key == "respace" else ("at", key)
+        name, read = _read(key, value, text, several=kind == "spikes")
+        _need(name not in given, f"{text!r} says {name} twice")
+        given[name] = read
+    try:
+        if kind == "ancestral":
+            return schedules.ancestral(**given)
+        if kind == "spikes":
+            return schedules.spikes(given.pop("at", ()), **given)
+        return [Shock(kind=cast(Kind, kind), **given)]
+    except TypeError as error:
+        raise ValueError(f"{text!r}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{text!r}: {error}") from error
+
+
+def _read(key: str, value: str, text: str, several: bool) -> tuple[str, Any]:
+    try:
+        match key:
+            case "at":
+                places = [_place(v) for v in value.split("+")]
+                return "at", places if several else places[0] if len(places) == 1 else _many(value)
+            case "sigma":
+                return "at", [float(v) for v in value.split("+")] if several else float(value)
+            case "step":
+                return "at", int(value)
+            case "snr" | "at_snr_db":
+                return "at_snr_db", float(value)
+            case "db" | "strength_db":
+                return "strength_db", float(value)
+            case "to" | "eta":
+                return key, float(value)
+            case "shape":
+                low, dash, high = value.partition("-")
+                return key, (float(low), float(high)) if dash else value
+            case "streams":
+                return key, tuple(value.split("+"))
+            case "frames":
+                return key, tuple(_ranges(value))
+            case "respace":
+                _need(value in ("yes", "no"), "respace is yes or no")
+                return key, value == "yes"
+            case "seed":
+                return key, int(value)
+            case "kind" if several:
+                return key, value
+    except ValueError as error:
+        raise ValueError(f"{key}={value} in {text!r} cannot be read: {error}") from error
+    raise ValueError(f"{key!r} in {text!r} is unknown; keys are {_KEYS}")
+
+
+def _many(value: str) -> Any:
+    raise ValueError(f"{value} names several places; use spikes:at={value}")
+
+
+def _place(value: str) -> float | int | str:
+    if value in (CRITICAL, EVERY):
+        return value
+    return int(value) if value.lstrip("+-").isdigit() else float(value)
+
+
+def _ranges(value: str) -> Iterable[int]:
+    for part in value.split("+"):
+        first, dash, last = part.partition("-")
+        end = int(last) if dash else int(first)
+        _need(int(first) <= end < MAX_LIST, f"{part} is no range of frames")
+        yield from range(int(first), end + 1)
