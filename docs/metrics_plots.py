@@ -23,7 +23,7 @@ PAGE = Path(__file__).parent / "metrics.md"
 PART = re.compile(r"(?<=<!-- begin )(?P<what>[^\n]*?) -->\n.*?(?=<!-- end -->)", re.DOTALL)
 WIDTH, HEIGHT = 76, 9
 MARKS = (Mark.FIRST, Mark.SECOND, Mark.THIRD)
-NOTHING = "Nothing to plot: this run, on a CPU, has no value of it."
+NOTHING = "Nothing to plot: this run, without a shock and on a CPU, has no value of it."
 
 
 def groups(what: str, page: str) -> list[list[str]]:

@@ -62,6 +62,12 @@ class Curve:
     label: str
     values: NDArray[np.floating]
     mark: Mark = Mark.FIRST
+    symbol: str = ""
+    """One ASCII character to draw it with in ASCII, where there are more lines than marks."""
+
+    def sample(self, style: Style) -> str:
+        """One character that stands for the line in a legend."""
+        return self.symbol if self.symbol and style is Style.ASCII else self.mark.sample(style)
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,8 @@ class Plot:
     empty: str = ""
     """What to say where there is nothing to draw."""
     cursor: int | None = None
+    labels: Sequence[str] = ()
+    """What the axis says of each step, if not its number."""
 
 
 def columns(width: int) -> int:
@@ -96,9 +104,10 @@ def draw(plot: Plot, width: int, height: int, style: Style) -> list[Row]:
         if low <= value <= high:
             cells[row_of(value)] = [("-" if style is Style.ASCII else "┄", "ref")] * wide
     # The first curve matters most, so it is drawn last.
-    for curve in sorted(plot.curves, key=lambda c: -c.mark.value):
-        values = np.ascontiguousarray(curve.values, np.float64)
-        for y, line in enumerate(_lines(values.tobytes(), plot.steps, (wide, rows), (low, high), style, curve.mark)):
+    for curve in sorted(reversed(plot.curves), key=lambda c: -c.mark.value):
+        data = np.ascontiguousarray(curve.values, np.float64).tobytes()
+        lines = _lines(data, plot.steps, (wide, rows), (low, high), style, curve.mark, curve.sample(style))
+        for y, line in enumerate(lines):
             for x, character in enumerate(line):
                 if character != " ":
                     under, role = cells[y][x]
@@ -124,21 +133,36 @@ def draw(plot: Plot, width: int, height: int, style: Style) -> list[Row]:
     return drawn
 
 
-def curve_text(curves: Sequence[Curve], width: int, height: int, *, ascii_only: bool = False) -> str:
-    """Curves as plain text with axes and a legend, for a terminal that scrolls or a file."""
+def curve_text(
+    curves: Sequence[Curve],
+    width: int,
+    height: int,
+    *,
+    ascii_only: bool = False,
+    labels: Sequence[str] = (),
+    references: Sequence[float] = (),
+    paint: Callable[[str, str], str] | None = None,
+) -> str:
+    """Curves as text with axes and a legend, for a terminal that scrolls or a file.
+
+    `labels` are what the axis says of each step, if not its number; `references` are values to draw a line at. `paint`
+    gives a piece of text its colour by its role (`s1` is the first curve); without it the text is plain.
+    """
     style = Style.ASCII if ascii_only else Style.BRAILLE
     steps = max((len(c.values) for c in curves), default=0)
-    rows = draw(Plot(curves, steps), width, max(3, height - 1), style)
+    rows = draw(Plot(curves, steps, references=references, labels=labels), width, max(3, height - 1), style)
     legend = Row(width, ascii_only=ascii_only)
     legend.add(" " * GUTTER)
     for curve in curves:
-        legend.add(f"{curve.mark.sample(style)} {curve.label}   ")
-    return "\n".join(row.text.rstrip() for row in [legend, *rows])
+        legend.add(f"{curve.sample(style)} {curve.label}   ", curve.mark.role)
+    if paint is None:
+        return "\n".join(row.text.rstrip() for row in [legend, *rows])
+    return "\n".join("".join(paint(*span[:2]) for span in row.spans).rstrip() for row in [legend, *rows])
 
 
 @lru_cache(maxsize=128)
 def _lines(
-    data: bytes, steps: int, size: tuple[int, int], span: tuple[float, float], style: Style, mark: Mark
+    data: bytes, steps: int, size: tuple[int, int], span: tuple[float, float], style: Style, mark: Mark, symbol: str
 ) -> tuple[str, ...]:
     """One curve as rows of characters, top row first; cached, since a moved cursor changes no line."""
     width, height = size
@@ -158,7 +182,7 @@ def _lines(
         if period > 1:
             x, y = _dashed(x, y, on, period)
         if len(x):
-            monitor.draw(x.tolist(), y.tolist(), marker=marker or mark.sample(style), lines=period == 1 and len(x) > 1)
+            monitor.draw(x.tolist(), y.tolist(), marker=marker or symbol, lines=period == 1 and len(x) > 1)
             drawn = True
     if not drawn:
         return (" " * width,) * height
@@ -244,7 +268,7 @@ def _right_labels(plot: Plot, row_of: Callable[[float], int], rows: int, style: 
         last = float(curve.values[finite[-1]])
         free = sorted((y for y in range(rows) if y not in labels), key=lambda y: abs(y - row_of(last)))
         if free:
-            labels[free[0]] = (f" {curve.mark.sample(style)}{number(last)}", curve.mark.role)
+            labels[free[0]] = (f" {curve.sample(style)}{number(last)}", curve.mark.role)
     return labels
 
 
@@ -268,7 +292,7 @@ def _step_axis(plot: Plot, wide: int, width: int, at: int | None, style: Style) 
     taken: list[tuple[int, int, str, str]] = []
 
     def place(step: int, role: str) -> None:
-        text = str(step)
+        text = plot.labels[step] if plot.labels else str(step)
         start = max(0, min(scales.column(step, plot.steps, wide) - len(text) // 2, room - len(text)))
         if all(start > s + len(t) or start + len(text) < s for s, _, t, _ in taken):
             taken.append((start, step, text, role))

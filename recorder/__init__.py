@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recorder.session import Run, record
-    from recorder.shocks.schedules import ancestral, spikes
     from recorder.shocks.scheduler import ShockScheduler
+    from recorder.shocks.schedules import ancestral, spikes
     from recorder.shocks.spec import Shock
 
 __all__ = ["Run", "Shock", "ShockScheduler", "ancestral", "record", "spikes"]

@@ -12,7 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recorder import words
-from recorder.tables import BLOCK_ROWS, TIME_UNITS, Previews, create, create_previews, plain, write_events, write_system
+from recorder.tables import (
+    BLOCK_ROWS,
+    TIME_UNITS,
+    Previews,
+    create,
+    create_previews,
+    plain,
+    write_events,
+    write_kept,
+    write_system,
+)
 from recorder.words import Message
 
 if TYPE_CHECKING:
@@ -147,7 +157,7 @@ class ArchiveWriter:
         for name, values in tensors.items():
             array = into.snapshots.get(name)
             if array is None:
-                dims = ("step", *SNAPSHOT_DIMS[stream])
+                dims = ("step", *_snapshot_dims(into.group, stream))
                 array = into.group.create_array(
                     name,
                     shape=(into.capacity, *values.shape),
@@ -163,6 +173,18 @@ class ArchiveWriter:
             if step >= array.shape[0]:
                 array.resize((max(step + 1, 2 * array.shape[0]), *array.shape[1:]))
             array[step] = values
+
+    def keep(
+        self,
+        stage: int,
+        stream: str,
+        step: int,
+        sigma: float,
+        frames: tuple[int, ...] | None,
+        tensors: dict[str, NDArray[np.float32]],
+    ) -> None:
+        """Write one stream's share of a snapshot that a viewer asked for, in a group of its own."""
+        write_kept(self.root, stage, stream, step, sigma, frames, tensors)
 
     def fold(self) -> None:
         """Write all waiting rows, then publish how many rows count."""
@@ -218,6 +240,20 @@ class ArchiveWriter:
         self._attributes.update(status=end["status"], error=end["error"], ended=end["time"])
         self.root.update_attributes(self._attributes)
         zarr.consolidate_metadata(self.root.store)
+
+
+def _snapshot_dims(group: zarr.Group, stream: str) -> tuple[str, ...]:
+    """Dimensions of a step's latents; where frames were given they have fewer than the frame metrics."""
+    dims = SNAPSHOT_DIMS[stream]
+    given: Any = group.attrs.get("conditioning_frames")
+    grid: Any = group.attrs["grid"]
+    if stream != "video" or not given:
+        return dims
+    name = "generated_frame"
+    if name not in group:
+        frames = [f for f in range(grid[0]) if f not in given]
+        create(group, name, (len(frames),), "int64", (name,), {"units": "latent frame"})[...] = np.array(frames)
+    return tuple(name if d == "frame" else d for d in dims)
 
 
 def _without_type(message: Message) -> dict[str, Any]:

@@ -29,6 +29,12 @@ def speciation_sigma(eigenvalue: float) -> float:
     return math.sqrt(eigenvalue) / (1 + math.sqrt(eigenvalue))
 
 
+PROMINENCE = 1e-3
+"""How much a peak must stand out from both neighbours, relatively: less is rounding, not a decision."""
+LEAST_RATE = 1e-5
+"""Change per unit of log signal to noise, of latents of unit power, below which x0 stands still but for rounding."""
+
+
 @dataclass(frozen=True)
 class Found:
     """One notion met: at which step and noise level."""
@@ -68,7 +74,8 @@ class CriticalPhase:
         if len(self._last) < 3:
             return []  # the first rate is at the edge of what can be measured: a peak there is an artefact
         before, top, after = self._last
-        return self._once("x0_rate_peak", top[0], top[1]) if before[2] < top[2] > after[2] else []
+        highest = top[2] > max(LEAST_RATE, (1 + PROMINENCE) * before[2], (1 + PROMINENCE) * after[2])
+        return self._once("x0_rate_peak", top[0], top[1]) if highest else []
 
     def _once(self, notion: Notion, step: int, sigma: float) -> list[Found]:
         if notion in self._found:

@@ -6,17 +6,24 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from recorder import describe
 from recorder.guidance import UNGUIDED
+from recorder.shocks import schedules
+from recorder.shocks.spec import Shock
 
 MISSING_EXTRA = "generating needs torch and diffusers; install them with: pip install 'ltxtui[ltx]'"
 DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875)
 """Levels the distilled LTX 2.3 was trained for (the model card of diffusers/LTX-2.3-Distilled-Diffusers)."""
+
+
+_OF_THE_PLACE = frozenset({"runs_dir", "name", "output", "device", "allow_control"})
+"""What a request says of where it runs and who may watch, and not of what comes out."""
 
 
 class CannotGenerate(RuntimeError):
@@ -25,7 +32,14 @@ class CannotGenerate(RuntimeError):
 
 @dataclass(frozen=True)
 class Request:
-    """One generation as asked for; None means the model's own default."""
+    """One generation as asked for; None means the model's own default.
+
+    Attributes:
+        shocks: noise to inject.
+        sigmas: a σ list of one's own, used as it is, without the closing 0; there are as many steps as levels.
+        arguments: more arguments of the pipeline call; the other fields win over them.
+        scheduler: a configuration of FlowMatchEulerDiscreteScheduler, instead of the model's.
+    """
 
     model: str
     prompt: str
@@ -37,12 +51,38 @@ class Request:
     frames: int | None = None
     guidance_scale: float | None = None
     distilled: bool = False
+    shocks: tuple[Shock, ...] = ()
+    sigmas: tuple[float, ...] | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    scheduler: Mapping[str, Any] | None = None
     save_latents: bool = False
+    allow_control: bool = False
     offload: str = "model"
     device: str | None = None
     runs_dir: Path = Path("runs")
     name: str | None = None
     output: Path | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-like form of what decides the result, without folders, names and devices; `from_dict` reads it."""
+        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _OF_THE_PLACE}
+        sigmas = None if self.sigmas is None else list(self.sigmas)
+        scheduler = None if self.scheduler is None else dict(self.scheduler)
+        shocks = [s.as_dict() for s in self.shocks]
+        return {**found, "shocks": shocks, "sigmas": sigmas, "arguments": dict(self.arguments), "scheduler": scheduler}
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Request:
+        """From what `as_dict` gave, and any other field. Raises ValueError naming what is wrong with a shock or σ."""
+        shocks = tuple(s if isinstance(s, Shock) else Shock.from_dict(s) for s in given.get("shocks", ()))
+        sigmas = given.get("sigmas")
+        return cls(**{**given, "shocks": shocks, "sigmas": None if sigmas is None else schedules.free(sigmas)})
+
+    def as_metadata(self) -> dict[str, Any]:
+        """What a run keeps of its request, so that `replay.again` finds how to run it again."""
+        asked = self.as_dict()
+        # A run keeps texts and lists of bounded size only; it must not seem to have everything if it has not.
+        return {"model": self.model, "request": asked, "request_is_whole": describe.brief(asked) == asked}
 
 
 @dataclass(frozen=True)
@@ -70,14 +110,14 @@ def generate(request: Request, progress: Callable[[int, int], None] | None = Non
         CannotGenerate: if the model cannot be loaded or the request does not fit it.
     """
     check_extra()
-    _quiet()
+    quiet()
     import torch
 
     from recorder import nano
     from recorder.session import record
 
     pipe = load(request)
-    call = call_arguments(request, pipe)
+    call = call_arguments(request)
     call["generator"] = torch.Generator("cpu").manual_seed(request.seed)
     # A TTY gets the pipeline's bar; anything else gets plain lines from the callback.
     pipe.set_progress_bar_config(disable=True if progress else None)
@@ -86,10 +126,13 @@ def generate(request: Request, progress: Callable[[int, int], None] | None = Non
     began = time.monotonic()
     with record(
         pipe,
+        shocks=request.shocks,
+        sigmas=request.sigmas,
         runs_dir=request.runs_dir,
         name=request.name,
-        metadata={"model": request.model},
+        metadata=request.as_metadata(),
         save_latents=request.save_latents,
+        allow_control=request.allow_control,
         data_eigenvalue=nano.DATA_EIGENVALUE if request.model == "nano" else None,
     ) as run:
         result = pipe(**call)
@@ -121,7 +164,9 @@ def load(request: Request) -> Any:
         # Its tensors are so small that several threads mostly wait for each other.
         torch.set_num_threads(1)
         _no_loading_bars()
-        return nano.load()
+        pipe = nano.load()
+        pipe.scheduler = scheduler_of(request, pipe.scheduler.config)
+        return pipe
     from diffusers import LTX2Pipeline
 
     try:
@@ -132,14 +177,20 @@ def load(request: Request) -> Any:
             f"the model {request.model!r} cannot be loaded; give `nano`, a folder written by save_pretrained, or a hub "
             f"id such as diffusers/LTX-2.3-Diffusers ({reason[:160]})"
         ) from error
-    if request.distilled:
-        from diffusers import FlowMatchEulerDiscreteScheduler
-
-        pipe.scheduler = FlowMatchEulerDiscreteScheduler.from_config(
-            pipe.scheduler.config, use_dynamic_shifting=False, shift_terminal=None
-        )
+    if request.distilled or request.scheduler is not None:
+        pipe.scheduler = scheduler_of(request, pipe.scheduler.config)
     place(pipe, request)
     return pipe
+
+
+def scheduler_of(request: Request, config: Mapping[str, Any]) -> Any:
+    """The scheduler that a request is for, of a model whose own scheduler has this configuration."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    # The distilled model's levels are used as they are, neither shifted nor stretched.
+    exact = {"use_dynamic_shifting": False, "shift_terminal": None} if request.distilled else {}
+    chosen = config if request.scheduler is None else request.scheduler
+    return FlowMatchEulerDiscreteScheduler.from_config(dict(chosen), **exact)
 
 
 def place(pipe: Any, request: Request) -> None:
@@ -155,7 +206,7 @@ def place(pipe: Any, request: Request) -> None:
         pipe.enable_model_cpu_offload(device=device)
 
 
-def call_arguments(request: Request, pipe: Any) -> dict[str, Any]:
+def call_arguments(request: Request, pipe: Any = None) -> dict[str, Any]:
     """Arguments of the pipeline call, but for the generator."""
     call: dict[str, Any] = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
     call["num_inference_steps"] = request.steps
@@ -163,6 +214,7 @@ def call_arguments(request: Request, pipe: Any) -> dict[str, Any]:
         from recorder import nano
 
         call |= {**nano.HOME, **nano.CALL}
+    call |= request.arguments
     sizes = {"height": request.height, "width": request.width, "num_frames": request.frames}
     call |= {k: v for k, v in sizes.items() if v is not None}
     if request.guidance_scale is not None:
@@ -195,7 +247,7 @@ def write_video(path: Path, result: Any, pipe: Any, frame_rate: float) -> None:
         raise CannotGenerate(f"the video {path} cannot be written: {error}") from error
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep libraries' chatter off the terminal; errors still come through."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")

@@ -32,6 +32,8 @@ class SchedulerStep:
     sample: Tensor
     result: Tensor
     per_token: bool
+    applied: Any = None
+    """The shock that the step ended with, a `recorder.shocks.scheduler.Applied`."""
 
 
 class Observer(Protocol):
@@ -42,6 +44,8 @@ class Observer(Protocol):
     def call_ends(self, pipe: Any) -> None: ...
 
     def latents_prepared(self, pipe: Any, arguments: dict[str, Any], result: Any) -> None: ...
+
+    def scheduler_joins(self, scheduler: Any, stream: str) -> None: ...
 
     def scheduler_hooked(self, scheduler: Any) -> None: ...
 
@@ -102,7 +106,8 @@ def _scheduler_class(cls: type[Any]) -> type[Any]:
             index = self.step_index - 1 if self.begin_index is None else self.begin_index
         after = result[0] if isinstance(result, tuple) else result.prev_sample
         per_token = kwargs.get("per_token_timesteps") is not None
-        seen = SchedulerStep(self, self.__dict__[STREAM], index, model_output, sample, after, per_token)
+        applied = getattr(self, "applied", None)
+        seen = SchedulerStep(self, self.__dict__[STREAM], index, model_output, sample, after, per_token, applied)
         self.__dict__[OBSERVER].stepped(seen)
         return result
 
@@ -146,6 +151,7 @@ def hook_schedulers(pipe: Any, observer: Observer) -> None:
 def hook_scheduler(scheduler: Any, stream: str, observer: Observer) -> None:
     """Make one scheduler report to `observer` as a stream."""
     if not isinstance(scheduler, _HookedScheduler):
+        observer.scheduler_joins(scheduler, stream)
         scheduler.__class__ = _scheduler_class(type(scheduler))  # type: ignore[arg-type]
     _report_to(scheduler, stream, observer)
 

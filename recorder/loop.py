@@ -64,6 +64,7 @@ class Loop:
             as_tokens(velocity, stream),
             as_tokens(result, stream),
         )
+        self._stages.control.stepped()
 
 
 def layout_of(sample: Tensor, stream: str, grid: tuple[int, ...] | None) -> Layout:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from recorder import declarations
-from recorder.step import Step, frame_index, nans
+from recorder.step import Step, frame_index, nans, nothing
 
 Measure = Callable[[Step], Tensor]
 MEASURES: dict[str, Measure] = {}
@@ -104,6 +104,11 @@ def guidance_gap_modality(step: Step) -> Tensor:
 @measure("displacement_rms")
 def displacement_rms(step: Step) -> Tensor:
     return mean_square(step.displacement).sqrt()
+
+
+@measure("noise_injected")
+def noise_injected(step: Step) -> Tensor:
+    return nothing((step.layout.batch,), step.device) if step.fresh is None else mean_square(step.fresh)
 
 
 @measure("x0_change_rms")

@@ -11,10 +11,15 @@ from typing import Any
 from torch import Tensor
 
 from recorder import describe, families, hooks, tokens
+from recorder.control import TOO_LATE
 from recorder.families import Family
 from recorder.passes import Passes
 from recorder.pump import event
-from recorder.stages import Stages
+from recorder.shocks import noise
+from recorder.shocks.conductor import Answer, Conductor, conductor_of
+from recorder.shocks.plan import Action
+from recorder.shocks.spec import Shock
+from recorder.stages import Injected, Stages
 from recorder.step import Layout
 
 logger = logging.getLogger(__name__)
@@ -38,6 +43,8 @@ class _Loop:
     frames: tokens.Frames | None = None
     layouts: dict[str, Layout] = field(default_factory=dict)
     schedules: dict[str, _Schedule] = field(default_factory=dict)
+    free: Tensor | None = None
+    """1 − conditioning strength of every token of the video [B, S, 1]; None if none is conditioned."""
     sequence: int | None = None
     """Tokens of the whole sequence, where the model may be called with a part of it."""
 
@@ -56,8 +63,12 @@ class _Call:
 class SamplingObserver(hooks.Observer):
     """Reports the loops of one or several pipelines to `stages`; never raises into the generation."""
 
-    def __init__(self, stages: Stages) -> None:
+    def __init__(self, stages: Stages, conductor: Conductor | None = None) -> None:
+        """`conductor` is in charge of shocks, and is lent to every scheduler that can be shocked."""
         self._stages = stages
+        self._lent = conductor
+        self._conductor: Conductor | None = None
+        """In charge of the loop under way: the lent one, or that of a ShockScheduler of the user's."""
         self._calls = 0
         self._call: _Call | None = None
         self._loop = _Loop()
@@ -72,10 +83,23 @@ class SamplingObserver(hooks.Observer):
     # -- what the hooks call; every one of these is guarded, since telemetry must not kill a run
 
     def call_begins(self, pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._stages.control.call_begins(pipe)
         self._guard("the beginning of a call", self._call_begins, pipe, args, kwargs)
 
     def call_ends(self, pipe: Any) -> None:
         self._guard("the end of a call", self._call_ends)
+        self._guard("a viewer's command", self._stages.control.call_ends)
+
+    def scheduler_joins(self, scheduler: Any, stream: str) -> None:
+        if self._lent is None:
+            return
+        from recorder.shocks.scheduler import lend_shocks  # brings diffusers, which a loop of one's own need not have
+
+        try:
+            lend_shocks(scheduler, self._lent, stream)
+        except ValueError as error:
+            if self._lent.wanted:
+                self._notice(f"no shocks in this call: {error}")
 
     def scheduler_hooked(self, scheduler: Any) -> None:
         self.schedulers.add(scheduler)
@@ -89,6 +113,8 @@ class SamplingObserver(hooks.Observer):
     def schedule_set(self, scheduler: Any, stream: str) -> None:
         if self._call is not None:
             self._guard("a schedule", self._schedule_set, scheduler, stream, vital=True)
+        if stream == "video":
+            self._guard("a viewer's command", self._stages.control.loop_begins)
 
     def model_begins(self, arguments: dict[str, Any]) -> None:
         if self._call is not None:
@@ -101,6 +127,18 @@ class SamplingObserver(hooks.Observer):
     def stepped(self, step: hooks.SchedulerStep) -> None:
         if self._call is not None and step.stream in self._call.family.streams:
             self._guard(f"a step of {step.stream}", self._stepped, step)
+        self._guard("a viewer's command", self._stages.control.stepped)
+
+    def request_shock(self, shock: Shock, answer: Answer) -> None:
+        """Ask for a shock at the next step of the loop under way; called in the server's thread, waits for nothing."""
+        conductor = self._conductor
+        if conductor is None:
+            begun = self._stages.current is not None
+            answer(False, "this loop's scheduler cannot be shocked" if begun else "its denoising has not begun yet", {})
+            return
+        conductor.request(shock, answer)
+        if self._conductor is not conductor:  # the loop ended meanwhile, maybe before this request was there
+            conductor.abandon(TOO_LATE)
 
     def _guard(self, what: str, function: Callable[..., None], *arguments: Any, vital: bool = False) -> None:
         try:
@@ -133,6 +171,9 @@ class SamplingObserver(hooks.Observer):
 
     def _leave(self) -> None:
         self._call = None
+        conductor, self._conductor = self._conductor, None  # first, so that no request comes after the last look
+        if conductor is not None:
+            conductor.abandon(TOO_LATE)
         self._stages.end()
         self._passes.clear()
         if self._unwatch is not None:
@@ -150,7 +191,7 @@ class SamplingObserver(hooks.Observer):
         frames = (arguments["num_frames"] - 1) // time + 1
         grid = (frames, arguments["height"] // space, arguments["width"] // space)
         generated = tokens.generated_frames(mask.squeeze(-1) == 0, grid)
-        self._loop = _Loop({"video": grid}, generated, sequence=mask.shape[1])
+        self._loop = _Loop({"video": grid}, generated, free=1 - mask.float(), sequence=mask.shape[1])
 
     def _schedule_set(self, scheduler: Any, stream: str) -> None:
         # The one place that may wait for the device: before the loop, never inside it.
@@ -164,11 +205,17 @@ class SamplingObserver(hooks.Observer):
         self._loop = _Loop(sequence=prepared.sequence)
         if call.family.prepared:
             self._loop.grids, self._loop.frames = prepared.grids, prepared.frames
+            self._loop.free = prepared.free
         self._loop.schedules = {"video": schedule}
         if audio is not None and audio.steps == 0:
             self._loop.schedules["audio"] = audio
         self._passes.clear()
         metadata = {**call.metadata, "scheduler": describe.scheduler_metadata(scheduler)}
+        self._conductor = conductor_of(scheduler)
+        if self._conductor is not None:
+            self._conductor.notice = self._notice
+            self._tell_where()
+            metadata |= self._conductor.as_metadata()
         tile = call.loops if call.family.tiled else None
         call.loops += 1
         self._stages.begin(self._calls, [s for s in schedule.sigmas[:-1] if s > 0], metadata, tile)
@@ -194,7 +241,19 @@ class SamplingObserver(hooks.Observer):
             if not isinstance(level, Tensor):
                 raise ValueError("the model was called with a timestep for every token but without the step's own")
             loop.frames = tokens.generated_frames(tokens.free_tokens(timestep, level), grid)  # type: ignore[arg-type]
+            loop.free = tokens.freedom(timestep, level)
         loop.grids["video"] = grid  # type: ignore[assignment]
+        self._tell_where()
+
+    def _tell_where(self) -> None:
+        """Tell who injects noise where the clip's tokens lie and which of them are conditioned."""
+        if self._conductor is not None and "video" in self._loop.grids:
+            self._conductor.where["video"] = noise.Where(self._loop.grids["video"], self._loop.free)
+
+    def _notice(self, text: str) -> None:
+        logger.warning("%s", text)
+        stage = self._stages.current
+        self._stages.put(event("warning", text, stage=None if stage is None else stage.index))
 
     def _model_ends(self, arguments: dict[str, Any], result: Any) -> None:
         loop = self._loop
@@ -233,6 +292,11 @@ class SamplingObserver(hooks.Observer):
             frames = loop.frames if stream == "video" else None
             layout = loop.layouts[stream] = tokens.clip_layout(stream, step.sample, loop.grids[stream], frames)
         sample = tokens.take(step.sample, layout)
+        applied = step.applied
+        injected = None
+        if applied is not None:
+            fresh = None if applied.fresh is None else tokens.take(applied.fresh, layout)
+            injected = Injected(applied.action.reaches, fresh)
         self._stages.step(
             layout,
             schedule.sigmas[index],
@@ -242,4 +306,25 @@ class SamplingObserver(hooks.Observer):
             tokens.take(step.velocity, layout),
             tokens.take(step.result, layout),
             self._passes.of_step(stream, sample.shape[0], sample.shape),
+            injected,
+        )
+        if applied is not None and stream == applied.action.shock.streams[0]:
+            self._tell_shock(step.scheduler, applied.action, called)
+
+    def _tell_shock(self, scheduler: Any, action: Action, row: int) -> None:
+        stage = self._stages.current
+        assert stage is not None and self._conductor is not None
+        payload = {**action.as_dict(), **self._conductor.details(action)}
+        made = scheduler.shock_plan
+        if list(made.sigmas) != stage.sigmas:  # decided in the run
+            stage.sigmas = payload["sigmas"] = list(made.sigmas)
+        self._stages.put(
+            event(
+                "shock",
+                action.describe(),
+                stage=stage.index,
+                step=row,
+                stream=None if len(action.shock.streams) > 1 else action.shock.streams[0],
+                payload=payload,
+            )
         )

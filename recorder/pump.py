@@ -26,6 +26,22 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Kept:
+    """One stream's share of a snapshot that a viewer asked for; its tensors arrive with the row of the same step.
+
+    `written` is called once it is in the archive, in the archivist's thread.
+    """
+
+    stage: int
+    stream: str
+    step: int
+    sigma: float
+    frames: tuple[int, ...] | None
+    tensors: dict[str, Tensor]
+    written: Callable[[], None]
+
+
+@dataclass(frozen=True)
 class Row:
     """What one step hands over: numbers the host knows, and a small vector that may still be on its way to it.
 
@@ -42,6 +58,7 @@ class Row:
     wait: Callable[[], None]
     watch: Callable[[int, NDArray[np.float32]], list[Message]]
     snapshot: dict[str, Tensor] | None = None
+    kept: Kept | None = None
 
     def values(self) -> NDArray[np.float32]:
         """The whole row, once it has arrived."""
@@ -95,7 +112,7 @@ class Archivist:
 
     def __init__(self, archive: ArchiveWriter) -> None:
         self._archive = archive
-        self._queue: queue.SimpleQueue[Row | Message | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Row | Kept | Message | None] = queue.SimpleQueue()
         self._waiting_snapshots = 0
         self.dropped_snapshots = 0
         self.error: Exception | None = None
@@ -115,6 +132,10 @@ class Archivist:
         self._waiting_snapshots += 1
         self._queue.put(row)
 
+    def put_kept(self, kept: Kept) -> None:
+        """Hand over a snapshot that a viewer asked for; whoever takes the command bounds how many wait."""
+        self._queue.put(kept)
+
     def close(self) -> None:
         """Fold everything that was put before, then end the thread."""
         self._queue.put(None)
@@ -127,6 +148,10 @@ class Archivist:
             try:
                 if isinstance(item, Row):
                     self._write_snapshot(item)
+                elif isinstance(item, Kept):
+                    arrays = {name: tensor.numpy() for name, tensor in item.tensors.items()}
+                    self._archive.keep(item.stage, item.stream, item.step, item.sigma, item.frames, arrays)
+                    item.written()
                 else:
                     self._archive.feed(item)
             except Exception as error:  # noqa: BLE001 - whatever fails here, the journal has everything
@@ -182,6 +207,8 @@ class Pump:
         values = item.values()
         if item.snapshot is not None:
             self._archivist.put_snapshot(item)
+        if item.kept is not None:
+            self._archivist.put_kept(item.kept)
         self._write(item.message(values))
         for found in item.watch(item.step, values):
             self._write(found)

@@ -11,33 +11,65 @@ import socket
 import struct
 import threading
 import time
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from recorder import locations
+from recorder import locations, words
 from recorder.journal import Journal
+from recorder.messages import Decoder
+from recorder.words import Message
 
 logger = logging.getLogger(__name__)
 
 CLOSING_SECONDS = 2.0
 MAX_VIEWERS = 256
 SEND_BYTES = 1 << 18
+ACCEPT_PAUSE_SECONDS = 0.1
+HEAR_BYTES = 4096
+MAX_COMMANDS = 20
+"""Commands that one viewer may send in a second; all of them together may send five times as many."""
+MAX_REFUSED = 20
+"""Commands of one viewer that may be refused before it is dropped."""
+
+Command = Callable[[Message], bool]
+"""Takes a viewer's message; False if it was refused. In the server's thread; raises ValueError for what is none."""
+
+
+class _Pace:
+    """Counts what comes within a second; memory for at most `most` moments."""
+
+    def __init__(self, most: int) -> None:
+        self._moments: deque[float] = deque(maxlen=most)
+
+    def too_fast(self) -> bool:
+        """Note one more; True if there were more than allowed within the last second."""
+        now, moments = time.monotonic(), self._moments
+        full = len(moments) == moments.maxlen and now - moments[0] < 1.0
+        moments.append(now)
+        return full
 
 
 @dataclass
 class _Viewer:
     socket: socket.socket
     offset: int = 0
+    heard: Decoder = field(default_factory=lambda: Decoder(words.MAX_VIEWER_MESSAGE))
+    pace: _Pace = field(default_factory=lambda: _Pace(MAX_COMMANDS))
+    refused: int = 0
 
 
 class Server:
     """One thread that accepts viewers and sends each of them the journal from its beginning.
 
     A viewer that stops reading stays where it is and costs nothing; one that comes late starts at the first message.
+    What viewers send goes to `command`; one that sends garbage, too much, or what is refused again and again is
+    dropped. Of what a viewer sends, no more than one message is ever held.
     """
 
-    def __init__(self, journal: Journal, path: Path) -> None:
-        """Bind the socket, mode 0600, and start serving.
+    def __init__(self, journal: Journal, path: Path, command: Command | None = None) -> None:
+        """Bind the socket, mode 0600, and start serving; without `command` what viewers send is ignored.
 
         Raises:
             locations.UnsafeLocation: if the path cannot be a socket.
@@ -46,6 +78,8 @@ class Server:
         locations.check_socket_path(path)
         self.path = path
         self._journal = journal
+        self._command = command
+        self._pace = _Pace(5 * MAX_COMMANDS)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.setblocking(False)
         self._listener.bind(os.fspath(path))
@@ -123,27 +157,52 @@ class Server:
                 self._send(fd, viewer)
 
     def _accept(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        try:
             connection, _ = self._listener.accept()
-            if self._closing_at is not None or len(self._viewers) >= MAX_VIEWERS or not same_user(connection):
-                connection.close()
-                return
-            connection.setblocking(False)
-            self._viewers[connection.fileno()] = _Viewer(connection)
-            self._selector.register(connection, selectors.EVENT_READ)
+        except BlockingIOError:
+            return
+        except OSError as error:  # such as no file descriptor left: the viewer waits in the queue until there is one
+            logger.warning("a viewer could not be let in: %s", error)
+            time.sleep(ACCEPT_PAUSE_SECONDS)
+            return
+        if self._closing_at is not None or len(self._viewers) >= MAX_VIEWERS or not same_user(connection):
+            connection.close()
+            return
+        connection.setblocking(False)
+        self._viewers[connection.fileno()] = _Viewer(connection)
+        self._selector.register(connection, selectors.EVENT_READ)
 
     def _hear(self, fd: int, events: int) -> None:
         viewer = self._viewers.get(fd)
         if viewer is None or not events & selectors.EVENT_READ:
             return
         try:
-            heard = viewer.socket.recv(4096)
+            heard = viewer.socket.recv(HEAR_BYTES)
         except BlockingIOError:
             return
         except OSError:
             heard = b""
-        # Nothing is expected from a viewer; an empty read is its goodbye.
-        if not heard:
+        if not heard:  # its goodbye
+            self._drop(fd)
+        elif self._command is not None:
+            self._obey(fd, viewer, heard, self._command)
+
+    def _obey(self, fd: int, viewer: _Viewer, heard: bytes, command: Command) -> None:
+        """Hand over what whole messages have come; drop a viewer that goes beyond its limits."""
+        try:
+            viewer.heard.feed(heard)
+            for message in viewer.heard:
+                if viewer.pace.too_fast() or self._pace.too_fast():
+                    raise ValueError(f"more than {MAX_COMMANDS} commands in a second")
+                if not command(message):
+                    viewer.refused += 1
+                    if viewer.refused > MAX_REFUSED:
+                        raise ValueError(f"more than {MAX_REFUSED} commands were refused")
+        except ValueError as error:
+            logger.info("a viewer was dropped: %s", error)
+            self._drop(fd)
+        except Exception:
+            logger.exception("a viewer's command failed; the viewer was dropped")
             self._drop(fd)
 
     def _send(self, fd: int, viewer: _Viewer) -> None:

@@ -9,17 +9,21 @@ import os
 import random
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recorder import describe, families, hooks, locations, words
 from recorder.archive import ArchiveWriter
+from recorder.control import STOPPED, Control
 from recorder.journal import Journal
 from recorder.loop import Loop
 from recorder.observer import SamplingObserver
 from recorder.pump import Archivist, Pump, event
 from recorder.server import Server
+from recorder.shocks.conductor import Conductor
+from recorder.shocks.schedules import free
+from recorder.shocks.spec import Shock
 from recorder.stages import Stages
 from recorder.system import Gpu, SystemLane, gpu_of
 from recorder.tables import plain
@@ -83,6 +87,7 @@ class Run:
         previews: bool,
         sync: bool,
         gpu: Gpu | None,
+        allow_control: bool,
     ) -> None:
         now = time.time()
         self.path, journal = _claim(runs_dir, run_name(name, now))
@@ -98,11 +103,13 @@ class Run:
             "run": self.name,
             "time": now,
             "archive": str(self.path.resolve()),
+            "control": allow_control,
             "metadata": plain(metadata),
         }
         self._pump.put(header)
+        self.control = Control(self._pump.put, allow_control)
+        self.stages = Stages(self._pump.put, save_latents, eigenvalue, previews, self.control)
         self._serve()
-        self.stages = Stages(self._pump.put, save_latents, eigenvalue, previews)
         self._system = SystemLane(self._pump.put, gpu)
         self._loop = Loop(self.stages)
 
@@ -115,6 +122,15 @@ class Run:
     def socket_path(self) -> Path | None:
         """The socket that viewers connect to; None where there could be none."""
         return self._server.path if self._server else None
+
+    @property
+    def stopping(self) -> bool:
+        """True once a viewer has stopped the run.
+
+        For a loop of your own to look at before each step. The loops of a hooked pipeline end by themselves; there it
+        tells whether the clip that came out is finished.
+        """
+        return self.control.stopping
 
     def stage(self, sigmas: Sequence[float] | None = None, **metadata: Any) -> None:
         """Begin a stage of a sampling loop of your own; the one before ends. Hooked pipelines do this by themselves.
@@ -170,7 +186,7 @@ class Run:
         try:
             directory = locations.make_runtime_directory()
             path = _free_socket(directory, self.name)
-            self._server = Server(self._journal, path)
+            self._server = Server(self._journal, path, self.control.take)
         except OSError as error:
             # Without a socket the run is still recorded and can be followed in its journal.
             logger.warning("no socket for viewers: %s", error)
@@ -183,6 +199,7 @@ class Run:
     def finish(self, status: words.Status, error: str | None) -> None:
         """Write the end, complete the archive, and remove the journal once the archive has everything."""
         self.status = status
+        self.control.close()
         self._system.close()
         if dropped := self._archivist.dropped_snapshots:
             self._pump.put(event("warning", f"{dropped} snapshots of latents were dropped: the disk is too slow"))
@@ -222,10 +239,43 @@ def _free_socket(directory: Path, name: str) -> Path:
     raise FileExistsError(f"{directory} has a thousand sockets named {name}")
 
 
+def _conductor(
+    pipes: Sequence[Any], shocks: Sequence[Shock | Mapping[str, Any]], sigmas: Sequence[float] | None
+) -> Conductor | None:
+    """Who decides on the shocks of this run; None if none can act in it.
+
+    Raises:
+        ValueError: if shocks are wanted and a pipeline cannot take them exactly.
+    """
+    read = [s if isinstance(s, Shock) else Shock.from_dict(s) for s in shocks]
+    own = None if sigmas is None else free(sigmas)
+    if not pipes or not (read or own):
+        if read or own:
+            raise ValueError("shocks act in a pipeline's scheduler; a loop of your own injects its noise itself")
+        return None
+    from recorder.shocks.scheduler import check_lendable
+
+    for pipe in pipes:
+        for name in hooks.SCHEDULER_NAMES:
+            if getattr(pipe, name, None) is not None:
+                check_lendable(getattr(pipe, name))
+    return Conductor(read, own)
+
+
+def take_back(schedulers: Iterable[Any]) -> None:
+    """Give schedulers back that were lent shocks for this run."""
+    from recorder.shocks import scheduler
+
+    for lent in schedulers:
+        scheduler.take_back(lent)
+
+
 @contextlib.contextmanager
 def record(
     pipe: Any = None,
     *,
+    shocks: Sequence[Shock | Mapping[str, Any]] = (),
+    sigmas: Sequence[float] | None = None,
     runs_dir: str | os.PathLike[str] = "runs",
     name: str | None = None,
     metadata: dict[str, Any] | None = None,
@@ -233,15 +283,19 @@ def record(
     data_eigenvalue: float | None = None,
     previews: bool = True,
     sync: bool = False,
+    allow_control: bool = False,
 ) -> Iterator[Run]:
     """Record every call of one pipeline or several while the block runs.
 
-    The pipelines are not changed beyond the block, and what they generate is bit-identical to an unrecorded call.
+    The pipelines are not changed beyond the block, and without shocks what they generate is bit-identical to an
+    unrecorded call.
     Errors of the recorder become events of the run and never reach the generation.
 
     Args:
         pipe: a diffusers pipeline such as `LTX2Pipeline`, or a sequence of them; none for a loop of your own, which
             then calls `run.step`.
+        shocks: noise to inject, in every loop whose schedule reaches it: see `Shock`, `ancestral`, `spikes`.
+        sigmas: a σ list of one's own for every loop, used as it is, without the closing 0.
         runs_dir: where archives go; made if missing.
         name: added to the time in the run's name; two random words if not given.
         metadata: anything JSON-like to keep with the run.
@@ -250,6 +304,8 @@ def record(
             speciation estimate to the critical phase.
         previews: send and keep a small false-colour picture of the predicted clean video of every step.
         sync: force every message onto the disk, to survive a power cut too.
+        allow_control: let viewers, who are always of the same user, send commands over the run's socket: a shock at
+            the next step, stop after this step, a snapshot of the latents. See `ltxtui control`.
 
     Yields:
         The run: `run.path` is its archive, complete when the block has ended.
@@ -257,7 +313,8 @@ def record(
     Raises:
         OSError: if `runs_dir` cannot be written, before anything is generated.
         RuntimeError: if a pipeline is being recorded already.
-        ValueError: if a pipeline or its scheduler cannot be observed rightly.
+        ValueError: if a pipeline or its scheduler cannot be observed rightly, or shocked exactly; from the pipeline's
+            call, if no shock can act on its schedule as asked.
 
     Example:
         >>> with record(pipe, runs_dir="runs") as run:
@@ -267,6 +324,7 @@ def record(
     pipes = list(pipe) if isinstance(pipe, Sequence) else [] if pipe is None else [pipe]
     for p in pipes:
         families.check(p)
+    conductor = _conductor(pipes, shocks, sigmas) or (Conductor() if pipes and allow_control else None)
     known = {
         "host": socket.gethostname(),
         "process": os.getpid(),
@@ -275,6 +333,7 @@ def record(
         "model": describe.model_id(pipes[0]) if pipes else "",
         "device": describe.device_name(pipes[0].device) if pipes else "",
         "versions": describe.versions(),
+        "shocks": [s.as_dict() for s in conductor.shocks] if conductor else [],
         "user": describe.brief(metadata or {}),
     }
     run = Run(
@@ -286,8 +345,10 @@ def record(
         previews=previews,
         sync=sync,
         gpu=gpu_of(pipes[0] if pipes else None),
+        allow_control=allow_control,
     )
-    observer = SamplingObserver(run.stages)
+    observer = SamplingObserver(run.stages, conductor)
+    run.control.shock = observer.request_shock if pipes else None
     status: words.Status = "complete"
     error: str | None = None
     hooked: list[Any] = []
@@ -296,6 +357,8 @@ def record(
             hooks.hook_pipeline(p, observer)
             hooked.append(p)
         yield run
+        if run.stopping:
+            status, error = "interrupted", STOPPED
     except (KeyboardInterrupt, SystemExit, GeneratorExit) as stopped:
         status, error = "interrupted", type(stopped).__name__
         raise
@@ -307,6 +370,8 @@ def record(
             hooks.unhook(p)
         for scheduler in observer.schedulers:
             hooks.unhook_scheduler(scheduler)
+        if conductor is not None:
+            take_back(observer.schedulers)
         observer.close()
         run.stages.end()
         run.finish(status, error)

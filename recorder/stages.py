@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from recorder import declarations, words
+from recorder.control import Control
 from recorder.measures import measured_row
 from recorder.preview import Filmstrip, shrunk
-from recorder.pump import Row, StageEnd, event
+from recorder.pump import Kept, Row, StageEnd, event
 from recorder.step import Layout, Step
 from recorder.summary import PathTracker
 from recorder.watch import StreamWatch
@@ -38,6 +39,14 @@ class _Stream:
     last_time: float = 0.0
 
 
+@dataclass(frozen=True)
+class Injected:
+    """A shock at the end of a step: how far down the sample went, and the fresh noise in it, as tokens, if any."""
+
+    sigma_down: float
+    fresh: Tensor | None
+
+
 @dataclass
 class Stage:
     """One denoising loop. `sigmas` are the levels its model calls are planned at; empty if nobody knows."""
@@ -51,13 +60,20 @@ class Stage:
     announced: bool = False
     ended: bool = False
     streams: dict[str, _Stream] = field(default_factory=dict)
+    kept: set[int] = field(default_factory=set)
+    """Steps that a viewer asked to keep, as the first stream to step decided; the others follow it."""
 
 
 class Stages:
     """The stages of one run. One is under way at a time; a stage that is never used leaves no trace."""
 
     def __init__(
-        self, put: Put, save_latents: bool = False, eigenvalue: float | None = None, previews: bool = True
+        self,
+        put: Put,
+        save_latents: bool = False,
+        eigenvalue: float | None = None,
+        previews: bool = True,
+        control: Control | None = None,
     ) -> None:
         self.put = put
         self._previews = previews
@@ -65,6 +81,16 @@ class Stages:
         self._save_latents = save_latents
         self._count = 0
         self.current: Stage | None = None
+        self.control = control or Control(put)
+        self.control.loops = self
+
+    def position(self) -> tuple[int | None, int | None]:
+        """The stage under way and the last step of it that has a row; None for what there is not. For any thread."""
+        stage = self.current
+        if stage is None or not stage.announced:
+            return None, None
+        rows = max((s.rows for s in list(stage.streams.values())), default=0)
+        return stage.index, rows - 1 if rows else None
 
     def begin(self, call: int, sigmas: list[float], metadata: dict[str, Any], tile: int | None = None) -> Stage:
         """End the stage under way and prepare the next one; it is announced once its model is called."""
@@ -123,6 +149,7 @@ class Stages:
         velocity: Tensor,
         result: Tensor,
         passes: Mapping[str, Tensor] | None = None,
+        shock: Injected | None = None,
     ) -> None:
         """Take one row of the current stage.
 
@@ -135,6 +162,7 @@ class Stages:
             velocity: v = ε − x0 after guidance, of the same shape.
             result: the sample after the step, of the same shape.
             passes: the model's raw velocities before guidance, of the same shape, by name.
+            shock: the shock that the step ended with.
 
         Raises:
             RuntimeError: if no stage is under way.
@@ -157,26 +185,46 @@ class Stages:
                 layout.on_grid(result),
                 stream.previous,
                 {k: layout.on_grid(v) for k, v in (passes or {}).items()},
+                None if shock is None or shock.fresh is None else layout.on_grid(shock.fresh),
             )
             send = {"row": measured_row(step)}
             if self._save_latents:
                 send |= {"latents": step.x.half(), "x0": step.x0.half()}
             if stream.filmstrip is not None:
                 send["picture"] = shrunk(step.x0, layout)
+            first = next(iter(stage.streams)) == name
+            if first and self.control.wants_snapshot():
+                stage.kept.add(stream.rows)
+            if stream.rows in stage.kept:
+                # A copy, since on the CPU the loop may write to its latents before the disk has taken them.
+                send |= {"kept_x": step.x.clone(), "kept_x0": step.x0}
             host, wait = to_host(send)
             stream.tracker.add(step, sigma_next)
+            if shock is not None:
+                stream.tracker.broken()
         step.forget()
+        kept = self._kept(stage, stream, sigma, host) if "kept_x" in host else None
         measured, picture, snapshot = host.pop("row"), host.pop("picture", None), host or None
         watch = _with_preview(stream, sigma, picture) if picture is not None else stream.watch.take
         seconds = clock - (stream.last_time or stage.set_at)
         gpu_ms, vram_peak = stream.gpu.lap() if stream.gpu else (_nan, math.nan)
-        schedule = (sigma, sigma_next, timestep, _snr_db(sigma), seconds, gpu_ms, vram_peak)
-        self.put(Row(stage.index, name, stream.rows, now, schedule, measured, wait, watch, snapshot))
+        sigma_down = sigma_next if shock is None else min(sigma_next, shock.sigma_down)
+        schedule = (sigma, sigma_next, sigma_down, timestep, _snr_db(sigma), seconds, gpu_ms, vram_peak)
+        self.put(Row(stage.index, name, stream.rows, now, schedule, measured, wait, watch, snapshot, kept))
+        if kept is not None and first:
+            self.control.snapshot_begins(stage.index, stream.rows)
         stream.previous, stream.last_time = step, clock
         stream.rows += 1
         planned = len(stage.sigmas)
         if planned and len(stage.streams) > 1 and all(s.rows >= planned for s in stage.streams.values()):
             self._finish(stage)
+
+    def _kept(self, stage: Stage, stream: _Stream, sigma: float, host: dict[str, Tensor]) -> Kept:
+        """What a viewer asked to keep of a step, taken out of what goes to the host."""
+        tensors = {name: host.pop(f"kept_{name}") for name in ("x", "x0")}
+        layout, written = stream.layout, self.control.snapshot_sent()
+        frames = layout.places if layout.stream == "video" else None
+        return Kept(stage.index, layout.stream, stream.rows, sigma, frames, tensors, written)
 
     def _declare(self, stage: Stage, layout: Layout, sample: Tensor) -> _Stream:
         layout.on_grid(sample)  # fails here, before anything is declared, if the tokens do not fill the grid

@@ -90,6 +90,12 @@ def nans(shape: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+def nothing(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Zeros in a shape, made once per device. Not to be written to."""
+    return torch.zeros(shape, device=device)
+
+
+@lru_cache(maxsize=64)
 def frame_index(frames: int, places: tuple[int, ...], reach: int, device: torch.device) -> Tensor:
     """For every latent frame f the number of the run of generated frames f−reach…f, or that of a NaN after them all."""
     ends = {places[i + reach]: i for i in range(len(places) - reach) if places[i + reach] - places[i] == reach}
@@ -102,7 +108,8 @@ class Step:
 
     `x`, `velocity` and `x_next` lie on the grid ([B, F′, H, W, C] or [B, L, C]); `sigma` is a host number. `passes`
     are the model's raw velocities before guidance, on the same grid: `conditional`, and whichever of `cfg`, `stg` and
-    `modality` were run. What several metrics share is a cached property, computed when the first one asks.
+    `modality` were run. `fresh` is the noise that a shock added to `x_next`. What several metrics share is a cached
+    property, computed when the first one asks.
     """
 
     layout: Layout
@@ -112,6 +119,7 @@ class Step:
     x_next: Tensor
     previous: Step | None = None
     passes: Mapping[str, Tensor] = field(default_factory=dict)
+    fresh: Tensor | None = None
 
     @cached_property
     def x0(self) -> Tensor:
@@ -209,7 +217,7 @@ class Step:
     def forget(self) -> None:
         """Drop everything but what the next step compares with, so that one step back is all that stays alive."""
         kept = {"memory": self.memory, "mean_square": self.mean_square, "device": self.device}
-        self.previous, self.passes = None, {}
+        self.previous, self.passes, self.fresh = None, {}, None
         nothing = self.x.new_empty(0)
         self.__dict__.update({"x": nothing, "velocity": nothing, "x_next": nothing})
         for name in [n for n in self.__dict__ if isinstance(getattr(type(self), n, None), cached_property)]:

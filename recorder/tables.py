@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recorder import words
 from recorder.words import Message
 
 if TYPE_CHECKING:
@@ -123,6 +124,45 @@ def create_previews(group: zarr.Group, capacity: int, first: Message) -> Preview
     coordinate = create(group, "preview_frame", shape[:1], "int64", ("preview_frame",), {"units": "latent frame"})
     coordinate[...] = np.array(first["frames"])
     return Previews(pixels, fits, np.zeros((steps, *shape), np.uint8), np.zeros(steps, np.uint8))
+
+
+KEPT_DIMS = {"video": ("batch", "frame", "row", "column", "channel"), "audio": ("batch", "latent", "audio_channel")}
+KEPT_LABELS = {"x": "sample before the step", "x0": "predicted clean sample"}
+
+
+def write_kept(
+    root: zarr.Group,
+    stage: int,
+    stream: str,
+    step: int,
+    sigma: float,
+    frames: tuple[int, ...] | None,
+    tensors: dict[str, NDArray[np.float32]],
+) -> None:
+    """Latents of one step in `snapshots/stage_<i>_step_<k>/`: arrays such as `video_x`, one chunk each.
+
+    Both streams share the group. A dimension that has another length there already gets the stream's name in front,
+    since xarray wants one length per name.
+    """
+    root.require_group("snapshots")
+    group = root.require_group(words.snapshot_group(stage, step))
+    group.update_attributes({"stage": stage, "step": step, "sigma": sigma})
+    known = {d: n for _, a in group.arrays() for d, n in zip(a.metadata.dimension_names or (), a.shape, strict=True)}  # type: ignore[union-attr]
+    for name, values in tensors.items():
+        named = zip(KEPT_DIMS[stream], values.shape, strict=True)
+        dims = tuple(d if known.get(d, n) == n else f"{stream}_{d}" for d, n in named)
+        group.create_array(
+            f"{stream}_{name}",
+            shape=values.shape,
+            dtype="float32",
+            chunks=values.shape,
+            dimension_names=dims,
+            attributes={"units": "1", "long_name": KEPT_LABELS[name], "sigma": sigma, "stage": stage, "step": step},
+            fill_value=math.nan,
+            compressors=None,
+        )[...] = values
+    if frames is not None:
+        create(group, "frame", (len(frames),), "int64", ("frame",), {"units": "latent frame"})[...] = np.array(frames)
 
 
 def write_events(group: zarr.Group, events: list[Message]) -> None:

@@ -39,6 +39,11 @@ def free_tokens(timestep: Tensor, level: Tensor) -> Tensor:
     return timestep == level.reshape(-1, 1)
 
 
+def freedom(timestep: Tensor, level: Tensor) -> Tensor:
+    """1 − conditioning strength of every token, [B, S, 1]: its own timestep [B, S] as part of the step's [B]."""
+    return (timestep.float() / level.float().reshape(-1, 1)).unsqueeze(-1)
+
+
 def clip_layout(stream: str, sample: Tensor, grid: tuple[int, ...], frames: Frames | None = None) -> Layout:
     """The layout of a stream whose first step has this sample; `frames` None means all of them."""
     if frames is not None and len(frames) == grid[0]:

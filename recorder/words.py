@@ -23,6 +23,14 @@ SYSTEM: Final = "system"  # machine load: time, values
 PREVIEW: Final = "preview"  # a small picture of x0: stage, step, …
 END: Final = "end"  # once, last: time, status, error
 
+# The one message type that goes the other way, from a viewer to the recorder.
+CONTROL: Final = "control"  # a command: id, command, and for a shock its dict form under shock; answered by an event
+
+Command = Literal["shock", "stop", "snapshot"]
+COMMANDS: Final[tuple[Command, ...]] = ("shock", "stop", "snapshot")
+MAX_COMMAND_ID: Final = 32
+"""Characters of a command's id, which its answer carries."""
+
 Status = Literal["recording", "complete", "interrupted", "failed"]
 """Stored in an archive. Readers show `live` or `unfinished` instead of `recording`."""
 
@@ -32,3 +40,8 @@ MAX_RECORDER_MESSAGE: Final = 1 << 20
 MAX_VIEWER_MESSAGE: Final = 64 << 10
 MAX_SOCKET_PATH: Final = 103
 """Longest Unix socket path in bytes that works on every system."""
+
+
+def snapshot_group(stage: int, step: int) -> str:
+    """Where an archive keeps the latents that a viewer asked for."""
+    return f"snapshots/stage_{stage}_step_{step}"

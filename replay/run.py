@@ -282,6 +282,9 @@ class Run:
             stage = self._stage(message)
             stage.ended = True
             stage.summary = dict(message["payload"].get("summary", {}))
+        elif message["kind"] == "shock" and "sigmas" in message["payload"]:
+            # Decided in the run, so the levels that are still to come are others than those announced.
+            self._stage(message).sigmas = tuple(float(s) for s in message["payload"]["sigmas"])
         self.events.append(message)
 
     def _on_system(self, message: Message) -> None:

@@ -152,7 +152,7 @@ def observe(
     original = Stages.step
 
     def step(self: Stages, layout: Any, sigma: Any, sigma_next: Any, timestep: Any, *tensors: Any) -> None:
-        x, v, after, passes = tensors
+        x, v, after, passes, *_ = tensors
         stage = self.current
         assert stage is not None
         copies = {k: p.clone() for k, p in (passes or {}).items()}

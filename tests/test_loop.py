@@ -59,7 +59,7 @@ def test_tokens_with_a_grid_equal_five_dimensions(tmp_path: Path) -> None:
         packed = [t.flatten(2).transpose(1, 2) for t in (sample, velocity)]
         run.step(sigma=0.5, sigma_next=0.4, sample=packed[0], velocity=packed[1], grid=(3, 6, 8))
     one, other = (s.streams["video"] for s in load(run.path).stages)
-    np.testing.assert_allclose(one.data[:, 5:], other.data[:, 5:], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(one.data[:, 6:], other.data[:, 5:], rtol=1e-5, atol=1e-6)
 
 
 def test_phases_are_events_of_their_own(tmp_path: Path) -> None:

@@ -6,9 +6,13 @@ from importlib.metadata import version
 
 import click
 
+from ltxtui.cli.compare import compare
+from ltxtui.cli.control import control
 from ltxtui.cli.demo import demo
+from ltxtui.cli.plan import plan
 from ltxtui.cli.record import record
 from ltxtui.cli.runs import runs
+from ltxtui.cli.sweep import sweep
 from ltxtui.cli.view import browse, replay, watch
 
 
@@ -32,7 +36,7 @@ def cli(context: click.Context) -> None:
         browse()
 
 
-for command in (demo, record, watch, replay, runs):
+for command in (demo, plan, record, watch, replay, runs, control, compare, sweep):
     cli.add_command(command)
 
 

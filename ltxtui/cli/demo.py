@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from ltxtui.cli.common import Problem, check_writable, has_terminal, runs_dir_option
+from ltxtui.cli.schedule import read_shocks, shock_option
 
 if TYPE_CHECKING:
     from replay.run import Run
@@ -26,10 +27,10 @@ STOP_SECONDS = 15.0
 class Recorder:
     """The demo's own recording process; ended with the demo."""
 
-    def __init__(self, runs_dir: Path, prompt: str, steps: int, seed: int, log: IO[bytes]) -> None:
+    def __init__(self, runs_dir: Path, prompt: str, steps: int, seed: int, more: list[str], log: IO[bytes]) -> None:
         self._log = log
         command = [sys.executable, "-m", "ltxtui", "record", "--model", "nano", "--name", "demo"]
-        command += ["--runs-dir", str(runs_dir), "--prompt", prompt, "--steps", str(steps), "--seed", str(seed)]
+        command += ["--runs-dir", str(runs_dir), "--prompt", prompt, "--steps", str(steps), "--seed", str(seed), *more]
         # Its own session: Ctrl-C in the dashboard's terminal must not reach it before the dashboard has.
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -53,9 +54,9 @@ class Recorder:
 
 
 @contextlib.contextmanager
-def _recording(runs_dir: Path, prompt: str, steps: int, seed: int) -> Iterator[Recorder]:
+def _recording(runs_dir: Path, prompt: str, steps: int, seed: int, more: list[str]) -> Iterator[Recorder]:
     with tempfile.TemporaryFile() as log:
-        recorder = Recorder(runs_dir, prompt, steps, seed, log)
+        recorder = Recorder(runs_dir, prompt, steps, seed, more, log)
         try:
             yield recorder
         finally:
@@ -67,6 +68,7 @@ def _recording(runs_dir: Path, prompt: str, steps: int, seed: int) -> Iterator[R
 Examples:
   ltxtui demo
   ltxtui demo --prompt "a yellow cross moving up" --steps 60
+  ltxtui demo --shock restart:sigma=0.8,db=6
   ltxtui demo | cat            without a terminal: progress, then the curves as text
 """
 )
@@ -74,7 +76,9 @@ Examples:
 @click.option("--prompt", default="a red ball moving left", show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=40, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-def demo(runs_dir: Path, prompt: str, steps: int, seed: int) -> None:
+@shock_option
+@click.option("--allow-control", is_flag=True, help="Let your other processes steer it with: ltxtui control.")
+def demo(runs_dir: Path, prompt: str, steps: int, seed: int, shocks: tuple[str, ...], allow_control: bool) -> None:
     """Watch a real, if tiny, LTX 2.3 denoise on this machine's CPU.
 
     The nano model is the real LTX2Pipeline with every real component at toy size. It knows prompts like "a COLOUR
@@ -88,7 +92,9 @@ def demo(runs_dir: Path, prompt: str, steps: int, seed: int) -> None:
     except CannotGenerate as error:
         raise Problem(str(error)) from error
     check_writable(runs_dir)
-    with _recording(runs_dir, prompt, steps, seed) as recorder:
+    read_shocks(shocks)
+    more = [part for text in shocks for part in ("--shock", text)] + (["--allow-control"] if allow_control else [])
+    with _recording(runs_dir, prompt, steps, seed, more) as recorder:
         if has_terminal():
             _dashboard(recorder)
         else:
@@ -96,7 +102,7 @@ def demo(runs_dir: Path, prompt: str, steps: int, seed: int) -> None:
         recorder.stop()
         last = recorder.last_line()
     if recorder.process.returncode not in (0, 130):
-        raise Problem(f"the demo's recording failed: {last}")
+        raise Problem(f"the demo's recording failed: {last.removeprefix('ltxtui: ')}")
     archive = Path(last)
     if archive.exists():
         click.echo(f"look at it again with: ltxtui replay {archive}", err=True)

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ltxtui.cli.common import Problem, check_writable, runs_dir_option
+from ltxtui.cli.like import Repetition, repetition
+from ltxtui.cli.schedule import read_shocks, read_sigmas, shock_option, sigmas_option
+from ltxtui.text import clean
 
 EXAMPLES = """\b
 Examples:
@@ -19,6 +23,9 @@ Examples:
   ltxtui record --model diffusers/LTX-2.3-Diffusers --prompt "a fox in the snow" --output fox.mp4
   ltxtui record --model diffusers/LTX-2.3-Distilled-Diffusers --distilled --prompt "a fox in the snow"
   ltxtui record --model nano --steps 20 --seed 0 --json | jq -r .archive
+  ltxtui record --model nano --shock restart:sigma=0.93,db=6     see it beforehand: ltxtui plan
+  ltxtui record --like 20261122-143015-red-disc                  the same run again, bit for bit
+  ltxtui record --like 20261122-143015-red-disc --shock none     its smooth twin
 
 \b
 Watch it meanwhile from another terminal with: ltxtui watch
@@ -26,17 +33,24 @@ Watch it meanwhile from another terminal with: ltxtui watch
 
 
 @click.command(epilog=EXAMPLES)
-@click.option("--model", required=True, metavar="nano|PATH|HUB_ID", help="The built-in toy, a folder, or a hub id.")
+@click.option("--model", metavar="nano|PATH|HUB_ID", help="The built-in toy, a folder, or a hub id.")
+@click.option(
+    "--like",
+    metavar="ARCHIVE",
+    help="Repeat a recorded run, live shocks included; a path or name. Options given with it change it.",
+)
 @click.option("--prompt", default="a red ball moving left", show_default=True)
 @click.option("--negative-prompt", help="What to steer away from.")
 @click.option("--steps", type=int, default=30, show_default=True, help="Denoising steps; --distilled sets its own 8.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@shock_option
+@sigmas_option
 @click.option("--height", type=int, help="Pixels, a multiple of 32. Default: the model's.")
 @click.option("--width", type=int, help="Pixels, a multiple of 32. Default: the model's.")
 @click.option("--frames", type=int, help="Frames, 8n+1, such as 121. Default: the model's.")
 @click.option("--guidance-scale", type=float, help="Video guidance; 1 turns all guidance off. Default: the model's 3.")
-@click.option("--distilled", is_flag=True, help="Use the distilled model's eight noise levels, without guidance.")
-@click.option("--save-latents", is_flag=True, help="Keep the sample and predicted x0 of every step (float16).")
+@click.option("--distilled/--no-distilled", help="Use the distilled model's eight noise levels, without guidance.")
+@click.option("--save-latents/--no-save-latents", help="Keep the sample and predicted x0 of every step (float16).")
 @click.option(
     "--offload",
     type=click.Choice(["none", "model", "sequential"]),
@@ -46,17 +60,29 @@ Watch it meanwhile from another terminal with: ltxtui watch
 )
 @click.option("--device", help="Torch device. Default: cuda if there is one, else cpu.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the video here, e.g. clip.mp4.")
+@click.option("--allow-control", is_flag=True, help="Let your other processes steer it with: ltxtui control.")
 @click.option("--name", help="Name added to the run's time; two random words otherwise.")
 @click.option("--json", "as_json", is_flag=True, help='Print {"archive": …, …} on standard output and nothing else.')
 @runs_dir_option
-def record(as_json: bool, **options: Any) -> None:
+@click.pass_context
+def record(context: click.Context, /, like: str | None, as_json: bool, **options: Any) -> None:
     """Generate once with LTX 2.3 and record every step.
 
     The last line printed is the archive's path. Ctrl-C stops the generation and keeps what was recorded.
     """
     from recorder.generate import CannotGenerate, Request, check_extra
 
-    request = Request(**options)
+    options |= {"shocks": read_shocks(options["shocks"]), "sigmas": read_sigmas(options["sigmas"])}
+    given = {n for n in options if context.get_parameter_source(n) is ParameterSource.COMMANDLINE}
+    if "steps" in given and options["sigmas"] is not None:
+        raise Problem("--sigmas says how many steps there are; leave out --steps")
+    again = None
+    if like is not None:
+        again = repetition(like, options["runs_dir"], {name: options[name] for name in given})
+        options |= again.fields
+    elif options["model"] is None:
+        raise Problem("name a model with --model nano|PATH|HUB_ID, or a recorded run with --like ARCHIVE")
+    request = Request.from_dict(options)
     check_request(request.steps, request.height, request.width, request.frames)
     check_writable(request.runs_dir)
     if request.output is not None and not request.output.absolute().parent.is_dir():
@@ -65,19 +91,41 @@ def record(as_json: bool, **options: Any) -> None:
         check_extra()
     except CannotGenerate as error:
         raise Problem(str(error)) from error
-    _run(request, as_json)
+    _run(request, again, as_json)
 
 
-def _run(request: Any, as_json: bool) -> None:
+def _check_plan(request: Any, again: Repetition | None) -> None:
+    """Find out before the weights are loaded whether the shocks can act, and say what should be known of them."""
+    for note in again.notes if again else ():
+        click.echo(f"note: {note}", err=True)
+    if not request.shocks and request.sigmas is None:
+        return
+    from recorder.native import planned
+    from recorder.shocks.plan import PlanError
+
+    try:
+        _, plan = planned(request)
+    except PlanError as error:
+        raise Problem(str(error)) from error
+    for warning in plan.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if again and again.sigmas and plan.waiting is None and plan.sigmas != again.sigmas:
+        click.echo("warning: this cannot be the same run: its noise levels will not be the recorded ones", err=True)
+
+
+def _run(request: Any, again: Repetition | None, as_json: bool) -> None:
     from recorder.generate import CannotGenerate, generate
 
     signal.signal(signal.SIGTERM, _stop)
     if not sys.stderr.isatty():
-        click.echo(f"loading {request.model}", err=True)
+        click.echo(f"loading {clean(request.model)}", err=True)
     try:
+        _check_plan(request, again)
         outcome = generate(request, None if sys.stderr.isatty() else _progress)
     except CannotGenerate as error:
         raise Problem(str(error)) from error
+    except Problem:
+        raise
     except KeyboardInterrupt:
         click.echo("ltxtui: interrupted; what was recorded is kept, see: ltxtui runs", err=True)
         sys.exit(130)
@@ -86,6 +134,8 @@ def _run(request: Any, as_json: bool) -> None:
         raise Problem(
             f"the generation failed: {type(error).__name__}: {reason[:300]} (the run is kept as `failed`)"
         ) from error
+    if outcome.status == "interrupted":
+        click.echo("ltxtui: stopped by a viewer; what was recorded is kept", err=True)
     if as_json:
         click.echo(
             json.dumps(

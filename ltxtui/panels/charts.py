@@ -95,12 +95,22 @@ def plan(deck: Deck, form: str) -> NDArray[np.float64] | None:
         return np.asarray(20 * np.log10((1 - sigmas) / sigmas))
 
 
+def reached(deck: Deck) -> NDArray[np.float64] | None:
+    """How far down the sample went before a shock took it up again: one point per shock, None without any."""
+    down, after = deck.series("sigma_down"), deck.series("sigma_next")
+    if down is None or after is None or not (shocked := down < after).any():
+        return None
+    return np.where(shocked, down, np.nan).astype(np.float64)
+
+
 def plot(chart: Chart, deck: Deck) -> Plot:
     """The chart of what is selected and visible on the deck."""
     curves = [
         Curve(line.label, values, line.mark) for line in chart.lines if (values := deck.series(line.metric)) is not None
     ]
     missing = deck.stream is not None and not curves
+    if chart.id == "sigma" and (down := reached(deck)) is not None:
+        curves.append(Curve("down", down, Mark.SECOND))
     planned = plan(deck, chart.planned)
     if planned is not None:
         curves.append(Curve("planned", planned, Mark.GHOST))

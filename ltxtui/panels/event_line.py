@@ -7,7 +7,7 @@ from ltxtui.spans import Row
 from ltxtui.text import clean
 
 _ALERTS = frozenset({"nan", "warning", "error", "degraded"})
-_SAY_SO = frozenset({"stage_start", "stage_end"})  # their text begins with it
+_SAY_SO = frozenset({"stage_start", "stage_end", "control"})  # their text begins with it
 
 
 class EventLine(View):

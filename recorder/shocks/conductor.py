@@ -6,16 +6,19 @@ one of them meets first holds for the other too.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from recorder.critical import CriticalPhase
 from recorder.measures import log_snr
+from recorder.shocks import online
 from recorder.shocks import plan as planning
 from recorder.shocks.noise import Where
 from recorder.shocks.plan import Action, Plan, PlanError
@@ -93,6 +96,32 @@ class Conductor:
             kept[made.waiting[0]] = made.waiting[1]
         return [kept[n] for n in sorted(kept)]
 
+    @property
+    def wanted(self) -> bool:
+        """True if something else than the native schedule was asked for beforehand."""
+        return bool(self.shocks or self.sigmas)
+
+    def as_metadata(self) -> dict[str, Any]:
+        """What a stage keeps of its shocks; nothing if the schedule is the native one."""
+        made = self.plan
+        if made is None or not self.wanted:
+            return {}
+        return {
+            "shocks": {
+                "shocks": [s.as_dict() for s in self.shocks],
+                "sigmas": None if self.sigmas is None else list(self.sigmas),
+                "native": list(made.native),
+                "actions": [a.as_dict() for a in made.actions],
+                "warnings": list(made.warnings),
+            }
+        }
+
+    def details(self, action: Action) -> dict[str, Any]:
+        """What an event tells of an action beside the action itself: that it came live, or which peak it follows."""
+        if action.number >= len(self.shocks):
+            return {"live": True}
+        return {"critical_sigma": self.critical_sigma} if action.shock.at == CRITICAL else {}
+
     # -- live requests, from another thread
 
     def request(self, shock: Shock, answer: Answer) -> None:
@@ -101,9 +130,10 @@ class Conductor:
 
     def abandon(self, reason: str) -> None:
         """Refuse what is still asked for; the loop has ended."""
-        while self._requests:
-            _, answer = self._requests.popleft()
-            answer(False, reason, {})
+        with contextlib.suppress(IndexError):  # two threads may empty it
+            while True:
+                _, answer = self._requests.popleft()
+                answer(False, reason, {})
 
     # -- in the loop
 
@@ -147,7 +177,7 @@ class Conductor:
         if peak is not None:
             self.critical_sigma = peak.sigma
             try:
-                self.plan = planning.fired(self.plan, index + 1, shock, number, peak.sigma)
+                self.plan = online.fired(self.plan, index + 1, shock, number, peak.sigma)
             except PlanError as error:
                 self._give_up(str(error))
         elif index + 1 >= len(self.plan.sigmas) - self.plan.spare:
@@ -158,7 +188,7 @@ class Conductor:
         spare = self.plan.spare
         more = f"; its {spare} spare evaluation{'s are' if spare > 1 else ' is'} spent on smooth steps" if spare else ""
         self.notice(f"{self.plan.waiting[1].describe()}: did not fire: {reason}{more}")
-        self.plan = planning.given_up(self.plan)
+        self.plan = online.given_up(self.plan)
         self._last = None
 
     def _fire_live(self, index: int, shock: Shock, answer: Answer) -> None:
@@ -167,8 +197,8 @@ class Conductor:
         try:
             if shock.at == CRITICAL:
                 raise PlanError("a live shock acts at the next step; it cannot wait for the critical phase")
-            shock = planning.settled(shock, self.plan.native_step(index + 1))
-            self.plan = planning.fired(self.plan, index + 1, shock, number, None)
+            shock = online.settled(shock, self.plan.native_step(index + 1))
+            self.plan = online.fired(self.plan, index + 1, shock, number, None)
         except ValueError as error:
             answer(False, str(error), {})
             return
@@ -186,9 +216,47 @@ class Conductor:
         where = self.where.get("video", Where())
         if where.grid is not None and x0.ndim == 3:
             change = change[:, : math.prod(where.grid)]
-        if where.free is not None and x0.ndim == 3:
-            whole = (where.free[:, : change.shape[1]] == 1).float().expand_as(change)
+        free = where.free_of(x0)
+        if free is not None:
+            whole = (free[:, : change.shape[1]] == 1).float().expand_as(change)
             squares = (change * whole).flatten(1).sum(dim=1) / whole.flatten(1).sum(dim=1)
         else:
             squares = change.flatten(1).mean(dim=1)
         return float(squares.sqrt().mean()) / abs(log_snr(sigma) - log_snr(last[0]))
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A shock that the last step applied to a stream; `fresh` is the noise in the sample, None for a `sigma_bump`."""
+
+    action: Action
+    fresh: Tensor | None
+
+
+class StreamState:
+    """What a shocked scheduler carries besides its own state; a deep copy of it is the audio's."""
+
+    def __init__(self, conductor: Conductor, stream: str = "video") -> None:
+        self.conductor = conductor
+        self.stream = stream
+        self.plan: Plan | None = None
+        """The plan whose levels the scheduler holds."""
+        self.applied: Applied | None = None
+        self.lent = False
+        """The scheduler is one only for as long as it is recorded."""
+
+    @property
+    def where(self) -> Where:
+        return self.conductor.where.get(self.stream, Where())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StreamState:
+        # The pipelines make their audio scheduler by copying the video's.
+        copied = StreamState(self.conductor, "audio")
+        copied.plan, copied.lent = self.plan, self.lent
+        return copied
+
+
+def conductor_of(scheduler: Any) -> Conductor | None:
+    """Who decides on a scheduler's shocks; None if it is no ShockScheduler."""
+    state = getattr(scheduler, "_shocked", None)
+    return state.conductor if isinstance(state, StreamState) else None

@@ -27,6 +27,13 @@ class Where:
     grid: tuple[int, ...] | None = None
     free: Tensor | None = None
 
+    def free_of(self, sample: Tensor) -> Tensor | None:
+        """`free` for a sample [B, S, C]; None for latents that are laid out, which hold nothing conditioned.
+
+        Guidance may have doubled the batch of the model's call; the conditional half is the later one.
+        """
+        return None if self.free is None or sample.ndim != 3 else self.free[-sample.shape[0] :]
+
 
 def fresh_noise(shock: Shock, number: int, stream: str, sample: Tensor) -> Tensor:
     """ξ of a sample's shape, standard normal, float32, on its device.
@@ -85,7 +92,7 @@ def apply(
     """
     shock, x = action.shock, sample.float()
     noise = fresh_noise(shock, action.number, stream, x)
-    free = where.free
+    free = where.free_of(x)
     if free is None and x.ndim == 3:
         # A conditioned token's velocity is zero in every channel: the pipelines put the clean token in x0's place.
         free = (velocity != 0).any(dim=-1, keepdim=True).float()

@@ -7,16 +7,13 @@ host numbers only, so that `ltxtui plan` and the scheduler share every line of i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from recorder.shocks import levels
-from recorder.shocks.spec import CHURN_CAP_DB, CRITICAL, DEFAULT_DB, EVERY, KEEPS_MARGINAL, Shock
-
-COARSE_DB = 1.0
-"""An up-step of Euler's that is larger than this is called coarse: it leaves the marginal for all to see."""
+from recorder.shocks import cautions, levels
+from recorder.shocks.spec import CRITICAL, DEFAULT_DB, EVERY, MOVES_SIGMA, Shock
 
 
 class PlanError(ValueError):
@@ -42,6 +39,11 @@ class Action:
     @property
     def strength_db(self) -> float:
         return levels.strength_db(self.sigma_down, self.sigma_up)
+
+    @property
+    def reaches(self) -> float:
+        """The lowest level the sample itself is at; additive noise is only as strong as if it had gone down."""
+        return self.sigma_up if self.shock.kind == "additive" else self.sigma_down
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-like form, as kept with a stage and sent with an event."""
@@ -106,7 +108,7 @@ class Plan:
 
     def native_step(self, position: int) -> int:
         """The native step that a row is, or begins again: rows that restarts put before it are not counted."""
-        return position - sum(_rows_more(a.shock) for a in self.actions if a.position < position)
+        return position - sum(rows_more(a.shock) for a in self.actions if a.position < position)
 
 
 @dataclass
@@ -154,17 +156,17 @@ def plan(native: Sequence[float], shocks: Sequence[Shock]) -> Plan:
     for j in range(len(native)):
         _arrive(draft, j, placed.get(j, []))
     for number, shock in enumerate(shocks):
-        if not shock.nothing and shock.at is not None and number not in {n for n, _ in [waiting or (-1, None)]}:
-            draft.warnings += _warnings(shock, [a for a in draft.actions if a.number == number], draft.native)
-    draft.warnings += _up_steps(draft.native)
+        if not shock.nothing and shock.at != CRITICAL:
+            draft.warnings += cautions.of_shock(shock, [a for a in draft.actions if a.number == number], draft.native)
+    draft.warnings += cautions.of_list(draft.native)
     spare = 0
     if waiting is not None:
         if len(native) < 4:
             raise PlanError("the critical phase needs at least four steps to be seen")
-        spare = _rows_more(waiting[1])
+        spare = rows_more(waiting[1])
         last = draft.sigmas[-1]
         draft.sigmas += [float(np.float32(last * (1 - (k + 1) / (spare + 1)))) for k in range(spare)]
-        draft.warnings += _warnings(waiting[1], [], draft.native)
+        draft.warnings += cautions.of_shock(waiting[1], [], draft.native)
     unique = tuple(dict.fromkeys(draft.warnings))
     return Plan(draft.native, tuple(draft.sigmas), tuple(draft.actions), waiting, spare, unique)
 
@@ -228,7 +230,7 @@ def _db(shock: Shock) -> float:
     return DEFAULT_DB if shock.strength_db is None else shock.strength_db
 
 
-def _rows_more(shock: Shock) -> int:
+def rows_more(shock: Shock) -> int:
     """Evaluations that a shock adds: a restart visits σ_hi, a bump σ_hi and then σ_j once more."""
     return {"restart": 0 if shock.respace else 1, "sigma_bump": 2}.get(shock.kind, 0)
 
@@ -236,8 +238,8 @@ def _rows_more(shock: Shock) -> int:
 def _arrive(draft: _Draft, j: int, here: list[tuple[int, Shock]]) -> None:
     """Add the rows of native step j, with the shocks that act there."""
     sigma = draft.steps[j]
-    moving = [(n, s) for n, s in here if s.kind in ("restart", "sigma_bump")]
-    staying = [(n, s) for n, s in here if s.kind not in ("restart", "sigma_bump")]
+    moving = [(n, s) for n, s in here if s.kind in MOVES_SIGMA]
+    staying = [(n, s) for n, s in here if s.kind not in MOVES_SIGMA]
     streams = [name for _, s in staying for name in s.streams]
     clash = (moving and staying) or len(set(streams)) < len(streams)
     if clash or (len(moving) > 1 and any(s.kind == "sigma_bump" or s.respace for _, s in moving)):
@@ -294,104 +296,3 @@ def respaced(remaining: Sequence[float], up: float) -> list[float]:
     share = np.where(between, places / start, 0.0)
     rising = [levels.raised(float(line[0]), f * levels.strength_db(float(line[0]), up)) for f in share]
     return [up, *(float(np.float32(r if b else v)) for r, b, v in zip(rising[1:], between[1:], found[1:], strict=True))]
-
-
-# -- what is decided in the run
-
-
-def fired(made: Plan, position: int, shock: Shock, number: int, peak: float | None) -> Plan:
-    """The plan once a shock that nobody had planned a place for acts on arrival at a row.
-
-    Args:
-        made: the plan so far; its spare evaluations are for the shock that waits for the critical phase.
-        position: the row that is arrived at next.
-        shock: what is to act.
-        number: its number among the shocks.
-        peak: the σ at which the critical phase was found, if that is why.
-
-    Raises:
-        PlanError: if it cannot act there.
-    """
-    end = len(made.sigmas) - made.spare
-    if not 1 <= position < end:
-        raise PlanError("no model call is left that it could act before")
-    if any(set(a.shock.streams) & set(shock.streams) for a in made.at(position)):
-        raise PlanError("another shock acts on arrival at the same step")
-    if shock.kind == "sigma_bump" and peak is None:
-        raise PlanError("a sigma_bump needs evaluations more, and the loop's length is fixed once it runs")
-    sigma, before = made.sigmas[position], made.sigmas[position - 1]
-    if peak is not None and shock.kind == "restart" and shock.strength_db is None and shock.to is None:
-        shock_to = replace(shock, to=peak)
-    else:
-        shock_to = shock
-    down, up = target(shock_to, sigma, before)
-    rows: list[float] = []
-    after = list(made.sigmas[position:end])
-    if shock.kind in ("restart", "sigma_bump"):
-        rows, after = spike(shock, made.sigmas[position:end], up)
-    kept = [] if peak is not None else list(made.sigmas[end:])
-    here = position + (1 if shock.kind == "sigma_bump" else 0)
-    action = Action(number, shock, made.native_step(position), here, down, up)
-    later = [replace(a, position=a.position + len(rows)) if a.position >= position else a for a in made.actions]
-    if shock.respace and any(a.position > position for a in later):
-        raise PlanError("shocks are planned further on, and a respaced restart would move their levels")
-    actions = sorted([*later, action], key=lambda a: a.position)
-    sigmas = (*made.sigmas[:position], *rows, *after, *kept)
-    assert len(sigmas) == len(made.sigmas)
-    done = peak is not None
-    return replace(
-        made,
-        sigmas=sigmas,
-        actions=tuple(actions),
-        waiting=None if done else made.waiting,
-        spare=0 if done else made.spare,
-    )
-
-
-def given_up(made: Plan) -> Plan:
-    """The plan without the shock that waited; its spare evaluations stay, as smooth steps."""
-    return replace(made, waiting=None, spare=0)
-
-
-def settled(shock: Shock, step: int) -> Shock:
-    """The same shock with its place known: what makes a live shock repeatable."""
-    return replace(shock, at=step, at_snr_db=None, respace=shock.kind == "restart")
-
-
-# -- warnings
-
-
-def _warnings(shock: Shock, acting: list[Action], native: Sequence[float]) -> list[str]:
-    found = []
-    name = shock.describe()
-    if shock.kind == "additive":
-        found.append(f"{name}: off the marginal: the sample is noisier than the model is told")
-    if shock.kind == "predict_perturb":
-        found.append(f"{name}: off the marginal: it loses the posterior's variance, which can look like stability")
-    if shock.kind == "sigma_bump":
-        found.append(f"{name}: no fresh noise: Euler re-noises with the predicted ε")
-    if shock.kind in KEEPS_MARGINAL and shock.shape != "white":
-        found.append(f"{name}: fresh noise in a band only; the rest is re-noised with the predicted ε")
-    top = max((a.sigma_up for a in acting if shock.kind in ("restart", "sigma_bump")), default=0.0)
-    if top > native[0]:
-        found.append(
-            f"{name}: beyond the schedule: it goes up to σ {top:.4g}, and the schedule begins at {native[0]:.4g}"
-        )
-    if shock.kind == "predict_perturb":
-        return found
-    strongest = max((a.strength_db for a in acting), default=0.0)
-    if strongest > CHURN_CAP_DB + 1e-6:
-        found.append(
-            f"{name}: {strongest:.3g} dB is more than EDM's churn cap of {CHURN_CAP_DB:.3g} dB allows in a step"
-        )
-    if shock.kind == "sigma_bump" and strongest > COARSE_DB:
-        found.append(f"{name}: off the marginal: an Euler step of {strongest:.3g} dB upwards is coarse")
-    return found
-
-
-def _up_steps(native: Sequence[float]) -> list[str]:
-    rises = [i for i in range(1, len(native)) if native[i] > native[i - 1]]
-    if not rises:
-        return []
-    where = ", ".join(str(i) for i in rises[:8]) + ("…" if len(rises) > 8 else "")
-    return [f"the σ list itself rises at step {where}: no fresh noise there, Euler re-noises with the predicted ε"]

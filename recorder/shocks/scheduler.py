@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,40 +12,11 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from torch import Tensor
 
 from recorder.shocks import noise, schedules
-from recorder.shocks.conductor import Conductor
+from recorder.shocks.conductor import Applied, Conductor, StreamState
 from recorder.shocks.plan import Action, Plan
 from recorder.shocks.spec import Shock
 
 Shocks = Sequence[Shock | Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Applied:
-    """A shock that the last step applied to a stream; `fresh` is the noise in the sample, None for a `sigma_bump`."""
-
-    action: Action
-    fresh: Tensor | None
-
-
-class StreamState:
-    """What a shocked scheduler carries besides its own state; a deep copy of it is the audio's."""
-
-    def __init__(self, conductor: Conductor, stream: str = "video") -> None:
-        self.conductor = conductor
-        self.stream = stream
-        self.plan: Plan | None = None
-        """The plan whose levels the scheduler holds."""
-        self.applied: Applied | None = None
-
-    @property
-    def where(self) -> noise.Where:
-        return self.conductor.where.get(self.stream, noise.Where())
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> StreamState:
-        # The pipelines make their audio scheduler by copying the video's.
-        copied = StreamState(self.conductor, "audio")
-        copied.plan = self.plan
-        return copied
 
 
 class ShockScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
@@ -242,29 +212,47 @@ def give_shocks(scheduler: Any, conductor: Conductor, stream: str = "video") -> 
     Raises:
         ValueError: for a configuration under which no shock is exact.
     """
+    _check_exact(scheduler)
+    scheduler._shocked = StreamState(conductor, stream)
+
+
+def _check_exact(scheduler: Any) -> None:
     for option in ("stochastic_sampling", "invert_sigmas"):
         if scheduler.config.get(option):
             raise ValueError(f"shocks are not exact with {option}; turn it off in the scheduler's configuration")
-    scheduler._shocked = StreamState(conductor, stream)
+
+
+def check_lendable(scheduler: Any) -> None:
+    """Refuse a scheduler that shocks are not known to be exact with.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    if isinstance(scheduler, ShockScheduler):
+        raise ValueError("the pipeline's scheduler is a ShockScheduler with shocks of its own; give them in one place")
+    if type(scheduler) is not FlowMatchEulerDiscreteScheduler:
+        raise ValueError(
+            f"{type(scheduler).__name__} cannot be shocked: its steps are not FlowMatchEulerDiscreteScheduler's; "
+            "for noise at every step use that one with shocks=ancestral(eta=…)"
+        )
+    _check_exact(scheduler)
 
 
 def lend_shocks(scheduler: Any, conductor: Conductor, stream: str) -> None:
     """Make a FlowMatchEulerDiscreteScheduler a ShockScheduler until `take_back`, keeping the object itself.
 
     Raises:
-        ValueError: if it is another scheduler, whose steps are not known to be exact with shocks.
+        ValueError: as `check_lendable`.
     """
-    if type(scheduler) is not FlowMatchEulerDiscreteScheduler:
-        raise ValueError(
-            f"{type(scheduler).__name__} cannot be shocked: its steps are not FlowMatchEulerDiscreteScheduler's; "
-            "for noise at every step use that one with shocks=ancestral(eta=…)"
-        )
+    check_lendable(scheduler)
     give_shocks(scheduler, conductor, stream)
+    scheduler._shocked.lent = True
     scheduler.__class__ = ShockScheduler
 
 
 def take_back(scheduler: Any) -> None:
-    """Undo `lend_shocks`."""
-    if type(scheduler) is ShockScheduler:
+    """Undo `lend_shocks`; a ShockScheduler of the user's own stays one."""
+    state = getattr(scheduler, "_shocked", None)
+    if type(scheduler) is ShockScheduler and isinstance(state, StreamState) and state.lent:
         scheduler.__class__ = FlowMatchEulerDiscreteScheduler
-    scheduler.__dict__.pop("_shocked", None)
+        del scheduler._shocked

@@ -1,9 +1,9 @@
-"""What a shock is: kind, place, strength, shape, streams, seed; read from text and from JSON. Light: no torch here."""
+"""What a shock is: kind, place, strength, shape, streams, seed; to and from JSON. Light: no torch here."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, cast, get_args
 
@@ -73,7 +73,7 @@ class Shock:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _need(self.kind in KINDS, f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
+        need(self.kind in KINDS, f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
         object.__setattr__(self, "streams", _strings(self.streams))
         if self.frames is not None:
             object.__setattr__(self, "frames", tuple(sorted({int(f) for f in self.frames})))
@@ -87,51 +87,50 @@ class Shock:
 
     def _check_place(self) -> None:
         at = self.at
-        _need(at is None or self.at_snr_db is None, "give either at or at_snr_db")
+        need(at is None or self.at_snr_db is None, "give either at or at_snr_db")
         if isinstance(at, str):
-            _need(at in (CRITICAL, EVERY), f'at is a σ, a step, "critical" or "every", not {at!r}')
-            _need(at != EVERY or self.kind in ("renoise", "additive"), f"{self.kind} cannot act at every step")
+            need(at in (CRITICAL, EVERY), f'at is a σ, a step, "critical" or "every", not {at!r}')
+            need(at != EVERY or self.kind in ("renoise", "additive"), f"{self.kind} cannot act at every step")
         elif isinstance(at, bool):
             raise ValueError(f"at is a σ, a step, or a word, not {at!r}")
         elif isinstance(at, int):
-            _need(at >= 1, f"a shock acts on arrival at a step, so at the earliest at step 1, not {at}")
+            need(at >= 1, f"a shock acts on arrival at a step, so at the earliest at step 1, not {at}")
         elif at is not None:
-            _need(0 < at < 1, f"at as a σ must be between 0 and 1, not {at:g}")
+            need(0 < at < 1, f"at as a σ must be between 0 and 1, not {at:g}")
         if self.at_snr_db is not None:
-            _need(math.isfinite(self.at_snr_db), f"at_snr_db must be a number of dB, not {self.at_snr_db}")
+            need(math.isfinite(self.at_snr_db), f"at_snr_db must be a number of dB, not {self.at_snr_db}")
 
     def _check_strength(self) -> None:
         given = [name for name in ("strength_db", "to", "eta") if getattr(self, name) is not None]
-        _need(len(given) <= 1, f"give one of {' and '.join(given)}")
-        _need(not (given and self.kind == "predict_perturb"), "predict_perturb takes no strength")
+        need(len(given) <= 1, f"give one of {' and '.join(given)}")
+        need(not (given and self.kind == "predict_perturb"), "predict_perturb takes no strength")
         if self.strength_db is not None:
-            _need(0 <= self.strength_db <= 100, f"strength_db must be from 0 to 100, not {self.strength_db:g}")
+            need(0 <= self.strength_db <= 100, f"strength_db must be from 0 to 100, not {self.strength_db:g}")
         if self.to is not None:
-            _need(0 < self.to < 1, f"to must be a σ between 0 and 1, not {self.to:g}")
+            need(0 < self.to < 1, f"to must be a σ between 0 and 1, not {self.to:g}")
         if self.eta is not None:
-            _need(0 <= self.eta <= 1, f"eta must be from 0 to 1, not {self.eta:g}")
-            _need(self.kind in ("renoise", "additive"), f"eta belongs to renoise and additive, not to {self.kind}")
-        _need(not self.respace or self.kind == "restart", "only a restart can be respaced")
+            need(0 <= self.eta <= 1, f"eta must be from 0 to 1, not {self.eta:g}")
+            need(self.kind in ("renoise", "additive"), f"eta belongs to renoise and additive, not to {self.kind}")
+        need(not self.respace or self.kind == "restart", "only a restart can be respaced")
 
     def _check_where(self) -> None:
         known = set(self.streams) <= set(words.STREAMS)
-        _need(bool(self.streams) and known, f"streams must be of {', '.join(words.STREAMS)}, not {self.streams}")
+        need(bool(self.streams) and known, f"streams must be of {', '.join(words.STREAMS)}, not {self.streams}")
         if self.kind in MOVES_SIGMA:
             both = set(self.streams) == set(words.STREAMS)
-            _need(both, f"{self.kind} moves σ, which video and audio share: it cannot act on one stream alone")
+            need(both, f"{self.kind} moves σ, which video and audio share: it cannot act on one stream alone")
         if isinstance(self.shape, str):
-            _need(
-                self.shape == "white" or self.shape in BANDS, f"shape must be white, {', '.join(BANDS)} or two bounds"
-            )
+            need(self.shape == "white" or self.shape in BANDS, f"shape must be white, {', '.join(BANDS)} or two bounds")
         else:
             ordered = len(self.shape) == 2 and 0 <= self.shape[0] < self.shape[1] <= 2
-            _need(ordered, f"a band is two rising bounds in parts of the Nyquist frequency, not {self.shape}")
+            need(ordered, f"a band is two rising bounds in parts of the Nyquist frequency, not {self.shape}")
         placed = self.shape != "white" or self.frames is not None or self.mask is not None
-        _need(not (placed and self.kind == "sigma_bump"), "sigma_bump injects no noise, so it has no shape or place")
-        _need(self.frames is None or self.mask is None, "give either frames or a mask")
-        _need(not self.frames or self.frames[0] >= 0, "latent frames count from 0")
-        _need(self.frames != (), "frames names no frame")
-        _need(0 <= self.seed < 2**63, f"seed must be from 0 to 2^63 − 1, not {self.seed}")
+        need(not (placed and self.kind == "sigma_bump"), "sigma_bump injects no noise, so it has no shape or place")
+        need(self.frames is None or self.mask is None, "give either frames or a mask")
+        need(not self.frames or self.frames[0] >= 0, "latent frames count from 0")
+        need(self.frames != (), "frames names no frame")
+        whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
+        need(whole and 0 <= self.seed < 2**63, f"seed must be a whole number from 0 to 2^63 − 1, not {self.seed}")
 
     @property
     def nothing(self) -> bool:
@@ -164,8 +163,8 @@ class Shock:
             raise ValueError(f"a shock is a table of names and values, not {type(given).__name__}")
         names = {f.name for f in fields(cls)}
         unknown = sorted(str(n) for n in given if n not in names)
-        _need(not unknown, f"a shock has no {', '.join(unknown)}; it has {', '.join(sorted(names))}")
-        _need("kind" in given, f"a shock needs a kind: {', '.join(KINDS)}")
+        need(not unknown, f"a shock has no {', '.join(unknown)}; it has {', '.join(sorted(names))}")
+        need("kind" in given, f"a shock needs a kind: {', '.join(KINDS)}")
         try:
             return cls(**given)
         except (TypeError, OverflowError) as error:
@@ -210,7 +209,8 @@ class Shock:
         return "".join(f", {p}" for p in parts)
 
 
-def _need(right: bool, otherwise: str) -> None:
+def need(right: bool, otherwise: str) -> None:
+    """Raise ValueError with a text unless something holds."""
     if not right:
         raise ValueError(otherwise)
 
@@ -223,114 +223,11 @@ def _nested(value: Any) -> tuple[Any, ...]:
     """A mask as nested tuples of 0 and 1; arrays and tensors are read too."""
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, Sequence) and not isinstance(value, str):
-        _need(0 < len(value) <= MAX_LIST, f"a mask's side has {len(value)} places")
+        need(0 < len(value) <= MAX_LIST, f"a mask's side has {len(value)} places")
         return tuple(_nested(v) for v in value)
-    _need(value in (0, 1), f"a mask holds 0 and 1, not {value!r}")
+    need(value in (0, 1), f"a mask holds 0 and 1, not {value!r}")
     return cast(tuple[Any, ...], int(value))
 
 
 def _listed(value: Any) -> Any:
     return [_listed(v) for v in value] if isinstance(value, tuple) else value
-
-
-# -- text, as on a command line
-
-_KEYS = "sigma or at, step, snr, db, to, eta, shape, streams, frames, respace, seed"
-
-
-def parse_shock(text: str) -> Shock:
-    """One shock from `kind:key=value,key=value`, such as `restart:sigma=0.93,db=6`.
-
-    `sigma=0.93`, `step=12`, `snr=-20` or `at=critical` say where; `at=` takes all of them, a whole number being a step.
-    `frames=2-4+7` and `shape=0.1-0.3` are ranges, `streams=video+audio` is a list.
-
-    Raises:
-        ValueError: naming what could not be read.
-    """
-    found = parse_shocks(text)
-    _need(len(found) == 1, f"{text!r} means {len(found)} shocks; one is wanted here")
-    return found[0]
-
-
-def parse_shocks(text: str) -> list[Shock]:
-    """One or several shocks from text: as `parse_shock`, and `ancestral:eta=0.5`, `spikes:at=0.95+0.9+0.8,db=6`.
-
-    Raises:
-        ValueError: naming what could not be read.
-    """
-    from recorder.shocks import schedules
-
-    kind, _, rest = text.strip().partition(":")
-    given: dict[str, Any] = {}
-    for part in filter(None, (p.strip() for p in rest.split(","))):
-        key, equals, value = part.partition("=")
-        key, value = key.strip(), value.strip()
-        if not equals:
-            _need(key in (CRITICAL, EVERY, "respace"), f"{part!r} in {text!r} is no key=value; keys are {_KEYS}")
-            key, value = ("respace", "yes") if key == "respace" else ("at", key)
-        name, read = _read(key, value, text, several=kind == "spikes")
-        _need(name not in given, f"{text!r} says {name} twice")
-        given[name] = read
-    try:
-        if kind == "ancestral":
-            return schedules.ancestral(**given)
-        if kind == "spikes":
-            return schedules.spikes(given.pop("at", ()), **given)
-        return [Shock(kind=cast(Kind, kind), **given)]
-    except TypeError as error:
-        raise ValueError(f"{text!r}: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"{text!r}: {error}") from error
-
-
-def _read(key: str, value: str, text: str, several: bool) -> tuple[str, Any]:
-    try:
-        match key:
-            case "at":
-                places = [_place(v) for v in value.split("+")]
-                return "at", places if several else places[0] if len(places) == 1 else _many(value)
-            case "sigma":
-                return "at", [float(v) for v in value.split("+")] if several else float(value)
-            case "step":
-                return "at", int(value)
-            case "snr" | "at_snr_db":
-                return "at_snr_db", float(value)
-            case "db" | "strength_db":
-                return "strength_db", float(value)
-            case "to" | "eta":
-                return key, float(value)
-            case "shape":
-                low, dash, high = value.partition("-")
-                return key, (float(low), float(high)) if dash else value
-            case "streams":
-                return key, tuple(value.split("+"))
-            case "frames":
-                return key, tuple(_ranges(value))
-            case "respace":
-                _need(value in ("yes", "no"), "respace is yes or no")
-                return key, value == "yes"
-            case "seed":
-                return key, int(value)
-            case "kind" if several:
-                return key, value
-    except ValueError as error:
-        raise ValueError(f"{key}={value} in {text!r} cannot be read: {error}") from error
-    raise ValueError(f"{key!r} in {text!r} is unknown; keys are {_KEYS}")
-
-
-def _many(value: str) -> Any:
-    raise ValueError(f"{value} names several places; use spikes:at={value}")
-
-
-def _place(value: str) -> float | int | str:
-    if value in (CRITICAL, EVERY):
-        return value
-    return int(value) if value.lstrip("+-").isdigit() else float(value)
-
-
-def _ranges(value: str) -> Iterable[int]:
-    for part in value.split("+"):
-        first, dash, last = part.partition("-")
-        end = int(last) if dash else int(first)
-        _need(int(first) <= end < MAX_LIST, f"{part} is no range of frames")
-        yield from range(int(first), end + 1)

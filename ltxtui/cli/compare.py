@@ -1,0 +1,118 @@
+"""`ltxtui compare`: recorded runs side by side as text or JSON, the first being what the others are compared with."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ltxtui.cli.common import Problem, run_path, runs_dir_option
+
+if TYPE_CHECKING:
+    from replay.comparison import Comparison
+    from replay.run import Run
+
+MAX_RUNS = 8
+MAX_WIDTH = 100
+_COLOURS = {"s1": "cyan", "s2": "yellow", "s3": "magenta", "axis": "bright_black", "tick": "bright_black"}
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  ltxtui compare 20261122-143015-smooth 20261122-143109-restart
+  ltxtui compare A.zarr B.zarr --align sigma           the same noise level, however it was reached
+  ltxtui compare A.zarr B.zarr --metric std --metric max_abs --tolerance 1e-6
+  ltxtui compare A.zarr B.zarr C.zarr --no-plot        tables only
+  ltxtui compare A.zarr B.zarr --json | jq '.summaries.drift_index'
+"""
+)
+@click.argument("runs", nargs=-1, metavar="A B [C …]")
+@click.option(
+    "--align",
+    type=click.Choice(["step", "sigma", "snr", "evaluations"]),
+    default="step",
+    show_default=True,
+    help="What is compared with what: rows of the same step, noise level, scheduled SNR, or evaluations spent.",
+)
+@click.option(
+    "--metric", "metrics", multiple=True, help="A scalar metric, several times for several; a wrong name lists all."
+)
+@click.option("--stage", type=click.IntRange(min=0), default=0, show_default=True, help="Which denoising loop.")
+@click.option("--stream", type=click.Choice(["video", "audio"]), help="Video, where there is one, if not given.")
+@click.option("--item", type=click.IntRange(min=0), help="One batch item; the mean over the batch if not given.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Relative difference up to which rows count as the same; 0 is bit for bit.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object; NaN and Inf as null.")
+@click.option("--no-plot", is_flag=True, help="Tables and the first difference only.")
+@runs_dir_option
+def compare(runs: tuple[str, ...], as_json: bool, no_plot: bool, runs_dir: Path, **options: Any) -> None:
+    """Compare recorded runs with the first of them: the same steps, or the same noise level.
+
+    Runs are names or paths of archives or journals, up to eight; unfinished ones are compared as far as they are.
+    Prints whether they are a fair pair, the stage's summaries, the first row that differs, and each metric overlaid
+    and as a difference. With --align sigma or snr, a level that a restart visits twice is compared as it is left for
+    good.
+    """
+    if not 2 <= len(runs) <= MAX_RUNS:
+        raise Problem(f"give 2 to {MAX_RUNS} runs, not {len(runs)}; see the runs there are with: ltxtui runs")
+    paths = [run_path(given, runs_dir) for given in runs]
+    loaded = [_load(path, runs_dir) for path in paths]
+    from replay.comparison import CannotCompare
+    from replay.comparison import compare as compared
+
+    options["metrics"] = options["metrics"] or None
+    try:
+        comparison = compared(loaded, **options)
+    except CannotCompare as error:
+        raise Problem(str(error)) from error
+    if as_json:
+        found = comparison.as_json()
+        for run, path in zip(found["runs"], paths, strict=True):
+            run["path"] = str(path)
+        click.echo(json.dumps(found, indent=2, allow_nan=False))
+        return
+    _print(comparison, plots=not no_plot)
+
+
+def _load(path: Path, runs_dir: Path) -> Run:
+    from recorder import locations
+    from replay.run import NotARun
+    from replay.source import load
+
+    if not path.exists() and not locations.journal_of(path).exists():
+        raise Problem(f"{path} does not exist; see the runs there are with: ltxtui runs --runs-dir {runs_dir}")
+    try:
+        return load(path)
+    except NotARun as error:
+        raise Problem(str(error)) from error
+    except OSError as error:
+        raise Problem(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _print(comparison: Comparison, plots: bool) -> None:
+    from ltxtui import side_by_side
+    from ltxtui.drawing import Style
+    from ltxtui.themes import first_drawing
+
+    width = max(40, min(MAX_WIDTH, shutil.get_terminal_size((80, 24)).columns))
+    ascii_only = first_drawing() is Style.ASCII
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    click.echo(side_by_side.tables(comparison, width, ascii_only=ascii_only))
+    if plots:
+        paint = _paint if coloured else None
+        click.echo("\n" + side_by_side.plots(comparison, width, ascii_only=ascii_only, paint=paint), color=coloured)
+
+
+def _paint(text: str, role: str) -> str:
+    return click.style(text, fg=_COLOURS[role]) if role in _COLOURS else text

@@ -1,0 +1,104 @@
+"""`ltxtui control`: shock, stop or snapshot a run that is being recorded with --allow-control."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ltxtui.cli.common import Problem
+from ltxtui.text import clean
+from recorder.words import COMMANDS, Command
+
+if TYPE_CHECKING:
+    from recorder.shocks.spec import Shock
+
+USAGE = "type: ltxtui control [RUN] shock KIND:KEY=VALUE,…   or: ltxtui control [RUN] stop   or: … snapshot"
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  ltxtui control shock renoise:db=6            fresh noise in the next step, σ as planned
+  ltxtui control red-disc shock restart:db=3   back up by 3 dB, then down again in the steps that are left
+  ltxtui control stop                          end after the step under way; what was recorded is kept
+  ltxtui control snapshot                      keep the latents of the next step in the archive
+  ltxtui control snapshot --json | jq -r .details.group
+  ltxtui control --socket /tmp/ltx.sock stop   a socket forwarded with: ssh -L /tmp/ltx.sock:REMOTE gpu-box
+
+\b
+Start the run with: ltxtui record --allow-control …   or: record(pipe, allow_control=True)
+"""
+)
+@click.argument("arguments", nargs=-1, metavar="[RUN] shock SHOCK | stop | snapshot")
+@click.option(
+    "--socket", "socket_path", type=click.Path(path_type=Path), help="Socket of a run, such as a forwarded one."
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait for the answer, which comes with the next step.",
+)
+@click.option("--json", "as_json", is_flag=True, help='Print {"accepted": …, "text": …, …} and nothing else.')
+def control(arguments: tuple[str, ...], socket_path: Path | None, timeout: float, as_json: bool) -> None:
+    """Send one command to a live run and wait for its answer.
+
+    RUN is a part of its name and may be left out if one run is live. Every command and its answer become an event of
+    the run. The exit status is 1 if it was refused.
+    """
+    from replay.control import ControlError, send
+
+    name, command, shock = _read(arguments)
+    try:
+        answer = send(socket_path or _socket(name), command, shock=shock, timeout=timeout)
+    except ControlError as error:
+        raise Problem(clean(error)) from error
+    if as_json:
+        click.echo(json.dumps(answer.as_json()))
+    else:
+        click.echo(clean(answer.text), err=not answer.accepted)
+    sys.exit(0 if answer.accepted else 1)
+
+
+def _read(arguments: tuple[str, ...]) -> tuple[str | None, Command, Shock | None]:
+    """Run, command and shock. Raises Problem for anything else."""
+    from recorder.shocks.parse import parse_shock
+
+    given = list(arguments)
+    # The command's own words win: a run of that name is still found by more of its name.
+    name = given.pop(0) if given and given[0] not in COMMANDS else None
+    command = next((c for c in COMMANDS if given and given[0] == c), None)
+    if command is None or len(given) != (2 if command == "shock" else 1):
+        raise Problem(f"a command is missing or has too many words; {USAGE}")
+    if command != "shock":
+        return name, command, None
+    try:
+        shock = parse_shock(given[1])
+    except ValueError as error:
+        raise Problem(str(error)) from error
+    if shock.at is not None or shock.at_snr_db is not None:
+        raise Problem("a live shock acts at the next step; leave out its place, such as in: renoise:db=6")
+    return name, command, shock
+
+
+def _socket(name: str | None) -> Path:
+    """The socket of the live run that is meant."""
+    from recorder.locations import UnsafeLocation
+    from replay.catalog import live_runs
+
+    try:
+        found = [r for r in live_runs() if name is None or name in r.name]
+    except UnsafeLocation as error:
+        raise Problem(str(error)) from error
+    if not found:
+        named = f" with {name!r} in its name" if name else ""
+        raise Problem(f"no live run{named}; start one with: ltxtui record --allow-control")
+    if len(found) > 1:
+        names = ", ".join(clean(r.name) for r in found[:4])
+        raise Problem(f"{len(found)} runs are live ({names}); name one of them: ltxtui control RUN …")
+    return found[0].socket

@@ -1,0 +1,129 @@
+"""`ltxtui plan`: the noise schedule that a generation would really use, drawn before anything is generated."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ltxtui.cli.common import Problem
+from ltxtui.cli.record import check_request
+from ltxtui.cli.schedule import read_shocks, read_sigmas, shock_option, sigmas_option
+
+if TYPE_CHECKING:
+    from recorder.generate import Request
+
+MAX_WIDTH = 100
+_COLOURS = {"s1": "cyan", "s2": "yellow", "axis": "bright_black", "tick": "bright_black"}
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  ltxtui plan --steps 30 --shock restart:sigma=0.93,db=6
+  ltxtui plan --model diffusers/LTX-2.3-Diffusers --shock restart:snr=-20 --shock renoise:step=20,db=3
+  ltxtui plan --shock ancestral:eta=0.5                 fresh noise at every step
+  ltxtui plan --shock restart:at=critical               decided in the run, by the critical-phase detector
+  ltxtui plan --sigmas 1,0.97,0.9,0.95,0.7,0.4          levels of your own
+  ltxtui plan --config scheduler_config.json --height 704 --width 1216 --frames 121
+  ltxtui plan --shock spikes:at=0.95+0.8,db=6 --json | jq .evaluations
+
+\b
+Then run it: ltxtui record takes the same options.
+"""
+)
+@click.option(
+    "--model",
+    default="nano",
+    show_default=True,
+    metavar="nano|PATH|HUB_ID",
+    help="Whose scheduler; its weights are not needed.",
+)
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A scheduler_config.json instead of the model's.",
+)
+@click.option("--steps", type=int, default=30, show_default=True, help="Denoising steps; --distilled sets its own 8.")
+@shock_option
+@sigmas_option
+@click.option("--height", type=int, help="Pixels, a multiple of 32. Default: the model's.")
+@click.option("--width", type=int, help="Pixels, a multiple of 32. Default: the model's.")
+@click.option("--frames", type=int, help="Frames, 8n+1, such as 121. Default: the model's.")
+@click.option("--distilled", is_flag=True, help="The distilled model's eight noise levels.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+@click.pass_context
+def plan(context: click.Context, /, config: Path | None, as_json: bool, **options: Any) -> None:
+    """Draw the σ curve that a generation would really use, with its shocks, and what to know of it beforehand.
+
+    Prints the number of model evaluations against the schedule without shocks, and where each shock acts: how far down
+    and up in σ and SNR, and whether the sample stays on the marginal, that is, as noisy as the model is told. σ is
+    shifted by the size of the clip, so give the size you will generate. Every level comes from the model's own
+    scheduler, set up as LTX2Pipeline does it.
+    """
+    given = context.get_parameter_source("steps") is click.core.ParameterSource.COMMANDLINE
+    if given and options["sigmas"] not in (None, "none"):
+        raise Problem("--sigmas says how many steps there are; leave out --steps")
+    check_request(options["steps"], options["height"], options["width"], options["frames"])
+    options |= {"shocks": read_shocks(options["shocks"]), "sigmas": read_sigmas(options["sigmas"])}
+    if config is not None:
+        options = _with_config(options, config)
+    from recorder.generate import Request
+
+    _plan(Request.from_dict({"prompt": "", **options}), as_json)
+
+
+def _with_config(options: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The options with a scheduler's configuration from a file; a saved ShockScheduler brings its shocks along."""
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise Problem(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise Problem(f"{path} is no scheduler's configuration; it holds a {type(config).__name__}")
+    from recorder.shocks.schedules import free
+    from recorder.shocks.spec import Shock
+
+    try:
+        shocks = tuple(Shock.from_dict(s) for s in config.pop("shocks", None) or ())
+        sigmas = config.pop("free_sigmas", None)
+        own = None if sigmas is None else free(sigmas)
+    except (ValueError, TypeError) as error:
+        raise Problem(f"{path} has shocks that cannot be read: {error}") from error
+    chosen = {"shocks": options["shocks"] or shocks, "sigmas": options["sigmas"] or own}
+    return {**options, **chosen, "scheduler": config}
+
+
+def _plan(request: Request, as_json: bool) -> None:
+    from recorder.generate import CannotGenerate
+    from recorder.native import planned
+    from recorder.shocks.plan import PlanError
+
+    try:
+        native, made = planned(request)
+    except (CannotGenerate, PlanError) as error:
+        raise Problem(str(error)) from error
+    from ltxtui import schedule_text
+
+    named = str(request.model) if request.scheduler is None else "the given scheduler"
+    if as_json:
+        click.echo(json.dumps(schedule_text.as_json(named, native, made), indent=2, allow_nan=False))
+        return
+    from ltxtui.drawing import Style
+    from ltxtui.themes import first_drawing
+
+    width = max(40, min(MAX_WIDTH, shutil.get_terminal_size((80, 24)).columns))
+    ascii_only = first_drawing() is Style.ASCII
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    paint = _paint if coloured else None
+    text = schedule_text.text(named, native, made, width, ascii_only=ascii_only, paint=paint)
+    click.echo(text, color=coloured)
+
+
+def _paint(text: str, role: str) -> str:
+    return click.style(text, fg=_COLOURS[role]) if role in _COLOURS else text

@@ -1,0 +1,73 @@
+"""`--shock` and `--sigmas`, the same for every subcommand that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ltxtui.cli.common import Problem
+
+if TYPE_CHECKING:
+    from recorder.shocks.spec import Shock
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+NONE = "none"
+
+
+def shock_option(command: Command) -> Command:
+    """`--shock`, which may be given several times."""
+    return click.option(
+        "--shock",
+        "shocks",
+        multiple=True,
+        metavar="KIND:KEY=VALUE,…",
+        help="A noise shock, such as restart:sigma=0.93,db=6; may be given several times, none for none. "
+        "Kinds: renoise, restart, predict_perturb, additive, sigma_bump; also ancestral:eta=1, spikes:at=0.9+0.8.",
+    )(command)
+
+
+def sigmas_option(command: Command) -> Command:
+    """`--sigmas`, a list of one's own."""
+    return click.option(
+        "--sigmas",
+        metavar="1,0.9,…",
+        help="Noise levels of your own, used as they are; may rise. Instead of --steps. none for the model's.",
+    )(command)
+
+
+def read_shocks(given: Sequence[str]) -> tuple[Shock, ...]:
+    """What `--shock` said.
+
+    Raises:
+        Problem: naming what could not be read.
+    """
+    from recorder.shocks.parse import parse_shocks
+
+    if NONE in given:
+        if len(given) > 1:
+            raise Problem("--shock none leaves all shocks out; give it alone")
+        return ()
+    try:
+        return tuple(shock for text in given for shock in parse_shocks(text))
+    except ValueError as error:
+        raise Problem(f"--shock {error}") from error
+
+
+def read_sigmas(given: str | None) -> tuple[float, ...] | None:
+    """What `--sigmas` said; None for the model's own.
+
+    Raises:
+        Problem: naming what could not be read.
+    """
+    from recorder.shocks.schedules import free
+
+    if given is None or given.strip() == NONE:
+        return None
+    parts = [part for part in given.replace(",", " ").split() if part]
+    try:
+        return free([float(part) for part in parts])
+    except ValueError as error:
+        raise Problem(f"--sigmas {given!r}: {error}; levels look like 1,0.97,0.9,0.7,0.4") from error

@@ -1,0 +1,184 @@
+"""A comparison of runs as text: who they are, whether they are a fair pair, their summaries, and plots."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltxtui.drawing import Curve, Mark, curve_text
+from ltxtui.text import clean, fit, number, to_ascii
+from replay.comparison import Comparison, Series, letter
+
+Values = NDArray[np.float64]
+
+_MARKS: Final = (Mark.FIRST, Mark.SECOND, Mark.THIRD)
+_OVERLAY_ROWS: Final = 12
+_RESIDUAL_ROWS: Final = 9
+_LABEL: Final = 22
+_CELL: Final = 10
+
+
+def tables(comparison: Comparison, width: int, *, ascii_only: bool = False) -> str:
+    """Everything but the plots: the runs, fairness, the paired table, and where each run leaves the reference."""
+    lines = [*_runs(comparison), "", *_fairness(comparison), ""]
+    where = f"stage {comparison.stage}, {comparison.stream}, "
+    where += "mean over the batch" if comparison.item is None else f"batch item {comparison.item}"
+    lines += [where, *_table(comparison, width), "", *_partings(comparison)]
+    return "\n".join(to_ascii(line) if ascii_only else line for line in lines)
+
+
+def plots(
+    comparison: Comparison,
+    width: int,
+    *,
+    ascii_only: bool = False,
+    paint: Callable[[str, str], str] | None = None,
+) -> str:
+    """For every metric the runs on one plot, and their differences to the reference on another.
+
+    Up to three runs are told apart by their lines; more are drawn with their letters.
+    """
+    letters = ascii_only or len(comparison.runs) > len(_MARKS)
+    labels = [_place(value, comparison.align) for value in comparison.axis]
+    axis = f"{comparison.axis_info.label}{_unit(comparison.axis_info.unit)}"
+    parts = []
+    for series in comparison.series:
+        parts.append(f"{series.label}{_unit(series.unit)} over {axis} ({series.name})")
+        if not np.isfinite(series.values).any():
+            parts += ["no value in any run", ""]
+            continue
+        curves = [_curve(i, "" if letters else letter(i), values) for i, values in enumerate(series.values)]
+        parts += [curve_text(curves, width, _OVERLAY_ROWS, ascii_only=letters, labels=labels, paint=paint), ""]
+        parts += [*_residual_plot(series, width, letters, labels, paint), ""]
+    text = "\n".join(parts).rstrip()
+    return to_ascii(text) if ascii_only else text
+
+
+def _residual_plot(
+    series: Series, width: int, letters: bool, labels: Sequence[str], paint: Callable[[str, str], str] | None
+) -> list[str]:
+    """The differences that there are as curves, and the others in words: an empty plot says less."""
+    drawn, said = [], []
+    for i, residuals in enumerate(series.residuals, 1):
+        known = residuals[np.isfinite(residuals)]
+        if not known.size:
+            said.append(f"{_minus(i)}: no point that both have")
+        elif not known.any():
+            said.append(f"{_minus(i)}: 0 at all {known.size} points that both have")
+        else:
+            drawn.append(_curve(i, _minus(i), residuals))
+    if drawn:
+        text = curve_text(
+            drawn, width, _RESIDUAL_ROWS, ascii_only=letters, labels=labels, references=[0.0], paint=paint
+        )
+        said.insert(0, text)
+    return said
+
+
+def _curve(index: int, label: str, values: Values) -> Curve:
+    return Curve(label, values, _MARKS[index % len(_MARKS)], letter(index))
+
+
+def _minus(index: int) -> str:
+    return f"{letter(index)}−{letter(0)}"
+
+
+def _unit(unit: str) -> str:
+    return "" if unit == "1" else f" {clean(unit)}"
+
+
+def _place(value: float, align: str) -> str:
+    if align in ("step", "evaluations"):
+        return f"{value:.0f}"
+    return number(value, 5)
+
+
+def _runs(comparison: Comparison) -> Iterator[str]:
+    for i, run in enumerate(comparison.runs):
+        seed = "no seed recorded" if run.seed is None else f"seed {clean(run.seed, 40)}"
+        prompt = f": {clean(run.prompt, 60)}" if run.prompt else ""
+        yield f"{letter(i)}  {clean(run.name, 80)} ({clean(run.status, 20)}, {seed}){prompt}"
+        yield from (f"   shock: {clean(text, 120)}" for text in run.shocks)
+
+
+def _fairness(comparison: Comparison) -> Iterator[str]:
+    for i in range(1, len(comparison.runs)):
+        found = [m for m in comparison.mismatches if m.run == i]
+        if not found:
+            same = "same prompt, seed, size, model, arguments and number of model evaluations"
+            yield f"{letter(i)} and {letter(0)} are a fair pair: {same}"
+            continue
+        yield f"{letter(i)} and {letter(0)} are not a fair pair:"
+        for m in found:
+            if m.what == "seed" and m.reference is None and m.value is None:
+                yield "   no seed was recorded"
+            else:
+                yield f"   {clean(m.what, 40)}: {_value(m.value)}, not {_value(m.reference)}"
+
+
+def _value(value: Any) -> str:
+    return "none" if value is None else clean(value, 60) or "empty"
+
+
+def _table(comparison: Comparison, width: int) -> Iterator[str]:
+    """A column per run and one per difference; as many runs beside each other as fit, the reference in each block."""
+    runs = comparison.runs
+    rows: list[tuple[str, Values]] = [
+        ("model evaluations", np.array([float(r.evaluations) for r in runs])),
+        ("shocks", np.array([float(len(r.shocks)) for r in runs])),
+        ("seconds", np.array([r.seconds for r in runs])),
+        *((f"{row.label}{_unit(row.unit)}", row.values) for row in comparison.summaries),
+    ]
+    side = max(_CELL, min(_LABEL, width - 3 * _CELL))  # a narrow terminal cuts labels before numbers
+    room = max(1, (width - side - _CELL) // (2 * _CELL))
+    for start in range(1, len(runs), room):
+        block = range(start, min(start + room, len(runs)))
+        if start > 1:
+            yield ""
+        yield _line(side, "", [letter(0), *(t for i in block for t in (letter(i), _minus(i)))])
+        for label, values in rows:
+            cells = [_number(values[0])]
+            for i in block:
+                cells += [_number(values[i]), _signed(values[i] - values[0])]
+            yield _line(side, label, cells)
+    if not comparison.summaries:
+        yield "no summaries: the stage has not ended in any run"
+
+
+def _line(side: int, label: str, cells: Sequence[str]) -> str:
+    # In ASCII one sign may become several; those used here (−, –) become one.
+    return f"{fit(label, side):<{side}}" + "".join(f"{cell:>{_CELL}}" for cell in cells)
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value == round(value, 0) and abs(value) < 1e6 else number(value, 7)
+
+
+def _signed(value: float) -> str:
+    if math.isnan(value):
+        return number(value)
+    return f"{'+' if value > 0 else '−' if value < 0 else ''}{_number(abs(value))}"
+
+
+def _partings(comparison: Comparison) -> Iterator[str]:
+    """Where each run's plan and rows leave the reference's."""
+    for i, (plan, parting) in enumerate(zip(comparison.plans, comparison.divergences, strict=True), 1):
+        one, other = letter(i), letter(0)
+        if plan is None:
+            yield f"{one} plans the same σ as {other}"
+        else:
+            a, b = ("none" if v is None else f"{v:.6g}" for v in (plan.reference, plan.value))
+            yield f"{one} plans another σ from stage {plan.stage}, step {plan.step} on: {b}, not {a}"
+        if parting is None:
+            within = f" within {comparison.tolerance:g}" if comparison.tolerance else ""
+            yield f"{one} does not differ from {other}{within} in any row of the compared metrics"
+        elif parting.metric is None:
+            yield f"{one} first differs from {other} in stage {parting.stage}, step {parting.step}: only one has it"
+        else:
+            a, b = (f"{v:.9g}" for v in (parting.reference, parting.value))
+            where = f"stage {parting.stage}, step {parting.step}, {clean(parting.stream, 20)}"
+            yield f"{one} first differs from {other} in {where}: {clean(parting.metric, 60)} is {b}, not {a}"

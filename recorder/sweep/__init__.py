@@ -1,0 +1,1 @@
+"""Sweeps: many arms of shocks over paired seeds, with smooth sampling at equal evaluations beside them."""

@@ -1,0 +1,247 @@
+"""Arms of a sweep from the text of a grid: which shocks, under which name, against which control. Light."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from recorder import words
+from recorder.shocks import levels
+from recorder.shocks.cautions import COARSE_DB
+from recorder.shocks.parse import parse_shocks
+from recorder.shocks.plan import spike
+from recorder.shocks.spec import CRITICAL, DEFAULT_DB, EVERY, KINDS, MOVES_SIGMA, Shock
+
+SMOOTH: Final = "smooth"
+"""The baseline's name; `smooth+k` is the same with k steps more."""
+MAX_ARMS: Final = 2000
+_PLACES: Final = ("at", "sigma", "step", "snr")
+_STRENGTHS: Final = ("db", "to", "eta")
+_KEYS: Final = ("kind", *_PLACES, *_STRENGTHS, "shape", "streams", "frames", "respace")
+_IGNORED: Final[dict[str, tuple[str, ...]]] = {
+    "predict_perturb": _STRENGTHS,
+    "ancestral": (*_PLACES, "db", "to", "respace"),
+}
+"""Keys that mean nothing to a kind, so that values of them make no arms of their own."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of sampling: shocks, or smooth with some steps more.
+
+    Attributes:
+        name: short and stable, such as `restart@0.9+6dB`.
+        shocks: with the seeds they have in the arm's text; a run adds its own seed to them.
+        more_steps: of a control: steps of the native schedule beyond those asked for.
+    """
+
+    name: str
+    shocks: tuple[Shock, ...] = ()
+    more_steps: int = 0
+
+    @property
+    def is_control(self) -> bool:
+        return not self.shocks
+
+    @property
+    def more_evaluations(self) -> int:
+        """Model evaluations beyond those of plain smooth sampling."""
+        return self.more_steps + sum(rows_more(s) for s in self.shocks)
+
+    @property
+    def control(self) -> str | None:
+        """The arm that this one is compared with: smooth at equal evaluations; of `smooth+k`, plain smooth."""
+        if self.is_control:
+            return SMOOTH if self.more_steps else None
+        return smooth(self.more_evaluations).name
+
+    @property
+    def off_marginal(self) -> bool:
+        """True if the sample is not distributed as the model expects after one of its shocks."""
+        return any(leaves_marginal(s) for s in self.shocks)
+
+    def shocks_of(self, seed: int) -> list[Shock]:
+        """Its shocks in the run with this seed: noise differs from seed to seed, and arms of one seed share it."""
+        return [replace(s, seed=s.seed + seed) for s in self.shocks]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-like form; `from_dict` reads it."""
+        return {"name": self.name, "shocks": [s.as_dict() for s in self.shocks], "more_steps": self.more_steps}
+
+    @classmethod
+    def from_dict(cls, given: dict[str, Any]) -> Arm:
+        """From what `as_dict` gave. Raises ValueError, KeyError or TypeError if it is something else."""
+        return cls(
+            str(given["name"]), tuple(Shock.from_dict(s) for s in given["shocks"]), int(given.get("more_steps", 0))
+        )
+
+
+def smooth(more_steps: int = 0) -> Arm:
+    """A control: the native schedule, with some steps more."""
+    return Arm(f"{SMOOTH}+{more_steps}" if more_steps else SMOOTH, (), more_steps)
+
+
+def rows_more(shock: Shock) -> int:
+    """Model evaluations that a shock adds to its loop."""
+    if shock.nothing or shock.kind not in MOVES_SIGMA:
+        return 0
+    return len(spike(shock, (0.5, 0.4), 0.6)[0])
+
+
+def leaves_marginal(shock: Shock) -> bool:
+    """True for the naive kinds, and for an up-step without noise that is coarse or whose size is not known before."""
+    if shock.kind in ("additive", "predict_perturb"):
+        return True
+    if shock.kind != "sigma_bump":
+        return False
+    if shock.to is not None:
+        # It begins at the first native level at or below the place, so this is the least it can be.
+        known = isinstance(shock.at, float) and shock.to > shock.at
+        return not known or levels.strength_db(float(shock.at or 0), shock.to) > COARSE_DB
+    return (DEFAULT_DB if shock.strength_db is None else shock.strength_db) > COARSE_DB
+
+
+def with_controls(arms: Iterable[Arm]) -> tuple[Arm, ...]:
+    """The smooth baseline, `smooth+k` for every number of extra evaluations that an arm needs, then the arms."""
+    kept = tuple(a for a in arms if not a.is_control)
+    more = sorted({a.more_evaluations for a in kept} - {0})
+    return (smooth(), *(smooth(k) for k in more), *kept)
+
+
+def arms_of(grids: Sequence[str], shocks: Sequence[str]) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
+    """Arms of all grids and single shocks, each once, without controls; and one line per thing that was left out.
+
+    Args:
+        grids: texts such as `kind=restart,renoise at=0.95,0.9 db=3,6`: the product of all values.
+        shocks: texts as `parse_shocks` reads them, one arm each; several joined by `;` make one arm.
+
+    Raises:
+        ValueError: naming what could not be read, or if nothing is left.
+    """
+    notes: dict[tuple[str, str], int] = {}
+    found: list[tuple[Shock, ...]] = []
+    for text in grids:
+        before = len(found)
+        found += _product(text, notes)
+        if len(found) == before:
+            reason = next((f"{kind}: {why}" for kind, why in notes), "it names no shock")
+            raise ValueError(f"the grid {text!r} has no arm that makes sense ({reason})")
+    for text in shocks:
+        single = [_explicit(s) for part in text.split(";") for s in parse_shocks(part)]
+        if any(s.at is None and s.at_snr_db is None for s in single):
+            raise ValueError(f"{text!r} needs a place: at=0.9, step=12, at=critical …")
+        if any(s.nothing for s in single):
+            raise ValueError(f"{text!r} has a shock of zero strength; the smooth baseline is always there")
+        found.append(tuple(single))
+    unique = {json.dumps([s.as_dict() for s in shocks_], sort_keys=True): shocks_ for shocks_ in found}
+    if len(unique) > MAX_ARMS:
+        raise ValueError(f"{len(unique)} arms are more than {MAX_ARMS}; make the grid smaller")
+    arms: dict[str, Arm] = {}
+    for shocks_ in unique.values():
+        name = base = name_of(shocks_)
+        for number in itertools.count(2):
+            if name not in arms:
+                break
+            name = f"{base}~{number}"
+        arms[name] = Arm(name, shocks_)
+    lines = tuple(f"{kind}: {count} combination{'s' * (count > 1)} {why}" for (kind, why), count in notes.items())
+    return tuple(arms.values()), lines
+
+
+def _product(text: str, notes: dict[tuple[str, str], int]) -> list[tuple[Shock, ...]]:
+    axes: dict[str, list[str]] = {}
+    for word in text.split():
+        key, equals, values = word.partition("=")
+        listed = [v for v in values.split(",") if v]
+        if not equals or not listed:
+            raise ValueError(f"{word!r} in the grid is no key=value,value; keys are {', '.join(_KEYS)}")
+        if key not in _KEYS:
+            seeds = "; a shock's noise follows the run's seed" if key == "seed" else ""
+            raise ValueError(f"{key!r} in the grid is unknown; keys are {', '.join(_KEYS)}{seeds}")
+        if key in axes:
+            raise ValueError(f"the grid says {key} twice; list its values with commas")
+        axes[key] = listed
+    kinds = axes.pop("kind", [])
+    unknown = [k for k in kinds if k not in (*KINDS, "ancestral", "spikes")]
+    if not kinds or unknown:
+        what = f", not {', '.join(unknown)}" if unknown else ""
+        raise ValueError(f"a grid needs kind= with some of {', '.join(KINDS)}, ancestral, spikes{what}")
+    found = []
+    for kind in kinds:
+        own = {key: values for key, values in axes.items() if key not in _IGNORED.get(kind, ())}
+        ignored = [key for key in axes if key not in own]
+        if _count(axes) > _count(own):
+            notes[kind, f"left out: it takes no {' or '.join(ignored)}"] = _count(axes) - _count(own)
+        for chosen in itertools.product(*own.values()):
+            try:
+                shocks = [
+                    _explicit(s)
+                    for s in parse_shocks(f"{kind}:" + ",".join(f"{k}={v}" for k, v in zip(own, chosen, strict=True)))
+                ]
+                if any(s.at is None and s.at_snr_db is None for s in shocks):
+                    raise ValueError("it needs a place: at=0.9, step=12, at=critical …")
+                if any(s.nothing for s in shocks):
+                    raise ValueError("zero strength is the smooth baseline")
+            except ValueError as error:
+                why = f"left out: {error.__cause__ or error}"
+                notes[kind, why] = notes.get((kind, why), 0) + 1
+                continue
+            found.append(tuple(shocks))
+    return found
+
+
+def _count(axes: dict[str, list[str]]) -> int:
+    count = 1
+    for values in axes.values():
+        count *= len(values)
+    return count
+
+
+def _explicit(shock: Shock) -> Shock:
+    """The same with its default strength said, so that two ways of writing it are one arm."""
+    said = any(v is not None for v in (shock.strength_db, shock.to, shock.eta))
+    to_the_peak = shock.kind == "restart" and shock.at == CRITICAL
+    if said or to_the_peak or shock.kind == "predict_perturb":
+        return shock
+    return replace(shock, strength_db=DEFAULT_DB)
+
+
+def name_of(shocks: Sequence[Shock]) -> str:
+    """Such as `restart@0.9+6dB`; equal shocks at several places are `restart@0.95/0.9+6dB`."""
+    first = shocks[0]
+    alike = [replace(s, at=first.at, at_snr_db=first.at_snr_db, seed=first.seed) == first for s in shocks]
+    if all(alike):
+        rest = f"{_strength(first)}{_where(first)}"
+        return f"{first.kind}@{'/'.join(_place(s) for s in shocks)}{rest}"
+    return "&".join(name_of([s]) for s in shocks)
+
+
+def _place(shock: Shock) -> str:
+    if shock.at_snr_db is not None:
+        return f"{shock.at_snr_db:g}dB-SNR"
+    if isinstance(shock.at, str):
+        return EVERY if shock.at == EVERY else CRITICAL
+    return f"step{shock.at}" if isinstance(shock.at, int) else f"{shock.at:g}"
+
+
+def _strength(shock: Shock) -> str:
+    if shock.to is not None:
+        return f",to{shock.to:g}"
+    if shock.eta is not None:
+        return f",eta{shock.eta:g}"
+    return "" if shock.strength_db is None else f"+{shock.strength_db:g}dB"
+
+
+def _where(shock: Shock) -> str:
+    shape = shock.shape if isinstance(shock.shape, str) else f"{shock.shape[0]:g}-{shock.shape[1]:g}"
+    parts = [] if shape == "white" else [shape]
+    if len(shock.streams) < len(words.STREAMS):
+        parts.append(shock.streams[0])
+    if shock.frames is not None:
+        parts.append("frames" + "+".join(map(str, shock.frames)))
+    if shock.respace:
+        parts.append("respaced")
+    return "".join(f",{p}" for p in parts)

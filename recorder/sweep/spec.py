@@ -1,0 +1,265 @@
+"""What a sweep was asked to do, as it is kept in its folder: settings, seeds, arms; and who works there now. Light."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+from recorder import describe, locations
+from recorder.sweep.grid import Arm
+
+FORMAT: Final = "ltxtui-sweep"
+FORMAT_VERSION: Final = 1
+SPEC: Final = "sweep.json"
+RESULTS: Final = "results.csv"
+RUNS: Final = "runs"
+MEASURES: Final = "measures"
+LOG: Final = "workers.log"
+_OWNER_LOCK: Final = "sweep.lock"
+_WORKER_LOCK: Final = "workers.lock"
+
+
+class NotASweep(ValueError):
+    """A folder that holds no sweep, or a damaged one."""
+
+
+class Busy(RuntimeError):
+    """Another process works on this sweep."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all runs of a sweep have in common; `prompts` are taken in turn, one per seed."""
+
+    model: str
+    prompts: tuple[str, ...]
+    steps: int = 30
+    negative_prompt: str | None = None
+    height: int | None = None
+    width: int | None = None
+    frames: int | None = None
+    guidance_scale: float | None = None
+    distilled: bool = False
+    offload: str = "model"
+    device: str | None = None
+
+    def prompt(self, seed: int) -> str:
+        """The prompt of a seed."""
+        return self.prompts[seed % len(self.prompts)]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to be made."""
+
+    arm: str
+    seed: int
+
+    @property
+    def file(self) -> str:
+        """A safe name that no other job of a sweep has, for runs and measures."""
+        return f"{self.seed:04d}-{locations.safe_name(self.arm)[:70]}"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Everything a sweep was asked to do. `arms` include the controls; `id` marks its runs as its own."""
+
+    settings: Settings
+    seeds: tuple[int, ...]
+    arms: tuple[Arm, ...]
+    id: str
+    created: float
+    versions: dict[str, str]
+
+    @classmethod
+    def make(cls, settings: Settings, seeds: tuple[int, ...], arms: tuple[Arm, ...]) -> Sweep:
+        """A new one, with this machine's versions and an id of its own."""
+        return cls(settings, seeds, arms, uuid.uuid4().hex, time.time(), describe.versions())
+
+    def arm(self, name: str) -> Arm:
+        """The arm of this name. Raises KeyError."""
+        for arm in self.arms:
+            if arm.name == name:
+                return arm
+        raise KeyError(name)
+
+    def jobs(self) -> list[Job]:
+        """Every run, seed by seed, so that what is done after an interruption is made of whole pairs."""
+        return [Job(arm.name, seed) for seed in self.seeds for arm in self.arms]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-like form; `from_dict` reads it."""
+        return {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "id": self.id,
+            "created": self.created,
+            "settings": {**asdict(self.settings), "prompts": list(self.settings.prompts)},
+            "seeds": list(self.seeds),
+            "arms": [a.as_dict() for a in self.arms],
+            "versions": self.versions,
+        }
+
+    @classmethod
+    def from_dict(cls, given: Any) -> Sweep:
+        """From what `as_dict` gave.
+
+        Raises:
+            NotASweep: if it is something else, or of a newer format.
+        """
+        try:
+            if given["format"] != FORMAT:
+                raise NotASweep("it was not written by ltxtui sweep")
+            if given["version"] > FORMAT_VERSION:
+                raise NotASweep("it was written by a newer version; upgrade with: pip install -U ltxtui")
+            known = {f.name for f in fields(Settings)}
+            settings = {k: v for k, v in given["settings"].items() if k in known}
+            settings["prompts"] = tuple(map(str, settings["prompts"]))
+            made = cls(
+                Settings(**settings),
+                tuple(int(s) for s in given["seeds"]),
+                tuple(Arm.from_dict(a) for a in given["arms"]),
+                str(given["id"]),
+                float(given["created"]),
+                {str(k): str(v) for k, v in given["versions"].items()},
+            )
+        except NotASweep:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise NotASweep(f"it is damaged: {error!r}") from error
+        if not made.settings.prompts or not made.seeds or not made.arms:
+            raise NotASweep("it names no prompt, no seed or no arm")
+        return made
+
+    def differences(self, asked: Sweep) -> list[str]:
+        """What another request wants otherwise, one phrase each; empty if it is the same sweep."""
+        found = self.settings_differences(asked)
+        if self.seeds != asked.seeds:
+            found.append(f"seeds {_seeds(self.seeds)} there, {_seeds(asked.seeds)} asked for")
+        here, there = ({a.name: a for a in s.arms} for s in (asked, self))
+        if new := [n for n in here if n not in there]:
+            found.append(f"{len(new)} new arm{'s' * (len(new) > 1)}: {_listed(new)}")
+        if gone := [n for n in there if n not in here]:
+            found.append(f"{len(gone)} arm{'s' * (len(gone) > 1)} not asked for now: {_listed(gone)}")
+        return found
+
+    def settings_differences(self, asked: Sweep) -> list[str]:
+        """What another request wants otherwise and no extension can bring together."""
+        mine, other = asdict(self.settings), asdict(asked.settings)
+        found = []
+        for name, value in mine.items():
+            if name == "prompts" and value != other[name]:
+                found.append("other prompts")
+            elif value != other[name]:
+                found.append(f"{name} {_said(value)} there, {_said(other[name])} asked for")
+        same = {a.name for a in self.arms} & {a.name for a in asked.arms}
+        changed = [n for n in same if self.arm(n) != asked.arm(n)]
+        return found + [f"the arm {name} means other shocks there" for name in sorted(changed)]
+
+    def extended(self, asked: Sweep) -> Sweep:
+        """The same sweep with the seeds and arms of another request added; the settings must agree."""
+        from recorder.sweep.grid import with_controls
+
+        arms = {a.name: a for a in (*self.arms, *asked.arms)}
+        return replace(self, seeds=tuple(sorted({*self.seeds, *asked.seeds})), arms=with_controls(arms.values()))
+
+
+def _seeds(seeds: tuple[int, ...]) -> str:
+    whole = seeds == tuple(range(seeds[0], seeds[0] + len(seeds)))
+    return f"{seeds[0]} to {seeds[-1]}" if whole else f"{len(seeds)} of {seeds[0]} to {seeds[-1]}"
+
+
+def _said(value: Any) -> str:
+    return "not given" if value is None else str(value)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+# -- in the folder
+
+
+def read(folder: Path) -> Sweep:
+    """The sweep in a folder.
+
+    Raises:
+        NotASweep: if there is none.
+        OSError: if it cannot be read.
+    """
+    file = folder / SPEC
+    if not file.is_file():
+        raise NotASweep(f"{folder} holds no sweep: it has no {SPEC}")
+    try:
+        return Sweep.from_dict(json.loads(file.read_bytes()))
+    except (NotASweep, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise NotASweep(f"{file}: {error}") from error
+
+
+def write(folder: Path, sweep: Sweep) -> None:
+    """Keep a sweep in its folder, which is made if missing. Raises OSError."""
+    (folder / RUNS).mkdir(parents=True, exist_ok=True)
+    (folder / MEASURES).mkdir(exist_ok=True)
+    replace_file(folder / SPEC, json.dumps(sweep.as_dict(), indent=1, ensure_ascii=False) + "\n")
+
+
+def replace_file(file: Path, text: str) -> None:
+    """Write a file so that a reader sees the old text or the new one, and never a part. Raises OSError."""
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        part.write_text(text, "utf-8")
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def measures_file(folder: Path, job: Job) -> Path:
+    """Where what was measured on a run's final latents is kept, beside its archive."""
+    return folder / MEASURES / f"{job.file}.json"
+
+
+@contextlib.contextmanager
+def ownership(folder: Path) -> Iterator[None]:
+    """The right to start workers in a folder, until the block ends or the process dies.
+
+    Raises:
+        Busy: if another process has it.
+        OSError: if the folder cannot be written.
+    """
+    fd = os.open(folder / _OWNER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(f"another ltxtui sweep is at work in {folder}") from error
+        yield
+    finally:
+        os.close(fd)
+
+
+def working(folder: Path) -> bool:
+    """True while workers are alive there, also those that a killed sweep left behind."""
+    fd = os.open(folder / _WORKER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def worker_lock(folder: Path) -> int:
+    """A file descriptor that says a worker is alive, for the worker to inherit; its end, however it comes, frees it."""
+    fd = os.open(folder / _WORKER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fcntl.flock(fd, fcntl.LOCK_SH)
+    return fd

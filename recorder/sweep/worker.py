@@ -1,0 +1,159 @@
+"""Makes runs of a sweep: `python -m recorder.sweep.worker FOLDER`, one JSON line per run on stdin and stdout.
+
+A process of its own, so that several can share a machine and the command line stays light. It ends when its stdin does:
+if whoever started it dies, it finishes the run under way and no other.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from recorder.sweep import spec
+from recorder.sweep.grid import Arm
+from recorder.sweep.spec import Job, Sweep
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Answer jobs until there are no more."""
+    # Answers have a channel of their own: what libraries print goes to the log.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        # A process started in the background inherits that Ctrl-C is ignored.
+        signal.signal(stop, signal.default_int_handler)
+    try:
+        serve(Path(arguments[0]), sys.stdin, answers)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # nobody waits for the answer any more; the run is in its archive
+        return 0
+    return 0
+
+
+def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
+    """Load the model at the first job, make each run, say what came of it."""
+    sweep = spec.read(folder)
+    pipe: Any = None
+    for line in jobs:
+        job = Job(**json.loads(line))
+        began = time.monotonic()
+        answer: dict[str, Any] = {"arm": job.arm, "seed": job.seed, "error": None, "fatal": False, "no_plan": False}
+        try:
+            if pipe is None:
+                answer["fatal"] = True
+                pipe = load(sweep)
+                answer["fatal"] = False
+            began = time.monotonic()
+            make_run(pipe, sweep, job, folder)
+        except (ValueError, RuntimeError, OSError, TypeError, ArithmeticError, LookupError) as error:
+            from recorder.shocks.plan import PlanError
+
+            traceback.print_exc()
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+            answer["error"] = f"{type(error).__name__}: {reason[:300]}"
+            answer["no_plan"] = isinstance(error, PlanError)
+        answer["seconds"] = time.monotonic() - began
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def request_of(sweep: Sweep, arm: Arm, seed: int) -> Any:
+    """The generation request of one run, without its shocks."""
+    from recorder.generate import Request
+
+    own = sweep.settings
+    return Request(
+        model=own.model,
+        prompt=own.prompt(seed),
+        negative_prompt=own.negative_prompt,
+        steps=own.steps + arm.more_steps,
+        seed=seed,
+        height=own.height,
+        width=own.width,
+        frames=own.frames,
+        guidance_scale=own.guidance_scale,
+        distilled=own.distilled,
+        offload=own.offload,
+        device=own.device,
+    )
+
+
+def load(sweep: Sweep) -> Any:
+    """The sweep's pipeline. Raises CannotGenerate."""
+    from recorder import generate
+
+    generate.check_extra()
+    pipe = generate.load(request_of(sweep, sweep.arms[0], sweep.seeds[0]))
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def make_run(pipe: Any, sweep: Sweep, job: Job, folder: Path) -> Path:
+    """Generate and record one run, and measure its final latents; returns its archive."""
+    import torch
+
+    from recorder import generate, nano
+    from recorder.session import record
+
+    arm = sweep.arm(job.arm)
+    call = generate.call_arguments(request_of(sweep, arm, job.seed), pipe)
+    call["generator"] = torch.Generator("cpu").manual_seed(job.seed)
+    if arm.more_steps and "sigmas" in call:
+        call["sigmas"] = stretched(call["sigmas"], len(call["sigmas"]) + arm.more_steps)
+        call["num_inference_steps"] = len(call["sigmas"])
+    is_nano = sweep.settings.model == "nano"
+    with record(
+        pipe,
+        shocks=arm.shocks_of(job.seed),
+        runs_dir=folder / spec.RUNS,
+        name=job.file,
+        metadata={"model": sweep.settings.model, "sweep": {"id": sweep.id, "arm": arm.name, "seed": job.seed}},
+        data_eigenvalue=nano.DATA_EIGENVALUE if is_nano else None,
+        previews=False,
+    ) as run:
+        result = pipe(**call)
+        # Before the run is complete, so that no complete run lacks its measures.
+        file = spec.measures_file(folder, job)
+        found = nano_measures(result, call["prompt"]) if is_nano else {}
+        spec.replace_file(file, json.dumps({"run": run.name, "measures": found}) + "\n")
+    if run.status != "complete":
+        raise RuntimeError(f"the run ended as {run.status}")
+    return run.path
+
+
+def stretched(sigmas: Sequence[float], count: int) -> list[float]:
+    """As many levels along the same line, which ends at 0: a fixed list with steps more."""
+    line = np.array([*sigmas, 0.0])
+    places = np.linspace(0, len(sigmas), count + 1)[:-1]
+    return [float(s) for s in np.interp(places, np.arange(len(line)), line)]
+
+
+def nano_measures(result: Any, prompt: str) -> dict[str, float | None]:
+    """Whether a nano clip shows what its prompt says, and how steadily; nothing if the prompt is not of its grammar."""
+    from recorder.nano import clips, measure
+
+    try:
+        clips.words_of(prompt)
+    except ValueError:
+        return {}
+    video = result.frames[0].float().cpu().numpy()
+    if not np.isfinite(video).all():
+        return {}
+    with np.errstate(all="ignore"):
+        numbers = measure.measure(video, prompt).numbers()
+    return {name: value if math.isfinite(value) else None for name, value in numbers.items() if name != "drift"}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

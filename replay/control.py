@@ -1,0 +1,146 @@
+"""Sends one command to a running recorder and waits for its answer in the run's stream."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recorder import words
+from recorder.messages import CorruptMessage, Decoder, encode
+from recorder.shocks.spec import Shock
+from recorder.words import Message
+
+RECEIVE_BYTES = 1 << 16
+CONNECT_SECONDS = 5.0
+TIMEOUT_SECONDS = 60.0
+
+
+class ControlError(RuntimeError):
+    """A command that could not be delivered, or whose answer did not come; the message says what to do."""
+
+
+class NotLive(ControlError):
+    """Nobody records a run at this socket, or the recorder ended before it answered."""
+
+
+class ControlOff(ControlError):
+    """The recorder was started without allowing control."""
+
+
+class NoAnswer(ControlError):
+    """No answer came in time; the command may still take effect."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a recorder said to a command.
+
+    Attributes:
+        accepted: whether the command took effect.
+        text: one line for people: what happened, or why not.
+        reason: why it was refused; empty if it was not.
+        stage, step: the step that the command acted on, or the last one that had a row.
+        details: what else the recorder tells, such as the archive's `group` of a snapshot.
+    """
+
+    id: str
+    command: str
+    accepted: bool
+    text: str
+    reason: str
+    stage: int | None
+    step: int | None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def send(
+    socket_path: Path, command: words.Command, *, shock: Shock | None = None, timeout: float = TIMEOUT_SECONDS
+) -> Answer:
+    """Send one command and wait until the recorder has answered it.
+
+    Args:
+        socket_path: the socket of a live run, such as `replay.catalog.LiveRun.socket`.
+        command: `shock`, `stop` or `snapshot`.
+        shock: what to inject at the next step, with `shock` only; it names no place.
+        timeout: seconds; a command takes effect at the end of the step under way, which may take long.
+
+    Raises:
+        NotLive: if nobody answers at the socket, or the run ended first.
+        ControlOff: if the recorder does not allow it; nothing is sent then.
+        NoAnswer: if the time is over.
+        ValueError: if `shock` and the command do not fit together.
+    """
+    if (command == "shock") != (shock is not None):
+        raise ValueError("a shock goes with the command `shock`, and with no other")
+    message: Message = {"t": words.CONTROL, "id": uuid.uuid4().hex, "command": command}
+    if shock is not None:
+        message["shock"] = shock.as_dict()
+    data = encode(message, words.MAX_VIEWER_MESSAGE)
+    limit = time.monotonic() + timeout
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            connection.settimeout(min(CONNECT_SECONDS, timeout))
+            connection.connect(str(socket_path))
+        except OSError as error:
+            raise NotLive(f"no live run answers at {socket_path} ({error.strerror or error})") from error
+        for received in _receive(connection, limit):
+            if received["t"] == words.HEADER:
+                if not received.get("control"):
+                    raise ControlOff("this run's control is off; start the recorder with --allow-control")
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # what it sent before says why
+                    connection.sendall(data)
+            elif received["t"] == words.END:
+                raise NotLive("the run ended before the command was answered")
+            elif received["t"] == words.EVENT and (answer := _answer(received, message["id"])) is not None:
+                return answer
+    raise AssertionError("unreachable: the stream ends with an error or an answer")
+
+
+def _receive(connection: socket.socket, limit: float) -> Iterator[Message]:
+    """Messages as they come; never ends but by an error."""
+    decoder = Decoder()
+    while True:
+        left = limit - time.monotonic()
+        if left <= 0:
+            raise NoAnswer("no answer in time; the command may still take effect at the end of the step under way")
+        connection.settimeout(left)
+        try:
+            data = connection.recv(RECEIVE_BYTES)
+        except TimeoutError:
+            continue
+        except OSError as error:
+            raise NotLive(f"the connection broke ({error.strerror or error})") from error
+        if not data:
+            raise NotLive("the recorder closed the connection without an answer")
+        decoder.feed(data)
+        try:
+            yield from decoder
+        except CorruptMessage as error:
+            raise NotLive(f"this is not the stream of a run: {error}") from error
+
+
+def _answer(event: Message, identity: str) -> Answer | None:
+    """The answer to the command with this id, if the event is that."""
+    payload = event.get("payload")
+    if event.get("kind") != "control" or not isinstance(payload, dict) or payload.get("id") != identity:
+        return None
+    details = {k: v for k, v in payload.items() if k not in ("id", "command", "accepted", "reason")}
+    return Answer(
+        id=identity,
+        command=str(payload.get("command")),
+        accepted=payload.get("accepted") is True,
+        text=str(event.get("text")),
+        reason=str(payload.get("reason") or ""),
+        stage=event.get("stage"),
+        step=event.get("step"),
+        details=details,
+    )
