@@ -69,7 +69,7 @@ def test_video_is_written_and_text_is_ascii_without_utf8(tmp_path: Path) -> None
     assert Path(done.stdout.strip().splitlines()[-1]).is_dir()
 
 
-@pytest.mark.parametrize("command", ["", "demo", "record", "watch", "replay", "runs"])
+@pytest.mark.parametrize("command", ["", "demo", "plan", "record", "watch", "replay", "runs"])
 def test_help_teaches_by_example(command: str) -> None:
     result = CliRunner().invoke(cli, [command, "--help"] if command else ["--help"])
     assert result.exit_code == 0

@@ -26,6 +26,10 @@ def fired(made: Plan, position: int, shock: Shock, number: int, peak: float | No
         raise PlanError("no model call is left that it could act before")
     if any(set(a.shock.streams) & set(shock.streams) for a in made.at(position)):
         raise PlanError("another shock acts on arrival at the same step")
+    step = made.native_step(position)
+    if peak is None and any(a.step == step for a in made.actions):
+        # It could not be told apart from the one before, so the run could not be repeated.
+        raise PlanError("a restart has just come back to this step; ask again for the next one")
     if shock.kind == "sigma_bump" and peak is None:
         raise PlanError("a sigma_bump needs evaluations more, and the loop's length is fixed once it runs")
     sigma, before = made.sigmas[position], made.sigmas[position - 1]
@@ -40,7 +44,7 @@ def fired(made: Plan, position: int, shock: Shock, number: int, peak: float | No
         rows, after = spike(shock, made.sigmas[position:end], up)
     kept = [] if peak is not None else list(made.sigmas[end:])
     here = position + (1 if shock.kind == "sigma_bump" else 0)
-    action = Action(number, shock, made.native_step(position), here, down, up)
+    action = Action(number, shock, step, here, down, up)
     later = [replace(a, position=a.position + len(rows)) if a.position >= position else a for a in made.actions]
     if shock.respace and any(a.position > position for a in later):
         raise PlanError("shocks are planned further on, and a respaced restart would move their levels")
