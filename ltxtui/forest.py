@@ -72,7 +72,8 @@ def text(effects: Sequence[Effect], title: str, width: int, *, ascii_only: bool 
                 cells[first] = "‹"
             if e.high > high:
                 cells[last] = "›"
-            cells[column(e.mean)] = "◌" if e.hollow else "●" if e.strong else "○"
+            if low <= e.mean <= high:
+                cells[column(e.mean)] = "◌" if e.hollow else "●" if e.strong else "○"
         else:
             note = "no value"
             cells[zero + 2 : zero + 2 + len(note)] = note
@@ -86,6 +87,7 @@ def text(effects: Sequence[Effect], title: str, width: int, *, ascii_only: bool 
         if all(c == " " for c in labels[max(0, start - 1) : start + len(label) + 1]):
             labels[start : start + len(label)] = label
     lines += [" " * (_NAME + 1) + "".join(axis), " " * (_NAME + 1) + "".join(labels).rstrip()]
+    lines.append("● stands after correction  ○ does not  ◌ off the marginal  ├─┤ 95 % interval, ‹ › cut off")
     joined = "\n".join(lines)
     if ascii_only:
         for sign, plain in zip("├┤┊┴●○◌‹›", "||:+*o?<>", strict=True):
@@ -141,10 +143,12 @@ def svg(effects: Sequence[Effect], title: str, subtitle: str = "") -> str:
             tip = -7 if end < 0 else 7
             points = f"{x(end) + tip:.1f},{y:.1f} {x(end):.1f},{y - 5:.1f} {x(end):.1f},{y + 5:.1f}"
             parts.append(f'<polygon points="{points}" fill="{colour}"/>')
+        if not low <= e.mean <= high:
+            continue
         fill = "#ffffff" if e.hollow else colour
         parts.append(
             f'<circle cx="{x(e.mean):.1f}" cy="{y:.1f}" r="4.5" fill="{fill}" stroke="{colour}" stroke-width="2"/>'
         )
-    legend = "blue: stands after correction   grey: does not   hollow: off the marginal   line: 95 % interval"
+    legend = "blue: stands after correction; grey: does not; hollow: off the marginal; line: 95 % interval"
     parts += [f'<text x="12" y="{height - 6}" font-size="11" fill="#5b6066">{legend}</text>', "</svg>"]
     return "\n".join(parts) + "\n"

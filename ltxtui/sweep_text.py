@@ -18,6 +18,7 @@ _EXPLORED: Final = (
     ("identity", "motion", "jerk", "wander", "straightness", "final_std"),
     ("colour", "shape", "direction", "shape_frames", "stillness", "wobble"),
 )
+_WIDTH: Final = 100
 _SHORT: Final = {"straightness": "straight", "shape_frames": "shape part"}
 TITLE: Final = "drift index, arm minus smooth at equal evaluations, 95 % intervals"
 
@@ -32,22 +33,27 @@ def report(analysis: Analysis, width: int = 100, *, ascii_only: bool = False) ->
         "\n".join(["Verdict", *(line for said in analysis.verdict for line in _wrapped(said, width))]),
     ]
     joined = "\n\n".join(parts)
-    return "\n".join(to_ascii(line) for line in joined.split("\n")) if ascii_only else joined
+    return "\n".join(to_ascii(line.replace("±", "+/-")) for line in joined.split("\n")) if ascii_only else joined
 
 
 def _wrapped(said: str, width: int) -> list[str]:
     return textwrap.wrap(clean(said, 4000), width - 2, initial_indent="  ", subsequent_indent="    ")
 
 
-def _heading(analysis: Analysis) -> Iterator[str]:
-    own, base = analysis.sweep.settings, analysis.baseline
+def subtitle(analysis: Analysis) -> str:
+    """Model, steps, guidance, seeds: one line."""
+    own = analysis.sweep.settings
     guidance = "the model's own guidance" if own.guidance_scale is None else f"guidance {own.guidance_scale:g}"
     if own.guidance_scale is not None and own.guidance_scale <= 1:
         guidance = "unguided"
-    yield (
-        f"{clean(own.model, 60)}, {own.steps} steps, {guidance}: {len(analysis.ranked)} arms and "
-        f"{1 + len(analysis.controls)} controls over {len(analysis.sweep.seeds)} paired seeds"
-    )
+    if own.distilled:
+        guidance = "distilled"
+    return f"{clean(own.model, 60)}, {own.steps} steps, {guidance}, {len(analysis.sweep.seeds)} paired seeds"
+
+
+def _heading(analysis: Analysis) -> Iterator[str]:
+    base = analysis.baseline
+    yield f"{subtitle(analysis)}: {len(analysis.ranked)} arms and {1 + len(analysis.controls)} controls"
     drift = plain_number(base.values[PRIMARY])
     yield f"smooth: mean drift index {drift} over {base.runs} runs, {base.evaluations:g} evaluations each"
 
@@ -69,7 +75,7 @@ def effects(analysis: Analysis) -> list[forest.Effect]:
 def ranked_table(analysis: Analysis) -> Iterator[str]:
     """Ranked by the primary endpoint, most drift removed first; 100 columns."""
     yield (
-        f"{'arm':<{_NAME}}{'evals':>6}{'n':>4}{'Δ drift':>9}{'± SE':>8}{'95 % interval':>19}"
+        f"{'arm':<{_NAME}}{'evals':>6}{'n':>4}{'Δ drift':>9}{'SE':>8}{'95 % interval':>19}"
         f"{'p Holm':>8}{'vs smooth':>10}"
     )
     for f in analysis.ranked:
@@ -81,7 +87,7 @@ def ranked_table(analysis: Analysis) -> Iterator[str]:
     used = "".join(f.flags for f in (*analysis.ranked, *analysis.controls, analysis.baseline))
     for letter, meaning in FLAGS.items():
         if letter in used:
-            yield f"{letter}: {meaning}"
+            yield from textwrap.wrap(f"{letter}: {meaning}", _WIDTH, subsequent_indent="   ")
 
 
 def _ranked_line(f: ArmResult, p: str) -> str:

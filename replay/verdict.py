@@ -17,8 +17,8 @@ from replay.sweep import ENDPOINTS, PRIMARY, TASK, Row
 
 POWER: Final = 0.8
 FLAGS: Final[dict[str, str]] = {
-    "O": "off the marginal",
-    "V": "the final sample's standard deviation fell (p < .05, uncorrected): variance loss can look like stability",
+    "O": "off the marginal, where lost variance can look like stability",
+    "V": "the final sample's standard deviation fell (p < .05, uncorrected)",
     "M": "motion fell (p < .05, uncorrected): a frozen clip does not drift",
     "T": "colour, shape or direction is right less often (p < .05, uncorrected)",
     "F": "a shock did not act in some runs",
@@ -331,7 +331,7 @@ def _named(found: Sequence[ArmResult]) -> str:
 
 def effect(found: Difference) -> str:
     """Such as `−0.0123 ± 0.0030`: mean and standard error."""
-    return f"{signed(found.mean)} ± {plain_number(found.se)}"
+    return f"{signed(found.mean)} ± {plain_number(found.se)}" if math.isfinite(found.mean) else "–"
 
 
 def signed(value: float) -> str:

@@ -149,6 +149,7 @@ def _left_as_they_are(stored: Sweep, given: set[str]) -> dict[str, Any]:
 
 def _asked(options: dict[str, Any], more: bool) -> Sweep:
     """A sweep as the command line says it; `more` if it may name no arm, because there are some already."""
+    from recorder.describe import versions
     from recorder.sweep.grid import arms_of, with_controls
     from recorder.sweep.spec import Settings, Sweep
 
@@ -178,7 +179,8 @@ def _asked(options: dict[str, Any], more: bool) -> Sweep:
     )
     settings = Settings(model, prompts, **{name: options[name] for name in names})
     first = options["first_seed"] or 0
-    return Sweep.make(settings, tuple(range(first, first + (options["seeds"] or 16))), with_controls(arms))
+    seeds = tuple(range(first, first + (options["seeds"] or 16)))
+    return Sweep.make(settings, seeds, with_controls(arms), versions())
 
 
 def _own_prompts(model: str) -> tuple[str, ...]:
@@ -329,7 +331,9 @@ def _report(folder: Path, made: Sweep, as_json: bool, markdown: Path | None, svg
     from ltxtui.sweep_text import report
     from ltxtui.themes import first_drawing
 
-    width = max(80, min(MAX_WIDTH, shutil.get_terminal_size((MAX_WIDTH, 24)).columns))
+    width = MAX_WIDTH  # what is not read on a terminal should not depend on one
+    if sys.stdout.isatty():
+        width = max(80, min(width, shutil.get_terminal_size((MAX_WIDTH, 24)).columns))
     click.echo(report(analysis, width, ascii_only=first_drawing() is Style.ASCII))
     click.echo(f"\n{len(rows)} runs: {folder / spec.RESULTS}")
 
@@ -341,8 +345,8 @@ def _write_files(analysis: Analysis, markdown: Path | None, svg: Path | None) ->
         if markdown is not None:
             markdown.write_text(sweep_text.markdown(analysis), "utf-8")
         if svg is not None:
-            own = analysis.sweep.settings
-            subtitle = f"{own.model}, {own.steps} steps, {len(analysis.sweep.seeds)} paired seeds"
-            svg.write_text(forest.svg(sweep_text.effects(analysis), sweep_text.TITLE, subtitle), "utf-8")
+            svg.write_text(
+                forest.svg(sweep_text.effects(analysis), sweep_text.TITLE, sweep_text.subtitle(analysis)), "utf-8"
+            )
     except OSError as error:
         raise Problem(f"{error.filename} cannot be written: {error.strerror}") from error

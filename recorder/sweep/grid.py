@@ -215,6 +215,8 @@ def name_of(shocks: Sequence[Shock]) -> str:
     alike = [replace(s, at=first.at, at_snr_db=first.at_snr_db, seed=first.seed) == first for s in shocks]
     if all(alike):
         rest = f"{_strength(first)}{_where(first)}"
+        if first.at == EVERY and first.kind == "renoise" and first.eta is not None:
+            return f"ancestral{rest}"
         return f"{first.kind}@{'/'.join(_place(s) for s in shocks)}{rest}"
     return "&".join(name_of([s]) for s in shocks)
 

@@ -93,7 +93,8 @@ def run_jobs(folder: Path, jobs: Sequence[Job], workers: int, told: Callable[[An
     in_a_row = 0
     try:
         with (folder / spec.LOG).open("a") as log:
-            processes += [_start(folder, log.fileno()) for _ in range(min(workers, len(jobs)))]
+            for _ in range(min(workers, len(jobs))):
+                processes.append(_start(folder, log.fileno()))
         threads = [threading.Thread(target=_drive, args=(p, state), daemon=True) for p in processes]
         for thread in threads:
             thread.start()

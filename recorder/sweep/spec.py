@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from recorder import describe, locations
+from recorder import locations
 from recorder.sweep.grid import Arm
 
 FORMAT: Final = "ltxtui-sweep"
@@ -81,9 +81,9 @@ class Sweep:
     versions: dict[str, str]
 
     @classmethod
-    def make(cls, settings: Settings, seeds: tuple[int, ...], arms: tuple[Arm, ...]) -> Sweep:
-        """A new one, with this machine's versions and an id of its own."""
-        return cls(settings, seeds, arms, uuid.uuid4().hex, time.time(), describe.versions())
+    def make(cls, settings: Settings, seeds: tuple[int, ...], arms: tuple[Arm, ...], versions: dict[str, str]) -> Sweep:
+        """A new one, with an id of its own."""
+        return cls(settings, seeds, arms, uuid.uuid4().hex, time.time(), versions)
 
     def arm(self, name: str) -> Arm:
         """The arm of this name. Raises KeyError."""

@@ -1,0 +1,306 @@
+"""Paired statistics against pencil and paper, and what a sweep's verdict says of data whose truth is known."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltxtui import forest, sweep_text
+from recorder.sweep.grid import arms_of, with_controls
+from recorder.sweep.spec import Job, Settings, Sweep
+from replay.paired import difference, holm, sign_flip_p, smallest_p, t_cdf, t_quantile
+from replay.sweep import ENDPOINTS, TASK, Row, as_csv
+from replay.verdict import Analysis, analyse
+
+numbers = st.floats(-1e3, 1e3, allow_nan=False).map(lambda v: round(v, 6))
+
+
+# -- mean, error, interval
+
+
+@pytest.mark.parametrize(
+    ("df", "quantile"), [(1, 12.7062047), (2, 4.3026527), (5, 2.5705818), (15, 2.1314495), (31, 2.0395134)]
+)
+def test_quantiles_of_t_are_those_of_the_tables(df: int, quantile: float) -> None:
+    assert t_quantile(0.975, df) == pytest.approx(quantile, abs=1e-6)
+    assert t_cdf(-quantile, df) == pytest.approx(0.025, abs=1e-8)
+
+
+def test_quantiles_of_t_refuse_what_they_cannot_give() -> None:
+    for probability, df in ((0.3, 5), (1.0, 5), (0.975, 0)):
+        with pytest.raises(ValueError, match="quantile"):
+            t_quantile(probability, df)
+
+
+def test_a_known_difference_has_its_mean_error_and_interval() -> None:
+    found = difference([2.0, 4.0, 6.0, 8.0], [1.0, 2.0, 3.0, 4.0])  # differences 1, 2, 3, 4
+    se = math.sqrt(5 / 3) / 2
+    assert (found.pairs, found.left_out, found.mean) == (4, 0, 2.5)
+    assert found.se == pytest.approx(se)
+    assert (found.low, found.high) == pytest.approx((2.5 - 3.1824463 * se, 2.5 + 3.1824463 * se))
+    assert found.p == 2 / 16  # only all signs as they are, or all turned round, are as far out
+
+
+def test_pairs_without_both_sides_are_left_out_and_counted() -> None:
+    found = difference([1.0, math.nan, 3.0, math.inf], [0.0, 0.0, math.nan, 0.0])
+    assert (found.pairs, found.left_out, found.mean) == (1, 3, 1.0)
+    assert not found.known and math.isnan(found.se)
+    assert found.as_json()["p"] is None
+    assert difference([], []).pairs == 0
+
+
+def test_no_difference_at_all_is_no_evidence() -> None:
+    found = difference([0.5] * 20, [0.5] * 20)
+    assert (found.mean, found.se, found.p) == (0.0, 0.0, 1.0)
+
+
+# -- sign flips
+
+
+def enumerated(differences: Sequence[float]) -> float:
+    seen = abs(sum(differences)) - 1e-9 * sum(map(abs, differences))
+    sums = [
+        sum(s * d for s, d in zip(signs, differences, strict=True))
+        for signs in itertools.product((1, -1), repeat=len(differences))
+    ]
+    return sum(abs(total) >= seen for total in sums) / len(sums)
+
+
+@given(st.lists(numbers, min_size=1, max_size=8))
+def test_the_exact_p_is_that_of_enumeration(differences: list[float]) -> None:
+    assert sign_flip_p(differences) == enumerated(differences)
+
+
+def test_a_random_p_is_near_the_exact_one_and_always_the_same() -> None:
+    differences = np.random.default_rng(3).normal(0.5, 1.0, 16)
+    exact, found = enumerated(differences.tolist()), sign_flip_p(differences)
+    assert abs(found - exact) < 4 * math.sqrt(exact * (1 - exact) / 50_000)
+    assert found == sign_flip_p(differences)
+    assert sign_flip_p(np.ones(40)) == smallest_p(40) == 1 / 50_000
+    assert smallest_p(5) == sign_flip_p(np.ones(5)) == 1 / 16
+
+
+@given(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=9), st.randoms(use_true_random=False))
+def test_order_and_side_of_pairs_do_not_matter(pairs: list[tuple[float, float]], random: object) -> None:
+    a, b = ([p[i] for p in pairs] for i in (0, 1))
+    one, other = difference(a, b), difference(b, a)
+    assert other.mean == -one.mean and other.p == one.p and other.se == pytest.approx(one.se)
+    assert (other.low, other.high) == pytest.approx((-one.high, -one.low))
+    random.shuffle(pairs)  # type: ignore[attr-defined]
+    mixed = difference([p[0] for p in pairs], [p[1] for p in pairs])
+    assert mixed.p == one.p and mixed.mean == pytest.approx(one.mean, abs=1e-9)
+    assert one.low <= one.mean <= one.high and smallest_p(len(pairs)) <= one.p <= 1
+
+
+# -- Holm
+
+
+def test_holm_agrees_with_a_hand_example() -> None:
+    # .005·4, .01·3, .03·2, and .04·1 raised to the one before it.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, math.nan, 0.7])[::2] == [1.0, 1.0]
+    assert math.isnan(holm([0.6, math.nan, 0.7])[1])
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=20))
+def test_holm_never_lowers_a_p_and_keeps_their_order(p: list[float]) -> None:
+    found = holm(p)
+    assert all(q >= raw and q <= 1 for q, raw in zip(found, p, strict=True))
+    in_order = [found[i] for i in sorted(range(len(p)), key=lambda i: p[i])]
+    assert in_order == sorted(in_order)
+    bonferroni = [min(1.0, raw * len(p)) for raw in p]
+    assert all(q <= b for q, b in zip(found, bonferroni, strict=True))
+
+
+# -- verdicts on made-up sweeps
+
+
+def sweep_of(seeds: int, grid: str) -> Sweep:
+    arms, _ = arms_of([grid], [])
+    return Sweep.make(Settings("nano", ("a red ball moving left",)), tuple(range(seeds)), with_controls(arms), {})
+
+
+def rows_of(sweep: Sweep, drift: dict[str, Sequence[float]], **other: dict[str, Sequence[float]]) -> list[Row]:
+    """Rows with these values per arm and seed; endpoints that nobody gave are 1 everywhere."""
+    found = []
+    for arm in sweep.arms:
+        for i, seed in enumerate(sweep.seeds):
+            values = dict.fromkeys((*ENDPOINTS, *TASK), 1.0) | {"drift_index": float(drift[arm.name][i])}
+            values |= {name: float(by_arm[arm.name][i]) for name, by_arm in other.items() if arm.name in by_arm}
+            shocks = len(arm.shocks)
+            found.append(Row(Job(arm.name, seed), "p", "run", 30 + arm.more_evaluations, shocks, values))
+    return found
+
+
+def said(analysis: Analysis) -> str:
+    return "\n".join(analysis.verdict)
+
+
+def test_null_data_are_called_no_difference_at_least_19_times_in_20() -> None:
+    sweep = sweep_of(8, "kind=restart,renoise at=0.9,0.5 db=6")
+    rng = np.random.default_rng(0)
+    trials, clear = 150, 0
+    for _ in range(trials):
+        scene = rng.normal(0.1, 0.03, 8)  # what a seed's arms have in common
+        drift = {arm.name: scene + rng.normal(0, 0.01, 8) for arm in sweep.arms}
+        clear += said(analyse(sweep, rows_of(sweep, drift))).startswith("No difference")
+    assert clear / trials >= 0.95
+
+
+def known_effects(seeds: int = 16) -> Analysis:
+    sweep = sweep_of(seeds, "kind=restart,renoise,additive at=0.9 db=3,6")
+    rng = np.random.default_rng(1)
+    scene = rng.normal(0.1, 0.03, seeds)
+    shift = {"restart@0.9+3dB": -0.02, "renoise@0.9+6dB": 0.03, "additive@0.9+6dB": -0.04}
+    drift = {arm.name: scene + rng.normal(shift.get(arm.name, 0), 0.004, seeds) for arm in sweep.arms}
+    std = {"additive@0.9+6dB": rng.normal(0.9, 0.01, seeds)}
+    return analyse(sweep, rows_of(sweep, drift, final_std=std))
+
+
+def test_real_effects_are_found_ranked_and_named() -> None:
+    found = known_effects()
+    assert [f.arm.name for f in found.ranked[:2]] == ["additive@0.9+6dB", "restart@0.9+3dB"]
+    assert found.ranked[-1].arm.name == "renoise@0.9+6dB"
+    assert [f.arm.name for f in found.ranked if f.significant] == [
+        "additive@0.9+6dB",
+        "restart@0.9+3dB",
+        "renoise@0.9+6dB",
+    ]
+    lower, higher = found.verdict[:2]
+    assert lower.startswith("2 arms lower the drift index after Holm's correction over 6 arms: additive@0.9+6dB (−0.0")
+    assert higher.startswith("1 arm raises the drift index") and "renoise@0.9+6dB" in higher
+    assert found.ranked[1].control == "smooth+1" and found.ranked[-1].control == "smooth"
+    assert "No difference" not in said(found)
+
+
+def test_what_looks_better_but_may_not_be_is_said() -> None:
+    found = known_effects()
+    assert found.ranked[0].flags == "OV"
+    assert "Off the marginal, so that a lower drift index may be lost variance" in said(found)
+    assert "Less variance in the final sample than the control" in said(found)
+    assert "additive@0.9+3dB" not in said(found)
+
+
+def test_an_arm_that_only_profits_from_its_extra_evaluation_is_not_called_better() -> None:
+    sweep = sweep_of(12, "kind=restart at=0.9 db=6")
+    rng = np.random.default_rng(2)
+    drift = {"smooth": rng.normal(0.1, 0.003, 12)}
+    drift |= {name: rng.normal(0.08, 0.003, 12) for name in ("smooth+1", "restart@0.9+6dB")}
+    found = analyse(sweep, rows_of(sweep, drift))
+    assert found.verdict[0].startswith("No difference")
+    assert "restart@0.9+6dB is lower than plain smooth" in said(found) and "its extra evaluations may be all" in said(
+        found
+    )
+    assert "smooth+1 against smooth −0.02" in said(found) and "lower by itself" in said(found)
+
+
+def test_an_arm_without_extra_evaluations_is_measured_against_one_smooth_step_more() -> None:
+    sweep = sweep_of(12, "kind=restart,renoise at=0.9 db=6")
+    rng = np.random.default_rng(2)
+    means = {"smooth": 0.1, "smooth+1": 0.05, "restart@0.9+6dB": 0.05, "renoise@0.9+6dB": 0.08}
+    found = analyse(sweep, rows_of(sweep, {k: rng.normal(m, 0.003, 12) for k, m in means.items()}))
+    assert [f.arm.name for f in found.ranked if f.significant] == ["renoise@0.9+6dB"]
+    assert "renoise@0.9+6dB gains no more against smooth" in said(found)
+
+
+def test_the_smallest_effect_that_could_be_seen_is_that_of_the_power_formula() -> None:
+    sweep = sweep_of(4, "kind=renoise at=0.9 db=6")
+    drift = {"smooth": [0.0] * 4, "renoise@0.9+6dB": [1.0, -1.0, 1.0, -1.0]}  # SE 1/√3
+    assert f"a difference of {2.8016 / math.sqrt(3):.2g} on its own" in said(analyse(sweep, rows_of(sweep, drift)))
+
+
+def test_too_few_seeds_missing_and_broken_runs_are_said() -> None:
+    sweep = sweep_of(4, "kind=renoise at=0.9,0.5 db=6")
+    drift = {arm.name: [0.1, 0.2, 0.3, 0.4] for arm in sweep.arms}
+    drift["renoise@0.9+6dB"] = [0.0, 0.1, math.nan, 0.3]
+    rows = [r for r in rows_of(sweep, drift) if r.job != Job("renoise@0.5+6dB", 3)]
+    found = analyse(sweep, rows)
+    assert "Too few seeds: with 3 pairs and 2 arms no corrected p can be below 0.50" in said(found)
+    assert "Incomplete: 1 run missing, of renoise@0.5+6dB" in said(found)
+    assert "1 run without a finite drift index, left out: renoise@0.9+6dB" in said(found)
+    assert {f.arm.name: f.primary.pairs for f in found.ranked} == {"renoise@0.9+6dB": 3, "renoise@0.5+6dB": 3}
+    assert "N" in next(f.flags for f in found.ranked if f.broken)
+    assert analyse(sweep, []).verdict[0].startswith("Nothing can be said")
+
+
+def test_shocks_that_did_not_act_and_unequal_evaluations_are_flagged() -> None:
+    sweep = sweep_of(4, "kind=renoise at=0.9 db=6")
+    rows = rows_of(sweep, {arm.name: [0.1, 0.2, 0.3, 0.4] for arm in sweep.arms})
+    silent = [Row(r.job, r.prompt, r.run, r.evaluations, 0, r.values) if r.job.seed == 2 else r for r in rows]
+    found = analyse(sweep, silent)
+    assert found.ranked[0].flags == "F" and "renoise@0.9+6dB (1 of 4)" in said(found)
+    longer = [Row(r.job, r.prompt, r.run, 31, r.shocks, r.values) if r.shocks else r for r in rows]
+    assert analyse(sweep, longer).ranked[0].flags == "E"
+
+
+# -- as text
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_the_report_fits_100_columns_and_says_everything(ascii_only: bool) -> None:
+    found = known_effects()
+    text = sweep_text.report(found, 100, ascii_only=ascii_only)
+    assert max(map(len, text.split("\n"))) <= 100
+    assert text.isascii() == ascii_only
+    assert all(text.count(arm.name) >= 2 for arm in found.sweep.arms if arm.name != "smooth")
+    words = " ".join(text.split())
+    assert "O: off the marginal" in words and ("uncorrected" in words)
+    assert "Verdict 2 arms lower the drift index" in words
+
+
+def test_the_forest_plot_puts_intervals_where_they_belong() -> None:
+    lines = forest.text(
+        [forest.Effect("a", 0.5, 0.0, 1.0, strong=True), forest.Effect("b", -0.5, -1.0, 0.0, hollow=True)], "t", 100
+    ).split("\n")
+    a, b = lines[1], lines[2]
+    assert a.index("├") == b.index("┤") and a.index("●") > a.index("├") and b.index("◌") < b.index("┤")
+    empty = forest.text([forest.Effect("c", math.nan, math.nan, math.nan)], "t", 80)
+    assert "no value" in empty
+
+
+def test_one_huge_interval_does_not_hide_the_others() -> None:
+    effects = [forest.Effect(f"e{i}", 0.01, 0.0, 0.02) for i in range(6)] + [forest.Effect("wild", 5.0, -1.0, 11.0)]
+    low, high = forest.limits(effects)
+    assert -0.2 < low < 0 < high < 0.2
+    wild = forest.text(effects, "t", 100).split("\n")[7]
+    assert wild.startswith("wild") and "‹" in wild and "›" in wild and "○" not in wild
+
+
+@given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0, 1e6)), max_size=6))
+def test_every_forest_plot_can_be_drawn(drawn: list[tuple[float, float]]) -> None:
+    effects = [forest.Effect("x", m, m - h, m + h) for m, h in drawn]
+    assert all(len(line) <= 90 for line in forest.text(effects, "t", 90).split("\n"))
+    ElementTree.fromstring(forest.svg(effects, "t"))
+
+
+def test_the_picture_is_svg_with_a_line_per_arm_and_escaped_names() -> None:
+    root = ElementTree.fromstring(forest.svg([forest.Effect("<a&b>", 0.1, 0.0, 0.2)], "t<i>tle", "nano & more"))
+    texts = [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "<a&b>" in texts and "t<i>tle" in texts
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 1
+
+
+def test_markdown_has_every_arm_and_the_verdict() -> None:
+    found = known_effects()
+    text = sweep_text.markdown(found)
+    rows = [line for line in text.split("\n") if line.startswith("| `")]
+    assert len([r for r in rows if "restart@0.9+3dB" in r]) == 3  # primary, other endpoints, task measures
+    assert all(s in text for s in found.verdict)
+    assert "(control, against smooth)" in text
+
+
+def test_a_csv_line_per_run_keeps_every_digit() -> None:
+    sweep = sweep_of(2, "kind=renoise at=0.9 db=6")
+    rows = rows_of(sweep, {"smooth": [0.1, math.nan], "renoise@0.9+6dB": [1 / 3, 0.2]})
+    lines = as_csv(rows, sweep).split("\n")
+    assert lines[0].startswith("arm,control,seed,prompt,run,evaluations,shocks,drift_index,identity")
+    assert lines[1].startswith("smooth,,0,p,run,30,0,0.1,1.0") and lines[2].startswith("smooth,,1,p,run,30,0,,1.0")
+    assert lines[3].startswith("renoise@0.9+6dB,smooth,0,p,run,30,1,0.3333333333333333,")
