@@ -1,12 +1,11 @@
-"""Folds a run's messages into its Zarr archive. Light of torch; zarr is imported when an archive is made."""
+"""Folds a run's messages into its Zarr archive. Light: neither torch nor zarr-python."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +15,15 @@ from recorder.tables import (
     BLOCK_ROWS,
     TIME_UNITS,
     Previews,
-    create,
     create_previews,
     plain,
+    rows_per_chunk,
     write_events,
     write_kept,
     write_system,
 )
 from recorder.words import Message
-
-if TYPE_CHECKING:
-    import zarr
+from recorder.zarr3 import Array, Store
 
 SNAPSHOT_DIMS = {"video": ("batch", "frame", "row", "column", "channel"), "audio": ("batch", "latent", "channel")}
 SNAPSHOT_LABELS = {"latents": "sample before the step", "x0": "predicted clean sample"}
@@ -36,13 +33,13 @@ SNAPSHOT_LABELS = {"latents": "sample before the step", "x0": "predicted clean s
 class _Stream:
     """A stream's arrays and the rows that wait to be folded into them."""
 
-    group: zarr.Group
-    arrays: list[tuple[zarr.Array[Any], slice, tuple[int, ...]]]
-    time: zarr.Array[Any]
+    group: str
+    arrays: list[tuple[Array, slice, tuple[int, ...]]]
+    time: Array
     width: int
     capacity: int
     rows: int = 0
-    snapshots: dict[str, zarr.Array[Any]] = field(default_factory=dict)
+    snapshots: dict[str, Array] = field(default_factory=dict)
     previews: Previews | None = None
     waiting: list[NDArray[np.float32]] = field(default_factory=list)
     times: list[NDArray[np.float64]] = field(default_factory=list)
@@ -61,7 +58,7 @@ class ArchiveWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._root: zarr.Group | None = None
+        self._store: Store | None = None
         self._attributes: dict[str, Any] = {}
         self._planned: dict[int, int] = {}
         self._streams: dict[tuple[int, str], _Stream] = {}
@@ -94,18 +91,14 @@ class ArchiveWriter:
             self.finish(message)
 
     def _begin(self, header: Message) -> None:
-        import zarr
-
-        # Consolidated metadata is what makes archives open fast in xarray; that the v3 text leaves it out is known.
-        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part", module=r"zarr\.")
         self._attributes = {**_without_type(header), "status": "recording", "rows": {}, "previews": {}}
-        self._root = zarr.open_group(str(self.path), mode="w", attributes=self._attributes)
+        self._store = Store(self.path, self._attributes)
 
     @property
-    def root(self) -> zarr.Group:
-        if self._root is None:
+    def store(self) -> Store:
+        if self._store is None:
             raise ValueError("an archive begins with a header")
-        return self._root
+        return self._store
 
     def _begin_stage(self, stage: Message) -> None:
         index = int(stage["stage"])
@@ -113,26 +106,29 @@ class ArchiveWriter:
         # Also at the root, so that a list of runs reads one small file per run.
         self._attributes["planned"] = sum(self._planned.values())
         self._attributes.setdefault("prompt", plain(stage["metadata"].get("prompt")))
-        self.root.create_group(f"stage_{index}", attributes=_without_type(stage))
+        self.store.group(f"stage_{index}", _without_type(stage))
 
     def _begin_stream(self, stream: Message) -> None:
         index, name = int(stream["stage"]), str(stream["stream"])
         capacity = self._planned[index] or BLOCK_ROWS
-        group = self.root.create_group(f"stage_{index}/{name}", attributes=_without_type(stream))
-        arrays: list[tuple[zarr.Array[Any], slice, tuple[int, ...]]] = []
+        chunk = rows_per_chunk(capacity)
+        group, store = f"stage_{index}/{name}", self.store
+        store.group(group, _without_type(stream))
+        arrays: list[tuple[Array, slice, tuple[int, ...]]] = []
         at = 0
         for metric in stream["metrics"]:
             shape = tuple(metric["shape"])
             size = math.prod(shape)
             labels = {"units": metric["unit"], "long_name": metric["label"], "description": metric["description"]}
-            array = create(group, metric["name"], (capacity, *shape), "float32", tuple(metric["dims"]), labels)
+            path = f"{group}/{metric['name']}"
+            array = store.array(path, (capacity, *shape), "float32", metric["dims"], labels, rows=chunk)
             arrays.append((array, slice(at, at + size), shape))
             at += size
         for dimension, coordinate in stream["coordinates"].items():
             values = np.asarray(coordinate["values"])
-            array = create(group, dimension, values.shape, str(values.dtype), (dimension,), coordinate["attributes"])
-            array[...] = values
-        time = create(group, "time", (capacity,), "float64", ("step",), {"units": TIME_UNITS})
+            labels = dict(coordinate["attributes"])
+            store.array(f"{group}/{dimension}", values.shape, str(values.dtype), (dimension,), labels, values=values)
+        time = store.array(f"{group}/time", (capacity,), "float64", ("step",), {"units": TIME_UNITS}, rows=chunk)
         self._streams[index, name] = _Stream(group, arrays, time, at, capacity)
 
     def _add_rows(self, step: Message) -> None:
@@ -148,7 +144,7 @@ class ArchiveWriter:
         stream = self._streams[int(message["stage"]), str(message["stream"])]
         picture = np.frombuffer(message["data"], np.uint8).reshape(message["shape"])
         if stream.previews is None:
-            stream.previews = create_previews(stream.group, stream.capacity, message)
+            stream.previews = create_previews(self.store, stream.group, stream.capacity, message)
         stream.previews.add(int(message["step"]), int(message["fit"]), picture)
 
     def add_snapshot(self, stage: int, stream: str, step: int, tensors: dict[str, NDArray[np.float16]]) -> None:
@@ -157,22 +153,19 @@ class ArchiveWriter:
         for name, values in tensors.items():
             array = into.snapshots.get(name)
             if array is None:
-                dims = ("step", *_snapshot_dims(into.group, stream))
-                array = into.group.create_array(
-                    name,
-                    shape=(into.capacity, *values.shape),
-                    dtype="float16",
-                    chunks=(1, *values.shape),
-                    dimension_names=dims,
-                    attributes={"units": "1", "long_name": SNAPSHOT_LABELS[name]},
-                    fill_value=math.nan,
-                    # Raw: the best codec saves 8 %, since mantissas are noise (benchmarks/snapshots.py).
-                    compressors=None,
+                # Raw: the best codec saves 8 %, since mantissas are noise (benchmarks/snapshots.py).
+                array = self.store.array(
+                    f"{into.group}/{name}",
+                    (into.capacity, *values.shape),
+                    "float16",
+                    ("step", *_snapshot_dims(self.store, into.group, stream)),
+                    {"units": "1", "long_name": SNAPSHOT_LABELS[name]},
+                    rows=1,
                 )
                 into.snapshots[name] = array
             if step >= array.shape[0]:
-                array.resize((max(step + 1, 2 * array.shape[0]), *array.shape[1:]))
-            array[step] = values
+                array.resize(max(step + 1, 2 * array.shape[0]))
+            array.write(step, values[None])
 
     def keep(
         self,
@@ -184,7 +177,7 @@ class ArchiveWriter:
         tensors: dict[str, NDArray[np.float32]],
     ) -> None:
         """Write one stream's share of a snapshot that a viewer asked for, in a group of its own."""
-        write_kept(self.root, stage, stream, step, sigma, frames, tensors)
+        write_kept(self.store, stage, stream, step, sigma, frames, tensors)
 
     def fold(self) -> None:
         """Write all waiting rows, then publish how many rows count."""
@@ -196,7 +189,7 @@ class ArchiveWriter:
                 stream.previews.write()
                 # Apart from the rows: a row's picture follows it, so the last one may still be on its way.
                 self._attributes["previews"][f"stage_{index}/{name}"] = min(stream.previews.end, stream.rows)
-        self.root.update_attributes(self._attributes)
+        self.store.update("", attributes=self._attributes)
 
     def _write(self, stream: _Stream) -> None:
         rows = np.concatenate(stream.waiting)
@@ -205,25 +198,20 @@ class ArchiveWriter:
             stream.capacity = max(end, 2 * stream.capacity)
             self._resize(stream, stream.capacity)
         for array, columns, shape in stream.arrays:
-            array[first:end] = rows[:, columns].reshape(len(rows), *shape)
-        stream.time[first:end] = np.concatenate(stream.times)
+            array.write(first, rows[:, columns].reshape(len(rows), *shape))
+        stream.time.write(first, np.concatenate(stream.times))
         stream.rows = end
         stream.waiting.clear()
         stream.times.clear()
 
     def _resize(self, stream: _Stream, rows: int) -> None:
-        for array, _, shape in stream.arrays:
-            array.resize((rows, *shape))
-        for array in stream.snapshots.values():
-            array.resize((rows, *array.shape[1:]))
+        for array in (*(a for a, _, _ in stream.arrays), *stream.snapshots.values(), stream.time):
+            array.resize(rows)
         if stream.previews is not None:
             stream.previews.resize(rows)
-        stream.time.resize((rows,))
 
     def finish(self, end: Message) -> None:
         """Fold what waits, trim arrays to their rows, write the tables, consolidate, and set the final status."""
-        import zarr
-
         self.fold()
         for stream in self._streams.values():
             sizes = {stream.capacity, *(a.shape[0] for a in stream.snapshots.values())}
@@ -231,28 +219,27 @@ class ArchiveWriter:
                 sizes.add(stream.previews.pixels.shape[0])
             if sizes != {stream.rows}:
                 self._resize(stream, stream.rows)
-            step = create(stream.group, "step", (stream.rows,), "int64", ("step",), {"units": "1"})
-            step[...] = np.arange(stream.rows)
+            name = f"{stream.group}/step"
+            self.store.array(name, (stream.rows,), "int64", ("step",), {"units": "1"}, values=np.arange(stream.rows))
         if self._events:
-            write_events(self.root.create_group("events"), self._events)
+            write_events(self.store, self._events)
         if self._system:
-            write_system(self.root.create_group("system"), self._system)
+            write_system(self.store, self._system)
         self._attributes.update(status=end["status"], error=end["error"], ended=end["time"])
-        self.root.update_attributes(self._attributes)
-        zarr.consolidate_metadata(self.root.store)
+        self.store.consolidate(self._attributes)
 
 
-def _snapshot_dims(group: zarr.Group, stream: str) -> tuple[str, ...]:
+def _snapshot_dims(store: Store, group: str, stream: str) -> tuple[str, ...]:
     """Dimensions of a step's latents; where frames were given they have fewer than the frame metrics."""
     dims = SNAPSHOT_DIMS[stream]
-    given: Any = group.attrs.get("conditioning_frames")
-    grid: Any = group.attrs["grid"]
+    declared = store.attributes(group)
+    given = declared.get("conditioning_frames")
     if stream != "video" or not given:
         return dims
     name = "generated_frame"
-    if name not in group:
-        frames = [f for f in range(grid[0]) if f not in given]
-        create(group, name, (len(frames),), "int64", (name,), {"units": "latent frame"})[...] = np.array(frames)
+    if f"{group}/{name}" not in store:
+        frames = np.array([f for f in range(declared["grid"][0]) if f not in given], np.int64)
+        store.array(f"{group}/{name}", frames.shape, "int64", (name,), {"units": "latent frame"}, values=frames)
     return tuple(name if d == "frame" else d for d in dims)
 
 

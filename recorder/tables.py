@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recorder import words
 from recorder.words import Message
-
-if TYPE_CHECKING:
-    import zarr
+from recorder.zarr3 import Array, Store
 
 BLOCK_ROWS = 1024
 """Rows per chunk, and the rows of a long stage that are folded at a time."""
@@ -36,32 +34,17 @@ def plain(value: Any) -> Any:
     return value
 
 
-def create(
-    group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, dims: tuple[str, ...], attributes: dict[str, Any]
-) -> zarr.Array[Any]:
-    # Uncompressed: rows are few and noisy, and one file per array of a few KB gains nothing from a codec.
-    chunks = tuple(
-        max(LEAST_ROWS, min(n, BLOCK_ROWS)) if d == "step" else max(1, n) for n, d in zip(shape, dims, strict=True)
-    )
-    fill = 0 if dtype.startswith("int") else math.nan
-    return group.create_array(
-        name,
-        shape=shape,
-        dtype=dtype,
-        chunks=chunks,
-        dimension_names=dims,
-        attributes=attributes,
-        fill_value=fill,
-        compressors=None,
-    )
+def rows_per_chunk(capacity: int) -> int:
+    """Of arrays along `step`."""
+    return max(LEAST_ROWS, min(capacity, BLOCK_ROWS))
 
 
 @dataclass
 class Previews:
     """The pictures of a stream, and the chunk that is being filled; `fits` is 0 where a step has none."""
 
-    pixels: zarr.Array[Any]
-    fits: zarr.Array[Any]
+    pixels: Array
+    fits: Array
     chunk: NDArray[np.uint8]
     chunk_fits: NDArray[np.uint8]
     first: int = 0
@@ -87,42 +70,40 @@ class Previews:
             return
         if self.first + count > self.pixels.shape[0]:
             self.resize(max(self.first + count, 2 * self.pixels.shape[0]))
-        self.pixels[self.first : self.first + count] = self.chunk[:count]
-        self.fits[self.first : self.first + count] = self.chunk_fits[:count]
+        self.pixels.write(self.first, self.chunk[:count])
+        self.fits.write(self.first, self.chunk_fits[:count])
 
     def resize(self, rows: int) -> None:
-        self.pixels.resize((rows, *self.pixels.shape[1:]))
-        self.fits.resize((rows,))
+        self.pixels.resize(rows)
+        self.fits.resize(rows)
 
 
-def create_previews(group: zarr.Group, capacity: int, first: Message) -> Previews:
+def create_previews(store: Store, group: str, capacity: int, first: Message) -> Previews:
     shape = tuple(first["shape"])
     steps = min(capacity, PREVIEW_STEPS)
-    pixels = group.create_array(
-        "preview",
-        shape=(capacity, *shape),
-        dtype="uint8",
-        chunks=(steps, *shape),
+    pixels = store.array(
+        f"{group}/preview",
+        (capacity, *shape),
+        "uint8",
         # Names of their own: kept latents have rows and columns too, and a picture may be smaller.
-        dimension_names=("step", "preview_frame", "preview_row", "preview_column", "rgb"),
-        attributes={
+        ("step", "preview_frame", "preview_row", "preview_column", "rgb"),
+        {
             "units": "1",
             "long_name": "picture of x0",
             "description": "three principal components of the predicted clean sample's channels as colours",
         },
-        fill_value=0,
+        rows=steps,
     )
     labels: dict[str, Any] = {
         "units": "1",
         "long_name": "colour fits",
         "description": "how often colours had been fixed; 0: no picture",
     }
-    fits = group.create_array(
-        "preview_fit", shape=(capacity,), dtype="uint8", chunks=(capacity,), dimension_names=("step",),
-        attributes=labels, fill_value=0, compressors=None,
-    )  # fmt: skip
-    coordinate = create(group, "preview_frame", shape[:1], "int64", ("preview_frame",), {"units": "latent frame"})
-    coordinate[...] = np.array(first["frames"])
+    fits = store.array(f"{group}/preview_fit", (capacity,), "uint8", ("step",), labels, rows=capacity)
+    frames = np.array(first["frames"], np.int64)
+    store.array(
+        f"{group}/preview_frame", frames.shape, "int64", ("preview_frame",), {"units": "latent frame"}, values=frames
+    )
     return Previews(pixels, fits, np.zeros((steps, *shape), np.uint8), np.zeros(steps, np.uint8))
 
 
@@ -131,7 +112,7 @@ KEPT_LABELS = {"x": "sample before the step", "x0": "predicted clean sample"}
 
 
 def write_kept(
-    root: zarr.Group,
+    store: Store,
     stage: int,
     stream: str,
     step: int,
@@ -144,28 +125,22 @@ def write_kept(
     Both streams share the group. A dimension that has another length there already gets the stream's name in front,
     since xarray wants one length per name.
     """
-    root.require_group("snapshots")
-    group = root.require_group(words.snapshot_group(stage, step))
-    group.update_attributes({"stage": stage, "step": step, "sigma": sigma})
-    known = {d: n for _, a in group.arrays() for d, n in zip(a.metadata.dimension_names or (), a.shape, strict=True)}  # type: ignore[union-attr]
+    if "snapshots" not in store:
+        store.group("snapshots", {})
+    group = words.snapshot_group(stage, step)
+    store.group(group, {"stage": stage, "step": step, "sigma": sigma})
+    known = store.lengths(group)
     for name, values in tensors.items():
         named = zip(KEPT_DIMS[stream], values.shape, strict=True)
         dims = tuple(d if known.get(d, n) == n else f"{stream}_{d}" for d, n in named)
-        group.create_array(
-            f"{stream}_{name}",
-            shape=values.shape,
-            dtype="float32",
-            chunks=values.shape,
-            dimension_names=dims,
-            attributes={"units": "1", "long_name": KEPT_LABELS[name], "sigma": sigma, "stage": stage, "step": step},
-            fill_value=math.nan,
-            compressors=None,
-        )[...] = values
+        labels = {"units": "1", "long_name": KEPT_LABELS[name], "sigma": sigma, "stage": stage, "step": step}
+        store.array(f"{group}/{stream}_{name}", values.shape, "float32", dims, labels, values=values)
     if frames is not None:
-        create(group, "frame", (len(frames),), "int64", ("frame",), {"units": "latent frame"})[...] = np.array(frames)
+        places = np.array(frames, np.int64)
+        store.array(f"{group}/frame", places.shape, "int64", ("frame",), {"units": "latent frame"}, values=places)
 
 
-def write_events(group: zarr.Group, events: list[Message]) -> None:
+def write_events(store: Store, events: list[Message]) -> None:
     """Numbers as arrays along `event`, kinds as CF flags; the whole messages as JSON in the group's attributes.
 
     Text stays out of arrays, since strings are not settled in Zarr v3 yet and every reader would warn of them.
@@ -178,19 +153,20 @@ def write_events(group: zarr.Group, events: list[Message]) -> None:
         "step": ([-1 if e["step"] is None else int(e["step"]) for e in events], "int64", {"note": "-1: none"}),
         "time": ([float(e["time"]) for e in events], "float64", {"units": TIME_UNITS}),
     }
+    store.group("events", {"messages": [{k: plain(v) for k, v in e.items() if k != "t"} for e in events]})
     for name, (values, dtype, attributes) in columns.items():
-        create(group, name, (len(values),), dtype, ("event",), attributes)[...] = np.array(values, dtype)
-    group.update_attributes({"messages": [{k: plain(v) for k, v in e.items() if k != "t"} for e in events]})
+        store.array(f"events/{name}", (len(values),), dtype, ("event",), attributes, values=np.array(values, dtype))
 
 
-def write_system(group: zarr.Group, samples: list[Message]) -> None:
+def write_system(store: Store, samples: list[Message]) -> None:
     """One array per quantity along `sample`; NaN where a sample lacks it."""
     from recorder.system import QUANTITIES
 
+    store.group("system", {})
     columns = {name: [m["values"].get(name, math.nan) for m in samples] for m in samples for name in m["values"]}
     for name, values in columns.items():
         known = QUANTITIES.get(name)
         labels = {"units": known.unit, "long_name": known.label} if known else {}
-        create(group, name, (len(values),), "float64", ("sample",), labels)[...] = np.array(values, np.float64)
+        store.array(f"system/{name}", (len(values),), "float64", ("sample",), labels, values=np.array(values))
     times = np.array([float(m["time"]) for m in samples])
-    create(group, "time", times.shape, "float64", ("sample",), {"units": TIME_UNITS})[...] = times
+    store.array("system/time", times.shape, "float64", ("sample",), {"units": TIME_UNITS}, values=times)
