@@ -213,6 +213,25 @@ def _number(value: Any) -> float:
     return float(value) if known else math.nan
 
 
+def from_csv(text: str, sweep: Sweep) -> list[Row]:
+    """The rows that `as_csv` wrote: what is left of a sweep whose archives were not kept.
+
+    Raises:
+        ValueError: if a line is not as `as_csv` writes it, or of another sweep.
+    """
+    rows = []
+    for line, cells in enumerate(csv.DictReader(io.StringIO(text)), 2):
+        try:
+            job = Job(str(cells["arm"]), int(cells["seed"]))
+            sweep.arm(job.arm)
+            values = {name: float(cells[name]) if cells[name] else math.nan for name in (*ENDPOINTS, *TASK)}
+            counts = int(cells["evaluations"]), int(cells["shocks"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise ValueError(f"line {line} is no run of this sweep: {error}") from error
+        rows.append(Row(job, str(cells["prompt"]), str(cells["run"]), *counts, values))
+    return rows
+
+
 def as_csv(rows: Sequence[Row], sweep: Sweep) -> str:
     """One line per run: who it is, and every endpoint, with all digits; an empty cell where there is none."""
     out = io.StringIO()

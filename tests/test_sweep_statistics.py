@@ -16,7 +16,7 @@ from ltxtui import forest, sweep_text
 from recorder.sweep.grid import arms_of, with_controls
 from recorder.sweep.spec import Job, Settings, Sweep
 from replay.paired import difference, holm, sign_flip_p, smallest_p, t_cdf, t_quantile
-from replay.sweep import ENDPOINTS, TASK, Row, as_csv
+from replay.sweep import ENDPOINTS, TASK, Row, as_csv, from_csv
 from replay.verdict import Analysis, analyse
 
 numbers = st.floats(-1e3, 1e3, allow_nan=False).map(lambda v: round(v, 6))
@@ -304,3 +304,8 @@ def test_a_csv_line_per_run_keeps_every_digit() -> None:
     assert lines[0].startswith("arm,control,seed,prompt,run,evaluations,shocks,drift_index,identity")
     assert lines[1].startswith("smooth,,0,p,run,30,0,0.1,1.0") and lines[2].startswith("smooth,,1,p,run,30,0,,1.0")
     assert lines[3].startswith("renoise@0.9+6dB,smooth,0,p,run,30,1,0.3333333333333333,")
+    again = from_csv("\n".join(lines), sweep)
+    assert as_csv(again, sweep) == "\n".join(lines)
+    assert analyse(sweep, again).as_json() == analyse(sweep, rows).as_json()
+    with pytest.raises(ValueError, match="line 2 is no run"):
+        from_csv("\n".join(lines).replace("smooth,,0", "other,,0"), sweep)

@@ -67,7 +67,12 @@ Keys of a grid, values with commas, every combination being an arm:
 @click.option("--device", help="Torch device. Default: cuda if there is one, else cpu.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that make runs.")
 @click.option("--extend", is_flag=True, help="Add seeds and arms to a sweep that is there.")
-@click.option("--report", "report_only", is_flag=True, help="Only analyse what FOLDER holds.")
+@click.option(
+    "--report",
+    "report_only",
+    is_flag=True,
+    help="Only analyse what FOLDER holds: archives, or without them its results.csv.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print every number as one JSON object; NaN as null.")
 @click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Also write tables and verdict here.")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Also write the forest plot here.")
@@ -312,14 +317,20 @@ def _progress(done: int, more: int, workers: int) -> Iterator[Callable[[Answer, 
 def _report(folder: Path, made: Sweep, as_json: bool, markdown: Path | None, svg: Path | None) -> None:
     from recorder.sweep import spec
     from replay.run import NotARun
-    from replay.sweep import as_csv, collect, find_runs, finished
+    from replay.sweep import as_csv, collect, find_runs, finished, from_csv
     from replay.verdict import analyse
 
     try:
-        rows = collect(folder, made, finished(folder, find_runs(folder, made), made))
-        spec.replace_file(folder / spec.RESULTS, as_csv(rows, made))
+        if not (folder / spec.RUNS).exists() and (folder / spec.RESULTS).exists():
+            # The archives were not kept: their summary is what there is.
+            rows = from_csv((folder / spec.RESULTS).read_text("utf-8"), made)
+        else:
+            rows = collect(folder, made, finished(folder, find_runs(folder, made), made))
+            spec.replace_file(folder / spec.RESULTS, as_csv(rows, made))
     except NotARun as error:
         raise Problem(f"{error}; remove it and start the sweep again") from error
+    except ValueError as error:
+        raise Problem(f"{folder / spec.RESULTS} cannot be read: {error}") from error
     except OSError as error:
         raise Problem(f"{error.filename or folder}: {error.strerror or error}") from error
     analysis = analyse(made, rows)
