@@ -179,6 +179,17 @@ class ArchiveWriter:
         """Write one stream's share of a snapshot that a viewer asked for, in a group of its own."""
         write_kept(self.store, stage, stream, step, sigma, frames, tensors)
 
+    def carry(self, older: Path) -> None:
+        """Take over from another archive of this run what its messages do not hold: latents of steps, snapshots."""
+        self.fold()
+        for stream in self._streams.values():
+            for name in (*SNAPSHOT_LABELS, "generated_frame"):
+                if (array := self.store.adopt(f"{stream.group}/{name}", older)) is not None and name in SNAPSHOT_LABELS:
+                    stream.snapshots[name] = array
+        kept = sorted(f.parent.relative_to(older) for f in (older / "snapshots").rglob("zarr.json"))
+        for node in kept:
+            self.store.adopt(node.as_posix(), older)
+
     def fold(self) -> None:
         """Write all waiting rows, then publish how many rows count."""
         for (index, name), stream in self._streams.items():

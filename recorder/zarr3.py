@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[Any]
+CHECKSUMS = "checksums.json"
 _EMPTY = {"kind": "inline", "must_understand": False, "metadata": {}}
 
 
@@ -36,6 +38,8 @@ class Store:
         self.path = path
         path.mkdir(parents=True)
         self._documents: dict[str, dict[str, Any]] = {}
+        self.checksums: dict[str, int] = {}
+        """CRC-32 of every chunk file by its path from the root, as it was last written."""
         self.group("", attributes)
 
     def __contains__(self, name: str) -> bool:
@@ -103,12 +107,34 @@ class Store:
             made.write(0, np.asarray(values, kind))
         return made
 
+    def adopt(self, name: str, other: Path) -> Array | None:
+        """Copy a node of another archive with its chunks; None if it is a group or is not there, or not readable."""
+        try:
+            document = json.loads((other / name / "zarr.json").read_bytes())
+            array = None if document["node_type"] == "group" else Array(self, name, document)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        (self.path / name).mkdir(exist_ok=True)
+        self._put(name, document)
+        for chunk in sorted((other / name / "c").rglob("*")) if array is not None else ():
+            if chunk.is_file() and not chunk.name.endswith(".part"):
+                copied = self.path / chunk.relative_to(other)
+                copied.parent.mkdir(parents=True, exist_ok=True)
+                data = chunk.read_bytes()
+                replace_file(copied, data)
+                self.checksums[copied.relative_to(self.path).as_posix()] = zlib.crc32(data)
+        return array
+
     def update(self, name: str, **changes: Any) -> None:
         """Change fields of a node's document, atomically on disk."""
         self._put(name, {**self._documents[name], **changes})
 
     def consolidate(self, attributes: dict[str, Any]) -> None:
-        """Put all documents into the root's, so that readers open one file, with the root's last attributes."""
+        """Put all documents into the root's, so that readers open one file, with the root's last attributes.
+
+        Checksums are written before, in a file of their own that Zarr readers do not look at.
+        """
+        replace_file(self.path / CHECKSUMS, json.dumps({"crc32": self.checksums}).encode())
         names = sorted((n for n in self._documents if n), key=lambda n: (n.count("/"), n))
         documents = {n: self._documents[n] for n in names}
         for name, document in documents.items():
@@ -153,7 +179,9 @@ class Array:
         """Another number of rows; chunks that lie beyond are removed."""
         size = self._chunk[0]
         for number in range(-(-rows // size), -(-self.shape[0] // size)):
-            self._path(number).unlink(missing_ok=True)
+            path = self._path(number)
+            path.unlink(missing_ok=True)
+            self._store.checksums.pop(path.relative_to(self._store.path).as_posix(), None)
         self.shape = (rows, *self.shape[1:])
         self._store.update(self._name, shape=list(self.shape))
 
@@ -176,3 +204,4 @@ class Array:
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, data)
+        self._store.checksums[path.relative_to(self._store.path).as_posix()] = zlib.crc32(data)
