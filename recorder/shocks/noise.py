@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recorder.shocks import levels
 from recorder.shocks.plan import Action
-from recorder.shocks.spec import Shock
+from recorder.shocks.spec import EVERY, Shock
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,16 @@ class Where:
         return None if self.free is None or sample.ndim != 3 else self.free[-sample.shape[0] :]
 
 
-def fresh_noise(shock: Shock, number: int, stream: str, sample: Tensor) -> Tensor:
+def fresh_noise(shock: Shock, number: int, stream: str, sample: Tensor, step: int = 0) -> Tensor:
     """ξ of a sample's shape, standard normal, float32, on its device.
 
-    Drawn on the CPU, so that a run can be repeated on any device. Shocks and streams have seeds of their own, derived
-    from the shock's seed by NumPy's SeedSequence: nothing is shared with the pipeline's generators.
+    Drawn on the CPU, so that a run can be repeated on any device. Shocks, streams and, of a shock that acts at every
+    one, steps have seeds of their own, derived from the shock's by NumPy's SeedSequence: nothing is shared with the
+    pipeline's generators.
     """
-    entropy = (shock.seed, number, ("video", "audio").index(stream))
+    entropy = [shock.seed, number, ("video", "audio").index(stream)]
+    if shock.at == EVERY:
+        entropy.append(step)  # noise that came again at every step would add up to a pattern
     # A generator takes what fits a signed 64-bit number.
     seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
     generator = torch.Generator("cpu").manual_seed(seed)
@@ -91,7 +94,7 @@ def apply(
         ValueError: if the noise is shaped or placed and the grid is unknown or does not fit.
     """
     shock, x = action.shock, sample.float()
-    noise = fresh_noise(shock, action.number, stream, x)
+    noise = fresh_noise(shock, action.number, stream, x, action.step)
     free = where.free_of(x)
     if free is None and x.ndim == 3:
         # A conditioned token's velocity is zero in every channel: the pipelines put the clean token in x0's place.

@@ -243,3 +243,20 @@ def test_noise_belongs_to_the_shock() -> None:
     flat = torch.stack([f.flatten() for f in found.values()])
     correlation = torch.corrcoef(flat) - torch.eye(len(found))
     assert float(correlation.abs().max()) < 5 / math.sqrt(4000)
+
+
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+def test_noise_at_every_step_keeps_the_marginal_and_is_never_the_same(eta: float) -> None:
+    """Ancestral sampling from the truth at σ = .9 down to .3: what is injected at one step must not come again."""
+    sigmas = np.linspace(0.9, 0.3, 61).tolist()
+    scheduler = ShockScheduler(shocks=[Shock("renoise", at="every", eta=eta)], free_sigmas=[*sigmas, 0.29])
+    scheduler.set_timesteps(len(sigmas) + 1)
+    x = truth(0.9)[None, :, None]
+    injected = []
+    for i in range(len(sigmas) - 1):
+        x = scheduler.step(velocity(x, sigmas[i]), scheduler.timesteps[i], x, return_dict=False)[0]
+        assert scheduler.applied is not None and scheduler.applied.fresh is not None
+        injected.append(scheduler.applied.fresh.flatten())
+    correlation = torch.corrcoef(torch.stack(injected)) - torch.eye(len(injected))
+    assert float(correlation.abs().max()) < 6 / math.sqrt(N)
+    assert distance(x, 0.3) < 2.5 * NOISE_FLOOR
