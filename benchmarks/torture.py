@@ -1,0 +1,205 @@
+"""SIGKILL at random moments: `python -m benchmarks.torture`. No row that a viewer had received may be missing.
+
+Each round forks a recorder and a viewer, kills the recorder, and looks at what is left: every row that the viewer
+process had noted is in the run, byte for byte; the run opens; `check` is sound, after `repair` where the run was not ended.
+Most rounds record small random tensors through `run.step`; some a nano LTX 2.3 pipeline.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SMALL_SECONDS = 0.9
+"""A round of small tensors is killed within this time; it takes about as long to its last message."""
+NANO_SECONDS = 6.0
+
+
+@dataclass
+class Outcome:
+    """One round: where the kill hit, rows that the viewer had, and what was wrong."""
+
+    when: str
+    seen: int
+    wrong: list[str]
+
+
+def record_small(runs: Path, seed: int) -> None:
+    """Two stages of random tensors, video and audio, with a pause now and then as a model would make."""
+    import torch
+
+    from recorder import record
+
+    torch.set_num_threads(1)
+    rng = random.Random(seed)
+    x, y = torch.randn(1, 4, 3, 6, 8), torch.randn(1, 20, 4)
+    with record(runs_dir=runs, name=f"torture-{seed}", save_latents=rng.random() < 0.3) as run:
+        for _ in range(2):
+            steps = rng.choice((5, 20, 60))
+            run.stage([1 - i / steps for i in range(steps)])
+            for i in range(steps):
+                sigma, after = 1 - i / steps, 1 - (i + 1) / steps
+                run.step(sigma=sigma, sigma_next=after, sample=x + i, velocity=x)
+                run.step(sigma=sigma, sigma_next=after, sample=y + i, velocity=y, stream="audio")
+                time.sleep(rng.choice((0, 0, 0.002, 0.01)))
+
+
+def record_nano(runs: Path, seed: int, pipe: Any) -> None:
+    """A short guided nano run."""
+    import torch
+
+    from recorder import nano, record
+
+    torch.set_num_threads(1)
+    size = {"height": 128, "width": 160, "num_frames": 33, "output_type": "latent"}
+    with record(pipe, runs_dir=runs, name=f"nano-{seed}"):
+        pipe("a red ball moving left", num_inference_steps=12, **nano.CALL, **size)
+
+
+def view(runs: Path, out: Path) -> None:
+    """Note every row that arrives over the socket, once it has: name, step and bytes."""
+    from recorder import locations
+    from replay.source import Liveness, SocketSource
+
+    deadline = time.monotonic() + 20
+    source = None
+    while source is None and time.monotonic() < deadline:
+        try:
+            found = sorted(locations.runtime_path().glob("*.sock"))
+            source = SocketSource(found[0]) if found else None
+        except OSError:
+            source = None
+        if source is None:
+            time.sleep(0.005)
+    with out.open("w") as file:
+        while source is not None and time.monotonic() < deadline:
+            messages = source.poll()
+            for m in messages:
+                if m["t"] == "step":
+                    file.write(f"{m['stage']} {m['stream']} {m['step']} {m['data'].hex()}\n")
+            file.flush()
+            if source.liveness is not Liveness.LIVE:
+                return
+            if not messages:
+                time.sleep(0.002)
+
+
+def forked(work: Any, *arguments: Any) -> int:
+    """Run a function in a child process; returns its id."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        work(*arguments)
+    finally:
+        os._exit(0)
+
+
+def round_of(folder: Path, seed: int, pipe: Any | None) -> Outcome:
+    """One kill, and what it left."""
+    runs, out = folder / "runs", folder / "seen.txt"
+    os.environ["LTXTUI_RUNTIME_DIR"] = str(folder / "sock")
+    limit = NANO_SECONDS if pipe is not None else SMALL_SECONDS
+    after = random.Random(seed).uniform(0.02, limit)
+    viewer = forked(view, runs, out)
+    recorder = forked(record_nano, runs, seed, pipe) if pipe is not None else forked(record_small, runs, seed)
+    time.sleep(after)
+    os.kill(recorder, signal.SIGKILL)
+    os.waitpid(recorder, 0)
+    give_up = time.monotonic() + 5
+    while os.waitpid(viewer, os.WNOHANG)[0] == 0:
+        if time.monotonic() > give_up:
+            os.kill(viewer, signal.SIGKILL)
+            os.waitpid(viewer, 0)
+            break
+        time.sleep(0.01)
+    return examine(runs, out)
+
+
+def examine(runs: Path, out: Path) -> Outcome:
+    """Compare what is on disk with what the viewer had noted."""
+    from replay.check import check
+    from replay.repair import repair
+    from replay.source import load
+
+    seen = [line.split() for line in out.read_text().splitlines()] if out.exists() else []
+    found = sorted({p.with_suffix(".zarr") for p in runs.glob("*") if p.suffix in (".zarr", ".journal")})
+    if not found:
+        return Outcome("before the run", len(seen), ["rows were seen, and no run is there"] if seen else [])
+    archive, wrong = found[0], []
+    journal = archive.with_suffix(".journal")
+    when = "finished" if not journal.exists() else "journal alone" if not archive.exists() else "unfinished"
+    if journal.exists() and journal.stat().st_size == 0 and not seen:
+        return Outcome("before the header", 0, [])
+    run = load(archive)
+    for stage, stream, step, data in seen:
+        try:
+            rows = run.stages[int(stage)].streams[stream].data
+            same = rows[int(step)].tobytes().hex() == data
+        except (IndexError, KeyError):
+            same = False
+        if not same:
+            wrong.append(f"stage {stage} {stream} row {step} is missing or another")
+    if when != "finished":
+        repair(archive)
+        again = load(archive)
+        if again.steps < run.steps:
+            wrong.append(f"repair kept {again.steps} of {run.steps} rows")
+    wrong += check(archive).problems
+    return Outcome(when, len(seen), wrong)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=190, help="rounds of small tensors [190]")
+    parser.add_argument("--nano", type=int, default=10, help="rounds of a nano pipeline [10]")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments [0]")
+    given = parser.parse_args()
+    # Loaded once; a child that is forked has it at once. No thread may run when that is done.
+    import torch
+
+    import recorder.session  # noqa: F401
+    import replay.repair  # noqa: F401
+
+    torch.set_num_threads(1)
+    pipe = None
+    if given.nano:
+        from recorder import nano
+
+        pipe = nano.load()
+        pipe.set_progress_bar_config(disable=True)
+    where, seen, wrong = Counter[str](), 0, []
+    total = given.kills + given.nano
+    for number in range(total):
+        folder = Path(tempfile.mkdtemp(prefix="ltx-", dir="/tmp"))
+        try:
+            outcome = round_of(folder, given.seed * 100_000 + number, pipe if number >= given.kills else None)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        where[outcome.when] += 1
+        seen += outcome.seen
+        wrong += [f"round {number}: {w}" for w in outcome.wrong]
+        if sys.stderr.isatty() or (number + 1) % 20 == 0:
+            print(f"\r{number + 1}/{total} kills, {seen:,} rows seen, {len(wrong)} wrong", end="", file=sys.stderr)
+    print(file=sys.stderr)
+    print(f"{total} kills: " + ", ".join(f"{n} {when}" for when, n in where.most_common()))
+    print(f"{seen:,} rows had reached the viewer; missing, changed or not sound after repair: {len(wrong)}")
+    for line in wrong[:20]:
+        print("  " + line)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
