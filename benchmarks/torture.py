@@ -1,7 +1,7 @@
 """SIGKILL at random moments: `python -m benchmarks.torture`. No row that a viewer had received may be missing.
 
 Each round forks a recorder and a viewer, kills the recorder, and looks at what is left: every row that the viewer
-process had noted is in the run, byte for byte; the run opens; `check` is sound, after `repair` where the run was not ended.
+process had noted is in the run, byte for byte; the run opens; `check` is sound, after `repair` if it was not ended.
 Most rounds record small random tensors through `run.step`; some a nano LTX 2.3 pipeline.
 """
 

@@ -10,35 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from recorder import words
-from recorder.pump import event
 from recorder.words import Message
 
 logger = logging.getLogger(__name__)
 
 PERIOD = 0.5
 """Seconds between samples."""
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """One value of a sample; values of quantities that a machine does not have are left out."""
-
-    unit: str
-    label: str
-
-
-QUANTITIES: dict[str, Quantity] = {
-    "process_cpu": Quantity("%", "process CPU, 100 % per core"),
-    "process_memory": Quantity("bytes", "process resident memory"),
-    "host_memory_used": Quantity("bytes", "host memory in use"),
-    "gpu_utilisation": Quantity("%", "GPU utilisation"),
-    "gpu_memory_used": Quantity("bytes", "GPU memory in use"),
-    "gpu_memory_total": Quantity("bytes", "GPU memory"),
-    "gpu_power": Quantity("W", "GPU power"),
-    "gpu_temperature": Quantity("°C", "GPU temperature"),
-    "gpu_sm_clock": Quantity("MHz", "GPU SM clock"),
-    "gpu_memory_clock": Quantity("MHz", "GPU memory clock"),
-}
 
 
 @dataclass(frozen=True)
@@ -217,4 +194,6 @@ class SystemLane:
         reason = str(error) or type(error).__name__
         logger.warning("the load of the %s is not recorded: %s", what, reason)
         if not self._stop.is_set():
+            from recorder.pump import event  # here, since viewers read the quantities above and need nothing else
+
             self._put(event("warning", f"the load of the {what} is not recorded: {reason}"))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recorder import words
+from recorder.declarations import QUANTITIES
 from recorder.words import Message
 from recorder.zarr3 import Array, Store
 
@@ -160,8 +161,6 @@ def write_events(store: Store, events: list[Message]) -> None:
 
 def write_system(store: Store, samples: list[Message]) -> None:
     """One array per quantity along `sample`; NaN where a sample lacks it."""
-    from recorder.system import QUANTITIES
-
     store.group("system", {})
     columns = {name: [m["values"].get(name, math.nan) for m in samples] for m in samples for name in m["values"]}
     for name, values in columns.items():

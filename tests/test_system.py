@@ -16,7 +16,8 @@ import torch
 import xarray
 
 from recorder import record, system
-from recorder.system import QUANTITIES, Gpu, SystemLane, gpu_of
+from recorder.declarations import QUANTITIES
+from recorder.system import Gpu, SystemLane, gpu_of
 from replay.source import load
 
 

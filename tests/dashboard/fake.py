@@ -87,6 +87,8 @@ def _row(stream: str, step: int, levels: np.ndarray, batch: int, *, broken: bool
     known = {
         "sigma": level,
         "sigma_next": levels[step + 1] if step + 1 < len(levels) else 0.0,
+        "sigma_down": levels[step + 1] if step + 1 < len(levels) else 0.0,
+        "noise_injected": 0.0,
         "timestep": level * 1000,
         "snr_schedule_db": signal,
         "snr_measured_db": signal - 3 * level**2 if np.isfinite(signal) else signal,
