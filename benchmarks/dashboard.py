@@ -14,6 +14,8 @@ import sys
 import termios
 import threading
 import time
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,15 +99,15 @@ class LiveRun:
 
 
 class Terminal:
-    """`ltxtui watch` in a pseudo-terminal whose output is read as fast as it comes."""
+    """`ltxtui watch`, or another command, in a pseudo-terminal whose output is read as fast as it comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, arguments: Sequence[str] = ("watch",)) -> None:
         self.began = time.perf_counter()
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", SIZE[1], SIZE[0], 0, 0))
         environment = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "COLORTERM": "truecolor"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ltxtui", "watch"],
+            [sys.executable, "-m", "ltxtui", *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -150,6 +152,10 @@ class Terminal:
 
 def run(folder: Path) -> None:
     """Measure and print."""
+    from benchmarks import home, panels
+
+    os.environ["LTXTUI_CONFIG"], os.environ["LTXTUI_STATE"] = str(folder / "config.toml"), str(folder / "state.json")
+    six_panels()
     live = LiveRun(folder, rows=20)
     try:
         paints = []
@@ -158,28 +164,51 @@ def run(folder: Path) -> None:
             # A cell of braille drawing: the curves are there, not just an empty frame.
             paints.append(terminal.wait_for("⠀".encode()[:2]))
             terminal.quit()
-        table(
-            f"Watching, {SIZE[0]}×{SIZE[1]}",
-            [("`ltxtui watch` cold start to first curves", middle(paints)), ("CPU at 4 updates/s", cpu(live))],
-        )
+        rows = [("`ltxtui watch` cold start to first curves", middle(paints)), *watching(live)]
+        table(f"Watching, {SIZE[0]}×{SIZE[1]}, six panels", rows)
     finally:
         live.close()
+    panels.run()
+    home.run(folder)
 
 
-def cpu(live: LiveRun) -> str:
-    """Share of one core that a dashboard takes while the run adds rows."""
+def six_panels() -> None:
+    """Let the first preset have six panels, and the tour be known."""
+    from ltxtui.layout import size_class
+    from ltxtui.state import State
+
+    state = State()
+    state.set_tour_seen(True)
+    state.set_arrangement(size_class(*SIZE), "1", ("sigma", "snr", "velocity", "energy", "drift", "waterfall"))
+
+
+def watching(live: LiveRun) -> list[tuple[str, str]]:
+    """Share of one core that a dashboard takes while the run adds rows, and the bytes that each row costs the line."""
     terminal = Terminal()
+    raw, packed = [], []
+    # As ssh -C does it: one stream, flushed after every piece.
+    packer = zlib.compressobj()
     try:
         terminal.wait_for("⠀".encode()[:2])
         time.sleep(1)
         process = psutil.Process(terminal.process.pid)
         shares = []
+        packer.compress(bytes(terminal.seen))
+        packer.flush(zlib.Z_SYNC_FLUSH)
         for _ in range(SECONDS // 5):
             began, used = time.perf_counter(), sum(process.cpu_times()[:2])
             for _ in range(5 * UPDATES_PER_SECOND):
+                before = len(terminal.seen)
                 live.step()
                 time.sleep(1 / UPDATES_PER_SECOND)
+                new = bytes(terminal.seen[before:])
+                raw.append(len(new))
+                packed.append(len(packer.compress(new) + packer.flush(zlib.Z_SYNC_FLUSH)))
             shares.append((sum(process.cpu_times()[:2]) - used) / (time.perf_counter() - began))
     finally:
         terminal.quit()
-    return f"{statistics.median(shares):.1%} of a core   ({min(shares):.1%} to {max(shares):.1%})"
+    return [
+        ("CPU at 4 updates/s", f"{statistics.median(shares):.1%} of a core   ({min(shares):.1%} to {max(shares):.1%})"),
+        ("bytes per update", f"{statistics.median(raw):,.0f}   (at most {max(raw):,})"),
+        ("bytes per update, compressed", f"{statistics.median(packed):,.0f}   (at most {max(packed):,})"),
+    ]

@@ -1,70 +1,111 @@
-"""The dashboard: a Textual application over one source of a run, live or replayed."""
+"""The dashboard: a Textual application with a stack of screens, from the list of runs to runs side by side."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
-from pathlib import PurePath
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from textual.app import App, SystemCommand
-from textual.message import Message
 from textual.screen import Screen
 
+from ltxtui import settings as user
 from ltxtui.deck import Deck
 from ltxtui.drawing import Style
-from ltxtui.feed import Feed
-from ltxtui.screens.run import RunScreen
+from ltxtui.screens.base import ActionScreen, keyed
+from ltxtui.screens.run import Opening, RunScreen
+from ltxtui.state import State
+from ltxtui.text import clean
 from ltxtui.themes import THEMES, first_drawing, first_theme
 from replay.run import Run
 from replay.source import Source
 
+if TYPE_CHECKING:
+    from ltxtui.screens.home import Home
 
-class RunChanged(Message):
-    """The run has grown or ended. A flood of them collapses into one redraw."""
-
-    def can_replace(self, message: Message) -> bool:
-        return isinstance(message, RunChanged)
+T = TypeVar("T")
 
 
 class Dashboard(App[None], inherit_bindings=False):
-    """Shows the run that a source brings, until `q`.
+    """Shows the run that a source brings, or the list of runs, until `q`.
 
     Args:
-        source: where the run's messages come from; closed when the dashboard ends.
-        drawing: how lines are drawn; by default braille, or ASCII without a UTF-8 locale.
+        source: where the run's messages come from, closed when its screen is left; without one the list of runs.
+        drawing: how lines are drawn; by default as the settings say, else braille, or ASCII without a UTF-8 locale.
         playing: whether a replay starts playing from its first step instead of showing everything.
         speed: of the replay; 1 is the recorded pace, infinity as fast as the screen goes.
+        opening: what of the run is looked at first.
+        origin: the words of the command that brings this source back, such as `("replay", "red-disc")`.
+        first: makes the first screen, if it is neither a run nor the list of runs.
         on_quit: called when the person quits, before the screen is given back: a demo ends its own run here.
         clock: seconds for the pace of a replay.
+        settings: the user's; by default read from their file.
+        state: what was remembered; by default in the user's state file.
+        first_start: whether somebody who never saw it is shown the tour.
     """
 
     ENABLE_COMMAND_PALETTE = False
     TITLE = "ltxtui"
-    CSS_PATH: ClassVar[list[str | PurePath]] = ["screens/run.tcss", "screens/help.tcss"]
+    CSS_PATH: ClassVar[list[str | PurePath]] = [Path(__file__).parent / "screens" / "run.tcss"]
 
     def __init__(
         self,
-        source: Source,
+        source: Source | None = None,
         *,
         drawing: Style | None = None,
         playing: bool = False,
         speed: float = 1.0,
+        opening: Opening | None = None,
+        origin: Sequence[str] = (),
+        first: Callable[[Dashboard], ActionScreen] | None = None,
+        runs_dir: Path = Path("runs"),
         on_quit: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        settings: user.Loaded | None = None,
+        state: State | None = None,
+        first_start: bool = False,
     ) -> None:
         # Only with the terminal's own colours does NO_COLOR mean none at all; otherwise Textual turns them grey.
-        super().__init__(ansi_color=True if os.environ.get("NO_COLOR") else None)
-        self.source = source
-        self.drawing = drawing or first_drawing()
-        self.deck = Deck(Run(), source.liveness, playing=playing, speed=speed)
-        self._feed = Feed(source, self.deck.run, self._announce)
+        # Screens bring style sheets of their own, but Textual reads them only where a screen is put on others.
+        more = () if source is not None else (self._sheet("home"), self._sheet("compare"))
+        super().__init__(css_path=[self._sheet("run"), *more], ansi_color=True if os.environ.get("NO_COLOR") else None)
+        self.loaded_settings = settings or user.load()
+        self.state = state or State()
+        self.drawing = drawing or self.settings.drawing or first_drawing()
+        self.runs_dir = runs_dir
+        self.clock = clock
+        self._source = source
+        self._opening = opening or Opening(preset=self.settings.preset, playing=playing, speed=speed)
+        self._origin = tuple(origin)
+        self._first = first
         self._on_quit = on_quit
-        self._clock = clock
+        self._first_start = first_start
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = first_theme()
+        self.theme = self.settings.theme or first_theme()
+
+    @staticmethod
+    def _sheet(screen: str) -> Path:
+        return Path(__file__).parent / "screens" / f"{screen}.tcss"
+
+    @property
+    def settings(self) -> user.Settings:
+        return self.loaded_settings.settings
+
+    @property
+    def deck(self) -> Deck:
+        """The deck of the run that is on top. Raises LookupError if none is open."""
+        for screen in reversed(self.screen_stack):
+            if isinstance(screen, RunScreen):
+                return screen.deck
+        raise LookupError("no run is open")
+
+    @property
+    def depth(self) -> int:
+        """How many screens lie above each other, dialogs not counted."""
+        return sum(isinstance(screen, ActionScreen) for screen in self.screen_stack)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return dict(THEMES[0].variables)
@@ -73,17 +114,71 @@ class Dashboard(App[None], inherit_bindings=False):
         return ()
 
     def get_default_screen(self) -> Screen[None]:
-        return RunScreen(self.deck, self.drawing, self._clock, self.leave)
+        if self._first is not None:
+            return self._first(self)
+        if self._source is not None:
+            return self._run_screen(self._source, self._origin, self._opening)
+        from ltxtui.screens.home import Home
+
+        return keyed(Home, self.settings.keys)(self.runs_dir, self.drawing, keymap=self.settings.keys)
 
     def on_mount(self) -> None:
-        self.run_worker(self._feed.run(), name="feed", exit_on_error=True)
+        # Back from Ctrl-Z the terminal shows the shell's screen, and Textual draws only what differs from its own.
+        self.app_resume_signal.subscribe(self, lambda _: self.redraw())
+        if notice := self.loaded_settings.notice:
+            self.notify(notice, severity="warning", markup=False, timeout=12)
+        if self._first_start and self.settings.tour and not self.state.tour_seen:
+            self.call_after_refresh(self._show_tour)
 
-    def on_run_changed(self) -> None:
-        self.deck.note = self._feed.note
-        self.deck.changed(self._feed.liveness, loading=not self._feed.done)
-        screen = self.screen_stack[0]
-        if isinstance(screen, RunScreen):
-            screen.show()
+    def _show_tour(self) -> None:
+        if isinstance(self.screen, ActionScreen):
+            self.screen.show_tour()
+
+    def redraw(self) -> None:
+        """Every cell anew, whatever the terminal shows."""
+        self.refresh(layout=True)
+
+    def next_theme(self) -> None:
+        names = [theme.name for theme in THEMES]
+        self.theme = names[(names.index(self.theme) + 1) % len(names)]
+
+    # The stack of screens
+
+    def open_run(self, source: Source, origin: Sequence[str] = (), opening: Opening | None = None) -> None:
+        """A run on top of what is there; the source is closed when its screen is left."""
+        self.push_screen(self._run_screen(source, origin, opening or Opening(preset=self.settings.preset)))
+
+    def compare_runs(self, runs: Sequence[Path | Run]) -> None:
+        """Two to eight runs side by side, on top of what is there."""
+        from ltxtui.screens.compare import compare_screen
+
+        self.push_screen(compare_screen(runs, self.settings.keys))
+
+    def on_home_open_asked(self, event: Home.OpenAsked) -> None:
+        from replay.reconnect import open_live
+        from replay.run import NotARun
+        from replay.source import open_path
+
+        words = ("replay", str(event.path)) if event.socket is None else ("watch", event.run.name)
+        try:
+            source = open_path(event.path) if event.socket is None else open_live(event.socket, event.path)
+        except (NotARun, OSError) as error:
+            self.notify(f"cannot be opened: {clean(error)}", severity="error", markup=False, timeout=8)
+        else:
+            self.open_run(source, words)
+
+    def on_home_compare_asked(self, event: Home.CompareAsked) -> None:
+        self.compare_runs(event.paths)
+
+    def back(self) -> None:
+        """To the screen below; from the last one out."""
+        if self.depth > 1:
+            self.pop_screen()
+        else:
+            self.leave()
+
+    def action_leave(self) -> None:
+        self.leave()
 
     def leave(self) -> None:
         """End the dashboard. The recorded run goes on, unless `on_quit` ends it."""
@@ -91,8 +186,18 @@ class Dashboard(App[None], inherit_bindings=False):
             self._on_quit()
         self.exit()
 
-    async def on_unmount(self) -> None:
-        await self._feed.close()
+    def in_background(self, work: Callable[[], T], tell: Callable[[T], None]) -> None:
+        """Do what takes time in a thread, then hand over what it gave; an error is told as a notice."""
 
-    def _announce(self) -> None:
-        self.post_message(RunChanged())
+        def done() -> None:
+            try:
+                given = work()
+            except (OSError, RuntimeError, ValueError) as error:
+                self.call_from_thread(self.notify, str(error), severity="error", markup=False, timeout=8)
+            else:
+                self.call_from_thread(tell, given)
+
+        self.run_worker(done, thread=True, exit_on_error=True)
+
+    def _run_screen(self, source: Source, origin: Sequence[str], opening: Opening) -> RunScreen:
+        return keyed(RunScreen, self.settings.keys)(source, origin, opening, self.clock)

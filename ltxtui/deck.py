@@ -1,4 +1,4 @@
-"""The view model: which run, stage, stream, batch item and step is looked at, and how a replay plays. No Textual."""
+"""The view model of a run: a recording deck, live or replayed. No Textual."""
 
 from __future__ import annotations
 
@@ -8,111 +8,47 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recorder.words import Message
-from replay.run import Run, StageData, StreamData
+from ltxtui.look import Look
+from ltxtui.markers import neighbour
+from ltxtui.playback import SPEEDS, Playback
+from ltxtui.selection import median_step
+from replay.run import Run
 from replay.source import Liveness
 
-SPEEDS: Final[tuple[float, ...]] = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0, 16.0, math.inf)
-"""Replay speeds; 1 is the run's own median time per step, infinity as fast as the screen goes."""
+__all__ = ["SPEEDS", "Deck"]
 
-_RECENT = 12
-_MAX_SPEED_TICKS = 40
+_PACE: Final = 0.1
 
 
-class Deck:
+class Deck(Look):
     """A recording deck over one run.
 
-    `playhead` counts steps over all stages and hides what lies behind it. Live it is always at the end; in a replay it
-    plays. The cursor is a step of the selected stage among the visible ones; while `follow` holds, stage and cursor go
-    with the newest visible step.
+    Live, the playhead is always at the end; in a replay it plays. The cursor is a step of the selected stage among the
+    visible ones; while `follow` holds, stage and cursor go with the newest visible step. A cursor that was moved back,
+    and a window of the axis, stay where they are while the run goes on.
     """
 
     def __init__(self, run: Run, liveness: Liveness, *, playing: bool = False, speed: float = 1.0) -> None:
-        self.run = run
+        super().__init__(run)
         self.liveness = liveness
         self.live = liveness is Liveness.LIVE
         self.opened_live = self.live
         self.note = ""
         """What the source has to say, such as that the recording ends in the middle of a message."""
-        self.stage_index = 0
-        self.stream_name = "video"
-        self.item = 0
-        self.cursor = 0
-        self.follow = True
         self.loading = True
         """Until the source has brought all it had when it was opened; a replay does not play before."""
-        self.playing = playing
-        self.speed = min(SPEEDS, key=lambda s: abs(s - speed)) if math.isfinite(speed) else math.inf
-        self.playhead = min(1, self.total) if self.playing else self.total
-        self._owed = 0.0
+        speed = min(SPEEDS, key=lambda s: abs(s - speed)) if math.isfinite(speed) else math.inf
+        self.playback = Playback(playing, speed)
+        self.playhead = min(1, self.total) if playing else self.total
+        self.loop_from: int | None = None
+        """The first end of a loop whose second one is still to be marked, counted over all stages."""
         self._opened = False
         self._settle()
-
-    # What is selected
-
-    @property
-    def total(self) -> int:
-        """Steps over all stages."""
-        return self.run.steps
 
     @property
     def waiting(self) -> str:
         """What a run that has not begun is waited for; empty once it has."""
         return self.note if self.live and not self.run.header else ""
-
-    @property
-    def stage(self) -> StageData | None:
-        stages = self.run.stages
-        return stages[min(self.stage_index, len(stages) - 1)] if stages else None
-
-    @property
-    def stream(self) -> StreamData | None:
-        """The selected stream of the selected stage, or the first one it has."""
-        stage = self.stage
-        if stage is None or not stage.streams:
-            return None
-        return stage.streams.get(self.stream_name) or next(iter(stage.streams.values()))
-
-    @property
-    def streams(self) -> tuple[str, ...]:
-        return tuple(self.stage.streams) if self.stage else ()
-
-    @property
-    def items(self) -> int:
-        """Batch items of the selected stream."""
-        stream = self.stream
-        metrics = stream.metrics.values() if stream else ()
-        return max((m.shape[0] for m in metrics if m.dims[1:2] == ("batch",) and any(m.shape)), default=1)
-
-    def known(self, key: str) -> object:
-        """What the stage's call or else the run says under a key, such as the prompt; empty text if neither does."""
-        header = self.run.header.get("metadata")
-        of_stage = self.stage.metadata.get(key) if self.stage else None
-        return of_stage or (header.get(key) if isinstance(header, dict) else None) or ""
-
-    @property
-    def visible(self) -> int:
-        """Rows of the selected stream that the playhead has passed."""
-        stage, stream = self.stage, self.stream
-        if stage is None or stream is None:
-            return 0
-        return max(0, min(stream.rows, self.playhead - self._offset(stage.index)))
-
-    @property
-    def steps(self) -> int:
-        """How many steps the selected stage has or will have: the length of the step axis."""
-        stage = self.stage
-        return max(len(stage.sigmas), stage.steps) if stage else 0
-
-    def series(self, metric: str) -> NDArray[np.float32] | None:
-        """The visible rows of one scalar metric, or None where this run does not have it."""
-        stream = self.stream
-        if stream is None or metric not in stream.metrics:
-            return None
-        shape = stream.metrics[metric].shape
-        if len(shape) > 1 or 0 in shape:
-            return None
-        return stream.series(metric, self.item)[: self.visible]
 
     # What is fed in
 
@@ -145,6 +81,7 @@ class Deck:
         """Put the cursor on a visible step; on the newest one of the newest stage it follows again."""
         self.cursor = max(0, min(step, self.visible - 1))
         self.follow = self.cursor >= self.visible - 1 and self.stage_index == self._stage_at(self.playhead)
+        self.keep_in_view()
 
     def first(self) -> None:
         self.move_to(0)
@@ -156,6 +93,24 @@ class Deck:
         self.follow = True
         self._settle()
 
+    def go_to(self, stage: int, step: int) -> None:
+        """Put the cursor on a step of any stage; in a replay the playhead comes along if it has not passed it yet."""
+        if not 0 <= stage < len(self.run.stages):
+            return
+        newest = self.offset(stage) + step + 1
+        if newest > self.playhead:
+            self.step(newest - self.playhead)
+        self.stage_index = stage
+        self.move_to(step)
+
+    def jump(self, by: int) -> None:
+        """To the next marker, or to the one before if `by` is negative, over all stages."""
+        stages = self.run.stages
+        places = ((m.stage, max(0, min(m.step, stages[m.stage].steps - 1))) for m in self.markers)
+        found = neighbour(places, (self.stage_index, self.cursor), by)
+        if found is not None:
+            self.go_to(*found)
+
     # Stage, stream, batch item
 
     def next_stage(self, by: int = 1) -> None:
@@ -165,12 +120,19 @@ class Deck:
             self.stage_index = (self.stage_index + by) % begun
             self.cursor = max(0, self.visible - 1)
             self.follow = self.stage_index == begun - 1
+            self.keep_in_view()
 
     def next_stream(self) -> None:
+        """Another stream on its own."""
         stream, names = self.stream, self.streams
         if stream is not None and len(names) > 1:
-            self.stream_name = names[(names.index(stream.name) + 1) % len(names)]
+            self.lanes = names[(names.index(stream.name) + 1) % len(names)]
             self._settle()
+
+    def next_lanes(self) -> None:
+        """Every stream on its own in turn, then all of them as lanes above each other."""
+        super().next_lanes()
+        self._settle()
 
     def next_item(self) -> None:
         self.item = (self.item + 1) % self.items
@@ -178,19 +140,45 @@ class Deck:
     # The replay
 
     @property
+    def playing(self) -> bool:
+        return self.playback.playing
+
+    @playing.setter
+    def playing(self, playing: bool) -> None:
+        self.playback.playing = playing
+
+    @property
+    def speed(self) -> float:
+        return self.playback.speed
+
+    @speed.setter
+    def speed(self, speed: float) -> None:
+        self.playback.speed = speed
+
+    @property
+    def as_recorded(self) -> bool:
+        """Whether each step takes the time that it took, pauses included, instead of the run's median time."""
+        return self.playback.as_recorded
+
+    @property
+    def loop(self) -> tuple[int, int] | None:
+        """First and last step of the selection that is played again and again, counted over all stages."""
+        return self.playback.loop
+
+    @property
     def replaying(self) -> bool:
         """Whether play, seek and speed are on offer: the run is not going on any more and has steps."""
         return not self.live and self.total > 0
 
     def toggle(self) -> None:
-        """Play or pause; at the end, play from the start."""
+        """Play or pause; at the end play from the start, behind a loop from the loop's first step."""
         if not self.replaying:
             return
-        if not self.playing and self.playhead >= self.total:
-            self.playhead = 1
+        if not self.playing:
+            self.playhead = self.playback.start(self.playhead, self.total)
         self.playing = not self.playing
         self.follow = self.follow or self.playing
-        self._owed = 0.0
+        self.playback.rest()
         self._settle()
 
     def step(self, by: int) -> None:
@@ -211,72 +199,65 @@ class Deck:
         if self.replaying:
             self.playhead = max(1, min(playhead, self.total))
             self.follow = True
-            self._owed = 0.0
+            self.playback.rest()
             self._settle()
 
     def change_speed(self, by: int) -> None:
         if self.replaying:
-            self.speed = SPEEDS[max(0, min(SPEEDS.index(self.speed) + by, len(SPEEDS) - 1))]
+            self.playback.change_speed(by)
+
+    def toggle_pace(self) -> None:
+        """As it happened, each step taking the time that it took; or all steps the median time."""
+        if self.replaying:
+            self.playback.as_recorded = not self.playback.as_recorded
+            self.playback.rest()
+            if self.as_recorded:
+                self.speed = 1.0
+
+    def mark_loop(self) -> None:
+        """Mark one end of a loop at the cursor, then the other; a third time ends the loop."""
+        if not self.replaying:
+            return
+        here = self.offset(self.stage_index) + self.cursor
+        if self.loop is not None:
+            self.playback.loop = None
+        elif self.loop_from is None:
+            self.loop_from = here
+        else:
+            self.playback.loop = min(self.loop_from, here), max(self.loop_from, here)
+            self.loop_from = None
 
     def tick(self, seconds: float) -> bool:
-        """Let a playing replay go on; True if a step came into view. It stops at the end by itself."""
+        """Let a playing replay go on; True if the playhead moved. Without a loop it stops at the end by itself."""
         if not self.playing or self.loading:
             return False
-        if math.isinf(self.speed):
-            whole = max(1, self.total // _MAX_SPEED_TICKS)
-        else:
-            # A stall of the terminal must not make the replay jump.
-            self._owed += min(seconds, 1.0) * self.speed / self.pace
-            whole = int(self._owed)
-            self._owed -= whole
-        if whole:
-            self.playhead = min(self.total, self.playhead + whole)
-            self.playing = self.playhead < self.total
+        before = self.playhead
+        self.playhead = self.playback.advance(before, seconds, self.pace, self._elapsed)
+        if self.playhead != before:
+            self.playing = self.loop is not None or self.playhead < self.total
             self._settle()
-        return whole > 0
-
-    # Time
+        return self.playhead != before
 
     @property
     def pace(self) -> float:
-        """Seconds per step over the whole run, for playing it."""
-        return self._median_step(self.stream.times if self.stream else np.empty(0), 0.1)
-
-    @property
-    def seconds_per_step(self) -> float:
-        """Seconds per step lately, as of the newest visible step; NaN before the second."""
-        times = self.stream.times[: self.visible] if self.stream else np.empty(0)
-        return self._median_step(times[-_RECENT:], math.nan)
-
-    @property
-    def seconds_left(self) -> float:
-        """Estimated seconds to the end of the selected stage."""
-        return self.seconds_per_step * max(0, self.steps - self.visible)
-
-    @property
-    def time(self) -> float | None:
-        """Unix time of the step under the cursor."""
+        """Seconds per step over the whole run, for playing it: the median."""
         stream = self.stream
-        return float(stream.times[self.cursor]) if stream is not None and self.cursor < self.visible else None
-
-    @property
-    def event(self) -> Message | None:
-        """The latest event at or before the cursor."""
-        return next((e for e in reversed(self.run.events) if self._is_before_cursor(e)), None)
+        times = stream.times if stream else np.empty(0)
+        return self._keep("pace", (self.run.version, id(stream)), lambda: median_step(times, _PACE))
 
     # Inside
 
-    def _offset(self, stage: int) -> int:
-        return sum(s.steps for s in self.run.stages[:stage])
+    @property
+    def _elapsed(self) -> NDArray[np.float64]:
+        """Seconds at which each step of the run was done; clocks that went back stand still [total]."""
+        return self._keep("elapsed", self.run.version, self._all_times)
 
-    def _is_before_cursor(self, event: Message) -> bool:
-        stage, step, time = event.get("stage"), event.get("step"), event.get("time")
-        if isinstance(stage, int) and stage != self.stage_index:
-            return stage < self.stage_index
-        if isinstance(stage, int) and isinstance(step, int):
-            return step <= self.cursor
-        here = self.time
-        return here is None or not isinstance(time, float | int) or time <= here
+    def _all_times(self) -> NDArray[np.float64]:
+        furthest = [max(s.streams.values(), key=lambda stream: stream.rows) for s in self.run.stages if s.streams]
+        times = np.concatenate([np.empty(0), *(stream.times for stream in furthest)])
+        known = np.isfinite(times)
+        first = times[known][0] if known.any() else 0.0
+        return np.asarray(np.maximum.accumulate(np.where(known, times, first)))
 
     def _stage_at(self, playhead: int) -> int:
         """The stage that holds the newest visible step; live, the newest stage."""
@@ -290,18 +271,13 @@ class Deck:
         return max(0, len(stages) - 1)
 
     def _settle(self) -> None:
-        """Bring stage and cursor to what is visible now."""
+        """Bring stage, cursor and window to what is visible now."""
         self.playhead = max(0, min(self.playhead, self.total))
         if self.follow:
             self.stage_index = self._stage_at(self.playhead)
             self.cursor = max(0, self.visible - 1)
+            self.keep_in_view()
         else:
             self.stage_index = max(0, min(self.stage_index, self._stage_at(self.playhead)))
             self.cursor = max(0, min(self.cursor, self.visible - 1))
         self.item = min(self.item, self.items - 1)
-
-    @staticmethod
-    def _median_step(times: NDArray[np.float64], otherwise: float) -> float:
-        gaps = np.diff(times)
-        gaps = gaps[np.isfinite(gaps) & (gaps > 0)]
-        return float(np.median(gaps)) if gaps.size else otherwise

@@ -1,34 +1,30 @@
-"""Draws series as text. The only module that knows plotext, and its private names."""
+"""Draws series as text: lines, cursor and what happened, on the axis that all panels share."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
-from typing import Any, Final
+from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui import scales
+from ltxtui import letters, plot_labels, raster, scales
+from ltxtui.axis import Ruler, counted
+from ltxtui.plot_labels import GUTTER, RIGHT_GUTTER
+from ltxtui.raster import RESOLUTION, Dots, Floats, Style
 from ltxtui.spans import Row
-from ltxtui.text import number, to_ascii
 
-GUTTER: Final = 7
-"""Columns left of every plot, for its y labels and its axis: one width, so that steps line up over all panels."""
-RIGHT_GUTTER: Final = 8
-"""Columns right of a plot that is wide enough, for the last values."""
+__all__ = ["GUTTER", "RIGHT_GUTTER", "Curve", "Flag", "Mark", "Plot", "Style", "columns", "curve_text", "draw"]
+
 _WIDE: Final = 36
+_FAINT: Final = ("", "ref")
+"""Roles that a line of the cursor may be drawn over."""
 
-
-class Style(Enum):
-    """How lines are drawn."""
-
-    BRAILLE = "braille"
-    BLOCK = "block"
-    ASCII = "ASCII"
+Engine = Callable[[Floats, Floats, tuple[int, int], Style, tuple[int, int]], Dots]
+"""What turns one polyline into dots: `ltxtui.raster.draw_line` says what it is given."""
 
 
 class Mark(Enum):
@@ -48,11 +44,8 @@ class Mark(Enum):
         return ("*o+." if style is Style.ASCII else "━╍┉·")[self.value]
 
 
-# plotext's marker, dots per cell across and down.
-_RESOLUTION: Final = {Style.BRAILLE: ("braille", 2, 4), Style.BLOCK: ("hd", 2, 2), Style.ASCII: (None, 1, 1)}
 # Columns of dots that are drawn and those in a period; ASCII tells lines apart by their characters.
 _DASHES: Final = {Mark.FIRST: (1, 1), Mark.SECOND: (4, 6), Mark.THIRD: (1, 2), Mark.GHOST: (1, 3)}
-_BLOCKS: Final = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
 
 
 @dataclass(frozen=True)
@@ -64,10 +57,30 @@ class Curve:
     mark: Mark = Mark.FIRST
     symbol: str = ""
     """One ASCII character to draw it with in ASCII, where there are more lines than marks."""
+    letter: str = ""
+    """One character that is set on the line here and there in every style, so that many lines need no colours."""
+    paint: str = ""
+    """Its role, where there are more lines than marks have colours."""
+
+    @property
+    def role(self) -> str:
+        return self.paint or self.mark.role
 
     def sample(self, style: Style) -> str:
         """One character that stands for the line in a legend."""
+        if self.letter:
+            return self.letter
         return self.symbol if self.symbol and style is Style.ASCII else self.mark.sample(style)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A step that something is said of by a letter on the axis; with a `line`, through the whole plot."""
+
+    step: int
+    letter: str
+    role: str = "tick"
+    line: bool = True
 
 
 @dataclass(frozen=True)
@@ -83,6 +96,15 @@ class Plot:
     cursor: int | None = None
     labels: Sequence[str] = ()
     """What the axis says of each step, if not its number."""
+    ruler: Ruler | None = None
+    """Where the steps lie; by their numbers if it is not given."""
+    flags: Sequence[Flag] = ()
+    log: bool = False
+    """A logarithmic y axis: values of 0 and less are not drawn."""
+
+    @cached_property
+    def on(self) -> Ruler:
+        return self.ruler or counted(self.steps)
 
 
 def columns(width: int) -> int:
@@ -90,46 +112,57 @@ def columns(width: int) -> int:
     return max(1, width - GUTTER - (RIGHT_GUTTER if width >= _WIDE else 0))
 
 
-def draw(plot: Plot, width: int, height: int, style: Style) -> list[Row]:
-    """A plot with y labels, last values, cursor and step axis, in `height` rows of exactly `width` cells."""
+def draw(plot: Plot, width: int, height: int, style: Style, engine: Engine = raster.draw_line) -> list[Row]:
+    """A plot with y labels, last values, cursor and axis, in `height` rows of exactly `width` cells.
+
+    The y axis spans what is in the window of the x axis; first and last values are those in the window too.
+    """
     wide, rows = columns(width), max(1, height - 1)
-    ticks = scales.ticks(*scales.limits([c.values for c in plot.curves], plot.include), max(5, min(8, rows // 3)))
+    visible, at = plot.on.inside, plot.on.columns(wide)
+    heights = [_height(curve.values, plot.log) for curve in plot.curves]
+    include, references = (_height(np.asarray(v, np.float64), plot.log) for v in (plot.include, plot.references))
+    limits = scales.limits([h[: len(visible)][visible[: len(h)]] for h in heights], include)
+    ticks = (scales.log_ticks if plot.log else scales.ticks)(*limits, max(5, min(8, rows // 3)))
     low, high = ticks[0], ticks[-1]
-    cells: list[list[tuple[str, str]]] = [[(" ", "")] * wide for _ in range(rows)]
 
     def row_of(value: float) -> int:
         return rows - 1 - max(0, min(rows - 1, round((value - low) / (high - low) * (rows - 1))))
 
-    for value in plot.references:
+    canvas = _Canvas(wide, rows, style)
+    for value in references[np.isfinite(references)]:
         if low <= value <= high:
-            cells[row_of(value)] = [("-" if style is Style.ASCII else "┄", "ref")] * wide
+            canvas.across(row_of(value), "ref")
+    for flag in plot.flags:
+        if flag.line and 0 <= flag.step < len(at) and at[flag.step] >= 0:
+            canvas.down(int(at[flag.step]), "ref")
     # The first curve matters most, so it is drawn last.
-    for curve in sorted(reversed(plot.curves), key=lambda c: -c.mark.value):
-        data = np.ascontiguousarray(curve.values, np.float64).tobytes()
-        lines = _lines(data, plot.steps, (wide, rows), (low, high), style, curve.mark, curve.sample(style))
-        for y, line in enumerate(lines):
-            for x, character in enumerate(line):
-                if character != " ":
-                    under, role = cells[y][x]
-                    merged = character if role in ("", "ref") else _merge(under, character)
-                    cells[y][x] = (merged, curve.mark.role)
-    at = scales.column(plot.cursor, plot.steps, wide) if plot.cursor is not None and plot.steps else None
-    left = _left_labels(plot, ticks, row_of, rows)
-    right = _right_labels(plot, row_of, rows, style) if width >= _WIDE else {}
+    for n in sorted(range(len(plot.curves)), key=lambda n: (-plot.curves[n].mark.value, -n)):
+        x, y = _dots(plot.on.at(wide), (heights[n] - low) / (high - low), (wide, rows), style)
+        curve = plot.curves[n]
+        dash = (1, 1) if style is Style.ASCII and curve.mark is not Mark.GHOST else _DASHES[curve.mark]
+        canvas.line(engine(x, y, (wide, rows), style, dash), curve.sample(style), curve.role)
+    lettered = [(c.letter, h) for c, h in zip(plot.curves, heights, strict=True)]
+    if any(letter for letter, _ in lettered):
+        for n, x_, y_ in letters.places(lettered, at, wide, row_of):
+            canvas.letter(x_, y_, plot.curves[n].letter, plot.curves[n].role)
+    shown = [(c, v) for c, v in ((c, _in_window(c, visible, plot.log)) for c in plot.curves) if len(v)]
+    left = plot_labels.left(shown, ticks, list(references), row_of, plot.log)
+    right = plot_labels.right(shown, row_of, rows, style, plot.log) if width >= _WIDE else {}
+    cursor = int(at[plot.cursor]) if plot.cursor is not None and 0 <= plot.cursor < len(at) else -1
     drawn = []
-    for y in range(rows):
+    for y_, cells in enumerate(canvas.rows()):
         row = Row(width, ascii_only=style is Style.ASCII)
-        label, role = left.get(y, ("", "tick"))
+        label, role = left.get(y_, ("", "tick"))
         row.add(f"{label:>{GUTTER - 1}}", role)
         row.add(("+" if label else "|") if style is Style.ASCII else "┤" if label else "│", "axis")
-        _add_cells(row, cells[y], at, "|" if style is Style.ASCII else "│")
-        if y in right:
-            row.add(*right[y])
+        _add_cells(row, *cells, cursor, "|" if style is Style.ASCII else "│")
+        if y_ in right:
+            row.add(*right[y_])
         drawn.append(row.filled())
     if plot.empty:
-        drawn[rows // 2] = _message(plot.empty, width, wide, drawn[rows // 2], style)
+        drawn[rows // 2] = plot_labels.message(plot.empty, width, wide, drawn[rows // 2], style)
     if height > 1:
-        drawn.append(_step_axis(plot, wide, width, at, style))
+        drawn.append(plot_labels.axis(plot, wide, width, style))
     return drawn
 
 
@@ -143,166 +176,105 @@ def curve_text(
     references: Sequence[float] = (),
     paint: Callable[[str, str], str] | None = None,
 ) -> str:
-    """Curves as text with axes and a legend, for a terminal that scrolls or a file.
+    """Curves as text with axes and a legend, for a terminal that scrolls or a file. Drawn by plotext.
 
     `labels` are what the axis says of each step, if not its number; `references` are values to draw a line at. `paint`
     gives a piece of text its colour by its role (`s1` is the first curve); without it the text is plain.
     """
+    from ltxtui import plotext_line
+
     style = Style.ASCII if ascii_only else Style.BRAILLE
     steps = max((len(c.values) for c in curves), default=0)
-    rows = draw(Plot(curves, steps, references=references, labels=labels), width, max(3, height - 1), style)
+    plot = Plot(curves, steps, references=references, labels=labels)
+    rows = draw(plot, width, max(3, height - 1), style, plotext_line.draw_line)
     legend = Row(width, ascii_only=ascii_only)
     legend.add(" " * GUTTER)
     for curve in curves:
-        legend.add(f"{curve.sample(style)} {curve.label}   ", curve.mark.role)
+        legend.add(f"{curve.sample(style)} {curve.label}   ", curve.role)
     if paint is None:
         return "\n".join(row.text.rstrip() for row in [legend, *rows])
     return "\n".join("".join(paint(*span[:2]) for span in row.spans).rstrip() for row in [legend, *rows])
 
 
-@lru_cache(maxsize=128)
-def _lines(
-    data: bytes, steps: int, size: tuple[int, int], span: tuple[float, float], style: Style, mark: Mark, symbol: str
-) -> tuple[str, ...]:
-    """One curve as rows of characters, top row first; cached, since a moved cursor changes no line."""
-    width, height = size
-    marker, across, down = _RESOLUTION[style]
-    values = np.frombuffer(data, np.float64)
-    dots_wide, dots_high = width * across, height * down
-    steps_at = np.arange(len(values)) * ((width - 1) / max(1, steps - 1))
-    # A cell's dots belong to the column that `scales.column` names, so that the cursor stands on the value.
-    places = np.minimum(np.floor((steps_at + 0.5) * across), dots_wide - 1)
-    # One row of cells spans several rows of dots; ticks name a row's middle.
-    heights = ((values - span[0]) / (span[1] - span[0]) * (height - 1) + 0.5) * down - 0.5
-    monitor = _new_monitor(dots_wide, dots_high, size)
-    drawn = False
-    for part in scales.runs(values):
-        x, y = scales.thin(places[part], np.clip(heights[part], 0, dots_high - 1), dots_wide)
-        on, period = (1, 1) if style is Style.ASCII and mark is not Mark.GHOST else _DASHES[mark]
-        if period > 1:
-            x, y = _dashed(x, y, on, period)
-        if len(x):
-            monitor.draw(x.tolist(), y.tolist(), marker=marker or symbol, lines=period == 1 and len(x) > 1)
-            drawn = True
-    if not drawn:
-        return (" " * width,) * height
-    monitor.build_plot()
-    return tuple("".join(line) for line in reversed(monitor.matrix.marker))
+class _Canvas:
+    """Cells with a character and a role each; lines that meet in a cell share its dots."""
+
+    def __init__(self, wide: int, rows: int, style: Style) -> None:
+        self._style = style
+        self._dots = np.zeros((rows, wide), np.uint8)
+        self._beneath = np.full((rows, wide), ord(" "), np.uint32)
+        self._above = np.zeros((rows, wide), np.uint32)
+        self._roles = np.zeros((rows, wide), np.uint8)
+        self._names = [""]
+
+    def across(self, y: int, role: str) -> None:
+        self._beneath[y], self._roles[y] = ord("-" if self._style is Style.ASCII else "┄"), self._role(role)
+
+    def down(self, x: int, role: str) -> None:
+        self._beneath[:, x], self._roles[:, x] = ord(":" if self._style is Style.ASCII else "┊"), self._role(role)
+
+    def line(self, dots: Dots, symbol: str, role: str) -> None:
+        on = dots > 0
+        self._dots |= dots
+        self._roles[on] = self._role(role)
+        if self._style is Style.ASCII:
+            self._beneath[on] = ord(symbol)
+
+    def letter(self, x: int, y: int, letter: str, role: str) -> None:
+        self._above[y, x], self._roles[y, x] = ord(letter), self._role(role)
+
+    def rows(self) -> list[tuple[str, list[tuple[int, str]]]]:
+        """Each row's text, and where in it which role begins."""
+        codes = raster.characters(self._dots, self._style, self._beneath)
+        codes = np.where(self._above > 0, self._above, codes).astype("<u4")
+        found = []
+        for line, roles in zip(codes, self._roles, strict=True):
+            starts = np.flatnonzero(np.diff(roles, prepend=255)).tolist()
+            found.append((line.tobytes().decode("utf-32-le"), [(x, self._names[roles[x]]) for x in starts]))
+        return found
+
+    def _role(self, role: str) -> int:
+        if role not in self._names:
+            self._names.append(role)
+        return self._names.index(role)
 
 
-def _dashed(x: scales.Floats, y: scales.Floats, on: int, period: int) -> tuple[scales.Floats, scales.Floats]:
-    """The dots of a polyline in the columns that its dash pattern leaves."""
-    if len(x) == 1:
-        return x, y
-    fine = np.arange(x[0], x[-1] + 0.125, 0.25)
-    dots = np.unique(np.stack([np.round(fine), np.round(np.interp(fine, x, y))]), axis=1)
-    dots = dots[:, dots[0] % period < on]
-    return dots[0], dots[1]
+def _height(values: NDArray[np.floating], log: bool) -> Floats:
+    """Values as places on the y axis: themselves, or their decimal logarithms, NaN where they have none."""
+    places = np.array(values, np.float64)
+    if log:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            places = np.log10(places)
+        places[~np.isfinite(places)] = np.nan
+    return places
 
 
-def _new_monitor(dots_wide: int, dots_high: int, size: tuple[int, int]) -> Any:
-    """plotext's canvas without its frame and ticks; its public interface knows one global figure only."""
-    from plotext._date import date_class
-    from plotext._monitor import monitor_class
-
-    monitor = monitor_class()
-    monitor.set_size(list(size))
-    monitor.set_date(date_class())
-    monitor.set_frame(False)
-    monitor.set_xfrequency(0)
-    monitor.set_yfrequency(0)
-    monitor.set_xlim(0, dots_wide - 1)
-    monitor.set_ylim(0, dots_high - 1)
-    return monitor
+def _in_window(curve: Curve, visible: NDArray[np.bool_], log: bool) -> NDArray[np.floating]:
+    """The finite values of a curve that the axis can show, in the order of the steps; none of what is only planned."""
+    values = np.asarray(curve.values[: len(visible)])
+    known = np.isfinite(values) & visible[: len(values)] & (curve.mark is not Mark.GHOST)
+    return np.asarray(values[known & (values > 0) if log else known])
 
 
-def _merge(under: str, over: str) -> str:
-    """Two lines in one cell: the dots of both where characters are made of dots."""
-    if "⠀" <= under <= "⣿" and "⠀" <= over <= "⣿":
-        return chr(ord(under) | ord(over))
-    if under in _BLOCKS and over in _BLOCKS:
-        return _BLOCKS[_BLOCKS.index(under) | _BLOCKS.index(over)]
-    return over
+def _dots(at: Floats, heights: Floats, size: tuple[int, int], style: Style) -> tuple[Floats, Floats]:
+    """A series as a polyline of few dots. A cell's dots belong to the column that `Ruler.columns` names, so that the
+    cursor stands on the value; one row of cells spans several rows of dots, and ticks name a row's middle."""
+    across, down = RESOLUTION[style]
+    wide = size[0] * across
+    count = min(len(at), len(heights))
+    x = np.floor((at[:count] + 0.5) * across)
+    y = (heights[:count] * (size[1] - 1) + 0.5) * down - 0.5
+    return scales.thin(*scales.near(x, y, wide - 1), wide)
 
 
-def _add_cells(row: Row, cells: list[tuple[str, str]], at: int | None, line: str) -> None:
+def _add_cells(row: Row, text: str, roles: list[tuple[int, str]], cursor: int, line: str) -> None:
     """The canvas as spans of one role each; the cursor's column stands alone."""
-    start = 0
-    for x in range(1, len(cells) + 1):
-        if x == len(cells) or cells[x][1] != cells[start][1] or at in (x, x - 1):
-            text, role = "".join([c for c, _ in cells[start:x]]), cells[start][1]
-            if start == at:
-                row.put(line if role in ("", "ref") else text, role or "cursor", cursor=True)
-            else:
-                row.put(text, role)
-            start = x
-
-
-def _left_labels(
-    plot: Plot, ticks: list[float], row_of: Callable[[float], int], rows: int
-) -> dict[int, tuple[str, str]]:
-    """Labels of the y axis: first values in their line's colour, round values where there is room."""
-    labels: dict[int, tuple[str, str]] = {}
-    for curve in plot.curves:
-        finite = np.flatnonzero(np.isfinite(curve.values))
-        if finite.size and curve.mark is not Mark.GHOST:
-            first = float(curve.values[finite[0]])
-            labels.setdefault(row_of(first), (number(first), curve.mark.role))
-    decimals = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
-    named = [v for v in plot.references if ticks[0] <= v <= ticks[-1]]
-    for value in (ticks[0], ticks[-1], *named, *ticks[1:-1]):
-        at = row_of(value)
-        if not any(y in labels for y in ((at,) if value in (ticks[0], ticks[-1], *named) else (at - 1, at, at + 1))):
-            text = f"{value:.{decimals}f}"
-            labels[at] = (text if len(text) < GUTTER else number(value, GUTTER - 1), "tick")
-    return labels
-
-
-def _right_labels(plot: Plot, row_of: Callable[[float], int], rows: int, style: Style) -> dict[int, tuple[str, str]]:
-    """The last value of every line, beside where it ends or in the nearest free row."""
-    labels: dict[int, tuple[str, str]] = {}
-    for curve in plot.curves:
-        finite = np.flatnonzero(np.isfinite(curve.values))
-        if not finite.size or curve.mark is Mark.GHOST:
-            continue
-        last = float(curve.values[finite[-1]])
-        free = sorted((y for y in range(rows) if y not in labels), key=lambda y: abs(y - row_of(last)))
-        if free:
-            labels[free[0]] = (f" {curve.sample(style)}{number(last)}", curve.mark.role)
-    return labels
-
-
-def _message(text: str, width: int, wide: int, under: Row, style: Style) -> Row:
-    row = Row(width, ascii_only=style is Style.ASCII)
-    text = to_ascii(text) if style is Style.ASCII else text
-    for span in under.spans[:2]:
-        row.add(*span[:2])
-    row.add(" " * max(1, (wide - len(text)) // 2))
-    row.add(text, "dim")
-    return row.filled()
-
-
-def _step_axis(plot: Plot, wide: int, width: int, at: int | None, style: Style) -> Row:
-    """The labels of the steps: first and last, round ones between, the cursor's step on top of them."""
-    row = Row(width, ascii_only=style is Style.ASCII)
-    row.add(" " * GUTTER)
-    if plot.steps < 1:
-        return row.filled()
-    room = width - GUTTER
-    taken: list[tuple[int, int, str, str]] = []
-
-    def place(step: int, role: str) -> None:
-        text = plot.labels[step] if plot.labels else str(step)
-        start = max(0, min(scales.column(step, plot.steps, wide) - len(text) // 2, room - len(text)))
-        if all(start > s + len(t) or start + len(text) < s for s, _, t, _ in taken):
-            taken.append((start, step, text, role))
-
-    if plot.cursor is not None and at is not None:
-        place(plot.cursor, "here")
-    distance = max(1, int(scales.round_up(plot.steps * 7 / wide)))
-    for step in dict.fromkeys([0, plot.steps - 1, *range(0, plot.steps, distance)]):
-        place(step, "tick")
-    for start, _, text, role in sorted(taken):
-        row.add(" " * (GUTTER + start - row.used))
-        row.add(text, role)
-    return row.filled()
+    ends = [x for x, _ in roles[1:]] + [len(text)]
+    for (start, role), end in zip(roles, ends, strict=True):
+        if start <= cursor < end:
+            if start < cursor:
+                row.put(text[start:cursor], role)
+            row.put(line if role in _FAINT else text[cursor], role or "cursor", cursor=True)
+            start = cursor + 1
+        if start < end:
+            row.put(text[start:end], role)

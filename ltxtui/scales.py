@@ -12,8 +12,8 @@ Floats = NDArray[np.float64]
 
 
 def column(step: int, steps: int, columns: int) -> int:
-    """The column of a step on an axis of `steps` steps: the one place that says so, for lines, cursor and mouse."""
-    return 0 if steps < 2 else round(step * (columns - 1) / (steps - 1))
+    """The column of a step on an axis of `steps` numbered steps, as `ltxtui.axis.Ruler` places it."""
+    return 0 if steps < 2 else math.floor(step * (columns - 1) / (steps - 1) + 0.5)
 
 
 def step_at(place: int, steps: int, columns: int) -> int:
@@ -42,6 +42,21 @@ def ticks(low: float, high: float, most: int) -> list[float]:
     return [n * distance for n in range(first, last + 1)]
 
 
+def log_ticks(low: float, high: float, most: int) -> list[float]:
+    """Decimal logarithms of 1, 2 and 5 times powers of ten that enclose low to high; between them whole powers if many.
+
+    Low and high are logarithms themselves.
+    """
+    round_ones = [n + math.log10(m) for n in range(math.floor(low) - 1, math.ceil(high) + 2) for m in (1, 2, 5)]
+    bottom = max(v for v in round_ones if v <= low + 1e-9)
+    top = min(v for v in round_ones if v >= high - 1e-9 and v > bottom)
+    between = [v for v in round_ones if bottom < v < top]
+    if len(between) > most - 2:
+        distance = math.ceil((top - bottom) / max(1, most - 1))
+        between = [v for v in multiples(bottom, top, distance) if bottom + 0.1 < v < top - 0.1]
+    return [bottom, *between, top]
+
+
 def limits(series: Iterable[NDArray[np.floating]], include: Iterable[float] = ()) -> tuple[float, float]:
     """Smallest and largest finite value of all series and of what is to be included; 0 to 1 if there is none."""
     found = [v for v in include if math.isfinite(v)]
@@ -61,15 +76,45 @@ def runs(values: NDArray[np.floating]) -> Iterator[slice]:
 
 
 def thin(places: Floats, values: Floats, columns: int) -> tuple[Floats, Floats]:
-    """A polyline of at most two points per column, the lowest and the highest there, in the order they come.
+    """A polyline of at most two points per visit of a column: the lowest and the highest there.
 
-    Drawing costs per point, and no column can show more than its extent.
+    Drawing costs per point, and no column can show more than its extent. A column without any finite value has none
+    afterwards, so that breaks stay.
     """
     if len(places) <= 2 * columns:
         return places, values
-    bins = np.clip(np.round(places), 0, columns - 1).astype(np.int64)
-    starts = np.flatnonzero(np.diff(bins, prepend=-1))
-    order = np.lexsort((values, bins))
-    ends = np.append(starts[1:], len(bins)) - 1
-    kept = np.unique(np.concatenate((order[starts], order[ends])))
-    return places[kept], values[kept]
+    bins = np.round(places)
+    starts = np.flatnonzero(np.diff(bins, prepend=np.nan) != 0)
+    last = values[np.append(starts[1:], len(bins)) - 1]
+    low, high = np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)
+    # In the order in which the line goes through the column, as far as its ends tell.
+    rises = ~(values[starts] > last)
+    pairs = np.stack([np.where(rises, low, high), np.where(rises, high, low)], axis=1)
+    return np.repeat(bins[starts], 2), pairs.ravel()
+
+
+def near(places: Floats, values: Floats, width: float) -> tuple[Floats, Floats]:
+    """What of a polyline can be seen from 0 to a width: the segments that touch it, broken where others are left out.
+
+    Without numbers on both axes a point is not there.
+    """
+    known = np.isfinite(places) & np.isfinite(values)
+    places, values = np.where(known, places, np.nan), np.where(known, values, np.nan)
+    if not known.any() or (np.nanmin(places) >= 0 and np.nanmax(places) <= width):
+        return places, values
+    with np.errstate(invalid="ignore"):
+        kept = (places >= 0) & (places <= width)
+        low, high = np.minimum(places[:-1], places[1:]), np.maximum(places[:-1], places[1:])
+    touching = (low <= width) & (high >= 0)
+    kept[:-1] |= touching
+    kept[1:] |= touching
+    values = np.where(kept, values, np.nan)
+    # One point without a value between what is kept and the next that is, so that they are not joined.
+    after = np.concatenate(([False], kept[:-1]))
+    return places[kept | after], values[kept | after]
+
+
+def multiples(low: float, high: float, distance: float) -> list[float]:
+    """All multiples of a distance from low to high."""
+    first, last = math.ceil(low / distance - 1e-9), math.floor(high / distance + 1e-9)
+    return [n * distance for n in range(first, last + 1)]

@@ -8,6 +8,16 @@ from rich.cells import cell_len
 
 from ltxtui.text import fit, to_ascii
 
+Colour = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
+
+
+class Ink(NamedTuple):
+    """Colours that are data, such as a pixel's, and so come from no style sheet; None leaves the role's."""
+
+    fore: Colour | None = None
+    back: Colour | None = None
+
 
 class Span(NamedTuple):
     """A piece of text, what it means (a style sheet gives it a colour), and whether the cursor stands on it."""
@@ -15,6 +25,7 @@ class Span(NamedTuple):
     text: str
     role: str = ""
     cursor: bool = False
+    ink: Ink | None = None
 
 
 class Row:
@@ -41,9 +52,9 @@ class Row:
             self.used += cell_len(shown)
         return self
 
-    def put(self, text: str, role: str = "", *, cursor: bool = False) -> None:
+    def put(self, text: str, role: str = "", *, cursor: bool = False, ink: Ink | None = None) -> None:
         """Characters of a drawing, known to be one cell each and to fit."""
-        self.spans.append(Span(text, role, cursor))
+        self.spans.append(Span(text, role, cursor, ink))
         self.used += len(text)
 
     def fits(self, text: str) -> bool:

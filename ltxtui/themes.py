@@ -57,7 +57,30 @@ LIGHT: Final = Theme(
         "note": "#b02a00",
     },
 )
-THEMES: Final = (DARK, LIGHT)
+SAFE: Final = Theme(
+    name="ltxtui-safe",
+    primary="#6a95ff",
+    foreground="#e6e9ec",
+    background="#000000",
+    surface="#000000",
+    panel="#16191d",
+    warning="#ffb000",
+    error="#ffb000",
+    dark=True,
+    variables={
+        "line-1": "#ffffff",
+        "line-2": "#ffb000",
+        "line-3": "#6a95ff",
+        "ghost": "#969ca3",
+        "rule": "#6a7077",
+        "faint": "#a4abb3",
+        "cursor": "#39424d",
+        "good": "#6a95ff",
+        "note": "#ffb000",
+    },
+)
+"""White, amber and blue differ in lightness and along the axis that every kind of colour vision keeps."""
+THEMES: Final = (DARK, LIGHT, SAFE)
 
 
 def first_theme(environment: Mapping[str, str] = os.environ) -> str:

@@ -145,6 +145,9 @@ _DECLARED: list[Metric] = [
     Metric("step_seconds", "s", "step time",
            "seconds since this stream's last step, on the host; in the first row since the schedule was set",
            _SCHEDULE),
+    Metric("recorder_seconds", "s", "recorder time",
+           "seconds that measuring this step held the sampling thread, until its row was handed over: what the "
+           "recorder costs on the host", _SCHEDULE, source="time.perf_counter"),
     Metric("gpu_ms", "ms", "GPU time",
            "milliseconds of this step on the GPU, between two CUDA events; NaN where there is no GPU", _SCHEDULE,
            source="torch.cuda.Event"),
@@ -230,6 +233,29 @@ SUMMARIES: dict[str, Summary] = {
 }
 """What is said of each stream of a stage at its end, per batch item."""
 # fmt: on
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One value of a sample of the machine's load; values of quantities that a machine does not have are left out."""
+
+    unit: str
+    label: str
+
+
+QUANTITIES: dict[str, Quantity] = {
+    "process_cpu": Quantity("%", "process CPU, 100 % per core"),
+    "process_memory": Quantity("bytes", "process resident memory"),
+    "host_memory_used": Quantity("bytes", "host memory in use"),
+    "gpu_utilisation": Quantity("%", "GPU utilisation"),
+    "gpu_memory_used": Quantity("bytes", "GPU memory in use"),
+    "gpu_memory_total": Quantity("bytes", "GPU memory"),
+    "gpu_power": Quantity("W", "GPU power"),
+    "gpu_temperature": Quantity("°C", "GPU temperature"),
+    "gpu_sm_clock": Quantity("MHz", "GPU SM clock"),
+    "gpu_memory_clock": Quantity("MHz", "GPU memory clock"),
+}
+"""What a `system` message may hold, by name."""
 
 
 def on_stream(stream: str) -> list[Metric]:

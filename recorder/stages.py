@@ -167,6 +167,7 @@ class Stages:
         Raises:
             RuntimeError: if no stage is under way.
         """
+        clock = time.perf_counter()
         stage = self.current
         if stage is None:
             raise RuntimeError("a step came before its schedule was set")
@@ -175,7 +176,7 @@ class Stages:
         self.announce()
         name = layout.stream
         stream = stage.streams.get(name) or self._declare(stage, layout, sample)
-        now, clock = time.time(), time.perf_counter()
+        now = time.time()
         with torch.no_grad(), torch.autocast(sample.device.type, enabled=False):
             step = Step(
                 layout,
@@ -209,7 +210,9 @@ class Stages:
         seconds = clock - (stream.last_time or stage.set_at)
         gpu_ms, vram_peak = stream.gpu.lap() if stream.gpu else (_nan, math.nan)
         sigma_down = sigma_next if shock is None else min(sigma_next, shock.sigma_down)
-        schedule = (sigma, sigma_next, sigma_down, timestep, _snr_db(sigma), seconds, gpu_ms, vram_peak)
+        # Taken last: all that this step still costs is a place in a queue.
+        cost = time.perf_counter() - clock
+        schedule = (sigma, sigma_next, sigma_down, timestep, _snr_db(sigma), seconds, cost, gpu_ms, vram_peak)
         self.put(Row(stage.index, name, stream.rows, now, schedule, measured, wait, watch, snapshot, kept))
         if kept is not None and first:
             self.control.snapshot_begins(stage.index, stream.rows)

@@ -81,20 +81,16 @@ def at_levels(levels: Floats, values: Floats, wanted: Floats) -> Floats:
         return found
     # The branch falls: the last of its rows that is not below a level is where that level was passed; −1 if none is.
     place = len(branch) - 1 - np.searchsorted(levels[branch][::-1], wanted, side="left")
-    for point in np.flatnonzero(place >= 0):
-        row = int(branch[place[point]])
-        if levels[row] == wanted[point]:
-            found[point] = values[row]
-        elif row + 1 < len(levels):
-            found[point] = _between(levels[row : row + 2], values[row : row + 2], float(wanted[point]))
+    points = np.flatnonzero(place >= 0)
+    rows = branch[place[points]]
+    after = np.minimum(rows + 1, len(levels) - 1)  # the last row's own values: only exact levels are found there
+    one, other, level = levels[rows], levels[after], wanted[points]
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        between = values[rows] + (level - one) / (other - one) * (values[after] - values[rows])
+    finite = np.isfinite(one) & np.isfinite(other) & np.isfinite(values[rows]) & np.isfinite(values[after])
+    between = np.where(finite & (after > rows), between, np.nan)
+    found[points] = np.where(one == level, values[rows], between)
     return found
-
-
-def _between(levels: Floats, values: Floats, wanted: float) -> float:
-    if not (np.isfinite(levels).all() and np.isfinite(values).all()):
-        return float("nan")
-    share = (wanted - levels[0]) / (levels[1] - levels[0])
-    return float(values[0] + share * (values[1] - values[0]))
 
 
 def difference(values: Floats, reference: Floats) -> Floats:

@@ -1,183 +1,216 @@
-"""Finds runs: archives and journals in a folder, live ones by their sockets. Needs neither zarr nor torch."""
+"""Lists the runs of a folder: archives and journals, without opening archives. Needs neither zarr nor torch."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from recorder import locations, words
+from recorder import locations
 from recorder.journal import JournalReader, is_being_written
-from replay.archive import root_attributes
-from replay.run import NotARun
-from replay.source import SocketSource
+from replay.archive import MAX_METADATA_BYTES
+from replay.catalog_cache import Cache, stamp_of
+from replay.live import LiveRun as LiveRun
+from replay.live import live_runs as live_runs
+from replay.run import NotARun, check_header
+from replay.run_info import Gathered, known_tags
+from replay.run_info import RunInfo as RunInfo
 
-HEADER_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """One line of the list of runs. `status` is the stored one, or `live` or `unfinished`."""
-
-    name: str
-    path: Path
-    started: float
-    stages: int
-    steps: int
-    planned: int
-    seconds: float | None
-    status: str
-    bytes: int
-    prompt: str
-
-    def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "path": str(self.path)}
+POLL_BYTES = 4 << 20
+_ATTRIBUTES_FIRST = '"attributes":'
 
 
-@dataclass(frozen=True)
-class LiveRun:
-    """A run whose recorder answers on a socket."""
+def list_runs(runs_dir: Path, cache: Cache | None = None) -> list[RunInfo]:
+    """All runs in a folder, newest first; what is not a run is passed over.
 
-    name: str
-    socket: Path
-    archive: Path
-    started: float
-    host: str
-    process: int
-
-
-def list_runs(runs_dir: Path) -> list[RunInfo]:
-    """All runs in a folder, newest first; what is not a run is passed over."""
-    if not runs_dir.is_dir():
-        return []
-    archives = {p for p in runs_dir.iterdir() if p.suffix == locations.ARCHIVE_SUFFIX}
-    archives |= {locations.archive_of(p) for p in runs_dir.iterdir() if p.suffix == locations.JOURNAL_SUFFIX}
+    With a cache only those are read that have changed since; it is filled, and the caller saves it.
+    """
     found = []
-    for archive in archives:
+    for archive, has_journal in archives_in(runs_dir).items():
         with contextlib.suppress(NotARun, OSError):
-            found.append(describe_run(archive))
+            stamp = stamp_of(archive, has_journal)
+            info = cache.get(archive, stamp) if cache is not None and stamp is not None else None
+            if info is None:
+                info = describe_run(archive)
+                if cache is not None and stamp is not None and not info.live:
+                    cache.put(info, stamp)
+            found.append(info)
     return sorted(found, key=lambda r: (r.started, r.name), reverse=True)
+
+
+def cached_runs(runs_dir: Path) -> list[RunInfo]:
+    """The same as `list_runs`, with the folder's cache: thousands of runs are listed at once."""
+    cache = Cache(runs_dir)
+    found = list_runs(runs_dir, cache)
+    cache.save()
+    return found
+
+
+def archives_in(runs_dir: Path) -> dict[Path, bool]:
+    """The archives that a folder has or, by their journals, will have, and whether there is a journal.
+
+    Nothing but the folder is read.
+    """
+    found: dict[str, bool] = {}
+    try:
+        with os.scandir(runs_dir) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith("."):
+                    continue
+                if name.endswith(locations.ARCHIVE_SUFFIX):
+                    found.setdefault(name.removesuffix(locations.ARCHIVE_SUFFIX), False)
+                elif name.endswith(locations.JOURNAL_SUFFIX):
+                    found[name.removesuffix(locations.JOURNAL_SUFFIX)] = True
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return {runs_dir / f"{stem}{locations.ARCHIVE_SUFFIX}": journal for stem, journal in found.items()}
 
 
 def describe_run(archive: Path) -> RunInfo:
     """One run's line. Raises NotARun or OSError if it cannot be read."""
-    journal = locations.journal_of(archive)
-    size = _size(archive)
-    if journal.is_file():
-        return _from_journal(archive, journal, size + journal.stat().st_size)
-    attributes = root_attributes(archive)
-    rows: dict[str, int] = attributes["rows"]
-    steps: dict[str, int] = {}
-    for key, count in rows.items():
-        stage = key.split("/")[0]
-        steps[stage] = max(steps.get(stage, 0), int(count))
-    ended = attributes.get("ended")
-    done = sum(steps.values())
-    return RunInfo(
-        name=archive.stem,
-        path=archive,
-        started=float(attributes["time"]),
-        stages=len(steps),
-        steps=done,
-        planned=int(attributes.get("planned", done)),
-        seconds=None if ended is None else ended - attributes["time"],
-        status=str(attributes["status"]) if ended is not None else "unfinished",
-        bytes=size,
-        prompt=str(attributes.get("prompt") or ""),
-    )
+    if locations.journal_of(archive).is_file():
+        tail = JournalTail(archive)
+        try:
+            while tail.read():
+                pass
+            return tail.info()
+        finally:
+            tail.close()
+    return _from_archive(archive)
 
 
-def _from_journal(archive: Path, journal: Path, size: int) -> RunInfo:
-    live = is_being_written(journal)
-    reader = JournalReader(journal)
-    started = last = 0.0
-    prompt, planned = "", 0
-    steps: dict[int, int] = {}
+class JournalTail:
+    """What a list says of a run that has a journal, kept up to date by reading what was added."""
+
+    def __init__(self, archive: Path) -> None:
+        """Open the journal. Raises OSError if that cannot be done."""
+        self._archive = archive
+        self._journal = locations.journal_of(archive)
+        self._reader = JournalReader(self._journal)
+        self._gathered = Gathered()
+        self._size = (-1e9, 0)
+
+    def read(self) -> bool:
+        """Take in some of what is new; whether there may be more.
+
+        Raises:
+            NotARun: if it is not the journal of a run.
+        """
+        messages = self._reader.poll(POLL_BYTES)
+        try:
+            for message in messages:
+                self._gathered.feed(message)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise NotARun(f"{self._journal} is not the journal of a run: {error!r}") from error
+        if not messages and not self._gathered.started:
+            raise NotARun(f"{self._journal} is not the journal of a run")
+        return bool(messages)
+
+    def info(self) -> RunInfo:
+        """The line as of what was read; `live` while the journal's lock is held. Raises OSError if it has gone."""
+        known = self._gathered
+        live = is_being_written(self._journal)
+        return known.info(
+            self._archive,
+            status="live" if live else known.ended or "unfinished",
+            seconds=max(0.0, (time.time() if live and not known.ended else known.last) - known.started),
+            bytes=self._archive_size() + self._journal.stat().st_size,
+            tags=_tags(self._archive),
+        )
+
+    def _archive_size(self) -> int:
+        """Bytes of the archive's files, counted every few seconds at most: there are hundreds of them."""
+        now = time.monotonic()
+        if now - self._size[0] > 5:
+            self._size = (now, tree_size(self._archive))
+        return self._size[1]
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def _from_archive(archive: Path) -> RunInfo:
+    root = attributes_of(archive / "zarr.json")
     try:
-        while messages := reader.poll():
-            for m in messages:
-                last = m["time"] if isinstance(m.get("time"), float) else last
-                if m["t"] == words.HEADER:
-                    started = float(m["time"])
-                elif m["t"] == words.STAGE:
-                    steps[m["stage"]] = 0
-                    planned += len(m["sigmas"])
-                    prompt = prompt or str(m["metadata"].get("prompt") or "")
-                elif m["t"] == words.STEP:
-                    steps[m["stage"]] = max(steps[m["stage"]], m["step"] + 1)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise NotARun(f"{journal} is not the journal of a run: {error!r}") from error
-    finally:
-        reader.close()
-    if not started:
-        raise NotARun(f"{journal} is not the journal of a run")
-    return RunInfo(
-        name=archive.stem,
-        path=archive,
-        started=started,
-        stages=len(steps),
-        steps=sum(steps.values()),
-        planned=planned,
-        seconds=(time.time() if live else last) - started,
-        status="live" if live else "unfinished",
-        bytes=size,
-        prompt=prompt,
-    )
+        check_header(root)
+        known = Gathered(started=float(root["time"]), model=str(root["metadata"].get("model") or ""))
+        for key, count in root["rows"].items():
+            stage = int(key.split("/")[0].removeprefix("stage_"))
+            known.steps[stage] = max(known.steps.get(stage, 0), int(count))
+        for index in sorted(known.steps):
+            done = known.steps[index]
+            known.feed({"t": "stage", **attributes_of(archive / f"stage_{index}" / "zarr.json")})
+            known.steps[index] = done
+        for name, summary in root.get("summary", {}).items():
+            known.summary(int(name.removeprefix("stage_")), summary)
+        with contextlib.suppress(FileNotFoundError):
+            for event in attributes_of(archive / "events" / "zarr.json")["messages"]:
+                known.event(event)
+        ended = root.get("ended")
+        return known.info(
+            archive,
+            status=str(root["status"]) if ended is not None else "unfinished",
+            seconds=None if ended is None else float(ended) - known.started,
+            bytes=tree_size(archive),
+            tags=known_tags(root),
+        )
+    except NotARun as error:
+        raise NotARun(f"{archive}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise NotARun(f"{archive} has damaged metadata: {error!r}") from error
 
 
-def _size(path: Path) -> int:
-    total = 0
-    for folder, _, files in os.walk(path):
-        for file in files:
-            with contextlib.suppress(OSError):  # a file that vanished between the two is no longer part of the size
-                total += (Path(folder) / file).stat().st_size
-    return total
-
-
-def live_runs() -> list[LiveRun]:
-    """Runs of this user that answer on a socket, newest first; sockets that nobody serves are removed.
+def attributes_of(file: Path) -> dict[str, Any]:
+    """The attributes in a `zarr.json`, without taking apart the metadata of all its arrays where that can be saved.
 
     Raises:
-        locations.UnsafeLocation: if the runtime directory could have been prepared by somebody else.
+        NotARun: if it has none that can be read.
+        OSError: if it cannot be read.
     """
-    directory = locations.runtime_path()
     try:
-        locations.check_runtime_directory(directory)
-    except FileNotFoundError:
-        return []
-    found = []
-    for path in directory.glob(f"*{locations.SOCKET_SUFFIX}"):
+        if file.stat().st_size > MAX_METADATA_BYTES:
+            raise NotARun(f"{file} is larger than {MAX_METADATA_BYTES >> 20} MiB")
+        text = file.read_text("utf-8")
+        # Consolidated metadata of hundreds of arrays follows the attributes, which zarr writes first.
+        at = text.find(_ATTRIBUTES_FIRST, 0, 64)
+        if at >= 0 and text[:at].strip() == "{":
+            start = at + len(_ATTRIBUTES_FIRST)
+            start += len(text[start : start + 64]) - len(text[start : start + 64].lstrip())
+            found = json.JSONDecoder().raw_decode(text, start)[0]
+        else:
+            found = json.loads(text)["attributes"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise NotARun(f"{file} is damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise NotARun(f"{file} has no attributes")
+    return found
+
+
+def _tags(archive: Path) -> tuple[str, ...]:
+    """Tags of a run that has a journal still; its archive may not exist yet."""
+    try:
+        return known_tags(attributes_of(archive / "zarr.json"))
+    except (NotARun, OSError):
+        return ()
+
+
+def tree_size(path: Path) -> int:
+    """Bytes of all files below a folder; links are not followed."""
+    total = 0
+    folders = [str(path)]
+    while folders:
         try:
-            source = SocketSource(path)
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)  # nobody listens: its recorder was killed
-            continue
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    with contextlib.suppress(OSError):  # what vanished between the two is no longer part of the size
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+                        else:
+                            total += entry.stat(follow_symlinks=False).st_size
         except OSError:
             continue
-        with contextlib.closing(source):
-            header = _first_header(source)
-        if header is not None:
-            known = header.get("metadata", {})
-            found.append(
-                LiveRun(
-                    name=str(header["run"]),
-                    socket=path,
-                    archive=Path(str(header["archive"])),
-                    started=float(header["time"]),
-                    host=str(known.get("host", "")),
-                    process=int(known.get("process", 0)),
-                )
-            )
-    return sorted(found, key=lambda r: r.started, reverse=True)
-
-
-def _first_header(source: SocketSource) -> words.Message | None:
-    limit = time.monotonic() + HEADER_SECONDS
-    while time.monotonic() < limit:
-        for message in source.poll():
-            return message if message["t"] == words.HEADER else None
-        time.sleep(0.01)
-    return None
+    return total

@@ -15,6 +15,8 @@ from replay.run import MetricInfo, Run, StageData, StreamData
 
 _OF_THE_MACHINE: Final = ("s", "ms", "bytes")
 """Units of time and memory: these are never the same twice and say nothing of the result."""
+_AT_ONCE: Final = 1024
+"""Rows that are compared at a time."""
 _OF_THE_SCHEDULE: Final = frozenset({"num_inference_steps", "sigmas", "timesteps", "scheduler"})
 """Arguments that are what is compared."""
 _OF_THE_OUTPUT: Final = frozenset(
@@ -226,19 +228,22 @@ def _divergence(
 def _first_different(
     index: int, a: StreamData, b: StreamData, metrics: Sequence[str], item: int | None, tolerance: float
 ) -> Divergence | None:
+    names = [m for m in metrics if all(m in s.metrics and compared(s.metrics[m]) for s in (a, b))]
     rows = min(a.rows, b.rows)
-    first: Divergence | None = None
-    for metric in metrics:
-        if not all(metric in s.metrics and compared(s.metrics[metric]) for s in (a, b)):
-            continue
-        one, other = (_items(s.values(metric)[:rows], item) for s in (a, b))
-        width = min(one.shape[1], other.shape[1])
-        one, other = one[:, :width], other[:, :width]
-        places = np.argwhere(_different(one, other, tolerance))
-        if len(places) and (first is None or places[0, 0] < first.step):
-            at = (int(places[0, 0]), int(places[0, 1]))
-            first = Divergence(index, a.stage, a.name, at[0], metric, float(one[at]), float(other[at]))
-    return first
+    for start in range(0, rows, _AT_ONCE):  # most runs part early: the rest need not be looked at
+        end = min(start + _AT_ONCE, rows)
+        first: Divergence | None = None
+        for metric in names:
+            one, other = (_items(s.values(metric)[start:end], item) for s in (a, b))
+            width = min(one.shape[1], other.shape[1])
+            one, other = one[:, :width], other[:, :width]
+            places = np.argwhere(_different(one, other, tolerance))
+            if len(places) and (first is None or start + places[0, 0] < first.step):
+                at = (int(places[0, 0]), int(places[0, 1]))
+                first = Divergence(index, a.stage, a.name, start + at[0], metric, float(one[at]), float(other[at]))
+        if first is not None:
+            return first
+    return None
 
 
 def compared(info: MetricInfo) -> bool:
@@ -253,6 +258,9 @@ def _items(values: NDArray[np.float32], item: int | None) -> Floats:
 
 
 def _different(a: Floats, b: Floats, tolerance: float) -> NDArray[np.bool_]:
+    if not tolerance:
+        exact: NDArray[np.bool_] = (a != b) & ~(np.isnan(a) & np.isnan(b))
+        return exact
     with np.errstate(invalid="ignore"):
         near = np.abs(a - b) <= tolerance * np.maximum(np.abs(a), np.abs(b))
     same = (a == b) | (np.isnan(a) & np.isnan(b)) | (near & np.isfinite(a) & np.isfinite(b))

@@ -58,6 +58,7 @@ class SocketSource:
         Raises:
             OSError: if nobody serves there.
         """
+        self.socket_path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.settimeout(5)
@@ -261,6 +262,11 @@ class AwaitedSource:
                 self._over = True
                 self._waiting = str(reason.args[0] if reason.args else reason)
         return self._source.poll() if self._source else []
+
+    @property
+    def socket_path(self) -> Path | None:
+        """Where commands to the run's recorder go, once it has begun."""
+        return getattr(self._source, "socket_path", None)
 
     def fileno(self) -> int | None:
         return self._source.fileno() if self._source else None

@@ -27,8 +27,10 @@ def runtime_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     path = Path(tempfile.mkdtemp(prefix="ltx-", dir="/tmp"))
     monkeypatch.setenv("LTXTUI_RUNTIME_DIR", str(path))
     monkeypatch.delenv("LTXTUI_RUNS_DIR", raising=False)
+    monkeypatch.setenv("LTXTUI_CACHE", f"{path}-cache")
     yield path
     shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(f"{path}-cache", ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

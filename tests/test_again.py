@@ -24,7 +24,7 @@ from replay.source import load
 from tests.conftest import UNGUIDED, nano_call
 
 SIZE = ["--height", "64", "--width", "96", "--frames", "17", "--guidance-scale", "1"]
-OF_THE_MACHINE = {"step_seconds", "gpu_ms", "vram_peak"}
+OF_THE_MACHINE = {"step_seconds", "recorder_seconds", "gpu_ms", "vram_peak"}
 
 
 @pytest.fixture

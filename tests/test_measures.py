@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -89,6 +90,7 @@ def reference(step: Step) -> dict[str, np.ndarray]:
     flat = lambda a: a.reshape(len(a), -1)  # noqa: E731
     ms = lambda a: (flat(a) ** 2).mean(axis=1)  # noqa: E731
     found = {
+        "noise_injected": np.zeros(len(x)),
         "snr_measured_db": 10 * np.log10((1 - s) ** 2 * ms(x0) / (s**2 * ms(eps))),
         "velocity_rms": np.sqrt(ms(v)),
         "displacement_rms": np.sqrt(ms(nxt - x)),
@@ -389,3 +391,12 @@ def test_a_row_has_the_declared_width_and_order() -> None:
 @pytest.mark.parametrize(("axes", "bins"), [((16, 24), 8), ((10, 12), 5), ((1, 9), 1), ((68,), 34), ((1,), 1)])
 def test_radial_bins(axes: tuple[int, ...], bins: int) -> None:
     assert radial_bins(axes) == bins == len(bin_centres(axes))
+
+
+def test_noise_injected_is_the_mean_square_of_what_was_added() -> None:
+    step = make_step(grid=(3, 4, 6))
+    fresh = torch.randn(step.x.shape, generator=torch.Generator().manual_seed(5))
+    assert not MEASURES["noise_injected"](step).any()
+    shocked = dataclasses.replace(step, fresh=fresh)
+    expected = fresh.double().square().flatten(1).mean(dim=1)
+    torch.testing.assert_close(MEASURES["noise_injected"](shocked).double(), expected, rtol=1e-5, atol=0)

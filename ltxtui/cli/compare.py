@@ -1,4 +1,4 @@
-"""`ltxtui compare`: recorded runs side by side as text or JSON, the first being what the others are compared with."""
+"""`ltxtui compare`: runs side by side as text, as JSON or on the screen, compared with the first of them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxtui.cli.common import Problem, run_path, runs_dir_option
+from ltxtui.cli.common import Problem, need_terminal, run_path, runs_dir_option
 
 if TYPE_CHECKING:
+    from ltxtui.screens.base import ActionScreen
     from replay.comparison import Comparison
     from replay.run import Run
 
@@ -26,6 +27,7 @@ _COLOURS = {"s1": "cyan", "s2": "yellow", "s3": "magenta", "axis": "bright_black
     epilog="""\b
 Examples:
   ltxtui compare 20261122-143015-smooth 20261122-143109-restart
+  ltxtui compare --tui A.zarr B.zarr C.journal         on the screen, under one cursor
   ltxtui compare A.zarr B.zarr --align sigma           the same noise level, however it was reached
   ltxtui compare A.zarr B.zarr --metric std --metric max_abs --tolerance 1e-6
   ltxtui compare A.zarr B.zarr C.zarr --no-plot        tables only
@@ -55,18 +57,28 @@ Examples:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object; NaN and Inf as null.")
 @click.option("--no-plot", is_flag=True, help="Tables and the first difference only.")
+@click.option("--tui", is_flag=True, help="Open the dashboard's compare screen instead of printing text.")
 @runs_dir_option
-def compare(runs: tuple[str, ...], as_json: bool, no_plot: bool, runs_dir: Path, **options: Any) -> None:
+def compare(runs: tuple[str, ...], as_json: bool, no_plot: bool, tui: bool, runs_dir: Path, **options: Any) -> None:
     """Compare recorded runs with the first of them: the same steps, or the same noise level.
 
     Runs are names or paths of archives or journals, up to eight; unfinished ones are compared as far as they are.
     Prints whether they are a fair pair, the stage's summaries, the first row that differs, and each metric overlaid
     and as a difference. With --align sigma or snr, a level that a restart visits twice is compared as it is left for
     good.
+
+    With --tui the same is looked at on the screen: overlaid curves and differences under one cursor, any run as the
+    reference, jumps to where runs part, the paired table and the pictures of all runs. Live runs go on there. Without
+    it text is printed, on a terminal as in a pipe.
     """
     if not 2 <= len(runs) <= MAX_RUNS:
         raise Problem(f"give 2 to {MAX_RUNS} runs, not {len(runs)}; see the runs there are with: ltxtui runs")
     paths = [run_path(given, runs_dir) for given in runs]
+    if tui:
+        if as_json or no_plot:
+            raise Problem("--tui shows the runs on the screen; leave it out for --json and --no-plot")
+        _show(paths, runs_dir, options)
+        return
     loaded = [_load(path, runs_dir) for path in paths]
     from replay.comparison import CannotCompare
     from replay.comparison import compare as compared
@@ -85,13 +97,35 @@ def compare(runs: tuple[str, ...], as_json: bool, no_plot: bool, runs_dir: Path,
     _print(comparison, plots=not no_plot)
 
 
-def _load(path: Path, runs_dir: Path) -> Run:
+def _show(paths: list[Path], runs_dir: Path, options: dict[str, Any]) -> None:
+    for path in paths:
+        _check_there(path, runs_dir)
+    need_terminal("without one leave out --tui")
+    from ltxtui.app import Dashboard
+    from ltxtui.screens.compare import compare_screen
+
+    options["stream"] = options["stream"] or ""
+
+    def first(app: Dashboard) -> ActionScreen:
+        return compare_screen(paths, app.settings.keys, **options)
+
+    app = Dashboard(first=first, runs_dir=runs_dir)
+    app.run()
+    sys.exit(app.return_code or 0)
+
+
+def _check_there(path: Path, runs_dir: Path) -> None:
     from recorder import locations
-    from replay.run import NotARun
-    from replay.source import load
 
     if not path.exists() and not locations.journal_of(path).exists():
         raise Problem(f"{path} does not exist; see the runs there are with: ltxtui runs --runs-dir {runs_dir}")
+
+
+def _load(path: Path, runs_dir: Path) -> Run:
+    from replay.run import NotARun
+    from replay.source import load
+
+    _check_there(path, runs_dir)
     try:
         return load(path)
     except NotARun as error:

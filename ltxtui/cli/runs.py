@@ -7,29 +7,37 @@ from pathlib import Path
 
 import click
 
-from ltxtui.cli.common import ago, runs_dir_option, size
-from ltxtui.text import clean, duration
+from ltxtui.cli.common import Problem, ago, run_path, runs_dir_option, size
+from ltxtui.text import clean, duration, number
 
 EXAMPLES = """\b
 Examples:
   ltxtui runs
+  ltxtui runs check runs/20261122-143015-red-disc.zarr
+  ltxtui runs repair runs/20261122-143015-red-disc.zarr
   ltxtui runs --runs-dir /data/runs --json | jq '.runs[0].path'
 """
 
-COLUMNS = ("NAME", "WHEN", "STAGES", "STEPS", "DURATION", "STATUS", "SIZE", "PROMPT")
+COLUMNS = ("NAME", "WHEN", "STAGES", "STEPS", "DURATION", "STATUS", "SHOCKS", "DRIFT", "SIZE", "PROMPT")
 
 
-@click.command(epilog=EXAMPLES)
+@click.group(epilog=EXAMPLES, invoke_without_command=True)
 @runs_dir_option
 @click.option("--json", "as_json", is_flag=True, help='Print {"runs": [...]} instead of a table.')
-def runs(runs_dir: Path, as_json: bool) -> None:
+@click.pass_context
+def runs(context: click.Context, /, runs_dir: Path, as_json: bool) -> None:
     """List live and archived runs, newest first.
+
+    SHOCKS is how many shocks acted, DRIFT the drift index of the last stage (0: frames stay as the first one).
 
     `live` runs are being recorded; `unfinished` ones lost their recorder and still hold every step it acknowledged.
     """
-    from replay.catalog import list_runs
+    if context.invoked_subcommand is not None:
+        context.obj = runs_dir
+        return
+    from replay.catalog import cached_runs
 
-    found = list_runs(runs_dir)
+    found = cached_runs(runs_dir)
     if as_json:
         click.echo(json.dumps({"runs": [r.as_json() for r in found]}, indent=2))
         return
@@ -43,12 +51,68 @@ def runs(runs_dir: Path, as_json: bool) -> None:
             str(r.stages),
             f"{r.steps}/{r.planned}" if r.steps != r.planned else str(r.steps),
             "-" if r.seconds is None else duration(r.seconds),
-            r.status,
+            clean(r.status),
+            str(r.shocks),
+            "-" if r.drift is None else number(r.drift),
             size(r.bytes),
-            clean(r.prompt)[:48],
+            clean(r.prompt, 200)[:48],
         )
         for r in found
     ]
     widths = [max(len(row[i]) for row in [COLUMNS, *rows]) for i in range(len(COLUMNS))]
     for row in [COLUMNS, *rows]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@runs.command()
+@click.argument("given", metavar="RUN...", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help='Print {"checked": [...]} instead of text.')
+@click.pass_obj
+def check(runs_dir: Path, given: tuple[str, ...], as_json: bool) -> None:
+    """Verify runs: documents, row counts, checksums of every chunk, and the journal against the archive.
+
+    Changes nothing. Ends with status 1 if anything is missing or damaged.
+    """
+    from replay.check import check as verify
+
+    reports = []
+    for name in given:
+        try:
+            reports.append(verify(run_path(name, runs_dir)))
+        except OSError as error:
+            raise Problem(f"{name} cannot be read: {error.strerror or error}") from error
+    if as_json:
+        click.echo(json.dumps({"checked": [r.as_json() for r in reports]}, indent=2))
+    else:
+        for report in reports:
+            rows = ", ".join(f"{count} rows of {clean(stream)}" for stream, count in report.rows.items()) or "no rows"
+            word = "sound" if report.sound else f"{len(report.problems)} problems"
+            click.echo(f"{clean(str(report.path))}: {clean(report.status)}, {rows}, {report.chunks} checksums: {word}")
+            for line in (*report.problems, *(f"note: {n}" for n in report.notes)):
+                click.echo(f"  {clean(line, 400)}")
+    if not all(report.sound for report in reports):
+        raise click.exceptions.Exit(1)
+
+
+@runs.command()
+@click.argument("given", metavar="RUN")
+@click.pass_obj
+def repair(runs_dir: Path, given: str) -> None:
+    """Fold what is left of a run that was never ended into a whole archive.
+
+    The journal and the archive as they were are kept beside it, in a folder that ends in .before-repair.
+    """
+    from replay.repair import CannotRepair
+    from replay.repair import repair as mend
+
+    try:
+        done = mend(run_path(given, runs_dir))
+    except CannotRepair as error:
+        raise Problem(str(error)) from error
+    except OSError as error:
+        raise Problem(f"{error.filename or given}: {error.strerror or error}") from error
+    rows = ", ".join(f"{count} rows of {clean(stream)}" for stream, count in done.rows.items()) or "no rows"
+    click.echo(f"{clean(str(done.archive))}: {rows}")
+    if done.note:
+        click.echo(f"  note: {clean(done.note, 400)}")
+    click.echo(f"  as it was: {clean(str(done.kept))}")

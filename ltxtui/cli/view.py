@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxtui.cli.common import Problem, has_terminal, need_terminal, run_path, runs_dir_option
+from ltxtui.cli.common import Command, Problem, has_terminal, need_terminal, run_path, runs_dir_option
+from ltxtui.layout import PRESETS
 
 if TYPE_CHECKING:
+    from ltxtui.screens.run import Opening
     from replay.catalog import LiveRun
     from replay.source import Source
 
-WAIT_SECONDS = 0.5
+_PRESETS = "Which panels: " + ", ".join(f"{p.key} {p.name}" for p in PRESETS) + "."
+_AXES = ("step", "sigma", "snr", "seconds", "evaluations")
+
+
+def looking_options(command: Command) -> Command:
+    """What of a run is looked at first, the same for `watch` and `replay`: what `y` in the dashboard copies."""
+    for option in (
+        click.option("--axis", type=click.Choice(_AXES), help="What the horizontal axis counts."),
+        click.option("--item", type=click.IntRange(min=0), help="Which clip of the batch."),
+        click.option("--stream", type=click.Choice(["video", "audio", "both"]), help="Which stream, or both as lanes."),
+        click.option("--stage", type=click.IntRange(min=0), help="Which denoising loop."),
+        click.option("--at-step", type=click.IntRange(min=0), help="Where the cursor is."),
+        click.option("--preset", type=click.IntRange(min=1, max=len(PRESETS)), help=_PRESETS),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command(
@@ -33,22 +52,27 @@ Examples:
     "--socket", "socket_path", type=click.Path(path_type=Path), help="Socket of a run, such as a forwarded one."
 )
 @click.option("--wait", is_flag=True, help="Wait for the next run to begin.")
+@looking_options
 @runs_dir_option
-def watch(run: str | None, socket_path: Path | None, wait: bool, runs_dir: Path) -> None:
+def watch(run: str | None, socket_path: Path | None, wait: bool, runs_dir: Path, **looking: Any) -> None:
     """Show a run while it is being recorded. `q` leaves; the run goes on.
 
-    RUN is a part of a live run's name, or the path of an archive or journal to tail.
+    RUN is a part of a live run's name, or the path of an archive or journal to tail. If the connection breaks, it is
+    made again, and nothing is lost.
     """
     need_terminal("on a terminal type: ltxtui watch; for data use: ltxtui runs --json")
-    _show(_live_source(run, socket_path, wait, runs_dir))
+    source = _live_source(run, socket_path, wait, runs_dir)
+    named = ("--socket", str(socket_path)) if socket_path is not None else (run,) if run else ()
+    _show(source, ("watch", *named), _opening(**looking), runs_dir)
 
 
 def _live_source(run: str | None, socket_path: Path | None, wait: bool, runs_dir: Path) -> Source:
-    from replay.source import AwaitedSource, SocketSource
+    from replay.reconnect import open_live
+    from replay.source import AwaitedSource
 
     if socket_path is not None:
         try:
-            return SocketSource(socket_path)
+            return open_live(socket_path)
         except OSError as error:
             raise Problem(
                 f"nobody answers at the socket {socket_path} ({error.strerror or error}); "
@@ -64,13 +88,13 @@ def _live_source(run: str | None, socket_path: Path | None, wait: bool, runs_dir
         named = f" with {run!r} in its name" if run else ""
         raise Problem(f"no live run{named}; start one with: ltxtui record, wait with: ltxtui watch --wait")
     if len(found) == 1:
-        return SocketSource(found[0].socket)
+        return open_live(found[0].socket, found[0].archive)
     from ltxtui.chooser import choose
 
     chosen = choose("Live runs", [(r.name, r.host, "live", r.started) for r in found])
     if chosen is None:
         sys.exit(0)
-    return SocketSource(found[chosen].socket)
+    return open_live(found[chosen].socket, found[chosen].archive)
 
 
 def _live_runs() -> list[LiveRun]:
@@ -84,11 +108,11 @@ def _live_runs() -> list[LiveRun]:
 
 
 def _first_since(begun: float, name: str | None) -> Source | None:
-    from replay.source import SocketSource
+    from replay.reconnect import open_live
 
     for found in reversed(_live_runs()):
         if found.started >= begun and (name is None or name in found.name):
-            return SocketSource(found.socket)
+            return open_live(found.socket, found.archive)
     return None
 
 
@@ -98,6 +122,7 @@ Examples:
   ltxtui replay                          the newest run
   ltxtui replay runs/20261122-143015-red-disc.zarr
   ltxtui replay red-disc --play --speed 4
+  ltxtui replay red-disc --at-step 12 --preset 2 --axis sigma    what `y` in the dashboard copies
 """
 )
 @click.argument("path", required=False)
@@ -109,8 +134,10 @@ Examples:
     show_default=True,
     help="Pace; 1 is as it happened.",
 )
+@click.option("--playhead", type=click.IntRange(min=1), help="Show the run as it was after so many steps.")
+@looking_options
 @runs_dir_option
-def replay(path: str | None, play: bool, speed: float, runs_dir: Path) -> None:
+def replay(path: str | None, play: bool, speed: float, runs_dir: Path, **looking: Any) -> None:
     """Play a recorded run, finished or not: pause, step, seek, change the speed.
 
     PATH is an archive, or the name of a run in the runs directory, or a part of it; without it the newest run is taken.
@@ -118,15 +145,15 @@ def replay(path: str | None, play: bool, speed: float, runs_dir: Path) -> None:
     chosen = _recorded(path, runs_dir)
     source = _open(chosen)
     need_terminal("for data use: ltxtui runs --json, or open the archive with xarray.open_datatree")
-    _show(source, playing=play, speed=speed)
+    _show(source, ("replay", str(chosen)), _opening(playing=play, speed=speed, **looking), runs_dir)
 
 
 def _recorded(path: str | None, runs_dir: Path) -> Path:
-    from replay.catalog import list_runs
+    from replay.catalog import cached_runs
 
     if path is not None and run_path(path, runs_dir).exists():
         return run_path(path, runs_dir)
-    found = [r for r in list_runs(runs_dir) if path is None or path in r.name]
+    found = [r for r in cached_runs(runs_dir) if path is None or path in r.name]
     if path is not None and len(found) != 1:
         named = f"; {len(found)} runs have that in their name: {', '.join(r.name for r in found[:3])}" if found else ""
         raise Problem(f"{path} does not exist{named}; see the runs there are with: ltxtui runs --runs-dir {runs_dir}")
@@ -147,32 +174,29 @@ def _open(path: Path) -> Source:
         raise Problem(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _show(source: Source, *, playing: bool = False, speed: float = 1.0) -> None:
+def _opening(*, preset: int | None, **looking: Any) -> Opening:
+    """What is looked at first; the preset is the settings' unless given."""
+    from ltxtui.screens.run import Opening
+    from ltxtui.settings import load
+
+    return Opening(preset=preset or load().settings.preset, **looking)
+
+
+def _show(source: Source, origin: Sequence[str], opening: Opening, runs_dir: Path) -> None:
     from ltxtui.app import Dashboard
 
-    app = Dashboard(source, playing=playing, speed=speed)
-    app.run()
+    app = Dashboard(source, origin=origin, opening=opening, runs_dir=runs_dir, first_start=True)
+    app.run(mouse=app.settings.mouse)
     sys.exit(app.return_code or 0)
 
 
 def browse(runs_dir: Path = Path("runs")) -> None:
-    """The list of runs to choose from; after looking at one, back to the list."""
-    import os
-
-    from replay.catalog import list_runs
-
+    """The list of runs: opens them, compares them, and is there again when they are left."""
     runs_dir = Path(os.environ.get("LTXTUI_RUNS_DIR", runs_dir))
     if not has_terminal():
         raise Problem("the list of runs needs a terminal; without one use: ltxtui runs, and see: ltxtui --help")
     from ltxtui.app import Dashboard
-    from ltxtui.chooser import choose
 
-    while True:
-        found = list_runs(runs_dir)
-        if not found:
-            raise Problem(f"no runs in {runs_dir} yet; make one with: ltxtui demo, and see: ltxtui --help")
-        chosen = choose(f"Runs in {runs_dir}", [(r.name, r.prompt, r.status, r.started) for r in found])
-        if chosen is None:
-            return
-        app = Dashboard(_open(found[chosen].path))
-        app.run()
+    app = Dashboard(runs_dir=runs_dir, first_start=True)
+    app.run(mouse=app.settings.mouse)
+    sys.exit(app.return_code or 0)

@@ -1,33 +1,57 @@
-"""One chart with its title and the values under the cursor."""
+"""One chart with its title, the values under the cursor, and how they differ from those at the reference mark."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Final
 
 from textual import events
 from textual.message import Message
 
-from ltxtui import scales
 from ltxtui.deck import Deck
-from ltxtui.drawing import GUTTER, Mark, Plot, Style, columns, draw
+from ltxtui.drawing import GUTTER, Curve, Flag, Mark, Plot, Style, columns, draw
 from ltxtui.panels.charts import Chart, plot
 from ltxtui.panels.view import View
 from ltxtui.spans import Row
-from ltxtui.text import number
+from ltxtui.text import clean, number
 
 _ROOMY = 9
 _WIDE = 50
-# From the roomiest to the tightest, with the width of the numbers.
+# From the roomiest to the tightest, with the width of the numbers; Δ is to the reference mark.
 _FORMS = (
-    ("{sample} {label} {value}  ", 6),
-    ("{sample}{label} {value} ", 6),
-    ("{sample}{value} ", 6),
-    ("{sample}{value} ", 5),
+    ("{sample} {label} {value}  ", " Δ{delta}", 6),
+    ("{sample}{label} {value} ", "", 6),
+    ("{sample}{value} ", "", 6),
+    ("{sample}{value} ", "", 5),
 )
+_ALERTS: Final = frozenset({"nan", "warning"})
+_ORDER: Final = ("nan", "shock", "warning", "control", "critical", "stage")
+MARK: Final = "M"
+"""The letter of the reference mark on the axis."""
+
+
+def flags(deck: Deck) -> list[Flag]:
+    """What is said of steps on every chart: the reference mark, the ends of a loop, and what happened.
+
+    Where a stage begins needs no mark in a chart of that stage.
+    """
+    found = []
+    if deck.mark_step is not None:
+        found.append(Flag(deck.mark_step, MARK, "key"))
+    offset = deck.offset(deck.stage_index)
+    for end, letter in ((deck.loop or (deck.loop_from, None))[0], "["), ((deck.loop or (None, None))[1], "]"):
+        if end is not None and 0 <= end - offset < deck.steps:
+            found.append(Flag(end - offset, letter, "key", line=False))
+    # Where there is room for one letter only, it is that of the first kind.
+    for marker in sorted(deck.markers_shown, key=lambda m: _ORDER.index(m.kind)):
+        if marker.kind != "stage":
+            found.append(Flag(marker.step, marker.letter, "alert" if marker.kind in _ALERTS else "label"))
+    return found
 
 
 class ChartView(View):
-    """Draws a chart of the deck; a click on it names a step."""
+    """Draws a chart of the deck, or of one stream of it as a lane; a click names a step."""
 
     class StepPicked(Message):
         """The mouse asks for the cursor to be put on a step."""
@@ -36,22 +60,37 @@ class ChartView(View):
             super().__init__()
             self.step = step
 
-    def __init__(self, chart: Chart, deck: Deck, style: Style) -> None:
+    def __init__(self, chart: Chart, deck: Deck, style: Style, stream: str | None = None) -> None:
         super().__init__(deck, style, id=chart.id, classes="chart")
         self.chart = chart
+        self.stream_name = stream
+        """The stream to show; None is the deck's."""
+
+    def shown(self) -> Plot:
+        """What is drawn."""
+        drawn = plot(self.chart, self.deck, self.stream_name)
+        log = self.deck.log_y and self.chart.log
+        return replace(drawn, ruler=self.deck.ruler, flags=flags(self.deck), log=log)
 
     def rows(self, width: int, height: int) -> list[Row]:
-        shown = plot(self.chart, self.deck)
+        shown = self.shown()
         full, width = width, width - 1  # a free column between neighbours
         # A low panel has the values beside its title, a high one below it.
         if height < _ROOMY:
-            head = [self._readout(self.row(width).add(self.chart.short or self.chart.title, "title").add(" "), shown)]
+            title = self._title(self.row(width), self.chart.short or self.chart.title, "")
+            head = [self._readout(title, shown)]
         else:
-            title = self.row(width).add(self.chart.title, "title").add(f" {self.chart.unit}".rstrip(), "dim").add(" ")
+            title = self._title(self.row(width), self.chart.title, self.chart.unit + (" log" if shown.log else ""))
             title.add(("-" if self.ascii else "─") * title.room, "axis")
             head = [title.filled(), self._readout(self.row(width).add("  "), shown)]
         rows = [*head, *draw(shown, width, max(1, height - len(head)), self.drawing)]
         return [row.widened(full) for row in rows]
+
+    def _title(self, row: Row, title: str, unit: str) -> Row:
+        row.add(title, "title")
+        if self.stream_name is not None:
+            row.add(f" {clean(self.stream_name, 12)}", "label")
+        return row.add(f" {unit.strip()}".rstrip(), "dim").add(" ")
 
     def _readout(self, row: Row, shown: Plot) -> Row:
         """The value of every line under the cursor beside its sample, in the longest form that fits."""
@@ -61,22 +100,27 @@ class ChartView(View):
             row.add(text, role)
         return row.filled()
 
-    def _parts(self, shown: Plot, form: str, digits: int) -> list[tuple[str, str]]:
+    def _parts(self, shown: Plot, form: str, compared: str, digits: int) -> list[tuple[str, str]]:
         parts = []
         for curve in shown.curves:
-            sample = curve.mark.sample(self.drawing)
-            value = math.nan
-            if shown.cursor is not None and shown.cursor < len(curve.values):
-                value = float(curve.values[shown.cursor])
+            sample, value = curve.sample(self.drawing), _at(curve, shown.cursor)
             if curve.mark is Mark.GHOST and len(self.chart.lines) > 1:
                 # The recorded schedule is among the lines: its plan is named where there is room, not read out.
                 text = f"{sample} {curve.label}  " if self.size.width >= _WIDE else ""
             else:
                 text = form.format(sample=sample, label=curve.label, value=number(value, digits))
-            parts.append((text, curve.mark.role))
+                if compared and self.deck.mark_step is not None and curve.mark is not Mark.GHOST:
+                    delta = number(value - _at(curve, self.deck.mark_step), digits)
+                    text = text.rstrip() + compared.format(delta=delta) + "  "
+            parts.append((text, curve.role))
         return [(text if n < len(parts) - 1 else text.rstrip(), role) for n, (text, role) in enumerate(parts)]
 
     def on_click(self, event: events.Click) -> None:
-        steps = self.deck.steps
-        if steps:
-            self.post_message(self.StepPicked(scales.step_at(event.x - GUTTER, steps, columns(self.size.width - 1))))
+        if self.deck.steps:
+            step = self.deck.step_at(event.x - GUTTER, columns(self.size.width - 1))
+            self.post_message(self.StepPicked(step))
+
+
+def _at(curve: Curve, step: int | None) -> float:
+    """A curve's value at a step; NaN where it has none."""
+    return float(curve.values[step]) if step is not None and 0 <= step < len(curve.values) else math.nan

@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any, Final
 
 from ltxtui import actions
+from ltxtui.drawing import Style
 from ltxtui.panels.view import View
 from ltxtui.spans import Row
 
+_ALWAYS: Final = ("palette", "help", "back")
+
 
 class FooterView(View):
-    """One row; what does not fit is left to the help screen, whose key always stays."""
+    """One row; what does not fit is left to help and palette, whose keys always stay."""
+
+    def __init__(
+        self,
+        model: Any,
+        style: Style,
+        *,
+        screen: str = "run",
+        keymap: actions.Keymap | None = None,
+        back: str = "",
+        id: str | None = None,
+    ) -> None:
+        """`model` is the screen's; `back` is what `q` does, if not quit."""
+        super().__init__(model, style, id=id)
+        self._model = model
+        self._kind = screen
+        self._keymap = keymap
+        self._back = back
 
     def rows(self, width: int, height: int) -> list[Row]:
         row = self.row(width)
-        offered = [a for a in actions.ACTIONS if a.footer and a.available(self.deck)]
-        always = [a for a in offered if a.id in ("help", "quit")]
+        offered = [a for a in actions.of_screen(self._kind) if a.footer and a.available(self._model)]
+        always = [a for a in offered if a.id in _ALWAYS]
+        if width < 80:  # the palette lists what the help does, so the shorter one stays
+            always = [a for a in always if a.id != "palette"]
         kept = sum(len(self._text(a)) for a in always)
-        for action in self._ordered(offered, always):
-            text = self._text(action)
+        for action in [*(a for a in offered if a not in always), *always]:
+            keys, text = self._keys(action), self._text(action)
             if action in always:
                 kept -= len(text)
-            if row.fits(text + " " * kept):
-                row.add(actions.key_name(action.keys, ascii_only=self.ascii), "key")
-                row.add(f" {action.footer}  ", "label")
+            if keys and row.fits(text + " " * kept):
+                row.add(keys, "key").add(text[len(keys) :], "label")
         return [row.filled()]
 
-    def _text(self, action: actions.Action) -> str:
-        return f"{actions.key_name(action.keys, ascii_only=self.ascii)} {action.footer}  "
+    def _keys(self, action: actions.Action[Any]) -> str:
+        return actions.key_name(actions.keys_of(action, self._keymap)[0], ascii_only=self.ascii)
 
-    @staticmethod
-    def _ordered(offered: Iterable[actions.Action], always: Iterable[actions.Action]) -> list[actions.Action]:
-        last = list(always)
-        return [*(a for a in offered if a not in last), *last]
+    def _text(self, action: actions.Action[Any]) -> str:
+        word = self._back if action.id == "back" and self._back else action.footer
+        return f"{self._keys(action)} {word}  "

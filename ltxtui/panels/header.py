@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Final
 
 from ltxtui.deck import Deck
+from ltxtui.drawing import Style
+from ltxtui.panels.cost import Health, Link, cost, link_of
 from ltxtui.panels.view import View
 from ltxtui.spans import Row
 from ltxtui.text import clean, duration
 from replay.source import Liveness
+
+_MUCH: Final = 100_000
+"""Bytes that have arrived and wait: the viewer is slower than the run."""
 
 
 def speed_label(speed: float) -> str:
@@ -53,7 +60,7 @@ def selection(deck: Deck) -> str:
         if stage.tile is not None:
             parts.append(f"tile {clean(stage.tile, 9)}")
     if stream is not None:
-        parts.append(clean(stream.name, 20))
+        parts.append(clean(" + ".join(deck.lane_streams), 40))
         if deck.items > 1:
             parts.append(f"item {deck.item} (of {deck.items})")
     return " · ".join(parts)
@@ -73,8 +80,40 @@ def progress(deck: Deck) -> list[str]:
     return parts
 
 
+def watching(deck: Deck, link: Link) -> list[tuple[str, str]]:
+    """What watching costs and whether it works, with roles, the most important first: connection, lag, recorder."""
+    parts = []
+    if link.health is Health.RECONNECTING:
+        parts.append(("! reconnecting", "alert"))
+    elif deck.live and link.health is Health.LIVE:
+        parts.append(("connected", "dim"))
+    if deck.live and link.unread:
+        parts.append((f"{link.unread / 1000:,.1f} kB behind", "alert" if link.unread > _MUCH else "dim"))
+    spent = cost(deck)
+    if spent is not None:
+        share = f" ({spent.share:.1%})" if math.isfinite(spent.share) else ""
+        parts.append((f"recorder {spent.seconds * 1000:.2g} ms/step{share}", "dim"))
+    return parts
+
+
 class HeaderView(View):
-    """Two rows, three where there is room for a long prompt."""
+    """Two rows, three where there is room for a long prompt.
+
+    Set `link` to what knows of the connection; without it the deck is asked. `pages` says which page of panels is seen.
+    """
+
+    def __init__(
+        self,
+        deck: Deck,
+        style: Style,
+        *,
+        id: str | None = None,
+        link: Callable[[], Link] | None = None,
+        pages: Callable[[], str] = lambda: "",
+    ) -> None:
+        super().__init__(deck, style, id=id)
+        self._link = link or (lambda: link_of(deck))
+        self._pages = pages
 
     def rows(self, width: int, height: int) -> list[Row]:
         deck = self.deck
@@ -94,6 +133,11 @@ class HeaderView(View):
         for n, part in enumerate(progress(deck)):
             if second.fits(part + "   "):
                 second.add(" · " if n else "", "dim").add(part, "label" if n else "title")
+        if (pages := self._pages()) and second.fits(f" · {pages}   "):
+            second.add(" · ", "dim").add(pages, "label")
+        for text, role in watching(deck, self._link()):
+            if second.fits(f" · {text}   "):
+                second.add(" · ", "dim").add(text, role)
         rows = [first.filled(), second]
         if height > 2:
             rows.append(self.row(width).add(prompt, "dim").filled())

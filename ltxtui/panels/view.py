@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from functools import lru_cache
+from typing import ClassVar, Final
 
+from rich.cells import cell_len
+from rich.color import Color
 from rich.segment import Segment
+from rich.style import Style as RichStyle
 from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
 from ltxtui.deck import Deck
 from ltxtui.drawing import Style
-from ltxtui.spans import Row
+from ltxtui.spans import Ink, Row, Span
 
 ROLES = (
     "title", "label", "dim", "key", "live", "replay", "alert", "axis", "tick", "ref", "ghost", "s1", "s2", "s3",
     "cursor", "here",
 )  # fmt: skip
+_COLOURS: Final = {"truecolor": 1 << 24, "256": 256, "standard": 16, "windows": 16}
 
 
 class View(Widget):
@@ -33,6 +38,7 @@ class View(Widget):
         self.drawing = style
         self._rows: list[Row] | None = None
         self._rows_size = Size(0, 0)
+        self._plain: RichStyle | None = None
 
     def rows(self, width: int, height: int) -> list[Row]:
         """What is shown, in a size."""
@@ -42,35 +48,70 @@ class View(Widget):
     def ascii(self) -> bool:
         return self.drawing is Style.ASCII
 
+    @property
+    def colours(self) -> int:
+        """How many colours there are for data: 0 with NO_COLOR, and where the terminal does not say."""
+        return 0 if self.app.no_color else _COLOURS.get(self.app.console.color_system or "", 0)
+
     def row(self, width: int) -> Row:
         return Row(width, ascii_only=self.ascii)
 
     def changed(self) -> None:
         """Draw anew, but only the rows that differ: over a slow line every byte counts."""
         before, self._rows = self._rows, None
-        if before is None or self._rows_size != self.size or not self.size:
+        size = self.size  # which Textual works out anew every time it is asked
+        if before is None or self._rows_size != size or not size:
             self.refresh()
             return
-        self._rows = self.rows(*self.size)
+        self._rows = self.rows(*size)
         if len(before) != len(self._rows):
             self.refresh()
             return
         for y, (old, new) in enumerate(zip(before, self._rows, strict=True)):
             if old.spans != new.spans:
-                self.refresh(Region(0, y, self.size.width, 1))
+                left = _same(old.spans, new.spans)
+                right = _same(old.spans[::-1], new.spans[::-1]) if old.used == new.used else 0
+                self.refresh(Region(left, y, max(1, size.width - left - right), 1))
 
     def render_line(self, y: int) -> Strip:
-        if self._rows is None or self._rows_size != self.size:
-            self._rows_size = self.size
-            self._rows = self.rows(*self.size)
-        return self._strip(self._rows[y]) if y < len(self._rows) else Strip.blank(self.size.width, self.rich_style)
+        size = self.size
+        if self._rows is None or self._rows_size != size:
+            self._rows_size = size
+            self._rows = self.rows(*size)
+        return (
+            self._strip(self._rows[y], size.width) if y < len(self._rows) else Strip.blank(size.width, self.rich_style)
+        )
 
-    def _strip(self, row: Row) -> Strip:
+    def _strip(self, row: Row, width: int) -> Strip:
         segments = []
-        for text, role, cursor in row.spans:
-            style = self.get_component_rich_style(f"view--{role}") if role else self.rich_style
+        plain = self._plain = self._plain or self.rich_style  # which Textual makes anew every time it is asked
+        for text, role, cursor, ink in row.spans:
+            style = self.get_component_rich_style(f"view--{role}") if role else plain
             if cursor:
                 style += self.get_component_rich_style("view--cursor").background_style
+            if ink is not None:
+                style = _inked(style, ink)
             segments.append(Segment(text, style))
         strip = Strip(segments)
-        return strip.adjust_cell_length(self.size.width, self.rich_style)
+        return strip.adjust_cell_length(width, plain)
+
+    def notify_style_update(self) -> None:
+        self._plain = None
+        super().notify_style_update()
+
+
+def _same(old: list[Span], new: list[Span]) -> int:
+    """Columns from the left that are as before: in a heat map of many spans most are."""
+    cells = 0
+    for before, after in zip(old, new, strict=False):
+        if before != after:
+            break
+        cells += cell_len(after.text)
+    return cells
+
+
+@lru_cache(maxsize=8192)
+def _inked(style: RichStyle, ink: Ink) -> RichStyle:
+    """A style with the colours of an ink; made once, since a style keeps the codes it is drawn with."""
+    fore, back = (None if colour is None else Color.from_rgb(*colour) for colour in ink)
+    return style + RichStyle(color=fore, bgcolor=back)

@@ -1,10 +1,9 @@
-"""The help: every key and what it does, made from the registry."""
+"""The help: every key of a screen and what it does, made from the registry."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from textwrap import wrap
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -13,41 +12,44 @@ from textual.geometry import Size
 from textual.screen import ModalScreen
 
 from ltxtui import actions
-from ltxtui.deck import Deck
+from ltxtui.actions import keys_text
 from ltxtui.drawing import Style
 from ltxtui.panels.view import View
+from ltxtui.screens.base import QUITS, ActionScreen, plain_bar
 from ltxtui.spans import Row
 
 _KEYS = 17
-_LABEL = 36
 _WIDE = 100
 
 
-def keys_text(action: actions.Action, *, ascii_only: bool = False) -> str:
-    """All keys of an action."""
-    names = [actions.key_name(action.keys, ascii_only=ascii_only)]
-    names += [actions.key_name((key,), ascii_only=ascii_only) for key in action.also]
-    return " ".join(names)
-
-
 class HelpView(View):
-    """All actions by group; those not on offer at the moment are faint."""
+    """All actions of a screen by group; those not on offer at the moment are faint."""
+
+    def __init__(self, model: Any, style: Style, *, screen: str = "run", keymap: actions.Keymap | None = None) -> None:
+        super().__init__(model, style)
+        self._model = model
+        self._kind = screen
+        self._keymap = keymap
 
     def rows(self, width: int, height: int) -> list[Row]:
         rows = [self.row(width).add("Keys", "title").add("   Esc closes this", "dim").filled()]
-        groups = list(dict.fromkeys(action.group for action in actions.ACTIONS))
-        indent = _KEYS + (_LABEL if width >= _WIDE else 0) + 3
-        for group in groups:
+        shown = actions.of_screen(self._kind)
+        longest = max(len(action.label) for action in shown) + 1
+        indent = _KEYS + (longest if width >= _WIDE else 0) + 3
+        for group in dict.fromkeys(action.group for action in shown):
             rows.append(self.row(width).filled())
             rows.append(self.row(width).add(group, "label").filled())
-            for action in (a for a in actions.ACTIONS if a.group == group):
-                role = "" if action.available(self.deck) else "dim"
-                row = self.row(width).add("  ").add(f"{keys_text(action, ascii_only=self.ascii):<{_KEYS}} ", "key")
-                row.add(f"{action.label:<{_LABEL}}" if width >= _WIDE else action.label, role)
+            for action in (a for a in shown if a.group == group):
+                role = "" if action.available(self._model) else "dim"
+                keys = keys_text(action, self._keymap, ascii_only=self.ascii)
+                row = self.row(width).add("  ").add(f"{keys:<{_KEYS}} ", "key")
                 said = wrap(action.description, max(20, width - indent))
+                named = [f"{action.label:<{longest}}"] if width >= _WIDE else wrap(action.label, width - indent)
+                row.add(named[0], role)
                 if width >= _WIDE:
                     row.add(said.pop(0), "dim")
                 rows.append(row.filled())
+                rows += [self.row(width).add(" " * indent).add(line, role).filled() for line in named[1:]]
                 rows += [self.row(width).add(" " * indent).add(line, "dim").filled() for line in said]
         return rows
 
@@ -56,23 +58,24 @@ class HelpView(View):
 
 
 class HelpScreen(ModalScreen[None]):
-    """Over the run screen; the keys that open it close it."""
+    """Over another screen; the keys that open it close it."""
 
+    CSS_PATH = "help.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         ("escape", "dismiss", ""),
+        ("q", "dismiss", ""),
         *((key, "dismiss", "") for key in (*actions.BY_ID["help"].keys, *actions.BY_ID["help"].also)),
-        *((key, "leave", "") for key in (*actions.BY_ID["quit"].keys, *actions.BY_ID["quit"].also)),
+        *QUITS,
     ]
 
-    def __init__(self, deck: Deck, drawing: Style, leave: Callable[[], None]) -> None:
+    def __init__(self, over: ActionScreen) -> None:
         super().__init__()
-        self._deck = deck
-        self._drawing = drawing
-        self._leave = leave
+        self._over = over
 
     def compose(self) -> ComposeResult:
+        keymap = self._over.dashboard.settings.keys
         with VerticalScroll(id="help"):
-            yield HelpView(self._deck, self._drawing)
+            yield HelpView(self._over.model, self._over.drawing, screen=self._over.kind, keymap=keymap)
 
-    def action_leave(self) -> None:
-        self._leave()
+    def on_mount(self) -> None:
+        plain_bar(self.query_one("#help"), self._over.drawing)

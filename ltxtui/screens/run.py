@@ -1,111 +1,210 @@
-"""The run screen: header, four charts under one cursor, event line and footer, the same live and in a replay."""
+"""The run screen: header, panels under one cursor, event line and footer, the same live and in a replay."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Grid
-from textual.screen import Screen
+from textual.geometry import Size
+from textual.message import Message
 from textual.timer import Timer
 
 from ltxtui import actions
+from ltxtui.axis import Mode
 from ltxtui.deck import Deck
-from ltxtui.drawing import Style
+from ltxtui.feed import Feed
+from ltxtui.panels.board import Board
 from ltxtui.panels.chart import ChartView
-from ltxtui.panels.charts import CHARTS, WHITENESS
+from ltxtui.panels.cost import Health, Link, link_of
 from ltxtui.panels.event_line import EventLine
 from ltxtui.panels.footer import FooterView
 from ltxtui.panels.header import HeaderView
+from ltxtui.panels.steps import next_quantity
 from ltxtui.panels.too_small import SMALLEST, TooSmall
-from ltxtui.panels.view import View
-from ltxtui.screens.help import HelpScreen
+from ltxtui.screens.run_dialogs import RunDialogs
+from replay.run import Run
+from replay.source import Source
 
 _FRAME: Final = 1 / 20
 """Seconds between the pictures of a playing replay."""
+_HIGH: Final = 30
 
 
-def charts_across(width: int, height: int) -> int:
-    """Columns of charts: side by side where that is wide enough, stacked in a narrow and high terminal."""
-    if width >= 200 and height < 32:
-        return 4
-    return 1 if width < 110 and height >= 44 else 2
+@dataclass(frozen=True)
+class Opening:
+    """What of a run is looked at first; None leaves it as it is."""
+
+    preset: int = 1
+    playing: bool = False
+    speed: float = 1.0
+    at_step: int | None = None
+    playhead: int | None = None
+    stage: int | None = None
+    stream: str | None = None
+    item: int | None = None
+    axis: Mode | None = None
 
 
-class RunScreen(Screen[None]):
-    """Shows a deck and does what the registry's keys say."""
+class RunChanged(Message):
+    """The run has grown or ended. A flood of them collapses into one redraw."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [(key, action, "") for key, action in actions.bindings()]
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, RunChanged)
 
-    def __init__(self, deck: Deck, drawing: Style, clock: Callable[[], float], leave: Callable[[], None]) -> None:
+
+class RunScreen(RunDialogs, inherit_bindings=False):
+    """Shows the run of a source and does what the registry's keys say; closes the source when it is left."""
+
+    kind = "run"
+    BINDINGS: ClassVar[list[BindingType]] = [(key, action, "") for key, action in actions.bindings("run")]
+
+    def __init__(self, source: Source, origin: Sequence[str], opening: Opening, clock: Callable[[], float]) -> None:
         super().__init__()
-        self.deck = deck
-        self.drawing = drawing
+        self.source = source
+        self.origin = tuple(origin)
+        self.deck = Deck(Run(), source.liveness, playing=opening.playing, speed=opening.speed)
+        self._feed = Feed(source, self.deck.run, self._announce)
+        self._opening: Opening | None = opening
         self._clock = clock
-        self._leave = leave
         self._ticked = clock()
         self._frames: Timer | None = None
         self._moving = False
 
+    @property
+    def model(self) -> Deck:
+        return self.deck
+
+    @property
+    def board(self) -> Board:
+        return self.query_one(Board)
+
     def compose(self) -> ComposeResult:
-        yield HeaderView(self.deck, self.drawing, id="header")
-        with Grid(id="charts"):
-            for chart in CHARTS:
-                yield ChartView(chart, self.deck, self.drawing)
-        yield EventLine(self.deck, self.drawing, id="event")
-        yield FooterView(self.deck, self.drawing, id="footer")
-        yield TooSmall(self.deck, self.drawing, id="too-small")
+        drawing, settings = self.drawing, self.dashboard.settings
+        preset = self._opening.preset if self._opening else 1
+        back = "back" if self.dashboard.depth > 1 else ""
+        board = Board(self.deck, drawing, self.dashboard.state, preset, self._link, id="board")
+        yield HeaderView(self.deck, drawing, link=self._link, pages=lambda: board.told, id="header")
+        yield board
+        yield EventLine(self.deck, drawing, id="event")
+        yield FooterView(self.deck, drawing, keymap=settings.keys, back=back, id="footer")
+        yield TooSmall(self.deck, drawing, id="too-small")
 
     def on_mount(self) -> None:
         self._frames = self.set_interval(_FRAME, self._tick, pause=True)
+        self.run_worker(self._feed.run(), name="feed", exit_on_error=True)
         self._show_motion()
+
+    async def on_unmount(self) -> None:
+        await self._feed.close()
 
     def on_resize(self, event: events.Resize) -> None:
         width, height = event.size
         self.set_class(width < SMALLEST[0] or height < SMALLEST[1], "-small")
-        self.set_class(height >= 30, "-high")
-        self.query_one("#charts", Grid).styles.grid_size_columns = charts_across(width, height)
+        self.set_class(height >= _HIGH, "-high")
+        self.board.fit(Size(width, height - (5 if height >= _HIGH else 4)))
+
+    def on_run_changed(self) -> None:
+        self.deck.note = self._feed.note
+        self.deck.changed(self._feed.liveness, loading=not self._feed.done)
+        if self._opening is not None and (self._feed.done or (self.deck.live and self.deck.total)):
+            opening, self._opening = self._opening, None
+            self._open(opening)
+        self.show()
 
     def show(self) -> None:
         """The deck has changed: draw what differs."""
-        for view in self.query(View):
-            view.changed()
+        if self.is_current and self.board.lanes_changed():
+            self.board.lay_out()
+        super().show()
         self._show_motion()
 
     def on_chart_view_step_picked(self, event: ChartView.StepPicked) -> None:
         self.deck.move_to(event.step)
         self.show()
 
-    def action_do(self, id: str, which: int) -> None:
-        if actions.perform(self, id, which):
-            self.show()
+    def command(self) -> list[str]:
+        deck, board = self.deck, self.board
+        words = ["ltxtui", *(self.origin or ("watch" if deck.live else "replay", deck.run.name))]
+        words += ["--preset", board.preset.key]
+        if len(deck.run.stages) > 1:
+            words += ["--stage", str(deck.stage_index)]
+        if len(deck.streams) > 1:
+            words += ["--stream", deck.lanes]
+        if deck.items > 1:
+            words += ["--item", str(deck.item)]
+        if deck.axis.mode != "step":
+            words += ["--axis", deck.axis.mode]
+        if not deck.live and deck.playhead < deck.total:
+            words += ["--playhead", str(deck.playhead)]
+        if not (deck.live and deck.follow):
+            words += ["--at-step", str(deck.cursor)]
+        return words
+
+    def _open(self, opening: Opening) -> None:
+        """Look at what was asked for, as far as the run has it."""
+        deck = self.deck
+        if opening.playhead is not None:
+            deck.seek_to(opening.playhead)
+        if opening.stream is not None:
+            deck.lanes = opening.stream
+        if opening.axis is not None:
+            deck.set_axis(opening.axis)
+        if opening.item is not None:
+            deck.item = max(0, min(opening.item, deck.items - 1))
+        if opening.stage is not None and opening.stage < len(deck.run.stages):
+            deck.next_stage(opening.stage - deck.stage_index)
+        if opening.at_step is not None:
+            deck.move_to(opening.at_step)
 
     # Controls
 
-    def next_drawing(self) -> None:
-        styles = list(Style)
-        self.drawing = styles[(styles.index(self.drawing) + 1) % len(styles)]
-        for view in self.query(View):
-            view.drawing = self.drawing
+    def preset(self, number: int) -> None:
+        self.board.use_preset(number)
 
-    def next_theme(self) -> None:
-        themes = sorted(name for name in self.app.available_themes if name.startswith("ltxtui-"))
-        self.app.theme = themes[(themes.index(self.app.theme) + 1) % len(themes)]
+    def next_quantity(self) -> None:
+        next_quantity(self.deck)
 
-    def swap_bands(self) -> None:
-        view = self.query_one("#energy", ChartView)
-        view.chart = CHARTS[-1] if view.chart is WHITENESS else WHITENESS
+    def focus_panel(self, by: int) -> None:
+        self.board.focus_next(by)
 
-    def toggle_help(self) -> None:
-        self.app.push_screen(HelpScreen(self.deck, self.drawing, self._leave))
+    def maximise(self) -> None:
+        self.board.maximise(None if self.board.maximised else self.board.chosen)
 
-    def leave(self) -> None:
-        self._leave()
+    def hide_panel(self) -> None:
+        if chosen := self.board.chosen:
+            self.board.hide(chosen)
+
+    def move_panel(self, by: int) -> None:
+        if chosen := self.board.chosen:
+            self.board.move(chosen, by)
+
+    def turn_page(self, by: int) -> None:
+        self.board.turn(by)
+
+    def reset_panels(self) -> None:
+        self.board.reset()
+
+    def close(self) -> None:
+        if self.board.maximised:
+            self.maximise()
+        else:
+            super().close()
 
     # Motion
+
+    def _link(self) -> Link:
+        """What this side knows of the connection."""
+        if getattr(self.source, "reconnecting", False):
+            return Link(Health.RECONNECTING)
+        known = link_of(self.deck)
+        return Link(known.health, getattr(self.source, "unread", None)) if self.deck.live else known
+
+    def _announce(self) -> None:
+        self.post_message(RunChanged())
 
     def _tick(self) -> None:
         now = self._clock()

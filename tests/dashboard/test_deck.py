@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ltxtui.deck import SPEEDS, Deck
+from ltxtui.playback import Playback
 from recorder.words import Message
 from replay.run import Run
 from replay.source import Liveness
@@ -205,3 +209,200 @@ def test_a_planned_stage_without_rows_has_its_axis() -> None:
     feed(deck, list(messages(12))[:2])
     deck.changed(Liveness.LIVE)
     assert (deck.steps, deck.visible, deck.stream) == (12, 0, None)
+
+
+def test_as_it_happened_takes_the_time_that_each_step_took() -> None:
+    some = list(messages(steps=5, pace=1.0, streams=("video",)))
+    for message in some:
+        if message["t"] == "step" and message["step"] >= 3:
+            message["time"] += 8.0
+    deck = Deck(Run(), Liveness.FINISHED, playing=True)
+    feed(deck, some)
+    deck.changed(Liveness.FINISHED)
+    deck.speed = 4.0
+    deck.toggle_pace()
+    assert deck.as_recorded and deck.speed == 1
+    seen = []
+    for _ in range(24):
+        deck.tick(0.5)
+        seen.append(deck.visible)
+    # Steps at 0, 1, 2, then a pause to 11, then 12 s.
+    assert seen == [1] + [2] * 2 + [3] * 18 + [4] * 2 + [5]
+    assert not deck.playing
+    deck.toggle_pace()
+    deck.toggle()
+    deck.tick(1.0)
+    assert deck.visible == 2
+
+
+def test_a_stall_is_no_jump() -> None:
+    for recorded in (False, True):
+        playback = Playback(True, 1.0, recorded)
+        assert playback.advance(1, 3600.0, 0.1, np.arange(100) * 0.1) == 11
+
+
+def test_a_loop_is_marked_played_again_and_again_and_ended() -> None:
+    deck = replay(steps=10, stages=2, pace=1.0)
+    deck.go_to(0, 8)
+    deck.mark_loop()
+    assert (deck.loop_from, deck.loop) == (8, None)
+    deck.go_to(1, 2)
+    deck.mark_loop()
+    assert (deck.loop_from, deck.loop) == (None, (8, 12))
+    deck.toggle()
+    assert deck.playhead == 9 and deck.playing
+    seen = []
+    for _ in range(7):
+        deck.tick(1.0)
+        seen.append((deck.stage_index, deck.cursor))
+    assert seen == [(0, 9), (1, 0), (1, 1), (1, 2), (0, 8), (0, 9), (1, 0)] and deck.playing
+    deck.mark_loop()
+    assert deck.loop is None
+    for _ in range(20):
+        deck.tick(1.0)
+    assert (deck.playhead, deck.playing) == (20, False)
+
+
+def test_the_ends_of_a_loop_may_be_marked_in_any_order_and_only_in_a_replay() -> None:
+    deck = replay(steps=10)
+    deck.mark_loop()
+    deck.first()
+    deck.mark_loop()
+    assert deck.loop == (0, 9)
+    live = Deck(Run(), Liveness.LIVE)
+    feed(live, rows(list(messages(10)), 4))
+    live.changed(Liveness.LIVE)
+    live.mark_loop()
+    assert live.loop_from is None
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 31), st.integers(0, 100), st.booleans())
+def test_a_loop_is_arithmetic_modulo_its_length(
+    one: int, other: int, start: int, steps: int, as_recorded: bool
+) -> None:
+    first, last = min(one, other), max(one, other)
+    start = min(start, last + 1)
+    playback = Playback(True, 1.0, as_recorded, (first, last))
+    playhead = start
+    for _ in range(steps):
+        playhead = playback.advance(playhead, 1.0, 1.0, np.arange(31.0))
+    wanted = start + steps
+    if wanted > last + 1:
+        wanted = first + 1 + (wanted - first - 1) % (last - first + 1)
+    assert playhead == wanted
+
+
+def test_at_full_speed_a_loop_goes_on() -> None:
+    playback = Playback(True, math.inf, loop=(10, 19))
+    playhead = 11
+    for _ in range(50):
+        playhead = playback.advance(playhead, 0.05, 0.1, np.arange(100.0))
+        assert 11 <= playhead <= 20
+
+
+def test_clocks_that_stood_still_or_went_back_hold_nothing_up() -> None:
+    some = list(messages(steps=6, pace=1.0, streams=("video",)))
+    for message in some:
+        if message["t"] == "step":
+            message["time"] = {2: math.nan, 3: message["time"] - 30, 4: message["time"] - 4}.get(
+                message["step"], message["time"]
+            )
+    deck = Deck(Run(), Liveness.FINISHED, playing=True)
+    feed(deck, some)
+    deck.changed(Liveness.FINISHED)
+    deck.toggle_pace()
+    seen = []
+    for _ in range(5):
+        deck.tick(1.0)
+        seen.append(deck.visible)
+    assert seen == [5, 5, 5, 5, 6]
+
+
+def test_reference_mark_is_set_moved_cleared_and_kept_per_stage() -> None:
+    deck = replay(steps=10, stages=2)
+    assert deck.mark_step is None
+    deck.toggle_mark()
+    assert deck.mark_step == 9
+    deck.move(-3)
+    deck.toggle_mark()
+    assert deck.mark_step == 6
+    deck.next_stage()
+    assert deck.mark_step is None
+    deck.toggle_mark()
+    deck.next_stage()
+    assert deck.mark_step == 6
+    deck.move_to(6)
+    deck.toggle_mark()
+    assert deck.mark_step is None
+    deck.mark_step = 99
+    assert deck.mark_step is None
+    empty = Deck(Run(), Liveness.LIVE)
+    empty.toggle_mark()
+    assert empty.mark_step is None
+
+
+def test_lanes() -> None:
+    deck = replay(steps=5)
+    seen = []
+    for _ in range(4):
+        seen.append((deck.lanes, deck.lane_streams))
+        deck.next_lanes()
+    assert seen == [
+        ("video", ("video",)), ("audio", ("audio",)), ("both", ("video", "audio")), ("video", ("video",)),
+    ]  # fmt: skip
+    video, audio = deck.series("velocity_rms", "video"), deck.series("velocity_rms", "audio")
+    assert np.allclose(audio, 2 * video)  # type: ignore[operator, arg-type]
+    assert deck.series("velocity_rms", "smell") is None
+    deck.lanes = "both"
+    assert deck.series("velocity_rms") is not None and deck.lanes == "both"
+    deck.next_stream()
+    assert deck.lanes == "video"
+    alone = replay(steps=5, streams=("video",))
+    alone.next_lanes()
+    alone.lanes = "both"
+    assert alone.lanes == "video"
+
+
+def test_live_cursor_and_window_stay_while_the_run_goes_on_and_end_catches_up() -> None:
+    deck, some = Deck(Run(), Liveness.LIVE), list(messages(60, streams=("video",)))
+
+    def until(upto: int) -> None:
+        while deck.visible < upto:
+            deck.run.feed(some.pop(0))
+            deck.changed(Liveness.LIVE)
+
+    until(20)
+    deck.set_axis("seconds")
+    deck.move(-8)
+    deck.zoom(2)
+    window, columns = deck.axis.window(0), deck.columns(80)[:20].tolist()
+    until(40)
+    assert (deck.cursor, deck.follow) == (11, False)
+    assert deck.axis.window(0) == window and deck.columns(80)[:20].tolist() == columns
+    deck.last()
+    assert (deck.cursor, deck.follow) == (39, True) and deck.columns(80)[39] >= 0
+    until(55)
+    assert deck.cursor == 54 and deck.columns(80)[54] >= 0
+    deck.pan(-100)
+    assert not deck.follow and deck.columns(80)[54] == -1
+    until(58)
+    assert deck.cursor == 54 and deck.columns(80)[0] == 0
+
+
+def test_seeking_in_a_hundred_thousand_steps_is_quick() -> None:
+    deck = Deck(Run(), Liveness.FINISHED)
+    some = list(messages(4, streams=("video",), end=None))
+    for message in some[:4]:
+        deck.run.feed(message)
+    row = np.frombuffer(next(m["data"] for m in some if m["t"] == "step"), "<f4")[None]
+    stream = deck.run.stages[0].streams["video"]
+    stream.append(0, np.arange(100_000.0), np.broadcast_to(row, (100_000, row.shape[1])))
+    deck.changed(Liveness.FINISHED)
+    deck.columns(120)
+    slowest = 0.0
+    for act in (lambda: deck.seek(0.3), lambda: deck.seek_by(0.1), lambda: deck.step(1), deck.toggle_mark):
+        began = time.process_time()
+        act()
+        deck.columns(120)
+        slowest = max(slowest, time.process_time() - began)
+    assert deck.visible == 40_001 and slowest < 0.05

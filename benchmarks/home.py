@@ -1,0 +1,172 @@
+"""What the list of runs costs with thousands of them: cold, with a warm cache, per pass, per key and per redraw."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.__main__ import middle, ms, table
+
+RUNS = 5000
+REPEATS = 5
+SIZE = (120, 40)
+STEPS = 40
+START = 1_795_000_000.0
+_WORDS = ("red", "ball", "moving", "left", "over", "a", "still", "pond", "at", "dusk", "slow", "camera", "grain")
+
+
+def write_archive(folder: Path, number: int) -> Path:
+    """The documents that a list of runs reads of an archive, and one chunk; not an archive that can be opened."""
+    started = START + 97 * number
+    name = time.strftime("%Y%m%d-%H%M%S", time.gmtime(started)) + f"-run-{number:04}"
+    archive = folder / f"{name}.zarr"
+    prompt = " ".join(_WORDS[(number * 7 + i * i) % len(_WORDS)] for i in range(60))
+    sigmas = [1 - 0.9 * i / STEPS for i in range(STEPS)]
+    drift = 0.2 + 0.15 * math.sin(number)
+    summary = {"video": {"drift_index": [drift], "straightness": [0.3]}, "audio": {"straightness": [0.4]}}
+    root = {
+        "format": "ltxtui-run",
+        "version": 1,
+        "run": name,
+        "time": started,
+        "archive": str(archive),
+        "metadata": {"model": "diffusers/LTX-2.3-Diffusers", "host": "gpu-box"},
+        "status": ("complete", "complete", "complete", "interrupted", "failed")[number % 5],
+        "rows": {"stage_0/video": STEPS, "stage_0/audio": STEPS},
+        "previews": {},
+        "planned": STEPS,
+        "prompt": prompt,
+        "summary": {"stage_0": summary},
+        "ended": started + 30 + number % 60,
+        "error": None,
+    }
+    stage = {"stage": 0, "call": 0, "tile": None, "sigmas": sigmas, "time": started, "metadata": {"prompt": prompt}}
+    messages = [_event("shock", {}) for _ in range(number % 4)] + [_event("stage_end", {"summary": summary})]
+    inside = {f"stage_0/{s}/metric_{i}": {"shape": [STEPS], "attributes": {"units": "1", "description": "x" * 60}}
+              for s in ("video", "audio") for i in range(50)}  # fmt: skip
+    consolidated = {"kind": "inline", "must_understand": False, "metadata": inside}
+    _write(archive, root, consolidated_metadata=consolidated)
+    _write(archive / "stage_0", stage)
+    _write(archive / "events", {"messages": messages})
+    return archive
+
+
+def _event(kind: str, payload: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": kind, "stage": 0, "step": 9, "stream": None, "time": START, "text": kind, "payload": payload}
+
+
+def _write(group: Path, attributes: dict[str, Any], **more: Any) -> None:
+    group.mkdir(parents=True)
+    document = {"attributes": attributes, "zarr_format": 3, "node_type": "group", **more}
+    (group / "zarr.json").write_text(json.dumps(document))
+
+
+def _no_tour() -> None:
+    """Somebody who has seen the tour: it would lie over the list."""
+    from ltxtui.state import State
+
+    State().set_tour_seen(True)
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def run(folder: Path, count: int = RUNS) -> None:
+    """Measure and print."""
+    runs, cache = folder / "home" / "runs", folder / "home" / "cache"
+    runs.mkdir(parents=True)
+    surroundings = {"LTXTUI_CACHE": cache, "LTXTUI_STATE": folder / "state.json", "LTXTUI_RUNS_DIR": runs}
+    os.environ.update({name: str(path) for name, path in surroundings.items()})
+    _no_tour()
+    try:
+        for number in range(count):
+            write_archive(runs, number)
+        rows = [*_cold(runs), *_warm(runs), *_screen(runs, count)]
+    finally:
+        for name in surroundings:
+            del os.environ[name]
+    table(f"Home with {count:,} runs", rows)
+
+
+def _cold(runs: Path) -> list[tuple[str, str]]:
+    """Without a cache: how soon the first runs are there, and how long until all are."""
+    from replay.shelf import Shelf
+
+    shelf = Shelf(runs)
+    began = time.perf_counter()
+    shelf.update()
+    first, known = time.perf_counter() - began, len(shelf.runs)
+    while shelf.pending:
+        shelf.update()
+    whole = time.perf_counter() - began
+    shelf.close()
+    return [(f"cold: the newest {known:,} runs", ms(first)), ("cold: all runs, in the background", ms(whole))]
+
+
+def _warm(runs: Path) -> list[tuple[str, str]]:
+    """With a cache: the whole list, and a pass in which nothing or one thing has changed."""
+    from ltxtui.home.model import HomeModel
+    from replay.shelf import Shelf
+
+    whole, idle, typed = [], [], []
+    for _ in range(REPEATS):
+        shelf, model = Shelf(runs), HomeModel()
+        whole.append(_timed(lambda shelf=shelf, model=model: (shelf.update(), model.set_runs(shelf.runs))))
+        idle.append(_timed(lambda shelf=shelf, model=model: (shelf.update(), model.set_runs(shelf.runs))))
+        typed.append(_timed(lambda model=model: model.filter("pond drift>0.2")))
+    found = Shelf(runs)
+    found.update()
+    found.forget(Path())
+    return [
+        ("warm: whole list", middle(whole)),
+        ("a pass when nothing changed", middle(idle)),
+        ("a pass that looks at every archive", ms(_timed(found.update))),
+        ("filter: first key", middle(typed)),
+    ]
+
+
+def _screen(runs: Path, count: int) -> list[tuple[str, str]]:
+    """From the command to the newest run on the screen, in a terminal; and one redraw of the table."""
+    from benchmarks.dashboard import Terminal
+    from ltxtui.drawing import Style
+    from ltxtui.home import draw
+    from ltxtui.home.model import HomeModel
+    from replay.shelf import Shelf
+
+    shelf, model = Shelf(runs), HomeModel()
+    shelf.update()
+    model.set_runs(shelf.runs)
+    redraws = []
+    for n in range(20):
+        model.move_to(n * count // 20)
+        redraws.append(_timed(lambda: draw.runs(model, SIZE[0], SIZE[1] - 9, Style.BRAILLE, time.time())))
+    paints = []
+    for _ in range(REPEATS):
+        terminal = Terminal(())
+        paints.append(terminal.wait_for(f"run-{count - 1:04}".encode()))
+        terminal.quit()
+    return [("redraw of the table", middle(redraws)), ("`ltxtui` cold start to the newest run", middle(paints))]
+
+
+def main() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="ltx-home-", dir=tempfile.gettempdir()))
+    os.environ.setdefault("LTXTUI_RUNTIME_DIR", str(folder / "sockets"))
+    try:
+        run(folder, int(sys.argv[1]) if len(sys.argv) > 1 else RUNS)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

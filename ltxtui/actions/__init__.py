@@ -1,0 +1,67 @@
+"""Every action once: its keys, its words, when it is on offer. Bindings, footer, help and palette are made of this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from ltxtui.actions import compare, control, cursor, general, home, replay, view
+from ltxtui.actions.keys import Keymap, key_name, keys_of, keys_text
+from ltxtui.actions.registry import Action, Condition, Controls, RunControls
+
+__all__ = ["ACTIONS", "BY_ID", "Action", "Condition", "Controls", "Keymap", "RunControls", "bindings", "key_name",
+           "keys_of", "keys_text", "of_screen", "perform", "places", "why_not"]  # fmt: skip
+
+ACTIONS: Final[tuple[Action[Any], ...]] = (
+    *home.ACTIONS,
+    *compare.ACTIONS,
+    *replay.ACTIONS,
+    *control.ACTIONS,
+    *cursor.ACTIONS,
+    *view.ACTIONS,
+    *general.ACTIONS,
+)
+BY_ID: Final = {action.id: action for action in ACTIONS}
+
+
+def of_screen(screen: str) -> tuple[Action[Any], ...]:
+    """The actions of one screen: `home`, `run` or `compare`."""
+    return tuple(action for action in ACTIONS if screen in action.screens)
+
+
+def bindings(screen: str = "run", keymap: Keymap | None = None) -> list[tuple[str, str]]:
+    """Every key of a screen with the Textual action that it stands for.
+
+    A key that the user gave to one action is taken from the others.
+    """
+    taken = {key for id, keys in (keymap or {}).items() if id in BY_ID and screen in BY_ID[id].screens for key in keys}
+    found = []
+    for action in of_screen(screen):
+        keys, also = keys_of(action, keymap)
+        pairs = [*enumerate(keys), *((0, key) for key in also)]
+        own = action.id in (keymap or {})
+        found += [(key, f"do('{action.id}', {n})") for n, key in pairs if own or key not in taken]
+    return found
+
+
+def places(action: Action[Any], keymap: Keymap | None = None) -> Iterator[tuple[int, str, str]]:
+    """What the palette lists of an action: which place, its label, and its keys."""
+    keys, also = keys_of(action, keymap)
+    for n, label in enumerate(action.each or (action.label,)):
+        here = (*keys[n : n + 1], *(also if n == 0 else ()))
+        yield n, label, " ".join(key_name((key,)) for key in here)
+
+
+def why_not(id: str, model: Any) -> str:
+    """Why an action is not on offer on a screen's model; empty if it is."""
+    condition = BY_ID[id].available
+    return "" if condition(model) else condition.otherwise or "not now"
+
+
+def perform(controls: Any, model: Any, id: str, which: int = 0) -> bool:
+    """Do an action on a screen if its model allows it now; whether it did."""
+    action = BY_ID[id]
+    if not action.available(model):
+        return False
+    action.run(controls, which)
+    return True

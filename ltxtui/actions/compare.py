@@ -1,0 +1,78 @@
+"""Actions on runs side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from ltxtui.actions.registry import Action, Condition, Controls
+
+if TYPE_CHECKING:
+    from ltxtui.compare.deck import CompareDeck
+
+
+class CompareControls(Controls, Protocol):
+    """What the compare screen can do besides: its deck is what most actions act on."""
+
+    deck: CompareDeck
+
+    def open_selected(self) -> None: ...
+
+    def export(self) -> None: ...
+
+
+_HERE: Final = ("compare",)
+_POINTS: Final = Condition(lambda deck: deck.points > 0, "there is nothing to compare yet")
+_PAGES: Final = Condition(lambda deck: deck.pages > 1 or deck.face == "table", "all metrics are on the screen")
+
+ACTIONS: Final[tuple[Action[CompareControls], ...]] = (
+    Action("compare-cursor", "Compare", ("left", "right"), "Cursor one point back or forward", "Moves the cursor of "
+           "all panels and pictures.", lambda c, n: c.deck.move((-1, 1)[n]), _POINTS, "cursor", screens=_HERE,
+           each=("Cursor one point back", "Cursor one point forward")),
+    Action("compare-far", "Compare", ("shift+left", "shift+right"), "Cursor ten points back or forward", "Moves the "
+           "cursor by ten.", lambda c, n: c.deck.move((-10, 10)[n]), _POINTS, screens=_HERE,
+           each=("Cursor ten points back", "Cursor ten points forward")),
+    Action("compare-first", "Compare", ("home",), "To the first point", "Puts the cursor on the left end of the axis.",
+           lambda c, n: c.deck.first(), _POINTS, also=("g",), screens=_HERE),
+    Action("compare-newest", "Compare", ("end",), "To the newest point, and follow it", "While a run is live the "
+           "cursor then goes with it.", lambda c, n: c.deck.last(), _POINTS, also=("G",), screens=_HERE),
+    Action("compare-jump", "Compare", ("j", "J"), "To the next or previous first difference", "Puts the cursor where a "
+           "run first differs from the reference, in whichever stage, and says in what.",
+           lambda c, n: c.deck.jump((1, -1)[n]), _POINTS, "difference", screens=_HERE,
+           each=("To the next first difference", "To the first difference before")),
+    Action("compare-align", "Compare", ("a", "A"), "Align by step, σ, SNR or evaluations", "By σ or SNR the runs are "
+           "compared at equal noise, at the reference's own levels.", lambda c, n: c.deck.next_align((1, -1)[n]),
+           footer="align", screens=_HERE, each=("Align by the next", "Align by the one before")),
+    Action("compare-residuals", "Compare", ("r",), "Values or differences", "Draws every run minus the reference, "
+           "B−A, or the values themselves.", lambda c, n: c.deck.toggle_residuals(), _POINTS, "B−A", screens=_HERE),
+    Action("compare-select", "Compare", ("up", "down"), "Choose the run above or below", "The run that is chosen can "
+           "be pinned, hidden and opened.", lambda c, n: c.deck.select((-1, 1)[n]), footer="run", screens=_HERE,
+           each=("Choose the run above", "Choose the run below")),
+    Action("compare-pin", "Compare", ("p",), "Pin the chosen run as reference", "All others are then compared with "
+           "it; if it is the reference already, the next run becomes it.", lambda c, n: c.deck.pin_selected(),
+           footer="pin", screens=_HERE),
+    Action("compare-toggle", "Compare", ("space",), "Hide or show the chosen run", "Its lines and its pictures; the "
+           "last run that is shown stays.", lambda c, n: c.deck.toggle(c.deck.selected), footer="hide", screens=_HERE),
+    Action("compare-letter", "Compare", tuple("12345678"), "Hide or show run A, B, …", "1 is run A, 2 is run B.",
+           lambda c, n: c.deck.toggle(n), screens=_HERE, each=tuple(f"Hide or show run {name}" for name in "ABCDEFGH")),
+    Action("compare-open", "Compare", ("enter",), "Open the chosen run", "Shows it alone, with all its panels; "
+           "`q` comes back.", lambda c, n: c.open_selected(), screens=_HERE),
+    Action("compare-page", "Compare", ("pageup", "pagedown"), "Metrics before or after", "Shows other metrics that all "
+           "runs have; in a table that is longer than the screen, another part.",
+           lambda c, n: c.deck.turn_page((-1, 1)[n]), _PAGES, "metrics", screens=_HERE,
+           each=("Metrics before", "Metrics after")),
+    Action("compare-face", "Compare", ("tab", "shift+tab"), "Charts, table or pictures", "What fills the screen; a "
+           "large one shows all three.", lambda c, n: c.deck.next_face((1, -1)[n]), footer="table", screens=_HERE,
+           each=("Charts, table or pictures: next", "Charts, table or pictures: before")),
+    Action("compare-stage", "Compare", ("left_curly_bracket", "right_curly_bracket"), "Stage before or after",
+           "Compares another denoising loop; runs without it wait.", lambda c, n: c.deck.next_stage((-1, 1)[n]),
+           Condition(lambda deck: deck.stages > 1, "no run has a second stage"), "stage", screens=_HERE,
+           each=("Compare the stage before", "Compare the stage after")),
+    Action("compare-stream", "Compare", ("v",), "Video or audio", "Compares the other stream of the stage.",
+           lambda c, n: c.deck.next_stream(), Condition(lambda deck: len(deck.streams) > 1, "there is one stream"),
+           "video/audio", screens=_HERE),
+    Action("compare-item", "Compare", ("b",), "Mean over the batch, or one clip", "Steps through the clips of the "
+           "batch.", lambda c, n: c.deck.next_item(), Condition(lambda deck: deck.items > 1, "the runs have one clip"),
+           "clip", screens=_HERE),
+    Action("compare-export", "Compare", ("e",), "Curves to a CSV file", "Writes what the charts show; says where, and "
+           "never overwrites a file.", lambda c, n: c.export(), _POINTS, screens=_HERE),
+)  # fmt: skip

@@ -1,0 +1,125 @@
+"""What an action is, when it is on offer, and what screens must be able to do. The tables are in the group modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from ltxtui.deck import Deck
+
+
+class Controls(Protocol):
+    """What every screen can do, whatever it shows."""
+
+    def next_drawing(self) -> None: ...
+
+    def next_theme(self) -> None: ...
+
+    def show_palette(self) -> None: ...
+
+    def show_help(self) -> None: ...
+
+    def show_tour(self) -> None: ...
+
+    def copy_command(self) -> None: ...
+
+    def take_screenshot(self) -> None: ...
+
+    def redraw(self) -> None: ...
+
+    def suspend(self) -> None: ...
+
+    def close(self) -> None:
+        """What Esc does: end what is open on the screen, else go back."""
+
+    def back(self) -> None:
+        """To the screen before; at the bottom, quit."""
+
+    def leave(self) -> None: ...
+
+
+class RunControls(Controls, Protocol):
+    """What the run screen can do besides: its deck is what most actions act on."""
+
+    deck: Deck
+
+    def go_to(self) -> None: ...
+
+    def preset(self, number: int) -> None: ...
+
+    def next_quantity(self) -> None: ...
+
+    def focus_panel(self, by: int) -> None: ...
+
+    def maximise(self) -> None: ...
+
+    def hide_panel(self) -> None: ...
+
+    def choose_panel(self) -> None: ...
+
+    def move_panel(self, by: int) -> None: ...
+
+    def turn_page(self, by: int) -> None: ...
+
+    def compare_with(self) -> None: ...
+
+    def reset_panels(self) -> None: ...
+
+    def export_panel(self) -> None: ...
+
+    def ask_shock(self) -> None: ...
+
+    def ask_stop(self) -> None: ...
+
+    def ask_snapshot(self) -> None: ...
+
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """When an action is on offer; `otherwise` says in the palette why it is not.
+
+    The test is asked about the screen's model: the deck of the run screen, the list of the home screen.
+    """
+
+    test: Callable[[Any], bool]
+    otherwise: str = ""
+
+    def __call__(self, model: Any) -> bool:
+        return self.test(model)
+
+
+ALWAYS: Final = Condition(lambda model: True)
+HAS_STEPS: Final = Condition(lambda deck: deck.total > 0, "no step has been recorded yet")
+REPLAYING: Final = Condition(lambda deck: deck.replaying, "the run is live; this is for replays")
+CONTROLLED: Final = Condition(
+    lambda deck: deck.live and deck.run.header.get("control") is True,
+    "needs a live run with --allow-control",
+)
+
+
+@dataclass(frozen=True)
+class Action(Generic[S]):
+    """One thing that can be done on a screen S. `run` is told which of the keys was pressed, by its place among them.
+
+    Bindings, footer, help, palette, the keys in README and the user's keymap are all made from this.
+    """
+
+    id: str
+    group: str
+    keys: tuple[str, ...]
+    label: str
+    description: str
+    run: Callable[[S, int], None]
+    available: Condition = ALWAYS
+    footer: str = ""
+    """The word in the footer; empty if the action is in help and palette only."""
+    also: tuple[str, ...] = ()
+    """Further keys for the same as the first one."""
+    screens: tuple[str, ...] = ("run",)
+    each: tuple[str, ...] = ()
+    """What each key does, where there are several: the lines in the palette. Without it there is one, for the first."""

@@ -1,0 +1,106 @@
+"""`ltxtui config`: the settings in force, their file, and what is wrong with it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from ltxtui.cli.common import Problem
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  ltxtui config               the settings in force, and where their file is
+  ltxtui config --edit        opens the file in $VISUAL or $EDITOR; makes it, with every setting explained
+  ltxtui config --check       exit status 1 and a line for each mistake
+  ltxtui config --keys        every action with the name that [keys] knows it by
+  ltxtui config --tour        shows the tour again at the next start
+"""
+)
+@click.option("--edit", is_flag=True, help="Edit the file, then check it.")
+@click.option("--check", is_flag=True, help="Say what is wrong in the file, with its line.")
+@click.option("--keys", "list_keys", is_flag=True, help="List the actions and their keys.")
+@click.option("--tour", is_flag=True, help="Show the tour at the next start.")
+def config(edit: bool, check: bool, list_keys: bool, tour: bool) -> None:
+    """Show, edit and check the settings of the dashboard: theme, drawing, keys.
+
+    They are in a TOML file in the XDG config directory; LTXTUI_CONFIG names another. What cannot be used there is told
+    and falls back to its default; nothing in it stops the dashboard.
+    """
+    if edit + check + list_keys + tour > 1:
+        raise Problem("give one of --edit, --check, --keys and --tour")
+    from ltxtui import settings
+
+    if list_keys:
+        _keys()
+    elif tour:
+        _tour()
+    elif edit:
+        _edit(settings.settings_path())
+        _check()
+    elif check:
+        _check()
+    else:
+        loaded = settings.load()
+        click.echo(f"# {loaded.path}" + ("" if loaded.exists else " (not there; these are the defaults)"))
+        click.echo("\n".join(settings.as_lines(loaded)))
+        if loaded.notice:
+            click.echo(f"ltxtui: {loaded.notice}", err=True)
+
+
+def _check() -> None:
+    from ltxtui import settings
+
+    loaded = settings.load()
+    if not loaded.exists:
+        click.echo(f"{loaded.path} is not there; the defaults are in force (make it with: ltxtui config --edit)")
+        return
+    for problem in loaded.problems:
+        click.echo(f"{loaded.path}:{problem.line}: {problem.text}", err=True)
+    if loaded.problems:
+        sys.exit(1)
+    click.echo(f"{loaded.path} is right")
+
+
+def _edit(path: Path) -> None:
+    from ltxtui.export import editor
+    from ltxtui.settings import EXAMPLE
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_text(EXAMPLE, encoding="utf-8")
+    except OSError as error:
+        raise Problem(f"{path} cannot be made ({error.strerror}); LTXTUI_CONFIG names another place") from error
+    command = [*editor(), str(path)]
+    try:
+        done = subprocess.run(command, check=False)
+    except OSError as error:
+        raise Problem(f"the editor {command[0]!r} cannot be started; set EDITOR, or edit {path} yourself") from error
+    if done.returncode:
+        raise Problem(f"the editor {command[0]!r} ended with status {done.returncode}; {path} is as it left it")
+
+
+def _keys() -> None:
+    from ltxtui.actions import ACTIONS, keys_text
+    from ltxtui.settings import load
+
+    keymap = load().settings.keys
+    rows = [(a.id, keys_text(a, keymap), ", ".join(a.screens), a.label) for a in ACTIONS]
+    widths = [max(len(row[n]) for row in rows) for n in range(3)]
+    for row in rows:
+        click.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]))
+
+
+def _tour() -> None:
+    from ltxtui.state import State
+
+    state = State()
+    state.set_tour_seen(False)
+    if State().tour_seen:
+        raise Problem(f"{state.path} cannot be written; press F2 in the dashboard instead")
+    click.echo("the tour is shown at the next start; F2 shows it at any time")

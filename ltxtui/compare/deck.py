@@ -1,0 +1,205 @@
+"""The view model of runs side by side: the cursor, what is drawn and shown, and where and why runs part. No Textual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, get_args
+
+from ltxtui.compare.lineup import Lineup
+from ltxtui.compare.member import Member
+from ltxtui.compare.partings import Partings, fairness, told
+from replay import pairing
+from replay.alignment import ALIGNMENTS, AXES, Align
+from replay.pairing import Divergence
+
+Face = Literal["charts", "table", "pictures"]
+FACES: Final[tuple[Face, ...]] = get_args(Face)
+"""What fills a small screen; a large one shows all at once beside the charts."""
+
+
+class CompareDeck(Lineup):
+    """Up to eight runs under one cursor, values or differences, charts, table or pictures."""
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        *,
+        align: Align = "step",
+        stage: int = 0,
+        stream: str = "",
+        metrics: Sequence[str] = (),
+        tolerance: float = 0.0,
+    ) -> None:
+        """`metrics` are shown first; `tolerance` is the relative difference up to which rows are the same."""
+        super().__init__(members, align=align, stage=stage, stream=stream, metrics=metrics)
+        self.face: Face = "charts"
+        self.scrolled = 0
+        """Pages of the table that are above what is seen."""
+        self.said = ""
+        """What the last jump came to."""
+        self._partings = Partings(tolerance)
+        self._fair_key: object = None
+        self._fair: dict[int, list[str]] = {}
+
+    # The cursor
+
+    def move(self, by: int) -> None:
+        self.move_to(self.cursor + by)
+
+    def move_to(self, point: int) -> None:
+        """Put the cursor on a point; on the newest one it follows."""
+        self.cursor = max(0, min(point, self.points - 1))
+        self.follow = self.cursor >= self.points - 1
+        self.said = ""
+
+    def first(self) -> None:
+        self.move_to(0)
+
+    def last(self) -> None:
+        self.move_to(self.points - 1)
+
+    def jump(self, by: int = 1) -> None:
+        """To the next place at which a drawn run leaves the reference, in whichever stage; after the last the first."""
+        found = [(p.stage, p.step, m.index) for m in self.members if m.shown and (p := self.parting(m))]
+        if not found:
+            self.said = "no run differs from the reference in any row so far"
+            return
+        places = sorted({(stage, step) for stage, step, _ in found})
+        row = self.row(self.reference)
+        here = (self.stage_index, -1 if row is None else row)
+        beyond = [p for p in places if p > here] if by > 0 else [p for p in reversed(places) if p < here]
+        stage, step = (beyond or (places if by > 0 else places[::-1]))[0]
+        member = self.members[min(index for s, t, index in found if (s, t) == (stage, step))]
+        parting = self.parting(member)
+        if parting is None:
+            return
+        self.stage_index, self.stream_wanted = stage, parting.stream
+        together = self.together
+        if together is not None:
+            # A row that only one of them has is looked for in that one.
+            points = [at for m in (together.reference, member) if (at := together.point(m, step)) is not None]
+            exact = [at for at in points if step in (together.row(together.reference, at), together.row(member, at))]
+            self.move_to((exact or points or [0])[0])
+        self.said = told(parting, member, self.members[self.pinned])
+
+    # How they are compared
+
+    def next_align(self, by: int = 1) -> None:
+        """Line up by something else; the cursor stays with the reference's row."""
+        self.line_up(ALIGNMENTS[(ALIGNMENTS.index(self.align) + by) % len(ALIGNMENTS)])
+
+    def line_up(self, align: Align) -> None:
+        """Line up by step, σ, SNR or evaluations; the cursor stays with the reference's row."""
+        before, follow = self.together, self.follow
+        member = before.reference if before else None
+        row = before.row(member, self.cursor) if before and member else None
+        self.align = align
+        after = self.together
+        if after is not None and member is not None and row is not None and not follow:
+            point = after.point(member, row)
+            self.move_to(self.cursor if point is None else point)
+
+    def toggle_residuals(self) -> None:
+        self.residuals = not self.residuals
+
+    def pin(self, index: int) -> None:
+        """Compare with another run."""
+        if 0 <= index < len(self.members) and self.members[index].run is not None:
+            self.pinned = index
+            self.said = ""
+
+    def pin_selected(self) -> None:
+        """Compare with the chosen run; if that is done already, with the next one that has been read."""
+        if self.selected != self.pinned:
+            self.pin(self.selected)
+            return
+        known = [m.index for m in self.members if m.run is not None]
+        if self.pinned in known:
+            self.pin(known[(known.index(self.pinned) + 1) % len(known)])
+            self.selected = self.pinned
+
+    def select(self, by: int) -> None:
+        """Another run in the list."""
+        self.selected = (self.selected + by) % len(self.members)
+
+    def toggle(self, index: int) -> None:
+        """Hide a run or show it again; the last one that is shown stays."""
+        if 0 <= index < len(self.members):
+            member = self.members[index]
+            if not member.shown or sum(m.shown for m in self.members) > 1:
+                member.shown = not member.shown
+
+    def next_stage(self, by: int = 1) -> None:
+        if self.stages > 1:
+            self.stage_index = (self.stage_index + by) % self.stages
+            self.follow, self._opened, self.said = True, False, ""
+            self._settle()
+
+    def next_stream(self) -> None:
+        names = self.streams
+        if len(names) > 1:
+            self.stream_wanted = names[(names.index(self.stream) + 1) % len(names)]
+
+    def next_item(self) -> None:
+        """The mean over the batch, then each clip."""
+        nxt = 0 if self.item is None else self.item + 1
+        self.item = nxt if nxt < self.items and self.items > 1 else None
+
+    # What fills the screen
+
+    def turn_page(self, by: int) -> None:
+        """Other metrics; of a table that is longer than the screen another part."""
+        if self.face == "table":
+            self.scrolled = max(0, self.scrolled + by)
+        else:
+            self.top = (self.page + by) % self.pages * self.per_page
+
+    def set_per_page(self, count: int) -> None:
+        """As many charts as there is room for."""
+        self.per_page = max(1, count)
+
+    def next_face(self, by: int = 1) -> None:
+        self.face = FACES[(FACES.index(self.face) + by) % len(FACES)]
+
+    # Pairs
+
+    def parting(self, member: Member) -> Divergence | None:
+        """Where a run first differs from the pinned one."""
+        reference = self.members[self.pinned]
+        return None if member is reference else self._partings.between(reference, member)
+
+    def fairness(self, member: Member) -> list[str]:
+        """Why a run is no fair pair to the pinned one; empty if it is one, or the pinned one itself."""
+        versions = tuple(m.run.version if m.run else -1 for m in self.members)
+        if (key := (self.pinned, versions)) != self._fair_key:
+            reference = self.members[self.pinned]
+            known = [m for m in self.members if m.run is not None and m is not reference]
+            runs = [m.run for m in (reference, *known) if m.run is not None]
+            found = pairing.mismatches(runs) if reference.run is not None else ()
+            self._fair = {m.index: fairness(found, i) for i, m in enumerate(known, 1)}
+            self._fair_key = key
+        return self._fair.get(member.index, [])
+
+    # For elsewhere
+
+    def command(self) -> list[str]:
+        """The words of the command that shows the same: the reference comes first, then the others."""
+        order = sorted(self.members, key=lambda m: (m.index != self.pinned, m.index))
+        words = ["ltxtui", "compare", "--tui", *(str(m.path) for m in order if m.path is not None)]
+        words += ["--align", self.align] if self.align != "step" else []
+        words += ["--stage", str(self.stage_index)] if self.stage_index else []
+        words += ["--stream", self.stream] if len(self.streams) > 1 else []
+        return [*words, *(["--item", str(self.item)] if self.item is not None else [])]
+
+    def table(self) -> tuple[list[str], list[list[object]]]:
+        """What the charts show, for CSV: a row per point, a column per metric and drawn run."""
+        together = self.together
+        if together is None:
+            return [AXES[self.align].label], []
+        names, columns = [AXES[self.align].label], [together.comparison.axis]
+        for metric in self.shown:
+            for index, values in self.values(metric).items():
+                minus = f"-{together.reference.letter}" if self.residuals else ""
+                names.append(f"{metric} {self.members[index].letter}{minus}")
+                columns.append(values)
+        return names, [list(row) for row in zip(*(c.tolist() for c in columns), strict=True)]

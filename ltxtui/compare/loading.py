@@ -1,0 +1,82 @@
+"""Reads the compared runs: opened and caught up with in threads, then followed as far as they go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from ltxtui.compare.member import Member
+from ltxtui.feed import Feed
+from recorder.messages import CorruptMessage
+from replay.run import NotARun, Run
+from replay.source import Source, open_path
+
+_AT_ONCE: Final = 2
+"""Runs that are read at a time: more threads only wait for one another."""
+
+Opener = Callable[[Path], Source]
+
+
+class Loader:
+    """Fills the members that have a path and no run; `changed` is called, on the event loop, when one has changed."""
+
+    def __init__(self, members: Sequence[Member], changed: Callable[[], None], opener: Opener = open_path) -> None:
+        self._members = [m for m in members if m.run is None and m.path is not None]
+        self._changed = changed
+        self._open = opener
+
+    async def run(self) -> None:
+        """Until every run is over or cannot be read further."""
+        gate = asyncio.Semaphore(_AT_ONCE)
+        await asyncio.gather(*(self._load(member, gate) for member in self._members))
+
+    async def _load(self, member: Member, gate: asyncio.Semaphore) -> None:
+        try:
+            async with gate:
+                # Shielded: a thread cannot be stopped, so who leaves early lets it end and close what it opened.
+                reading = asyncio.ensure_future(asyncio.to_thread(self._caught_up, member))
+                try:
+                    source, run = await asyncio.shield(reading)
+                except asyncio.CancelledError:
+                    reading.add_done_callback(_close)
+                    raise
+        except (NotARun, CorruptMessage, OSError) as error:
+            member.problem = f"cannot be read: {error}"
+            self._changed()
+            return
+        member.run, member.liveness, member.note = run, source.liveness, source.note
+        self._changed()
+        await self._follow(member, source, run)
+
+    async def _follow(self, member: Member, source: Source, run: Run) -> None:
+        def changed() -> None:
+            member.liveness, member.note = feed.liveness, "" if feed.problem else feed.note
+            member.problem = feed.problem
+            self._changed()
+
+        feed = Feed(source, run, changed)
+        try:
+            await feed.run()
+        finally:
+            await feed.close()
+
+    def _caught_up(self, member: Member) -> tuple[Source, Run]:
+        """The source, and the run as far as it is now; in a thread."""
+        assert member.path is not None
+        source = self._open(member.path)
+        run = Run()
+        try:
+            while messages := source.poll():
+                for message in messages:
+                    run.feed(message)
+        except BaseException:
+            source.close()
+            raise
+        return source, run
+
+
+def _close(reading: asyncio.Future[tuple[Source, Run]]) -> None:
+    if not reading.cancelled() and reading.exception() is None:
+        reading.result()[0].close()

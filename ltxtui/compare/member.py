@@ -1,0 +1,82 @@
+"""One of the runs that are compared: where it comes from, how far it is, and whether it is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ltxtui.text import clean
+from replay.comparison import letter
+from replay.run import Run
+from replay.source import Liveness
+
+MOST: Final = 8
+"""Runs that can be told apart in one plot."""
+
+
+@dataclass(eq=False)
+class Member:
+    """A run by its place: the first is A. `run` is None until it has been read."""
+
+    index: int
+    path: Path | None = None
+    run: Run | None = None
+    liveness: Liveness = Liveness.FINISHED
+    note: str = ""
+    """What its source has to say, such as a torn end."""
+    problem: str = ""
+    """Why it could not be read, or not further."""
+    shown: bool = True
+
+    @property
+    def letter(self) -> str:
+        return letter(self.index)
+
+    @property
+    def role(self) -> str:
+        """What it is coloured as."""
+        return f"run{self.index + 1}"
+
+    @property
+    def name(self) -> str:
+        """What it calls itself, harmless; its file's name until that is known."""
+        return clean(self.run.name if self.run else "", 200) or clean(self.path.stem if self.path else "", 200) or "run"
+
+    @property
+    def loading(self) -> bool:
+        return self.run is None and not self.problem
+
+    @property
+    def live(self) -> bool:
+        return self.run is not None and self.liveness is Liveness.LIVE
+
+    @property
+    def status(self) -> str:
+        """In a word: opening, unreadable, live, unfinished, or as it ended."""
+        if self.run is None:
+            return "unreadable" if self.problem else "opening"
+        if self.live:
+            return "live"
+        return clean(self.run.end.get("status", "ended"), 20) if self.run.end else "unfinished"
+
+    @property
+    def planned(self) -> int:
+        """Steps over all stages so far announced."""
+        return sum(max(len(s.sigmas), s.steps) for s in self.run.stages) if self.run else 0
+
+
+def members(given: list[Path | Run]) -> list[Member]:
+    """Members in the order given; a Run is taken as it is, a path is still to be read.
+
+    Raises:
+        ValueError: if there are fewer than two or more than MOST.
+    """
+    if not 2 <= len(given) <= MOST:
+        raise ValueError(f"2 to {MOST} runs can be compared on the screen, not {len(given)}")
+    return [
+        Member(i, run=g, liveness=Liveness.FINISHED if g.end else Liveness.UNFINISHED)
+        if isinstance(g, Run)
+        else Member(i, path=g)
+        for i, g in enumerate(given)
+    ]

@@ -1,0 +1,79 @@
+"""Where runs leave the reference: found once for each pair, and put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ltxtui.compare.member import Member
+from ltxtui.text import clean
+from replay import pairing
+from replay.comparison import scalar_metrics
+from replay.pairing import Divergence
+
+
+class Partings:
+    """First differences of pairs of runs.
+
+    Rows are never changed once they are there, so a first difference that was found stays; only pairs without one are
+    looked at again when a run has grown.
+    """
+
+    def __init__(self, tolerance: float = 0.0) -> None:
+        """`tolerance` is the relative difference up to which rows count as the same; 0 is bit for bit."""
+        self._tolerance = tolerance
+        self._found: dict[tuple[int, int], Divergence] = {}
+        self._none_at: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def between(self, reference: Member, member: Member) -> Divergence | None:
+        """The first row in which a run is not the reference, in any scalar metric; None if no row differs so far."""
+        pair = reference.index, member.index
+        if pair in self._found or reference.run is None or member.run is None:
+            return self._found.get(pair)
+        versions = reference.run.version, member.run.version
+        if self._none_at.get(pair) != versions:
+            runs = [reference.run, member.run]
+            found = pairing.divergences(runs, _metrics(reference, member), None, self._tolerance)[0]
+            if found is not None:
+                self._found[pair] = found
+            self._none_at[pair] = versions
+        return self._found.get(pair)
+
+
+def _metrics(*pair: Member) -> list[str]:
+    """Scalar metrics of any stream that both have: `pairing` passes over those that a stream lacks."""
+    names: dict[str, None] = {}
+    for stages in zip(*(m.run.stages for m in pair if m.run is not None), strict=False):
+        for stream in (s for s in stages[0].streams if all(s in stage.streams for stage in stages)):
+            names |= dict.fromkeys(scalar_metrics([stage.streams[stream] for stage in stages]))
+    return list(names)
+
+
+def place(parting: Divergence) -> str:
+    """Where it is, short."""
+    return f"stage {parting.stage} step {parting.step}"
+
+
+def told(parting: Divergence, member: Member, reference: Member) -> str:
+    """A first difference in a sentence."""
+    where = f"{member.letter} first differs from {reference.letter} in stage {parting.stage}, step {parting.step}"
+    if parting.metric is None:
+        return f"{where}: only one has it"
+    stream = clean(parting.stream, 20)
+    return f"{where}, {stream}: {clean(parting.metric, 60)} is {parting.value:.6g}, not {parting.reference:.6g}"
+
+
+def fairness(mismatches: Sequence[pairing.Mismatch], position: int) -> list[str]:
+    """Why the run at a position of the comparison is no fair pair to the reference, in a few words each."""
+    notes = []
+    for m in mismatches:
+        if m.run != position:
+            continue
+        if m.what == "seed" and m.reference is None and m.value is None:
+            notes.append("no seed recorded")
+        else:
+            notes.append(f"{clean(m.what, 40)} {_value(m.value)}, not {_value(m.reference)}")
+    return notes
+
+
+def _value(value: object) -> str:
+    return "none" if value is None else clean(value, 60) or "empty"

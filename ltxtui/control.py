@@ -1,0 +1,28 @@
+"""Commands from the dashboard to a run's recorder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ltxtui.text import clean
+from recorder.words import Command
+
+if TYPE_CHECKING:
+    from recorder.shocks.spec import Shock
+
+
+def give(command: Command, shock: Shock | None, socket: Path | None, name: str) -> str:
+    """Send a command, wait for its answer, and say it. Without a socket the run is looked for by its name.
+
+    Raises:
+        replay.control.ControlError: if it could not be delivered or was not answered.
+    """
+    from replay.catalog import live_runs
+    from replay.control import NotLive, send
+
+    where = socket or next((run.socket for run in live_runs() if run.name == name), None)
+    if where is None:
+        raise NotLive("no socket leads to this run; commands are given where it is recorded: ltxtui control")
+    answer = send(where, command, shock=shock)
+    return clean(answer.text) if answer.accepted else f"refused: {clean(answer.text)}"

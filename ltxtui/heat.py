@@ -1,0 +1,237 @@
+"""Heat maps and pictures as text: values to levels to half blocks in colour, or to characters where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import product
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltxtui.spans import Colour, Ink, Row
+
+Floats = NDArray[np.float64]
+Levels = NDArray[np.int64]
+
+MISSING: Final = -1
+"""The level of what is not there."""
+CHARACTERS: Final = ".:-=+*#%@"
+"""From little to much, where colours are none."""
+_FEW: Final[tuple[Colour, ...]] = ((0, 0, 170), (85, 85, 85), (170, 170, 170), (255, 255, 85))
+_COLD: Final[Colour] = (0, 34, 86)
+_WARM: Final[Colour] = (254, 232, 56)
+_MANY: Final = 32
+
+# Linear RGB to cone responses, and their cube roots to lightness, green–red and blue–yellow: OKLab, Ottosson 2020.
+_CONES: Final = np.array(
+    [[0.4122214708, 0.5363325363, 0.0514459929],
+     [0.2119034982, 0.6806995451, 0.1073969566],
+     [0.0883024619, 0.2817188376, 0.6299787005]]
+)  # fmt: skip
+_OPPONENT: Final = np.array(
+    [[0.2104542553, 0.7936177850, -0.0040720468],
+     [1.9779984951, -2.4285922050, 0.4505937099],
+     [0.0259040371, 0.7827717662, -0.8086757660]]
+)  # fmt: skip
+_CUBE: Final = (0, 95, 135, 175, 215, 255)
+_PALETTE: Final = np.array(
+    [*(c for c in product(_CUBE, repeat=3) if len(set(c)) > 1), *([8 + 10 * n] * 3 for n in range(24))], np.int64
+)
+"""What a terminal of 256 colours has beside the first sixteen, which people change; its greys once."""
+_APART: Final = 0.02
+
+
+@lru_cache
+def ramp(colours: int) -> tuple[Colour, ...]:
+    """Colours from little to much for a terminal of so many; empty for one without colours.
+
+    A straight line from dark blue to yellow in a space of even steps for the eye: lightness only grows, and red and
+    green tell nothing apart, so that the colour-blind read it as well, and a grey print too. Sixteen colours have four
+    of their own in that order.
+    """
+    if colours < 16:
+        return ()
+    if colours < 256:
+        return _FEW
+    ends = _oklab(np.array([_COLD, _WARM]))
+    line = np.linspace(ends[0], ends[1], _MANY)
+    if colours == 256:
+        nearest = ((line[:, None] - _oklab(_PALETTE)) ** 2).sum(axis=2).argmin(axis=1)
+        found = [_PALETTE[n] for n in dict.fromkeys(nearest.tolist())]
+        brightest = np.maximum.accumulate([-1.0, *luminance(np.array(found))])[:-1]
+        found = [c for c, before in zip(found, brightest, strict=True) if luminance(c) > before + _APART]
+    else:
+        light = np.clip((line @ np.linalg.inv(_OPPONENT).T) ** 3 @ np.linalg.inv(_CONES).T, 0, 1)
+        found = list(np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055) * 255)
+    return tuple((round(r), round(g), round(b)) for r, g, b in np.array(found).tolist())
+
+
+def _oklab(colours: NDArray[np.generic]) -> Floats:
+    """Lightness, green–red and blue–yellow of colours [n, 3] of 0 to 255, in even steps for the eye."""
+    return np.asarray(np.cbrt(_linear(np.asarray(colours, np.float64) / 255) @ _CONES.T) @ _OPPONENT.T)
+
+
+def _linear(shown: Floats) -> Floats:
+    """Light of sRGB values from 0 to 1."""
+    return np.where(shown <= 0.04045, shown / 12.92, ((shown + 0.055) / 1.055) ** 2.4)
+
+
+def luminance(colours: NDArray[np.integer] | Floats) -> Floats:
+    """How bright colours [..., 3] of 0 to 255 look, from 0 to 1: the weighted light, on a scale of even steps."""
+    return np.asarray(np.cbrt(_linear(np.asarray(colours, np.float64) / 255) @ np.array([0.2126, 0.7152, 0.0722])))
+
+
+def levels(values: Floats, low: float, high: float, count: int) -> Levels:
+    """Values as levels 0 to count−1 between low and high, what lies beyond at the ends; `MISSING` for NaN."""
+    with np.errstate(invalid="ignore"):
+        part = np.clip((values - low) / ((high - low) or 1.0), 0, 1)
+    found = np.full(values.shape, MISSING, np.int64)
+    there = ~np.isnan(values)
+    found[there] = np.minimum((part[there] * count).astype(np.int64), count - 1)
+    return found
+
+
+def mean_of_groups(values: Floats, groups: NDArray[np.integer], count: int) -> Floats:
+    """Mean of the rows [n, k] of each group 0 to count−1: [count, k]; groups that are negative belong to none.
+
+    NaN and infinite values are left out. Where a group has nothing else, −inf stays what it is; an empty group is NaN.
+    """
+    inside = groups >= 0
+    if not inside.all():
+        values, groups = values[inside], groups[inside]
+    if len(groups) and (np.diff(groups) < 0).any():
+        order = np.argsort(groups, kind="stable")
+        values, groups = values[order], groups[order]
+    found = np.full((count, values.shape[1]), np.nan)
+    if not len(groups):
+        return found
+    starts = np.flatnonzero(np.diff(groups, prepend=-1))
+    finite = np.isfinite(values)
+    sums = np.add.reduceat(np.where(finite, values, 0.0), starts, axis=0)
+    counts = np.add.reduceat(finite.astype(np.float64), starts, axis=0)
+    with np.errstate(invalid="ignore"):
+        means = sums / counts
+    lowest = np.logical_or.reduceat(np.isneginf(values), starts, axis=0)
+    found[groups[starts]] = np.where((counts == 0) & lowest, -np.inf, means)
+    return found
+
+
+def spread(columns: NDArray[np.integer], width: int) -> Levels:
+    """For every text column the one whose step it shows: its own, or the nearest one that has a step.
+
+    `columns` are those of all steps, −1 for none. A column half as far from a step as its neighbours are shows it, so
+    that a live run's last step does not fill the rest of the axis. `MISSING` where no step is near.
+    """
+    own = np.unique(columns[columns >= 0])
+    found = np.full(width, MISSING, np.int64)
+    if not own.size:
+        return found
+    between = (own[1:] + own[:-1] + 1) // 2
+    starts = np.concatenate(([own[0] - (own[1] - own[0]) // 2 if own.size > 1 else own[0]], between))
+    stops = np.concatenate((between, [own[-1] + (own[-1] - own[-2]) // 2 + 1 if own.size > 1 else own[-1] + 1]))
+    for place, start, stop in zip(own.tolist(), starts.tolist(), stops.tolist(), strict=True):
+        found[max(0, start) : max(0, stop)] = place
+    return found
+
+
+def by_column(values: Floats, columns: NDArray[np.integer], width: int) -> Floats:
+    """Values of steps [n, k] as a map over the text columns [width, k]: means where several steps share a column.
+
+    `columns` may be longer than `values`: what is planned but not yet there takes its place and is NaN.
+    """
+    known = min(len(values), len(columns))
+    means = mean_of_groups(values[:known], columns[:known], width)
+    nearest = spread(columns, width)
+    return np.where((nearest != MISSING)[:, None], means[nearest], np.nan)
+
+
+def fold(values: Floats, rows: int) -> Floats:
+    """The last axis, bins from low to high, as `rows` rows from the bottom up: repeated, or averaged where too many."""
+    bins = values.shape[-1]
+    if bins <= rows:
+        return values[..., np.arange(rows) * bins // rows]
+    return mean_of_groups(values.T, np.arange(bins) * rows // bins, rows).T
+
+
+def draw(upper: Sequence[int], lower: Sequence[int], colours: int, row: Row, cursor: int | None = None) -> None:
+    """Add one text row of a heat map: two levels per cell in colour, else one character for the mean of both.
+
+    The levels count along `ramp(colours)` or `CHARACTERS`. The cursor's column is a line on the mean of both colours.
+    """
+    inks = ramp(colours)
+    start, length = 0, len(upper)
+    for x in range(1, length + 1):
+        same = x < length and upper[x] == upper[start] and lower[x] == lower[start]
+        if same and cursor not in (x, start):
+            continue
+        _cells(row, upper[start], lower[start], x - start, inks, cursor == start)
+        start = x
+
+
+def _cells(row: Row, above: int, below: int, count: int, inks: tuple[Colour, ...], cursor: bool) -> None:
+    """Cells of the same two levels."""
+    here = [level for level in (above, below) if level != MISSING]
+    middle = round(sum(here) / len(here)) if here else MISSING
+    if cursor and (not here or not inks):
+        # Without a colour behind it, the line would hide the level: the character itself is then shown reversed.
+        row.put("|" if not here else CHARACTERS[middle], "here" if here else "cursor", cursor=True)
+    elif not here:
+        row.put(" " * count)
+    elif not inks:
+        row.put(CHARACTERS[middle] * count)
+    elif cursor:
+        row.put("│", ink=Ink(_readable_on(inks[middle]), inks[middle]))
+    elif above == below:
+        row.put(" " * count, ink=Ink(None, inks[above]))
+    elif above == MISSING:
+        row.put("▄" * count, ink=Ink(inks[below], None))
+    elif below == MISSING:
+        row.put("▀" * count, ink=Ink(inks[above], None))
+    else:
+        row.put("▀" * count, ink=Ink(inks[above], inks[below]))
+
+
+@lru_cache(maxsize=256)
+def _readable_on(back: Colour) -> Colour:
+    return (0, 0, 0) if luminance(np.array(back)) > 0.55 else (255, 255, 255)
+
+
+def scale(row: Row, low: str, high: str, colours: int, cells: int = 8) -> Row:
+    """Add the colour scale: its ends, and between them as many cells as there is room for."""
+    inks = ramp(colours)
+    taken = [round(i * ((len(inks) or len(CHARACTERS)) - 1) / max(1, cells - 1)) for i in range(cells)]
+    if not row.fits(f"{low} {' ' * cells} {high}"):
+        return row
+    row.add(f"{low} ", "label")
+    for level in taken:
+        if inks:
+            row.put(" ", ink=Ink(None, inks[level]))
+        else:
+            row.put(CHARACTERS[level])
+    return row.add(f" {high}", "label")
+
+
+def picture(pixels: NDArray[np.uint8], colours: int, row: Row, line: int) -> None:
+    """Add one text row of a picture [rows, columns, 3]: pixel rows 2·line and 2·line + 1 as half blocks.
+
+    Without colours, their mean brightness as a character.
+    """
+    pair = pixels[2 * line : 2 * line + 2]
+    if colours < 16:
+        ranks = levels(luminance(pair).mean(axis=0), 0, 1, len(CHARACTERS))
+        row.put("".join(CHARACTERS[rank] for rank in ranks.tolist()))
+        return
+    above, below = pair[0].tolist(), pair[1].tolist() if len(pair) > 1 else None
+    start, width = 0, len(above)
+    for x in range(1, width + 1):
+        if x < width and above[x] == above[start] and (below is None or below[x] == below[start]):
+            continue
+        top = tuple(above[start])
+        bottom = None if below is None else tuple(below[start])
+        if top == bottom:
+            row.put(" " * (x - start), ink=Ink(None, top))
+        else:
+            row.put("▀" * (x - start), ink=Ink(top, bottom))
+        start = x

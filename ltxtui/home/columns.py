@@ -1,0 +1,131 @@
+"""The columns of the list of runs: what each says, how it sorts, and which fit into a width."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from ltxtui.text import duration, number
+from replay.run_info import RunInfo
+
+Key = str | float | None
+"""What a column sorts by; None stands last in either direction."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. `rank` says how important it is: the highest go first where room is scarce.
+
+    `least` is its width; what is left over goes to the columns that take `most`.
+    """
+
+    id: str
+    title: str
+    rank: int
+    least: int
+    key: Callable[[RunInfo], Key]
+    text: Callable[[RunInfo, float], str]
+    most: int = 0
+    right: bool = False
+    falling: bool = False
+    """Whether the largest comes first when it is first sorted by."""
+
+
+def ago(seconds: float) -> str:
+    """How long ago something was, short: `now`, `5 min`, `3 h`, `12 d`."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return "now" if seconds < 5 else f"{seconds:.0f} s"
+
+
+def size(count: int) -> str:
+    """Bytes as `180 KB` or `2.1 MB`."""
+    for unit, length in (("GB", 1e9), ("MB", 1e6)):
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count / 1000:.0f} KB"
+
+
+def status(run: RunInfo) -> str:
+    """The status; of a live run also how far it is."""
+    if not run.live:
+        return run.status
+    return f"live {100 * run.steps // run.planned}%" if run.planned else "live"
+
+
+def steps(run: RunInfo) -> str:
+    """Steps done, and planned ones where they differ."""
+    return str(run.steps) if run.steps == run.planned or not run.planned else f"{run.steps}/{run.planned}"
+
+
+def _text(value: Callable[[RunInfo], str]) -> Callable[[RunInfo], Key]:
+    return lambda run: value(run).casefold() or None
+
+
+COLUMNS: Final[tuple[Column, ...]] = (
+    Column("name", "NAME", 0, 12, _text(lambda r: r.name), lambda r, now: r.name, most=34),
+    Column("status", "STATUS", 1, 11, _text(lambda r: r.status), lambda r, now: status(r)),
+    Column("steps", "STEPS", 2, 7, lambda r: float(r.steps), lambda r, now: steps(r), right=True, falling=True),
+    Column("stages", "STAGES", 12, 7, lambda r: float(r.stages), lambda r, now: str(r.stages), right=True,
+           falling=True),
+    Column("sigma", "σ", 3, 8, lambda r: float(r.planned), lambda r, now: "", falling=True),
+    Column("shocks", "SHOCKS", 5, 7, lambda r: float(r.shocks), lambda r, now: str(r.shocks), right=True,
+           falling=True),
+    Column("drift", "DRIFT", 4, 6, lambda r: r.drift, lambda r, now: number(math.nan if r.drift is None else r.drift),
+           right=True, falling=True),
+    Column("duration", "TIME", 6, 9, lambda r: r.seconds, lambda r, now: "–" if r.seconds is None
+           else duration(r.seconds), right=True, falling=True),
+    Column("when", "AGO", 8, 6, lambda r: r.started, lambda r, now: ago(max(0.0, now - r.started)), right=True,
+           falling=True),
+    Column("size", "SIZE", 10, 8, lambda r: float(r.bytes), lambda r, now: size(r.bytes), right=True, falling=True),
+    Column("model", "MODEL", 11, 10, _text(lambda r: r.model), lambda r, now: r.model, most=24),
+    Column("tags", "TAGS", 9, 10, _text(lambda r: " ".join(r.tags)), lambda r, now: " ".join(f"#{t}" for t in r.tags),
+           most=16),
+    Column("prompt", "PROMPT", 7, 16, _text(lambda r: r.prompt), lambda r, now: r.prompt, most=400),
+)  # fmt: skip
+BY_ID: Final = {column.id: column for column in COLUMNS}
+GUTTER: Final = 3
+"""Cells left of the first column: the mark and the cursor."""
+
+
+_NAME: Final = 25
+"""Cells that names get at least, if they are so long: the time takes 16 of them."""
+
+
+def fitting(width: int, longest_name: int, without: frozenset[str] = frozenset()) -> list[tuple[Column, int]]:
+    """The columns that fit, in their order, each with its width; one cell stands between them.
+
+    `without` are columns that would be empty.
+    """
+    room = width - GUTTER
+    widths: dict[str, int] = {}
+    for column in sorted((c for c in COLUMNS if c.id not in without), key=lambda c: c.rank):
+        least = max(column.least, min(longest_name, _NAME)) if column.id == "name" else column.least
+        if room < least + 1:
+            break
+        widths[column.id] = least
+        room -= least + 1
+    # Names first, since they tell runs apart; what is still left is for the prompt.
+    for id in ("name", "model", "tags", "prompt"):
+        if id in widths:
+            column = BY_ID[id]
+            most = min(column.most, longest_name) if id == "name" else column.most
+            more = min(room, max(0, most - widths[id])) // (1 if id in ("name", "prompt") else 3)
+            widths[id] += more
+            room -= more
+    if "name" in widths and "prompt" not in widths:
+        widths["name"] += room
+    return [(column, widths[column.id]) for column in COLUMNS if column.id in widths]
+
+
+def column_at(x: int, width: int, longest_name: int, without: frozenset[str] = frozenset()) -> Column | None:
+    """The column that stands at a cell."""
+    at = GUTTER
+    for column, wide in fitting(width, longest_name, without):
+        if x < at + wide + 1:
+            return column
+        at += wide + 1
+    return None

@@ -1,0 +1,157 @@
+"""How the selected stage is looked at: cursor, reference mark, markers, and the axis with its window. No Textual."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltxtui.axis import EMPTY, MODES, Axis, Mode, Ruler
+from ltxtui.markers import Marker, markers
+from ltxtui.selection import Selection
+from recorder.words import Message
+from replay.run import Run
+
+_PACE: Final = 0.1
+
+T = TypeVar("T")
+
+
+class Look(Selection):
+    """A selection with a cursor on one of its visible steps and an axis that all panels share."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self.cursor = 0
+        self.follow = True
+        """Whether stage and cursor go with the newest visible step."""
+        self.axis = Axis()
+        self.log_y = False
+        """Whether charts that allow it have a logarithmic y axis."""
+        self.quantity = "x0"
+        """Whose spectrum is shown, over the steps and at the cursor: one of `panels.steps.QUANTITIES`."""
+        self._marks: dict[int, int] = {}
+        self._kept: dict[str, tuple[object, object]] = {}
+
+    # The axis
+
+    @property
+    def ruler(self) -> Ruler:
+        """The steps of the selected stage on the axis, with its window."""
+        stage = self.stage
+        if stage is None:
+            return EMPTY
+        pace = self.seconds_per_step
+        return self.axis.ruler(stage, self.steps, self.run.version, pace if math.isfinite(pace) else _PACE)
+
+    def columns(self, width: int) -> NDArray[np.intp]:
+        """The text column, 0…width−1, of every step of the selected stage; −1 outside the window [steps]."""
+        return self.ruler.columns(width)
+
+    def step_at(self, column: int, width: int) -> int:
+        """The step nearest to a column; of equally near stretches of steps, in the one nearest to the cursor."""
+        return self.ruler.step_at(column, width, self.cursor)
+
+    def set_axis(self, mode: Mode) -> None:
+        """Another axis; the steps that are looked at stay the same."""
+        if self.stage is None:
+            self.axis.mode = mode
+        else:
+            self.axis.set_mode(mode, self.stage.index, lambda: self.ruler)
+            self.keep_in_view()
+
+    def next_axis(self, by: int = 1) -> None:
+        self.set_axis(MODES[(MODES.index(self.axis.mode) + by) % len(MODES)])
+
+    @property
+    def zoomed(self) -> bool:
+        """Whether only a part of the axis is shown."""
+        return self.axis.window(self.stage_index) is not None
+
+    def zoom(self, by: float) -> None:
+        """Show half of what is shown, `by` times, or twice as much if negative; the cursor keeps its column."""
+        if self.steps:
+            self.axis.zoom(by, self.stage_index, self.ruler, self.cursor)
+
+    def pan(self, by: float) -> None:
+        """Move the window by quarters of itself. A cursor that it leaves behind does not follow any more."""
+        if self.zoomed:
+            self.axis.pan(by, self.stage_index, self.ruler)
+            self.follow = self.follow and bool(self.ruler.inside[self.cursor : self.cursor + 1].all())
+
+    def zoom_reset(self) -> None:
+        """Show the whole axis."""
+        self.axis.reset(self.stage_index)
+
+    def keep_in_view(self) -> None:
+        """Move the window to the cursor if that has left it."""
+        if self.zoomed:
+            self.axis.keep_in_view(self.stage_index, self.ruler, self.cursor)
+
+    def toggle_log(self) -> None:
+        self.log_y = not self.log_y
+
+    @property
+    def levels(self) -> NDArray[np.float64]:
+        """The planned noise levels of the selected stage [steps]."""
+        sigmas = self.stage.sigmas if self.stage is not None else ()
+        return self._keep("levels", (self.stage_index, self.run.version), lambda: np.asarray(sigmas, np.float64))
+
+    # Marks
+
+    @property
+    def mark_step(self) -> int | None:
+        """The reference mark: the step of the selected stage that values are compared with."""
+        return self._marks.get(self.stage_index)
+
+    @mark_step.setter
+    def mark_step(self, step: int | None) -> None:
+        self._marks.pop(self.stage_index, None)
+        if step is not None and 0 <= step < self.steps:
+            self._marks[self.stage_index] = step
+
+    def toggle_mark(self) -> None:
+        """Set the reference mark at the cursor, or take it away where it already is."""
+        self.mark_step = None if self.mark_step == self.cursor or not self.visible else self.cursor
+
+    @property
+    def markers(self) -> list[Marker]:
+        """What happened in all of the run, whether the playhead has passed it or not."""
+        return self._keep("markers", self.run.version, lambda: markers(self.run))
+
+    @property
+    def markers_shown(self) -> list[Marker]:
+        """What happened in the selected stage, up to the newest visible step."""
+        return [m for m in self.markers if m.stage == self.stage_index and m.step < self.visible]
+
+    # What the cursor stands on
+
+    @property
+    def time(self) -> float | None:
+        """Unix time of the step under the cursor."""
+        stream = self.stream
+        return float(stream.times[self.cursor]) if stream is not None and self.cursor < self.visible else None
+
+    @property
+    def event(self) -> Message | None:
+        """The latest event at or before the cursor."""
+        return next((e for e in reversed(self.run.events) if self._is_before_cursor(e)), None)
+
+    def _is_before_cursor(self, event: Message) -> bool:
+        stage, step, time = event.get("stage"), event.get("step"), event.get("time")
+        if isinstance(stage, int) and stage != self.stage_index:
+            return stage < self.stage_index
+        if isinstance(stage, int) and isinstance(step, int):
+            return step <= self.cursor
+        here = self.time
+        return here is None or not isinstance(time, float | int) or time <= here
+
+    def _keep(self, name: str, key: object, make: Callable[[], T]) -> T:
+        """What has been made is kept until its key changes."""
+        kept = self._kept.get(name)
+        if kept is None or kept[0] != key:
+            kept = self._kept[name] = key, make()
+        return cast(T, kept[1])

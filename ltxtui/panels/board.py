@@ -1,0 +1,249 @@
+"""The body of the run screen: which panels it shows, where they are, and which one is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from textual import events
+from textual.containers import Container
+from textual.content import Content
+from textual.geometry import Size
+from textual.widget import Widget
+
+from ltxtui import layout
+from ltxtui.deck import Deck
+from ltxtui.drawing import Style
+from ltxtui.layout import PRESETS, Place, Preset
+from ltxtui.panels.cost import CostView, Link
+from ltxtui.panels.registry import BY_ID, PANELS
+from ltxtui.panels.view import View
+from ltxtui.state import State
+
+
+class Lane(Container):
+    """The frame of a panel's second view."""
+
+
+def panels_of(preset: Preset) -> tuple[str, ...]:
+    """The panels of a preset that this program has; all of them for a preset without a list."""
+    return tuple(id for id in preset.panels if id in BY_ID) or tuple(panel.id for panel in PANELS)
+
+
+class Board(Container):
+    """Panels of the deck in the grid that `layout` makes; those that are not on the page cost nothing.
+
+    A panel whose view can show a stream of its own has one view per lane of the deck, one above the other.
+    """
+
+    def __init__(
+        self, deck: Deck, style: Style, state: State, preset: int, link: Callable[[], Link], *, id: str
+    ) -> None:
+        super().__init__(id=id)
+        self._link = link
+        self.deck = deck
+        self.drawing = style
+        self._state = state
+        self.preset = PRESETS[max(0, min(preset, len(PRESETS)) - 1)]
+        self.shown: tuple[str, ...] = panels_of(self.preset)
+        self.page = 0
+        self.pages = 1
+        self.maximised: str | None = None
+        self._views: dict[str, list[View]] = {}
+        self._frames: dict[View, Widget] = {}
+        """What has the place of each view on the board."""
+        self._room = Size(0, 0)
+        self._size_class = ""
+
+    # What is shown
+
+    @property
+    def chosen(self) -> str | None:
+        """The panel that has the focus, else the first one on the page."""
+        focused = self.screen.focused
+        for id in self.on_page:
+            if focused is not None and focused in self._views.get(id, ()):
+                return id
+        return next(iter(self.on_page), None)
+
+    @property
+    def on_page(self) -> list[str]:
+        """The panels that can be seen, in their order."""
+        return [id for id in self.shown if (views := self._views.get(id)) and views[0].display]
+
+    @property
+    def told(self) -> str:
+        """Where this page is among the others; empty if there is one only."""
+        if self.maximised is not None:
+            return "maximised"
+        return f"page {self.page + 1} of {self.pages}" if self.pages > 1 else ""
+
+    def use_preset(self, number: int) -> None:
+        """Show a preset's panels, as they were arranged last in a terminal of this size."""
+        self.preset = PRESETS[number]
+        self.page, self.maximised = 0, None
+        self._recall()
+        self.lay_out()
+
+    def reset(self) -> None:
+        """Forget how this preset's panels were arranged."""
+        self._state.set_arrangement(self._size_class, self.preset.key, None)
+        self.use_preset(PRESETS.index(self.preset))
+
+    def hide(self, id: str) -> None:
+        """Take a panel off. The last one stays."""
+        if len(self.shown) > 1 and id in self.shown:
+            self.maximised = None
+            self._keep(tuple(p for p in self.shown if p != id))
+
+    def add(self, id: str) -> None:
+        """Show a panel after the others, on the page where it is, and choose it."""
+        if id in BY_ID:
+            self.maximised = None
+            if id not in self.shown:
+                self._keep((*self.shown, id))
+            self._turn_to(id)
+
+    def move(self, id: str, by: int) -> None:
+        """Let a panel change places with its neighbour; from the ends it goes round."""
+        order = list(self.shown)
+        if id in order and len(order) > 1:
+            at = order.index(id)
+            there = (at + by) % len(order)
+            order[at], order[there] = order[there], order[at]
+            self._keep(tuple(order))
+            self._turn_to(id)
+
+    def maximise(self, id: str | None) -> None:
+        """Give a panel the whole body; None gives it back."""
+        self.maximised = id
+        self.lay_out()
+        self.focus_on(id)
+
+    def turn(self, by: int) -> None:
+        self.page += by
+        self.lay_out()
+
+    def focus_next(self, by: int) -> None:
+        """Choose the next panel of the page; at its end on the next page."""
+        here = self.on_page
+        if not here:
+            return
+        if self.maximised is not None:
+            order = self.shown
+            self.maximise(order[(order.index(self.maximised) + by) % len(order)])
+            return
+        focused = self.screen.focused
+        at = next((n for n, id in enumerate(here) if focused is not None and focused in self._views[id]), None)
+        there = (0 if by > 0 else len(here) - 1) if at is None else at + by
+        if not 0 <= there < len(here):
+            self.turn(by if self.pages > 1 else 0)
+            here = self.on_page
+            there = 0 if by > 0 else len(here) - 1
+        self.focus_on(here[there])
+
+    def focus_on(self, id: str | None) -> None:
+        if id in self._views:
+            self._views[id][0].focus(scroll_visible=False)
+
+    # Where it is
+
+    def fit(self, room: Size) -> None:
+        """Take note of a new size of the body; a terminal of another size may have another arrangement."""
+        self._room = room
+        kind = layout.size_class(self.app.size.width, self.app.size.height)
+        if kind != self._size_class:
+            self._size_class = kind
+            self._recall()
+        self.lay_out()
+
+    def lay_out(self) -> None:
+        """Put every panel of the page at its place and hide the others."""
+        lanes = self.deck.lane_streams if self.deck.lanes == "both" else ()
+        shown = (self.maximised,) if self.maximised else self.shown
+        tall = frozenset(id for id in shown if len(lanes) > 1 and self._has_lanes(id))
+        made = layout.arrange(shown, self._room.width, self._room.height, page=self.page, tall=tall)
+        self.page, self.pages = made.page, made.pages
+        new: list[Widget] = []
+        for id, place in made.places.items():
+            views = self._made(id, max(1, len(lanes)) if id in tall else 1, new)
+            for n, (view, part) in enumerate(zip(views, _split(place, len(views)), strict=True)):
+                if hasattr(view, "stream_name"):
+                    view.stream_name = lanes[n] if id in tall else None
+                frame = self._frames[view]
+                frame.styles.offset = part.x, part.y
+                frame.styles.width, frame.styles.height = part.width, part.height
+        if new:
+            self.mount_all(new)
+        for id, all_views in self._views.items():
+            used = self._lane_count(id, tall, lanes)
+            for n, view in enumerate(all_views):
+                view.display = self._frames[view].display = id in made.places and n < used
+
+    def lanes_changed(self) -> bool:
+        """Whether the deck wants other lanes than there are."""
+        lanes = self.deck.lane_streams if self.deck.lanes == "both" else ()
+        return any(
+            sum(view.display for view in self._views[id]) != (len(lanes) if len(lanes) > 1 else 1)
+            for id in self.on_page
+            if self._has_lanes(id)
+        )
+
+    def _lane_count(self, id: str, tall: frozenset[str], lanes: Sequence[str]) -> int:
+        return len(lanes) if id in tall else 1
+
+    def _made(self, id: str, count: int, new: list[Widget]) -> list[View]:
+        views = self._views.setdefault(id, [])
+        while len(views) < count:
+            view = BY_ID[id].make(self.deck, self.drawing)
+            view.drawing = self.drawing
+            view.can_focus = True
+            if isinstance(view, CostView):
+                view.link = self._link
+            view.add_class("panel")
+            # Siblings may not have the same id, and a view's is its panel's: further lanes have a frame of their own.
+            self._frames[view] = Lane(view, id=f"{id}-lane-{len(views)}") if views else view
+            new.append(self._frames[view])
+            views.append(view)
+        return views[:count]
+
+    def _has_lanes(self, id: str) -> bool:
+        views = self._views.get(id)
+        probe = views[0] if views else None
+        if probe is None:
+            made: list[Widget] = []
+            probe = self._made(id, 1, made)[0]
+            self.mount_all(made)
+        return hasattr(probe, "stream_name")
+
+    def _recall(self) -> None:
+        kept = self._state.arrangement(self._size_class, self.preset.key)
+        self.shown = tuple(id for id in kept or () if id in BY_ID) or panels_of(self.preset)
+
+    def _keep(self, shown: tuple[str, ...]) -> None:
+        self.shown = shown
+        self._state.set_arrangement(self._size_class, self.preset.key, shown)
+        self.lay_out()
+
+    def _turn_to(self, id: str) -> None:
+        for page in range(self.pages):
+            self.page = page
+            self.lay_out()
+            if id in self.on_page:
+                break
+        self.call_after_refresh(self.focus_on, id)
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        """What a panel tells is said where the mouse rests on its title."""
+        view = event.widget
+        if isinstance(view, View) and view.has_class("panel"):
+            panel = BY_ID.get(view.id or "")
+            about = Content(panel.about) if panel is not None and event.screen_y == view.region.y else None
+            if view.tooltip != about:
+                view.tooltip = about
+
+
+def _split(place: Place, parts: int) -> list[Place]:
+    """A place in lanes from top to bottom."""
+    cuts = [place.height * n // parts for n in range(parts + 1)]
+    return [replace(place, y=place.y + cuts[n], height=cuts[n + 1] - cuts[n]) for n in range(parts)]

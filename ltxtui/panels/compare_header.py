@@ -1,0 +1,62 @@
+"""The header of runs side by side: what is compared, how it is lined up, and where the cursor stands."""
+
+from __future__ import annotations
+
+from ltxtui.compare.deck import CompareDeck
+from ltxtui.panels.compare_view import CompareView
+from ltxtui.spans import Row
+from ltxtui.text import clean, number
+from replay.alignment import AXES
+
+_NAMED = {"step": "step", "sigma": "σ", "snr": "SNR", "evaluations": "evaluations"}
+
+
+def place_text(deck: CompareDeck, point: int) -> str:
+    """What the axis says of a point."""
+    together = deck.together
+    if together is None or not 0 <= point < together.points:
+        return ""
+    value = float(together.comparison.axis[point])
+    return f"{value:.0f}" if deck.align in ("step", "evaluations") else number(value, 6)
+
+
+def selection(deck: CompareDeck) -> str:
+    """Stage, stream and clip, where there is a choice."""
+    parts = [f"stage {deck.stage_index}" + (f" (of {deck.stages})" if deck.stages > 1 else "")]
+    if deck.stream:
+        parts.append(clean(deck.stream, 20))
+    if deck.items > 1:
+        parts.append("mean over the batch" if deck.item is None else f"item {deck.item} (of {deck.items})")
+    return " · ".join(parts)
+
+
+class CompareHeader(CompareView):
+    """Two rows."""
+
+    def rows(self, width: int, height: int) -> list[Row]:
+        deck = self.compare
+        first = self.row(width)
+        first.add("● LIVE" if deck.live else "COMPARE", "live" if deck.live else "replay").add("  ")
+        first.add(f"{len(deck.members)} runs by {_NAMED[deck.align]}", "title").add("  ")
+        reference = deck.reference.letter
+        first.add(f"minus {reference}" if deck.residuals else "values", "title" if deck.residuals else "label")
+        if deck.loading:
+            first.add(f"  opening {len(deck.loading)} of {len(deck.members)}", "alert")
+        first.push_right(selection(deck) + f"  reference {reference}", "label")
+        return [first.filled(), self._where(width).filled()]
+
+    def _where(self, width: int) -> Row:
+        deck, row = self.compare, self.row(width)
+        if deck.together is None:
+            return row.add(clean(deck.why, 300), "alert" if not deck.loading else "label")
+        axis = AXES[deck.align]
+        unit = "" if axis.unit == "1" else f" {axis.unit}"
+        row.add(f"{axis.label} {place_text(deck, deck.cursor)}{unit}", "title")
+        row.add(f" · point {deck.cursor + 1} of {deck.points}", "label")
+        if deck.live:
+            row.add(" following" if deck.follow else " held", "label")
+        if deck.pages > 1 and deck.face == "charts":
+            row.add(f" · metrics {deck.page + 1}/{deck.pages}", "label")
+        if deck.said:
+            row.add("  ").add(clean(deck.said, 300), "alert")
+        return row

@@ -1,0 +1,133 @@
+"""The paired table of runs side by side: what each stage came to, by how much it differs, and whether that is fair."""
+
+from __future__ import annotations
+
+import math
+from textwrap import wrap
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltxtui.compare.deck import CompareDeck
+from ltxtui.compare.partings import told
+from ltxtui.compare.together import Together
+from ltxtui.panels.compare_chart import unit_text
+from ltxtui.panels.compare_view import CompareView
+from ltxtui.spans import Row
+from ltxtui.text import clean, fit, number
+
+_LABEL: Final = 22
+_CELL: Final = 10
+
+
+def table_rows(together: Together) -> list[tuple[str, NDArray[np.float64]]]:
+    """Label and one value per run in the order of the comparison; NaN where a run does not have it yet."""
+    comparison = together.comparison
+    return [
+        ("model evaluations", np.array([float(r.evaluations) for r in comparison.runs])),
+        ("shocks", np.array([float(len(r.shocks)) for r in comparison.runs])),
+        ("seconds", np.array([r.seconds for r in comparison.runs])),
+        *((f"{clean(s.label, 40)} {unit_text(s.unit)}".rstrip(), s.values) for s in comparison.summaries),
+    ]
+
+
+def plain(value: float) -> str:
+    """A number; a whole one without decimals."""
+    return f"{value:.0f}" if abs(value) < 1e6 and value == round(value) else number(value, 7)
+
+
+def signed(value: float) -> str:
+    """A difference with its sign."""
+    return f"{'+' if value > 0 else '−' if value < 0 else ''}{plain(abs(value))}" if not math.isnan(value) else "–"
+
+
+def notes(deck: CompareDeck) -> list[tuple[int, str, bool]]:
+    """What is said of pairs and shocks: index of the run, text, and whether it is a warning."""
+    found = []
+    pinned = deck.members[deck.pinned]
+    for member in deck.members:
+        run, letter = member.run, member.letter
+        if member.problem:
+            found.append((member.index, f"{letter} {clean(member.problem, 300)}", True))
+        elif member.note:
+            found.append((member.index, f"{letter}: {clean(member.note, 300)}", True))
+        if run is None:
+            continue
+        if member is not pinned and pinned.run is not None:
+            unfair = deck.fairness(member)
+            text = f"{letter} and {pinned.letter} are {'not a' if unfair else 'a'} fair pair"
+            found.append((member.index, f"{text}: {'; '.join(unfair)}" if unfair else text, bool(unfair)))
+            if parting := deck.parting(member):
+                found.append((member.index, told(parting, member, pinned), False))
+        shocks = (clean(e.get("text", ""), 200) for e in run.events if e.get("kind") == "shock")
+        found += [(member.index, f"{letter} shock: {text}", False) for text in shocks]
+    return found
+
+
+class CompareTable(CompareView):
+    """Values of all runs and differences to the reference: side by side where that fits, else one below the other."""
+
+    def rows(self, width: int, height: int) -> list[Row]:
+        full, width = width, width - 1
+        head, body = self.heading(width, "Summary", f"stage {self.compare.stage_index}"), self._body(width)
+        room = max(1, height - 1)
+        pages = max(1, -(-len(body) // room))
+        self.compare.scrolled = min(self.compare.scrolled, pages - 1)
+        first = self.compare.scrolled * room
+        shown = body[first : first + room]
+        if first + room < len(body):
+            more = len(body) - first - room + 1
+            shown[-1] = self.row(width).add(f"… {more} more rows: Tab, then PgDn", "dim")
+        blank = [self.row(width) for _ in range(height - 1 - len(shown))]
+        return [row.widened(full) for row in (head, *shown, *blank)][: max(1, height)]
+
+    def needed(self, width: int) -> int:
+        """Rows that the table takes with its heading, without the notes."""
+        together = self.compare.together
+        return 2 + len(self._tables(together, width - 1)) if together else 2
+
+    def _body(self, width: int) -> list[Row]:
+        together = self.compare.together
+        if together is None:
+            rows = [self.row(width).add(clean(self.compare.why, 200), "dim")]
+        else:
+            rows = self._tables(together, width)
+            if not together.comparison.summaries:
+                rows.append(self.row(width).add("the rest comes when the stage has ended in a run", "dim"))
+        for index, text, alert in notes(self.compare):
+            for n, line in enumerate(wrap(text, max(20, width - 2))):
+                role = self.compare.members[index].role
+                row = self.row(width).add("  " if n else "", "")
+                start, rest = ("", line) if n else (line[:1], line[1:])
+                rows.append(row.add(start, role).add(rest, "alert" if alert else "label"))
+        return rows
+
+    def _tables(self, together: Together, width: int) -> list[Row]:
+        side = max(_CELL, min(_LABEL, width - 3 * _CELL))
+        room = max(1, (width - side - _CELL) // (2 * _CELL))
+        rows = []
+        for start in range(1, len(together.members), room):
+            block = range(start, min(start + room, len(together.members)))
+            rows.append(self._names(together, block, side, width))
+            rows += [self._line(label, values, together, block, side, width) for label, values in table_rows(together)]
+        return rows
+
+    def _names(self, together: Together, block: range, side: int, width: int) -> Row:
+        reference = together.reference
+        row = self.row(width).add(" " * side).add(f"{reference.letter:>{_CELL}}", reference.role)
+        for i in block:
+            member = together.members[i]
+            row.add(f"{member.letter:>{_CELL}}", member.role)
+            row.add(f"{member.letter + '−' + reference.letter:>{_CELL}}", member.role)
+        return row
+
+    def _line(
+        self, label: str, values: NDArray[np.float64], together: Together, block: range, side: int, width: int
+    ) -> Row:
+        row = self.row(width).add(f"{fit(label, side - 1):<{side}}", "label")
+        row.add(f"{plain(float(values[0])):>{_CELL}}", together.reference.role)
+        for i in block:
+            row.add(f"{plain(float(values[i])):>{_CELL}}", together.members[i].role)
+            row.add(f"{signed(float(values[i] - values[0])):>{_CELL}}", "label")
+        return row

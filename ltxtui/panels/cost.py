@@ -1,0 +1,189 @@
+"""What watching costs and how fresh it is: the recorder's share of a step, the viewer's lag, the connection."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import numpy as np
+
+from ltxtui.deck import Deck
+from ltxtui.drawing import Style
+from ltxtui.panels.panel import Panel, Table
+from ltxtui.panels.view import View
+from ltxtui.spans import Row
+from ltxtui.text import duration
+from recorder.declarations import METRICS
+from replay.source import Liveness
+
+_ID: Final = "cost"
+_RECENT: Final = 12
+_LATE: Final = 5.0
+"""Seconds, and steps, after which the newest row is called late."""
+_TICK: Final = 1.0
+_ROOMY: Final = 40
+
+
+class Health(Enum):
+    """How the viewer and the recorder hang together."""
+
+    LIVE = "live"
+    WAITING = "waiting"
+    RECONNECTING = "reconnecting"
+    ENDED = "ended"
+    GONE = "recorder gone"
+
+
+@dataclass(frozen=True)
+class Link:
+    """What the side that reads knows: the connection, and the bytes that have arrived but are not shown yet."""
+
+    health: Health
+    unread: int | None = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the recorder takes of the sampling thread, lately: seconds per step of all streams, and of which step."""
+
+    seconds: float
+    step_seconds: float
+
+    @property
+    def share(self) -> float:
+        """Part of the step, 0 to 1; NaN if the length of a step is not known."""
+        return self.seconds / self.step_seconds if self.step_seconds > 0 else float("nan")
+
+
+def link_of(deck: Deck) -> Link:
+    """What the deck itself knows of the connection."""
+    if deck.live:
+        return Link(Health.WAITING if deck.waiting else Health.LIVE)
+    return Link(Health.GONE if deck.liveness is Liveness.UNFINISHED else Health.ENDED)
+
+
+def cost(deck: Deck) -> Cost | None:
+    """The median of the last visible steps; None for a run that does not record it."""
+    seconds = [found for name in deck.streams if (found := _recent(deck, "recorder_seconds", name)) is not None]
+    if not seconds:
+        return None
+    # All streams step once per step of the loop, so their times add up; the loop's own time is that of any of them.
+    step = _recent(deck, "step_seconds", None)
+    return Cost(sum(seconds), float("nan") if step is None else step)
+
+
+def _recent(deck: Deck, metric: str, stream: str | None) -> float | None:
+    values = deck.series(metric, stream)
+    values = None if values is None else values[-_RECENT:][np.isfinite(values[-_RECENT:])]
+    return None if values is None or not values.size else float(np.median(values))
+
+
+def age(deck: Deck, now: float) -> float | None:
+    """Seconds since the newest row was taken, by this machine's clock; None before the first row.
+
+    Between two machines it is off by what their clocks are; a clock that is behind gives 0.
+    """
+    newest = [float(s.times[-1]) for stage in deck.run.stages[-2:] for s in stage.streams.values() if s.rows]
+    return max(0.0, now - max(newest)) if newest and np.isfinite(max(newest)) else None
+
+
+def late(deck: Deck, seconds: float) -> bool:
+    """Whether the newest row is older than the run's pace explains."""
+    pace = deck.seconds_per_step
+    return seconds > _LATE * max(1.0, pace if np.isfinite(pace) else 1.0)
+
+
+class CostView(View):
+    """One row for the status bar, or a small panel of the same.
+
+    Set `link` to what knows of the connection; without it the deck is asked. While the run is live the age of the
+    newest row is brought up to date every second.
+    """
+
+    def __init__(
+        self,
+        deck: Deck,
+        style: Style,
+        *,
+        id: str = _ID,
+        link: Callable[[], Link] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(deck, style, id=id)
+        self.link = link or (lambda: link_of(deck))
+        self._clock = clock
+
+    def on_mount(self) -> None:
+        self.set_interval(_TICK, self._tick)
+
+    def _tick(self) -> None:
+        if self.deck.live and self.display and self.screen.is_current:
+            self.changed()
+
+    def rows(self, width: int, height: int) -> list[Row]:
+        parts = [("recorder", *self._recorder()), ("viewer", *self._viewer()), ("connection", *self._connection())]
+        if height < 3:
+            row = self.row(width)
+            # The connection matters most where there is little room.
+            for name, text, role in reversed(parts):
+                text = f"{'  ' if row.used else ''}{'recorder ' if name == 'recorder' and text else ''}{text}"
+                if text.strip() and row.fits(text):
+                    row.add(text, role)
+            return [row.filled()]
+        rows = [self.row(width - 1).add("Cost", "title").widened(width)]
+        for name, text, role in parts:
+            row = self.row(width)
+            if width >= _ROOMY:
+                row.add(f"{name:>10}  ", "tick")
+            rows.append(row.add(text or "–", role).filled())
+        return rows[:height]
+
+    def _recorder(self) -> tuple[str, str]:
+        found = cost(self.deck)
+        if found is None:
+            return ("cost not recorded" if self.deck.visible else ""), "dim"
+        text = f"{found.seconds * 1000:.3g} ms/step"
+        return f"{text}, {found.share:.2%}" if np.isfinite(found.share) else text, "label"
+
+    def _viewer(self) -> tuple[str, str]:
+        if not self.deck.live:
+            return "", "dim"
+        seconds, unread = age(self.deck, self._clock()), self.link().unread
+        if seconds is None:
+            return "no row yet", "dim"
+        text = f"newest row {duration(seconds)} old"
+        if unread:
+            text += f", {unread / 1000:,.0f} kB behind" if unread >= 1000 else f", {unread} B behind"
+        return text, "alert" if late(self.deck, seconds) else "label"
+
+    def _connection(self) -> tuple[str, str]:
+        health = self.link().health
+        sign = {Health.LIVE: "●", Health.ENDED: "■"}.get(health, "!")
+        return f"{sign} {health.value}", "label" if health in (Health.LIVE, Health.ENDED) else "alert"
+
+
+def table(deck: Deck) -> Table:
+    """One row per visible step: what the recorder took on each stream, and the step."""
+    metrics = ("recorder_seconds", "step_seconds")
+    known = [(f"{m}_{s}", v) for s in deck.streams for m in metrics if (v := deck.series(m, s)) is not None]
+    rows = [
+        [step, *(float(values[step]) if step < len(values) else None for _, values in known)]
+        for step in range(deck.visible)
+    ]
+    return Table(["step", *(name for name, _ in known)], rows)
+
+
+PANELS: Final = (
+    Panel(
+        _ID,
+        "Cost",
+        f"recorder: {METRICS['recorder_seconds'].description}; median of the last {_RECENT} steps, all streams\n"
+        "viewer: seconds since the newest row was taken, and what has arrived but is not shown yet\n"
+        "connection: whether rows can still come",
+        lambda deck, style: CostView(deck, style),
+        table,
+    ),
+)

@@ -1,0 +1,210 @@
+"""The filmstrip: small pictures of the predicted clean sample at the cursor, as half blocks in colour."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltxtui import heat
+from ltxtui.deck import Deck
+from ltxtui.drawing import Style
+from ltxtui.panels.panel import Panel, Table
+from ltxtui.panels.view import View
+from ltxtui.spans import Row
+from ltxtui.text import clean
+from replay.run import NotARun, Preview, StreamData
+
+_ID: Final = "filmstrip"
+_LABELLED: Final = 4
+"""Lines of text a picture has at least before a line above it names its frame."""
+_LARGEST: Final = 16
+
+
+class Layout(NamedTuple):
+    """How pictures are laid out: how many side by side and above each other, and the size of each in pixels."""
+
+    across: int
+    down: int
+    width: int
+    height: int
+    """Even, since a text row is two pixels high."""
+    labelled: bool
+
+
+def layout(frames: int, rows: int, columns: int, width: int, lines: int) -> Layout:
+    """As many frames as fit at their own size, then all of them as large as whole factors allow.
+
+    Args:
+        frames: how many there are.
+        rows, columns: pixels of one.
+        width, lines: cells of text; a cell is one pixel wide and two high, so that pixels are about square.
+
+    What does not fit at all is one picture, made smaller.
+    """
+    best: tuple[int, int, int, Layout] | None = None
+    for scale in range(_LARGEST, 0, -1):
+        wide, high = columns * scale, rows * scale
+        text = -(-high // 2)
+        for labelled in (True, False):
+            if labelled and text < _LABELLED:
+                continue
+            across = min(frames, (width + 1) // (wide + 1))
+            down = min(-(-frames // max(1, across)), lines // (text + labelled))
+            if across < 1 or down < 1:
+                continue
+            across = -(-min(frames, across * down) // down)
+            rank = (min(frames, across * down), scale, int(labelled))
+            if best is None or rank > best[:3]:
+                best = (*rank, Layout(across, down, wide, high, labelled))
+    if best is not None:
+        return best[3]
+    factor = min(width / columns, 2 * lines / rows)
+    return Layout(1, 1, max(1, int(columns * factor)), max(1, int(rows * factor)), False)
+
+
+def chosen(frames: int, count: int) -> list[int]:
+    """`count` of the frames, evenly spaced with both ends; of one, the middle."""
+    if count == 1:
+        return [(frames - 1) // 2]
+    return [round(i * (frames - 1) / (count - 1)) for i in range(count)]
+
+
+def scaled(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """A picture [rows, columns, 3] in another size: every pixel is the nearest one of the picture."""
+    rows = (np.arange(height) + 0.5) * pixels.shape[0] / height
+    columns = (np.arange(width) + 0.5) * pixels.shape[1] / width
+    return np.asarray(pixels[rows.astype(np.intp)[:, None], columns.astype(np.intp)[None, :]])
+
+
+def preview_at(deck: Deck) -> tuple[int, Preview] | None:
+    """The cursor's picture, or else the nearest one before it, and its step; of whichever stream has pictures."""
+    stage = deck.stage
+    if stage is None or not deck.visible:
+        return None
+    streams = [s for s in (deck.stream, *stage.streams.values()) if s is not None and s.previews]
+    if not streams:
+        return None
+    return _at_or_before(streams[0], deck.cursor)
+
+
+def _at_or_before(stream: StreamData, step: int) -> tuple[int, Preview] | None:
+    found = stream.previews.get(step)
+    if found is not None:
+        return step, found
+    before = max((s for s in stream.previews if s < step), default=None)
+    return None if before is None else (before, stream.previews[before])
+
+
+class FilmstripView(View):
+    """Follows the cursor. Colours are three components of the latents: cells that are alike look alike."""
+
+    def __init__(self, deck: Deck, style: Style, *, id: str = _ID) -> None:
+        super().__init__(deck, style, id=id, classes="chart")
+        self._drawn: tuple[object, ...] = ()
+        self._kept: list[Row] = []
+
+    def rows(self, width: int, height: int) -> list[Row]:
+        deck = self.deck
+        colours = 0 if self.ascii else self.colours
+        found = preview_at(deck)
+        if found is None:
+            return self._draw(None, width, height, colours)
+        drawn = (width, height, colours, self.drawing, found[0], id(found[1]), deck.cursor, deck.item)
+        if drawn != self._drawn:
+            self._kept = self._draw(found, width, height, colours)
+            self._drawn = drawn
+        return self._kept
+
+    def _draw(self, found: tuple[int, Preview] | None, width: int, height: int, colours: int) -> list[Row]:
+        head = self.row(width - 1).add("Filmstrip", "title").add(" ")
+        if found is None:
+            return self._nothing(head, width, height, self._why())
+        step, preview = found
+        try:
+            pixels = preview.pixels()
+        except (NotARun, OSError) as error:
+            return self._nothing(head, width, height, f"the picture of step {step} cannot be read: {clean(error, 80)}")
+        late = step != self.deck.cursor
+        head.add(f"x0 at step {step}", "alert" if late else "label")
+        if late:
+            head.add(f" (step {self.deck.cursor} has none)", "alert")
+        if self.deck.item:
+            head.add(" of batch item 0", "alert")
+        lines = max(1, height - 1)
+        plan = layout(len(pixels), pixels.shape[1], pixels.shape[2], width - 1, lines)
+        shown = chosen(len(pixels), min(len(pixels), plan.across * plan.down))
+        if not plan.labelled:
+            names = " ".join(str(preview.frames[n]) for n in shown)
+            if head.fits(f" · frames {names}"):
+                head.add(f" · frames {names}", "dim")
+        elif head.fits(" · latent frames"):
+            head.add(" · latent frames", "dim")
+        rows = [head.filled()]
+        for first in range(0, len(shown), plan.across):
+            rows += self._strip_of(shown[first : first + plan.across], preview, pixels, plan, width, colours)
+        rows += [self.row(width).filled() for _ in range(height - len(rows))]
+        return rows[: max(1, height)]
+
+    def _strip_of(
+        self, shown: list[int], preview: Preview, pixels: NDArray[np.uint8], plan: Layout, width: int, colours: int
+    ) -> list[Row]:
+        """Pictures side by side, the names of their frames above them where there is room."""
+        rows = []
+        if plan.labelled:
+            row = self.row(width)
+            for n in shown:
+                row.add(f"{preview.frames[n]:<{plan.width}} "[: plan.width + 1], "dim")
+            rows.append(row.filled())
+        pictures = [scaled(pixels[n], plan.height, plan.width) for n in shown]
+        # Fewer shades, so that fewer escape codes go over the line; the eye does not see it.
+        pictures = [p if colours < 256 else (p & np.uint8(0xF8)) | (p >> np.uint8(5)) for p in pictures]
+        for line in range(-(-plan.height // 2)):
+            row = self.row(width)
+            for picture in pictures:
+                heat.picture(picture, colours, row, line)
+                row.put(" " * min(1, row.room))
+            rows.append(row.filled())
+        return rows
+
+    def _why(self) -> str:
+        stage = self.deck.stage
+        if stage is None or not self.deck.visible:
+            return "waiting for the first step" if self.deck.live else "no steps"
+        if any(s.previews for s in stage.streams.values()):
+            return "no picture up to this step"
+        return "no pictures were recorded" if stage.ended or not self.deck.live else "no picture has come yet"
+
+    def _nothing(self, head: Row, width: int, height: int, text: str) -> list[Row]:
+        rows = [head.filled(), *(self.row(width).filled() for _ in range(max(0, (height - 2) // 2)))]
+        return [*rows, self.row(width).add("  ").add(text, "dim").filled()][: max(1, height)]
+
+
+def table(deck: Deck) -> Table:
+    """One row per pixel of the pictures shown: step, latent frame, row, column, red, green, blue."""
+    names = ["step", "latent_frame", "row", "column", "red", "green", "blue"]
+    found = preview_at(deck)
+    if found is None:
+        return Table(names, [])
+    step, preview = found
+    pixels = preview.pixels()
+    places = np.argwhere(np.ones(pixels.shape[:3], bool))
+    rows = [
+        [step, preview.frames[frame], row, column, *rgb]
+        for (frame, row, column), rgb in zip(places.tolist(), pixels.reshape(-1, 3).tolist(), strict=True)
+    ]
+    return Table(names, rows)
+
+
+PANELS: Final = (
+    Panel(
+        _ID,
+        "Filmstrip",
+        "The predicted clean sample x0 of single latent frames at the cursor's step. Nothing is decoded: colours are "
+        "three principal components of the latent channels, the strongest one as brightness, so cells that are alike "
+        "look alike, and hues are not those of the video.",
+        lambda deck, style: FilmstripView(deck, style),
+        table,
+    ),
+)

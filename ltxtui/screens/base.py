@@ -1,0 +1,168 @@
+"""What every screen of the dashboard has: keys from the registry, and the actions that need no more than the app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
+
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.scrollbar import ScrollBarRender
+from textual.widget import Widget
+
+from ltxtui import actions
+from ltxtui.drawing import Style
+from ltxtui.panels.view import View
+
+if TYPE_CHECKING:
+    from ltxtui.app import Dashboard
+
+
+QUITS: Final[list[BindingType]] = [
+    (key, "app.leave", "") for key in (*actions.BY_ID["quit"].keys, *actions.BY_ID["quit"].also)
+]
+"""For dialogs: the keys that quit do so from there too."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line to choose: what it is, its keys, what it does, and why it cannot be chosen now (empty if it can)."""
+
+    id: str
+    label: str
+    keys: str
+    description: str
+    why_not: str = ""
+
+
+class ActionScreen(Screen[None], inherit_bindings=False):
+    """A screen whose keys are the registry's. A subclass says its `kind`, its `model`, and draws itself in `show`.
+
+    `kind` is the name in `Action.screens`; `model` is what the conditions of actions are asked about.
+    """
+
+    kind: ClassVar[str] = ""
+    AUTO_FOCUS: ClassVar[str | None] = ""
+
+    @property
+    def model(self) -> Any:
+        raise NotImplementedError
+
+    @property
+    def dashboard(self) -> Dashboard:
+        return cast("Dashboard", self.app)
+
+    @property
+    def drawing(self) -> Style:
+        return self.dashboard.drawing
+
+    def command(self) -> list[str]:
+        """The words of the command line that brings back what is on the screen."""
+        return ["ltxtui"]
+
+    def show(self) -> None:
+        """The model has changed: draw what differs. A screen that is covered draws when it is seen again."""
+        if not self.is_current:
+            return
+        for view in self.query(View):
+            if view.display:
+                view.changed()
+
+    def on_screen_resume(self) -> None:
+        self._take_drawing()
+        self.show()
+
+    def action_do(self, id: str, which: int) -> None:
+        if actions.perform(self, self.model, id, which):
+            self.show()
+
+    def _take_drawing(self) -> None:
+        for view in self.query(View):
+            view.drawing = self.drawing
+
+    # Controls
+
+    def next_drawing(self) -> None:
+        styles = list(Style)
+        self.dashboard.drawing = styles[(styles.index(self.drawing) + 1) % len(styles)]
+        self._take_drawing()
+
+    def next_theme(self) -> None:
+        self.dashboard.next_theme()
+
+    def show_palette(self) -> None:
+        from ltxtui.screens.palette import Chooser, entries
+
+        self.app.push_screen(Chooser(entries(self), "What to do?", self.drawing), self._chosen)
+
+    def _chosen(self, entry: str | None) -> None:
+        if entry is not None:
+            id, _, which = entry.partition(" ")
+            self.action_do(id, int(which))
+
+    def show_help(self) -> None:
+        from ltxtui.screens.help import HelpScreen
+
+        self.app.push_screen(HelpScreen(self))
+
+    def show_tour(self) -> None:
+        from ltxtui.screens.tour import TourScreen
+
+        self.app.push_screen(TourScreen(self))
+
+    def copy_command(self) -> None:
+        from ltxtui.export import shell_line
+
+        line = shell_line(self.command())
+        self.app.copy_to_clipboard(line)
+        self.say(f"copied: {line}")
+
+    def take_screenshot(self) -> None:
+        from ltxtui.export import save_screenshot
+
+        picture = self.app.export_screenshot(title="ltxtui")
+        self.dashboard.in_background(lambda: save_screenshot(picture, self.dashboard.settings.export_dir), self.say)
+
+    def redraw(self) -> None:
+        self.dashboard.redraw()
+
+    def suspend(self) -> None:
+        self.app.action_suspend_process()
+
+    def close(self) -> None:
+        if self.dashboard.depth > 1:
+            self.back()
+
+    def back(self) -> None:
+        self.dashboard.back()
+
+    def leave(self) -> None:
+        self.dashboard.leave()
+
+    def say(self, text: str, *, alert: bool = False) -> None:
+        """A notice in a corner that goes away by itself; never markup."""
+        self.app.notify(text, severity="error" if alert else "information", markup=False, timeout=8 if alert else 4)
+
+
+class _PlainBar(ScrollBarRender):
+    """A scroll bar without the block characters that smooth its ends."""
+
+    VERTICAL_BARS: ClassVar[list[str]] = [" "] * 8
+    HORIZONTAL_BARS: ClassVar[list[str]] = [" "] * 8
+
+
+def plain_bar(widget: Widget, drawing: Style) -> None:
+    """Let a widget's scroll bar keep to ASCII where the drawing does."""
+    if drawing is Style.ASCII:
+        widget.vertical_scrollbar.renderer = _PlainBar  # type: ignore[misc]
+
+
+S = TypeVar("S", bound=ActionScreen)
+
+
+def keyed(screen: type[S], keymap: actions.Keymap) -> type[S]:
+    """The same screen with the user's keys."""
+    if not keymap:
+        return screen
+    made: list[BindingType] = [(key, action, "") for key, action in actions.bindings(screen.kind, keymap)]
+    return type(screen.__name__, (screen,), {"BINDINGS": made}, inherit_bindings=False)

@@ -1,0 +1,71 @@
+"""Small questions over a screen: yes or no, and a line of text."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from ltxtui.screens.base import QUITS
+from ltxtui.text import clean
+
+
+class Confirm(ModalScreen[bool]):
+    """Asks before something that cannot be taken back; Enter alone does not confirm it."""
+
+    CSS_PATH = "confirm.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("y", "answer(True)", ""),
+        ("n", "answer(False)", ""),
+        ("escape", "answer(False)", ""),
+        ("q", "answer(False)", ""),
+        ("enter", "answer(False)", ""),
+        *QUITS,
+    ]
+
+    def __init__(self, question: str, yes: str, no: str = "leave it") -> None:
+        super().__init__()
+        self._question = question
+        self._yes = yes
+        self._no = no
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="question", classes="dialog"):
+            yield Static(Content(clean(self._question)), classes="asked")
+            yield Static(Content(f"y {self._yes}    n {self._no}"), classes="answers")
+
+    def action_answer(self, yes: bool) -> None:
+        self.dismiss(yes)
+
+
+class Ask(ModalScreen[str | None]):
+    """Asks for a line of text; None if it was given up."""
+
+    CSS_PATH = "confirm.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [("escape", "give_up", ""), *QUITS]
+
+    def __init__(self, question: str, value: str = "", hint: str = "") -> None:
+        super().__init__()
+        self._question = question
+        self._value = value
+        self._hint = hint
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="question", classes="dialog"):
+            yield Static(Content(clean(self._question)), classes="asked")
+            yield Input(self._value, placeholder=self._hint, id="answer")
+            yield Static(Content("Enter takes it    Esc gives up"), classes="answers")
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value)
+
+    def action_give_up(self) -> None:
+        self.dismiss(None)

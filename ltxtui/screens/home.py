@@ -1,0 +1,298 @@
+"""The home screen: live and recorded runs in one list, to be found, opened, compared, renamed, tagged and deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar, Final
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import Input
+
+from ltxtui import actions
+from ltxtui.drawing import Style
+from ltxtui.home import query
+from ltxtui.home.draw import cell_text
+from ltxtui.home.model import HomeModel
+from ltxtui.panels.footer import FooterView
+from ltxtui.panels.too_small import SMALLEST, TooSmall
+from ltxtui.screens.base import ActionScreen
+from ltxtui.screens.confirm import Ask, Confirm
+from ltxtui.screens.home_views import HomeDetails, HomeHeading, HomeTable, HomeTitle, no_runs
+from replay import upkeep
+from replay.run_info import RunInfo
+from replay.shelf import Shelf
+
+LOOK_SECONDS: Final = 1.0
+"""So often new runs and the progress of live ones are looked for."""
+_BUSY_SECONDS: Final = 0.02
+"""Rest between passes while archives are read for the first time, so that keys are answered."""
+
+
+class Home(ActionScreen):
+    """The list of runs of a folder. What it is asked for and cannot do itself it posts: `OpenAsked`, `CompareAsked`."""
+
+    CSS_PATH = "home.tcss"
+
+    class OpenAsked(Message):
+        """A run shall be shown. `target` is the socket of a live run if it has one, else the archive's path."""
+
+        def __init__(self, run: RunInfo) -> None:
+            super().__init__()
+            self.run = run
+            self.path = run.path
+            self.socket = run.socket
+
+        @property
+        def target(self) -> Path:
+            return self.socket or self.path
+
+    class CompareAsked(Message):
+        """Runs shall be compared: their archives' paths, in the order in which they were marked."""
+
+        def __init__(self, paths: Sequence[Path]) -> None:
+            super().__init__()
+            self.paths = list(paths)
+
+    BINDINGS: ClassVar[list[BindingType]] = [(key, action, "") for key, action in actions.bindings("home")]
+    kind = "home"
+
+    def __init__(
+        self, runs_dir: Path, style: Style, *, shelf: Shelf | None = None, keymap: actions.Keymap | None = None
+    ) -> None:
+        """`shelf` is where the runs come from, by default the folder with its cache."""
+        super().__init__()
+        self._list = HomeModel()
+        self._runs_dir = runs_dir
+        self._style = style
+        self._shelf = shelf
+        self._keymap = keymap
+        self._lock = threading.Lock()
+        self._wake = asyncio.Event()
+        self._reading = (0, 0)
+        self._passes = 0
+
+    @property
+    def model(self) -> HomeModel:
+        return self._list
+
+    def command(self) -> list[str]:
+        return ["env", f"LTXTUI_RUNS_DIR={self._runs_dir}", "ltxtui"]
+
+    def compose(self) -> ComposeResult:
+        model, style = self._list, self._style
+        yield HomeTitle(model, style, self._runs_dir, lambda: self._reading)
+        yield Input(placeholder=query.HELP, id="home-filter", select_on_focus=False)
+        yield HomeHeading(model, style, id="home-heading")
+        yield HomeTable(model, style, self._nothing)
+        yield HomeDetails(model, style, id="home-details")
+        yield FooterView(model, style, screen="home", keymap=self._keymap, id="footer")
+        yield TooSmall(model, style, id="too-small")  # type: ignore[arg-type]
+
+    def _nothing(self) -> list[str]:
+        waiting = self._reading[0] or not self._passes
+        return no_runs(self._list, self._runs_dir, waiting, self.drawing is Style.ASCII)
+
+    def on_mount(self) -> None:
+        self.run_worker(self._watch(), name="runs", exit_on_error=True)
+
+    def on_resize(self, event: events.Resize) -> None:
+        width, height = event.size
+        self.set_class(width < SMALLEST[0] or height < SMALLEST[1], "-small")
+        self.set_class(height >= 30, "-high")
+
+    def on_screen_resume(self) -> None:
+        super().on_screen_resume()
+        self._wake.set()
+
+    async def on_unmount(self) -> None:
+        await asyncio.to_thread(self._close)
+
+    # The runs
+
+    @property
+    def _seen(self) -> bool:
+        """Whether nothing but dialogs lies above; Textual's `is_current` is true below one other screen too."""
+        stack = self.app.screen_stack
+        return self in stack and all(isinstance(s, ModalScreen) for s in stack[stack.index(self) + 1 :])
+
+    async def _watch(self) -> None:
+        """Passes over the folder in a thread, one after the other, while the screen is seen."""
+        while True:
+            self._wake.clear()
+            if self._seen:
+                await self._pass()
+            try:
+                rest = _BUSY_SECONDS if self._reading[0] else LOOK_SECONDS
+                await asyncio.wait_for(self._wake.wait(), rest if self._seen else None)
+            except TimeoutError:
+                continue
+
+    async def _pass(self) -> None:
+        runs, reading = await asyncio.to_thread(self._look)
+        changed = self._list.set_runs(runs) or reading != self._reading or not self._passes
+        self._passes += 1
+        self._reading = reading
+        if changed:
+            self.show()
+
+    def _look(self) -> tuple[list[RunInfo], tuple[int, int]]:
+        with self._lock:
+            if self._shelf is None:
+                self._shelf = Shelf(self._runs_dir)
+            # Recorders are asked from the second pass on: the list comes first.
+            if self._passes:
+                self._shelf.look_for_sockets()
+            self._shelf.update()
+            return self._shelf.runs, (self._shelf.pending, self._shelf.unreadable)
+
+    def _close(self) -> None:
+        with self._lock:
+            if self._shelf is not None:
+                self._shelf.close()
+
+    # What is clicked and typed
+
+    @on(HomeTable.Picked)
+    def _picked(self, event: HomeTable.Picked) -> None:
+        self._list.move_to(event.index)
+        self.show()
+        if event.opened:
+            self.open_run()
+
+    @on(HomeTable.Scrolled)
+    def _scrolled(self, event: HomeTable.Scrolled) -> None:
+        self._list.scroll(event.by)
+        self.show()
+
+    @on(HomeHeading.SortAsked)
+    def _sort_asked(self, event: HomeHeading.SortAsked) -> None:
+        self._list.sort_by(event.column)
+        self.show()
+
+    @on(Input.Changed, "#home-filter")
+    def _typed(self, event: Input.Changed) -> None:
+        self._list.filter(event.value)
+        self.show()
+
+    @on(Input.Submitted, "#home-filter")
+    def _taken(self) -> None:
+        self._end_filter(keep=True)
+
+    def ask_filter(self) -> None:
+        self.add_class("-filtering")
+        self.query_one("#home-filter", Input).focus()
+
+    def _end_filter(self, *, keep: bool) -> None:
+        box = self.query_one("#home-filter", Input)
+        if not keep:
+            box.value = ""
+            self._list.filter("")
+        self.set_class(keep and bool(box.value), "-filtering")
+        self.set_focus(None)
+        self.show()
+
+    def close(self) -> None:
+        if self.has_class("-filtering"):
+            self._end_filter(keep=False)
+        elif self._list.marks:
+            self._list.unmark()
+        else:
+            super().close()
+
+    # What is done with runs
+
+    def open_run(self) -> None:
+        if self._list.current is not None:
+            self.post_message(self.OpenAsked(self._list.current))
+
+    def compare_runs(self) -> None:
+        self.post_message(self.CompareAsked([run.path for run in self._list.comparable]))
+
+    def copy_path(self) -> None:
+        if self._list.current is None:
+            return
+        path = str(self._list.current.path.absolute())
+        if not path.isprintable():
+            # Pasted into a shell, a line break in a name would be a command.
+            self.say("the path has characters that cannot be pasted safely; rename the run first", alert=True)
+            return
+        self.app.copy_to_clipboard(path)
+        self.say(f"copied: {path}")
+
+    def ask_name(self) -> None:
+        run = self._list.current
+        if run is None:
+            return
+        time, name = upkeep.name_part(run.path)
+
+        def answered(said: str | None) -> None:
+            if said is not None and said.strip():
+                self._change([run], lambda path: upkeep.rename(path, said), "renamed")
+
+        known = cell_text(f"{time}{name}")
+        self.app.push_screen(Ask(f"New name of {known}", cell_text(name), "letters, digits, . _ -"), answered)
+
+    def ask_tags(self) -> None:
+        runs = self._list.chosen
+        if not runs:
+            return
+
+        def answered(said: str | None) -> None:
+            if said is not None:
+                self._change(runs, lambda path: upkeep.set_tags(path, upkeep.read_tags(said)), "tagged")
+
+        tags = " ".join(dict.fromkeys(cell_text(tag) for run in runs for tag in run.tags))
+        self.app.push_screen(Ask(f"Tags of {_named(runs)}", tags, "separated by spaces; empty: none"), answered)
+
+    def ask_delete(self) -> None:
+        runs = self._list.chosen
+        if not runs:
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._change(runs, upkeep.delete, "deleted")
+
+        question = f"Delete {_named(runs)} for good, with all that was recorded?"
+        self.app.push_screen(Confirm(question, "delete"), answered)
+
+    def _change(self, runs: Sequence[RunInfo], change: Callable[[Path], Path | None], done: str) -> None:
+        """Do something to runs in a thread; say what came of it, and read them again."""
+
+        def work() -> tuple[list[Path | None], str]:
+            with self._lock:
+                changed: list[Path | None] = []
+                problem = ""
+                for run in runs:
+                    try:
+                        changed.append(change(run.path))
+                    except upkeep.CannotChange as error:
+                        problem = str(error)
+                        break
+                    finally:
+                        if self._shelf is not None:
+                            self._shelf.forget(run.path)
+                return changed, problem
+
+        async def worked() -> None:
+            changed, problem = await asyncio.to_thread(work)
+            if changed:
+                self.say(f"{done} {_named(runs[: len(changed)])}")
+            if problem:
+                self.say(cell_text(problem), alert=True)
+            await self._pass()
+            if len(changed) == 1 and changed[0] is not None and self._list.find(changed[0]):
+                self.show()
+
+        self.run_worker(worked(), name=done, exit_on_error=True)
+
+
+def _named(runs: Sequence[RunInfo]) -> str:
+    return cell_text(runs[0].name) if len(runs) == 1 else f"{len(runs)} runs"

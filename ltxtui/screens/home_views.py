@@ -1,0 +1,124 @@
+"""The parts of the home screen: each draws the list's model, only as far as it is seen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from textual import events
+from textual.message import Message
+
+from ltxtui.drawing import Style
+from ltxtui.home import draw
+from ltxtui.home.columns import column_at
+from ltxtui.home.model import HomeModel
+from ltxtui.panels.view import View
+from ltxtui.spans import Row
+from ltxtui.text import to_ascii
+
+_WHEEL: Final = 3
+"""Rows per notch of the mouse wheel."""
+
+
+class HomeView(View):
+    """A view whose model is the list of runs."""
+
+    def __init__(self, model: HomeModel, style: Style, *, id: str) -> None:
+        anything: Any = model  # View knows decks; only the subclasses here look at it
+        super().__init__(anything, style, id=id)
+        self.model = model
+
+
+class HomeTitle(HomeView):
+    """Which folder, and how many runs; `reading` gives how many are still to be read, and how many cannot be."""
+
+    def __init__(self, model: HomeModel, style: Style, folder: Path, reading: Callable[[], tuple[int, int]]) -> None:
+        super().__init__(model, style, id="home-title")
+        self._folder = folder
+        self._reading = reading
+
+    def rows(self, width: int, height: int) -> list[Row]:
+        pending, unreadable = self._reading()
+        said = {"pending": pending, "unreadable": unreadable}
+        return [draw.title(self.model, self._folder, width, **said, ascii_only=self.ascii)]
+
+
+class HomeHeading(HomeView):
+    """Titles of the columns; a click sorts."""
+
+    class SortAsked(Message):
+        """A title was clicked."""
+
+        def __init__(self, column: str) -> None:
+            super().__init__()
+            self.column = column
+
+    def rows(self, width: int, height: int) -> list[Row]:
+        return [draw.heading(self.model, width, ascii_only=self.ascii)]
+
+    def on_click(self, event: events.Click) -> None:
+        column = column_at(event.x, self.size.width, self.model.longest_name, self.model.without)
+        if column is not None:
+            self.post_message(self.SortAsked(column.id))
+
+
+class HomeTable(HomeView):
+    """The runs. A click chooses one, two open it; the wheel scrolls."""
+
+    class Picked(Message):
+        """A run was clicked: its place in the list, and whether it shall be opened."""
+
+        def __init__(self, index: int, opened: bool) -> None:
+            super().__init__()
+            self.index = index
+            self.opened = opened
+
+    class Scrolled(Message):
+        """The wheel was turned by so many rows."""
+
+        def __init__(self, by: int) -> None:
+            super().__init__()
+            self.by = by
+
+    def __init__(self, model: HomeModel, style: Style, empty: Callable[[], list[str]]) -> None:
+        super().__init__(model, style, id="home-table")
+        self._empty = empty
+
+    def rows(self, width: int, height: int) -> list[Row]:
+        rows = draw.runs(self.model, width, height, self.drawing, time.time())
+        if not rows:
+            rows = [self.row(width).filled(), *(self.row(width).add(f"   {line}").filled() for line in self._empty())]
+        return [*rows, *(self.row(width).filled() for _ in range(height - len(rows)))][:height]
+
+    def on_click(self, event: events.Click) -> None:
+        index = self.model.top + event.y
+        if index < len(self.model.shown):
+            self.post_message(self.Picked(index, event.chain >= 2))
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self.post_message(self.Scrolled(_WHEEL))
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self.post_message(self.Scrolled(-_WHEEL))
+
+
+class HomeDetails(HomeView):
+    """The run under the cursor in full."""
+
+    def rows(self, width: int, height: int) -> list[Row]:
+        rows = draw.details(self.model, width, height, ascii_only=self.ascii)
+        return [*rows, *(self.row(width).filled() for _ in range(height - len(rows)))]
+
+
+def no_runs(model: HomeModel, folder: Path, pending: int, plain: bool) -> list[str]:
+    """What stands where there is no run to show, and what to do about it."""
+    if model.query:
+        said = [f"None of {len(model.runs):,} runs fits the filter.", "Esc shows all again."]
+    elif pending:
+        said = ["Reading …"]
+    else:
+        said = [f"No runs in {draw.cell_text(str(folder))} yet.", "", "ltxtui demo      records and shows one at once",
+                "ltxtui record    records one", "A new run appears here by itself."]  # fmt: skip
+    return [to_ascii(line) for line in said] if plain else said

@@ -1,0 +1,125 @@
+"""What the run screen asks for or does in the background: where to go, which panel or run, commands, a CSV file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ltxtui.deck import Deck
+from ltxtui.panels.board import Board
+from ltxtui.panels.registry import BY_ID, PANELS
+from ltxtui.screens.base import ActionScreen, Entry
+from recorder import locations
+from recorder.words import Command
+from replay.source import Source
+
+if TYPE_CHECKING:
+    from recorder.shocks.spec import Shock
+
+
+class RunDialogs(ActionScreen, inherit_bindings=False):
+    """The part of a screen over one run that opens dialogs; imports of what they need wait until they are opened."""
+
+    deck: Deck
+    source: Source
+
+    @property
+    def board(self) -> Board:
+        raise NotImplementedError
+
+    def go_to(self) -> None:
+        from ltxtui.screens.confirm import Ask
+
+        self.app.push_screen(Ask("Playhead to which step?", hint="12, or 30% of the run"), self._go_to)
+
+    def _go_to(self, asked: str | None) -> None:
+        if asked is None or not asked.strip():
+            return
+        text = asked.strip()
+        try:
+            if text.endswith("%"):
+                self.deck.seek(float(text[:-1]) / 100)
+            else:
+                self.deck.seek_to(int(text) + 1)
+        except (ValueError, OverflowError):
+            self.say(f"{text!r} is neither a step such as 12 nor a part such as 30%", alert=True)
+        self.show()
+
+    def choose_panel(self) -> None:
+        from ltxtui.screens.palette import Chooser
+
+        there = self.board.shown
+        found = [Entry(p.id, p.title, "shown" if p.id in there else "", p.about) for p in PANELS]
+        self.app.push_screen(Chooser(found, "Which panel?", self.drawing), self._add)
+
+    def _add(self, id: str | None) -> None:
+        if id is not None:
+            self.board.add(id)
+            self.show()
+
+    def compare_with(self) -> None:
+        runs_dir, own = self.dashboard.runs_dir, self.deck.run.name
+
+        def look() -> list[Entry]:
+            from replay.catalog import list_runs
+
+            found = [r for r in list_runs(runs_dir) if r.name != own]
+            return [Entry(str(r.path), r.name, r.status, r.prompt) for r in found]
+
+        self.dashboard.in_background(look, self._choose_other)
+
+    def _choose_other(self, found: list[Entry]) -> None:
+        from ltxtui.screens.palette import Chooser
+
+        if found:
+            self.app.push_screen(Chooser(found, "Compare with which run?", self.drawing), self._compare)
+        else:
+            self.say(f"there is no other run in {self.dashboard.runs_dir}", alert=True)
+
+    def _compare(self, path: str | None) -> None:
+        if path is not None:
+            self.dashboard.compare_runs([self.place or self.deck.run, Path(path)])
+
+    @property
+    def place(self) -> Path | None:
+        """The run's archive, or where it will be, if that is on this machine."""
+        archive = Path(str(self.deck.run.header.get("archive", "")))
+        here = archive.is_absolute() and (archive.exists() or locations.journal_of(archive).exists())
+        return archive if here else None
+
+    def export_panel(self) -> None:
+        from ltxtui.export import save_csv
+
+        panel = BY_ID.get(self.board.chosen or "")
+        if panel is None:
+            return
+        table, folder = panel.table(self.deck), self.dashboard.settings.export_dir
+        stage = f"-stage-{self.deck.stage_index}" if len(self.deck.run.stages) > 1 else ""
+        name = f"{self.deck.run.name}{stage}-{panel.id}"
+        self.dashboard.in_background(lambda: save_csv(table, folder, name), self.say)
+
+    def ask_shock(self) -> None:
+        from ltxtui.screens.shock import ShockScreen
+
+        def send(shock: Shock | None) -> None:
+            if shock is not None:
+                self._send("shock", shock)
+
+        self.app.push_screen(ShockScreen(self.deck, self.drawing), send)
+
+    def ask_stop(self) -> None:
+        from ltxtui.screens.confirm import Confirm
+
+        question = f"Stop {self.deck.run.name} after the step under way? What was recorded is kept."
+        self.app.push_screen(Confirm(question, "stop the run"), lambda yes: self._send("stop") if yes else None)
+
+    def ask_snapshot(self) -> None:
+        self._send("snapshot")
+
+    def _send(self, command: Command, shock: Shock | None = None) -> None:
+        """Give a command to the recorder in a thread: its answer comes with the next step, which may take long."""
+        from ltxtui.control import give
+
+        self.say(f"{command} sent; the answer comes with the next step")
+        socket, name = getattr(self.source, "socket_path", None), self.deck.run.name
+        self.dashboard.in_background(lambda: give(command, shock, socket, name), self.say)

@@ -1,0 +1,165 @@
+"""The shock dialog: what to inject, and the σ curve with and without it, before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import ClassVar, Final
+
+import numpy as np
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from ltxtui.deck import Deck
+from ltxtui.drawing import Curve, Mark, Plot, Style, draw
+from ltxtui.panels.view import View
+from ltxtui.screens.base import QUITS
+from ltxtui.spans import Row
+from ltxtui.text import clean
+from recorder.shocks.online import fired, settled
+from recorder.shocks.parse import parse_shock
+from recorder.shocks.plan import Action, Plan, PlanError
+from recorder.shocks.spec import Shock
+from recorder.words import Message
+from replay.run import StageData
+
+FIRST: Final = "restart:db=3"
+HINT: Final = "renoise:db=6   restart:db=3   additive:db=6   predict_perturb"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a shock would do: the levels that are planned now and those after it, and one line about it."""
+
+    said: str
+    shock: Shock | None = None
+    before: Sequence[float] = ()
+    after: Sequence[float] = ()
+    position: int = 0
+    down: float = float("nan")
+
+
+def plan_of(stage: StageData, events: Sequence[Message]) -> Plan:
+    """What is planned in a stage now: its levels, and the shocks that acted or will act, those asked for live too."""
+    known = stage.metadata.get("shocks")
+    known = known if isinstance(known, dict) else {}
+    told = [e["payload"] for e in events if e.get("kind") == "shock" and e.get("stage") == stage.index]
+    actions: dict[tuple[int, int], Action] = {}
+    for found in (*known.get("actions", ()), *told):
+        try:
+            shock = Shock.from_dict(found["shock"])
+            made = Action(
+                found["number"], shock, found["step"], found["row"] + 1, found["sigma_down"], found["sigma_up"]
+            )
+        except (KeyError, TypeError, ValueError):
+            continue  # of a recorder that tells it otherwise; the preview then does without
+        actions[made.number, made.position] = made
+    return Plan(tuple(known.get("native") or stage.sigmas), stage.sigmas, tuple(actions.values()))
+
+
+def preview(text: str, made: Plan, arrived: int) -> Preview:
+    """What a shock, as it is typed, would do if it acted on arrival at a row; without a `shock` if it cannot be sent.
+
+    Args:
+        text: the shock as `ltxtui control` takes it, without a place.
+        made: what is planned now.
+        arrived: rows that are done, so the number of the row that comes next.
+    """
+    planned = made.sigmas
+    try:
+        shock = parse_shock(text.strip())
+    except ValueError as error:
+        return Preview(str(error), before=planned)
+    if shock.at is not None or shock.at_snr_db is not None:
+        return Preview("it acts at the next step; leave out its place", before=planned)
+    # The step under way is at row `arrived`; what is asked for now acts on arrival at the one after it.
+    position = arrived + 1
+    number = 1 + max((action.number for action in made.actions), default=-1)
+    try:
+        changed = fired(made, position, settled(shock, made.native_step(position)), number, None)
+    except (PlanError, ValueError) as error:
+        return Preview(f"it cannot act now: {error}", before=planned)
+    action = next(a for a in changed.actions if a.number == number)
+    return Preview(action.describe(), shock, planned, changed.sigmas, position, action.sigma_down)
+
+
+class PreviewView(View):
+    """The planned σ curve, faint, and over it the one with the shock."""
+
+    def __init__(self, deck: Deck, style: Style) -> None:
+        super().__init__(deck, style, id="preview")
+        self.found = Preview("")
+
+    def rows(self, width: int, height: int) -> list[Row]:
+        found = self.found
+        steps = max(len(found.before), len(found.after))
+        curves = []
+        if found.after:
+            down = np.full(steps, np.nan)
+            down[found.position - 1] = found.down
+            curves = [Curve("with the shock", np.asarray(found.after), Mark.FIRST), Curve("down", down, Mark.SECOND)]
+        curves.append(Curve("planned", np.asarray(found.before), Mark.GHOST))
+        legend = self.row(width).add("  ")
+        for curve in curves:
+            legend.add(f"{curve.sample(self.drawing)} {curve.label}   ", curve.mark.role)
+        plot = Plot(curves, steps, include=(0.0, 1.0), cursor=found.position if found.after else None)
+        return [legend.filled(), *draw(plot, width, max(1, height - 1), self.drawing)]
+
+
+class ShockScreen(ModalScreen[Shock | None]):
+    """Gives the shock to be sent, or None. The picture follows the run while it goes on."""
+
+    CSS_PATH: ClassVar[list[str | PurePath]] = ["confirm.tcss", "shock.tcss"]
+    BINDINGS: ClassVar[list[BindingType]] = [("escape", "give_up", ""), *QUITS]
+
+    def __init__(self, deck: Deck, drawing: Style, text: str = FIRST) -> None:
+        super().__init__()
+        self._deck = deck
+        self._drawing = drawing
+        self._text = text
+        self._arrived = -1
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="shock", classes="dialog"):
+            yield Static(Content("Shock at the next step: KIND:KEY=VALUE,…"), classes="asked")
+            yield Input(self._text, placeholder=HINT, id="answer")
+            yield PreviewView(self._deck, self._drawing)
+            yield Static(id="said")
+            yield Static(Content("Enter sends it    Esc gives up    the recorder's answer is shown"), classes="answers")
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+        self._look()
+        self.set_interval(0.5, self._follow)
+
+    def _follow(self) -> None:
+        """The run goes on while somebody thinks: what would be hit moves along."""
+        if self._deck.stage is not None and self._deck.stage.steps != self._arrived:
+            self._look()
+
+    def on_input_changed(self) -> None:
+        self._look()
+
+    def _look(self) -> Preview:
+        stages = self._deck.run.stages
+        made = plan_of(stages[-1], self._deck.run.events) if stages else Plan((), ())
+        self._arrived = stages[-1].steps if stages else 0
+        found = preview(self.query_one(Input).value, made, self._arrived)
+        view = self.query_one(PreviewView)
+        view.found = found
+        view.changed()
+        self.query_one("#said", Static).update(Content(clean(found.said)))
+        return found
+
+    def on_input_submitted(self) -> None:
+        found = self._look()
+        if found.shock is not None:
+            self.dismiss(found.shock)
+
+    def action_give_up(self) -> None:
+        self.dismiss(None)

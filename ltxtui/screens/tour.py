@@ -1,0 +1,82 @@
+"""The tour: what is where on the screen, shown once and whenever it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from textwrap import wrap
+from typing import ClassVar, Final
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from ltxtui import actions
+from ltxtui.drawing import Style
+from ltxtui.screens.base import QUITS, ActionScreen, plain_bar
+from ltxtui.text import to_ascii
+
+# By screen: a heading and what it tells; {id} stands for the keys of an action.
+_STOPS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
+    "run": (
+        ("Top", "Which run this is and where it stands: live, playing or paused, the step, what the recorder costs."),
+        ("Middle", "Panels over the steps of the denoising, all under one cursor: {cursor} moves it, a click sets it, "
+         "{newest} goes to the newest step and follows the run. Beside every line are its first and last visible "
+         "value, in the title the one under the cursor."),
+        ("Panels", "{preset} show the panels for a question, such as drift or frequency. {focus} chooses a panel, "
+         "{maximise} gives it the whole screen, {hide} hides it, {move} move it, {add} shows another one. "
+         "The mouse on a panel's title tells what it shows."),
+        ("Replay", "{play} plays a recorded run, {frame} go step by step, {seek} by tenths, {speed} change the speed."),
+        ("Shock", "A live run that was started with --allow-control takes {shock}, {stop} and {snapshot}."),
+        ("Bottom", "The event at the cursor, and the keys of the moment. {palette} finds every action by its name, "
+         "{help} lists all keys, {back} goes back and at last quits; the recorded run goes on."),
+    ),
+    "home": (
+        ("Runs", "Live runs are on top and move on by themselves; below are the recorded ones."),
+        ("Everywhere", "{palette} finds every action by its name, {help} lists all keys, {back} quits."),
+    ),
+    "compare": (
+        ("Curves", "All runs in the same panels, aligned, under one cursor."),
+        ("Everywhere", "{palette} finds every action by its name, {help} lists all keys, {back} goes back."),
+    ),
+}  # fmt: skip
+_HEAD: Final = 10
+
+
+def stops(screen: str, keymap: actions.Keymap) -> list[tuple[str, str]]:
+    """Headings and texts of a screen's tour, with the user's own keys."""
+    keys = {a.id: actions.keys_text(a, keymap) or "no key" for a in actions.of_screen(screen)}
+    return [(heading, text.format(**keys)) for heading, text in _STOPS[screen]]
+
+
+class TourScreen(ModalScreen[None]):
+    """Over another screen; any of the usual keys closes it, and it does not come back by itself."""
+
+    CSS_PATH: ClassVar[list[str | PurePath]] = ["confirm.tcss", "tour.tcss"]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *((key, "dismiss", "") for key in ("escape", "enter", "space", "q", "f2")),
+        *QUITS,
+    ]
+
+    def __init__(self, over: ActionScreen) -> None:
+        super().__init__()
+        self._over = over
+
+    def compose(self) -> ComposeResult:
+        width = max(24, min(86, self.app.size.width * 9 // 10 - 6))
+        lines: list[tuple[str, str]] = [("What is where", "bold"), ("   Enter closes this, F2 brings it back\n", "dim")]
+        for heading, text in stops(self._over.kind, self._over.dashboard.settings.keys):
+            said = wrap(text, width - _HEAD)
+            for n, line in enumerate(said):
+                lines += [(f"\n{heading if n == 0 else '':<{_HEAD}}", "bold"), (line, "")]
+            lines.append(("\n", ""))
+        ascii_only = self._over.drawing is Style.ASCII
+        shown = [(to_ascii(text) if ascii_only else text, style) for text, style in lines]
+        with VerticalScroll(id="tour", classes="dialog"):
+            yield Static(Content.assemble(*shown))
+
+    def on_mount(self) -> None:
+        plain_bar(self.query_one("#tour"), self._over.drawing)
+        self._over.dashboard.state.set_tour_seen(True)

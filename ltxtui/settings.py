@@ -1,0 +1,236 @@
+"""The user's settings: a TOML file under the XDG config directory, read once, every mistake told with its line."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from ltxtui.actions import BY_ID
+from ltxtui.actions.keys import Keymap, read_key
+from ltxtui.drawing import Style
+from ltxtui.layout import PRESETS
+from ltxtui.themes import THEMES
+
+FILE: Final = "config.toml"
+ENVIRONMENT: Final = "LTXTUI_CONFIG"
+"""Names another settings file."""
+
+EXAMPLE: Final = """\
+# Settings of ltxtui. Everything may be left out; `ltxtui config` shows what is in force.
+
+# theme = "dark"           # dark, light or safe (for every kind of colour vision); by default what the terminal is
+# drawing = "braille"      # braille, block or ascii; by default braille, ascii without a UTF-8 locale
+# preset = 1               # the panels that a run opens with
+# export_dir = "."         # where screenshots and CSV files go
+# tour = true              # show the tour at the first start
+# mouse = true             # false leaves selecting text to the terminal
+
+[keys]
+# By action (`ltxtui config --keys` lists them): one key, or as many as the action has; [] for none.
+# theme = "T"
+# cursor = ["h", "l"]
+"""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing in a settings file that cannot be used."""
+
+    line: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is in force. None leaves the choice to the terminal."""
+
+    theme: str | None = None
+    drawing: Style | None = None
+    preset: int = 1
+    export_dir: Path = field(default_factory=Path)
+    tour: bool = True
+    mouse: bool = True
+    keys: Keymap = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Settings with the file that they are from, and what in it could not be used."""
+
+    settings: Settings
+    path: Path
+    exists: bool = False
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def notice(self) -> str:
+        """One line for the screen; empty if all is well."""
+        if not self.problems:
+            return ""
+        first = self.problems[0]
+        more = f", and {len(self.problems) - 1} more" if len(self.problems) > 1 else ""
+        return f"{self.path} line {first.line}: {first.text}{more}; defaults are used there (ltxtui config --check)"
+
+
+def settings_path() -> Path:
+    """The settings file, whether it exists or not."""
+    if named := os.environ.get(ENVIRONMENT):
+        return Path(named)
+    import platformdirs
+
+    return platformdirs.user_config_path("ltxtui") / FILE
+
+
+def load(path: Path | None = None) -> Loaded:
+    """Read the settings; what is wrong falls back to its default and is told, never raised."""
+    path = path or settings_path()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Loaded(Settings(), path)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        return Loaded(Settings(), path, True, (Problem(1, f"cannot be read: {why}"),))
+    settings, problems = parse(text)
+    return Loaded(settings, path, True, tuple(problems))
+
+
+def parse(text: str) -> tuple[Settings, list[Problem]]:
+    """Settings from TOML, and what in it could not be used."""
+    try:
+        given = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"at line (\d+)", str(error))
+        said = re.sub(r" \(at .*\)$", "", str(error))
+        return Settings(), [Problem(int(found[1]) if found else len(text.splitlines()), f"no TOML: {said}")]
+    problems: list[Problem] = []
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if name == "keys":
+            values["keys"] = _keys(value, text, problems)
+            continue
+        reader = _READERS.get(name)
+        if reader is None:
+            known = ", ".join([*_READERS, "[keys]"])
+            problems.append(Problem(_line(text, name), f"{name!r} is no setting; there are {known}"))
+            continue
+        try:
+            values[name] = reader(value)
+        except ValueError as error:
+            problems.append(Problem(_line(text, name), f"{name}: {error}"))
+    return Settings(**values), sorted(problems, key=lambda p: p.line)
+
+
+def _keys(table: object, text: str, problems: list[Problem]) -> dict[str, tuple[str, ...]]:
+    if not isinstance(table, dict):
+        problems.append(Problem(_line(text, "keys"), "keys is a table: write [keys] on a line of its own"))
+        return {}
+    keymap: dict[str, tuple[str, ...]] = {}
+    for id, value in table.items():
+        try:
+            keys = _keys_of(id, value)
+            for other, taken in keymap.items():
+                shared = set(BY_ID[id].screens) & set(BY_ID[other].screens)
+                if shared and (both := set(keys) & set(taken)):
+                    raise ValueError(f"{min(both)!r} is given to {other!r} already")
+            keymap[id] = keys
+        except ValueError as error:
+            problems.append(Problem(_line(text, id, "keys"), f"keys.{id}: {error}"))
+    return keymap
+
+
+def _keys_of(id: str, value: object) -> tuple[str, ...]:
+    if id not in BY_ID:
+        raise ValueError("is no action; ltxtui config --keys lists them")
+    written = [value] if isinstance(value, str) else value
+    if not isinstance(written, list) or not all(isinstance(key, str) for key in written):
+        raise ValueError('is neither a key such as "x" nor a list such as ["x", "ctrl+x"]')
+    keys = tuple(read_key(key) for key in written)
+    needed = len(BY_ID[id].keys)
+    if keys and needed > 1 and len(keys) != needed:
+        raise ValueError(f"needs {needed} keys, in the order of help, or [] for none; it has {len(keys)}")
+    if len(set(keys)) != len(keys):
+        raise ValueError("names a key twice")
+    return keys
+
+
+def _one_of(**choices: Any) -> Callable[[object], Any]:
+    def read(value: object) -> Any:
+        if not isinstance(value, str) or value.lower() not in choices:
+            raise ValueError(f"{value!r} is not one of {', '.join(choices)}")
+        return choices[value.lower()]
+
+    return read
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is not true or false")
+    return value
+
+
+def _preset(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= len(PRESETS):
+        raise ValueError(f"{value!r} is not a number from 1 to {len(PRESETS)}")
+    return value
+
+
+def _folder(value: object) -> Path:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{value!r} is no folder")
+    return Path(value).expanduser()
+
+
+_READERS: Final[dict[str, Callable[[object], Any]]] = {
+    "theme": _one_of(**{theme.name.removeprefix("ltxtui-"): theme.name for theme in THEMES}),
+    "drawing": _one_of(**{style.value.lower(): style for style in Style}),
+    "preset": _preset,
+    "export_dir": _folder,
+    "tour": _flag,
+    "mouse": _flag,
+}
+
+
+def _line(text: str, name: str, table: str = "") -> int:
+    """The line that a name is set on, in a table or before the first one."""
+    inside = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if found := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
+            inside = found[1]
+            if not table and inside == name:
+                return number
+        elif inside == table and re.match(rf"""\s*["']?{re.escape(name)}["']?\s*[=.]""", line):
+            return number
+    return 1
+
+
+def as_lines(loaded: Loaded) -> list[str]:
+    """The settings in force as TOML, for people to read."""
+    lines = []
+    for each in fields(Settings):
+        value = getattr(loaded.settings, each.name)
+        if each.name == "keys":
+            continue
+        if value is None:
+            lines.append(f"# {each.name}: what suits the terminal")
+            continue
+        if isinstance(value, bool):
+            shown = str(value).lower()
+        elif isinstance(value, int):
+            shown = str(value)
+        else:
+            word = value.value.lower() if isinstance(value, Style) else str(value).removeprefix("ltxtui-")
+            shown = _quoted(word)
+        lines.append(f"{each.name} = {shown}")
+    lines += ["", "[keys]"]
+    lines += [f"{id} = [{', '.join(map(_quoted, keys))}]" for id, keys in loaded.settings.keys.items()]
+    return lines
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,73 @@
+"""What the dashboard remembers by itself between two starts: arrangements of panels, and that the tour was seen."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Final
+
+ENVIRONMENT: Final = "LTXTUI_STATE"
+"""Names another state file."""
+MAX_BYTES: Final = 1 << 20
+
+
+def state_path() -> Path:
+    """The state file, whether it exists or not."""
+    if named := os.environ.get(ENVIRONMENT):
+        return Path(named)
+    import platformdirs
+
+    return platformdirs.user_state_path("ltxtui") / "state.json"
+
+
+class State:
+    """A small dictionary in a file. What cannot be read or written is as if there were none: nothing depends on it."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or state_path()
+        self._known = self._read()
+
+    @property
+    def tour_seen(self) -> bool:
+        return self._known.get("tour_seen") is True
+
+    def set_tour_seen(self, seen: bool) -> None:
+        self._known["tour_seen"] = seen
+        self._write()
+
+    def arrangement(self, size: str, preset: str) -> tuple[str, ...] | None:
+        """The panels in their order, for terminals of a size class; None if they were never changed."""
+        kept = self._arrangements().get(f"{size} {preset}")
+        return tuple(kept) if isinstance(kept, list) and all(isinstance(p, str) for p in kept) else None
+
+    def set_arrangement(self, size: str, preset: str, panels: tuple[str, ...] | None) -> None:
+        """Remember an arrangement; None forgets it."""
+        arrangements = self._arrangements()
+        if panels is None:
+            arrangements.pop(f"{size} {preset}", None)
+        else:
+            arrangements[f"{size} {preset}"] = list(panels)
+        self._known["panels"] = arrangements
+        self._write()
+
+    def _arrangements(self) -> dict[str, Any]:
+        kept = self._known.get("panels")
+        return dict(kept) if isinstance(kept, dict) else {}
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            with self.path.open("rb") as file:
+                known = json.loads(file.read(MAX_BYTES))
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    def _write(self) -> None:
+        # Beside it and then over it: two dashboards may end at the same moment.
+        made = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        with contextlib.suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            made.write_text(json.dumps(self._known, indent=1), encoding="utf-8")
+            made.replace(self.path)

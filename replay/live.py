@@ -1,0 +1,99 @@
+"""Runs that answer on a socket of this user, found by looking into the runtime directory."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from recorder import locations, words
+from replay.source import SocketSource
+
+HEADER_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class LiveRun:
+    """A run whose recorder answers on a socket."""
+
+    name: str
+    socket: Path
+    archive: Path
+    started: float
+    host: str
+    process: int
+
+
+def live_runs() -> list[LiveRun]:
+    """Runs of this user that answer on a socket, newest first; sockets that nobody serves are removed.
+
+    Raises:
+        locations.UnsafeLocation: if the runtime directory could have been prepared by somebody else.
+    """
+    found = (_live_run(path) for path in _sockets())
+    return sorted((run for run in found if run is not None), key=lambda r: r.started, reverse=True)
+
+
+class LiveSockets:
+    """The live runs, asked again and again: each recorder is connected to once, not at every look."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Path, int, int], LiveRun | None] = {}
+
+    def look(self) -> list[LiveRun]:
+        """Who answers now, newest first. Waits for new sockets only; one that will not speak costs two seconds once.
+
+        Raises:
+            locations.UnsafeLocation: if the runtime directory could have been prepared by somebody else.
+        """
+        known: dict[tuple[Path, int, int], LiveRun | None] = {}
+        for path in _sockets():
+            with contextlib.suppress(FileNotFoundError):  # its run has just ended
+                status = path.stat()
+                key = (path, status.st_ino, status.st_mtime_ns)
+                known[key] = self._known[key] if key in self._known else _live_run(path)
+        self._known = known
+        return sorted((run for run in known.values() if run is not None), key=lambda r: r.started, reverse=True)
+
+
+def _sockets() -> list[Path]:
+    directory = locations.runtime_path()
+    try:
+        locations.check_runtime_directory(directory)
+    except FileNotFoundError:
+        return []
+    return sorted(directory.glob(f"*{locations.SOCKET_SUFFIX}"))
+
+
+def _live_run(path: Path) -> LiveRun | None:
+    """Who answers on a socket; None if nobody does, and then a socket that is left over is removed."""
+    try:
+        source = SocketSource(path)
+    except ConnectionRefusedError:
+        path.unlink(missing_ok=True)  # nobody listens: its recorder was killed
+        return None
+    except OSError:
+        return None
+    with contextlib.closing(source):
+        header = _first_header(source)
+    if header is None:
+        return None
+    known = header.get("metadata", {})
+    return LiveRun(
+        name=str(header["run"]),
+        socket=path,
+        archive=Path(str(header["archive"])),
+        started=float(header["time"]),
+        host=str(known.get("host", "")),
+        process=int(known.get("process", 0)),
+    )
+
+
+def _first_header(source: SocketSource) -> words.Message | None:
+    limit = time.monotonic() + HEADER_SECONDS
+    while time.monotonic() < limit:
+        for message in source.poll():
+            return message if message["t"] == words.HEADER else None
+        time.sleep(0.01)
+    return None

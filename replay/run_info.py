@@ -1,0 +1,160 @@
+"""What a list of runs says of one: gathered from its messages, or from what its archive keeps of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recorder import words
+from recorder.words import Message
+
+PROMPT_CHARACTERS = 4000
+"""A longer prompt is cut in lists of runs."""
+SIGMAS = 64
+"""Levels kept of a run's schedule: a small curve needs no more."""
+TAGS_ATTRIBUTE = "ltxtui.tags"
+"""Root attribute of an archive that holds its tags, a list of text."""
+MAX_TAGS = 20
+TAG_CHARACTERS = 40
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One line of the list of runs. `status` is the stored one, or `live` or `unfinished`."""
+
+    name: str
+    path: Path
+    started: float
+    stages: int
+    steps: int
+    planned: int
+    seconds: float | None
+    status: str
+    bytes: int
+    prompt: str
+    model: str = ""
+    shocks: int = 0
+    """How many shocks acted."""
+    drift: float | None = None
+    """Drift index of the last stage that has one, the mean over the batch; None before a stage has ended."""
+    sigmas: tuple[float, ...] = ()
+    """The planned σ of all stages, one after the other, thinned to at most `SIGMAS` levels; spikes are kept."""
+    tags: tuple[str, ...] = ()
+    socket: Path | None = None
+    """Where the recorder of a live run answers, if that is known."""
+
+    @property
+    def live(self) -> bool:
+        return self.status == "live"
+
+    def as_json(self) -> dict[str, Any]:
+        """As a map that JSON can hold; without the thinned σ, which are for drawing, and without the socket."""
+        said = {k: v for k, v in asdict(self).items() if k not in ("sigmas", "socket")}
+        return {**said, "path": str(self.path)}
+
+
+@dataclass
+class Gathered:
+    """What is known of a run so far; fed with its messages, in their order. Rows are only counted."""
+
+    started: float = 0.0
+    last: float = 0.0
+    prompt: str = ""
+    model: str = ""
+    shocks: int = 0
+    ended: str = ""
+    """The status that the run ended with; empty before."""
+    sigmas: dict[int, list[float]] = field(default_factory=dict)
+    steps: dict[int, int] = field(default_factory=dict)
+    drifts: dict[int, float] = field(default_factory=dict)
+
+    def feed(self, message: Message) -> None:
+        """Take in one message.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: if it is not what its type promises.
+        """
+        kind = message["t"]
+        if isinstance(message.get("time"), float):
+            self.last = message["time"]
+        if kind == words.HEADER:
+            self.started = float(message["time"])
+            self.model = str(message["metadata"].get("model") or "")
+        elif kind == words.STAGE:
+            self._stage(message)
+        elif kind == words.STEP:
+            stage = message["stage"]
+            self.steps[stage] = max(self.steps.get(stage, 0), message["step"] + int(message.get("count", 1)))
+        elif kind == words.EVENT:
+            self.event(message)
+        elif kind == words.END:
+            self.ended = str(message["status"])
+
+    def _stage(self, message: Message) -> None:
+        index = int(message["stage"])
+        self.sigmas[index] = [float(s) for s in message["sigmas"]]
+        self.steps.setdefault(index, 0)
+        metadata = message["metadata"]
+        self.prompt = self.prompt or str(metadata.get("prompt") or "")
+        self.model = self.model or str(metadata.get("model") or "")
+
+    def event(self, message: Mapping[str, Any]) -> None:
+        """Take in an event: shocks are counted, a stage's end tells its drift."""
+        kind, stage, payload = message["kind"], message["stage"], message["payload"]
+        if kind == "shock":
+            self.shocks += 1
+            if "sigmas" in payload:  # decided in the run: the plan is another one now
+                self.sigmas[int(stage)] = [float(s) for s in payload["sigmas"]]
+        elif kind == "stage_end":
+            self.summary(int(stage), payload.get("summary", {}))
+
+    def summary(self, stage: int, summary: Mapping[str, Any]) -> None:
+        """Take in what a stage came to."""
+        values = summary.get("video", {}).get("drift_index", ())
+        finite = [float(v) for v in values if isinstance(v, float | int) and math.isfinite(v)]
+        if finite:
+            self.drifts[stage] = sum(finite) / len(finite)
+
+    @property
+    def planned(self) -> int:
+        return sum(len(s) for s in self.sigmas.values())
+
+    def info(self, path: Path, *, status: str, seconds: float | None, bytes: int, tags: Sequence[str] = ()) -> RunInfo:
+        """The line of the list."""
+        return RunInfo(
+            name=path.stem,
+            path=path,
+            started=self.started,
+            stages=len(self.steps),
+            steps=sum(self.steps.values()),
+            planned=self.planned,
+            seconds=seconds,
+            status=status,
+            bytes=bytes,
+            prompt=self.prompt[:PROMPT_CHARACTERS],
+            model=self.model[:PROMPT_CHARACTERS],
+            shocks=self.shocks,
+            drift=self.drifts[max(self.drifts)] if self.drifts else None,
+            sigmas=thinned([s for i in sorted(self.sigmas) for s in self.sigmas[i]]),
+            tags=tuple(tags),
+        )
+
+
+def thinned(sigmas: Sequence[float], most: int = SIGMAS) -> tuple[float, ...]:
+    """At most so many levels of a schedule: the highest of each stretch, since what stands out are shocks upwards."""
+    finite = [s if math.isfinite(s) else 0.0 for s in sigmas]
+    count = len(finite)
+    if count > most:
+        finite = [max(finite[i * count // most : (i + 1) * count // most]) for i in range(most)]
+    return tuple(round(s, 4) for s in finite)
+
+
+def known_tags(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """The tags in an archive's root attributes; what is no list of text is no tag."""
+    found = attributes.get(TAGS_ATTRIBUTE)
+    if not isinstance(found, list):
+        return ()
+    return tuple(tag[:TAG_CHARACTERS] for tag in found if isinstance(tag, str) and tag)[:MAX_TAGS]

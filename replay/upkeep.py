@@ -1,0 +1,126 @@
+"""What a person does to recorded runs: rename, tag and delete them. Never to a run that is being recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from recorder import locations
+from recorder.journal import is_being_written
+from recorder.zarr3 import replace_file
+from replay.archive import root_attributes
+from replay.run import NotARun
+from replay.run_info import MAX_TAGS, TAG_CHARACTERS, TAGS_ATTRIBUTE
+
+_TIME = re.compile(r"^\d{8}-\d{6}-")
+
+
+class CannotChange(ValueError):
+    """A run that is not changed, with the reason in one line."""
+
+
+def name_part(archive: Path) -> tuple[str, str]:
+    """A run's name in two: the time that it begins with (with its dash, or empty), and what a person may change."""
+    found = _TIME.match(archive.stem)
+    at = found.end() if found else 0
+    return archive.stem[:at], archive.stem[at:]
+
+
+def rename(archive: Path, name: str) -> Path:
+    """Give a run another name after its time; archive and journal stay in their folder. Gives the new path.
+
+    The name is reduced to letters, digits, `.`, `_` and `-`, as the recorder does it. What the journal of an unfinished
+    run says of its name stays as it was recorded.
+
+    Raises:
+        CannotChange: if the run is live, nothing is left of the name, another run has it, or the disk refuses.
+    """
+    if not re.search("[A-Za-z0-9]", name):
+        raise CannotChange("a name needs a letter or a digit")
+    renamed = archive.with_name(f"{name_part(archive)[0]}{locations.safe_name(name)}{locations.ARCHIVE_SUFFIX}")
+    if renamed == archive:
+        return archive
+    with _changing(archive):
+        for taken in (renamed, locations.journal_of(renamed)):
+            if taken.exists() or taken.is_symlink():
+                raise CannotChange(f"there is a run named {renamed.stem} already")
+        journal = locations.journal_of(archive)
+        if journal.exists():
+            journal.rename(locations.journal_of(renamed))
+        if archive.exists():
+            archive.rename(renamed)
+            # An archive that has no readable attributes yet has nothing to be brought up to date.
+            with contextlib.suppress(NotARun):
+                _set_attributes(renamed, {"run": renamed.stem, "archive": str(renamed.resolve())})
+    return renamed
+
+
+def read_tags(text: str) -> tuple[str, ...]:
+    """Tags as a person types them: separated by commas or spaces, with or without `#`; each once, in order.
+
+    Raises:
+        CannotChange: if there are too many, or one is too long.
+    """
+    tags = tuple(dict.fromkeys(t for t in (word.lstrip("#") for word in re.split(r"[\s,;]+", text)) if t))
+    if any(len(tag) > TAG_CHARACTERS for tag in tags):
+        raise CannotChange(f"a tag has at most {TAG_CHARACTERS} characters")
+    if len(tags) > MAX_TAGS:
+        raise CannotChange(f"a run has at most {MAX_TAGS} tags")
+    return tags
+
+
+def set_tags(archive: Path, tags: Iterable[str]) -> None:
+    """Put tags in the place of a run's tags: a list in the root attributes of its archive, so they go where it goes.
+
+    Raises:
+        CannotChange: if the run is live (its recorder would overwrite them), has no archive, or the disk refuses.
+    """
+    with _changing(archive):
+        _set_attributes(archive, {TAGS_ATTRIBUTE: list(tags)})
+
+
+def delete(archive: Path) -> None:
+    """Remove a run's archive and journal for good. Of an archive that is a link, only the link.
+
+    Raises:
+        CannotChange: if the run is live, is no run, or the disk refuses.
+    """
+    if archive.suffix != locations.ARCHIVE_SUFFIX:
+        raise CannotChange(f"{archive} is no archive of a run")
+    with _changing(archive):
+        if not locations.journal_of(archive).is_file():
+            root_attributes(archive)  # raises if this is some other folder
+        if archive.is_symlink():
+            archive.unlink()
+        elif archive.exists():
+            # Out of sight first: no list shows a run that is half gone.
+            going = archive.with_name(f".{archive.stem}.deleted")
+            archive.rename(going)
+            shutil.rmtree(going)
+        # The archive first: while the journal is there, all the run ever acknowledged still is.
+        locations.journal_of(archive).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _changing(archive: Path) -> Iterator[None]:
+    try:
+        if is_being_written(locations.journal_of(archive)):
+            raise CannotChange(f"{archive.stem} is being recorded; wait for its end")
+        yield
+    except OSError as error:
+        raise CannotChange(f"{archive.stem} cannot be changed: {error.strerror or error}") from error
+    except NotARun as error:
+        raise CannotChange(str(error)) from error
+
+
+def _set_attributes(archive: Path, changes: dict[str, Any]) -> None:
+    root_attributes(archive)  # raises if this is no run that we can read
+    file = archive / "zarr.json"
+    document = json.loads(file.read_bytes())
+    document["attributes"].update(changes)
+    replace_file(file, json.dumps(document).encode())
