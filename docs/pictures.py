@@ -1,31 +1,35 @@
-"""Renders README's pictures from a real recorded nano run: `make pictures`."""
+"""Renders README's pictures from real recorded nano runs: `make pictures`."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from ltxtui.app import Dashboard
+from ltxtui.screens.compare import CompareScreen
 from recorder.generate import Request, generate
+from recorder.shocks.spec import Shock
 from replay.source import open_path
 
 HERE = Path(__file__).parent / "pictures"
 SIZE = (120, 36)
 
 
-async def picture(archive: Path, to: Path, keys: list[str]) -> None:
-    """Save what the dashboard shows of an archive after some keys."""
-    app = Dashboard(open_path(archive))
+async def picture(make: Callable[[], Dashboard], to: Path, keys: list[str]) -> None:
+    """Save what the dashboard shows after some keys."""
+    app = make()
     async with app.run_test(size=SIZE) as pilot:
         for _ in range(100):
             await pilot.pause(0.05)
-            if app.deck.total and not app.deck.loading:
+            deck = getattr(app.screen, "deck", None)
+            if deck is not None and not deck.loading:
                 break
         await pilot.press(*keys)
-        await pilot.pause(0.2)
-        svg = app.export_screenshot(title="ltxtui replay")
+        await pilot.pause(0.5)
+        svg = app.export_screenshot(title="ltxtui")
     # Any monospace font will do; the file must not fetch one from anywhere.
     to.write_text(re.sub(r"@font-face\s*{.*?}", "", svg, flags=re.DOTALL).replace("Fira Code", "DejaVu Sans Mono"))
 
@@ -33,11 +37,21 @@ async def picture(archive: Path, to: Path, keys: list[str]) -> None:
 def main() -> None:
     HERE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        request = Request(
-            model="nano", prompt="a red ball moving left", steps=40, runs_dir=Path(folder), name="red-ball"
-        )
-        outcome = generate(request)
-        asyncio.run(picture(outcome.archive, HERE / "dashboard.svg", ["left"] * 12))
+        runs = Path(folder)
+        request = Request(model="nano", prompt="a red ball moving left", steps=40, runs_dir=runs, name="smooth")
+        smooth = generate(request).archive
+        spike = (Shock("restart", at=0.9, strength_db=6, seed=1),)
+        shocked = generate(
+            Request(
+                model="nano", prompt="a red ball moving left", steps=40, runs_dir=runs, name="restart", shocks=spike
+            )
+        ).archive
+        back = ["left"] * 12
+        for name, keys in (("dashboard", back), ("drift", ["2", *back]), ("frequency", ["3", *back])):
+            asyncio.run(picture(lambda: Dashboard(open_path(shocked)), HERE / f"{name}.svg", keys))
+        pair = [smooth, shocked]
+        compared = Dashboard(first=lambda app: CompareScreen(pair))
+        asyncio.run(picture(lambda: compared, HERE / "compare.svg", back))
 
 
 if __name__ == "__main__":

@@ -268,6 +268,16 @@ class AwaitedSource:
         """Where commands to the run's recorder go, once it has begun."""
         return getattr(self._source, "socket_path", None)
 
+    @property
+    def reconnecting(self) -> bool:
+        """Whether the run's connection is broken and being tried for."""
+        return bool(getattr(self._source, "reconnecting", False))
+
+    @property
+    def unread(self) -> int | None:
+        """Bytes that have arrived and were not read yet; None where that is not known."""
+        return getattr(self._source, "unread", None)
+
     def fileno(self) -> int | None:
         return self._source.fileno() if self._source else None
 

@@ -222,6 +222,27 @@ async def test_a_live_fixture_grows_and_is_looked_back_at() -> None:
         await until(pilot, lambda: len(app.deck.run.stages) == 2 and app.deck.visible == 5)
 
 
+async def test_back_from_the_shell_every_cell_is_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Dashboard(open_fixture())
+    async with app.run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        drawn: list[str] = []
+        display = app._display
+
+        def noted(screen: Any, renderable: Any) -> None:
+            drawn.append(type(renderable).__name__)
+            display(screen, renderable)
+
+        monkeypatch.setattr(app, "_display", noted)
+        await press(pilot, "left")
+        assert "LayoutUpdate" not in drawn, "a moved cursor draws what differs"
+        app.app_resume_signal.publish(app)
+        await until(pilot, lambda: "LayoutUpdate" in drawn)
+        drawn.clear()
+        await press(pilot, "ctrl+l")
+        await until(pilot, lambda: "LayoutUpdate" in drawn)
+
+
 # The stack of screens
 
 
