@@ -169,7 +169,8 @@ class Array:
         for number in range(first // size, -(-end // size)):
             start = number * size
             at, to = max(first, start), min(end, start + size)
-            chunk = self._read_chunk(number) if at > start else None
+            # What the chunk holds already stays, before and behind what is written.
+            chunk = self._read_chunk(number) if to - at < size else None
             if chunk is None:
                 chunk = np.full(self._chunk, self._fill, self._dtype)
             chunk[at - start : to - start] = values[at - first : to - first]

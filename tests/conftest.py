@@ -47,12 +47,13 @@ def nano_pipe() -> Any:
 
 
 @pytest.fixture
-def pipe(nano_pipe: Any) -> Any:
+def pipe(nano_pipe: Any) -> Iterator[Any]:
     """The nano pipeline with a fresh scheduler, which tests may replace."""
     from recorder.nano import components
 
     nano_pipe.scheduler = components.scheduler()
-    return nano_pipe
+    yield nano_pipe
+    nano_pipe.scheduler = components.scheduler()  # nobody else shall meet what a test put there
 
 
 def nano_call(steps: int = 4, seed: int = 0, **more: Any) -> dict[str, Any]:
