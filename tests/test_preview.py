@@ -117,6 +117,9 @@ def recorded(nano_pipe: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     runs = tmp_path_factory.mktemp("runs")
     os.environ["LTXTUI_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="ltx-", dir="/tmp")
     live = Run()
+    from recorder.nano import components
+
+    nano_pipe.scheduler = components.scheduler()  # whatever another test put there
     with record(nano_pipe, runs_dir=runs) as run:
         assert run.socket_path
         source = SocketSource(run.socket_path)
