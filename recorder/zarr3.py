@@ -143,7 +143,7 @@ class Store:
         self.update("", attributes=attributes, consolidated_metadata={**_EMPTY, "metadata": documents})
 
     def _put(self, name: str, document: dict[str, Any]) -> None:
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(document, allow_nan=False)
         self._documents[name] = document
         replace_file(self.path / name / "zarr.json", text.encode())
 
