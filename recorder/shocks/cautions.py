@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from recorder.shocks.spec import CHURN_CAP_DB, KEEPS_MARGINAL, Shock
+from recorder.shocks.spec import CHURN_CAP_DB, CRITICAL, DEFAULT_DB, KEEPS_MARGINAL, Shock
 
 if TYPE_CHECKING:
     from recorder.shocks.plan import Action
@@ -15,7 +15,7 @@ COARSE_DB = 1.0
 
 
 def of_shock(shock: Shock, acting: Sequence[Action], native: Sequence[float]) -> list[str]:
-    """What to say of one shock, with the places it acts at."""
+    """What to say of one shock, with the places it acts at; none if it waits for the critical phase."""
     found = []
     name = shock.describe()
     if shock.kind == "additive":
@@ -33,7 +33,7 @@ def of_shock(shock: Shock, acting: Sequence[Action], native: Sequence[float]) ->
         )
     if shock.kind == "predict_perturb":
         return found
-    strongest = max((a.strength_db for a in acting), default=0.0)
+    strongest = max((a.strength_db for a in acting), default=_known_db(shock))
     if strongest > CHURN_CAP_DB + 1e-6:
         found.append(
             f"{name}: {strongest:.3g} dB is more than EDM's churn cap of {CHURN_CAP_DB:.3g} dB allows in a step"
@@ -41,6 +41,15 @@ def of_shock(shock: Shock, acting: Sequence[Action], native: Sequence[float]) ->
     if shock.kind == "sigma_bump" and strongest > COARSE_DB:
         found.append(f"{name}: off the marginal: an Euler step of {strongest:.3g} dB upwards is coarse")
     return found
+
+
+def _known_db(shock: Shock) -> float:
+    """The strength of a shock that has no place yet; 0 if it will follow from the place."""
+    if shock.at != CRITICAL or shock.to is not None or shock.eta is not None:
+        return 0.0
+    if shock.strength_db is not None:
+        return shock.strength_db
+    return 0.0 if shock.kind == "restart" else DEFAULT_DB
 
 
 def of_list(native: Sequence[float]) -> list[str]:

@@ -187,7 +187,9 @@ def step_of(shock: Shock, native: Sequence[float]) -> int:
                 f"{shock.kind} at step {at} is beyond the schedule, which has steps 1 to {last} to arrive at"
             )
         return at
-    found = next((j for j, sigma in enumerate(native) if sigma <= at), None)
+    # A level that is named as it was written, such as 0.6, is 0.6000000238 in the scheduler.
+    place = float(np.float32(at))
+    found = next((j for j, sigma in enumerate(native) if sigma <= place), None)
     if found is None or found == 0:
         side = "begins at" if found == 0 else "ends at"
         edge = native[0] if found == 0 else native[-1]
@@ -204,9 +206,13 @@ def target(shock: Shock, sigma: float, before: float) -> tuple[float, float]:
     Raises:
         PlanError: if its target lies on the wrong side.
     """
-    down, up = _target(shock, sigma, before)
     # As the scheduler will hold them, so that what is planned is what is recorded, to the last bit.
-    return float(np.float32(down)), float(np.float32(up))
+    down, up = (float(np.float32(level)) for level in _target(shock, sigma, before))
+    if down > sigma:
+        raise PlanError(f"{shock.kind} goes down from σ {sigma:.4g}, so to={down:g} must lie below it")
+    if up < sigma:
+        raise PlanError(f"{shock.kind} goes up from σ {sigma:.4g}, so to={up:g} must lie above it")
+    return down, up
 
 
 def _target(shock: Shock, sigma: float, before: float) -> tuple[float, float]:
@@ -217,13 +223,8 @@ def _target(shock: Shock, sigma: float, before: float) -> tuple[float, float]:
             down = levels.ancestral_down(before, sigma, shock.eta) if before > sigma else sigma
         else:
             down = shock.to if shock.to is not None else levels.raised(sigma, -_db(shock))
-        if down > sigma:
-            raise PlanError(f"{shock.kind} goes down from σ {sigma:.4g}, so to={down:g} must lie below it")
         return down, sigma
-    up = shock.to if shock.to is not None else levels.raised(sigma, _db(shock))
-    if up < sigma:
-        raise PlanError(f"{shock.kind} goes up from σ {sigma:.4g}, so to={up:g} must lie above it")
-    return sigma, up
+    return sigma, shock.to if shock.to is not None else levels.raised(sigma, _db(shock))
 
 
 def _db(shock: Shock) -> float:

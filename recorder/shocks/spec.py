@@ -74,6 +74,10 @@ class Shock:
 
     def __post_init__(self) -> None:
         need(self.kind in KINDS, f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
+        for name in ("at", "at_snr_db", "strength_db", "to", "eta", "seed"):
+            value = getattr(self, name)
+            if hasattr(value, "item"):  # a number of NumPy's or torch's, which JSON would not take
+                object.__setattr__(self, name, value.item())
         object.__setattr__(self, "streams", _strings(self.streams))
         if self.frames is not None:
             object.__setattr__(self, "frames", tuple(sorted({int(f) for f in self.frames})))

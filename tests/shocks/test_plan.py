@@ -49,6 +49,26 @@ def test_places() -> None:
     assert plan(NATIVE, [Shock("renoise", at=9)]).actions[0].step == 9
 
 
+@pytest.mark.parametrize("level", [0.1, 0.3, 0.6, 0.725, 0.97])
+def test_a_level_is_met_as_it_is_written(level: float) -> None:
+    """Schedulers hold 32-bit numbers: 0.6 is 0.6000000238 there, which is above the 0.6 that a user asks for."""
+    made = plan([1, level + 0.01, level, level / 2], [Shock("renoise", at=level)])
+    assert made.actions[0].step == 2
+    assert plan([1, level + 0.01, level], [Shock("renoise", at=level)]).actions[0].step == 2
+    (action,) = plan([1, level + 0.01, level], [Shock("restart", at=2, to=level)]).actions
+    assert action.sigma_up == action.sigma_down, "up to the level itself is no step down"
+    (action,) = plan([1, level + 0.01, level], [Shock("renoise", at_snr_db=levels.snr_db(level))]).actions
+    assert action.step == 2
+
+
+def test_numbers_of_numpy_and_torch_are_numbers() -> None:
+    torch = pytest.importorskip("torch")
+    wanted = Shock("restart", at=3, strength_db=6.0, seed=4)
+    assert Shock("restart", at=np.int64(3), strength_db=np.float32(6), seed=np.uint8(4)) == wanted
+    assert json.dumps(Shock("renoise", at=torch.tensor(0.5), to=np.float64(0.25)).as_dict())
+    assert Shock("renoise", at=np.float32(0.5)).describe() == "renoise at σ 0.5, 6 dB, seed 0"
+
+
 @pytest.mark.parametrize(
     ("shock", "words"),
     [
@@ -138,6 +158,14 @@ def test_warnings() -> None:
     assert warned(Shock("restart", at=3, strength_db=CHURN_CAP_DB - 0.1)) == ""
     assert "rises at step 2" in warned(native=(0.8, 0.5, 0.6, 0.2))
     assert "in a band" in warned(Shock("renoise", at=3, strength_db=1, shape="low"))
+
+
+def test_a_shock_that_waits_is_warned_of_as_far_as_its_strength_is_known() -> None:
+    assert "9 dB is more than EDM's churn cap" in warned(Shock("restart", at="critical", strength_db=9))
+    assert "6 dB is more" in warned(Shock("renoise", at="critical"))
+    assert "coarse" in warned(Shock("sigma_bump", at="critical"))
+    assert warned(Shock("renoise", at="critical", strength_db=2)) == ""
+    assert warned(Shock("restart", at="critical")) == "", "back up to a peak that is not known yet"
 
 
 @pytest.mark.parametrize(
