@@ -6,7 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recorder.session import Run, record
+    from recorder.recording import Run
+    from recorder.session import record
     from recorder.shocks.scheduler import ShockScheduler
     from recorder.shocks.schedules import ancestral, spikes
     from recorder.shocks.spec import Shock
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Run", "Shock", "ShockScheduler", "ancestral", "record", "spikes"]
 
 _PLACES = {
-    "Run": "recorder.session",
+    "Run": "recorder.recording",
     "Shock": "recorder.shocks.spec",
     "ShockScheduler": "recorder.shocks.scheduler",
     "ancestral": "recorder.shocks.schedules",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,7 @@ class _Stream:
     previews: Previews | None = None
     waiting: list[NDArray[np.float32]] = field(default_factory=list)
     times: list[NDArray[np.float64]] = field(default_factory=list)
-
-    @property
-    def waiting_rows(self) -> int:
-        return sum(len(block) for block in self.waiting)
+    waiting_rows: int = 0
 
 
 class ArchiveWriter:
@@ -134,9 +132,17 @@ class ArchiveWriter:
     def _add_rows(self, step: Message) -> None:
         stream = self._streams[int(step["stage"]), str(step["stream"])]
         count = int(step.get("count", 1))
-        stream.waiting.append(np.frombuffer(step["data"], "<f4").reshape(count, stream.width))
+        rows = np.frombuffer(step["data"], "<f4").reshape(count, stream.width)
         times = np.frombuffer(step["time"], "<f8") if count > 1 else np.array([step["time"]])
+        missing = int(step["step"]) - stream.rows - stream.waiting_rows
+        if missing < 0:  # they are there already
+            rows, times = rows[-missing:], times[-missing:]
+        elif missing > 0:  # steps that could not be recorded keep their places, as readers of the journal do it
+            rows = np.concatenate([np.full((missing, stream.width), np.nan, np.float32), rows])
+            times = np.concatenate([np.full(missing, np.nan), times])
+        stream.waiting.append(rows)
         stream.times.append(times)
+        stream.waiting_rows += len(rows)
         if stream.waiting_rows >= BLOCK_ROWS:
             self.fold()
 
@@ -190,6 +196,12 @@ class ArchiveWriter:
         for node in kept:
             self.store.adopt(node.as_posix(), older)
 
+    def make_room(self) -> None:
+        """Give a full disk back what the journal has too: an unfinished archive, if it holds nothing else."""
+        only_rows = not any(s.snapshots for s in self._streams.values()) and "snapshots" not in (self._store or ())
+        if self._store is not None and only_rows:
+            shutil.rmtree(self.path, ignore_errors=True)
+
     def fold(self) -> None:
         """Write all waiting rows, then publish how many rows count."""
         for (index, name), stream in self._streams.items():
@@ -214,6 +226,7 @@ class ArchiveWriter:
         stream.rows = end
         stream.waiting.clear()
         stream.times.clear()
+        stream.waiting_rows = 0
 
     def _resize(self, stream: _Stream, rows: int) -> None:
         for array in (*(a for a, _, _ in stream.arrays), *stream.snapshots.values(), stream.time):

@@ -7,25 +7,33 @@ the process ends, so live, finished and crashed runs are told apart without gues
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
 import time
 from pathlib import Path
 
+from recorder import forks
+from recorder.backlog import Backlog
 from recorder.messages import CorruptMessage, Decoder
 from recorder.words import Message
 
 READ_BYTES = 1 << 18
-MEMORY_BYTES = 64 << 20
 RETRY_SECONDS = 1.0
+LOOK_SECONDS = 1.0
+LOOK_AT_MOST_SECONDS = 60.0
+LOCK_TRIES = 200
+"""Times 5 ms that a reader may ask for the lock while a journal is made."""
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 class Journal:
     """A journal that is being written. One thread appends; any thread reads.
 
     When a write fails (disk full, quota), the file is cut back to its last whole message and further messages are
-    kept in memory, at most `MEMORY_BYTES`; they are still streamed, and every `RETRY_SECONDS` they are tried again.
+    kept in memory, within `backlog.MEMORY_BYTES`; they are still streamed, and every `RETRY_SECONDS` they are tried
+    again. When the file is deleted, alone or with its folder, it is written anew from what is still open.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,98 +44,211 @@ class Journal:
             OSError: if it cannot be created.
         """
         self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.unlocked: OSError | None = None
+        """Why the file could not be locked, where its file system has no locks; readers then take it for unfinished."""
+        self._fd = self._create()
         self._lock = threading.Lock()
         self._on_disk = 0
-        self._memory: list[bytes] = []
-        self._memory_bytes = 0
-        self._memory_start = 0
+        self._memory = Backlog()
         self._retry_at = 0.0
-        self.error: OSError | None = None
-        """The failure that keeps messages in memory, or None while all is on disk."""
-        self.dropped = 0
+        self._look_seconds = LOOK_SECONDS
+        self._look_at = time.monotonic() + LOOK_SECONDS
+        self._unwritten: OSError | None = None
+        self._deleted: OSError | None = None
+        self._forked = False
+        self._ticket = forks.watch(self._let_go)
+        self.notes: list[str] = []
+        """What has been mended, for whoever reports it, and takes it out."""
+
+    def _create(self) -> int:
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            self.unlocked = _lock(fd)
+        except BaseException:
+            os.close(fd)
+            self.path.unlink(missing_ok=True)
+            raise
+        return fd
+
+    def _let_go(self) -> None:
+        """In a forked child: close the file without giving up the lock, which is the parent's."""
+        self._forked = True
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    @property
+    def error(self) -> OSError | None:
+        """The failure that keeps messages from the disk, or None while all is there."""
+        return self._unwritten or self._deleted
+
+    @property
+    def dropped(self) -> int:
         """Messages given up because memory was full too."""
+        return self._memory.dropped
 
     @property
     def size(self) -> int:
         """Bytes that viewers may be shown."""
-        return self._memory_start + self._memory_bytes if self._memory else self._on_disk
+        return self._memory.end if self._memory else self._on_disk
 
-    def append(self, data: bytes) -> None:
-        """Add one whole framed message; never raises for a failing disk."""
+    def append(self, data: bytes, vital: bool = False) -> None:
+        """Add one whole framed message; never raises for a failing disk.
+
+        `vital` are messages without which later ones cannot be read: they are given up last.
+        """
+        if self._forked:
+            return
         with self._lock:
-            if self._memory:
+            if time.monotonic() >= self._look_at:
+                self._look()
+            if self._memory and time.monotonic() >= self._retry_at:
                 self._flush_memory()
             if not self._memory and self._write(data):
                 return
-            self._keep(data)
+            if not self._memory:
+                self._retry_at = time.monotonic() + RETRY_SECONDS
+            self._memory.add(data, self._on_disk, vital)
+
+    def flush(self) -> bool:
+        """Try at once what would be tried again later; True if the file has everything then."""
+        if self._forked:
+            return False
+        with self._lock:
+            self._look()
+            if self._memory:
+                self._flush_memory()
+            return self.error is None and not self._memory.dropped
 
     def _write(self, data: bytes) -> bool:
         try:
             written = os.write(self._fd, data)
         except OSError as error:
-            self.error = error
+            self._unwritten = error
             written = 0
         if written == len(data):
             self._on_disk += written
-            self.error = None
+            self._unwritten = None
             return True
-        self.error = self.error or OSError(f"only {written} of {len(data)} bytes could be written")
+        self._unwritten = self._unwritten or OSError(f"only {written} of {len(data)} bytes could be written")
         self._cut_back()
         return False
 
-    def _cut_back(self) -> None:
+    def _cut_back(self) -> bool:
         try:
             os.ftruncate(self._fd, self._on_disk)
         except OSError as error:
             # A torn message stays at the end; readers stop before it, and the next success would follow it. So no
             # success may follow: stay in memory until the cut works.
-            self.error = error
-
-    def _keep(self, data: bytes) -> None:
-        if not self._memory:
-            self._memory_start = self._on_disk
-            self._retry_at = time.monotonic() + RETRY_SECONDS
-        if self._memory_bytes + len(data) > MEMORY_BYTES:
-            self.dropped += 1
-            return
-        self._memory.append(data)
-        self._memory_bytes += len(data)
+            self._unwritten = error
+            return False
+        return True
 
     def _flush_memory(self) -> None:
-        if time.monotonic() < self._retry_at:
-            return
         self._retry_at = time.monotonic() + RETRY_SECONDS
-        self._cut_back()
-        while self._memory and self._write(self._memory[0]):
-            first = self._memory.pop(0)
-            self._memory_bytes -= len(first)
-            self._memory_start += len(first)
+        if not self._cut_back():
+            return
+        done = 0
+        for message in self._memory.messages:
+            if not self._write(message):
+                break
+            done += 1
+        self._memory.taken(done)
+
+    def _look(self) -> None:
+        """Write the file anew if it was deleted: what is open would be lost with the process."""
+        self._look_at = time.monotonic() + self._look_seconds
+        try:
+            if os.fstat(self._fd).st_nlink > 0:
+                return
+            self._restore()
+        except OSError as error:
+            if self._deleted is not None:  # copying may be long: try less and less often
+                self._look_seconds = min(2 * self._look_seconds, LOOK_AT_MOST_SECONDS)
+            reason = f"its file was deleted, and cannot be written anew: {error.strerror or error}"
+            self._deleted = OSError(error.errno, reason)
+            return
+        self._deleted, self._look_seconds = None, LOOK_SECONDS
+        self.notes.append(f"the journal {self.path.name} had been deleted; it was written anew")
+
+    def _restore(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fd = self._create()
+        try:
+            at = 0
+            while at < self._on_disk:
+                data = os.pread(self._fd, min(READ_BYTES, self._on_disk - at), at)
+                if not data or os.write(fd, data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                at += len(data)
+        except BaseException:
+            os.close(fd)
+            self.path.unlink(missing_ok=True)
+            raise
+        old, self._fd = self._fd, fd
+        os.close(old)
 
     def read(self, offset: int, count: int = READ_BYTES) -> bytes:
         """Acknowledged bytes from `offset` on; empty at the end."""
         with self._lock:
             if offset < self._on_disk:
                 return os.pread(self._fd, min(count, self._on_disk - offset), offset)
-            if not self._memory:
-                return b""
-            joined = b"".join(self._memory)
-            return joined[offset - self._memory_start :][:count]
+            return self._memory.read(offset, count) if self._memory else b""
 
     def sync(self) -> None:
-        """Force what was written onto the disk: survives a power cut, costs milliseconds."""
+        """Force what was written onto the disk: survives a power cut, costs milliseconds. Raises OSError."""
         os.fdatasync(self._fd)
 
     def release(self, remove: bool) -> None:
-        """Give up the lock, so that readers see the run as ended; the open file can still be read until `close`."""
-        if remove:
-            self.path.unlink(missing_ok=True)
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        """Give up the lock, so that readers see the run as ended; the open file can still be read until `close`.
+
+        With `remove` the file goes, if it is still this one. Raises OSError if it cannot be removed.
+        """
+        if self._forked:
+            return
+        try:
+            if remove and self._is_in_place():
+                self.path.unlink(missing_ok=True)
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self._fd))
+        except FileNotFoundError:
+            return False
 
     def close(self) -> None:
-        """Close the file; the lock goes with it."""
-        os.close(self._fd)
+        """Close the file; the lock goes with it. May be called twice."""
+        forks.unwatch(self._ticket)
+        if self._forked:
+            return
+        with self._lock:
+            fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def _lock(fd: int) -> OSError | None:
+    """Lock a file that was just made; returns the error of a file system that has no locks.
+
+    Raises:
+        BlockingIOError: if somebody else keeps it locked.
+    """
+    for tries_left in range(LOCK_TRIES, -1, -1):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            # A reader that lists runs asks whether it is locked, which takes a moment.
+            if not tries_left:
+                raise
+            time.sleep(0.005)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            return error
+    return None
 
 
 def is_being_written(path: Path) -> bool:
@@ -153,6 +274,7 @@ class JournalReader:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = path.open("rb")
         self._decoder = Decoder()
         self._broken = ""
@@ -174,7 +296,7 @@ class JournalReader:
         """Whole messages that were added since the last call, from about `limit` bytes at most."""
         found: list[Message] = []
         taken = 0
-        while taken < limit and not self._broken and (data := self._file.read(READ_BYTES)):
+        while taken < limit and not self._broken and (data := self._read()):
             taken += len(data)
             self._decoder.feed(data)
             try:
@@ -183,6 +305,20 @@ class JournalReader:
             except CorruptMessage as error:
                 self._broken = f"damaged at byte {self._decoder.consumed:,}: {error}; everything before it is shown"
         return found
+
+    def _read(self) -> bytes:
+        data = self._file.read(READ_BYTES)
+        if data or os.fstat(self._file.fileno()).st_nlink > 0:
+            return data
+        # Deleted, and written anew by its recorder with what it held: go on there.
+        try:
+            anew = self._path.open("rb")
+        except OSError:
+            return b""
+        anew.seek(self._file.tell())
+        self._file.close()
+        self._file = anew
+        return self._file.read(READ_BYTES)
 
     def close(self) -> None:
         self._file.close()

@@ -8,7 +8,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from recorder import describe, words
-from recorder.stages import Stages
+from recorder.stages import Misfit, Stages
 from recorder.step import Layout
 
 
@@ -48,22 +48,27 @@ class Loop:
         for name, tensor in (("velocity", velocity), ("x0", x0), ("result", result)):
             if tensor is not None and tensor.shape != sample.shape:
                 raise ValueError(f"{name} has shape {list(tensor.shape)}, the sample {list(sample.shape)}")
-        if velocity is None:
-            velocity = (sample - cast(Tensor, x0)) / sigma
-        if result is None:
-            result = sample + (sigma_next - sigma) * velocity
         layout = layout_of(sample, stream, grid)
         if self._stages.current is None:
             self.stage(None, {})
-        self._stages.step(
-            layout,
-            float(sigma),
-            float(sigma_next),
-            float(sigma * 1000 if timestep is None else timestep),
-            as_tokens(sample, stream),
-            as_tokens(velocity, stream),
-            as_tokens(result, stream),
-        )
+        try:
+            if velocity is None:
+                velocity = (sample - cast(Tensor, x0)) / sigma
+            if result is None:
+                result = sample + (sigma_next - sigma) * velocity
+            self._stages.step(
+                layout,
+                float(sigma),
+                float(sigma_next),
+                float(sigma * 1000 if timestep is None else timestep),
+                as_tokens(sample, stream),
+                as_tokens(velocity, stream),
+                as_tokens(result, stream),
+            )
+        except Misfit:
+            raise
+        except Exception as error:  # noqa: BLE001 - such as no memory left: the caller's loop goes on
+            self._stages.missed(stream, error)
         self._stages.control.stepped()
 
 

@@ -14,7 +14,7 @@ from recorder import describe, families, hooks, tokens
 from recorder.control import TOO_LATE
 from recorder.families import Family
 from recorder.passes import Passes
-from recorder.pump import event
+from recorder.rows import event, reason_of
 from recorder.shocks import noise
 from recorder.shocks.conductor import Answer, Conductor, conductor_of
 from recorder.shocks.plan import Action
@@ -148,8 +148,10 @@ class SamplingObserver(hooks.Observer):
                 self._call = None  # what follows in this call would be measured wrongly
             if (self._calls, what) not in self._failed:  # once per kind and call: a loop must not say it 50 times
                 self._failed.add((self._calls, what))
-                logger.exception("%s could not be recorded; the generation goes on", what)
-                self._stages.put(event("error", f"{what} could not be recorded: {error}"))
+                text = f"{what} could not be recorded: {reason_of(error)}"
+                logger.error("%s; the generation goes on", text)
+                logger.debug("%s", what, exc_info=error)
+                self._stages.put(event("error", text))
 
     # -- calls and loops
 

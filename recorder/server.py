@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import logging
 import os
 import selectors
 import socket
-import struct
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recorder import locations, words
+from recorder import forks, locations, words
 from recorder.journal import Journal
 from recorder.messages import Decoder
+from recorder.peers import Pace, identity, same_user
+from recorder.rows import reason_of
 from recorder.words import Message
 
 logger = logging.getLogger(__name__)
 
 CLOSING_SECONDS = 2.0
 MAX_VIEWERS = 256
+MAX_READ_PIECES = 16
+"""Pieces of the journal that are kept while they are sent to several viewers."""
 SEND_BYTES = 1 << 18
 ACCEPT_PAUSE_SECONDS = 0.1
 HEAR_BYTES = 4096
@@ -36,27 +39,19 @@ MAX_REFUSED = 20
 Command = Callable[[Message], bool]
 """Takes a viewer's message; False if it was refused. In the server's thread; raises ValueError for what is none."""
 
-
-class _Pace:
-    """Counts what comes within a second; memory for at most `most` moments."""
-
-    def __init__(self, most: int) -> None:
-        self._moments: deque[float] = deque(maxlen=most)
-
-    def too_fast(self) -> bool:
-        """Note one more; True if there were more than allowed within the last second."""
-        now, moments = time.monotonic(), self._moments
-        full = len(moments) == moments.maxlen and now - moments[0] < 1.0
-        moments.append(now)
-        return full
+_serving: set[Server] = set()
+"""Servers whose thread runs: the end of the process waits for the last viewers of all of them together."""
 
 
 @dataclass
 class _Viewer:
     socket: socket.socket
     offset: int = 0
+    wanted: int = selectors.EVENT_READ
+    blocked: bool = False
+    """Whether the kernel takes nothing more for it at the moment."""
     heard: Decoder = field(default_factory=lambda: Decoder(words.MAX_VIEWER_MESSAGE))
-    pace: _Pace = field(default_factory=lambda: _Pace(MAX_COMMANDS))
+    pace: Pace = field(default_factory=lambda: Pace(MAX_COMMANDS))
     refused: int = 0
 
 
@@ -68,40 +63,72 @@ class Server:
     dropped. Of what a viewer sends, no more than one message is ever held.
     """
 
-    def __init__(self, journal: Journal, path: Path, command: Command | None = None) -> None:
-        """Bind the socket, mode 0600, and start serving; without `command` what viewers send is ignored.
+    def __init__(
+        self,
+        journal: Journal,
+        path: Path,
+        command: Command | None = None,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
+        """Bind the socket, mode 0600, and start serving.
+
+        Args:
+            journal: what is served; closed once the last viewer has it.
+            path: of the socket.
+            command: takes what viewers send; it is ignored if not given.
+            report: told what went wrong, in the server's thread.
 
         Raises:
             locations.UnsafeLocation: if the path cannot be a socket.
-            OSError: if it cannot be bound.
+            OSError: if it cannot be bound; EADDRINUSE if something is there.
         """
         locations.check_socket_path(path)
         self.path = path
         self._journal = journal
         self._command = command
-        self._pace = _Pace(5 * MAX_COMMANDS)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.setblocking(False)
-        self._listener.bind(os.fspath(path))
-        # The directory is closed to others, so nobody can connect before this; a umask would touch every thread.
-        path.chmod(0o600)
-        self._identity = path.stat().st_ino
-        self._listener.listen(64)
-        self._wake_reader, self._wake_writer = socket.socketpair()
-        self._wake_reader.setblocking(False)
-        self._wake_writer.setblocking(False)
+        self._report = report
+        self._pace = Pace(5 * MAX_COMMANDS)
         self._awake = threading.Event()
         self._closing_at: float | None = None
         self._viewers: dict[int, _Viewer] = {}
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._selector.register(self._wake_reader, selectors.EVENT_READ)
-        self._thread = threading.Thread(target=self._serve, name="ltxtui-server", daemon=True)
-        self._thread.start()
+        self._refusing = False
+        self._forked = False
+        with contextlib.ExitStack() as undo:
+            self._listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            self._listener.setblocking(False)
+            self._listener.bind(os.fspath(path))
+            undo.callback(path.unlink, missing_ok=True)
+            # The directory is closed to others, so nobody can connect before this; a umask would touch every thread.
+            path.chmod(0o600)
+            self._identity = identity(path)
+            self._listener.listen(64)
+            self._wake_reader, self._wake_writer = (undo.enter_context(s) for s in socket.socketpair())
+            self._wake_reader.setblocking(False)
+            self._wake_writer.setblocking(False)
+            self._selector = undo.enter_context(selectors.DefaultSelector())
+            self._selector.register(self._listener, selectors.EVENT_READ)
+            self._selector.register(self._wake_reader, selectors.EVENT_READ)
+            self._ticket = forks.watch(self._let_go)
+            undo.callback(forks.unwatch, self._ticket)
+            self._thread = threading.Thread(target=self._serve, name="ltxtui-server", daemon=True)
+            _serving.add(self)
+            undo.callback(_serving.discard, self)
+            self._thread.start()
+            undo.pop_all()
+
+    def _let_go(self) -> None:
+        """In a forked child: close the descriptors, and nothing else: the selector is the parent's too."""
+        self._forked = True
+        _serving.discard(self)
+        self._selector.close()
+        for own in (self._listener, self._wake_reader, self._wake_writer):
+            own.close()
+        for viewer in list(self._viewers.values()):
+            viewer.socket.close()
 
     def notify(self) -> None:
         """Tell the server that the journal grew; cheap, and repeated calls fall together."""
-        if not self._awake.is_set():
+        if not self._awake.is_set() and not self._forked:
             self._awake.set()
             with contextlib.suppress(BlockingIOError, OSError):  # a full pipe wakes it just as well
                 self._wake_writer.send(b"\0")
@@ -112,22 +139,33 @@ class Server:
         The socket's path goes at once, so that nothing is left if the process ends right after this. Returns without
         waiting; the thread finishes by itself and closes the journal.
         """
+        if self._forked:
+            return
         self._remove_path()
         self._closing_at = time.monotonic() + CLOSING_SECONDS
         self._awake.clear()
         self.notify()
+        if not self._thread.is_alive():
+            self._journal.close()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the serving thread to end."""
         self._thread.join(timeout)
 
+    @property
+    def closing(self) -> bool:
+        """Whether it has been told to end."""
+        return self._closing_at is not None
+
     def _serve(self) -> None:
         try:
             while not self._finished():
                 self._round()
-        except Exception:
-            # The run must go on whatever happens to its viewers.
-            logger.exception("the socket server stopped; the run goes on and can be followed in its journal")
+        except Exception as error:  # the run must go on whatever happens to its viewers
+            text = f"the socket server stopped ({reason_of(error)}); the run can be followed in its journal"
+            logger.error("%s", text, exc_info=error if logger.isEnabledFor(logging.DEBUG) else None)
+            if self._report is not None:
+                self._report(text)
         finally:
             self._shut()
 
@@ -152,9 +190,11 @@ class Server:
             else:
                 self._hear(key.fd, events)
         size = self._journal.size
+        # Viewers that keep up are all at the same place, so what one of them needs was often just read for another.
+        read: dict[int, bytes] = {}
         for fd, viewer in list(self._viewers.items()):
-            if viewer.offset < size:
-                self._send(fd, viewer)
+            if viewer.offset < size and not viewer.blocked:
+                self._send(fd, viewer, read)
 
     def _accept(self) -> None:
         try:
@@ -162,19 +202,26 @@ class Server:
         except BlockingIOError:
             return
         except OSError as error:  # such as no file descriptor left: the viewer waits in the queue until there is one
-            logger.warning("a viewer could not be let in: %s", error)
+            if not self._refusing:
+                self._refusing = True
+                logger.warning("viewers cannot be let in: %s", error)
             time.sleep(ACCEPT_PAUSE_SECONDS)
             return
         if self._closing_at is not None or len(self._viewers) >= MAX_VIEWERS or not same_user(connection):
             connection.close()
             return
+        self._refusing = False
         connection.setblocking(False)
         self._viewers[connection.fileno()] = _Viewer(connection)
         self._selector.register(connection, selectors.EVENT_READ)
 
     def _hear(self, fd: int, events: int) -> None:
         viewer = self._viewers.get(fd)
-        if viewer is None or not events & selectors.EVENT_READ:
+        if viewer is None:
+            return
+        if events & selectors.EVENT_WRITE:
+            viewer.blocked = False  # what waits for it is sent in this round
+        if not events & selectors.EVENT_READ:
             return
         try:
             heard = viewer.socket.recv(HEAR_BYTES)
@@ -205,24 +252,28 @@ class Server:
             logger.exception("a viewer's command failed; the viewer was dropped")
             self._drop(fd)
 
-    def _send(self, fd: int, viewer: _Viewer) -> None:
-        wanted = selectors.EVENT_READ
+    def _send(self, fd: int, viewer: _Viewer, read: dict[int, bytes]) -> None:
         try:
             # Several pieces a round for a viewer that reads fast; each at most what the kernel takes at once.
-            while data := self._journal.read(viewer.offset, SEND_BYTES):
+            while data := read.get(viewer.offset) or self._journal.read(viewer.offset, SEND_BYTES):
+                if len(read) < MAX_READ_PIECES:
+                    read[viewer.offset] = data
                 sent = viewer.socket.send(data)
                 viewer.offset += sent
                 if sent < len(data):
-                    wanted |= selectors.EVENT_WRITE
+                    viewer.blocked = True
                     break
         except BlockingIOError:
-            wanted |= selectors.EVENT_WRITE
+            viewer.blocked = True
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET):
                 logger.warning("a viewer was dropped: %s", error)
             self._drop(fd)
             return
-        self._selector.modify(viewer.socket, wanted)
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if viewer.blocked else 0)
+        if wanted != viewer.wanted:
+            viewer.wanted = wanted
+            self._selector.modify(viewer.socket, wanted)
 
     def _drop(self, fd: int) -> None:
         viewer = self._viewers.pop(fd, None)
@@ -238,19 +289,23 @@ class Server:
         self._wake_reader.close()
         self._wake_writer.close()
         self._remove_path()
-        self._journal.close()
+        forks.unwatch(self._ticket)
+        _serving.discard(self)
+        if self.closing:  # else the run still writes to it
+            self._journal.close()
 
     def _remove_path(self) -> None:
         with contextlib.suppress(OSError):
             # Only our own socket: somebody may have put another one in its place meanwhile.
-            if self.path.stat().st_ino == self._identity:
+            if identity(self.path) == self._identity:
                 self.path.unlink()
 
 
-def same_user(connection: socket.socket) -> bool:
-    """True if the process at the other end runs as this user; through `ssh -L` that is sshd, as the user."""
-    if not hasattr(socket, "SO_PEERCRED"):
-        return True  # the directory's and the socket's modes are the guard there
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _, uid, _ = struct.unpack("3i", credentials)
-    return bool(uid == os.getuid())
+def _serve_the_last() -> None:
+    """At the end of the process: viewers that are still being served get the rest, for up to two seconds."""
+    for server in list(_serving):
+        if server.closing:
+            server.join(CLOSING_SECONDS + 1)
+
+
+atexit.register(_serve_the_last)

@@ -2,241 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import logging
 import os
-import random
 import socket
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from recorder import describe, families, hooks, locations, words
-from recorder.archive import ArchiveWriter
-from recorder.control import STOPPED, Control
-from recorder.journal import Journal
-from recorder.loop import Loop
+from recorder import describe, families, hooks, words
+from recorder.control import STOPPED
 from recorder.observer import SamplingObserver
-from recorder.pump import Archivist, Pump, event
-from recorder.server import Server
+from recorder.recording import Run
 from recorder.shocks.conductor import Conductor
 from recorder.shocks.schedules import free
 from recorder.shocks.spec import Shock
-from recorder.stages import Stages
-from recorder.system import Gpu, SystemLane, gpu_of
-from recorder.tables import plain
-from recorder.words import Message
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-logger = logging.getLogger(__name__)
-
-_COLOURS = (
-    "amber",
-    "azure",
-    "coral",
-    "ivory",
-    "jade",
-    "lilac",
-    "mint",
-    "olive",
-    "pearl",
-    "plum",
-    "rose",
-    "ruby",
-    "teal",
-)
-_THINGS = (
-    "arch",
-    "cone",
-    "cube",
-    "disc",
-    "dome",
-    "fern",
-    "kite",
-    "leaf",
-    "mast",
-    "moon",
-    "reef",
-    "ring",
-    "star",
-    "wave",
-)
-
-
-def run_name(name: str | None, now: float) -> str:
-    """`20261122-143015-red-disc`: when it began, then the given name or two random words."""
-    words_ = locations.safe_name(name) if name else f"{random.choice(_COLOURS)}-{random.choice(_THINGS)}"
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{words_}"
-
-
-class Run:
-    """A run that is being recorded; what `with record(...) as run` gives."""
-
-    def __init__(
-        self,
-        runs_dir: Path,
-        name: str | None,
-        metadata: dict[str, Any],
-        *,
-        save_latents: bool,
-        eigenvalue: float | None,
-        previews: bool,
-        sync: bool,
-        gpu: Gpu | None,
-        allow_control: bool,
-    ) -> None:
-        now = time.time()
-        self.path, journal = _claim(runs_dir, run_name(name, now))
-        self._journal = journal
-        self.status: words.Status = "recording"
-        self._server: Server | None = None
-        self._archivist = Archivist(ArchiveWriter(self.path))
-        self._pump = Pump(journal, self._archivist, self._notify, sync)
-        header: Message = {
-            "t": words.HEADER,
-            "format": words.FORMAT,
-            "version": words.FORMAT_VERSION,
-            "run": self.name,
-            "time": now,
-            "archive": str(self.path.resolve()),
-            "control": allow_control,
-            "metadata": plain(metadata),
-        }
-        self._pump.put(header)
-        self.control = Control(self._pump.put, allow_control)
-        self.stages = Stages(self._pump.put, save_latents, eigenvalue, previews, self.control)
-        self._serve()
-        self._system = SystemLane(self._pump.put, gpu)
-        self._loop = Loop(self.stages)
-
-    @property
-    def name(self) -> str:
-        """The run's name: the archive's file name without its ending."""
-        return self.path.stem
-
-    @property
-    def socket_path(self) -> Path | None:
-        """The socket that viewers connect to; None where there could be none."""
-        return self._server.path if self._server else None
-
-    @property
-    def stopping(self) -> bool:
-        """True once a viewer has stopped the run.
-
-        For a loop of your own to look at before each step. The loops of a hooked pipeline end by themselves; there it
-        tells whether the clip that came out is finished.
-        """
-        return self.control.stopping
-
-    def stage(self, sigmas: Sequence[float] | None = None, **metadata: Any) -> None:
-        """Begin a stage of a sampling loop of your own; the one before ends. Hooked pipelines do this by themselves.
-
-        Args:
-            sigmas: the planned levels of the model calls, so that viewers can show the schedule ahead; if known.
-            metadata: kept with the stage, such as `prompt=…`.
-        """
-        self._loop.stage(sigmas, metadata)
-
-    def step(
-        self,
-        *,
-        sigma: float,
-        sigma_next: float,
-        sample: Tensor,
-        velocity: Tensor | None = None,
-        x0: Tensor | None = None,
-        result: Tensor | None = None,
-        stream: str = "video",
-        grid: tuple[int, ...] | None = None,
-        timestep: float | None = None,
-    ) -> None:
-        """Record one step of a sampling loop of your own, on any device. Begins a stage if none is under way.
-
-        Args:
-            sigma: noise level the model was called at, in (0, 1].
-            sigma_next: noise level the step goes to.
-            sample: x at `sigma`: video [B, C, F, H, W], or tokens [B, F·H·W, C] with `grid`; audio [B, C, L, M] or
-                [B, L, C].
-            velocity: v = ε − x0 after guidance, of the sample's shape; or give `x0`, the predicted clean sample.
-            result: the sample after the step; an Euler step is assumed if it is not given.
-            stream: `video` or `audio`.
-            grid: (F, H, W) of packed video tokens.
-            timestep: what the model was told; σ times 1,000 if not given.
-
-        Raises:
-            ValueError: if shapes or arguments do not fit together.
-        """
-        self._loop.step(
-            sigma=sigma,
-            sigma_next=sigma_next,
-            sample=sample,
-            velocity=velocity,
-            x0=x0,
-            result=result,
-            stream=stream,
-            grid=grid,
-            timestep=timestep,
-        )
-
-    def _serve(self) -> None:
-        try:
-            directory = locations.make_runtime_directory()
-            path = _free_socket(directory, self.name)
-            self._server = Server(self._journal, path, self.control.take)
-        except OSError as error:
-            # Without a socket the run is still recorded and can be followed in its journal.
-            logger.warning("no socket for viewers: %s", error)
-            self._pump.put(event("warning", f"no socket for viewers: {error}"))
-
-    def _notify(self) -> None:
-        if self._server is not None:
-            self._server.notify()
-
-    def finish(self, status: words.Status, error: str | None) -> None:
-        """Write the end, complete the archive, and remove the journal once the archive has everything."""
-        self.status = status
-        self.control.close()
-        self._system.close()
-        if dropped := self._archivist.dropped_snapshots:
-            self._pump.put(event("warning", f"{dropped} snapshots of latents were dropped: the disk is too slow"))
-        self._pump.put({"t": words.END, "time": time.time(), "status": status, "error": error})
-        self._pump.close()
-        self._archivist.close()
-        failure = self._archivist.error or self._journal.error
-        if failure is not None:
-            logger.warning("the archive %s is unfinished (%s); its journal stays beside it", self.path, failure)
-        self._journal.release(remove=self._archivist.error is None)
-        if self._server is None:
-            self._journal.close()
-            return
-        self._server.close()
-        # The server's thread serves the last viewers for up to two seconds; the caller need not wait for that, the
-        # end of the process does.
-        atexit.register(self._server.join, 3.0)
-
-
-def _claim(runs_dir: Path, name: str) -> tuple[Path, Journal]:
-    """A path for the archive that nobody else has, and its journal, locked."""
-    runs_dir.mkdir(parents=True, exist_ok=True)
-    for attempt in range(1, 1000):
-        path = runs_dir / f"{name if attempt == 1 else f'{name}-{attempt}'}{locations.ARCHIVE_SUFFIX}"
-        if path.exists():
-            continue
-        with contextlib.suppress(FileExistsError):
-            return path, Journal(locations.journal_of(path))
-    raise FileExistsError(f"{runs_dir} has a thousand runs named {name}")
-
-
-def _free_socket(directory: Path, name: str) -> Path:
-    for attempt in range(1, 1000):
-        path = directory / f"{name if attempt == 1 else f'{name}-{attempt}'}{locations.SOCKET_SUFFIX}"
-        if not path.exists():
-            return path
-    raise FileExistsError(f"{directory} has a thousand sockets named {name}")
+from recorder.system import gpu_of
 
 
 def _conductor(
@@ -347,31 +129,46 @@ def record(
         gpu=gpu_of(pipes[0] if pipes else None),
         allow_control=allow_control,
     )
-    observer = SamplingObserver(run.stages, conductor)
-    run.control.shock = observer.request_shock if pipes else None
+    ending = _Ending()
+    with contextlib.ExitStack() as closing:
+        # Each of these is done whatever happens to the others, in the reverse order.
+        closing.callback(lambda: run.finish(ending.status, ending.error))
+        closing.callback(_guarded, run, "the end of the last stage", run.stages.end)
+        observer = SamplingObserver(run.stages, conductor)
+        run.control.shock = observer.request_shock if pipes else None
+        closing.callback(_guarded, run, "the end of the last call", observer.close)
+        if conductor is not None:
+            closing.callback(_guarded, run, "the end of shocks", partial(take_back, observer.schedulers))
+        closing.callback(_guarded, run, "the end of a scheduler's hooks", partial(_unhook_schedulers, observer))
+        try:
+            for p in pipes:
+                hooks.hook_pipeline(p, observer)
+                closing.callback(_guarded, run, "the end of a pipeline's hooks", partial(hooks.unhook, p))
+            yield run
+            if run.stopping:
+                ending.status, ending.error = "interrupted", STOPPED
+        except (KeyboardInterrupt, SystemExit, GeneratorExit) as stopped:
+            ending.status, ending.error = "interrupted", type(stopped).__name__
+            raise
+        except BaseException as failure:
+            ending.status, ending.error = "failed", f"{type(failure).__name__}: {failure}"
+            raise
+
+
+@dataclass
+class _Ending:
     status: words.Status = "complete"
     error: str | None = None
-    hooked: list[Any] = []
+
+
+def _unhook_schedulers(observer: SamplingObserver) -> None:
+    for scheduler in observer.schedulers:
+        hooks.unhook_scheduler(scheduler)
+
+
+def _guarded(run: Run, what: str, function: Callable[[], None]) -> None:
+    """Whatever fails at the end of a recording is told, and does not reach who records."""
     try:
-        for p in pipes:
-            hooks.hook_pipeline(p, observer)
-            hooked.append(p)
-        yield run
-        if run.stopping:
-            status, error = "interrupted", STOPPED
-    except (KeyboardInterrupt, SystemExit, GeneratorExit) as stopped:
-        status, error = "interrupted", type(stopped).__name__
-        raise
-    except BaseException as failure:
-        status, error = "failed", f"{type(failure).__name__}: {failure}"
-        raise
-    finally:
-        for p in hooked:
-            hooks.unhook(p)
-        for scheduler in observer.schedulers:
-            hooks.unhook_scheduler(scheduler)
-        if conductor is not None:
-            take_back(observer.schedulers)
-        observer.close()
-        run.stages.end()
-        run.finish(status, error)
+        function()
+    except Exception as error:  # noqa: BLE001 - see above
+        run.trouble(what, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -13,13 +14,16 @@ from torch import Tensor
 
 from recorder import declarations, words
 from recorder.control import Control
+from recorder.host import GpuClock, no_time, to_host
 from recorder.measures import measured_row
 from recorder.preview import Filmstrip, shrunk
-from recorder.pump import Kept, Row, StageEnd, event
+from recorder.rows import Kept, Row, StageEnd, event, reason_of
 from recorder.step import Layout, Step
 from recorder.summary import PathTracker
 from recorder.watch import StreamWatch
 from recorder.words import Message
+
+logger = logging.getLogger(__name__)
 
 Put = Callable[[Message | Row | StageEnd], None]
 """Takes messages, rows and ends of stages; must not wait."""
@@ -30,13 +34,20 @@ class _Stream:
     """What is remembered of one stream of a stage between its steps."""
 
     layout: Layout
+    channels: int
     watch: StreamWatch
     tracker: PathTracker = field(default_factory=PathTracker)
     filmstrip: Filmstrip | None = None
     gpu: GpuClock | None = None
     rows: int = 0
+    missed: int = 0
+    """Rows that are empty since their step could not be recorded."""
     previous: Step | None = None
     last_time: float = 0.0
+
+
+class Misfit(ValueError):
+    """A sample of another shape than its stage's."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,7 @@ class Stages:
         self._previews = previews
         self._eigenvalue = eigenvalue
         self._save_latents = save_latents
+        self._told: set[tuple[str, int | None]] = set()
         self._count = 0
         self.current: Stage | None = None
         self.control = control or Control(put)
@@ -132,9 +144,14 @@ class Stages:
         done = max((s.rows for s in stage.streams.values()), default=0)
         of = f" of {len(stage.sigmas)}" if stage.sigmas else ""
         text = f"stage {stage.index} ends after {done}{of} steps"
+        if missed := max((s.missed for s in stage.streams.values()), default=0):
+            text += f", {missed} of them not recorded"
         ends = []
-        for stream in stage.streams.values():
-            ends.append((stream.watch, *to_host(stream.tracker.finish())))
+        for name, stream in stage.streams.items():
+            try:
+                ends.append((stream.watch, *to_host(stream.tracker.finish())))
+            except Exception as error:  # noqa: BLE001 - the stage ends, and the generation goes on
+                self.trouble(f"the summary of {name}", error, stage.index)
             # Latents that were kept to compare with go with their stage.
             stream.previous, stream.tracker = None, PathTracker()
         self.put(StageEnd(event("stage_end", text, stage=stage.index, step=done - 1 if done else None), ends))
@@ -164,8 +181,11 @@ class Stages:
             passes: the model's raw velocities before guidance, of the same shape, by name.
             shock: the shock that the step ended with.
 
+        What fails while it is measured is told, and leaves the row empty.
+
         Raises:
             RuntimeError: if no stage is under way.
+            Misfit: if the stage's samples had another shape.
         """
         clock = time.perf_counter()
         stage = self.current
@@ -176,7 +196,56 @@ class Stages:
         self.announce()
         name = layout.stream
         stream = stage.streams.get(name) or self._declare(stage, layout, sample)
-        now = time.time()
+        if (layout, sample.shape[-1]) != (stream.layout, stream.channels):
+            had, has = [*stream.layout.shape, stream.channels], [*layout.shape, sample.shape[-1]]
+            raise Misfit(f"the {name} samples of stage {stage.index} are {had}, this one is {has}; begin another stage")
+        try:
+            self._measure(
+                stage, stream, clock, sigma, sigma_next, timestep, (sample, velocity, result), passes or {}, shock
+            )
+        except Exception as error:  # noqa: BLE001 - such as no memory left for the metrics: the generation goes on
+            self.missed(name, error)
+        planned = len(stage.sigmas)
+        if planned and len(stage.streams) > 1 and all(s.rows >= planned for s in stage.streams.values()):
+            self._finish(stage)
+
+    def missed(self, name: str, error: Exception) -> None:
+        """A step of a stream could not be recorded: its row stays empty, and nothing is compared with it."""
+        stage = self.current
+        stream = stage.streams.get(name) if stage is not None else None
+        row = stream.rows if stream is not None else None
+        if stream is not None:
+            stream.previous = None
+            stream.tracker.broken()
+            stream.rows += 1
+            stream.missed += 1
+        index = stage.index if stage is not None else None
+        self.trouble(f"a step of {name}", error, index, row)
+
+    def trouble(self, what: str, error: Exception, stage: int | None = None, step: int | None = None) -> None:
+        """Tell that something could not be recorded, in one line, once per stage: a loop must not say it 50 times."""
+        if (what, stage) in self._told:
+            return
+        self._told.add((what, stage))
+        text = f"{what} could not be recorded: {reason_of(error)}"
+        logger.error("%s; the generation goes on", text)
+        logger.debug("%s", what, exc_info=error)
+        self.put(event("error", text, stage=stage, step=step))
+
+    def _measure(
+        self,
+        stage: Stage,
+        stream: _Stream,
+        clock: float,
+        sigma: float,
+        sigma_next: float,
+        timestep: float,
+        tensors: tuple[Tensor, Tensor, Tensor],
+        passes: Mapping[str, Tensor],
+        shock: Injected | None,
+    ) -> None:
+        layout, (sample, velocity, result) = stream.layout, tensors
+        name, now = layout.stream, time.time()
         with torch.no_grad(), torch.autocast(sample.device.type, enabled=False):
             step = Step(
                 layout,
@@ -185,7 +254,7 @@ class Stages:
                 layout.on_grid(velocity),
                 layout.on_grid(result),
                 stream.previous,
-                {k: layout.on_grid(v) for k, v in (passes or {}).items()},
+                {k: layout.on_grid(v) for k, v in passes.items()},
                 None if shock is None or shock.fresh is None else layout.on_grid(shock.fresh),
             )
             send = {"row": measured_row(step)}
@@ -208,7 +277,7 @@ class Stages:
         measured, picture, snapshot = host.pop("row"), host.pop("picture", None), host or None
         watch = _with_preview(stream, sigma, picture) if picture is not None else stream.watch.take
         seconds = clock - (stream.last_time or stage.set_at)
-        gpu_ms, vram_peak = stream.gpu.lap() if stream.gpu else (_nan, math.nan)
+        gpu_ms, vram_peak = stream.gpu.lap() if stream.gpu else (no_time, math.nan)
         sigma_down = sigma_next if shock is None else min(sigma_next, shock.sigma_down)
         # Taken last: all that this step still costs is a place in a queue.
         cost = time.perf_counter() - clock
@@ -218,9 +287,6 @@ class Stages:
             self.control.snapshot_begins(stage.index, stream.rows)
         stream.previous, stream.last_time = step, clock
         stream.rows += 1
-        planned = len(stage.sigmas)
-        if planned and len(stage.streams) > 1 and all(s.rows >= planned for s in stage.streams.values()):
-            self._finish(stage)
 
     def _kept(self, stage: Stage, stream: _Stream, sigma: float, host: dict[str, Tensor]) -> Kept:
         """What a viewer asked to keep of a step, taken out of what goes to the host."""
@@ -251,7 +317,9 @@ class Stages:
         if layout.frames is not None:
             declaration["conditioning_frames"] = sorted(set(range(layout.grid[0])) - set(layout.frames))
         self.put(declaration)
-        stream = _Stream(layout, StreamWatch(stage.index, name, layout.batch, columns, self._eigenvalue))
+        stream = _Stream(
+            layout, sample.shape[-1], StreamWatch(stage.index, name, layout.batch, columns, self._eigenvalue)
+        )
         if self._previews and name == "video":
             stream.filmstrip = Filmstrip(stage.index, layout)
         if sample.device.type == "cuda":
@@ -271,49 +339,5 @@ def _with_preview(stream: _Stream, sigma: float, picture: Tensor) -> Callable[[i
     return take
 
 
-class GpuClock:
-    """Time between the steps of a stream on the GPU, and the allocator's peak; neither makes the host wait."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._last: torch.cuda.Event | None = None
-
-    def lap(self) -> tuple[Callable[[], float], float]:
-        """What tells the milliseconds since the last lap, once the row's copy has arrived; and bytes at the peak."""
-        last, self._last = self._last, torch.cuda.Event(enable_timing=True)
-        now = self._last
-        now.record()
-        peak = float(torch.cuda.max_memory_allocated(self._device))
-        torch.cuda.reset_peak_memory_stats(self._device)
-        if last is None:
-            return _nan, peak
-
-        def elapsed() -> float:
-            now.synchronize()  # in the pump's thread, which has waited for this row already
-            return float(last.elapsed_time(now))
-
-        return elapsed, peak
-
-
-def _nan() -> float:
-    return math.nan
-
-
 def _snr_db(sigma: float) -> float:
     return -math.inf if sigma >= 1 else 20 * math.log10((1 - sigma) / sigma)
-
-
-def to_host(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], Callable[[], None]]:
-    """Start copying tensors to the host; returns the copies and what to call before they are read."""
-    if all(t.device.type != "cuda" for t in tensors.values()):  # also where there is nothing to copy
-        return {name: t.cpu() for name, t in tensors.items()}, _ready
-    host = {name: torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for name, t in tensors.items()}
-    for name, tensor in tensors.items():
-        host[name].copy_(tensor, non_blocking=True)
-    copied = torch.cuda.Event()
-    copied.record()
-    return host, copied.synchronize
-
-
-def _ready() -> None:
-    """Nothing to wait for: the tensors are on the host already."""

@@ -146,6 +146,10 @@ class SystemLane:
         self._thread = threading.Thread(target=self._sample, name="ltxtui-system", daemon=True)
         self._thread.start()
 
+    def stop(self) -> None:
+        """Stop sampling without waiting for it: what is being read meanwhile is not sent, or taken by nobody."""
+        self._stop.set()
+
     def close(self) -> None:
         """Stop sampling. Returns once the thread has ended, or after 2 s if the driver does not answer."""
         self._stop.set()
@@ -194,6 +198,6 @@ class SystemLane:
         reason = str(error) or type(error).__name__
         logger.warning("the load of the %s is not recorded: %s", what, reason)
         if not self._stop.is_set():
-            from recorder.pump import event  # here, since viewers read the quantities above and need nothing else
+            from recorder.rows import event  # here, since viewers read the quantities above and need nothing else
 
             self._put(event("warning", f"the load of the {what} is not recorded: {reason}"))

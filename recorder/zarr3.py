@@ -7,6 +7,7 @@ zarr-python; tests hold every document equal to what it would have written.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -23,11 +24,22 @@ CHECKSUMS = "checksums.json"
 _EMPTY = {"kind": "inline", "must_understand": False, "metadata": {}}
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file as a whole or not at all."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    beside.write_bytes(data)
-    beside.replace(path)
+def replace_file(path: str | Path, data: bytes) -> None:
+    """Write a file as a whole or not at all. With plain calls, since a run has hundreds of small files."""
+    beside = f"{path}.{os.getpid()}.part"
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(fd, left) :]
+        finally:
+            os.close(fd)
+        os.replace(beside, path)  # noqa: PTH105
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)  # noqa: PTH108 - a torn file would take the room that others need
+        raise
 
 
 class Store:
@@ -36,6 +48,7 @@ class Store:
     def __init__(self, path: Path, attributes: dict[str, Any]) -> None:
         """Make the folder with its root group. Raises OSError, FileExistsError if it is there."""
         self.path = path
+        self.root = os.fspath(path)
         path.mkdir(parents=True)
         self._documents: dict[str, dict[str, Any]] = {}
         self.checksums: dict[str, int] = {}
@@ -57,7 +70,7 @@ class Store:
 
     def group(self, name: str, attributes: dict[str, Any]) -> None:
         """Make a group, or give one new attributes; its parents must be there."""
-        (self.path / name).mkdir(exist_ok=True)
+        _make_folder(f"{self.root}/{name}")
         self._put(name, {"attributes": attributes, "zarr_format": 3, "node_type": "group"})
 
     def array(
@@ -100,7 +113,7 @@ class Store:
             "node_type": "array",
             "storage_transformers": [],
         }
-        (self.path / name).mkdir(exist_ok=True)
+        _make_folder(f"{self.root}/{name}")
         self._put(name, document)
         made = Array(self, name, document)
         if values is not None:
@@ -114,7 +127,7 @@ class Store:
             array = None if document["node_type"] == "group" else Array(self, name, document)
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        (self.path / name).mkdir(exist_ok=True)
+        _make_folder(f"{self.root}/{name}")
         self._put(name, document)
         for chunk in sorted((other / name / "c").rglob("*")) if array is not None else ():
             if chunk.is_file() and not chunk.name.endswith(".part"):
@@ -134,7 +147,7 @@ class Store:
 
         Checksums are written before, in a file of their own that Zarr readers do not look at.
         """
-        replace_file(self.path / CHECKSUMS, json.dumps({"crc32": self.checksums}).encode())
+        replace_file(f"{self.root}/{CHECKSUMS}", json.dumps({"crc32": self.checksums}).encode())
         names = sorted((n for n in self._documents if n), key=lambda n: (n.count("/"), n))
         documents = {n: self._documents[n] for n in names}
         for name, document in documents.items():
@@ -145,7 +158,12 @@ class Store:
     def _put(self, name: str, document: dict[str, Any]) -> None:
         text = json.dumps(document, allow_nan=False)
         self._documents[name] = document
-        replace_file(self.path / name / "zarr.json", text.encode())
+        replace_file(f"{self.root}/{name}/zarr.json" if name else f"{self.root}/zarr.json", text.encode())
+
+
+def _make_folder(path: str) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path)  # noqa: PTH102
 
 
 class Array:
@@ -157,6 +175,7 @@ class Array:
         self.shape: tuple[int, ...] = tuple(document["shape"])
         self._chunk: tuple[int, ...] = tuple(document["chunk_grid"]["configuration"]["chunk_shape"])
         self._dtype = np.dtype(document["data_type"]).newbyteorder("<")
+        self._zeros = (0,) * (len(self.shape) - 1)
         self._fill = math.nan if self._dtype.kind == "f" else 0
 
     def write(self, first: int, values: Values) -> None:
@@ -180,29 +199,36 @@ class Array:
         """Another number of rows; chunks that lie beyond are removed."""
         size = self._chunk[0]
         for number in range(-(-rows // size), -(-self.shape[0] // size)):
-            path = self._path(number)
-            path.unlink(missing_ok=True)
-            self._store.checksums.pop(path.relative_to(self._store.path).as_posix(), None)
+            key = self._key(number)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self._store.root}/{key}")  # noqa: PTH108
+            self._store.checksums.pop(key, None)
         self.shape = (rows, *self.shape[1:])
         self._store.update(self._name, shape=list(self.shape))
 
-    def _path(self, number: int) -> Path:
-        key = "/".join(["c", *(str(n) for n in ((number,) if self.shape else ())), *("0" for _ in self.shape[1:])])
-        return self._store.path / self._name / key
+    def _key(self, number: int) -> str:
+        """A chunk's path from the root."""
+        places = (number, *self._zeros) if self.shape else ()
+        return "/".join([self._name, "c", *map(str, places)])
 
     def _read_chunk(self, number: int) -> Values | None:
-        try:
-            data = self._path(number).read_bytes()
-        except FileNotFoundError:
-            return None
+        key = self._key(number)
+        if key not in self._store.checksums:
+            return None  # never written
+        data = Path(self._store.root, key).read_bytes()
         return np.frombuffer(data, self._dtype).reshape(self._chunk).copy()
 
     def _write_chunk(self, number: int, values: Values) -> None:
-        path = self._path(number)
-        data = np.ascontiguousarray(values).tobytes()
+        key = self._key(number)
+        path, data = f"{self._store.root}/{key}", np.ascontiguousarray(values).tobytes()
         try:
             replace_file(path, data)
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            # Below the array's own folder only: where that is gone, the archive was deleted, and half of it made anew
+            # would pass for a whole one.
+            folder = f"{self._store.root}/{self._name}"
+            for part in key[len(self._name) + 1 :].split("/")[:-1]:
+                folder = f"{folder}/{part}"
+                _make_folder(folder)
             replace_file(path, data)
-        self._store.checksums[path.relative_to(self._store.path).as_posix()] = zlib.crc32(data)
+        self._store.checksums[key] = zlib.crc32(data)

@@ -25,12 +25,12 @@ from ltxtui.cli import cli
 from ltxtui.deck import Deck
 from ltxtui.drawing import Style
 from ltxtui.panels.event_line import EventLine
-from recorder import Shock, control, record, server, words
+from recorder import Shock, control, peers, record, server, words
 from recorder.control import Control, Garbage
 from recorder.journal import Journal
 from recorder.messages import Decoder, encode
 from recorder.server import Server
-from recorder.session import Run
+from recorder.recording import Run
 from replay.control import Answer, ControlOff, NoAnswer, NotLive, send
 from replay.source import Liveness, load
 from tests import pipelines
@@ -549,7 +549,7 @@ def test_a_chatty_peer_is_dropped_and_a_patient_one_is_not(served: SimpleNamespa
 
 def test_who_is_refused_again_and_again_is_dropped(served: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(server, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=time.sleep))
+    monkeypatch.setattr(peers, "time", SimpleNamespace(monotonic=lambda: now[0]))
     served.refuse = True
     peer = Peer(served.path)
     for i in range(server.MAX_REFUSED + 1):
@@ -602,7 +602,7 @@ def test_a_peer_of_another_user_is_turned_away(served: SimpleNamespace, monkeypa
     """The kernel says who connects; as far as one user can show it, by being another one than the recorder thinks."""
     assert (served.path.stat().st_mode & 0o777, served.path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     uid = os.getuid()
-    monkeypatch.setattr(server, "os", SimpleNamespace(getuid=lambda: uid + 1))
+    monkeypatch.setattr(peers, "os", SimpleNamespace(getuid=lambda: uid + 1))
     peer = Peer(served.path)
     assert peer.dropped() and served.heard == []
     peer.close()

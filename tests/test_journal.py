@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from recorder import backlog, locations
 from recorder import journal as journal_module
-from recorder import locations
 from recorder.journal import Journal, JournalReader, is_being_written
 from recorder.messages import Decoder, encode
 from recorder.server import Server
@@ -90,7 +90,7 @@ def test_memory_is_bounded_while_the_disk_fails(tmp_path: Path, monkeypatch: pyt
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(journal_module.os, "write", full)
-    monkeypatch.setattr(journal_module, "MEMORY_BYTES", 100)
+    monkeypatch.setattr(backlog, "MEMORY_BYTES", 100)
     journal = Journal(tmp_path / "a.journal")
     for n in range(50):
         journal.append(encode(message(n)))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recorder import declarations, stages
-from recorder.pump import Row
+from recorder.rows import Row
 from recorder.stages import Stages
 from recorder.step import Layout
 

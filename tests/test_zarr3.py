@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +79,17 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
     store = Store(tmp_path / "a", {})
     array = store.array("x", (4,), "float32", ("step",), {}, rows=4, values=np.arange(4))
 
-    def full(self: Path, data: bytes) -> int:
+    def full(fd: int, data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(OSError, match="space"):
         array.write(0, np.zeros(4))
     with pytest.raises(OSError, match="space"):
         store.update("", attributes={"b": 1})
     monkeypatch.undo()
     np.testing.assert_array_equal(zarr.open_group(str(tmp_path / "a"), mode="r")["x"][...], np.arange(4))
+    assert not list(tmp_path.rglob("*.part")), "what is torn takes no room"
 
 
 def test_no_document_holds_nan(tmp_path: Path) -> None:

@@ -1,0 +1,270 @@
+"""A run that is being recorded: its threads and files, from the first message to the finished archive."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recorder import forks, locations, words
+from recorder.archive import ArchiveWriter
+from recorder.archivist import Archivist
+from recorder.claims import claim, make_server, run_name
+from recorder.control import Control
+from recorder.loop import Loop
+from recorder.pump import Pump
+from recorder.rows import event, reason_of
+from recorder.server import Server
+from recorder.stages import Stages
+from recorder.system import Gpu, SystemLane
+from recorder.tables import plain
+from recorder.words import Message
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+
+class Run:
+    """A run that is being recorded; what `with record(...) as run` gives."""
+
+    def __init__(
+        self,
+        runs_dir: Path,
+        name: str | None,
+        metadata: dict[str, Any],
+        *,
+        save_latents: bool,
+        eigenvalue: float | None,
+        previews: bool,
+        sync: bool,
+        gpu: Gpu | None,
+        allow_control: bool,
+    ) -> None:
+        now = time.time()
+        self.status: words.Status = "recording"
+        self._server: Server | None = None
+        self._forked = False
+        self.path, self._journal = claim(runs_dir, run_name(name, now))
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._journal.close)
+            undo.callback(locations.journal_of(self.path).unlink, missing_ok=True)
+            self._archivist = Archivist(ArchiveWriter(self.path), self._report)
+            undo.callback(self._archivist.close)
+            self._pump = Pump(self._journal, self._archivist, self._notify, sync)
+            undo.pop_all()
+        header: Message = {
+            "t": words.HEADER,
+            "format": words.FORMAT,
+            "version": words.FORMAT_VERSION,
+            "run": self.name,
+            "time": now,
+            "archive": str(self.path.resolve()),
+            "control": allow_control,
+            "metadata": plain(metadata),
+        }
+        self._pump.put(header)
+        if self._journal.unlocked is not None:
+            reason = reason_of(self._journal.unlocked)
+            self._warn(f"the file system has no locks ({reason}): the run is shown as unfinished while it is recorded")
+        self.control = Control(self._pump.put, allow_control)
+        self.stages = Stages(self._pump.put, save_latents, eigenvalue, previews, self.control)
+        self._serve()
+        self._system: SystemLane | None = None
+        try:
+            self._system = SystemLane(self._pump.put, gpu)
+        except RuntimeError as error:  # no more threads
+            self._warn(f"the machine's load is not recorded: {reason_of(error)}")
+        self._loop = Loop(self.stages)
+        self._ticket = forks.watch(self._let_go)
+        _open_runs.add(self)
+
+    def _let_go(self) -> None:
+        """In a forked child: nothing that it does reaches the run."""
+        self._forked = True
+        self._pump.turn_off()
+        _open_runs.discard(self)
+
+    @property
+    def name(self) -> str:
+        """The run's name: the archive's file name without its ending."""
+        return self.path.stem
+
+    @property
+    def socket_path(self) -> Path | None:
+        """The socket that viewers connect to; None where there could be none."""
+        return self._server.path if self._server else None
+
+    @property
+    def stopping(self) -> bool:
+        """True once a viewer has stopped the run.
+
+        For a loop of your own to look at before each step. The loops of a hooked pipeline end by themselves; there it
+        tells whether the clip that came out is finished.
+        """
+        return self.control.stopping
+
+    def stage(self, sigmas: Sequence[float] | None = None, **metadata: Any) -> None:
+        """Begin a stage of a sampling loop of your own; the one before ends. Hooked pipelines do this by themselves.
+
+        Args:
+            sigmas: the planned levels of the model calls, so that viewers can show the schedule ahead; if known.
+            metadata: kept with the stage, such as `prompt=…`.
+        """
+        self._loop.stage(sigmas, metadata)
+
+    def step(
+        self,
+        *,
+        sigma: float,
+        sigma_next: float,
+        sample: Tensor,
+        velocity: Tensor | None = None,
+        x0: Tensor | None = None,
+        result: Tensor | None = None,
+        stream: str = "video",
+        grid: tuple[int, ...] | None = None,
+        timestep: float | None = None,
+    ) -> None:
+        """Record one step of a sampling loop of your own, on any device. Begins a stage if none is under way.
+
+        Args:
+            sigma: noise level the model was called at, in (0, 1].
+            sigma_next: noise level the step goes to.
+            sample: x at `sigma`: video [B, C, F, H, W], or tokens [B, F·H·W, C] with `grid`; audio [B, C, L, M] or
+                [B, L, C].
+            velocity: v = ε − x0 after guidance, of the sample's shape; or give `x0`, the predicted clean sample.
+            result: the sample after the step; an Euler step is assumed if it is not given.
+            stream: `video` or `audio`.
+            grid: (F, H, W) of packed video tokens.
+            timestep: what the model was told; σ times 1,000 if not given.
+
+        Raises:
+            ValueError: if shapes or arguments do not fit together.
+        """
+        self._loop.step(
+            sigma=sigma,
+            sigma_next=sigma_next,
+            sample=sample,
+            velocity=velocity,
+            x0=x0,
+            result=result,
+            stream=stream,
+            grid=grid,
+            timestep=timestep,
+        )
+
+    def _serve(self) -> None:
+        try:
+            self._server = make_server(self._journal, self.name, self.control.take, self._warn)
+        except (OSError, RuntimeError) as error:
+            # Without a socket the run is still recorded and can be followed in its journal.
+            self._warn(f"no socket for viewers: {reason_of(error)}")
+
+    def _notify(self) -> None:
+        if self._server is not None:
+            self._server.notify()
+
+    def _report(self, message: Message) -> None:
+        self._pump.put(message)
+
+    def trouble(self, what: str, error: Exception) -> None:
+        """Something could not be recorded; the generation goes on."""
+        text = f"{what} could not be recorded: {reason_of(error)}"
+        logger.error("%s", text, exc_info=error if logger.isEnabledFor(logging.DEBUG) else None)
+        self._pump.put(event("error", text))
+
+    def _warn(self, text: str) -> None:
+        logger.warning("%s", text)
+        self._pump.put(event("warning", text))
+
+    def finish(self, status: words.Status, error: str | None) -> None:
+        """Write the end, complete the archive, and remove the journal once the archive has everything.
+
+        Never raises for what fails, and does not wait for a disk that does not answer. It is done in a thread of its
+        own: a Ctrl-C meanwhile is raised once the archive is complete, a second one at once.
+        """
+        if self._forked or self.status != "recording":
+            return
+        self.status = status
+        _open_runs.discard(self)
+        forks.unwatch(self._ticket)
+        closer = threading.Thread(target=self._close, args=(status, error), name="ltxtui-closer", daemon=True)
+        try:
+            closer.start()
+        except RuntimeError:  # no more threads, or none any more since the interpreter ends
+            self._close(status, error)
+            return
+        try:
+            closer.join()
+        except BaseException:
+            logger.warning("the archive is still being completed; interrupt once more to leave it unfinished")
+            closer.join()
+            raise
+
+    def _close(self, status: words.Status, error: str | None) -> None:
+        try:
+            written = self._write_end(status, error)
+        except Exception as failure:  # noqa: BLE001 - the caller's program goes on, and the journal is there
+            logger.error("closing %s failed (%s); its journal stays beside it", self.path, reason_of(failure))
+            written = True
+        if not written:
+            # Its thread may still write to the journal, so that stays open and locked as long as the process lives.
+            logger.warning("the disk does not answer: %s is left unfinished, its journal beside it", self.path)
+        elif self._server is not None:
+            self._server.close()
+        else:
+            self._journal.close()
+
+    def _write_end(self, status: words.Status, error: str | None) -> bool:
+        """Complete journal and archive; False if the journal cannot be written and nobody knows when it can."""
+        self.control.close()
+        if self._system is not None:
+            self._system.stop()
+        if dropped := self._archivist.dropped_snapshots:
+            self._pump.put(event("warning", f"{dropped} snapshots of latents were dropped: the disk is too slow"))
+        if not self._pump.close({"t": words.END, "time": time.time(), "status": status, "error": error}):
+            return False
+        self._journal.flush()
+        failure: Exception | None = TimeoutError("the disk does not answer")
+        if self._archivist.close() and (failure := self._archivist.error) is not None:
+            failure = self._fold_again(failure)
+        if failure is not None:
+            logger.warning("%s is unfinished (%s); its journal stays beside it", self.path, reason_of(failure))
+        try:
+            self._journal.release(remove=failure is None)
+        except OSError as refused:
+            logger.warning("the journal of %s stays beside it: %s", self.path, reason_of(refused))
+        return True
+
+    def _fold_again(self, failure: Exception) -> Exception | None:
+        from recorder.refold import refold
+
+        try:
+            refold(self._journal, self.path)
+        except Exception as again:  # noqa: BLE001 - the journal has everything
+            # Whatever room that took is the journal's again.
+            self._journal.flush()
+            logger.debug("nor could it be folded at the end: %s", again)
+            return failure
+        logger.warning("%s is complete: it was folded from its journal", self.path.name)
+        return None
+
+
+_open_runs: set[Run] = set()
+"""Runs that nobody has ended yet."""
+
+
+def _end_open_runs() -> None:
+    """At the end of the process: runs whose block was never left, such as one in a notebook or a daemon thread."""
+    for run in list(_open_runs):
+        run.finish("interrupted", "the process ended while it was recorded")
+
+
+atexit.register(_end_open_runs)

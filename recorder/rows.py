@@ -1,0 +1,121 @@
+"""What the sampling thread hands over: rows, ends of stages, snapshots, and the events that anybody makes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recorder import words
+from recorder.words import Message
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One stream's share of a snapshot that a viewer asked for; its tensors arrive with the row of the same step.
+
+    `written` is called once it is in the archive, in the archivist's thread.
+    """
+
+    stage: int
+    stream: str
+    step: int
+    sigma: float
+    frames: tuple[int, ...] | None
+    tensors: dict[str, Tensor]
+    written: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one step hands over: numbers the host knows, and a small vector that may still be on its way to it.
+
+    `wait` returns once `measured` may be read: at once on the CPU, after a CUDA event otherwise. `watch` is shown the
+    whole row in the pump's thread and says what events it gives rise to.
+    """
+
+    stage: int
+    stream: str
+    step: int
+    time: float
+    schedule: tuple[float | Callable[[], float], ...]
+    measured: Tensor
+    wait: Callable[[], None]
+    watch: Callable[[int, NDArray[np.float32]], list[Message]]
+    snapshot: dict[str, Tensor] | None = None
+    kept: Kept | None = None
+
+    def values(self) -> NDArray[np.float32]:
+        """The whole row, once it has arrived."""
+        self.wait()
+        known = [v() if callable(v) else v for v in self.schedule]
+        return np.concatenate([np.array(known, np.float32), self.measured.numpy()])
+
+    def message(self, values: NDArray[np.float32]) -> Message:
+        return {
+            "t": words.STEP,
+            "stage": self.stage,
+            "stream": self.stream,
+            "step": self.step,
+            "time": self.time,
+            "data": values.astype("<f4", copy=False).tobytes(),
+        }
+
+
+class Summarises(Protocol):
+    """Who has followed a stream's rows and can say what they come to."""
+
+    stream: str
+
+    def summary(self, measured: dict[str, NDArray[np.float32]]) -> dict[str, list[float | None]]: ...
+
+
+@dataclass(frozen=True)
+class StageEnd:
+    """The end of a stage: its event, and for each stream what was measured over it, maybe still on its way."""
+
+    event: Message
+    streams: Sequence[tuple[Summarises, dict[str, Tensor], Callable[[], None]]]
+
+    def message(self) -> Message:
+        """The event with the summaries of all streams in its payload."""
+        summary = {}
+        for watch, measured, wait in self.streams:
+            wait()
+            summary[watch.stream] = watch.summary({name: tensor.numpy() for name, tensor in measured.items()})
+        return {**self.event, "payload": {"summary": summary}}
+
+
+def event(
+    kind: words.EventKind,
+    text: str,
+    *,
+    stage: int | None = None,
+    step: int | None = None,
+    stream: str | None = None,
+    payload: dict[str, Any] | None = None,
+) -> Message:
+    """An `event` message as of now."""
+    return {
+        "t": words.EVENT,
+        "time": time.time(),
+        "stage": stage,
+        "step": step,
+        "stream": stream,
+        "kind": kind,
+        "text": text,
+        "payload": payload or {},
+    }
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, in one line; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
