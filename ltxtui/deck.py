@@ -50,6 +50,11 @@ class Deck(Look):
         """What a run that has not begun is waited for; empty once it has."""
         return self.note if self.live and not self.run.header else ""
 
+    @property
+    def nothing(self) -> str:
+        """What is said where there is no step to show: that one is waited for, or read, or that there is none."""
+        return "waiting for the first step" if self.live else "reading …" if self.loading else "no steps"
+
     # What is fed in
 
     def changed(self, liveness: Liveness, *, loading: bool = False) -> None:

@@ -236,7 +236,7 @@ def plot(chart: Chart, deck: Deck, stream: str | None = None) -> Plot:
     elif missing and all(missing):
         empty = chart.absent or "no value at any step"
     elif not visible:
-        empty = "waiting for the first step" if deck.live else "no steps"
+        empty = deck.nothing
     else:
         empty = ""
     if chart.id == "sigma" and (down := reached(deck, stream)) is not None:

@@ -171,7 +171,7 @@ class FilmstripView(View):
     def _why(self) -> str:
         stage = self.deck.stage
         if stage is None or not self.deck.visible:
-            return "waiting for the first step" if self.deck.live else "no steps"
+            return self.deck.nothing
         if any(s.previews for s in stage.streams.values()):
             return "no picture up to this step"
         return "no pictures were recorded" if stage.ended or not self.deck.live else "no picture has come yet"

@@ -29,6 +29,8 @@ def status(deck: Deck) -> tuple[str, str]:
     """What goes on, in a word or two, and its role."""
     if deck.live:
         return "● LIVE", "live"
+    if deck.loading and not deck.total:
+        return "… READING", "replay"
     if deck.playing:
         state = f"► REPLAY {speed_label(deck.speed)}"
     elif deck.opened_live and deck.playhead >= deck.total:
@@ -40,7 +42,7 @@ def status(deck: Deck) -> tuple[str, str]:
 
 def outcome(deck: Deck) -> tuple[str, str]:
     """How the run ended, if it is over."""
-    if deck.liveness is Liveness.LIVE:
+    if deck.liveness is Liveness.LIVE or (deck.loading and not deck.total):
         return "", ""
     end = deck.run.end
     if deck.liveness is Liveness.UNFINISHED or end is None:
@@ -69,7 +71,9 @@ def selection(deck: Deck) -> str:
 def progress(deck: Deck) -> list[str]:
     """Step, speed and time, the most important first."""
     if deck.stage is None:
-        return [deck.waiting or ("waiting for the first stage" if deck.live else "no steps recorded")]
+        if deck.live:
+            return [deck.waiting or "waiting for the first stage"]
+        return ["reading …" if deck.loading else "no steps recorded"]
     parts = [f"step {deck.visible}/{deck.steps}"]
     if math.isfinite(deck.seconds_per_step):
         parts.append(f"{duration(deck.seconds_per_step)}/step")
@@ -123,12 +127,11 @@ class HeaderView(View):
         ended, role = outcome(deck)
         if ended:
             first.add(ended, role).add("  ")
-        first.add(clean(deck.run.name, 200) or ("waiting" if deck.waiting else "connecting"), "title")
+        unnamed = "waiting" if deck.waiting else "connecting" if deck.live else "opening"
+        first.add(clean(deck.run.name, 200) or unnamed, "title")
         tail = "  ".join(t for t in (model, selection(deck)) if t)
-        if first.fits(tail + "  "):
-            first.push_right(tail, "label")
-        elif first.fits(selection(deck) + "  "):
-            first.push_right(selection(deck), "label")
+        if not first.fits(tail + "  "):
+            tail = selection(deck)
         second = self.row(width)
         for n, part in enumerate(progress(deck)):
             if second.fits(part + "   "):
@@ -138,6 +141,10 @@ class HeaderView(View):
         for text, role in watching(deck, self._link()):
             if second.fits(f" · {text}   "):
                 second.add(" · ", "dim").add(text, role)
+            elif first.fits(f"  {text}  {tail}  "):
+                first.add("  ").add(text, role)
+        if first.fits(tail + "  "):
+            first.push_right(tail, "label")
         rows = [first.filled(), second]
         if height > 2:
             rows.append(self.row(width).add(prompt, "dim").filled())

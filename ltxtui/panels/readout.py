@@ -105,7 +105,7 @@ class ReadoutView(View):
                 row.add(f"{number(value):>{_CELL}}", "" if math.isfinite(value) else "dim")
             rows.append(row.filled())
         if len(rows) == 2:
-            rows.append(self.row(width).add("waiting for the first step" if deck.live else "no steps", "dim").filled())
+            rows.append(self.row(width).add(deck.nothing, "dim").filled())
         return [row.widened(full) for row in rows[:height]]
 
     def _place(self) -> str:

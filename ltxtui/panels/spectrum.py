@@ -43,7 +43,7 @@ class SpectrumView(View):
         labels: list[str] = []
         empty = ""
         if stream is None or not deck.visible_of(self.stream_name):
-            empty = "waiting for the first step" if deck.live else "no steps"
+            empty = deck.nothing
         elif values is None:
             empty = f"not recorded for {clean(stream.name, 12)}"
         elif deck.cursor >= len(values):

@@ -119,5 +119,5 @@ class StepView(View):
     def absent(self, stream: StreamData | None, what: str) -> str:
         """Why there is nothing to show, if there is nothing."""
         if stream is None or not self.deck.visible_of(stream.name):
-            return "waiting for the first step" if self.deck.live else "no steps"
+            return self.deck.nothing
         return f"{what} not recorded for {stream.name}"

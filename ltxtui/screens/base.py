@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
 
@@ -24,6 +25,9 @@ QUITS: Final[list[BindingType]] = [
 """For dialogs: the keys that quit do so from there too."""
 
 
+_NOTICE_SECONDS: Final = 4.0
+
+
 @dataclass(frozen=True)
 class Entry:
     """One line to choose: what it is, its keys, what it does, and why it cannot be chosen now (empty if it can)."""
@@ -43,6 +47,8 @@ class ActionScreen(Screen[None], inherit_bindings=False):
 
     kind: ClassVar[str] = ""
     AUTO_FOCUS: ClassVar[str | None] = ""
+    _refused: tuple[str, float] = ("", 0.0)
+    """Why the last key did nothing, and when that was said."""
 
     @property
     def model(self) -> Any:
@@ -75,6 +81,15 @@ class ActionScreen(Screen[None], inherit_bindings=False):
     def action_do(self, id: str, which: int) -> None:
         if actions.perform(self, self.model, id, which):
             self.show()
+        else:
+            self._refuse(actions.why_not(id, self.model))
+
+    def _refuse(self, why: str) -> None:
+        """Say why a key does nothing; once, however long it is held."""
+        now = time.monotonic()
+        if self._refused[0] != why or now - self._refused[1] > _NOTICE_SECONDS:
+            self._refused = why, now
+            self.say(why)
 
     def _take_drawing(self) -> None:
         for view in self.query(View):
@@ -141,7 +156,8 @@ class ActionScreen(Screen[None], inherit_bindings=False):
 
     def say(self, text: str, *, alert: bool = False) -> None:
         """A notice in a corner that goes away by itself; never markup."""
-        self.app.notify(text, severity="error" if alert else "information", markup=False, timeout=8 if alert else 4)
+        seconds = 2 * _NOTICE_SECONDS if alert else _NOTICE_SECONDS
+        self.app.notify(text, severity="error" if alert else "information", markup=False, timeout=seconds)
 
 
 class _PlainBar(ScrollBarRender):

@@ -22,12 +22,13 @@ from ltxtui.panels.chart import ChartView
 from ltxtui.panels.cost import Health, Link, link_of
 from ltxtui.panels.event_line import EventLine
 from ltxtui.panels.footer import FooterView
-from ltxtui.panels.header import HeaderView
+from ltxtui.panels.header import HeaderView, outcome
 from ltxtui.panels.steps import next_quantity
 from ltxtui.panels.too_small import SMALLEST, TooSmall
 from ltxtui.screens.run_dialogs import RunDialogs
+from ltxtui.text import clean
 from replay.run import Run
-from replay.source import Source
+from replay.source import Liveness, Source
 
 _FRAME: Final = 1 / 20
 """Seconds between the pictures of a playing replay."""
@@ -109,11 +110,22 @@ class RunScreen(RunDialogs, inherit_bindings=False):
 
     def on_run_changed(self) -> None:
         self.deck.note = self._feed.note
+        live = self.deck.live and self.deck.total > 0
         self.deck.changed(self._feed.liveness, loading=not self._feed.done)
+        if live and not self.deck.live:
+            self._tell_end()
         if self._opening is not None and (self._feed.done or (self.deck.live and self.deck.total)):
             opening, self._opening = self._opening, None
             self._open(opening)
         self.show()
+
+    def _tell_end(self) -> None:
+        """A run that was watched goes on no more: somebody who looked elsewhere shall hear how it ended."""
+        how, role = outcome(self.deck)
+        if self.deck.liveness is Liveness.UNFINISHED:
+            how = "its recorder is gone without a word, killed perhaps; what it wrote is kept"
+        steps = f"{self.deck.total} step{'s' * (self.deck.total != 1)}"
+        self.say(f"{clean(self.deck.run.name, 80)} has ended after {steps}: {how}", alert=role == "alert")
 
     def show(self) -> None:
         """The deck has changed: draw what differs."""

@@ -42,7 +42,7 @@ _STOPS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("Everywhere", "{palette} finds every action by its name, {help} lists all keys, {back} goes back."),
     ),
 }  # fmt: skip
-_HEAD: Final = 10
+_HEAD: Final = 12
 
 
 def stops(screen: str, keymap: actions.Keymap) -> list[tuple[str, str]]:
@@ -65,6 +65,13 @@ class TourScreen(ModalScreen[None]):
         self._over = over
 
     def compose(self) -> ComposeResult:
+        with VerticalScroll(id="tour", classes="dialog"):
+            yield Static(self._text())
+
+    def on_resize(self) -> None:
+        self.query_one(Static).update(self._text())
+
+    def _text(self) -> Content:
         width = max(24, min(86, self.app.size.width * 9 // 10 - 6))
         lines: list[tuple[str, str]] = [("What is where", "bold"), ("   Enter closes this, F2 brings it back\n", "dim")]
         for heading, text in stops(self._over.kind, self._over.dashboard.settings.keys):
@@ -74,8 +81,7 @@ class TourScreen(ModalScreen[None]):
             lines.append(("\n", ""))
         ascii_only = self._over.drawing is Style.ASCII
         shown = [(to_ascii(text) if ascii_only else text, style) for text, style in lines]
-        with VerticalScroll(id="tour", classes="dialog"):
-            yield Static(Content.assemble(*shown))
+        return Content.assemble(*shown)
 
     def on_mount(self) -> None:
         plain_bar(self.query_one("#tour"), self._over.drawing)

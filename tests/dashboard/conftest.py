@@ -1,14 +1,37 @@
-"""Surroundings in which every picture is the same: a UTF-8 locale, no colours from the outside, nobody's settings."""
+"""Surroundings in which every picture is the same, and pilots that go on as soon as nothing is left to do."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
+from textual._context import active_app
+
+_ROUNDS = 10_000
+
+
+async def rested(min_sleep: float = 0.0, max_sleep: float = 1.0) -> None:
+    """Return when the event loop has nothing more to do, timers and threads not counted, and the screen is drawn.
+
+    Textual sleeps for 20 ms and more, three times for every key, until the whole process uses little CPU: that is slow,
+    and on a busy machine it is a guess. What comes from threads or later is waited for with `driving.until`.
+    """
+    loop = asyncio.get_running_loop()
+    app = active_app.get()
+    for _ in range(2):  # what waits for the screen to be drawn has its turn after it
+        for _ in range(_ROUNDS):
+            await asyncio.sleep(0)
+            if not loop._ready:  # type: ignore[attr-defined]  # asyncio has no public way to ask
+                break
+        if app.screen_stack:
+            app.screen._on_timer_update()
 
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("textual.app.wait_for_idle", rested)
+    monkeypatch.setattr("textual.pilot.wait_for_idle", rested)
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
