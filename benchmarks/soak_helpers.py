@@ -34,7 +34,7 @@ def viewer(socket_path: str) -> None:
         for m in messages:
             if m["t"] == "step":
                 gaps += m["step"] != rows
-                rows = m["step"] + 1
+                rows = m["step"] + int(m.get("count", 1))
         if source.liveness is not Liveness.LIVE:
             break
         if not messages:
