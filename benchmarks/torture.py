@@ -2,7 +2,9 @@
 
 Each round forks a recorder and a viewer, kills the recorder, and looks at what is left: every row that the viewer
 process had noted is in the run, byte for byte; the run opens; `check` is sound, after `repair` if it was not ended.
-Most rounds record small random tensors through `run.step`; some a nano LTX 2.3 pipeline.
+Most rounds record small random tensors through `run.step`; some a nano LTX 2.3 pipeline. Half of the small rounds are
+killed by the clock, the others in the middle of something: while metrics are computed, with half a message written to
+the journal, with half a file of the archive written, and at the end between two files or around the journal's removal.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,12 @@ from typing import Any
 SMALL_SECONDS = 0.9
 """A round of small tensors is killed within this time; it takes about as long to its last message."""
 NANO_SECONDS = 6.0
+
+
+MOMENTS = ("clock", "sampling", "clock", "journal", "clock", "fold", "clock", "close")
+"""What rounds of small tensors are killed in, in turn."""
+STRUCK_SECONDS = 30.0
+"""A round that kills itself has ended by then."""
 
 
 @dataclass
@@ -34,13 +43,76 @@ class Outcome:
     wrong: list[str]
 
 
-def record_small(runs: Path, seed: int) -> None:
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def on_call(number: int, owner: Any, name: str, before: Callable[..., None]) -> None:
+    """Before a call of a function, the `number`-th from now, do `before` with its arguments, then die."""
+    original = getattr(owner, name)
+    calls = [0]
+
+    def wrapper(*arguments: Any, **named: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == number:
+            before(*arguments, **named)
+            die()
+        return original(*arguments, **named)
+
+    setattr(owner, name, wrapper)
+
+
+def half_a_message(journal: Any, data: bytes, *_: Any) -> None:
+    os.write(journal._fd, data[: len(data) // 2])
+
+
+def half_a_file(path: str | Path, data: bytes) -> None:
+    Path(f"{path}.{os.getpid()}.part").write_bytes(data[: len(data) // 2])
+
+
+def nothing(*_: Any, **__: Any) -> None:
+    """Die between two things."""
+
+
+def without_the_file(journal: Any, *_: Any, **__: Any) -> None:
+    journal.path.unlink(missing_ok=True)
+
+
+def strike(moment: str, seed: int) -> None:
+    """Arrange that this process kills itself in the middle of something."""
+    from recorder import archive, journal, stages, zarr3
+
+    rng = random.Random(seed)
+    if moment == "sampling":
+        on_call(rng.randint(1, 60), stages, "measured_row", nothing)
+    elif moment == "journal":
+        on_call(rng.randint(2, 120), journal.Journal, "_write", half_a_message)
+    elif moment == "fold":
+        on_call(rng.randint(1, 200), zarr3, "replace_file", half_a_file)
+    elif moment == "close":
+        finish = archive.ArchiveWriter.finish
+        where = rng.choice(("files", "files", "consolidate", "journal", "journal gone"))
+
+        def at_the_end(writer: Any, end: Any) -> None:
+            if where == "files":
+                on_call(rng.randint(1, 40), zarr3, "replace_file", half_a_file)
+            finish(writer, end)
+
+        archive.ArchiveWriter.finish = at_the_end  # type: ignore[method-assign]
+        if where == "consolidate":
+            on_call(1, zarr3.Store, "consolidate", nothing)
+        elif where != "files":
+            on_call(1, journal.Journal, "release", nothing if where == "journal" else without_the_file)
+
+
+def record_small(runs: Path, seed: int, moment: str = "clock") -> None:
     """Two stages of random tensors, video and audio, with a pause now and then as a model would make."""
     import torch
 
     from recorder import record
 
     torch.set_num_threads(1)
+    strike(moment, seed)
     rng = random.Random(seed)
     x, y = torch.randn(1, 4, 3, 6, 8), torch.randn(1, 20, 4)
     with record(runs_dir=runs, name=f"torture-{seed}", save_latents=rng.random() < 0.3) as run:
@@ -86,7 +158,10 @@ def view(runs: Path, out: Path) -> None:
             messages = source.poll()
             for m in messages:
                 if m["t"] == "step":
-                    file.write(f"{m['stage']} {m['stream']} {m['step']} {m['data'].hex()}\n")
+                    size = len(m["data"]) // (count := int(m.get("count", 1)))
+                    for i in range(count):
+                        row = m["data"][i * size : (i + 1) * size].hex()
+                        file.write(f"{m['stage']} {m['stream']} {m['step'] + i} {row}\n")
             file.flush()
             if source.liveness is not Liveness.LIVE:
                 return
@@ -107,25 +182,31 @@ def forked(work: Any, *arguments: Any) -> int:
         os._exit(0)
 
 
-def round_of(folder: Path, seed: int, pipe: Any | None) -> Outcome:
-    """One kill, and what it left."""
+def round_of(folder: Path, seed: int, pipe: Any | None, moment: str = "clock") -> Outcome:
+    """One kill, by the clock or in the middle of something, and what it left."""
     runs, out = folder / "runs", folder / "seen.txt"
     os.environ["LTXTUI_RUNTIME_DIR"] = str(folder / "sock")
     limit = NANO_SECONDS if pipe is not None else SMALL_SECONDS
     after = random.Random(seed).uniform(0.02, limit)
     viewer = forked(view, runs, out)
-    recorder = forked(record_nano, runs, seed, pipe) if pipe is not None else forked(record_small, runs, seed)
-    time.sleep(after)
-    os.kill(recorder, signal.SIGKILL)
-    os.waitpid(recorder, 0)
-    give_up = time.monotonic() + 5
-    while os.waitpid(viewer, os.WNOHANG)[0] == 0:
-        if time.monotonic() > give_up:
-            os.kill(viewer, signal.SIGKILL)
-            os.waitpid(viewer, 0)
-            break
-        time.sleep(0.01)
+    recorder = forked(record_nano, runs, seed, pipe) if pipe is not None else forked(record_small, runs, seed, moment)
+    if moment == "clock":
+        time.sleep(after)
+        os.kill(recorder, signal.SIGKILL)
+    ended(recorder, STRUCK_SECONDS)
+    ended(viewer, 5)
     return examine(runs, out)
+
+
+def ended(child: int, limit: float) -> None:
+    """Wait for a child, and kill it if it takes too long."""
+    give_up = time.monotonic() + limit
+    while os.waitpid(child, os.WNOHANG)[0] == 0:
+        if time.monotonic() > give_up:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return
+        time.sleep(0.01)
 
 
 def examine(runs: Path, out: Path) -> Outcome:
@@ -185,16 +266,20 @@ def main() -> int:
     for number in range(total):
         folder = Path(tempfile.mkdtemp(prefix="ltx-", dir="/tmp"))
         try:
-            outcome = round_of(folder, given.seed * 100_000 + number, pipe if number >= given.kills else None)
+            small = number < given.kills
+            moment = MOMENTS[number % len(MOMENTS)] if small else "clock"
+            outcome = round_of(folder, given.seed * 100_000 + number, None if small else pipe, moment)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        where[outcome.when] += 1
+        where[f"{moment if small else 'nano'}: {outcome.when}"] += 1
         seen += outcome.seen
-        wrong += [f"round {number}: {w}" for w in outcome.wrong]
+        wrong += [f"round {number} ({moment}): {w}" for w in outcome.wrong]
         if sys.stderr.isatty() or (number + 1) % 20 == 0:
             print(f"\r{number + 1}/{total} kills, {seen:,} rows seen, {len(wrong)} wrong", end="", file=sys.stderr)
     print(file=sys.stderr)
-    print(f"{total} kills: " + ", ".join(f"{n} {when}" for when, n in where.most_common()))
+    print(f"{total} kills, by what they hit and what was left:")
+    for when, n in sorted(where.items()):
+        print(f"  {when.ljust(28)} {n:>4}")
     print(f"{seen:,} rows had reached the viewer; missing, changed or not sound after repair: {len(wrong)}")
     for line in wrong[:20]:
         print("  " + line)
