@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test lint bench pictures clean
+.PHONY: demo test lint bench peers soak torture pictures clean
 
 demo: $(STAMP)
 	$(BIN)/ltxtui demo
@@ -19,6 +19,18 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# The same metrics into other tools, one table; those that are not installed are left out, and it says how. Ten minutes.
+peers: $(STAMP)
+	$(BIN)/python -m benchmarks.peers
+
+# A million steps with viewer and dashboard attached, many stages, many runs; about two hours.
+soak: $(STAMP)
+	$(BIN)/python -m benchmarks.soak
+
+# 200 recordings killed with SIGKILL, by the clock and in the middle of things; about ten minutes.
+torture: $(STAMP)
+	$(BIN)/python -m benchmarks.torture
 
 pictures: $(STAMP)
 	$(BIN)/python docs/pictures.py
