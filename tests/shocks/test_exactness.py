@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -60,6 +61,39 @@ def walk(shock: Shock, sigmas: list[float], calls: int) -> tuple[Tensor, float]:
         sigma = float(scheduler.sigmas[i])
         x = scheduler.step(velocity(x, sigma), scheduler.timesteps[i], x, return_dict=False)[0]
     return x, float(scheduler.sigmas[calls])
+
+
+def flow(x: Tensor, sigma: float, down: float, steps: int = 24) -> Tensor:
+    """The velocity with which one Euler step to `down` is without error: that of the whole flow down there."""
+    levels_ = np.linspace(sigma, down, steps + 1)
+    end = x
+    for here, there in itertools.pairwise(levels_):
+        middle = end + (there - here) / 2 * velocity(end, here)
+        end = end + (there - here) * velocity(middle, (here + there) / 2)
+    return (end - x) / (down - sigma)
+
+
+@pytest.mark.parametrize(("sigma", "db"), [(0.9, 6.0), (0.6, 3.0), (0.6, 12.0), (0.3, 6.0)])
+def test_strong_shocks_where_the_model_makes_no_error(sigma: float, db: float) -> None:
+    """Of equal strength at one place: renoise and restart keep the marginal, the naive noise and the bump do not.
+
+    The step down is exact here, so that nothing but the shock itself can move the marginal.
+    """
+    before = sigma + 0.05
+    for shock in (Shock("renoise", at=1, strength_db=db), Shock("restart", at=1, strength_db=db)):
+        scheduler = ShockScheduler(shocks=[shock], free_sigmas=[before, sigma, sigma / 2])
+        scheduler.set_timesteps(3)
+        (action,) = scheduler.shock_plan.actions
+        x = truth(before)[None, :, None]
+        v = flow(x, before, action.sigma_down)
+        x = scheduler.step(v, scheduler.timesteps[0], x, return_dict=False)[0]
+        assert distance(x, float(scheduler.sigmas[1])) < NOISE_FLOOR, shock.describe()
+    x, level = walk(Shock("additive", at=1, strength_db=db), [sigma + 0.001, sigma, sigma / 2], 1)
+    assert level == pytest.approx(sigma) and distance(x, level) > 2 * NOISE_FLOOR
+    if db >= 12:  # a bump leaves the marginal by how coarse it is: see also `test_a_fine_bump_stays`
+        down = levels.raised(sigma, -db)
+        x, level = walk(Shock("sigma_bump", at=1, to=sigma), [down + 0.001, down, down / 2], 2)
+        assert level == pytest.approx(sigma) and distance(x, level) > 2 * NOISE_FLOOR
 
 
 @pytest.mark.parametrize("seed", [0, 1])

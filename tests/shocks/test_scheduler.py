@@ -15,6 +15,7 @@ from recorder.guidance import UNGUIDED
 from recorder.shocks import levels
 from recorder.shocks.conductor import Conductor
 from tests.conftest import nano_call
+from tests.shocks.calls import levels_of_calls
 
 STEPS = 6
 
@@ -59,20 +60,11 @@ KINDS = [
 @pytest.mark.parametrize("shock", KINDS, ids=Shock.describe)
 def test_runs_repeat_bit_for_bit_and_levels_are_those_of_the_calls(pipe: Any, smooth: Any, shock: Shock) -> None:
     shocked(pipe, [shock])
-    called: list[float] = []
-    hook = pipe.transformer.register_forward_pre_hook(
-        lambda module, args, kwargs: called.append(float(kwargs["sigma"].flatten()[0]) / 1000), with_kwargs=True
-    )
-    try:
+    with levels_of_calls(pipe) as called:
         first = run(pipe)
-        once, called[:] = list(called), []
-        again = run(pipe)
-    finally:
-        hook.remove()
+    again = run(pipe)
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
-    assert once == called
-    assert called == pytest.approx(pipe.scheduler.sigmas.tolist()[:-1], rel=1e-6)
-    assert list(pipe.scheduler.shock_plan.sigmas) == pipe.scheduler.sigmas.tolist()[:-1]
+    assert called == pipe.scheduler.sigmas.tolist()[:-1] == list(pipe.scheduler.shock_plan.sigmas)
     if shock.streams == ("audio",):
         assert not torch.equal(first[1], smooth[1])
     else:
