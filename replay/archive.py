@@ -1,146 +1,195 @@
-"""Reads an archive as messages: the ones its run was streamed as, rows in blocks."""
+"""Reads an archive as the messages its run was streamed as; rows and pictures come when somebody looks at them."""
 
 from __future__ import annotations
 
-import functools
-import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any, Final
 
 from recorder import words
 from recorder.words import Message
-from replay.run import NotARun, check_header
+from replay import format
+from replay.documents import Damaged, Missing, read_attributes
+from replay.format import NotARun
+from replay.rows import ArchivedPreviews, ArchivedRows, Cache
+from replay.run import Run
+from replay.store import Store
+from replay.stream import StreamData
 
-if TYPE_CHECKING:
-    import zarr
-
-MAX_METADATA_BYTES = 64 << 20
+_STAGE: Final = re.compile(r"stage_(\d{1,6})")
+_SPARE: Final = 16
+"""Numbers of stages may be so far apart, beyond twice as many as there are."""
 
 
 def root_attributes(path: Path) -> dict[str, Any]:
-    """The root attributes of an archive, read without zarr.
+    """The root attributes of an archive.
 
     Raises:
         NotARun: if `path` is not an archive of a run in a format that this version reads.
         OSError: if it cannot be read.
     """
-    file = path / "zarr.json"
     if not path.exists():
         raise NotARun(f"{path} does not exist")
-    if not file.is_file():
-        raise NotARun(f"{path} is not a recorded run (it has no zarr.json)")
-    if file.stat().st_size > MAX_METADATA_BYTES:
-        raise NotARun(f"{path} is not a recorded run (its metadata is larger than {MAX_METADATA_BYTES >> 20} MiB)")
     try:
-        attributes = json.loads(file.read_bytes()).get("attributes", {})
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise NotARun(f"{path} has damaged metadata: {error}") from error
+        attributes = read_attributes(path / "zarr.json")
+    except Missing:
+        raise NotARun(f"{path} is not a recorded run (it has no zarr.json)") from None
+    except Damaged as error:
+        raise NotARun(f"{path} has damaged metadata: zarr.json {error}") from error
     try:
-        check_header(attributes)
+        format.check_header(attributes)
+        for key in ("rows", "previews"):
+            for name, count in format.table(attributes.get(key, {}), f"its {key}").items():
+                format.whole(count, f"its number of {key} of {name[:40]}")
     except NotARun as error:
         raise NotARun(f"{path}: {error}") from error
-    return dict(attributes)
+    if "rows" not in attributes:
+        raise NotARun(f"{path} has damaged metadata: it does not say how many rows count")
+    return attributes
 
 
-def read_messages(path: Path) -> Iterator[Message]:
-    """All messages of an archive, in an order that a reader of a live run would accept.
+class Archive:
+    """One archive, opened. `notes` grows as damage is met; what is damaged is left out or NaN, the rest is read."""
 
-    Raises:
-        NotARun: if it is not one, or if what it says of itself does not fit together.
-    """
-    attributes = root_attributes(path)
-    ended = "ended" in attributes
-    own = {"status", "rows", "previews", "error", "ended", "planned", "prompt", "summary"}
-    yield {"t": words.HEADER, **{k: v for k, v in attributes.items() if k not in own}}
-    import zarr
+    def __init__(self, path: Path, skip: Mapping[str, frozenset[str]] | None = None) -> None:
+        """Read the root attributes.
 
-    try:
-        root = zarr.open_group(str(path), mode="r")
-        yield from _stages(root, attributes["rows"], attributes.get("previews", {}))
-        yield from _events(root)
-        yield from _system(root)
-    except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
-        raise NotARun(f"{path} is damaged: {error!r}") from error
-    if ended:
-        yield {
-            "t": words.END,
-            "time": attributes["ended"],
-            "status": attributes["status"],
-            "error": attributes.get("error"),
-        }
+        Args:
+            path: of the archive.
+            skip: by array, keys of chunks that are known to be damaged.
 
+        Raises:
+            NotARun, OSError: as `root_attributes`.
+        """
+        self.attributes = root_attributes(path)
+        self.store = Store(path)
+        self._skip = skip or {}
+        self._cache = Cache()
+        self._run = Run()
 
-def _stages(root: zarr.Group, rows: dict[str, int], previews: dict[str, int]) -> Iterator[Message]:
-    index = 0
-    while (name := f"stage_{index}") in root:
-        stage = root[name]
-        yield {"t": words.STAGE, **dict(stage.attrs)}
+    @property
+    def ended(self) -> bool:
+        return "ended" in self.attributes
+
+    @property
+    def notes(self) -> list[str]:
+        """What is missing or damaged, as far as it has been looked at."""
+        return list(self.store.notes.values())
+
+    def messages(self) -> Iterator[Message]:
+        """All messages, in an order that a reader of a live run would accept: each has been fed to a `Run` already."""
+        attributes = self.attributes
+        own = {"status", "rows", "previews", "error", "ended", "planned", "prompt", "summary"}
+        yield from self._accepted("", {"t": words.HEADER, **{k: v for k, v in attributes.items() if k not in own}})
+        for index in self._stages():
+            yield from self._stage(index)
+        yield from self._events()
+        yield from self._system()
+        if self.ended:
+            end = {"time": attributes["ended"], **{k: attributes.get(k) for k in ("status", "error")}}
+            yield from self._accepted("", {"t": words.END, **end})
+
+    # Inside
+
+    def _accepted(self, name: str, message: Message) -> Iterator[Message]:
+        """The message, if it is one that a run takes; else a note."""
+        skipped = self._run.skipped
+        try:
+            self._run.feed(message)
+        except NotARun as error:
+            self.store.note(name or message["t"], f"is damaged: {error}")
+            return
+        if self._run.skipped > skipped:
+            self.store.note(f"{name}/messages", "are not all as the format says; some are left out")
+            return
+        yield message
+
+    def _stages(self) -> range:
+        """Numbers of stages, also of those between that are gone."""
+        named = [*self.store.names(""), *(key.partition("/")[0] for key in self.attributes["rows"])]
+        there = sorted({int(m[1]) for n in named if (m := _STAGE.fullmatch(n))})
+        most = 2 * len(there) + _SPARE
+        return range(max((n for n in there if n < most), default=-1) + 1)
+
+    def _stage(self, index: int) -> Iterator[Message]:
+        name = f"stage_{index}"
+        try:
+            found = list(self._accepted(name, {**self.store.attributes(name), "t": words.STAGE, "stage": index}))
+        except Damaged as error:
+            found = []
+            self.store.note(name, str(error))
+        if not found:  # its streams may still be readable, and stages behind it are counted from it
+            given = self.attributes.get("time")
+            bare = {"t": words.STAGE, "stage": index, "call": index, "tile": None, "sigmas": []}
+            bare["time"] = given if isinstance(given, float) else 0.0
+            found = list(self._accepted(name, {**bare, "metadata": {}}))
+        yield from found
         for stream in words.STREAMS:
-            if stream in stage:  # type: ignore[operator]
-                key = f"{name}/{stream}"
-                yield from _stream(stage[stream], int(rows.get(key, 0)))  # type: ignore[index,arg-type]
-                yield from _previews(stage[stream], int(previews.get(key, 0)))  # type: ignore[index,arg-type]
-        index += 1
+            if self.store.folder(f"{name}/{stream}") or f"{name}/{stream}" in self.attributes["rows"]:
+                yield from self._stream(index, stream)
 
+    def _stream(self, index: int, stream: str) -> Iterator[Message]:
+        key = f"stage_{index}/{stream}"
+        place = {"stage": index, "stream": stream}
+        try:
+            declaration = {**self.store.attributes(key), "t": words.STREAM, **place}
+        except Damaged as error:
+            self.store.note(key, str(error))
+            return
+        accepted = list(self._accepted(key, declaration))
+        yield from accepted
+        declared = self._run.stages[index].streams.get(stream)
+        count = self.attributes["rows"].get(key, 0)
+        if not accepted or declared is None or count < 1:
+            return
+        rows = ArchivedRows(self.store, self._cache, key, declared, count, self._skip)
+        rows.check_documents()
+        if rows.rows:
+            yield from self._accepted(key, {"t": words.STEP, **place, "step": 0, "count": rows.rows, "data": rows})
+            yield from self._previews(key, place, declared)
 
-def _stream(group: zarr.Group, rows: int) -> Iterator[Message]:
-    declaration: Message = {"t": words.STREAM, **dict(group.attrs)}
-    yield declaration
-    if rows <= 0:
-        return
-    columns = [np.asarray(group[m["name"]][:rows], "<f4").reshape(rows, -1) for m in declaration["metrics"]]  # type: ignore[index]
-    data = np.ascontiguousarray(np.concatenate(columns, axis=1))
-    times = np.asarray(group["time"][:rows], "<f8")  # type: ignore[index]
-    step: Message = {"t": words.STEP, "stage": declaration["stage"], "stream": declaration["stream"], "step": 0}
-    if rows == 1:
-        yield {**step, "time": float(times[0]), "data": data.tobytes()}
-    else:
-        yield {**step, "count": rows, "time": times.tobytes(), "data": data.tobytes()}
+    def _previews(self, key: str, place: Message, declared: StreamData) -> Iterator[Message]:
+        count = min(self.attributes.get("previews", {}).get(key, 0), declared.rows)
+        if count < 1:
+            return
+        try:
+            pictures = ArchivedPreviews(self.store, key, count, self._skip.get(f"{key}/preview", frozenset()))
+        except (Damaged, NotARun) as error:
+            self.store.note(f"{key}/preview", str(error))
+            return
+        yield from self._accepted(key, {"t": words.PREVIEW, **place, "step": 0, "data": pictures})
 
+    def _events(self) -> Iterator[Message]:
+        try:
+            found = self.store.attributes("events").get("messages")
+        except Missing:
+            return
+        except Damaged as error:
+            self.store.note("events", str(error))
+            return
+        if not isinstance(found, list):
+            self.store.note("events", "has no list of messages")
+            return
+        for event in found:
+            if isinstance(event, dict):
+                yield from self._accepted("events", {**event, "t": words.EVENT})
 
-def _previews(group: zarr.Group, count: int) -> Iterator[Message]:
-    """Preview messages whose pixels are read when somebody looks at them: curves must not wait for pictures."""
-    if count <= 0:
-        return
-    array: zarr.Array[Any] = group["preview"]  # type: ignore[assignment]
-    fits = np.asarray(group["preview_fit"][:count])  # type: ignore[index]
-    declaration = group.attrs
-    frames = np.asarray(group["preview_frame"][...]).tolist()  # type: ignore[index]
-    for step in np.flatnonzero(fits).tolist():
-        yield {
-            "t": words.PREVIEW,
-            "stage": declaration["stage"],
-            "stream": declaration["stream"],
-            "step": step,
-            "shape": list(array.shape[1:]),
-            "frames": frames,
-            "fit": int(fits[step]),
-            "data": functools.partial(_pixels, array, step),
-        }
-
-
-def _pixels(array: zarr.Array[Any], step: int) -> bytes:
-    try:
-        return np.asarray(array[step], np.uint8).tobytes()
-    except (KeyError, ValueError, TypeError, OSError, RuntimeError) as error:
-        raise NotARun(f"the preview of step {step} is damaged: {error!r}") from error
-
-
-def _events(root: zarr.Group) -> Iterator[Message]:
-    if "events" in root:
-        for event in root["events"].attrs["messages"]:  # type: ignore[union-attr]
-            yield {"t": words.EVENT, **event}  # type: ignore[dict-item]
-
-
-def _system(root: zarr.Group) -> Iterator[Message]:
-    if "system" not in root:
-        return
-    group = root["system"]
-    columns = {name: np.asarray(array[...]) for name, array in group.arrays()}  # type: ignore[union-attr]
-    times = columns.pop("time")
-    for i, time in enumerate(times):
-        values = {name: float(column[i]) for name, column in columns.items() if not np.isnan(column[i])}
-        yield {"t": words.SYSTEM, "time": float(time), "values": values}
+    def _system(self) -> Iterator[Message]:
+        if not self.store.folder("system"):
+            return
+        columns: dict[str, list[float]] = {}
+        samples = 0
+        for name in sorted(self.store.names("system"), key=lambda n: n != "time"):
+            try:
+                array = self.store.array(f"system/{name}")
+                if array.dtype.name != "float64" or len(array.shape) != 1 or not format.NAME.fullmatch(name):
+                    raise Damaged(f"is {array.dtype.name} {list(array.shape)}")
+                samples = array.covered() if name == "time" else samples
+                skip = self._skip.get(f"system/{name}", frozenset())
+                columns[name] = array.read(0, samples, skip).tolist()
+            except Damaged as error:
+                self.store.note(f"system/{name}", str(error))
+        for i, time in enumerate(columns.pop("time", [])):
+            values = {name: column[i] for name, column in columns.items() if i < len(column) and column[i] == column[i]}
+            yield from self._accepted("system", {"t": words.SYSTEM, "time": time, "values": values})

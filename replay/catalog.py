@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import errno
 import os
 import time
 from pathlib import Path
@@ -11,8 +11,8 @@ from typing import Any
 
 from recorder import locations
 from recorder.journal import JournalReader, is_being_written
-from replay.archive import MAX_METADATA_BYTES
 from replay.catalog_cache import Cache, stamp_of
+from replay.documents import Damaged, Missing, read_attributes
 from replay.live import LiveRun as LiveRun
 from replay.live import live_runs as live_runs
 from replay.run import NotARun, check_header
@@ -20,7 +20,6 @@ from replay.run_info import Gathered, known_tags
 from replay.run_info import RunInfo as RunInfo
 
 POLL_BYTES = 4 << 20
-_ATTRIBUTES_FIRST = '"attributes":'
 
 
 def list_runs(runs_dir: Path, cache: Cache | None = None) -> list[RunInfo]:
@@ -172,22 +171,11 @@ def attributes_of(file: Path) -> dict[str, Any]:
         OSError: if it cannot be read.
     """
     try:
-        if file.stat().st_size > MAX_METADATA_BYTES:
-            raise NotARun(f"{file} is larger than {MAX_METADATA_BYTES >> 20} MiB")
-        text = file.read_text("utf-8")
-        # Consolidated metadata of hundreds of arrays follows the attributes, which zarr writes first.
-        at = text.find(_ATTRIBUTES_FIRST, 0, 64)
-        if at >= 0 and text[:at].strip() == "{":
-            start = at + len(_ATTRIBUTES_FIRST)
-            start += len(text[start : start + 64]) - len(text[start : start + 64].lstrip())
-            found = json.JSONDecoder().raw_decode(text, start)[0]
-        else:
-            found = json.loads(text)["attributes"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise NotARun(f"{file} is damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise NotARun(f"{file} has no attributes")
-    return found
+        return read_attributes(file)
+    except Missing:
+        raise FileNotFoundError(errno.ENOENT, "there is no such file", str(file)) from None
+    except Damaged as error:
+        raise NotARun(f"{file} is damaged: it {error}") from error
 
 
 def _tags(archive: Path) -> tuple[str, ...]:

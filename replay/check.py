@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import math
+import os
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from recorder import locations, words
 from recorder.journal import JournalReader, is_being_written
 from recorder.zarr3 import CHECKSUMS
-from replay.archive import root_attributes
-from replay.run import NotARun, Run
+from replay.archive import Archive
+from replay.documents import MAX_DOCUMENT_BYTES, Damaged, checked, parse, read_file
+from replay.format import NotARun
+from replay.layout import MAX_CHUNK_BYTES
+from replay.run import Run
+from replay.store import Array
 
-ITEM_BYTES = {"float16": 2, "float32": 4, "float64": 8, "int64": 8, "uint8": 1}
-MAX_CHUNK_BYTES = 1 << 30
+MAX_PROBLEMS: Final = 1000
 
 
 @dataclass
@@ -33,10 +36,19 @@ class Report:
     """Chunk files whose checksum was compared."""
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    damaged: dict[str, set[str]] = field(default_factory=dict)
+    """By array, keys of chunks that are not as they were written."""
 
     @property
     def sound(self) -> bool:
         return not self.problems
+
+    def problem(self, text: str) -> None:
+        """Report something, unless there is too much of it already."""
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(text)
+        elif len(self.problems) == MAX_PROBLEMS:
+            self.problems.append("and more, which is not listed")
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -65,24 +77,29 @@ def check(path: Path) -> Report:
     report = Report(archive, "unfinished")
     followed = _read_journal(journal, report) if journal.is_file() else None
     try:
-        attributes = root_attributes(archive)
+        opened = Archive(archive)
     except NotARun as error:
         # Before anything is folded the journal is the whole run.
         (report.notes if followed and not archive.exists() else report.problems).append(str(error))
         return report
-    finished = "ended" in attributes
-    report.status = str(attributes.get("status")) if finished else "unfinished"
-    if not finished:
+    report.status = str(opened.attributes.get("status")) if opened.ended else "unfinished"
+    if not opened.ended:
         gone = "" if followed else ", and its journal is gone: what was not folded into it is lost"
-        report.problems.append(f"the run was never ended{gone}; mend it with: ltxtui runs repair {archive}")
+        report.problem(f"the run was never ended{gone}; mend it with: ltxtui runs repair {archive}")
     elif followed is not None:
-        report.problems.append(f"a journal stands beside the finished archive: {journal.name}")
-    try:
-        _check_archive(archive, attributes, finished, report)
-        if followed is not None:
-            _compare(archive, attributes, followed, report)
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        report.problems.append(f"the metadata are damaged: {error!r}")
+        report.problem(f"a journal stands beside the finished archive: {journal.name}")
+    held = Run()
+    for message in opened.messages():
+        held.feed(message)
+    for name, rows in rows_of(held).items():
+        report.rows[name] = max(report.rows.get(name, 0), rows)
+    _check_files(archive, opened, report)
+    _check_shapes(held, opened, report)
+    if followed is not None:
+        _compare(held, followed, report)
+    for note in opened.notes:
+        if note not in report.problems:
+            report.problem(note)
     return report
 
 
@@ -94,115 +111,157 @@ def _read_journal(journal: Path, report: Report) -> Run | None:
             for message in messages:
                 run.feed(message)
     except NotARun as error:
-        report.problems.append(f"{journal.name}: {error}")
+        report.problem(f"{journal.name}: {error}")
     finally:
         reader.close()
     if reader.note and report.status != "live":
         (report.problems if reader.broken else report.notes).append(f"{journal.name}: {reader.note}")
-    for stage in run.stages:
-        for stream in stage.streams.values():
-            report.rows[f"stage_{stage.index}/{stream.name}"] = stream.rows
+    report.rows.update(rows_of(run))
     return run if run.header else None
 
 
-def _check_archive(archive: Path, attributes: dict[str, Any], finished: bool, report: Report) -> None:
-    nodes: dict[str, dict[str, Any]] = {}
-    for name in sorted({f.parent.relative_to(archive).as_posix() for f in archive.rglob("zarr.json")} - {"."}):
+def _check_files(archive: Path, opened: Archive, report: Report) -> None:
+    """Every file: what is no file, documents, and chunks by size and checksum."""
+    store = opened.store
+    arrays: dict[str, Array] = {}
+    documents: dict[str, Any] = {}
+    chunks: list[str] = []
+    for name, plain in _files(archive):
+        if not plain:
+            report.problem(f"{name} is no file or folder; nothing reads it")
+        elif name == "zarr.json" or name.endswith("/zarr.json"):
+            node = name.removesuffix("zarr.json").rstrip("/")
+            try:
+                documents[node] = parse(read_file(archive / name, MAX_DOCUMENT_BYTES))
+                if documents[node].get("node_type") != "group":
+                    arrays[node] = Array(store, node, documents[node])
+            except Damaged as error:
+                report.problem(f"{node}/zarr.json is damaged: {error}" if node else f"zarr.json is damaged: {error}")
+        elif "/c/" in name:
+            chunks.append(name)
+    if not opened.ended:
+        return
+    _check_consolidated(documents, report)
+    _check_chunks(archive, arrays, chunks, report)
+
+
+def _files(archive: Path) -> Iterator[tuple[str, bool]]:
+    """Everything below an archive that is no folder, by its path from there, and whether it is a plain file."""
+    folders = [""]
+    while folders:
+        inside = folders.pop()
         try:
-            nodes[name] = json.loads((archive / name / "zarr.json").read_bytes())
-        except (ValueError, RecursionError) as error:
-            report.problems.append(f"{name}/zarr.json is damaged: {error}")
-    rows = {str(k): int(v) for k, v in attributes["rows"].items()}
-    for stream, count in rows.items():
-        report.rows[stream] = max(report.rows.get(stream, 0), count)
-        if stream not in nodes:
-            report.problems.append(f"{stream} is missing, and should have {count} rows")
+            with os.scandir(archive / inside) as entries:
+                found = sorted(entries, key=lambda e: e.name)
+        except OSError:
             continue
-        declared = {m["name"]: tuple(m["shape"]) for m in nodes[stream]["attributes"]["metrics"]}
-        for metric, shape in (*declared.items(), ("time", ())):
-            _check_array(f"{stream}/{metric}", nodes, count, shape, finished, report)
-    if finished:
-        _check_consolidated(archive, nodes, report)
-        _check_chunks(archive, nodes, report)
+        for entry in found:
+            name = f"{inside}/{entry.name}" if inside else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(name)
+            else:
+                yield name, entry.is_file(follow_symlinks=False)
 
 
-def _check_array(
-    name: str, nodes: dict[str, dict[str, Any]], rows: int, shape: tuple[int, ...], finished: bool, report: Report
-) -> None:
-    document = nodes.get(name)
-    if document is None:
-        report.problems.append(f"{name} is missing, and should have {rows} rows")
-        return
-    found = tuple(document["shape"])
-    right = found[0] == rows if finished else found[0] >= rows
-    if not right or found[1:] != shape:
-        report.problems.append(f"{name} has shape {list(found)}, and should have {[rows, *shape]}")
-
-
-def _check_consolidated(archive: Path, nodes: dict[str, dict[str, Any]], report: Report) -> None:
-    root = json.loads((archive / "zarr.json").read_bytes())
-    held = (root.get("consolidated_metadata") or {}).get("metadata")
-    if held is None:
-        report.problems.append("the archive has no consolidated metadata")
-        return
-    for name in sorted(set(held) | set(nodes)):
-        ours = {k: v for k, v in held.get(name, {}).items() if k != "consolidated_metadata"}
-        own = {k: v for k, v in nodes.get(name, {}).items() if k != "consolidated_metadata"}
-        if ours != own:
-            report.problems.append(f"{name}/zarr.json is not what the consolidated metadata say")
-
-
-def _check_chunks(archive: Path, nodes: dict[str, dict[str, Any]], report: Report) -> None:
-    """Sizes and checksums of all chunk files."""
-    file = archive / CHECKSUMS
-    if not file.is_file():
-        report.notes.append("no checksums were kept: it was recorded by an older version")
-        return
+def _check_consolidated(documents: dict[str, Any], report: Report) -> None:
     try:
-        expected = {str(k): int(v) for k, v in json.loads(file.read_bytes())["crc32"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        report.problems.append(f"{CHECKSUMS} is damaged: {error!r}")
+        held = checked(checked(documents.get("", {}).get("consolidated_metadata")).get("metadata"))
+    except Damaged:
+        report.problem("the archive has no consolidated metadata")
         return
-    there = {f.relative_to(archive).as_posix() for f in archive.rglob("*") if "/c/" in f.as_posix() and f.is_file()}
-    for name in sorted(expected.keys() - there):
-        report.problems.append(f"{name} is missing")
-    for name in sorted(there - expected.keys()):
-        report.notes.append(f"{name} has no checksum: it was added later")
-    for name in sorted(there & expected.keys()):
-        node = nodes.get(name.rsplit("/c/", 1)[0])
-        if node is None:
-            report.problems.append(f"{name} belongs to no array")
+    for name in sorted(set(held) | set(documents) - {""}):
+        found = held.get(name)
+        ours = {k: v for k, v in found.items() if k != "consolidated_metadata"} if isinstance(found, dict) else None
+        own = {k: v for k, v in documents.get(name, {}).items() if k != "consolidated_metadata"}
+        if ours != own:
+            report.problem(f"{name}/zarr.json is not what the consolidated metadata say")
+
+
+def _check_chunks(archive: Path, arrays: dict[str, Array], there: list[str], report: Report) -> None:
+    """Sizes and checksums of all chunk files."""
+    expected = checksums(archive, report)
+    if expected is None:
+        return
+    for name in sorted(expected.keys() - set(there)):
+        report.problem(f"{name} is missing")
+    for name in there:
+        node, _, key = name.partition("/c/")
+        array, crc = arrays.get(node), expected.get(name)
+        if array is None:
+            report.problem(f"{name} belongs to no array")
+        elif crc is None:
+            report.notes.append(f"{name} has no checksum: it was added later")
+        else:
+            try:
+                data = read_file(archive / name, MAX_CHUNK_BYTES)
+                if len(data) != array.chunk_bytes and not array.packed:
+                    raise Damaged(f"has {len(data):,} bytes, and should have {array.chunk_bytes:,}")
+                if zlib.crc32(data) != crc:
+                    raise Damaged("is damaged: its checksum is another")
+            except Damaged as error:
+                report.problem(f"{name} {error}")
+                report.damaged.setdefault(node, set()).add(f"c/{key}")
+            report.chunks += 1
+
+
+def checksums(archive: Path, report: Report) -> dict[str, int] | None:
+    """Checksums of chunks by their paths; None, and why in the report, if there are none."""
+    try:
+        known = checked(parse(read_file(archive / CHECKSUMS, MAX_DOCUMENT_BYTES)).get("crc32"))
+    except Damaged as error:
+        if (archive / CHECKSUMS).exists():
+            report.problem(f"{CHECKSUMS} is damaged: it {error}")
+        else:
+            report.notes.append("no checksums were kept: it was recorded by an older version")
+        return None
+    return {name: crc for name, crc in known.items() if type(crc) is int}
+
+
+def _check_shapes(held: Run, opened: Archive, report: Report) -> None:
+    """Finished arrays have exactly the rows that count, and chunks for all of them."""
+    for name, count in opened.attributes["rows"].items():
+        stage, _, stream = name.partition("/")
+        number = stage.removeprefix("stage_")
+        known = number.isdigit() and int(number) < len(held.stages) and stream in held.stages[int(number)].streams
+        if not known:
+            report.problem(f"{name} cannot be read, and should have {count} rows")
             continue
-        size = math.prod(node["chunk_grid"]["configuration"]["chunk_shape"]) * ITEM_BYTES[node["data_type"]]
-        actual = (archive / name).stat().st_size
-        if actual != size or size > MAX_CHUNK_BYTES:
-            report.problems.append(f"{name} has {actual:,} bytes, and should have {size:,}")
-        elif zlib.crc32((archive / name).read_bytes()) != expected[name]:
-            report.problems.append(f"{name} is damaged: its checksum is another")
-        report.chunks += 1
+        for metric in ("time", *held.stages[int(number)].streams[stream].metrics):
+            try:
+                array = opened.store.array(f"{name}/{metric}")
+                if opened.ended and array.rows != count:
+                    raise Damaged(f"has shape {list(array.shape)}, and should have {count} rows")
+                if array.covered() < count:
+                    raise Damaged(f"has whole chunks for {array.covered()} of {count} rows")
+            except Damaged as error:
+                text = f"{name}/{metric} {error}"
+                if text not in opened.notes and not any(p.startswith(f"{name}/{metric}/") for p in report.problems):
+                    report.problem(text)
 
 
-def _compare(archive: Path, attributes: dict[str, Any], followed: Run, report: Report) -> None:
+def _compare(held: Run, followed: Run, report: Report) -> None:
     """Rows that are in both the journal and the archive are the same."""
-    import zarr
-
-    root = zarr.open_group(str(archive), mode="r", use_consolidated=False)
-    for stage in followed.stages:
-        for stream in stage.streams.values():
-            name = f"stage_{stage.index}/{stream.name}"
-            count = min(stream.rows, int(attributes["rows"].get(name, 0)))
-            for metric in stream.metrics.values() if count else ():
-                try:
-                    held: Any = root[f"{name}/{metric.name}"]
-                    ours = np.asarray(held[:count], "<f4")
-                except (KeyError, OSError, ValueError, IndexError) as error:
-                    report.problems.append(f"{name}/{metric.name} cannot be read: {error!r}")
-                    continue
-                theirs = stream.values(metric.name)[:count]
-                if ours.shape != theirs.shape or not np.array_equal(ours, theirs, equal_nan=True):
-                    report.problems.append(f"{name}/{metric.name} is not what the journal says")
+    for one, other in zip(held.stages, followed.stages, strict=False):
+        for name in one.streams.keys() & other.streams.keys():
+            ours, theirs = one.streams[name], other.streams[name]
+            count = min(ours.rows, theirs.rows)
+            for metric in ours.metrics.keys() & theirs.metrics.keys() if count else ():
+                a, b = ours.values(metric)[:count], theirs.values(metric)[:count]
+                if a.shape != b.shape or not np.array_equal(a, b, equal_nan=True):
+                    report.problem(f"stage_{one.index}/{name}/{metric} is not what the journal says")
 
 
 def rows_of(run: Run) -> dict[str, int]:
     """Rows by `stage_0/video`."""
     return {f"stage_{s.index}/{n}": d.rows for s in run.stages for n, d in s.streams.items() if n in words.STREAMS}
+
+
+def damaged_chunks(archive: Path) -> dict[str, frozenset[str]]:
+    """By array, keys of chunks of a finished archive whose size or checksum is not as they were written."""
+    report = Report(archive, "")
+    try:
+        opened = Archive(archive)
+    except (NotARun, OSError):
+        return {}
+    _check_files(archive, opened, report)
+    return {name: frozenset(keys) for name, keys in report.damaged.items()}

@@ -1,20 +1,34 @@
-"""Mends a run whose recorder never ended it: folds what can still be read into a whole archive, and keeps the old."""
+"""Mends a run that was never ended or is damaged: makes a whole archive of what can be read, and keeps the old."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final
 
 from recorder import locations, words
-from recorder.archive import ArchiveWriter
+from recorder.archive import SNAPSHOT_LABELS, ArchiveWriter
 from recorder.journal import is_being_written
+from recorder.rows import event
 from recorder.words import Message
-from replay.archive import root_attributes
-from replay.check import rows_of
-from replay.run import NotARun, Run
+from replay.archive import Archive
+from replay.check import check, damaged_chunks, rows_of
+from replay.documents import Damaged
+from replay.format import NotARun
+from replay.rows import plain
+from replay.run import Run
+from replay.run_info import TAGS_ATTRIBUTE, known_tags
 from replay.source import ArchiveSource, JournalSource
+from replay.store import Store
+
+_KEPT: Final = re.compile(r"stage_(\d{1,6})_step_(\d{1,9})")
+_TENSOR: Final = re.compile(r"(video|audio)_(x|x0)")
+
+Skip = Mapping[str, frozenset[str]]
 
 
 class CannotRepair(ValueError):
@@ -23,19 +37,21 @@ class CannotRepair(ValueError):
 
 @dataclass(frozen=True)
 class Repaired:
-    """What was made, where the old files are now, and what the new archive holds."""
+    """What was made, where the old files are now, what the new archive holds, and what could not be had any more."""
 
     archive: Path
     kept: Path
     rows: dict[str, int]
     note: str = ""
+    lost: list[str] = field(default_factory=list)
 
 
 def repair(path: Path) -> Repaired:
-    """Fold journal and archive at `path` into one whole archive, `interrupted` unless its journal says how it ended.
+    """Make one whole archive of journal and archive at `path`, `interrupted` unless they say how the run ended.
 
-    What was there is moved, never removed: to a folder `<name>.before-repair` beside it. Latents that were kept
-    per step are carried over as they are.
+    What was there is moved, never removed: to a folder `<name>.before-repair` beside it. Chunks whose checksum is
+    another than when they were written become NaN: nobody can tell which of their values is wrong. What was lost is
+    said in an event of the new archive too.
 
     Raises:
         CannotRepair: if the run is being recorded, is whole already, or holds nothing that can be read.
@@ -47,80 +63,155 @@ def repair(path: Path) -> Repaired:
         raise CannotRepair(f"{archive.name} is being recorded; stop its recorder first")
     if not journal.is_file() and not archive.exists():
         raise CannotRepair(f"{archive} does not exist")
-    messages, note = _readable(archive, journal)
+    if not journal.is_file() and check(archive).sound:
+        raise CannotRepair(f"{archive.name} was ended by its recorder and is whole; there is nothing to fold or mend")
+    skip = damaged_chunks(archive)
+    messages, lost, note = _readable(archive, journal, skip)
     if not messages:
         raise CannotRepair(f"nothing of {archive.name} can be read: {note}")
-    run = Run()
-    for message in messages:
-        run.feed(message)
-    kept = _free(archive.with_suffix(".before-repair"))
     made = archive.with_name(f".{archive.stem}.repairing{locations.ARCHIVE_SUFFIX}")
     shutil.rmtree(made, ignore_errors=True)
-    writer = ArchiveWriter(made)
-    ends = [m for m in messages if m["t"] == words.END]
-    for message in messages:
-        if message["t"] != words.END and (whole := _with_pixels(message)) is not None:
-            writer.feed(whole)
-    writer.carry(archive)
-    if not ends:
-        last = max((float(s.times[-1]) for g in run.stages for s in g.streams.values() if s.rows), default=time.time())
-        error = "its recorder never ended it; repaired"
-        ends = [{"t": words.END, "time": last, "status": "interrupted", "error": error}]
-    writer.feed(ends[0])
+    try:
+        run = _write(made, messages, _old(archive), skip, lost)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+        shutil.rmtree(made, ignore_errors=True)
+        raise CannotRepair(f"{archive.name} holds what no archive can: {error!r}"[:300]) from error
+    kept = _free(archive.with_suffix(".before-repair"))
     kept.mkdir()
     for old in (archive, journal):
-        if old.exists():
+        if old.exists() or old.is_symlink():
             old.rename(kept / old.name)
     made.rename(archive)
-    return Repaired(archive, kept, rows_of(run), note)
+    return Repaired(archive, kept, rows_of(run), note, list(dict.fromkeys(lost)))
 
 
-def _readable(archive: Path, journal: Path) -> tuple[list[Message], str]:
-    """All messages that can be read, from the journal or else the archive; and what is to be said of the rest."""
-    if not journal.is_file() and _ended(archive):
-        raise CannotRepair(f"{archive.name} was ended by its recorder; there is nothing to fold")
+def _old(archive: Path) -> Archive | None:
+    try:
+        return Archive(archive)
+    except (NotARun, OSError):
+        return None
+
+
+def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], list[str], str]:
+    """All messages that can be read, from the journal or else the archive; what is lost; and a word on the rest."""
     found: list[Message] = []
+    lost: list[str] = []
     note = ""
     for place in (p for p in (journal, archive) if p.exists()):
+        run = Run()
         try:
             # A journal beside the archive would be opened in the archive's place.
-            source = JournalSource(place) if place == journal else ArchiveSource(place)
+            source = JournalSource(place) if place == journal else ArchiveSource(place, skip)
         except NotARun as error:
             note = str(error)
             continue
         try:
             while messages := source.poll():
-                found += messages
+                for message in messages:
+                    run.feed(message)
+                    # Rows are read now, so that what is damaged among them is known.
+                    found += plain(message)
             note = source.note
         except NotARun as error:
             note = str(error)
+            lost.append(f"{place.name} beyond its message {len(found):,}: {error}")
         finally:
             source.close()
+        if isinstance(source, ArchiveSource):
+            lost += source.archive.notes
         if found:
             break
-    return found, note
+    return found, lost, note
 
 
-def _with_pixels(message: Message) -> Message | None:
-    """An archive's previews are read when they are asked for; None if this one is damaged."""
-    if not callable(message.get("data")):
-        return message
+def _write(made: Path, messages: list[Message], old: Archive | None, skip: Skip, lost: list[str]) -> Run:
+    """The new archive; gives the run that it holds."""
+    run, writer = Run(), ArchiveWriter(made)
+    ends = [m for m in messages if m["t"] == words.END]
+    if old is not None and (tags := known_tags(old.attributes)):
+        messages = [{**messages[0], TAGS_ATTRIBUTE: list(tags)}, *messages[1:]]
+    for message in messages:
+        run.feed(message)
+        if message["t"] != words.END and _known(run, message):
+            writer.feed(message)
+    if old is not None:
+        _carry(writer, run, old.store, skip, lost)
+        lost += [n for n in old.notes if n not in lost]
+    last = max((float(s.times[-1]) for g in run.stages for s in g.streams.values() if s.rows), default=time.time())
+    if not ends:
+        error = "its recorder never ended it; repaired"
+        ends = [{"t": words.END, "time": last, "status": "interrupted", "error": error}]
+    if lost:
+        told = event("warning", f"repaired; lost: {'; '.join(lost[:20])}"[:2000], payload={"lost": lost[:1000]})
+        writer.feed({**told, "time": float(ends[0]["time"])})
+    writer.feed(ends[0])
+    return run
+
+
+def _known(run: Run, message: Message) -> bool:
+    """Whether an archive has a place for a message: streams of other names are a newer version's."""
+    return message["t"] not in (words.STREAM, words.STEP, words.PREVIEW) or message["stream"] in words.STREAMS
+
+
+def _carry(writer: ArchiveWriter, run: Run, old: Store, skip: Skip, lost: list[str]) -> None:
+    """Take over from the old archive what messages do not hold: latents of steps, and kept snapshots."""
+    writer.fold()
+    for stage in run.stages:
+        for name, stream in stage.streams.items():
+            for label in SNAPSHOT_LABELS if name in words.STREAMS else ():
+                key = f"stage_{stage.index}/{name}/{label}"
+                if not old.folder(key):
+                    continue
+                try:
+                    array = old.array(key)
+                    if array.dtype.name != "float16" or array.chunk_rows != 1:
+                        raise Damaged(f"is {array.dtype.name} in chunks of {array.chunk_rows} steps")
+                    for step in array.steps(min(array.rows, stream.rows)):
+                        try:
+                            values = array.read_whole(step, step + 1, skip.get(key, frozenset()))[0]
+                        except Damaged as error:
+                            lost.append(f"{key} of step {step}: {array.key(step)} {error}")
+                            continue
+                        writer.add_snapshot(stage.index, name, step, {label: values})
+                except (Damaged, OSError) as error:
+                    lost.append(f"{key} {error}")
+    for group in old.names("snapshots"):
+        _carry_kept(writer, f"snapshots/{group}", old, skip, lost)
+
+
+def _carry_kept(writer: ArchiveWriter, group: str, old: Store, skip: Skip, lost: list[str]) -> None:
+    """One snapshot that a viewer asked for."""
+    place = _KEPT.fullmatch(group.rpartition("/")[2])
+    if place is None:
+        lost.append(f"{group} is no snapshot")
+        return
+    found: dict[str, dict[str, Any]] = {}
+    sigma, frames = 0.0, None
     try:
-        return {**message, "data": message["data"]()}
-    except NotARun:
-        return None
-
-
-def _ended(archive: Path) -> bool:
-    try:
-        return "ended" in root_attributes(archive)
-    except NotARun:
-        return False
+        given = old.attributes(group).get("sigma")
+        sigma = float(given) if isinstance(given, int | float) else 0.0
+    except Damaged as error:
+        lost.append(f"{group} {error}")
+    for name in old.names(group):
+        key = f"{group}/{name}"
+        try:
+            array = old.array(key)
+            values = array.read_whole(0, array.rows, skip.get(key, frozenset()))
+            if name == "frame" and values.ndim == 1 and values.dtype.kind == "i":
+                frames = tuple(int(n) for n in values)
+            elif (tensor := _TENSOR.fullmatch(name)) and values.dtype.name == "float32":
+                found.setdefault(tensor[1], {})[tensor[2]] = values
+            else:
+                raise Damaged("is no part of a snapshot")
+        except (Damaged, OSError) as error:
+            lost.append(f"{key} {error}")
+    for stream, tensors in found.items():
+        writer.keep(int(place[1]), stream, int(place[2]), sigma, frames if stream == "video" else None, tensors)
 
 
 def _free(path: Path) -> Path:
     for attempt in range(1, 1000):
         candidate = path if attempt == 1 else path.with_name(f"{path.name}-{attempt}")
-        if not candidate.exists():
+        if not candidate.exists() and not candidate.is_symlink():
             return candidate
     raise FileExistsError(f"{path} has a thousand predecessors")

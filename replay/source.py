@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,7 @@ from recorder import locations, words
 from recorder.journal import JournalReader, is_being_written
 from recorder.messages import CorruptMessage, Decoder
 from recorder.words import Message
-from replay.archive import read_messages, root_attributes
+from replay.archive import Archive
 from replay.run import NotARun, Run
 
 RECEIVE_BYTES = 1 << 18
@@ -146,7 +146,7 @@ class JournalSource:
     def _from_archive(self) -> list[Message]:
         archive = locations.archive_of(self._path)
         try:
-            return [m for m in read_messages(archive) if m["t"] != words.HEADER]
+            return [m for m in Archive(archive).messages() if m["t"] != words.HEADER]
         except (NotARun, OSError):
             return []  # the readable part of the journal is then all there is
 
@@ -158,25 +158,39 @@ class JournalSource:
 
 
 class ArchiveSource:
-    """A finished run, read from its archive in one go."""
+    """A finished run, read from its archive: what it is at once, rows and pictures when they are looked at."""
 
-    def __init__(self, path: Path) -> None:
-        """Check the archive. Raises NotARun or OSError if it cannot be shown."""
-        self._messages: list[Message] | None = None
-        self._ended = "ended" in root_attributes(path)
-        self._path = path
-        self.note = "" if self._ended else "its journal is gone; what had been folded into the archive is shown"
+    def __init__(self, path: Path, skip: Mapping[str, frozenset[str]] | None = None) -> None:
+        """Check the archive. Raises NotARun or OSError if it cannot be shown.
+
+        Args:
+            path: of the archive.
+            skip: by array, keys of chunks that are known to be damaged.
+        """
+        self._archive = Archive(path, skip)
+        self._polled = False
+
+    @property
+    def archive(self) -> Archive:
+        return self._archive
+
+    @property
+    def note(self) -> str:
+        """What is missing, as far as it has been met: damage of rows is found when they are looked at."""
+        notes = self._archive.notes
+        more = f" (and {len(notes) - 1} more; see: ltxtui runs check)" if len(notes) > 1 else ""
+        found = [] if self._archive.ended else ["its journal is gone; what had been folded into the archive is shown"]
+        return "; ".join([*found, *(f"{n}{more}" for n in notes[:1])])
 
     @property
     def liveness(self) -> Liveness:
-        return Liveness.FINISHED if self._ended else Liveness.UNFINISHED
+        return Liveness.FINISHED if self._archive.ended else Liveness.UNFINISHED
 
     def poll(self) -> list[Message]:
-        if self._messages is not None:
+        if self._polled:
             return []
-        self._messages = list(read_messages(self._path))
-        found, self._messages = self._messages, []
-        return found
+        self._polled = True
+        return list(self._archive.messages())
 
     def fileno(self) -> int | None:
         return None

@@ -164,16 +164,18 @@ def test_what_is_no_run_is_refused_with_a_reason(damage: str, recorded: dict[str
         load(path)
 
 
-def test_an_archive_with_a_missing_array_is_refused_not_misread(recorded: dict[str, Any], tmp_path: Path) -> None:
+def test_a_missing_array_is_nan_and_said_to_be_missing(recorded: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "x.zarr"
     shutil.copytree(recorded["path"], path)
     shutil.rmtree(path / "stage_0/video/sigma")
-    file = path / "zarr.json"
-    content = json.loads(file.read_text())
-    content.pop("consolidated_metadata", None)
-    file.write_text(json.dumps(content))
-    with pytest.raises(NotARun, match="damaged"):
-        load(path)
+    source, run = open_path(path), Run()
+    for message in source.poll():
+        run.feed(message)
+    stream = run.stages[0].streams["video"]
+    assert "stage_0/video/sigma is missing" in source.note
+    assert stream.rows == 3 and np.isnan(stream.series("sigma")).all()
+    whole = load(recorded["path"]).stages[0].streams["video"]
+    assert stream.values("mean").tobytes() == whole.values("mean").tobytes()
 
 
 def header(**more: Any) -> dict[str, Any]:

@@ -1,0 +1,120 @@
+"""Files and JSON documents of an archive, read without believing what they say: no links, no devices, no bombs."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, Final
+
+MAX_DOCUMENT_BYTES: Final = 64 << 20
+MAX_VALUES: Final = 4_000_000
+"""Values of one document: a list of empty lists takes thirty times its text in memory."""
+MAX_DEPTH: Final = 32
+_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Damaged(ValueError):
+    """A part of an archive that cannot be read, with what is wrong in one line."""
+
+
+class Missing(Damaged):
+    """A part of an archive that is not there."""
+
+
+def open_file(path: str | Path, folder: int | None = None) -> tuple[int, int]:
+    """Open a regular file for reading; gives descriptor and size. A link, pipe or device is never waited for or read.
+
+    Raises:
+        Missing: if there is none.
+        Damaged: if it is something else than a file, or cannot be read.
+    """
+    try:
+        descriptor = os.open(path, _FLAGS, dir_fd=folder)
+    except (FileNotFoundError, NotADirectoryError):
+        raise Missing("is missing") from None
+    except OSError as error:
+        raise Damaged(f"cannot be read: {error.strerror or error}") from error
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise Damaged("is no file")
+    return descriptor, found.st_size
+
+
+def read_file(path: str | Path, limit: int) -> bytes:
+    """A whole file of at most `limit` bytes. Raises Missing and Damaged as `open_file`, Damaged if it is longer."""
+    descriptor, size = open_file(path)
+    try:
+        if size > limit:
+            raise Damaged(f"has {size:,} bytes, over the limit of {limit:,}")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(size)
+    except OSError as error:
+        raise Damaged(f"cannot be read: {error.strerror or error}") from error
+    finally:
+        os.close(descriptor)
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """A JSON object. Raises Damaged if it is none, is nested too deep, or would take more memory than is sensible."""
+    _bounded(data)
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"is no JSON: {str(error)[:100]}") from error
+    return checked(found)
+
+
+def checked(found: Any) -> dict[str, Any]:
+    """The same of what has been parsed."""
+    if not isinstance(found, dict):
+        raise Damaged("holds no JSON object")
+    if not shallow(found):
+        raise Damaged(f"is nested deeper than {MAX_DEPTH} levels")
+    return found
+
+
+def _bounded(data: bytes) -> None:
+    if len(data) > MAX_VALUES and data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES:
+        raise Damaged(f"holds more than {MAX_VALUES:,} values")
+
+
+def shallow(value: Any, depth: int = MAX_DEPTH) -> bool:
+    """Whether maps and lists in a value are nested at most so deep."""
+    level = [value]
+    for _ in range(depth):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is dict or type(inner) is list
+        ]
+        if not level:
+            return True
+    return False
+
+
+_ATTRIBUTES_FIRST: Final = b'"attributes":'
+_PIECE: Final = 64 << 10
+
+
+def read_attributes(file: Path) -> dict[str, Any]:
+    """The attributes of a node, without what follows them: consolidated metadata of hundreds of arrays.
+
+    Raises:
+        Missing, Damaged: if there are none that can be read.
+    """
+    data = read_file(file, MAX_DOCUMENT_BYTES)
+    at = data.find(_ATTRIBUTES_FIRST, 0, _PIECE)
+    if at < 0 or data[:at].strip() != b"{":  # zarr-python and the recorder write them first
+        attributes = parse(data).get("attributes", {})
+        return checked(attributes)
+    _bounded(data)
+    try:
+        text = data[at + len(_ATTRIBUTES_FIRST) :].decode()
+        start = len(text[:64]) - len(text[:64].lstrip())
+        return checked(json.JSONDecoder().raw_decode(text, start)[0])
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"is no JSON: {str(error)[:100]}") from error

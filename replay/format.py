@@ -1,0 +1,164 @@
+"""What values in a run's messages must be: checked once, as they come in, so that nobody after has to ask again."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from recorder import words
+
+NAME: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
+"""Names of streams, metrics, coordinates and quantities: they are names of folders in archives."""
+RESERVED: Final = frozenset(
+    {"step", "time", "preview", "preview_fit", "preview_frame", "latents", "x0", "generated_frame", "c"}
+)
+"""What an archive calls other arrays of a stream."""
+MAX_AXES: Final = 7
+_LARGEST: Final = 1 << 53
+
+
+class NotARun(ValueError):
+    """Messages that do not describe a run of a format this version reads."""
+
+
+def text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise NotARun(f"{what} is {_kind(value)}, not text")
+    return value
+
+
+def name(value: Any, what: str) -> str:
+    """A name that is safe as one part of a path."""
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        raise NotARun(f"{what} is called {str(value)[:40]!r}; names are letters, digits and underscores")
+    return value
+
+
+def whole(value: Any, what: str, least: int = 0, most: int = _LARGEST) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise NotARun(f"{what} is {str(value)[:40]}, not a whole number from {least} to {most}")
+    return value
+
+
+def number(value: Any, what: str) -> float:
+    """Any float, NaN too, or an integer that fits one."""
+    if type(value) is float:
+        return value
+    if type(value) is not int or abs(value) > _LARGEST:
+        raise NotARun(f"{what} is {_kind(value)}, not a number")
+    return float(value)
+
+
+def numbers(value: Any, what: str) -> tuple[float, ...]:
+    if not isinstance(value, list | tuple):
+        raise NotARun(f"{what} is {_kind(value)}, not a list")
+    return tuple(number(v, what) for v in value)
+
+
+def table(value: Any, what: str) -> dict[str, Any]:
+    """A map whose keys are text."""
+    if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
+        raise NotARun(f"{what} is {_kind(value)}, not a table of names and values")
+    return dict(value)
+
+
+def sizes(value: Any, what: str, most: int = words.MAX_RECORDER_MESSAGE) -> tuple[int, ...]:
+    """A shape of at most so many values in all."""
+    if not isinstance(value, list | tuple) or len(value) > MAX_AXES:
+        raise NotARun(f"{what} has the shape {str(value)[:60]}")
+    found = tuple(whole(n, what, 0, _LARGEST) for n in value)
+    if math.prod(max(1, n) for n in found) > most:
+        raise NotARun(f"{what} has the shape {list(found)}, of more than {most:,} values")
+    return found
+
+
+def names(value: Any, what: str) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise NotARun(f"{what} is {_kind(value)}, not a list of names")
+    return tuple(name(v, what) for v in value)
+
+
+def unique(found: Iterable[str], what: str) -> None:
+    """Refuse a name that is there twice, or that an archive uses for something else."""
+    seen: set[str] = set()
+    for one in found:
+        if one in seen or one in RESERVED:
+            raise NotARun(f"{what} {one!r} is there already")
+        seen.add(one)
+
+
+def coordinates(value: Any) -> dict[str, dict[str, Any]]:
+    """Values along dimensions, by their names."""
+    found = table(value, "coordinates")
+    if not found.keys() <= {name(k, "a coordinate") for k in found}:
+        raise NotARun("coordinates without names")
+    for key, one in found.items():
+        given = table(one, f"the coordinate {key}")
+        numbers(given.get("values"), f"the coordinate {key}")
+        table(given.get("attributes"), f"the coordinate {key}")
+    return found
+
+
+def summary(value: Any) -> dict[str, dict[str, list[float | None]]]:
+    """What a stage came to: by stream and name, a number or None per batch item."""
+    found: dict[str, dict[str, list[float | None]]] = {}
+    for stream, given in table(value, "a summary").items():
+        found[stream] = {}
+        for key, items in table(given, "a summary").items():
+            if not isinstance(items, list | tuple):
+                raise NotARun(f"the summary {key[:40]} is {_kind(items)}, not a list")
+            found[stream][key] = [None if v is None else number(v, f"the summary {key[:40]}") for v in items]
+    return found
+
+
+def check_header(message: Mapping[str, Any]) -> None:
+    """Refuse what is not a run, or one of a newer format.
+
+    Raises:
+        NotARun: with what to do about it.
+    """
+    if message.get("format") != words.FORMAT:
+        raise NotARun("not a run recorded by ltxtui")
+    version = message.get("version")
+    if type(version) is not int or version > words.FORMAT_VERSION:
+        raise NotARun(
+            f"recorded in format version {str(version)[:20]}, newer than this program's {words.FORMAT_VERSION}; "
+            "upgrade with: pip install -U ltxtui"
+        )
+
+
+def check_event(message: Mapping[str, Any]) -> None:
+    """Refuse an event that is not as the format says. Raises NotARun."""
+    text(message.get("kind"), "an event's kind")
+    text(message.get("text", ""), "an event's text")
+    number(message.get("time"), "an event's time")
+    table(message.get("payload"), "an event's payload")
+    for key in ("stage", "step"):
+        if message.get(key) is not None:
+            whole(message[key], f"an event's {key}")
+
+
+def check_system(message: Mapping[str, Any]) -> None:
+    """Refuse a sample that is not as the format says. Raises NotARun."""
+    number(message.get("time"), "a sample's time")
+    for key, value in table(message.get("values"), "a sample").items():
+        name(key, "a quantity")
+        number(value, f"the quantity {key}")
+
+
+def end(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's last message; what is not as the format says is left out."""
+    status, error, time = message.get("status"), message.get("error"), message.get("time")
+    known = isinstance(status, str) and (error is None or isinstance(error, str)) and type(time) in (float, int)
+    return dict(message) if known else {"t": words.END, "time": 0.0, "status": "unknown", "error": None}
+
+
+def table_or_empty(value: Any) -> dict[str, Any]:
+    """A map whose keys are text; empty if it is something else."""
+    return dict(value) if isinstance(value, Mapping) and all(isinstance(k, str) for k in value) else {}
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__

@@ -1,0 +1,295 @@
+"""Reads archives as plain files, the mirror image of `recorder.zarr3`: what it writes is read, anything else refused.
+
+Opening costs one small file per array that is looked at. Shapes, chunk sizes and names in an archive are claims of its
+author: memory is taken for what the files hold, never for what they say. zarr-python, which believes them, decodes any
+codec and takes 0.7 s to load, is not used; `tests/test_store.py` holds both to the same values.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replay.documents import MAX_DOCUMENT_BYTES, Damaged, Missing, checked, open_file, parse, read_file
+from replay.layout import layout_of
+from replay.zstd import unpacked
+
+Values = NDArray[Any]
+MAX_NOTES: Final = 200
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_BELIEVED_BYTES: Final = 16 << 20
+"""Missing chunks of an array up to this size are filled in without asking how much of it is there."""
+
+
+class Store:
+    """One archive's folder. `notes` says what was found damaged or missing so far, in a line each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.notes: dict[str, str] = {}
+        self._folders: set[str] = {""}
+        self._consolidated: dict[str, Any] | None = None
+
+    def note(self, name: str, text: str) -> None:
+        """Remember what is wrong with a node, once."""
+        if name not in self.notes and len(self.notes) < MAX_NOTES:
+            self.notes[name] = f"{name} {text}"
+
+    def folder(self, name: str) -> bool:
+        """Whether a node's folder is a real one, and those above it are: links are not followed."""
+        if name in self._folders:
+            return True
+        if not self.folder(name.rpartition("/")[0]):
+            return False
+        try:
+            real = stat.S_ISDIR(os.lstat(self.path / name).st_mode)
+        except (OSError, ValueError):
+            return False
+        if real:
+            self._folders.add(name)
+        return real
+
+    def document(self, name: str) -> dict[str, Any]:
+        """A node's document: its own, or if that is damaged the copy in the root's consolidated metadata.
+
+        Raises:
+            Missing: if there is no such node.
+            Damaged: if neither can be read.
+        """
+        if not self.folder(name):
+            raise Missing("is missing")
+        try:
+            return parse(read_file(self.path / name / "zarr.json", MAX_DOCUMENT_BYTES))
+        except Damaged as error:
+            found = self._copy(name)
+            if found is None:
+                raise
+            self.note(f"{name}/zarr.json", f"{error}; the copy in the consolidated metadata is used")
+            return found
+
+    def _copy(self, name: str) -> dict[str, Any] | None:
+        if self._consolidated is None:
+            self._consolidated = {}
+            try:
+                root = parse(read_file(self.path / "zarr.json", MAX_DOCUMENT_BYTES))
+                self._consolidated = checked(checked(root.get("consolidated_metadata")).get("metadata"))
+            except Damaged:
+                return None
+        found = self._consolidated.get(name)
+        return found if isinstance(found, dict) else None
+
+    def attributes(self, name: str) -> dict[str, Any]:
+        """A group's attributes. Raises Missing and Damaged as `document`."""
+        found = self.document(name)
+        if found.get("node_type") != "group" or found.get("zarr_format") != 3:
+            raise Damaged("is no Zarr v3 group")
+        return checked(found.get("attributes", {}))
+
+    def names(self, name: str) -> list[str]:
+        """Names of the real folders in a group, sorted; empty if it is not there."""
+        if not self.folder(name):
+            return []
+        try:
+            with os.scandir(self.path / name) as entries:
+                return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
+        except OSError:
+            return []
+
+    def array(self, name: str) -> Array:
+        """An array. Raises Missing and Damaged as `document`, Damaged if it is not one that the recorder writes."""
+        return Array(self, name, self.document(name))
+
+
+class Array:
+    """One array of an archive, whose rows are read when they are asked for."""
+
+    def __init__(self, store: Store, name: str, document: dict[str, Any]) -> None:
+        """Raises Damaged if the document is not one that the recorder writes."""
+        self.store, self.name = store, name
+        layout = layout_of(document)
+        self.shape, self._chunk, self.packed = layout.shape, layout.chunk, layout.packed
+        self.dims = tuple(str(d) for d in document.get("dimension_names") or ())
+        self.attributes = checked(document.get("attributes", {}))
+        self.dtype = np.dtype(layout.kind).newbyteorder("<")
+        self.chunk_bytes = math.prod(self._chunk) * self.dtype.itemsize
+        self._fill: float | int = math.nan if self.dtype.kind == "f" else 0
+
+    @property
+    def rows(self) -> int:
+        return self.shape[0]
+
+    @property
+    def row_bytes(self) -> int:
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows of one chunk."""
+        return self._chunk[0]
+
+    def read(self, first: int = 0, end: int | None = None, skip: frozenset[str] = frozenset()) -> Values:
+        """Rows from `first` to before `end` [end − first, …], filled (NaN or 0) where chunks are missing or damaged.
+
+        Args:
+            first: row.
+            end: row; None for all.
+            skip: keys of chunks that are known to be damaged.
+
+        Raises:
+            Damaged: if so little of it is there that filling it in would take the memory that its author chose.
+        """
+        end = self.rows if end is None else min(end, self.rows)
+        count = max(0, end - first)
+        inner, size = self.shape[1:], self.chunk_rows
+        numbers = range(first // size, -(-end // size)) if count and 0 not in inner else range(0)
+        with self._folder() as folder:
+            there = sorted(self._there(folder, numbers))
+            self._believe(folder, there, count)
+            absent = len(numbers) - len(there)
+            found = (
+                np.full((count, *inner), self._fill, self.dtype) if absent else np.empty((count, *inner), self.dtype)
+            )
+            first_bad = ""
+            for number in there:
+                start = number * size
+                at, to = max(first, start), min(end, start + size)
+                into = found[at - first : to - first]
+                try:
+                    self._read_chunk(folder, number, at - start, into, skip)
+                except Damaged as error:
+                    into[...] = self._fill
+                    absent += 1
+                    first_bad = first_bad or f", {self.key(number)} {error}"
+        if absent:
+            of = f"{absent:,} of {len(numbers):,} chunks" if len(numbers) > 1 else "its chunk"
+            self.store.note(self.name, f"is not whole: {of} cannot be read{first_bad}")
+        return found
+
+    def read_whole(self, first: int, end: int, skip: frozenset[str] = frozenset()) -> Values:
+        """Rows as `read` gives them. Raises Damaged if any of them is not there."""
+        size = self.chunk_rows
+        if not 0 <= first < end <= self.rows:
+            raise Damaged(f"has no rows {first} to {end}")
+        if (end - first) * self.row_bytes > self.chunk_bytes:
+            raise Damaged("is read a chunk at a time only")
+        found = np.empty((end - first, *self.shape[1:]), self.dtype)
+        with self._folder() as folder:
+            for number in range(first // size, -(-end // size)):
+                at, to = max(first, number * size), min(end, (number + 1) * size)
+                self._read_chunk(folder, number, at - number * size, found[at - first : to - first], skip)
+        return found
+
+    def steps(self, rows: int) -> list[int]:
+        """Numbers below `rows` of chunks that are there, of an array that has one row per chunk."""
+        with self._folder() as folder:
+            return sorted(n for n in self._there(folder, range(rows)) if self._chunk_size(folder, n) >= 0)
+
+    def covered(self) -> int:
+        """Rows that whole chunk files are there for, wherever they lie."""
+        with self._folder() as folder:
+            numbers = range(-(-self.rows // self.chunk_rows))
+            whole = sum(self._chunk_size(folder, n) == self.chunk_bytes for n in self._there(folder, numbers))
+        return min(self.rows, whole * self.chunk_rows)
+
+    def key(self, number: int) -> str:
+        """The path of a chunk from the array's folder."""
+        return "/".join(["c", str(number), *("0" for _ in self.shape[1:])])
+
+    # Inside
+
+    @contextlib.contextmanager
+    def _folder(self) -> Iterator[int | None]:
+        """The array's folder, opened; None if it is not there."""
+        descriptor = None
+        if self.store.folder(self.name):
+            with contextlib.suppress(OSError):
+                descriptor = os.open(self.store.path / self.name, _FOLDER)
+        try:
+            yield descriptor
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _there(self, folder: int | None, numbers: range) -> Iterator[int]:
+        """Those of some chunks that have an entry, in no order; looked up one by one if they are few."""
+        if folder is None:
+            return
+        if len(numbers) <= 16:
+            yield from numbers
+            return
+        try:
+            listed = os.open("c", _FOLDER, dir_fd=folder)
+        except OSError:
+            return
+        try:
+            for name in os.listdir(listed):  # noqa: PTH208 - a descriptor, which no link leads away from
+                if name.isascii() and name.isdigit() and len(name) < 14 and int(name) in numbers:
+                    yield int(name)
+        finally:
+            os.close(listed)
+
+    def _parents_are_folders(self, folder: int, key: str) -> bool:
+        """Whether the folders on the way to a chunk are real ones."""
+        parts = key.split("/")[:-1]
+        try:
+            return all(
+                stat.S_ISDIR(os.stat("/".join(parts[: i + 1]), dir_fd=folder, follow_symlinks=False).st_mode)
+                for i in range(len(parts))
+            )
+        except OSError:
+            return False
+
+    def _chunk_size(self, folder: int | None, number: int) -> int:
+        """Bytes of a chunk's file; −1 if there is none."""
+        key = self.key(number)
+        if folder is None or not self._parents_are_folders(folder, key):
+            return -1
+        try:
+            found = os.stat(key, dir_fd=folder, follow_symlinks=False)
+        except OSError:
+            return -1
+        if not stat.S_ISREG(found.st_mode):
+            return -1
+        return -1 if self.packed else found.st_size  # what a packed one unpacks to is only a claim
+
+    def _believe(self, folder: int | None, there: list[int], count: int) -> None:
+        """Refuse an array that claims far more than is there."""
+        claimed = count * self.row_bytes
+        if claimed <= _BELIEVED_BYTES:
+            return
+        held = self.chunk_bytes * sum(self._chunk_size(folder, n) == self.chunk_bytes for n in there)
+        if held * 8 < claimed:
+            raise Damaged(f"claims {claimed:,} bytes, of which {held:,} are there")
+
+    def _read_chunk(self, folder: int | None, number: int, at: int, into: Values, skip: frozenset[str]) -> None:
+        """Fill rows from a chunk. Raises Damaged if it is missing, of another size, or known to be damaged."""
+        key = self.key(number)
+        if folder is None:
+            raise Missing("is missing")
+        if key in skip:
+            raise Damaged("has another checksum than when it was written")
+        if not self._parents_are_folders(folder, key):
+            raise Missing("is missing")
+        descriptor, size = open_file(key, folder)
+        try:
+            if self.packed:
+                chunk = np.frombuffer(unpacked(descriptor, size, self.chunk_bytes), self.dtype).reshape(self._chunk)
+                into[...] = chunk[at : at + len(into)]
+                return
+            if size != self.chunk_bytes:
+                raise Damaged(f"has {size:,} bytes instead of {self.chunk_bytes:,}")
+            offset = at * (self.chunk_bytes // self.chunk_rows)
+            if into.size and os.preadv(descriptor, [into.data], offset) != into.nbytes:
+                raise Damaged("was cut while it was read")
+        except OSError as error:
+            raise Damaged(f"cannot be read: {error.strerror or error}") from error
+        finally:
+            os.close(descriptor)

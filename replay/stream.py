@@ -1,0 +1,215 @@
+"""One stream of a stage in memory: its declaration, rows and pictures.
+
+Rows are kept as they travel, float32 vectors; a metric is a view of their columns with its declared shape. Rows of an
+archive are read metric by metric, when they are looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recorder import words
+from recorder.words import Message
+from replay import format
+from replay.format import NotARun
+
+_FIRST_BYTES: Final = 256 << 10
+"""Memory that is taken for the first row of a stream at most, beyond the row itself."""
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """Rows of an archive that are not read before somebody looks at them."""
+
+    rows: int
+
+    def times(self) -> NDArray[np.float64]:
+        """Unix time of each row [rows]."""
+        ...
+
+    def column(self, metric: str) -> NDArray[np.float32]:
+        """All rows of one metric [rows, *shape]."""
+        ...
+
+    def block(self, first: int, end: int) -> NDArray[np.float32]:
+        """Rows as they travel [end − first, width]."""
+        ...
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """A metric as the run itself declares it; `shape` is that of one row, `columns` its place in the row vector."""
+
+    name: str
+    unit: str
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    label: str
+    description: str
+    columns: slice
+
+
+MAX_PREVIEW_BYTES = 64 << 10
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A small picture of the predicted clean sample of one step; `frames` are the latent frames that it shows.
+
+    `fit` counts how often the stage's colours had been fixed: where it changes, so may the hues.
+    """
+
+    shape: tuple[int, int, int, int]
+    frames: tuple[int, ...]
+    fit: int
+    data: bytes | Callable[[], bytes]
+    """The pixels, or what reads them: an archive's are not read before somebody looks at them."""
+
+    @classmethod
+    def declared(cls, message: Message) -> Preview:
+        """From its `preview` message. Raises NotARun if its sizes do not fit together."""
+        shape = format.sizes(message["shape"], "a preview")
+        if len(shape) != 4:
+            raise NotARun(f"a preview of shape {list(shape)}")
+        frames = tuple(format.whole(n, "a preview's frame") for n in message["frames"])
+        made = cls(shape, frames, format.whole(message["fit"], "a preview's fit"), message["data"])
+        if min(shape) < 1 or shape[3] != 3 or len(frames) != shape[0] or made.size > MAX_PREVIEW_BYTES:
+            raise NotARun(f"a preview of shape {list(made.shape)} with {len(made.frames)} frames")
+        if not callable(made.data) and (not isinstance(made.data, bytes) or len(made.data) != made.size):
+            raise NotARun(f"a preview of shape {list(made.shape)} without the {made.size} bytes it needs")
+        return made
+
+    @property
+    def size(self) -> int:
+        """Bytes of the pixels."""
+        frames, rows, columns, rgb = self.shape
+        return frames * rows * columns * rgb
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """Red, green and blue: [frames, rows, columns, 3]. Raises NotARun if an archive's are damaged."""
+        data = self.data() if callable(self.data) else self.data
+        return np.frombuffer(data, np.uint8).reshape(self.shape)
+
+
+@dataclass
+class StreamData:
+    """One stream of one stage: its declaration and its rows so far."""
+
+    stage: int
+    name: str
+    grid: tuple[int, ...]
+    shape: tuple[int, ...]
+    metrics: dict[str, MetricInfo]
+    coordinates: dict[str, dict[str, Any]]
+    declaration: Message
+    rows: int = 0
+    previews: Mapping[int, Preview] = field(default_factory=dict)
+    """Pictures of x0 by step; a step may lack one."""
+    _archived: Rows | None = None
+    _width: int = 0
+    _data: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    _times: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    @classmethod
+    def declared(cls, message: Message) -> StreamData:
+        """A stream without rows, from its `stream` message."""
+        metrics: dict[str, MetricInfo] = {}
+        at = 0
+        for m in message["metrics"]:
+            name = format.name(m["name"], "a metric")
+            shape = format.sizes(m["shape"], f"the metric {name}")
+            dims = format.names(m["dims"], f"a dimension of {name}")
+            if len(dims) != len(shape) + 1:  # it has values, of which nobody knows what their axes are
+                dims = ("step", *(f"axis_{i}" for i in range(len(shape))))
+            if name in metrics:
+                raise NotARun(f"the metric {name} is there twice")
+            size = math.prod(shape)
+            unit, label, told = (format.text(m[key], f"{key} of {name}") for key in ("unit", "label", "description"))
+            metrics[name] = MetricInfo(name, unit, dims, shape, label, told, slice(at, at + size))
+            at += size
+        if at * 4 > words.MAX_RECORDER_MESSAGE:
+            raise NotARun(f"a stream whose rows would take {at * 4:,} bytes each")
+        coordinates = format.coordinates(message["coordinates"])
+        format.unique((*metrics, *coordinates), "the array")
+        made = cls(
+            stage=format.whole(message["stage"], "the stage"),
+            name=format.name(message["stream"], "a stream"),
+            grid=format.sizes(message["grid"], "the grid", 1 << 53),
+            shape=format.sizes(message["shape"], "the stream", 1 << 53),
+            metrics=metrics,
+            coordinates=coordinates,
+            declaration=message,
+        )
+        made._width = at
+        made._data = np.empty((0, at), np.float32)
+        return made
+
+    def attach(self, archived: Rows) -> None:
+        """Have rows that are read when they are looked at; those that are here already stay."""
+        if self.rows:
+            if archived.rows > self.rows:
+                self.append(self.rows, archived.times()[self.rows :], archived.block(self.rows, archived.rows))
+            return
+        self._archived, self.rows = archived, archived.rows
+
+    def _take_in(self) -> None:
+        """Read all archived rows, since others follow."""
+        if (archived := self._archived) is not None:
+            self._archived, self.rows = None, 0
+            self.append(0, archived.times(), archived.block(0, archived.rows))
+
+    def append(self, first: int, times: NDArray[np.float64], rows: NDArray[np.float32]) -> None:
+        """Add rows from `first` on; rows already there are kept, a gap is filled with NaN."""
+        skip = self.rows - first
+        if skip >= len(rows):
+            return
+        self._take_in()
+        if skip > 0:
+            first, times, rows = self.rows, times[skip:], rows[skip:]
+        end = first + len(rows)
+        if end > len(self._data):
+            few = min(64, 1 + _FIRST_BYTES // max(1, 4 * self._width))
+            capacity = max(few, end, 2 * len(self._data))
+            grown = np.full((capacity, self._width), np.nan, np.float32)
+            grown[: self.rows] = self._data[: self.rows]
+            grown_times = np.full(capacity, np.nan)
+            grown_times[: self.rows] = self._times[: self.rows]
+            self._data, self._times = grown, grown_times
+        self._data[first:end] = rows
+        self._times[first:end] = times
+        self.rows = end
+
+    @property
+    def width(self) -> int:
+        """Values per row."""
+        return self._width
+
+    @property
+    def data(self) -> NDArray[np.float32]:
+        """All rows as they travel: [rows, width]. Of an archive this reads everything."""
+        if self._archived is not None:
+            return self._archived.block(0, self.rows)
+        return self._data[: self.rows]
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Unix time of each row: [rows]."""
+        return self._times[: self.rows] if self._archived is None else self._archived.times()
+
+    def values(self, metric: str) -> NDArray[np.float32]:
+        """All rows of one metric: [rows, *shape]. Raises KeyError if the run does not have it."""
+        info = self.metrics[metric]
+        if self._archived is not None:
+            return self._archived.column(metric)
+        return self.data[:, info.columns].reshape(self.rows, *info.shape)
+
+    def series(self, metric: str, item: int = 0) -> NDArray[np.float32]:
+        """One scalar metric over the steps: [rows], of one batch item where there is a batch."""
+        values = self.values(metric)
+        return values if values.ndim == 1 else values[:, min(item, values.shape[1] - 1)]
