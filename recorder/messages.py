@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, Final, NoReturn
 
 import msgpack
 
@@ -13,6 +13,10 @@ from recorder.words import MAX_RECORDER_MESSAGE, Message
 
 _FRAME = struct.Struct("<II")
 FRAME_BYTES = _FRAME.size
+MAX_DEPTH: Final = 32
+MAX_CONTAINERS: Final = 1 << 16
+"""Maps and lists of one message: empty ones take sixty times their bytes in memory."""
+_LEAVES: Final = frozenset({int, float, str, bytes, bool, type(None)})
 
 
 class CorruptMessage(ValueError):
@@ -49,7 +53,29 @@ def _decode_payload(payload: bytes) -> Message:
         raise CorruptMessage(f"a payload that is not msgpack: {error}") from error
     if not isinstance(message, dict) or not isinstance(message.get("t"), str):
         raise CorruptMessage("a payload that is not a map with a type under the key 't'")
+    _check_inside(message)
     return message
+
+
+def _check_inside(message: Message) -> None:
+    """Refuse what would exhaust whoever walks through it, and timestamps, which msgpack makes of an extension."""
+    level: list[Any] = [message]
+    containers = 0
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) not in _LEAVES
+        ]
+        if not level:
+            return
+        containers += len(level)
+        if containers > MAX_CONTAINERS:
+            raise CorruptMessage(f"a payload of more than {MAX_CONTAINERS:,} maps and lists")
+        if any(type(inner) is not dict and type(inner) is not list for inner in level):
+            raise CorruptMessage("a msgpack timestamp is not part of the format")
+    raise CorruptMessage(f"a payload nested deeper than {MAX_DEPTH} levels")
 
 
 class Decoder:
