@@ -192,7 +192,10 @@ class ArchiveWriter:
             for name in (*SNAPSHOT_LABELS, "generated_frame"):
                 if (array := self.store.adopt(f"{stream.group}/{name}", older)) is not None and name in SNAPSHOT_LABELS:
                     stream.snapshots[name] = array
-        kept = sorted(f.parent.relative_to(older) for f in (older / "snapshots").rglob("zarr.json"))
+        try:
+            kept = sorted(f.parent.relative_to(older) for f in (older / "snapshots").rglob("zarr.json"))
+        except OSError:  # it cannot be looked into
+            kept = []
         for node in kept:
             self.store.adopt(node.as_posix(), older)
 

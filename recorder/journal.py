@@ -121,18 +121,17 @@ class Journal:
             return self.error is None and not self._memory.dropped
 
     def _write(self, data: bytes) -> bool:
+        left = memoryview(data)
         try:
-            written = os.write(self._fd, data)
+            while left:  # once, but for a disk that is full: it takes a part, and says why at the next
+                left = left[os.write(self._fd, left) :]
         except OSError as error:
             self._unwritten = error
-            written = 0
-        if written == len(data):
-            self._on_disk += written
-            self._unwritten = None
-            return True
-        self._unwritten = self._unwritten or OSError(f"only {written} of {len(data)} bytes could be written")
-        self._cut_back()
-        return False
+            self._cut_back()
+            return False
+        self._on_disk += len(data)
+        self._unwritten = None
+        return True
 
     def _cut_back(self) -> bool:
         try:

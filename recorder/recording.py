@@ -195,25 +195,30 @@ class Run:
         self.status = status
         _open_runs.discard(self)
         forks.unwatch(self._ticket)
-        closer = threading.Thread(target=self._close, args=(status, error), name="ltxtui-closer", daemon=True)
+        done = threading.Event()  # a thread's `join` takes it for ended when a signal interrupts it
         try:
-            closer.start()
+            threading.Thread(target=self._close, args=(status, error, done), name="ltxtui-closer", daemon=True).start()
         except RuntimeError:  # no more threads, or none any more since the interpreter ends
-            self._close(status, error)
-            return
+            self._close(status, error, done)
         try:
-            closer.join()
+            done.wait()
         except BaseException:
             logger.warning("the archive is still being completed; interrupt once more to leave it unfinished")
-            closer.join()
+            done.wait()
             raise
 
-    def _close(self, status: words.Status, error: str | None) -> None:
+    def _close(self, status: words.Status, error: str | None, done: threading.Event) -> None:
+        try:
+            self._close_files(status, error)
+        finally:
+            done.set()
+
+    def _close_files(self, status: words.Status, error: str | None) -> None:
         try:
             written = self._write_end(status, error)
         except Exception as failure:  # noqa: BLE001 - the caller's program goes on, and the journal is there
             logger.error("closing %s failed (%s); its journal stays beside it", self.path, reason_of(failure))
-            written = True
+            return
         if not written:
             # Its thread may still write to the journal, so that stays open and locked as long as the process lives.
             logger.warning("the disk does not answer: %s is left unfinished, its journal beside it", self.path)

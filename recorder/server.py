@@ -163,9 +163,11 @@ class Server:
                 self._round()
         except Exception as error:  # the run must go on whatever happens to its viewers
             text = f"the socket server stopped ({reason_of(error)}); the run can be followed in its journal"
-            logger.error("%s", text, exc_info=error if logger.isEnabledFor(logging.DEBUG) else None)
+            logger.debug("%s", text, exc_info=error)
             if self._report is not None:
                 self._report(text)
+            else:
+                logger.error("%s", text)
         finally:
             self._shut()
 

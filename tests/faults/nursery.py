@@ -1,0 +1,105 @@
+"""A process that has loaded torch once and forks the recorders that tests hurt: `python -m tests.faults.nursery`.
+
+Requests and replies are JSON lines. It has no thread of its own, so that forking it is sound; a child runs one function
+of `scenarios`, with its output and log lines in a file.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from contextlib import redirect_stdout
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+
+def child(request: dict[str, Any]) -> int:
+    """Run one scenario as the user and with the environment asked for; returns the exit status."""
+    from tests.faults import scenarios
+
+    # A child that is another user may not be able to read the interpreter's own modules: `main` has loaded them.
+    out = os.open(request["out"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for into, descriptor in ((null, 0), (out, 1), (out, 2)):
+        os.dup2(into, descriptor)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.update(request["env"])
+    logging.basicConfig(level=logging.WARNING, format="LOG %(name)s %(message)s", stream=sys.stderr, force=True)
+    if request["uid"] is not None:
+        os.setgroups([])
+        os.setgid(request["uid"])
+        os.setuid(request["uid"])
+    try:
+        getattr(scenarios, request["scenario"])(**request["given"])
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    except KeyboardInterrupt:
+        return 130
+    except Exception:  # noqa: BLE001 - the test reads what is printed
+        traceback.print_exc()
+        return 70
+    return 0
+
+
+def start(request: dict[str, Any]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 71
+    try:
+        status = child(request)
+        atexit._run_exitfuncs()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def wait(pid: int, seconds: float) -> int | None:
+    """Its exit status, negative for a signal; None if it goes on."""
+    limit = time.monotonic() + seconds
+    while (found := os.waitpid(pid, os.WNOHANG))[0] == 0:
+        if time.monotonic() > limit:
+            return None
+        time.sleep(0.005)
+    return os.waitstatus_to_exitcode(found[1])
+
+
+def main() -> None:
+    import torch
+
+    from tests.faults import scenarios
+
+    for used in ("multiprocessing.popen_fork", "ltxtui.cli.record", "recorder.generate", "recorder.refold"):
+        import_module(used)
+    import_module("replay.source")
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="ltx-", dir="/tmp") as folder, redirect_stdout(io.StringIO()):
+        os.environ["LTXTUI_RUNTIME_DIR"] = f"{folder}/sock"
+        scenarios.plain(folder)  # loads what is loaded on first use
+        assert list(Path(folder).glob("*.zarr"))
+    while threading.active_count() > 1:
+        time.sleep(0.001)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["do"] == "start":
+            reply: dict[str, Any] = {"pid": start(request)}
+        else:
+            reply = {"status": wait(request["pid"], request["seconds"])}
+        print(json.dumps(reply), flush=True)
+
+
+if __name__ == "__main__":
+    main()

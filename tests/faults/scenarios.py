@@ -1,0 +1,437 @@
+"""What the children do: record small random tensors through `run.step`, and meet one fault or several."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recorder import backlog, journal, record, recording, zarr3
+from recorder.recording import Run
+
+PLANNED = 12
+SIGMAS = [1 - i / PLANNED for i in range(PLANNED)]
+
+
+def say(**what: Any) -> None:
+    print(json.dumps(what), flush=True)
+
+
+def tensors(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    made = torch.Generator().manual_seed(seed)
+    return torch.randn(1, 4, 3, 6, 8, generator=made), torch.randn(1, 20, 4, generator=made)
+
+
+def steps(run: Run, count: int = PLANNED, first: int = 0, seed: int = 0, both: bool = False) -> None:
+    """So many steps from `first` on, of the video or of both streams; the rows differ from step to step."""
+    video, audio = tensors(seed)
+    for i in range(first, first + count):
+        sigma = max(1 - i / PLANNED, 0.01)
+        run.step(sigma=sigma, sigma_next=sigma - 0.005, sample=video + i, velocity=video)
+        if both:
+            run.step(sigma=sigma, sigma_next=sigma - 0.005, sample=audio + i, velocity=audio, stream="audio")
+
+
+def settle(run: Run) -> None:
+    """Wait until all that was handed over has been written and folded."""
+    limit = time.monotonic() + 30
+    while run._pump._queue.qsize() or run._archivist._queue.qsize():
+        assert time.monotonic() < limit
+        time.sleep(0.002)
+    time.sleep(0.02)
+
+
+@contextmanager
+def recorded(runs: str, **more: Any) -> Iterator[Run]:
+    """A run with a stage under way, whose path and socket are told."""
+    with record(runs_dir=runs, name=more.pop("name", "hurt"), **{"previews": False, **more}) as run:
+        say(path=str(run.path), socket=str(run.socket_path))
+        run.stage(SIGMAS)
+        yield run
+
+
+def await_viewer(run: Run) -> None:
+    """Go on once somebody is connected, so that what he had received can be compared."""
+    limit = time.monotonic() + 60
+    while run._server is None or not run._server._viewers:
+        assert time.monotonic() < limit, "no viewer came"
+        time.sleep(0.002)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def at_call(owner: Any, name: str, number: int, act: Callable[..., None]) -> None:
+    """Let `act` see the arguments of the call with this number, from 1 on, before it is carried out."""
+    original, calls = getattr(owner, name), [0]
+
+    def wrapper(*arguments: Any, **more: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == number:
+            act(*arguments)
+        return original(*arguments, **more)
+
+    setattr(owner, name, wrapper)
+
+
+# -- nothing, and ends from outside
+
+
+def plain(runs: str, steps_: int = PLANNED) -> None:
+    """A run as it should be, in two stages."""
+    with recorded(runs) as run:
+        steps(run, steps_)
+        run.stage(SIGMAS)
+        steps(run, steps_, seed=1)
+
+
+def until_killed(runs: str) -> None:
+    """Steps until somebody ends this."""
+    with recorded(runs) as run:
+        for i in range(100_000):
+            steps(run, 1, first=i)
+            time.sleep(0.002)
+            if i == 4:
+                say(under_way=True)
+
+
+def killed(runs: str, where: str, number: int = 1) -> None:
+    """Two stages with a viewer; SIGKILL exactly there."""
+
+    def torn_write(fd: int, data: bytes) -> None:
+        os.pwrite(fd, bytes(data)[: len(data) // 2], os.fstat(fd).st_size)
+        die()
+
+    def torn_file(path: Any, data: bytes) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(f"{path}.{os.getpid()}.part").write_bytes(data[: len(data) // 2])
+        die()
+
+    with recorded(runs) as run:
+        await_viewer(run)
+        if where == "journal write":
+            real = os.write
+            calls = [0]
+
+            def write(fd: int, data: bytes) -> int:
+                calls[0] += fd == run._journal._fd
+                if calls[0] == number:
+                    torn_write(fd, data)
+                return real(fd, data)
+
+            journal.os.write = write  # type: ignore[assignment]
+        elif where == "fold":
+            at_call(zarr3, "replace_file", number, torn_file)
+        elif where == "renaming":
+            at_call(zarr3.os, "replace", number, lambda *a: die())
+        elif where == "consolidation":
+            at_call(zarr3.Store, "consolidate", 1, lambda *a: die())
+        elif where == "journal's removal":
+            at_call(journal.Journal, "release", 1, lambda *a: die())
+        elif where == "unlocking":
+            at_call(journal.fcntl, "flock", 1, lambda *a: die())
+        elif where == "end of the server":
+            at_call(recording.Server, "close", 1, lambda *a: die())
+        steps(run, both=True)
+        run.stage(SIGMAS)
+        steps(run, seed=1)
+    die()  # later than asked for
+
+
+def command_line(runs: str) -> None:
+    """`ltxtui record`, with a loop of small tensors in the place of a model."""
+    from ltxtui.cli import main
+    from recorder import generate
+
+    def small(request: Any, progress: Any = None) -> Any:
+        until_killed(str(request.runs_dir))
+
+    generate.generate = small
+    sys.argv = ["ltxtui", "record", "--model", "nano", "--runs-dir", runs]
+    main()
+
+
+def interrupted(runs: str, times: int) -> None:
+    """Ctrl-C in a step, then again while the archive is being completed, which takes a while here."""
+
+    def slow(*arguments: Any) -> None:
+        for _ in range(times - 1):
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3 if times < 3 else 60)
+
+    at_call(zarr3.Store, "consolidate", 1, slow)
+    with recorded(runs) as run:
+        steps(run, 5)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+
+
+# -- the disk
+
+
+def disk_full(runs: str, filler: str, heals: bool) -> None:
+    """A disk that is full after some steps; room is made later, if it heals."""
+    journal.RETRY_SECONDS = 0.02
+    with recorded(runs) as run:
+        await_viewer(run)
+        steps(run, 3)
+        settle(run)
+        _fill(Path(filler))
+        done = 3
+        while run._journal.error is None:
+            assert done < 3000
+            steps(run, 1, first=done)
+            settle(run)
+            done += 1
+        steps(run, 5, first=done)
+        done += 5
+        settle(run)
+        say(steps=done, error=str(run._journal.error))
+        if heals:
+            Path(filler).unlink()
+            time.sleep(0.05)
+            steps(run, 5, first=done)
+            say(steps=done + 5)
+    say(status=run.status)
+
+
+def _fill(filler: Path) -> None:
+    with filler.open("wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 12, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+
+
+def file_limit(runs: str, kilobytes: int) -> None:
+    """No file may grow beyond a limit: as a quota does, at a place of its own."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes << 10, kilobytes << 10))
+    with recorded(runs) as run:
+        await_viewer(run)
+        steps(run, 300)
+    say(status=run.status, error=str(run._journal.error))
+
+
+def folder_trouble(runs: str, what: str) -> None:
+    """Something happens to the folder of runs, or to what is in it, between two steps."""
+    journal.LOOK_SECONDS = 0.02
+    folder = Path(runs)
+    with recorded(runs) as run:
+        steps(run, 4)
+        settle(run)
+        if what == "folder deleted":
+            _delete(folder)
+        elif what == "journal deleted":
+            recording.locations.journal_of(run.path).unlink()
+        elif what == "archive deleted":
+            shutil.rmtree(run.path)
+        elif what == "folder replaced by a file":
+            folder.rename(folder.with_name("aside"))
+            folder.write_text("in the way")
+            shutil.rmtree(folder.with_name("aside"))
+        elif what == "folder moved":
+            folder.rename(folder.with_name("moved"))
+        elif what == "folder read-only":
+            folder.chmod(0o555)
+        elif what == "permission lost":
+            run.path.chmod(0o000)
+        time.sleep(0.05)
+        steps(run, 4, first=4)
+        settle(run)
+        run.stage(SIGMAS)
+        steps(run, 4, seed=1)
+        if what == "folder deleted at the end":
+            settle(run)
+            journal.LOOK_SECONDS = 60.0
+            run._journal._look_at = time.monotonic() + 60
+            _delete(folder)
+    say(status=run.status)
+
+
+def _delete(folder: Path) -> None:
+    """At one go, before the recorder can put anything back."""
+    aside = folder.with_name("aside")
+    folder.rename(aside)
+    shutil.rmtree(aside)
+
+
+def hanging_disk(runs: str, which: str) -> None:
+    """A disk that takes a write and never answers."""
+    from recorder import archivist
+
+    archivist.MAX_PATIENCE_SECONDS = 0.3
+    answer = threading.Event()
+    with recorded(runs) as run:
+        steps(run, 4)
+        settle(run)
+        if which == "journal":
+            at_call(run._journal, "append", 3, lambda *a: answer.wait())
+        else:
+            at_call(zarr3, "replace_file", 3, lambda *a: answer.wait())
+        steps(run, 4, first=4)
+    say(status=run.status)
+
+
+def little_memory(runs: str) -> None:
+    """A disk that takes nothing, and a backlog that is soon full; then it takes everything again."""
+    backlog.MEMORY_BYTES = 30_000
+    journal.RETRY_SECONDS = 0.02
+    real = os.write
+    full = [False]
+    with recorded(runs) as run:
+
+        def write(fd: int, data: bytes) -> int:
+            if full[0] and fd == run._journal._fd:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(fd, data)
+
+        journal.os.write = write  # type: ignore[assignment]
+        steps(run, 4)
+        settle(run)
+        full[0] = True
+        steps(run, 8, first=4)
+        run.stage(SIGMAS)
+        steps(run, 8, seed=1)
+        settle(run)
+        say(dropped=run._journal.dropped, memory=run._journal.size - run._journal._on_disk)
+        full[0] = False
+        time.sleep(0.05)
+        run.stage(SIGMAS)
+        steps(run, 4, seed=2)
+        if run._journal.dropped:
+            run._archivist.error = RuntimeError("not folded on the way")  # what the journal alone can give
+    say(status=run.status)
+
+
+# -- time, names, processes
+
+
+def clock_back(runs: str) -> None:
+    """The wall clock falls back by an hour between two steps, and later leaps into the future."""
+    real, shift = time.time, [0.0]
+    time.time = lambda: real() + shift[0]
+    with recorded(runs) as run:
+        steps(run, 4)
+        settle(run)
+        shift[0] = -3600.0
+        steps(run, 4, first=4)
+        settle(run)
+        shift[0] = 1e9
+        run.stage(SIGMAS)
+        steps(run, 4, seed=1)
+        settle(run)
+        shift[0] = -3600.0
+
+
+def same_second(runs: str, gate: str) -> None:
+    """A run of the same name as others, in the same second."""
+    time.time = lambda: 1_800_000_000.5
+    say(ready=True)
+    while not Path(gate).exists():
+        time.sleep(0.0005)
+    with recorded(runs, name="twin") as run:
+        steps(run, 4, seed=os.getpid())
+
+
+def forks(runs: str) -> None:
+    """Children forked in mid-run: one leaves the block, one records on, one runs to the end of the interpreter."""
+    import atexit
+    import multiprocessing
+
+    parent = os.getpid()
+    try:
+        with recorded(runs) as run:
+            steps(run, 4)
+            settle(run)
+            for kind in ("leaves the block", "exits", "steps on"):
+                pid = os.fork()
+                if pid == 0:
+                    steps(run, 50, first=100)
+                    if kind == "leaves the block":
+                        raise RuntimeError(kind)
+                    if kind == "exits":
+                        atexit._run_exitfuncs()
+                    os._exit(0)
+                assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) in (0, 9)
+            helper = multiprocessing.get_context("fork").Process(target=steps, args=(run, 20, 200))
+            helper.start()
+            helper.join()
+            assert helper.exitcode == 0
+            say(journal=recording.locations.journal_of(run.path).exists(), socket_there=run.socket_path.exists())
+            with record(runs_dir=runs, name="second") as second:
+                steps(second, 3)
+            steps(run, 4, first=4)
+    except RuntimeError:
+        os._exit(9 if os.getpid() != parent else 1)
+
+
+def outlived_by_a_child(runs: str) -> None:
+    """Forks a helper that lives on, and is killed."""
+    with recorded(runs) as run:
+        await_viewer(run)
+        steps(run, 4)
+        settle(run)
+        helper = os.fork()
+        if helper == 0:
+            time.sleep(120)
+            os._exit(0)
+        say(helper=helper)
+        time.sleep(120)
+
+
+def two_at_once(runs: str) -> None:
+    """Two loops in two threads of one process, each recorded."""
+
+    def loop(seed: int) -> None:
+        with record(runs_dir=runs, name=f"loop-{seed}") as run:
+            for stage in range(2):
+                run.stage(SIGMAS)
+                steps(run, PLANNED, seed=seed + stage, both=True)
+        say(**{f"loop-{seed}": str(run.path)})
+
+    threads = [threading.Thread(target=loop, args=(seed,)) for seed in (10, 20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def never_left(runs: str) -> None:
+    """A block that nobody leaves before the process ends, as in a notebook."""
+    entered = record(runs_dir=runs, name="hurt")
+    run = entered.__enter__()
+    say(path=str(run.path))
+    run.stage(SIGMAS)
+    steps(run, 4)
+    globals()["kept"] = entered
+
+
+def views(runs: str, socket: str) -> None:
+    """A viewer, until the run has ended."""
+    from replay.source import Liveness, SocketSource
+
+    source = SocketSource(Path(socket))
+    received = 0
+    while source.liveness is Liveness.LIVE:
+        received += sum(m["t"] == "step" for m in source.poll())
+        if received > 4:
+            say(received=True)
+        time.sleep(0.002)
+    say(liveness=source.liveness.value)
