@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,16 +178,34 @@ def _open(path: Path) -> Source:
 
 def _opening(*, preset: int | None, **looking: Any) -> Opening:
     """What is looked at first; the preset is the settings' unless given."""
-    from ltxtui.screens.run import Opening
-    from ltxtui.settings import load
+    with _nothing_is_garbage():
+        from ltxtui.screens.run import Opening
+        from ltxtui.settings import load
 
     return Opening(preset=preset or load().settings.preset, **looking)
 
 
-def _show(source: Source, origin: Sequence[str], opening: Opening, runs_dir: Path) -> None:
-    from ltxtui.app import Dashboard
+@contextlib.contextmanager
+def _nothing_is_garbage() -> Iterator[None]:
+    """While modules are loaded: looking for garbage among what they make takes a sixth of a start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
-    app = Dashboard(source, origin=origin, opening=opening, runs_dir=runs_dir, first_start=True)
+
+def _show(source: Source, origin: Sequence[str], opening: Opening, runs_dir: Path) -> None:
+    _run(source, origin=origin, opening=opening, runs_dir=runs_dir)
+
+
+def _run(source: Source | None = None, **options: Any) -> None:
+    """The dashboard until it is left."""
+    with _nothing_is_garbage():
+        from ltxtui.app import Dashboard
+
+        app = Dashboard(source, first_start=True, **options)
     app.run(mouse=app.settings.mouse)
     sys.exit(app.return_code or 0)
 
@@ -195,8 +215,4 @@ def browse(runs_dir: Path = Path("runs")) -> None:
     runs_dir = Path(os.environ.get("LTXTUI_RUNS_DIR", runs_dir))
     if not has_terminal():
         raise Problem("the list of runs needs a terminal; without one use: ltxtui runs, and see: ltxtui --help")
-    from ltxtui.app import Dashboard
-
-    app = Dashboard(runs_dir=runs_dir, first_start=True)
-    app.run(mouse=app.settings.mouse)
-    sys.exit(app.return_code or 0)
+    _run(runs_dir=runs_dir)

@@ -74,6 +74,7 @@ class Chooser(ModalScreen[str | None]):
     def __init__(self, found: Sequence[Entry], hint: str, drawing: Style) -> None:
         super().__init__()
         self._entries = list(found)
+        self._longest = max((len(clean(entry.label)) for entry in self._entries), default=0)
         self._hint = hint
         self._drawing = drawing
 
@@ -125,8 +126,7 @@ class Chooser(ModalScreen[str | None]):
             found.highlighted = next((n for n, o in enumerate(found.options) if not o.disabled), None)
 
     def _option(self, entry: Entry, width: int) -> Option:
-        longest = max(len(clean(e.label)) for e in self._entries)
-        label = min(longest, 48, max(20, width - _KEYS - 2))
+        label = min(self._longest, 48, max(20, width - _KEYS - 2))
         said = f"({entry.why_not})" if entry.why_not else entry.description
         parts = [(f"{fit(entry.keys, _KEYS):<{_KEYS}}", "bold"), (f"{fit(clean(entry.label), label):<{label}}  ", "")]
         room = width - _KEYS - label - 2

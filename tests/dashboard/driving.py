@@ -15,13 +15,20 @@ ROOMY = (120, 40)
 
 async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
     """Wait until something holds; a test that waits in vain fails."""
-    deadline = time.monotonic() + 20  # a busy machine is no failure
+    deadline = time.monotonic() + 60  # a busy machine is no failure
     while time.monotonic() < deadline:
         await pilot.pause(0.01)
         if condition():
             await pilot.pause()
             return
-    raise AssertionError("waited twenty seconds in vain")
+    raise AssertionError("waited a minute in vain")
+
+
+async def resized(pilot: Pilot[None], *size: int) -> None:
+    """Give the terminal another size, and wait until the screen has it: Textual takes its time."""
+    if pilot.app.size != size:
+        await pilot.resize_terminal(*size)
+        await until(pilot, lambda: pilot.app.screen.size == size)
 
 
 def dashboard(pilot: Pilot[None]) -> Dashboard:

@@ -26,7 +26,7 @@ from ltxtui.screens.run import RunScreen
 from ltxtui.themes import THEMES
 from replay.run import Run
 from replay.source import Liveness
-from tests.dashboard.driving import ROOMY, until
+from tests.dashboard.driving import ROOMY, resized, until
 from tests.dashboard.fake import messages
 from tests.dashboard.fixture import journal_file, live_fixture
 from tests.dashboard.sources import Archive
@@ -161,14 +161,14 @@ async def test_a_large_screen_has_six_charts_table_and_pictures(recorded: list[P
         assert "drift index" in text(pilot, "#table") and "C step 0" in text(pilot, "#pictures")
 
 
-@pytest.mark.parametrize("size", [(60, 15), (100, 30), (160, 40), (300, 100)])
-async def test_layout_fills_the_terminal(recorded: list[Path], size: tuple[int, int]) -> None:
-    async with opened([*recorded, *recorded, *recorded[:2]]).run_test(size=size) as pilot:
+async def test_layout_fills_the_terminal(recorded: list[Path]) -> None:
+    sizes = ((60, 15), (100, 30), (160, 40), (300, 100))
+    async with opened([*recorded, *recorded, *recorded[:2]]).run_test(size=sizes[0]) as pilot:
         screen = await read(pilot)
         await pilot.press("j")
-        for _ in range(3):
-            lines = whole(pilot).splitlines()
-            assert len(lines) == size[1]
+        for size in [size for size in sizes for _ in range(3)]:
+            await resized(pilot, *size)
+            assert len(whole(pilot).splitlines()) == size[1]
             for view in screen.query(CompareView):
                 if view.display and view.region:
                     assert view.region.right <= size[0] and view.region.bottom <= size[1]
@@ -186,8 +186,7 @@ async def test_resizing_keeps_what_is_looked_at_and_too_small_says_so(recorded: 
         await pilot.press("pagedown")
         first = screen.deck.shown[0]
         for size in ((80, 24), (59, 20), (120, 40), (3, 2), (80, 24)):
-            await pilot.resize_terminal(*size)
-            await pilot.pause()
+            await resized(pilot, *size)
             assert screen.query_one("#too-small").display is (size in ((59, 20), (3, 2)))
         assert first in screen.deck.shown
 
@@ -248,7 +247,7 @@ async def test_reading_does_not_hold_up_the_keys(recorded: list[Path]) -> None:
 
     class Slow(Archive):
         def poll(self) -> list[Any]:
-            assert go.wait(5)
+            assert go.wait(60)
             return super().poll()
 
     some = list(messages(5))

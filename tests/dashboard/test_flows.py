@@ -23,7 +23,7 @@ from ltxtui.screens.run import RunScreen
 from ltxtui.themes import THEMES, first_drawing, first_theme
 from recorder.words import Message
 from replay.source import Liveness
-from tests.dashboard.driving import ROOMY, loaded, shown, until
+from tests.dashboard.driving import ROOMY, loaded, resized, shown, until
 from tests.dashboard.fake import messages
 from tests.dashboard.sources import Archive, Live
 
@@ -166,27 +166,30 @@ async def test_a_too_small_terminal_says_what_it_needs_and_recovers() -> None:
     async with app.run_test(size=(59, 20)) as pilot:
         await loaded(pilot)
         assert "60×15 needed" in shown(pilot, "#too-small") and "59×20 now" in shown(pilot, "#too-small")
-        await pilot.resize_terminal(60, 15)
-        await pilot.pause()
+        await resized(pilot, 60, 15)
         assert not app.screen.query_one("#too-small").display and app.screen.query_one("#sigma").size.height >= 5
-        await pilot.resize_terminal(3, 2)
-        await pilot.pause()
+        await resized(pilot, 3, 2)
         assert app.is_running
 
 
-@pytest.mark.parametrize("size", [(60, 15), (80, 24), (80, 50), (200, 20), (300, 100)])
-async def test_layout_fills_the_terminal(size: tuple[int, int]) -> None:
+async def test_layout_fills_the_terminal() -> None:
     app = Dashboard(Archive(messages(30, batch=2, stages=2)))
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=(60, 15)) as pilot:
         await loaded(pilot)
-        regions = [chart.region for chart in app.screen.query(ChartView)]
-        columns_used = across(4, size[0], size[1] - (5 if size[1] >= 30 else 4))
-        assert len({r.x for r in regions}) == columns_used and len({r.y for r in regions}) == 4 // columns_used
-        assert max(r.right for r in regions) == size[0] and max(r.bottom for r in regions) == size[1] - 2
-        for chart in app.screen.query(ChartView):
-            lines = [chart.render_line(y).text for y in range(chart.size.height)]
-            assert all(len(line) == chart.size.width for line in lines)
-            assert "…" not in lines[0] + lines[1]
+        for size in ((60, 15), (80, 24), (80, 50), (200, 20), (300, 100)):
+            await resized(pilot, *size)
+            fills(app, size)
+
+
+def fills(app: Dashboard, size: tuple[int, int]) -> None:
+    regions = [chart.region for chart in app.screen.query(ChartView)]
+    columns_used = across(4, size[0], size[1] - (5 if size[1] >= 30 else 4))
+    assert len({r.x for r in regions}) == columns_used and len({r.y for r in regions}) == 4 // columns_used
+    assert max(r.right for r in regions) == size[0] and max(r.bottom for r in regions) == size[1] - 2
+    for chart in app.screen.query(ChartView):
+        lines = [chart.render_line(y).text for y in range(chart.size.height)]
+        assert all(len(line) == chart.size.width for line in lines)
+        assert "…" not in lines[0] + lines[1]
 
 
 async def test_ascii_leaves_nothing_else_on_the_screen() -> None:

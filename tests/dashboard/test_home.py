@@ -27,6 +27,7 @@ from replay import catalog
 from replay.shelf import Shelf
 from tests import recorded
 from tests.dashboard import fake
+from tests.dashboard.driving import resized
 from tests.dashboard.test_home_model import HOSTILE
 
 
@@ -298,11 +299,12 @@ async def test_copy_path(runs: Path) -> None:
         assert d.app.screen.query_one(Input).value.isprintable()
 
 
-@pytest.mark.parametrize("size", [(60, 15), (80, 24), (300, 100)])
-async def test_sizes_and_hostile_text(runs: Path, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("style", [Style.BRAILLE, Style.ASCII])
+async def test_sizes_and_hostile_text(runs: Path, style: Style) -> None:
     recorded.archive(runs, "20261122-150000-" + "x" * 60, prompt=HOSTILE.replace("\ud800", ""), at=fake.START + 99)
-    for style in (Style.BRAILLE, Style.ASCII):
-        async with shown(runs, size=size, style=style) as d:
+    async with shown(runs, size=(60, 15), style=style) as d:
+        for size in ((60, 15), (80, 24), (300, 100)):
+            await resized(d.pilot, *size)
             for selector in ("#home-title", "#home-heading", "#home-table", "#home-details", "#footer"):
                 for line in d.text(selector).splitlines():
                     assert line.isprintable() and (line.isascii() or style is not Style.ASCII), ascii(line)
@@ -313,8 +315,7 @@ async def test_sizes_and_hostile_text(runs: Path, size: tuple[int, int]) -> None
 async def test_too_small_says_so(runs: Path) -> None:
     async with shown(runs, size=(50, 12)) as d:
         assert "Terminal too small" in d.text("#too-small") and not d.home.query_one("#home-table").display
-        await d.pilot.resize_terminal(80, 24)
-        await d.pilot.pause()
+        await resized(d.pilot, 80, 24)
         assert "run-2" in d.text()
 
 

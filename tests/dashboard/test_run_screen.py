@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual._compositor import Compositor
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
@@ -28,7 +29,8 @@ from recorder.server import Server
 from recorder.shocks.plan import Plan
 from recorder.words import Message
 from replay.reconnect import ReconnectingSource
-from tests.dashboard.driving import ROOMY, loaded, shown, until
+from tests.dashboard.conftest import painted
+from tests.dashboard.driving import ROOMY, loaded, resized, shown, until
 from tests.dashboard.fixture import fixture_messages, journal_file, live_fixture, open_fixture, open_fixture_run
 
 
@@ -83,11 +85,9 @@ async def test_panels_are_maximised_hidden_shown_moved_and_remembered() -> None:
     async with again.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         assert board(again).shown == ("sigma", "velocity", "energy", "filmstrip")
-        await pilot.resize_terminal(80, 24)
-        await pilot.pause()
+        await resized(pilot, 80, 24)
         assert board(again).shown == ("sigma", "snr", "velocity", "energy"), "another size has its own"
-        await pilot.resize_terminal(*ROOMY)
-        await pilot.pause()
+        await resized(pilot, *ROOMY)
         await press(pilot, "0")
         assert board(again).shown == ("sigma", "snr", "velocity", "energy")
     assert State().arrangement("wide-high", "1") is None
@@ -223,6 +223,7 @@ async def test_a_live_fixture_grows_and_is_looked_back_at() -> None:
 
 
 async def test_back_from_the_shell_every_cell_is_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Compositor, "render_update", painted)
     app = Dashboard(open_fixture())
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
@@ -401,8 +402,9 @@ async def test_without_control_nothing_is_asked() -> None:
     async with app.run_test(size=ROOMY) as pilot:
         go_on(4)
         await until(pilot, lambda: app.deck.visible == 4)
-        await press(pilot, "s", "x", "k")
-        assert isinstance(app.screen, RunScreen) and "shock" not in shown(pilot, "#footer") and not said(app)
+        await press(pilot, "s", "x", "x", "k")
+        assert isinstance(app.screen, RunScreen) and "shock" not in shown(pilot, "#footer")
+        assert said(app) == "needs a live run with --allow-control", "said once, however often a key is pressed"
 
 
 def test_a_preview_says_what_will_happen() -> None:

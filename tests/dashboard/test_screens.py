@@ -15,10 +15,10 @@ from types import SimpleNamespace
 
 import pytest
 from rich.style import Style as RichStyle
-from textual._compositor import Compositor
 from textual._context import visible_screen_stack
 from textual.pilot import Pilot
 from textual.strip import Strip
+from textual.widgets import Input
 
 from ltxtui.app import Dashboard
 from ltxtui.drawing import Style
@@ -105,23 +105,18 @@ SHOTS: dict[str, Shot] = {
     "run": Shot(replayed, run_ready, ("home", "right", "right", "r", "right", "right")),
     "drift": Shot(replayed, run_ready, ("2", "left")),
     "frequency": Shot(replayed, run_ready, ("3", "left")),
-    "guidance": Shot(replayed, run_ready, ("4", "left")),
-    "system": Shot(replayed, run_ready, ("5", "left")),
+    "guidance": Shot(in_blocks, run_ready, ("4", "left", "o")),
+    "system": Shot(in_ascii, run_ready, ("5", "left")),
     "everything": Shot(replayed, run_ready, ("6", "left")),
-    "lanes": Shot(replayed, run_ready, ("v", "v", "tab")),
-    "ascii": Shot(in_ascii, run_ready, ("3", "left")),
-    "block": Shot(in_blocks, run_ready, ("left", "o")),
-    "live": Shot(controlled, run_ready, ("left",)),
+    "live": Shot(controlled, run_ready, ("v", "v", "tab")),
     "home": Shot(listed, home_ready),
     "empty": Shot(empty, home_ready),
     "delete": Shot(listed, home_ready, ("space", "x")),
     "compare": Shot(compared, compare_ready, ("home", "right", "right", "right")),
-    "differences": Shot(compared, compare_ready, ("left", "a", "r", "tab")),
     "help": Shot(replayed, run_ready, ("question_mark",)),
     "palette": Shot(replayed, run_ready, ("ctrl+p",)),
     "tour": Shot(replayed, run_ready, ("f2",)),
     "shock": Shot(controlled, run_ready, ("s",)),
-    "stop": Shot(controlled, run_ready, ("x",)),
 }
 
 
@@ -133,11 +128,6 @@ def strips_of(pilot: Pilot[None]) -> list[Strip]:
 
 def text_of(pilot: Pilot[None]) -> str:
     return "\n".join(strip.text.rstrip() for strip in strips_of(pilot))
-
-
-def unseen(self: Compositor, full: bool = False, **more: object) -> None:
-    """In place of drawing for a terminal that nobody looks at: `strips_of` draws once, when all is settled."""
-    self._dirty_regions.clear()
 
 
 def told(style: RichStyle | None) -> str:
@@ -204,10 +194,10 @@ def check(name: str, shown: str, update: bool) -> None:
 
 @pytest.fixture(autouse=True)
 def now(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An hour after the runs were recorded, and no colours of data."""
+    """An hour after the runs were recorded, no colours of data, and no cursor that blinks."""
     began = next(iter(fixture_messages()))["time"]
     monkeypatch.setattr("ltxtui.screens.home_views.time", SimpleNamespace(time=lambda: began + 3600))
-    monkeypatch.setattr(Compositor, "render_update", unseen)
+    monkeypatch.setattr(Input, "_toggle_cursor", lambda self: None)
     monkeypatch.setattr("ltxtui.panels.view._inked", lambda style, ink: style + RichStyle(italic=True))
 
 
