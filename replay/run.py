@@ -24,6 +24,10 @@ from replay.stream import StreamData as StreamData
 
 MAX_GAP_BYTES: Final = 64 << 20
 """Rows that were lost are NaN; so much memory is taken for them at most, over a whole run."""
+MAX_PREVIEWS: Final = 4096
+"""Pictures of one live stream that are kept; beyond that every second one goes. The archive has them all."""
+MAX_SAMPLES: Final = 1 << 14
+"""Samples of the machine's load that are kept, likewise: two hours at first, then less and less dense."""
 
 
 @dataclass
@@ -177,11 +181,13 @@ class Run:
             self.skipped += 1
             return
         self.system.append(message)
+        if len(self.system) > MAX_SAMPLES:
+            del self.system[1::2]
 
     def _on_preview(self, message: Message) -> None:
         stream = self._stage(message).streams[message["stream"]]
         known, given = stream.previews, message["data"]
-        if isinstance(given, Mapping):  # all those of an archive
+        if isinstance(given, Mapping) and not isinstance(given, dict):  # all those of an archive
             stream.previews = {**given, **known} if known else given
             return
         step = format.whole(message["step"], "a preview's step")
@@ -193,6 +199,9 @@ class Run:
         if made.shape != next(iter(known.values()), made).shape:
             raise NotARun(f"a preview of shape {list(made.shape)} among others")
         known.setdefault(step, made)
+        if len(known) > MAX_PREVIEWS:
+            for gone in list(known)[1::2]:
+                del known[gone]
 
     def _on_end(self, message: Message) -> None:
         self.end = format.end(message)

@@ -1,7 +1,7 @@
 """One stream of a stage in memory: its declaration, rows and pictures.
 
 Rows are kept as they travel, float32 vectors; a metric is a view of their columns with its declared shape. Rows of an
-archive are read metric by metric, when they are looked at.
+archive, and the older ones of a long live run, are read metric by metric, when they are looked at.
 """
 
 from __future__ import annotations
@@ -18,23 +18,27 @@ from recorder import words
 from recorder.words import Message
 from replay import format
 from replay.format import NotARun
+from replay.spill import SpilledRows
 
 _FIRST_BYTES: Final = 256 << 10
 """Memory that is taken for the first row of a stream at most, beyond the row itself."""
+MEMORY_BYTES: Final = 32 << 20
+"""Rows of one live stream that are kept in memory at most; older ones go to a file without a name."""
 
 
 @runtime_checkable
 class Rows(Protocol):
-    """Rows of an archive that are not read before somebody looks at them."""
+    """The first rows of a stream, not in memory: read when somebody looks at them."""
 
-    rows: int
+    @property
+    def rows(self) -> int: ...
 
     def times(self) -> NDArray[np.float64]:
         """Unix time of each row [rows]."""
         ...
 
     def column(self, metric: str) -> NDArray[np.float32]:
-        """All rows of one metric [rows, *shape]."""
+        """All rows of one metric [rows, …], whole along its other axes."""
         ...
 
     def block(self, first: int, end: int) -> NDArray[np.float32]:
@@ -111,7 +115,8 @@ class StreamData:
     rows: int = 0
     previews: Mapping[int, Preview] = field(default_factory=dict)
     """Pictures of x0 by step; a step may lack one."""
-    _archived: Rows | None = None
+    _stored: Rows | None = None
+    _spills: bool = True
     _width: int = 0
     _data: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     _times: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
@@ -156,34 +161,53 @@ class StreamData:
             if archived.rows > self.rows:
                 self.append(self.rows, archived.times()[self.rows :], archived.block(self.rows, archived.rows))
             return
-        self._archived, self.rows = archived, archived.rows
-
-    def _take_in(self) -> None:
-        """Read all archived rows, since others follow."""
-        if (archived := self._archived) is not None:
-            self._archived, self.rows = None, 0
-            self.append(0, archived.times(), archived.block(0, archived.rows))
+        self._stored, self.rows = archived, archived.rows
 
     def append(self, first: int, times: NDArray[np.float64], rows: NDArray[np.float32]) -> None:
         """Add rows from `first` on; rows already there are kept, a gap is filled with NaN."""
         skip = self.rows - first
         if skip >= len(rows):
             return
-        self._take_in()
         if skip > 0:
             first, times, rows = self.rows, times[skip:], rows[skip:]
-        end = first + len(rows)
+        before, held = self._before, self.rows - self._before
+        at, end = first - before, first - before + len(rows)
         if end > len(self._data):
             few = min(64, 1 + _FIRST_BYTES // max(1, 4 * self._width))
             capacity = max(few, end, 2 * len(self._data))
             grown = np.full((capacity, self._width), np.nan, np.float32)
-            grown[: self.rows] = self._data[: self.rows]
+            grown[:held] = self._data[:held]
             grown_times = np.full(capacity, np.nan)
-            grown_times[: self.rows] = self._times[: self.rows]
+            grown_times[:held] = self._times[:held]
             self._data, self._times = grown, grown_times
-        self._data[first:end] = rows
-        self._times[first:end] = times
-        self.rows = end
+        self._data[at:end] = rows
+        self._times[at:end] = times
+        self.rows = before + end
+        if self._spills and 4 * end * self._width > MEMORY_BYTES:
+            self._spill()
+
+    def _spill(self) -> None:
+        """Move whole blocks of the oldest rows in memory to a file, so that a run may be as long as it likes."""
+        held, done = self.rows - self._before, 0
+        try:
+            if self._stored is None:
+                self._stored = SpilledRows({n: m.columns for n, m in self.metrics.items()}, self._width)
+            stored = self._stored
+            # Nothing can be added to an archive; rows that follow one are few.
+            self._spills = isinstance(stored, SpilledRows)
+            while isinstance(stored, SpilledRows) and held - done >= stored.block_rows:
+                end = done + stored.block_rows
+                stored.add(self._times[done:end], self._data[done:end])
+                done = end
+        except OSError:
+            self._spills = False  # no room there: memory has to do
+        self._data = self._data[done:held].copy()
+        self._times = self._times[done:held].copy()
+
+    @property
+    def _before(self) -> int:
+        """Rows that are not in memory; those that are follow them."""
+        return 0 if self._stored is None else self._stored.rows
 
     @property
     def width(self) -> int:
@@ -192,22 +216,26 @@ class StreamData:
 
     @property
     def data(self) -> NDArray[np.float32]:
-        """All rows as they travel: [rows, width]. Of an archive this reads everything."""
-        if self._archived is not None:
-            return self._archived.block(0, self.rows)
-        return self._data[: self.rows]
+        """All rows as they travel: [rows, width]. This reads everything, also what is not in memory."""
+        held = self._data[: self.rows - self._before]
+        return held if self._stored is None else np.concatenate([self._stored.block(0, self._before), held])
 
     @property
     def times(self) -> NDArray[np.float64]:
         """Unix time of each row: [rows]."""
-        return self._times[: self.rows] if self._archived is None else self._archived.times()
+        held = self._times[: self.rows - self._before]
+        if self._stored is None:
+            return held
+        return np.concatenate([self._stored.times(), held]) if len(held) else self._stored.times()
 
     def values(self, metric: str) -> NDArray[np.float32]:
         """All rows of one metric: [rows, *shape]. Raises KeyError if the run does not have it."""
         info = self.metrics[metric]
-        if self._archived is not None:
-            return self._archived.column(metric)
-        return self.data[:, info.columns].reshape(self.rows, *info.shape)
+        held = self._data[: self.rows - self._before, info.columns]
+        if self._stored is None:
+            return held.reshape(self.rows, *info.shape)
+        stored = self._stored.column(metric).reshape(self._before, *info.shape)
+        return np.concatenate([stored, held.reshape(len(held), *info.shape)]) if len(held) else stored
 
     def series(self, metric: str, item: int = 0) -> NDArray[np.float32]:
         """One scalar metric over the steps: [rows], of one batch item where there is a batch."""
