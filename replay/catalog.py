@@ -103,7 +103,7 @@ class JournalTail:
         try:
             for message in messages:
                 self._gathered.feed(message)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise NotARun(f"{self._journal} is not the journal of a run: {error!r}") from error
         if not messages and not self._gathered.started:
             raise NotARun(f"{self._journal} is not the journal of a run")

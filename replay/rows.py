@@ -135,7 +135,7 @@ class ArchivedRows:
                 absent = np.full((self.rows - len(found), *shape), np.nan, kind)
                 found = np.concatenate([found, absent])
             found.flags.writeable = False
-        except (Damaged, OSError, MemoryError) as error:
+        except (Damaged, OSError) as error:
             self._store.note(path, str(error))
             found = np.broadcast_to(np.array(np.nan, kind), (self.rows, *shape))
         self._cache.put(path, found)

@@ -116,8 +116,6 @@ class Array:
         self.store, self.name = store, name
         layout = layout_of(document)
         self.shape, self._chunk, self.packed = layout.shape, layout.chunk, layout.packed
-        self.dims = tuple(str(d) for d in document.get("dimension_names") or ())
-        self.attributes = checked(document.get("attributes", {}))
         self.dtype = np.dtype(layout.kind).newbyteorder("<")
         self.chunk_bytes = math.prod(self._chunk) * self.dtype.itemsize
         self._fill: float | int = math.nan if self.dtype.kind == "f" else 0
