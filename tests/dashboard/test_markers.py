@@ -46,8 +46,9 @@ def test_events_without_a_place_are_put_by_their_time() -> None:
     run.events.clear()
     for text, moment in (("before", START - 1), ("first", START), ("between", START + 2.5), ("after", START + 99)):
         run.feed(event(None, None, "warning", text, moment))
-    run.feed({**event(0, None, "error", "no time"), "time": None})
-    run.feed({**event(None, None, "error", "nowhere"), "time": None})
+    # A run refuses these; markers do not lean on it.
+    run.events.append({**event(0, None, "error", "no time"), "time": None})
+    run.events.append({**event(None, None, "error", "nowhere"), "time": None})
     assert [(m.step, m.text) for m in markers(run)] == [(0, "first"), (0, "no time"), (3, "between"), (4, "after")]
 
 
@@ -56,9 +57,9 @@ def test_hostile_events_are_harmless() -> None:
     for message in messages(5, streams=("video",)):
         run.feed(message)
     run.events.clear()
-    run.feed({**event(0, 1, "nan", "\x1b[2Jgone\nnext"), "kind": ["nan"]})
+    run.events.append({**event(0, 1, "nan", "\x1b[2Jgone\nnext"), "kind": ["nan"]})
     run.feed(event(0, 1, "nan", "\x1b[2Jgone\nnext"))
-    run.feed(event(99, -3, "warning", "odd"))
+    run.events.append(event(99, -3, "warning", "odd"))
     assert markers(run) == [Marker(0, 0, "warning", "odd"), Marker(0, 1, "nan", "gone next")]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from textual._compositor import Compositor
 from textual.pilot import Pilot
@@ -408,10 +409,11 @@ async def test_without_control_nothing_is_asked() -> None:
 
 
 def test_a_preview_says_what_will_happen() -> None:
-    planned = Plan((1.0, 0.9, 0.8, 0.6, 0.4, 0.2), (1.0, 0.9, 0.8, 0.6, 0.4, 0.2))
+    levels = tuple(float(np.float32(level)) for level in (1.0, 0.9, 0.8, 0.6, 0.4, 0.2))  # as schedulers hold them
+    planned = Plan(levels, levels)
     found = preview("restart:db=6", planned, 1)
     assert found.shock is not None and "restart" in found.said and len(found.after) == 6
-    assert found.after[:2] == (1.0, 0.9) and found.after[2] > 0.8 and found.down == pytest.approx(0.8)
+    assert found.after[:2] == levels[:2] and found.after[2] > 0.8 and found.down == pytest.approx(0.8)
     assert found.position == 2 and found.after[-1] < 0.8
     renoised = preview("renoise:db=6", planned, 1)
     assert tuple(renoised.after) == planned.sigmas and renoised.down < 0.8
