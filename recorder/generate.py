@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import sys
@@ -242,7 +244,9 @@ def write_video(path: Path, result: Any, pipe: Any, frame_rate: float) -> None:
     audio = result.audio[0].float().cpu() if result.audio is not None else None
     rate = int(pipe.vocoder.config.output_sampling_rate)
     try:
-        encode_video(frames, fps=frame_rate, audio=audio, audio_sample_rate=rate, output_path=str(path))
+        # It draws a bar over the one chunk that there is, into logs and pipes too.
+        with contextlib.redirect_stderr(io.StringIO()):
+            encode_video(frames, fps=frame_rate, audio=audio, audio_sample_rate=rate, output_path=str(path))
     except (OSError, ValueError) as error:
         raise CannotGenerate(f"the video {path} cannot be written: {error}") from error
 

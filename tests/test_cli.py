@@ -35,41 +35,40 @@ def problem(*arguments: str) -> str:
     return said[0]
 
 
-def test_record_then_list_then_demo_in_a_pipe(tmp_path: Path) -> None:
-    runs = tmp_path / "R"
-    done = ltxtui("record", "--model", "nano", "--steps", "20", "--seed", "0", "--runs-dir", str(runs), "--json")
+SMALL = ["--height", "128", "--width", "128", "--frames", "9", "--guidance-scale", "1"]
+
+
+def test_record_with_a_video_then_list(tmp_path: Path) -> None:
+    """One start of torch for everything that a finished command must have done."""
+    runs, clip = tmp_path / "R", tmp_path / "clip.mp4"
+    options = ["--model", "nano", "--steps", "20", "--seed", "0", *SMALL, "--output", str(clip)]
+    done = ltxtui("record", *options, "--runs-dir", str(runs), "--json", LC_ALL="C")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     archive = Path(said["archive"])
     assert archive.parent == runs and archive.is_dir() and said["status"] == "complete"
-    assert "step 20/20" in done.stderr
+    assert said["output"] == str(clip) and clip.stat().st_size > 1000
+    assert "step 20/20" in done.stderr and done.stderr.isascii()
     listed = json.loads(ltxtui("runs", "--runs-dir", str(runs), "--json").stdout)["runs"]
     assert [(r["name"], r["steps"], r["status"], r["path"]) for r in listed] == [
         (archive.stem, 20, "complete", str(archive))
     ]
-    table = ltxtui("runs", "--runs-dir", str(runs)).stdout
+    table = CliRunner().invoke(cli, ["runs", "--runs-dir", str(runs)]).output
     assert archive.stem in table and "a red ball moving left" in table
 
 
 def test_demo_without_a_terminal_prints_progress_and_curves(tmp_path: Path, runtime_dir: Path) -> None:
-    done = ltxtui("demo", "--runs-dir", str(tmp_path / "R"), "--steps", "10", LC_ALL="C.UTF-8")
+    done = ltxtui("demo", "--runs-dir", str(tmp_path / "R"), "--steps", "3", LC_ALL="C.UTF-8")
     assert done.returncode == 0, done.stderr
-    assert "step  10/10" in done.stdout and "complete, 10 steps" in done.stdout
+    assert "step   3/3" in done.stdout and "complete, 3 steps" in done.stdout
     assert "σ" in done.stdout and "SNR measured dB" in done.stdout
     assert any("\u2801" <= c <= "\u28ff" for c in done.stdout), "curves are drawn in braille"
     assert list(runtime_dir.iterdir()) == [], "no socket is left"
+    (archive,) = (tmp_path / "R").glob("*.zarr")
+    assert f"ltxtui replay {archive}" in done.stderr
 
 
-def test_video_is_written_and_text_is_ascii_without_utf8(tmp_path: Path) -> None:
-    clip = tmp_path / "clip.mp4"
-    options = ["--model", "nano", "--steps", "2", "--height", "128", "--width", "128", "--frames", "9"]
-    done = ltxtui("record", *options, "--runs-dir", str(tmp_path / "R"), "--output", str(clip), "--guidance-scale", "1")
-    assert done.returncode == 0, done.stderr
-    assert clip.stat().st_size > 1000
-    assert Path(done.stdout.strip().splitlines()[-1]).is_dir()
-
-
-@pytest.mark.parametrize("command", ["", "demo", "plan", "record", "watch", "replay", "runs"])
+@pytest.mark.parametrize("command", ["", "demo", "plan", "record", "watch", "replay", "runs", "compare", "sweep", "control"])
 def test_help_teaches_by_example(command: str) -> None:
     result = CliRunner().invoke(cli, [command, "--help"] if command else ["--help"])
     assert result.exit_code == 0
