@@ -141,8 +141,9 @@ class HeaderView(View):
         for text, role in watching(deck, self._link()):
             if second.fits(f" · {text}   "):
                 second.add(" · ", "dim").add(text, role)
-            elif first.fits(f"  {text}  {tail}  "):
+            elif first.fits(f"  {text}  {selection(deck)}  "):
                 first.add("  ").add(text, role)
+                tail = tail if first.fits(tail + "  ") else selection(deck)
         if first.fits(tail + "  "):
             first.push_right(tail, "label")
         rows = [first.filled(), second]

@@ -11,6 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltxtui.deck import SPEEDS, Deck
+from ltxtui.drawing import Style
+from ltxtui.panels.cost import Health, Link
+from ltxtui.panels.header import HeaderView
 from ltxtui.playback import Playback
 from recorder.words import Message
 from replay.run import Run
@@ -406,3 +409,29 @@ def test_seeking_in_a_hundred_thousand_steps_is_quick() -> None:
         deck.columns(120)
         slowest = max(slowest, time.process_time() - began)
     assert deck.visible == 40_001 and slowest < 0.05
+
+
+def test_what_is_being_opened_is_neither_empty_nor_unfinished() -> None:
+    deck = Deck(Run(), Liveness.UNFINISHED)
+    header = HeaderView(deck, Style.BRAILLE)
+    text = "\n".join(row.text for row in header.rows(80, 2))
+    assert "READING" in text and "opening" in text and "unfinished" not in text and "no steps" not in text
+    assert deck.nothing == "reading …"
+    deck.changed(Liveness.UNFINISHED)
+    text = "\n".join(row.text for row in header.rows(80, 2))
+    assert "unfinished" in text and "no steps recorded" in text and deck.nothing == "no steps"
+    assert Deck(Run(), Liveness.LIVE).nothing == "waiting for the first step"
+
+
+def test_the_status_bar_finds_room_for_what_watching_costs() -> None:
+    deck = Deck(Run(), Liveness.LIVE)
+    for message in messages(30, end=None, prompt="a red ball moving left"):
+        deck.run.feed(message)
+    for stream in deck.run.stages[0].streams.values():
+        stream.data[:, stream.metrics["recorder_seconds"].columns] = 0.0036
+    deck.changed(Liveness.LIVE)
+    for width in (80, 120, 200):
+        rows = HeaderView(deck, Style.BRAILLE, link=lambda: Link(Health.LIVE, 3000)).rows(width, 2)
+        text = "\n".join(row.text for row in rows)
+        assert "connected" in text and "3.0 kB behind" in text and "ms/step" in text, width
+        assert all(row.used == width for row in rows) and "video" in rows[0].text

@@ -72,6 +72,7 @@ async def test_live_grows_is_looked_back_at_and_caught_up_with() -> None:
         source.liveness = Liveness.FINISHED
         await until(pilot, lambda: not app.deck.live)
         assert "ENDED" in shown(pilot, "#header") and "complete" in shown(pilot, "#header")
+        assert [n.message for n in app._notifications][-1].endswith("has ended after 10 steps: complete")
         await pilot.press("percent_sign", *"30%", "enter")
         assert "REPLAY" in shown(pilot, "#header") and app.deck.visible == 3
     assert source.closed
@@ -86,6 +87,7 @@ async def test_a_run_whose_recorder_is_gone() -> None:
         source.note, source.liveness = "the recording ends in the middle of a message", Liveness.UNFINISHED
         await until(pilot, lambda: not app.deck.live)
         assert "unfinished" in shown(pilot, "#header")
+        assert "its recorder is gone" in [n.message for n in app._notifications][-1]
         assert "middle of a message" in shown(pilot, "#event")
 
 
