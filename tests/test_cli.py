@@ -68,7 +68,9 @@ def test_demo_without_a_terminal_prints_progress_and_curves(tmp_path: Path, runt
     assert f"ltxtui replay {archive}" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["", "demo", "plan", "record", "watch", "replay", "runs", "compare", "sweep", "control"])
+@pytest.mark.parametrize(
+    "command", ["", "demo", "plan", "record", "watch", "replay", "runs", "compare", "sweep", "control"]
+)
 def test_help_teaches_by_example(command: str) -> None:
     result = CliRunner().invoke(cli, [command, "--help"] if command else ["--help"])
     assert result.exit_code == 0
