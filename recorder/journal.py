@@ -10,9 +10,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 from recorder import forks
 from recorder.backlog import Backlog
@@ -253,7 +255,7 @@ def _lock(fd: int) -> OSError | None:
 def is_being_written(path: Path) -> bool:
     """True while some process holds the journal's lock; False if there is no such file."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe of that name must not hold us
     except FileNotFoundError:
         return False
     try:
@@ -274,7 +276,7 @@ class JournalReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("rb")
+        self._file = _opened(path)
         self._decoder = Decoder()
         self._broken = ""
 
@@ -311,7 +313,7 @@ class JournalReader:
             return data
         # Deleted, and written anew by its recorder with what it held: go on there.
         try:
-            anew = self._path.open("rb")
+            anew = _opened(self._path)
         except OSError:
             return b""
         anew.seek(self._file.tell())
@@ -321,3 +323,12 @@ class JournalReader:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A file for reading; never waits, whatever stands there. Raises OSError, also for what is no file."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "is no file", str(path))
+    return os.fdopen(fd, "rb")

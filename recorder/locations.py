@@ -35,6 +35,14 @@ def archive_of(journal: Path) -> Path:
     return journal.with_suffix(ARCHIVE_SUFFIX)
 
 
+def told_archive(said: object) -> Path | None:
+    """The archive's path that a stream tells of its run; None if it is no absolute path of an archive."""
+    if not isinstance(said, str) or "\0" in said:
+        return None
+    path = Path(said)
+    return path if path.is_absolute() and path.suffix == ARCHIVE_SUFFIX and path.stem else None
+
+
 def runtime_path() -> Path:
     """The directory of this user's sockets, whether it exists or not.
 

@@ -77,6 +77,11 @@ class Archive:
         """What is missing or damaged, as far as it has been looked at."""
         return list(self.store.notes.values())
 
+    @property
+    def lost(self) -> list[str]:
+        """The same without documents of which there is a copy."""
+        return [note for name, note in self.store.notes.items() if name not in self.store.recovered]
+
     def messages(self) -> Iterator[Message]:
         """All messages, in an order that a reader of a live run would accept: each has been fed to a `Run` already."""
         attributes = self.attributes

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recorder import locations, words
+from replay.format import check_header, table_or_empty
 from replay.source import SocketSource
 
 HEADER_SECONDS = 2.0
@@ -79,15 +80,22 @@ def _live_run(path: Path) -> LiveRun | None:
         header = _first_header(source)
     if header is None:
         return None
-    known = header.get("metadata", {})
-    return LiveRun(
-        name=str(header["run"]),
-        socket=path,
-        archive=Path(str(header["archive"])),
-        started=float(header["time"]),
-        host=str(known.get("host", "")),
-        process=int(known.get("process", 0)),
-    )
+    archive = locations.told_archive(header.get("archive"))
+    try:
+        check_header(header)
+        known = table_or_empty(header.get("metadata"))
+        return LiveRun(
+            name=str(header["run"]),
+            socket=path,
+            archive=Path(f"{locations.safe_name(str(header['run']))}{locations.ARCHIVE_SUFFIX}")
+            if archive is None
+            else archive,
+            started=float(header["time"]),
+            host=str(known.get("host", "")),
+            process=int(known.get("process", 0)),
+        )
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None  # whoever answers there is no recorder of this version
 
 
 def _first_header(source: SocketSource) -> words.Message | None:

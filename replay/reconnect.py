@@ -138,8 +138,8 @@ class ReconnectingSource:
                 self._give_up(f"another run, {name}, answers there now; this one ended or was killed")
                 return []
             self._name = name
-            if self._archive is None and isinstance(messages[0].get("archive"), str):
-                self._archive = Path(messages[0]["archive"])
+            if self._archive is None:
+                self._archive = locations.told_archive(messages[0].get("archive"))
         if self._by_name:
             messages = [m for m in messages if _name(m) not in self._seen]
         elif self._skip:

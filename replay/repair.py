@@ -118,7 +118,7 @@ def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], 
         finally:
             source.close()
         if isinstance(source, ArchiveSource):
-            lost += source.archive.notes
+            lost += source.archive.lost
         if found:
             break
     return found, lost, note
@@ -136,7 +136,7 @@ def _write(made: Path, messages: list[Message], old: Archive | None, skip: Skip,
             writer.feed(message)
     if old is not None:
         _carry(writer, run, old.store, skip, lost)
-        lost += [n for n in old.notes if n not in lost]
+        lost += [n for n in old.lost if n not in lost]
     last = max((float(s.times[-1]) for g in run.stages for s in g.streams.values() if s.rows), default=time.time())
     if not ends:
         error = "its recorder never ended it; repaired"

@@ -35,6 +35,8 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.notes: dict[str, str] = {}
+        self.recovered: set[str] = set()
+        """Documents that were damaged and of which there is a copy: nothing of them is lost."""
         self._folders: set[str] = {""}
         self._consolidated: dict[str, Any] | None = None
 
@@ -72,6 +74,7 @@ class Store:
             found = self._copy(name)
             if found is None:
                 raise
+            self.recovered.add(f"{name}/zarr.json")
             self.note(f"{name}/zarr.json", f"{error}; the copy in the consolidated metadata is used")
             return found
 

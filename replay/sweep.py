@@ -21,6 +21,7 @@ from recorder.sweep import spec
 from recorder.sweep.spec import Job, Sweep
 from replay.archive import root_attributes
 from replay.run import NotARun
+from replay.store import Store
 
 State = Literal["complete", "failed", "interrupted", "unfinished", "live"]
 
@@ -161,17 +162,14 @@ def read_run(archive: Path, job: Job, measured: dict[str, Any]) -> Row:
         counts = {key: int(rows) for key, rows in attributes["rows"].items() if key.endswith("/video") and rows > 0}
         last = max(counts, key=lambda key: int(key.split("/")[0].removeprefix("stage_")))
         summary = attributes["summary"][last.split("/")[0]]["video"]
-        import zarr
-
-        root = zarr.open_group(str(archive), mode="r")
-        group = root[last]
+        store = Store(archive)
         end = counts[last] - 1
         row = {
-            name: np.asarray(group[name][end], np.float64)  # type: ignore[index]
+            name: np.asarray(store.array(f"{last}/{name}").read_whole(end, end + 1)[0], np.float64)
             for name in ("frame_identity", "motion", "jerk", "std")
         }
-        events = root["events"].attrs["messages"] if "events" in root else []
-        shocks = {_shock_key(e) for e in events if e["kind"] == "shock"}  # type: ignore[union-attr,index,call-overload]
+        events = store.attributes("events")["messages"] if store.folder("events") else []
+        shocks = {_shock_key(e) for e in events if e["kind"] == "shock"}
     except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
         raise NotARun(f"{archive} is damaged: {error!r}") from error
     values = {
