@@ -119,6 +119,8 @@ def test_a_second_process_shocks_snapshots_and_stops_a_run(pipe: Any, tmp_path: 
     assert shocks[0]["payload"]["live"] and shocks[0]["payload"]["shock"]["seed"] == 3
     assert (shock["accepted"], shock["stage"], shock["step"]) == (True, 0, 4)
     assert shock["details"]["sigma_down"] < shock["details"]["sigma_up"]
+    for stream in loaded.stages[0].streams.values():
+        assert np.flatnonzero(stream.series("noise_injected")).tolist() == [4]
 
     # The snapshot is the step's latents, whole.
     assert snapshot["details"] == {"group": "snapshots/stage_0_step_2"}

@@ -191,6 +191,14 @@ def test_plan_refuses_what_cannot_work(arguments: list[str], says: str) -> None:
     assert re.search(says, line := problem("plan", *arguments)), line
 
 
+@pytest.mark.parametrize("command", ["plan", "record"])
+def test_help_names_every_key_of_a_shock(command: str) -> None:
+    said = ltxtui(command, "--help").stdout
+    told = said[said.index("Keys of a shock:") :]
+    assert not [k for k in ("sigma", "at", "step", "snr", "db", "to", "eta", "shape", "streams", "frames", "respace",
+                            "seed") if not re.search(rf"\b{k}\b", told)]  # fmt: skip
+
+
 def test_a_wrong_configuration_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "scheduler_config.json"
     for content, says in (

@@ -13,7 +13,7 @@ import click
 
 from ltxtui.cli.common import Problem
 from ltxtui.cli.record import check_request
-from ltxtui.cli.schedule import read_shocks, read_sigmas, shock_option, sigmas_option
+from ltxtui.cli.schedule import SHOCK_KEYS, read_shocks, read_sigmas, shock_option, sigmas_option
 
 if TYPE_CHECKING:
     from recorder.generate import Request
@@ -23,7 +23,7 @@ _COLOURS = {"s1": "cyan", "s2": "yellow", "axis": "bright_black", "tick": "brigh
 
 
 @click.command(
-    epilog="""\b
+    epilog=f"""\b
 Examples:
   ltxtui plan --steps 30 --shock restart:sigma=0.93,db=6
   ltxtui plan --model diffusers/LTX-2.3-Diffusers --shock restart:snr=-20 --shock renoise:step=20,db=3
@@ -33,6 +33,7 @@ Examples:
   ltxtui plan --config scheduler_config.json --height 704 --width 1216 --frames 121
   ltxtui plan --shock spikes:at=0.95+0.8,db=6 --json | jq .evaluations
 
+{SHOCK_KEYS}
 \b
 Then run it: ltxtui record takes the same options.
 """

@@ -14,10 +14,10 @@ from click.core import ParameterSource
 
 from ltxtui.cli.common import Problem, check_writable, runs_dir_option
 from ltxtui.cli.like import Repetition, repetition
-from ltxtui.cli.schedule import read_shocks, read_sigmas, shock_option, sigmas_option
+from ltxtui.cli.schedule import SHOCK_KEYS, read_shocks, read_sigmas, shock_option, sigmas_option
 from ltxtui.text import clean
 
-EXAMPLES = """\b
+EXAMPLES = f"""\b
 Examples:
   ltxtui record --model nano --prompt "a red ball moving left"
   ltxtui record --model diffusers/LTX-2.3-Diffusers --prompt "a fox in the snow" --output fox.mp4
@@ -27,6 +27,7 @@ Examples:
   ltxtui record --like 20261122-143015-red-disc                  the same run again, bit for bit
   ltxtui record --like 20261122-143015-red-disc --shock none     its smooth twin
 
+{SHOCK_KEYS}
 \b
 Watch it meanwhile from another terminal with: ltxtui watch
 """

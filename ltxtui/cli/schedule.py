@@ -16,6 +16,16 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 NONE = "none"
 
+SHOCK_KEYS = """\b
+Keys of a shock:
+  sigma=0.93, step=12, snr=-20   where: on arrival at a σ, a step, an SNR in dB
+  at=critical, at=every          decided in the run; at every step (renoise, additive)
+  db=6, to=0.97, eta=0.5         how strong, 6 dB if nothing is said; up (renoise: down) to a σ
+  shape=low                      white, low, mid, high, or 0.1-0.3 of the Nyquist frequency
+  streams=video, frames=2-4+7    where noise is fresh; restart and sigma_bump take both streams
+  respace, seed=3                a restart without an evaluation more; another noise
+"""
+
 
 def shock_option(command: Command) -> Command:
     """`--shock`, which may be given several times."""
