@@ -42,7 +42,9 @@ class Ruler:
     low: float
     high: float
     _at: dict[int, Floats] = field(default_factory=dict, repr=False)
-    """By width: panels of one width share their columns."""
+    """By width: panels of one width share their places, columns and labels."""
+    _columns: dict[int, NDArray[np.intp]] = field(default_factory=dict, repr=False)
+    _ticks: dict[int, list[tuple[int, str]]] = field(default_factory=dict, repr=False)
 
     def at(self, width: int) -> Floats:
         """Column of every step, not rounded, outside 0…width−1 if outside the window; NaN without a place [steps]."""
@@ -60,9 +62,11 @@ class Ruler:
 
     def columns(self, width: int) -> NDArray[np.intp]:
         """The text column of every step in a plot `width` columns wide; −1 outside the window [steps]."""
-        with np.errstate(invalid="ignore"):
-            nearest = np.floor(self.at(width) + 0.5)
-        return np.where(self.inside, nearest, -1).astype(np.intp)
+        if width not in self._columns:
+            nearest = np.floor(np.where(self.inside, self.at(width), -1.0) + 0.5)
+            self._columns[width] = nearest.astype(np.intp)
+            self._columns[width].flags.writeable = False
+        return self._columns[width]
 
     def step_at(self, column: int, width: int, cursor: int = 0) -> int:
         """The step in the window that is nearest to a column.
@@ -88,6 +92,11 @@ class Ruler:
 
     def ticks(self, width: int) -> list[tuple[int, str]]:
         """Labels with their columns, the most important first: both ends of what is in the window, then round ones."""
+        if width not in self._ticks:
+            self._ticks[width] = self._labels(width)
+        return list(self._ticks[width])
+
+    def _labels(self, width: int) -> list[tuple[int, str]]:
         columns = self.columns(width)
         steps = np.flatnonzero(columns >= 0)
         if not steps.size:
@@ -156,7 +165,7 @@ class Axis:
             self._key, self._shown = key, self._full
         low, high = self.window(stage.index) or (self._full.low, self._full.high)
         if (low, high) != (self._shown.low, self._shown.high):
-            self._shown = replace(self._full, low=low, high=high, _at={})
+            self._shown = replace(self._full, low=low, high=high, _at={}, _columns={}, _ticks={})
         return self._shown
 
     def set_mode(self, mode: Mode, stage: int, make: Callable[[], Ruler]) -> None:

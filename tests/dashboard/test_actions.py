@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from textual.binding import Binding
@@ -14,8 +16,10 @@ from ltxtui.app import Dashboard
 from ltxtui.deck import Deck
 from ltxtui.drawing import Style
 from ltxtui.panels.footer import FooterView
-from ltxtui.screens.base import Entry, keyed
+from ltxtui.screens.base import ActionScreen, Entry, keyed
+from ltxtui.screens.compare import CompareScreen
 from ltxtui.screens.help import HelpView
+from ltxtui.screens.home import Home
 from ltxtui.screens.palette import entries, score
 from ltxtui.screens.run import RunScreen
 from recorder.words import Message
@@ -70,6 +74,28 @@ async def test_palette_and_help_are_the_bindings() -> None:
             bound -= {f"do('{action.id}', {n})" for n in range(max(1, len(action.keys)))}
             assert f"  {keys_text(action)} " in shown and action.label in shown
         assert not listed and not bound
+
+
+@pytest.mark.parametrize("screen", [Home, RunScreen, CompareScreen], ids=lambda s: s.kind)
+def test_every_screen_binds_lists_explains_and_documents_the_same(screen: type[ActionScreen]) -> None:
+    """Keys that are bound, the palette, the help and README's rows of a screen: the same actions with the same keys."""
+    kind, anything = screen.kind, _Anything()
+    bound: dict[str, set[str]] = {}
+    for binding in Binding.make_bindings(screen.BINDINGS):
+        bound.setdefault(binding.action, set()).add(key_name((binding.key,)))
+    stub: Any = SimpleNamespace(kind=kind, model=anything, dashboard=SimpleNamespace(settings=SimpleNamespace(keys={})))
+    listed = {f"do('{e.id.split()[0]}', {e.id.split()[1]})": set(e.keys.split()) for e in entries(stub)}
+    single = {action for action in bound if action not in listed}
+    assert all(action.rpartition(", ")[0] + ", 0)" in listed for action in single), "its other keys are on one line"
+    assert {action: keys for action, keys in bound.items() if action in listed} == listed
+    explained = "\n".join(row.text for row in HelpView(anything, Style.BRAILLE, screen=kind).rows(300, 0))
+    written = (markdown.in_readme(README.read_text("utf-8")) or "").splitlines()[2:]
+    rows = [row for row in written if row.split("|")[1].strip() in (kind, "all")]
+    for action in actions.of_screen(kind):
+        assert any(f"'{action.id}'" in done for done in bound)
+        assert f"  {keys_text(action)} " in explained and action.label in explained
+        assert sum(f"| {action.label} |" in row for row in rows) >= 1
+    assert len(rows) == len(actions.of_screen(kind))
 
 
 @pytest.mark.parametrize("screen", SCREENS)
