@@ -118,6 +118,8 @@ class Store:
         made = Array(self, name, document)
         if values is not None:
             made.write(0, np.asarray(values, kind))
+        elif made.shape:
+            made.make_folders(0)  # now rather than when the first rows are folded, which is mostly when the run ends
         return made
 
     def adopt(self, name: str, other: Path) -> Array | None:
@@ -206,6 +208,14 @@ class Array:
         self.shape = (rows, *self.shape[1:])
         self._store.update(self._name, shape=list(self.shape))
 
+    def make_folders(self, number: int) -> None:
+        """The folders of a chunk. Below the array's own only: where that is gone, the archive was deleted, and half of
+        it made anew would pass for a whole one."""
+        folder = f"{self._store.root}/{self._name}"
+        for part in self._key(number)[len(self._name) + 1 :].split("/")[:-1]:
+            folder = f"{folder}/{part}"
+            _make_folder(folder)
+
     def _key(self, number: int) -> str:
         """A chunk's path from the root."""
         places = (number, *self._zeros) if self.shape else ()
@@ -224,11 +234,6 @@ class Array:
         try:
             replace_file(path, data)
         except FileNotFoundError:
-            # Below the array's own folder only: where that is gone, the archive was deleted, and half of it made anew
-            # would pass for a whole one.
-            folder = f"{self._store.root}/{self._name}"
-            for part in key[len(self._name) + 1 :].split("/")[:-1]:
-                folder = f"{folder}/{part}"
-                _make_folder(folder)
+            self.make_folders(number)
             replace_file(path, data)
         self._store.checksums[key] = zlib.crc32(data)

@@ -291,7 +291,7 @@ def hanging_disk(runs: str, which: str) -> None:
 
 def little_memory(runs: str) -> None:
     """A disk that takes nothing, and a backlog that is soon full; then it takes everything again."""
-    backlog.MEMORY_BYTES = 30_000
+    backlog.MEMORY_BYTES = 2000
     journal.RETRY_SECONDS = 0.02
     real = os.write
     full = [False]

@@ -53,9 +53,9 @@ def test_a_full_disk_stops_neither_run_nor_stream(start: Start, small_disk: Path
     mended(path, left)
 
 
-@pytest.mark.parametrize("kilobytes", [64, 120])
+@pytest.mark.parametrize("kilobytes", [32, 100])
 def test_a_limit_on_file_sizes(start: Start, kilobytes: int) -> None:
-    """The journal meets it. With 120 KiB the archive's files do not, and hold everything; with 64 KiB they do too."""
+    """The journal meets it. With 100 KiB the archive's files do not, and hold everything; with 32 KiB they do too."""
     child = start("file_limit", kilobytes=kilobytes)
     seen = watch(child.tells("socket"))
     assert child.wait() == 0, child.text
@@ -63,12 +63,12 @@ def test_a_limit_on_file_sizes(start: Start, kilobytes: int) -> None:
     assert child.said["status"] == "complete" and "File too large" in child.said["error"]
     assert len(seen.rows) == 300, "the stream goes on"
     assert len([line for line in child.logged if "recording degraded" in line]) == 1
-    if kilobytes == 120:
+    if kilobytes == 100:
         holds(path, seen)
         assert rows(whole(path)) == list(range(300))
         return
     left = load(path)
-    assert left.steps >= 50 and rows(left) == list(range(left.steps))
+    assert left.steps >= 20 and rows(left) == list(range(left.steps))
     mended(path, left)
 
 
@@ -128,13 +128,13 @@ def test_a_disk_that_does_not_answer_is_not_waited_for(start: Start, which: str)
     assert child.said["status"] == "complete"
     assert len([line for line in child.logged if "does not answer" in line]) == 1
     left = load(Path(child.said["path"]))
-    assert rows(left) == list(range(8 if which == "archive" else 5))
+    assert rows(left) == list(range(left.steps)) and 5 <= left.steps <= (8 if which == "archive" else 6)
 
 
 def test_memory_is_bounded_and_what_others_need_is_given_up_last(start: Start) -> None:
     child = start("little_memory")
     assert child.wait() == 0, child.text
-    assert child.said["dropped"] > 0 and child.said["memory"] < 30_000 + (64 << 10)
+    assert child.said["dropped"] > 0 and child.said["memory"] < 2000 + (64 << 10)
     run = whole(Path(child.said["path"]))
     # Folded from the journal alone: what was dropped is empty, and all later stages are there.
     assert rows(run)[:4] == [0, 1, 2, 3] and len(rows(run)) + len(rows(run, 1)) < 20

@@ -23,7 +23,7 @@ Start = Callable[..., Child]
     [
         ("journal write", 1),
         ("journal write", 9),
-        ("journal write", 61),
+        ("journal write", 30),
         ("fold", 1),
         ("fold", 120),
         ("fold", 300),
@@ -49,8 +49,8 @@ def test_a_kill_loses_nothing_that_was_received(start: Start, where: str, number
         assert seen.rows
     if where == "journal write":
         assert seen.ended is Liveness.UNFINISHED
-    if number == 61:
-        assert len(seen.rows) > 10
+    if number == 30:
+        assert len(seen.rows) > 8
     mended(path, run)
 
 

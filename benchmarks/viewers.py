@@ -1,0 +1,169 @@
+"""`python -m benchmarks.viewers`: 32 viewers receiving a whole run; what 64 of them, good and bad, cost the sampler."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import selectors
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+STEPS = 50
+VIEWERS = 32
+COMPANY = 64
+PERIOD = 0.02
+"""Seconds between two steps, as a fast model takes them."""
+
+
+def connect(path: str) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX)
+    made.connect(path)
+    return made
+
+
+def receive_all(path: str, count: int, size: int) -> float:
+    """Seconds in which so many new viewers have received so many bytes each; one selector for all of them."""
+    began = time.perf_counter()
+    left = {}
+    with selectors.DefaultSelector() as waiting:
+        for _ in range(count):
+            made = connect(path)
+            made.setblocking(False)
+            waiting.register(made, selectors.EVENT_READ)
+            left[made] = size
+        while left:
+            for key, _ in waiting.select(30):
+                viewer: Any = key.fileobj
+                left[viewer] -= len(viewer.recv(1 << 20))
+                if left[viewer] <= 0:
+                    waiting.unregister(viewer)
+                    viewer.close()
+                    del left[viewer]
+    return time.perf_counter() - began
+
+
+def company(path: str) -> None:
+    """A process of its own: 64 viewers at once until it is ended. A quarter each reads, is slow, has stopped, or sends
+    garbage again and again; meanwhile others connect and vanish."""
+    rng = random.Random(0)
+
+    def reads(pause: float) -> None:
+        viewer = connect(path)
+        while viewer.recv(1 << 16):
+            time.sleep(pause)
+
+    def garbage() -> None:
+        while True:
+            with connect(path) as viewer:
+                viewer.settimeout(0.2)
+                try:
+                    for _ in range(20):
+                        viewer.sendall(rng.randbytes(2000))
+                        time.sleep(0.05)
+                except OSError:
+                    time.sleep(0.05)
+
+    def vanishes() -> None:
+        while True:
+            connect(path).close()
+            time.sleep(0.01)
+
+    stopped = [connect(path) for _ in range(COMPANY // 4)]
+    works: list[Callable[[], None]] = [lambda: reads(0), lambda: reads(0.2), garbage]
+    for work in works:
+        for _ in range(COMPANY // 4):
+            threading.Thread(target=work, daemon=True).start()
+    print(f"{len(stopped) + len(works) * COMPANY // 4} viewers", flush=True)
+    vanishes()
+
+
+def cost(run: Any, tensors: tuple[Any, Any], steps: int) -> tuple[list[float], list[float]]:
+    """CPU and wall milliseconds of the calling thread per step of both streams."""
+    video, audio = tensors
+    cpu, wall = [], []
+    for i in range(steps):  # all in one stage: another one would take some memory of its own
+        sigma, after = 1 - i / steps, 1 - (i + 1) / steps
+        at, used = time.perf_counter(), time.thread_time()
+        run.step(sigma=sigma, sigma_next=after, sample=video, velocity=video)
+        run.step(sigma=sigma, sigma_next=after, sample=audio, velocity=audio, stream="audio")
+        cpu.append((time.thread_time() - used) * 1000)
+        wall.append((time.perf_counter() - at) * 1000)
+        time.sleep(PERIOD)
+    return cpu, wall
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=6, help="pairs of stretches without and with company [6]")
+    parser.add_argument("--steps", type=int, default=100, help="steps of a stretch [100]")
+    parser.add_argument("--company", metavar="SOCKET", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.company:
+        company(given.company)
+        return 0
+    import psutil
+    import torch
+
+    from recorder import record
+
+    torch.set_num_threads(1)
+    print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, torch {torch.__version__}")
+    folder = Path(tempfile.mkdtemp(prefix="ltx-bench-", dir=tempfile.gettempdir()))
+    os.environ["LTXTUI_RUNTIME_DIR"] = str(folder / "sockets")
+    tensors = (torch.randn(1, 8, 9, 10, 12), torch.randn(1, 65, 4))
+    try:
+        with record(runs_dir=folder / "runs", allow_control=True) as run:
+            cost(run, tensors, STEPS)
+            time.sleep(0.5)
+            size = run._journal.size
+            taken = sorted(receive_all(str(run.socket_path), VIEWERS, size) for _ in range(9))
+            print(f"{VIEWERS} viewers, a run of {STEPS} steps ({size / 1024:.0f} KiB) each: ", end="")
+            print(f"{statistics.median(taken) * 1000:.0f} ms   ({taken[0] * 1000:.0f} to {taken[-1] * 1000:.0f})")
+            process = psutil.Process()
+            alone: list[tuple[list[float], list[float]]] = []
+            watched: list[tuple[list[float], list[float]]] = []
+            memory = []
+            for _ in range(given.rounds):
+                alone.append(cost(run, tensors, given.steps))
+                command = [sys.executable, "-m", "benchmarks.viewers", "--company", str(run.socket_path)]
+                others = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+                assert others.stdout is not None
+                others.stdout.readline()
+                watched.append(cost(run, tensors, given.steps))
+                memory.append(process.memory_info().rss / 2**20)
+                others.kill()
+                others.wait()
+        for number, name in enumerate(("CPU", "wall time")):
+            without = statistics.median(v for pair in alone for v in pair[number])
+            beside = statistics.median(v for pair in watched for v in pair[number])
+            ratios = [
+                statistics.median(w[number]) / statistics.median(a[number]) for a, w in zip(alone, watched, strict=True)
+            ]
+            print(
+                f"calling thread's {name} per step: {without:.3f} ms alone, {beside:.3f} ms with {COMPANY} viewers",
+                end="",
+            )
+            print(
+                f"; ratio {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} pairs)"
+            )
+        print("resident memory after each stretch with viewers, MiB: " + ", ".join(f"{m:.1f}" for m in memory))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
