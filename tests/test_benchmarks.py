@@ -1,0 +1,83 @@
+"""The commands that the figures of docs/benchmarks.md come from, at tiny sizes."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import soak, soak_helpers
+from benchmarks.peers import WIDTH, tools
+from benchmarks.peers.__main__ import table
+from benchmarks.peers.child import made_up
+from benchmarks.peers.ours import Ours
+from recorder import locations
+
+
+def test_rows_put_beside_the_peers_are_read_back_exactly(tmp_path: Path) -> None:
+    rows = made_up(70)
+    ours = Ours()
+    ours.open(tmp_path, len(rows))
+    for i, row in enumerate(rows):
+        ours.log(i, row)
+    ours.close()
+    assert not list(tmp_path.glob("*" + locations.JOURNAL_SUFFIX))
+    assert np.array_equal(ours.read(tmp_path), rows)
+
+
+def test_zarr_rows_are_read_back_exactly(tmp_path: Path) -> None:
+    rows = made_up(3)
+    plain = tools.PlainZarr()
+    plain.open(tmp_path, len(rows))
+    for i, row in enumerate(rows):
+        plain.log(i, row)
+    assert np.array_equal(plain.read(tmp_path), rows)
+
+
+def test_torn_logs_of_peers_give_their_whole_records() -> None:
+    event = struct.pack("<QI", 3, 0) + b"abc" + bytes(4)
+    assert list(tools.tf_records(2 * event + event[:-5])) == [b"abc", b"abc"]
+    header, first, last = bytes(7), struct.pack("<IHB", 0, 2, 2) + b"ab", struct.pack("<IHB", 0, 1, 4) + b"c"
+    assert list(tools.leveldb_records(header + first + last + first)) == [b"abc"]
+
+
+def test_a_row_as_a_dictionary_and_back() -> None:
+    row = made_up(1)[0]
+    assert np.array_equal(np.array(tools.unnamed(tools.named(row)), np.float32), row) and row.size == WIDTH
+
+
+def test_the_table_shows_ratios_to_ours() -> None:
+    figures = {"median_us": 2.0, "p99_us": 9.0, "total_s": 1.0, "bytes": 1024, "disk_bytes": 4096, "read_s": 0.5}
+    lost = {"lost": [0, 4, 2], "lost_fast": [0], "lost_paced": []}
+    twice = {k: 2 * v for k, v in figures.items()}
+    text = table({"ours": {**figures, **lost}, "other": {**twice, **lost}}).splitlines()
+    assert [cell.strip() for cell in text[2].split("|")][:3] == ["ours", "2.0", "9"]
+    assert [cell.strip() for cell in text[3].split("|")][:2] == ["other", "4.0 (2×)"] and "2 (≤ 4)" in text[3]
+
+
+def test_a_soak_of_a_few_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    helper = soak.Helper
+    # A second viewer in place of the dashboard, which takes its time to start.
+    monkeypatch.setattr(soak, "Helper", lambda role, *rest: helper(role.replace("dashboard", "viewer"), *rest))
+    found = soak.soak(tmp_path, 24, previews=True)
+    assert found["steps"] == found["viewer"]["rows"] == found["dashboard"]["rows"] == found["opened"]["rows"] == 24
+    assert found["viewer"]["gaps"] == 0 and found["archive_bytes"] > 0 and len(found["samples"]) == 24
+    soak.report(found)
+    assert "24 in" in capsys.readouterr().out
+
+
+def test_many_stages_and_runs_leave_nothing_behind(tmp_path: Path) -> None:
+    stages = soak_helpers.many_stages(tmp_path / "stages", 3)
+    runs = soak_helpers.many_runs(tmp_path / "runs", 3)
+    assert stages["late"]["threads"] == stages["early"]["threads"]
+    assert runs["late"]["threads"] <= runs["early"]["threads"]
+    assert runs["late"]["files"] <= runs["early"]["files"] and runs["late"]["socket_paths"] == 0
+
+
+def test_memory_is_fitted_over_the_last_half() -> None:
+    rest = (0.0, 0.0, 0.0)
+    samples = [soak.Sample(1000 * i, *rest, 9000 if i < 5 else 100 + 2 * i, 1, 1, 0, 0, 0, 0, 0.0) for i in range(10)]
+    assert soak.slope(samples, "rss_kb") == pytest.approx(2)
