@@ -39,9 +39,8 @@ class Feed:
     async def run(self) -> None:
         """Feed until the run is over or cannot be read further."""
         try:
-            first = True
+            first, told = True, (self.liveness, "")
             while not self.done:
-                before = self.liveness, self.note
                 messages = await self._poll()
                 opening = first
                 if first:
@@ -51,7 +50,9 @@ class Feed:
                 self.done = not messages and self._source.liveness is not Liveness.LIVE
                 if self.done or self._source.liveness is Liveness.LIVE:
                     self.liveness = self._source.liveness
-                if messages or opening or self.done or before != (self.liveness, self.note):
+                known = self.liveness, self.note  # a note may change between two polls: for how long a line is dead
+                if messages or opening or self.done or told != known:
+                    told = known
                     self._changed()
                 if not self.done and self.liveness is Liveness.LIVE:
                     await self._wait(busy=bool(messages))

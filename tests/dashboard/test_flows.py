@@ -14,6 +14,7 @@ from textual.theme import Theme
 
 from ltxtui.app import Dashboard
 from ltxtui.drawing import GUTTER, Style, columns
+from ltxtui.feed import Feed
 from ltxtui.layout import across
 from ltxtui.panels.chart import ChartView
 from ltxtui.panels.view import ROLES
@@ -22,6 +23,7 @@ from ltxtui.screens.help import HelpScreen
 from ltxtui.screens.run import RunScreen
 from ltxtui.themes import THEMES, first_drawing, first_theme
 from recorder.words import Message
+from replay.run import Run
 from replay.source import Liveness
 from tests.dashboard.driving import ROOMY, loaded, resized, shown, until
 from tests.dashboard.fake import messages
@@ -89,6 +91,20 @@ async def test_a_run_whose_recorder_is_gone() -> None:
         assert "unfinished" in shown(pilot, "#header")
         assert "its recorder is gone" in [n.message for n in app._notifications][-1]
         assert "middle of a message" in shown(pilot, "#event")
+
+
+async def test_a_note_that_changes_between_polls_is_told() -> None:
+    source, notes = Live(), list[str]()
+    feed = Feed(source, Run(), lambda: notes.append(feed.note))
+    task = asyncio.create_task(feed.run())
+    for said in ("lost 0 s ago", "lost 1 s ago", "lost 2 s ago"):
+        source.note = said
+        async with asyncio.timeout(60):
+            while said not in notes:
+                await asyncio.sleep(0.01)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 async def test_a_failed_run_says_why() -> None:
