@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -171,24 +172,20 @@ def many_stages(folder: Path, count: int, steps: int = 5) -> dict[str, Any]:
             "close_seconds": round(closing, 2)}  # fmt: skip
 
 
-def settle(threads: int) -> None:
-    """Wait until servers that had viewers to serve have ended: for this many threads, or some seconds."""
-    import psutil
-
+def settle() -> None:
+    """Wait until servers that had viewers to serve have ended, or some seconds: no thread of a recorder is left."""
     from recorder.server import CLOSING_SECONDS
 
     until = time.monotonic() + CLOSING_SECONDS + 3
-    while psutil.Process().num_threads() > threads and time.monotonic() < until:
+    while any(t.name.startswith("ltxtui") for t in threading.enumerate()) and time.monotonic() < until:
         time.sleep(0.05)
 
 
 def many_runs(folder: Path, count: int) -> dict[str, Any]:
     """Many runs one after another: figures after the first tenth and at the end, once servers have had their time."""
-    import psutil
-
     from recorder import record
 
-    before = psutil.Process().num_threads()
+    settle()
     seconds: list[float] = []
     early: dict[str, int] = {}
     for i in range(count):
@@ -197,9 +194,9 @@ def many_runs(folder: Path, count: int) -> dict[str, Any]:
             _few_steps(run, 5)
         seconds.append(time.perf_counter() - began)
         if i + 1 == max(1, count // 10):
-            settle(before)
+            settle()
             early = figures()
-    settle(before)
+    settle()
     tenth = max(1, count // 10)
     first, last = statistics.median(seconds[:tenth]), statistics.median(seconds[-tenth:])
     return {"early": early, "late": figures(), "ms_per_run": [round(first * 1000, 1), round(last * 1000, 1)]}
