@@ -93,6 +93,16 @@ def test_configuration_there_and_back(pipe: Any, tmp_path: Path) -> None:
     assert plain.config.use_dynamic_shifting == pipe.scheduler.config.use_dynamic_shifting
 
 
+def test_a_pipeline_that_was_saved_with_its_shocks_has_them_when_it_is_loaded(pipe: Any, tmp_path: Path) -> None:
+    shocked(pipe, [KINDS[0]])
+    pipe.save_pretrained(tmp_path)
+    loaded = type(pipe).from_pretrained(tmp_path)
+    assert type(loaded.scheduler) is ShockScheduler
+    for scheduler in (loaded.scheduler, pipe.scheduler):
+        scheduler.set_timesteps(5, mu=1.0)
+    assert loaded.scheduler.shock_plan == pipe.scheduler.shock_plan and len(loaded.scheduler.shock_plan.actions) == 1
+
+
 def test_a_list_of_levels_is_used_as_it_is(pipe: Any) -> None:
     wanted = [1.0, 0.9, 0.95, 0.5, 0.3]
     run(shocked(pipe, [], free_sigmas=wanted), steps=30)
