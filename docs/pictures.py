@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import tempfile
 from collections.abc import Callable
@@ -38,6 +39,10 @@ def main() -> None:
     HERE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder)
+        # A terminal with all colours, whatever this one has, and nobody's own settings.
+        os.environ.update(TERM="xterm-256color", COLORTERM="truecolor", LC_ALL="C.UTF-8")
+        os.environ.update({f"LTXTUI_{name}": str(runs / name.lower()) for name in ("CONFIG", "STATE", "RUNTIME_DIR")})
+        os.environ.pop("NO_COLOR", None)
         request = Request(model="nano", prompt="a red ball moving left", steps=40, runs_dir=runs, name="smooth")
         smooth = generate(request).archive
         spike = (Shock("restart", at=0.9, strength_db=6, seed=1),)
