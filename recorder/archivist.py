@@ -81,29 +81,30 @@ class Archivist:
     def _fold(self) -> None:
         while (item := self._queue.get()) is not None:
             self._done += 1
-            if self.error is not None:
-                continue
             try:
-                if isinstance(item, Row):
-                    self._write_snapshot(item)
-                elif isinstance(item, Kept):
-                    arrays = {name: tensor.numpy() for name, tensor in item.tensors.items()}
-                    self._archive.keep(item.stage, item.stream, item.step, item.sigma, item.frames, arrays)
-                    item.written()
-                else:
-                    self._archive.feed(item)
+                if self.error is None:
+                    self._take(item)
             except Exception as error:  # noqa: BLE001 - whatever fails here, the journal has everything
                 self._fail(error)
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                     self._archive.make_room()
+            finally:
+                if isinstance(item, Row):
+                    self._waiting_snapshots -= 1
+
+    def _take(self, item: Row | Kept | Message) -> None:
+        if isinstance(item, Row):
+            arrays = {name: tensor.numpy() for name, tensor in (item.snapshot or {}).items()}
+            self._archive.add_snapshot(item.stage, item.stream, item.step, arrays)
+        elif isinstance(item, Kept):
+            arrays = {name: tensor.numpy() for name, tensor in item.tensors.items()}
+            self._archive.keep(item.stage, item.stream, item.step, item.sigma, item.frames, arrays)
+            item.written()
+        else:
+            self._archive.feed(item)
 
     def _fail(self, error: Exception) -> None:
         self.error = error
         text = f"the archive cannot be written ({reason_of(error)}); the journal keeps everything"
         logger.warning("%s", text)
         self._report(event("degraded", text))
-
-    def _write_snapshot(self, row: Row) -> None:
-        self._waiting_snapshots -= 1
-        arrays = {name: tensor.numpy() for name, tensor in (row.snapshot or {}).items()}
-        self._archive.add_snapshot(row.stage, row.stream, row.step, arrays)

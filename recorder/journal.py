@@ -216,7 +216,7 @@ class Journal:
     def _is_in_place(self) -> bool:
         try:
             return os.path.samestat(self.path.stat(), os.fstat(self._fd))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
     def close(self) -> None:

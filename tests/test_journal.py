@@ -171,3 +171,44 @@ def test_the_server_is_woken_by_every_notice(tmp_path: Path, runtime_dir: Path) 
     connection.close()
     server.close()
     server.join(5)
+
+
+def test_a_tail_goes_on_in_a_journal_that_was_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "a.journal"
+    path.parent.mkdir()
+    journal = Journal(path)
+    journal.append(encode(message(1)))
+    reader = JournalReader(path)
+    assert reader.poll() == [message(1)]
+    path.unlink()
+    path.parent.rmdir()
+    journal.append(encode(message(2)))  # into the file that nobody else can open any more
+    assert reader.poll() == [message(2)]
+    assert journal.flush() and journal.notes and is_being_written(path)
+    journal.append(encode(message(3)))
+    assert reader.poll() == [message(3)]
+    assert path.read_bytes() == b"".join(encode(message(n)) for n in (1, 2, 3))
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.write_text("in the way")
+    assert not journal.flush() and "cannot be written anew" in str(journal.error)
+    assert journal.read(0) == b"".join(encode(message(n)) for n in (1, 2, 3)), "the stream goes on"
+    reader.close()
+    journal.release(remove=True)
+    journal.close()
+    assert path.parent.is_file()
+
+
+def test_a_backlog_is_read_from_any_offset() -> None:
+    waiting = backlog.Backlog()
+    for n in range(20):
+        waiting.add(bytes([n]) * (n + 1), 1000, vital=False)
+    whole = b"".join(bytes([n]) * (n + 1) for n in range(20))
+    assert (waiting.start, waiting.end) == (1000, 1000 + len(whole))
+    for offset in range(len(whole) + 1):
+        for count in (1, 7, 1000):
+            assert waiting.read(1000 + offset, count) == whole[offset : offset + count]
+    waiting.taken(5)
+    assert waiting.start == 1015 and waiting.read(1015, 1000) == whole[15:]
+    waiting.taken(15)
+    assert not waiting and waiting.start == waiting.end
