@@ -17,8 +17,8 @@ from recorder.words import Message
 
 logger = logging.getLogger(__name__)
 
-MAX_WAITING_ROWS = 1 << 14
-"""Rows that may wait to be written: a disk that hangs must not fill the memory."""
+MAX_WAITING_ROWS = 1 << 16
+"""Rows that may wait to be written, some 3 KB each: a disk that hangs must not fill the memory."""
 
 _VITAL = {words.HEADER, words.STAGE, words.STREAM, words.END}
 
@@ -91,9 +91,10 @@ class Pump:
             logger.debug("nor could that be recorded: %s", again)
 
     def _take(self, item: Row | StageEnd | Message) -> None:
-        if self._dropped_rows != self._told_rows:
+        # Told once the worst is over: as long as rows are given up one by one, every one of them would be told.
+        if self._dropped_rows != self._told_rows and self._queue.qsize() < MAX_WAITING_ROWS // 2:
             dropped, self._told_rows = self._dropped_rows - self._told_rows, self._dropped_rows
-            text = f"{dropped} steps were not recorded: too many waited for the disk"
+            text = f"{dropped} steps were not recorded: {MAX_WAITING_ROWS:,} waited to be written already"
             logger.warning("%s", text)
             self._write(event("degraded", text))
         if isinstance(item, StageEnd):
