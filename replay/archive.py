@@ -145,8 +145,10 @@ class Archive:
         accepted = list(self._accepted(key, declaration))
         yield from accepted
         declared = self._run.stages[index].streams.get(stream)
-        count = self.attributes["rows"].get(key, 0)
-        if not accepted or declared is None or count < 1:
+        if not accepted or declared is None:
+            return
+        count = self._count(key)
+        if count < 1:
             return
         rows = ArchivedRows(self.store, self._cache, key, declared, count, self._skip)
         rows.check_documents()
@@ -154,12 +156,25 @@ class Archive:
             yield from self._accepted(key, {"t": words.STEP, **place, "step": 0, "count": rows.rows, "data": rows})
             yield from self._previews(key, place, declared)
 
+    def _count(self, key: str) -> int:
+        """Rows of a stream that count; a finished archive that has lost the number has as many as times."""
+        found = self.attributes["rows"].get(key)
+        if found is None and self.ended:
+            try:
+                found = self.store.array(f"{key}/time").rows
+            except Damaged:
+                found = 0
+            if found:
+                self.store.note(f"{key}/rows", f"are not counted in the root attributes; there are {found:,}")
+                self.store.recovered.add(f"{key}/rows")
+        return int(found or 0)
+
     def _previews(self, key: str, place: Message, declared: StreamData) -> Iterator[Message]:
         count = min(self.attributes.get("previews", {}).get(key, 0), declared.rows)
         if count < 1:
             return
         try:
-            pictures = ArchivedPreviews(self.store, key, count, self._skip.get(f"{key}/preview", frozenset()))
+            pictures = ArchivedPreviews(self.store, key, count, self._skip)
         except (Damaged, NotARun) as error:
             self.store.note(f"{key}/preview", str(error))
             return

@@ -229,21 +229,21 @@ def _first_different(
     index: int, a: StreamData, b: StreamData, metrics: Sequence[str], item: int | None, tolerance: float
 ) -> Divergence | None:
     names = [m for m in metrics if all(m in s.metrics and compared(s.metrics[m]) for s in (a, b))]
-    rows = min(a.rows, b.rows)
-    for start in range(0, rows, _AT_ONCE):  # most runs part early: the rest need not be looked at
-        end = min(start + _AT_ONCE, rows)
-        first: Divergence | None = None
-        for metric in names:
-            one, other = (_items(s.values(metric)[start:end], item) for s in (a, b))
-            width = min(one.shape[1], other.shape[1])
-            one, other = one[:, :width], other[:, :width]
-            places = np.argwhere(_different(one, other, tolerance))
-            if len(places) and (first is None or start + places[0, 0] < first.step):
+    first: Divergence | None = None
+    for metric in names:
+        one, other = a.values(metric), b.values(metric)  # once: a long run reads its columns from a file
+        # Most runs part early, and what lies behind the first difference so far need not be looked at.
+        end = min(a.rows, b.rows) if first is None else first.step
+        for start in range(0, end, _AT_ONCE):
+            some, others = (_items(v[start : min(start + _AT_ONCE, end)], item) for v in (one, other))
+            width = min(some.shape[1], others.shape[1])
+            some, others = some[:, :width], others[:, :width]
+            places = np.argwhere(_different(some, others, tolerance))
+            if len(places):
                 at = (int(places[0, 0]), int(places[0, 1]))
-                first = Divergence(index, a.stage, a.name, start + at[0], metric, float(one[at]), float(other[at]))
-        if first is not None:
-            return first
-    return None
+                first = Divergence(index, a.stage, a.name, start + at[0], metric, float(some[at]), float(others[at]))
+                break
+    return first
 
 
 def compared(info: MetricInfo) -> bool:

@@ -145,9 +145,10 @@ class ArchivedRows:
 class ArchivedPreviews(Mapping[int, Preview]):
     """The pictures of a stream by step; their pixels are read when they are drawn."""
 
-    def __init__(self, store: Store, group: str, count: int, skip: frozenset[str] = frozenset()) -> None:
+    def __init__(self, store: Store, group: str, count: int, skip: Mapping[str, frozenset[str]] | None = None) -> None:
         """Raises Damaged or NotARun if they cannot be read or do not fit together."""
-        self._skip = skip
+        skip = skip or {}
+        self._skip = skip.get(f"{group}/preview", frozenset())
         self._pixels = store.array(f"{group}/preview")
         fits = store.array(f"{group}/preview_fit")
         shown = store.array(f"{group}/preview_frame")
@@ -158,8 +159,8 @@ class ArchivedPreviews(Mapping[int, Preview]):
             raise Damaged("previews are not counted in whole numbers")
         if shown.rows != self._pixels.shape[1] or shown.rows > 1 << 10:
             raise Damaged(f"previews show {shown.rows:,} frames in pictures of {self._pixels.shape[1]:,}")
-        self._fits = fits.read(0, min(count, self._pixels.rows))
-        self._frames = [int(n) for n in shown.read()]
+        self._fits = fits.read(0, min(count, self._pixels.rows), skip.get(f"{group}/preview_fit", frozenset()))
+        self._frames = [int(n) for n in shown.read(0, None, skip.get(f"{group}/preview_frame", frozenset()))]
         self._steps = np.flatnonzero(self._fits)
         if len(self._steps):
             Preview.declared(self.message(int(self._steps[0])))
@@ -195,6 +196,7 @@ def _pixels(array: Array, step: int, skip: frozenset[str]) -> bytes:
             raise Damaged(f"is of type {array.dtype.name}")
         return array.read_whole(step, step + 1, skip).tobytes()
     except (Damaged, OSError) as error:
+        array.store.note(array.name, f"is not whole: {array.key(step // array.chunk_rows)} {error}")
         raise NotARun(f"the preview of step {step} is damaged: {error}") from error
 
 

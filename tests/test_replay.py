@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ def recorded(nano_pipe: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         journal = JournalSource(locations.journal_of(run.path))
         copy = runs / "copied.journal"
         nano_pipe(**nano_call(steps=4, **UNGUIDED))
+        deadline = time.monotonic() + 60  # the last rows may still be on their way to the journal
+        while load(run.path).steps < 7 and time.monotonic() < deadline:
+            time.sleep(0.02)
         shutil.copy(locations.journal_of(run.path), copy)
     for source, into in ((socket, live), (journal, tailed)):
         while source.liveness is Liveness.LIVE:
