@@ -24,13 +24,13 @@ async def rested(min_sleep: float = 0.0, max_sleep: float = 1.0) -> None:
     """
     loop = asyncio.get_running_loop()
     app = active_app.get()
-    for _ in range(2):  # what waits for the screen to be drawn has its turn after it
+    for _ in range(3):  # what waits for the screen to be drawn has its turn after it
         for _ in range(_ROUNDS):
             await asyncio.sleep(0)
             if not loop._ready:  # type: ignore[attr-defined]  # asyncio has no public way to ask
                 break
-        if app.screen_stack:
-            app.screen._on_timer_update()
+        for screen in app.screen_stack:  # a dialog lets the one below be seen
+            screen._on_timer_update()
 
 
 painted = Compositor.render_update

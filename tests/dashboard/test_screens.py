@@ -219,6 +219,7 @@ async def sized(pilot: Pilot[None]) -> AsyncIterator[str]:
             await pilot.resize_terminal(*size)
             await until(pilot, lambda size=size: pilot.app.screen.size == size)
         await pilot.pause()
+        await pilot.pause()
         yield f"{size[0]}x{size[1]}"
 
 
