@@ -7,6 +7,7 @@ of `scenarios`, with its output and log lines in a file.
 from __future__ import annotations
 
 import atexit
+import gc
 import io
 import json
 import logging
@@ -90,6 +91,8 @@ def main() -> None:
         assert list(Path(folder).glob("*.zarr"))
     while threading.active_count() > 1:
         time.sleep(0.001)
+    gc.collect()
+    gc.freeze()  # else a child's collector would copy all that has been loaded, page by page
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
