@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test lint bench peers soak torture pictures clean
+.PHONY: demo test lint bench peers soak torture fuzz pictures clean
 
 demo: $(STAMP)
 	$(BIN)/ltxtui demo
@@ -31,6 +31,10 @@ soak: $(STAMP)
 # 200 recordings killed with SIGKILL, by the clock and in the middle of things; about ten minutes.
 torture: $(STAMP)
 	$(BIN)/python -m benchmarks.torture
+
+# A million changed inputs through the four readers; about ten minutes.
+fuzz: $(STAMP)
+	$(BIN)/python -m benchmarks.fuzz
 
 pictures: $(STAMP)
 	$(BIN)/python docs/pictures.py

@@ -15,6 +15,8 @@ PERIOD: Final = 0.1
 """Seconds between two polls at least: a screen faster than this only costs."""
 SLICE: Final = 0.02
 """Seconds that feeding may hold the event loop."""
+OPENING: Final = 0.25
+"""Seconds between two pictures of a recorded run that is still being read: each picture holds up the reading."""
 _PATIENCE: Final = 2.0
 _QUIET: Final = 0.25
 
@@ -30,6 +32,7 @@ class Feed:
         """As of what has been fed: a run that ended is live until its last message is in."""
         self.problem = ""
         self.done = False
+        self._told = 0.0
         self._polling: asyncio.Future[list[Message]] | None = None
 
     @property
@@ -38,6 +41,7 @@ class Feed:
 
     async def run(self) -> None:
         """Feed until the run is over or cannot be read further."""
+        self._told = asyncio.get_running_loop().time()
         try:
             first, told = True, (self.liveness, "")
             while not self.done:
@@ -51,9 +55,9 @@ class Feed:
                 if self.done or self._source.liveness is Liveness.LIVE:
                     self.liveness = self._source.liveness
                 known = self.liveness, self.note  # a note may change between two polls: for how long a line is dead
-                if messages or opening or self.done or told != known:
+                if self.done or ((messages or opening or told != known) and self._due()):
                     told = known
-                    self._changed()
+                    self._tell()
                 if not self.done and self.liveness is Liveness.LIVE:
                     await self._wait(busy=bool(messages))
         except (NotARun, CorruptMessage, OSError) as error:
@@ -61,6 +65,14 @@ class Feed:
             self.liveness = Liveness.UNFINISHED if self._run.end is None else Liveness.FINISHED
             self.done = True
             self._changed()
+
+    def _due(self) -> bool:
+        """Whether a picture is worth its time: of a live run always."""
+        return self.liveness is Liveness.LIVE or asyncio.get_running_loop().time() - self._told >= OPENING
+
+    def _tell(self) -> None:
+        self._changed()
+        self._told = asyncio.get_running_loop().time()
 
     async def _poll(self) -> list[Message]:
         if self._source.fileno() is not None:
@@ -81,7 +93,8 @@ class Feed:
         for message in messages:
             self._run.feed(message)
             if loop.time() > until:
-                self._changed()
+                if self._due():
+                    self._tell()
                 await asyncio.sleep(0)
                 until = loop.time() + SLICE
 
