@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 
 from recorder.archive import ArchiveWriter
-from recorder.rows import Kept, Row, event, reason_of
+from recorder.events import event, reason_of
+from recorder.rows import Kept, Row
 from recorder.words import Message
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from recorder import words
-from recorder.rows import event
+from recorder.events import event
 from recorder.shocks.spec import Shock
 from recorder.words import Message
 

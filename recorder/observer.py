@@ -12,9 +12,9 @@ from torch import Tensor
 
 from recorder import describe, families, hooks, tokens
 from recorder.control import TOO_LATE
+from recorder.events import event, reason_of
 from recorder.families import Family
 from recorder.passes import Passes
-from recorder.rows import event, reason_of
 from recorder.shocks import noise
 from recorder.shocks.conductor import Answer, Conductor, conductor_of
 from recorder.shocks.plan import Action

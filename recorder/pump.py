@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from recorder import words
 from recorder.archivist import MAX_WAITING_SNAPSHOTS, Archivist, ended
+from recorder.events import event, reason_of
 from recorder.journal import Journal
 from recorder.messages import MessageTooLong, encode
-from recorder.rows import Row, StageEnd, event, reason_of
+from recorder.rows import Row, StageEnd
 from recorder.words import Message
 
 logger = logging.getLogger(__name__)

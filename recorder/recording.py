@@ -16,9 +16,9 @@ from recorder.archive import ArchiveWriter
 from recorder.archivist import Archivist
 from recorder.claims import claim, make_server, run_name
 from recorder.control import Control
+from recorder.events import event, reason_of
 from recorder.loop import Loop
 from recorder.pump import Pump
-from recorder.rows import event, reason_of
 from recorder.server import Server
 from recorder.stages import Stages
 from recorder.system import Gpu, SystemLane

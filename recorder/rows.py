@@ -1,11 +1,10 @@
-"""What the sampling thread hands over: rows, ends of stages, snapshots, and the events that anybody makes."""
+"""What the sampling thread hands over: rows, ends of stages, snapshots."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,31 +90,3 @@ class StageEnd:
             wait()
             summary[watch.stream] = watch.summary({name: tensor.numpy() for name, tensor in measured.items()})
         return {**self.event, "payload": {"summary": summary}}
-
-
-def event(
-    kind: words.EventKind,
-    text: str,
-    *,
-    stage: int | None = None,
-    step: int | None = None,
-    stream: str | None = None,
-    payload: dict[str, Any] | None = None,
-) -> Message:
-    """An `event` message as of now."""
-    return {
-        "t": words.EVENT,
-        "time": time.time(),
-        "stage": stage,
-        "step": step,
-        "stream": stream,
-        "kind": kind,
-        "text": text,
-        "payload": payload or {},
-    }
-
-
-def reason_of(error: BaseException) -> str:
-    """What an error says, in one line; its type where it says nothing."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recorder import forks, locations, words
+from recorder.events import reason_of
 from recorder.journal import Journal
 from recorder.messages import Decoder
 from recorder.peers import Pace, identity, same_user
-from recorder.rows import reason_of
 from recorder.words import Message
 
 logger = logging.getLogger(__name__)

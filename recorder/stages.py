@@ -14,10 +14,11 @@ from torch import Tensor
 
 from recorder import declarations, words
 from recorder.control import Control
+from recorder.events import event, reason_of
 from recorder.host import GpuClock, no_time, to_host
 from recorder.measures import measured_row
 from recorder.preview import Filmstrip, shrunk
-from recorder.rows import Kept, Row, StageEnd, event, reason_of
+from recorder.rows import Kept, Row, StageEnd
 from recorder.step import Layout, Step
 from recorder.summary import PathTracker
 from recorder.watch import StreamWatch

@@ -198,6 +198,6 @@ class SystemLane:
         reason = str(error) or type(error).__name__
         logger.warning("the load of the %s is not recorded: %s", what, reason)
         if not self._stop.is_set():
-            from recorder.rows import event  # here, since viewers read the quantities above and need nothing else
+            from recorder.events import event  # here, since viewers read the quantities above and need nothing else
 
             self._put(event("warning", f"the load of the {what} is not recorded: {reason}"))

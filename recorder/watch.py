@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recorder.critical import TEXTS, CriticalPhase
-from recorder.rows import event
+from recorder.events import event
 from recorder.summary import StageSummary
 from recorder.words import Message
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from recorder import locations, words
 from recorder.archive import SNAPSHOT_LABELS, ArchiveWriter
+from recorder.events import event
 from recorder.journal import is_being_written
-from recorder.rows import event
 from recorder.words import Message
 from replay.archive import Archive
 from replay.check import check, damaged_chunks, rows_of
@@ -131,8 +131,11 @@ def _write(made: Path, messages: list[Message], old: Archive | None, skip: Skip,
     if old is not None and (tags := known_tags(old.attributes)):
         messages = [{**messages[0], TAGS_ATTRIBUTE: list(tags)}, *messages[1:]]
     for message in messages:
+        skipped = run.skipped
         run.feed(message)
-        if message["t"] != words.END and _known(run, message):
+        if run.skipped > skipped:
+            lost.append(f"an {message['t']} message that is not as the format says")
+        elif message["t"] != words.END and _known(message):
             writer.feed(message)
     if old is not None:
         _carry(writer, run, old.store, skip, lost)
@@ -148,7 +151,7 @@ def _write(made: Path, messages: list[Message], old: Archive | None, skip: Skip,
     return run
 
 
-def _known(run: Run, message: Message) -> bool:
+def _known(message: Message) -> bool:
     """Whether an archive has a place for a message: streams of other names are a newer version's."""
     return message["t"] not in (words.STREAM, words.STEP, words.PREVIEW) or message["stream"] in words.STREAMS
 
