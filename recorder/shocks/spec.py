@@ -132,6 +132,7 @@ class Shock:
         need(not (placed and self.kind == "sigma_bump"), "sigma_bump injects no noise, so it has no shape or place")
         need(self.frames is None or self.mask is None, "give either frames or a mask")
         need(not self.frames or self.frames[0] >= 0, "latent frames count from 0")
+        need(not self.frames or self.frames[-1] < 1 << 31, "no clip has so many latent frames")
         need(self.frames != (), "frames names no frame")
         whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
         need(whole and 0 <= self.seed < 2**63, f"seed must be a whole number from 0 to 2^63 − 1, not {self.seed}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,9 +19,14 @@ from hypothesis import strategies as st
 from benchmarks import mutations
 from benchmarks.fuzz import SHARES, Readers, fuzz, limits
 from recorder.messages import CorruptMessage, Decoder, encode
+from recorder.shocks.spec import Shock
 from replay.catalog import list_runs
+from replay.check import check
+from replay.comparison import compare
+from replay.repair import repair
 from replay.run import NotARun, Run
 from replay.store import Array, Store
+from replay.stream import StreamData
 
 QUIET: dict[str, Any] = {
     "deadline": None,
@@ -121,6 +127,38 @@ def test_payloads_that_would_exhaust_whoever_walks_them(value: Any) -> None:
     decoder.feed(mutations.packed({"t": "event", "payload": value}))
     with pytest.raises(CorruptMessage):
         list(decoder)
+
+
+@pytest.mark.parametrize("frames", [[1e308], [1 << 63], [float("inf")], [float("nan")], [-1], [[1]], "x"])
+def test_frames_of_a_shock_that_no_message_could_carry_are_refused(frames: Any) -> None:
+    with pytest.raises(ValueError):
+        Shock.from_dict({"kind": "renoise", "frames": frames})
+
+
+def test_events_that_are_left_out_are_not_written_by_repair(tmp_path: Path) -> None:
+    messages = [*stream()[:-1], {"t": "event", "kind": 5}, {"t": "system", "time": "x"}, {"t": "event", "kind": "nan"}]
+    path = tmp_path / "x.journal"
+    path.write_bytes(b"".join(map(encode, messages)))
+    done = repair(path)
+    assert check(done.archive).sound and len(done.lost) == 2
+
+
+def test_a_long_run_is_compared_in_the_time_of_reading_it() -> None:
+    calls: list[str] = []
+
+    class Counted(StreamData):
+        def values(self, metric: str) -> Any:
+            calls.append(metric)
+            return super().values(metric)
+
+    run = Run()
+    for message in stream()[:3]:
+        run.feed(message)
+    data = run.stages[0].streams["video"]
+    data.__class__ = Counted
+    data.append(0, np.zeros(20_000), np.zeros((20_000, data.width), np.float32))
+    compare([run, run])
+    assert 0 < len(calls) < 40
 
 
 def test_a_count_of_rows_without_end_does_not_end_the_list_of_runs(tmp_path: Path) -> None:
