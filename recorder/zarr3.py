@@ -1,8 +1,8 @@
 """Writes Zarr v3 as plain files: groups, uncompressed arrays, consolidated metadata; as zarr-python writes them.
 
 zarr-python takes 5 ms to make an array and holds the interpreter's lock meanwhile, which a run that has some hundred of
-them felt (`make bench` compares both). The format is small: a JSON document per node and a file per chunk. Readers use
-zarr-python; tests hold every document equal to what it would have written.
+them felt (`make bench` compares both). The format is small: a JSON document per node and a file per chunk. Any Zarr
+reader reads it, ours is `replay.store`; tests hold every document equal to what zarr-python would have written.
 """
 
 from __future__ import annotations

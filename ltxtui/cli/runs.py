@@ -98,9 +98,10 @@ def check(runs_dir: Path, given: tuple[str, ...], as_json: bool) -> None:
 @click.argument("given", metavar="RUN")
 @click.pass_obj
 def repair(runs_dir: Path, given: str) -> None:
-    """Fold what is left of a run that was never ended into a whole archive.
+    """Make a whole archive of what is left of a run that was never ended or is damaged.
 
-    The journal and the archive as they were are kept beside it, in a folder that ends in .before-repair.
+    The journal and the archive as they were are kept beside it, in a folder that ends in .before-repair. What cannot
+    be had any more is NaN or missing; it is listed, and told by an event of the new archive.
     """
     from replay.repair import CannotRepair
     from replay.repair import repair as mend
@@ -115,4 +116,6 @@ def repair(runs_dir: Path, given: str) -> None:
     click.echo(f"{clean(str(done.archive))}: {rows}")
     if done.note:
         click.echo(f"  note: {clean(done.note, 400)}")
+    for line in done.lost[:100]:
+        click.echo(f"  lost: {clean(line, 400)}")
     click.echo(f"  as it was: {clean(str(done.kept))}")
