@@ -21,14 +21,19 @@ logger = logging.getLogger(__name__)
 MAX_WAITING_ROWS = 1 << 16
 """Rows that may wait to be written, some 3 KB each: a disk that hangs must not fill the memory."""
 
+FEW_WAITING = 16
+"""Fewer are written one by one: the next row may still be on its way from the device."""
+MAX_GROUP = 32
+"""Messages that are written together when more wait: a write each would be too slow for a disk that is busy."""
+
 _VITAL = {words.HEADER, words.STAGE, words.STREAM, words.END}
 
 
 class Pump:
     """One thread between the sampler and everything that does I/O.
 
-    `put` never waits. `written` is called in the pump's thread after each message that has reached the journal. The
-    thread ends with the run's last message; whatever comes later is not taken.
+    `put` never waits. `written` is called in the pump's thread after messages have reached the journal; when many wait,
+    they are written together. The thread ends with the run's last message; whatever comes later is not taken.
     """
 
     def __init__(self, journal: Journal, archivist: Archivist, written: Callable[[], None], sync: bool = False) -> None:
@@ -43,6 +48,7 @@ class Pump:
         self._dropped_rows = 0
         self._told_rows = 0
         self._failed: set[str] = set()
+        self._group: list[tuple[bytes, Message, bool]] = []
         self._thread = threading.Thread(target=self._pump, name="ltxtui-pump", daemon=True)
         self._thread.start()
 
@@ -78,6 +84,8 @@ class Pump:
                 self._take(item)
             except Exception as error:  # noqa: BLE001 - telemetry never kills a run; the next item gets its chance
                 self._tell(error)
+            if over or self._queue.qsize() < FEW_WAITING:
+                self._write_group()
 
     def _tell(self, error: Exception) -> None:
         kind = type(error).__name__
@@ -127,12 +135,22 @@ class Pump:
         except MessageTooLong as error:
             data = encode(message := event("warning", f"a message was left out: {error}"))
         vital = message["t"] in _VITAL or message.get("kind") == "stage_end"
-        self._journal.append(data, vital)
-        if self._sync and self._journal.error is None:
-            self._synchronise()
-        self._archivist.put(message)
-        self._written()
-        self._watch_disk()
+        self._group.append((data, message, vital))
+        # Streams are declared before snapshots of theirs go to the archivist; a failing disk takes one at a time.
+        if vital or len(self._group) >= MAX_GROUP or self._degraded:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        """Hand over what has been gathered: one write, then socket and archive."""
+        while self._group:
+            group, self._group = self._group, []
+            self._journal.append(b"".join(data for data, _, _ in group), any(vital for _, _, vital in group))
+            if self._sync and self._journal.error is None:
+                self._synchronise()
+            for _, message, _ in group:
+                self._archivist.put(message)
+            self._written()
+            self._watch_disk()  # what it has to say is gathered too
 
     def _synchronise(self) -> None:
         try:

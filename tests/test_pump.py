@@ -1,9 +1,10 @@
-"""The pump behind a disk that hangs: rows are given up beyond a bound, and that is told once."""
+"""The pump behind a slow disk: what waits is written together; rows are given up beyond a bound, told once."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +61,25 @@ def test_rows_beyond_the_bound_are_told_of_once(
     assert texts == ["60 steps were not recorded: 40 waited to be written already"]
     assert [r.message for r in caplog.records if "not recorded" in r.message] == texts
     assert messages[-1]["t"] == "end"
+
+
+def test_what_waits_is_written_together(tmp_path: Path) -> None:
+    journal = HangingJournal(tmp_path / "run.journal")
+    written: list[int] = []
+    archivist = Archivist(ArchiveWriter(tmp_path / "run.zarr"), lambda event: None)
+    archivist.error = RuntimeError("there is no header, so nothing is folded here")
+    pump = Pump(journal, archivist, lambda: written.append(journal.size))
+    pump.put(row(0))
+    assert journal.reached.wait(30)
+    for step in range(1, 50):
+        pump.put(row(step))
+    journal.free.set()
+    assert pump.close({"t": "end", "time": 0.0, "status": "complete", "error": None})
+    assert archivist.close()
+    journal.close()
+    messages = JournalReader(tmp_path / "run.journal").poll()
+    assert [m["step"] for m in messages[:-1]] == list(range(50)) and messages[-1]["t"] == "end"
+    # The first alone, 32 together, and as soon as few wait one by one again; each told once it was in the file.
+    sizes = [later - earlier for earlier, later in pairwise(written)]
+    assert written == sorted(set(written)) and max(sizes) > 30 * written[0]
+    assert len(written) < 25
