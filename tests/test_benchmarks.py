@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,9 @@ def test_a_soak_of_a_few_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 def test_many_stages_and_runs_leave_nothing_behind(tmp_path: Path) -> None:
     stages = soak_helpers.many_stages(tmp_path / "stages", 3)
     runs = soak_helpers.many_runs(tmp_path / "runs", 3)
-    assert stages["late"]["threads"] == stages["early"]["threads"]
-    assert runs["late"]["threads"] <= runs["early"]["threads"]
+    assert len(stages["ms_per_stage"]) == len(runs["ms_per_run"]) == 2
+    # The process has threads of libraries too, which come when they like.
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("ltxtui")]
     assert runs["late"]["files"] <= runs["early"]["files"] and runs["late"]["socket_paths"] == 0
 
 
