@@ -124,10 +124,11 @@ def measure(path: Path, steps: int, repeats: int) -> dict[str, Any]:
 
 def line(found: dict[str, Any]) -> str:
     paint, seek = sorted(found["paint"]), sorted(found["seek"])
+    opening, seeking = statistics.median(found["open"]) * 1000, statistics.median(seek) * 1000
     return (
-        f"{found['steps']:>9,} steps: first paint {statistics.median(paint):.3f} s ({paint[0]:.3f} to {paint[-1]:.3f}), "
-        f"open and poll {statistics.median(found['open']) * 1000:.1f} ms, seek {statistics.median(seek) * 1000:.1f} ms "
-        f"(slowest {seek[-1] * 1000:.1f}), {found['memory']:.0f} MB more memory"
+        f"{found['steps']:>9,} steps: first paint {statistics.median(paint):.3f} s "
+        f"({paint[0]:.3f} to {paint[-1]:.3f}), open and poll {opening:.1f} ms, "
+        f"seek {seeking:.1f} ms (slowest {seek[-1] * 1000:.1f}), {found['memory']:.0f} MB more memory"
     )
 
 

@@ -10,8 +10,9 @@ from typing import Final
 from ltxtui import forest
 from ltxtui.text import clean, fit, to_ascii
 from replay.paired import LEVEL
+from replay.sentences import effect, plain_number, probability, signed
 from replay.sweep import ENDPOINTS, PRIMARY, TASK
-from replay.verdict import FLAGS, Analysis, ArmResult, effect, plain_number, probability, signed
+from replay.verdict import FLAGS, Analysis, ArmResult
 
 _NAME: Final = 28
 _EXPLORED: Final = (

@@ -29,8 +29,8 @@ from recorder import Shock, control, peers, record, server, words
 from recorder.control import Control, Garbage
 from recorder.journal import Journal
 from recorder.messages import Decoder, encode
-from recorder.server import Server
 from recorder.recording import Run
+from recorder.server import Server
 from replay.control import Answer, ControlOff, NoAnswer, NotLive, send
 from replay.source import Liveness, load
 from tests import pipelines
