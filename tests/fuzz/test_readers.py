@@ -42,7 +42,7 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Readers]:
 
 
 @pytest.mark.parametrize(
-    ("reader", "examples"), [("messages", 300), ("control", 400), ("journal", 60), ("archive", 30)]
+    ("reader", "examples"), [("messages", 200), ("control", 300), ("journal", 40), ("archive", 20)]
 )
 def test_changed_inputs_do_no_harm(readers: Readers, reader: str, examples: int) -> None:
     @settings(max_examples=examples, **QUIET)
@@ -65,7 +65,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=250, **QUIET)
+@settings(max_examples=150, **QUIET)
 @given(st.data())
 def test_any_value_in_the_place_of_any_other(data: st.DataObject) -> None:
     messages = mutations.valid_messages(1, ("video",))
