@@ -45,6 +45,7 @@ class Ruler:
     """By width: panels of one width share their places, columns and labels."""
     _columns: dict[int, NDArray[np.intp]] = field(default_factory=dict, repr=False)
     _ticks: dict[int, list[tuple[int, str]]] = field(default_factory=dict, repr=False)
+    _stretches: dict[tuple[int, int], NDArray[np.intp]] = field(default_factory=dict, repr=False)
 
     def at(self, width: int) -> Floats:
         """Column of every step, not rounded, outside 0…width−1 if outside the window; NaN without a place [steps]."""
@@ -67,6 +68,19 @@ class Ruler:
             self._columns[width] = nearest.astype(np.intp)
             self._columns[width].flags.writeable = False
         return self._columns[width]
+
+    def stretches(self, width: int, across: int) -> NDArray[np.intp]:
+        """Where each visit of a column of dots begins, `across` of which make one of text [visits].
+
+        All steps on one side of the window are one visit, but for those that share a column with it.
+        """
+        if (width, across) not in self._stretches:
+            with np.errstate(invalid="ignore"):
+                dots = np.floor((self.at(width) + 0.5) * across)
+            # A step without a place is a visit of its own with its like.
+            visits = np.nan_to_num(np.clip(dots, -1, width * across), nan=-2.0) + 0.5 * self.inside
+            self._stretches[width, across] = np.flatnonzero(np.diff(visits, prepend=np.nan) != 0)
+        return self._stretches[width, across]
 
     def step_at(self, column: int, width: int, cursor: int = 0) -> int:
         """The step in the window that is nearest to a column.
@@ -165,7 +179,7 @@ class Axis:
             self._key, self._shown = key, self._full
         low, high = self.window(stage.index) or (self._full.low, self._full.high)
         if (low, high) != (self._shown.low, self._shown.high):
-            self._shown = replace(self._full, low=low, high=high, _at={}, _columns={}, _ticks={})
+            self._shown = replace(self._full, low=low, high=high, _at={}, _columns={}, _ticks={}, _stretches={})
         return self._shown
 
     def set_mode(self, mode: Mode, stage: int, make: Callable[[], Ruler]) -> None:

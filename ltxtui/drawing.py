@@ -16,6 +16,7 @@ from ltxtui.axis import Ruler, counted
 from ltxtui.plot_labels import GUTTER, RIGHT_GUTTER
 from ltxtui.raster import RESOLUTION, Dots, Floats, Style
 from ltxtui.spans import Row
+from ltxtui.thinning import thinned
 
 __all__ = ["GUTTER", "RIGHT_GUTTER", "Curve", "Flag", "Mark", "Plot", "Style", "columns", "curve_text", "draw"]
 
@@ -118,6 +119,7 @@ def draw(plot: Plot, width: int, height: int, style: Style, engine: Engine = ras
     The y axis spans what is in the window of the x axis; first and last values are those in the window too.
     """
     wide, rows = columns(width), max(1, height - 1)
+    plot = thinned(plot, wide, RESOLUTION[style][0])
     visible, at = plot.on.inside, plot.on.columns(wide)
     heights = [_height(curve.values, plot.log) for curve in plot.curves]
     include, references = (_height(np.asarray(v, np.float64), plot.log) for v in (plot.include, plot.references))

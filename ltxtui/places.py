@@ -48,6 +48,8 @@ def values_of(mode: Mode, stage: StageData, steps: int, pace: float) -> Floats:
 def placed(values: Floats, *, falls: bool) -> Floats:
     """Values rising to the right; infinite ones one usual distance beyond the last finite one."""
     places = -values if falls else values.copy()
+    if np.isfinite(places).all():
+        return places
     known = np.unique(places[np.isfinite(places)])
     if not known.size:
         return np.where(np.isinf(places), 0.0, np.nan)
