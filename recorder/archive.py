@@ -26,6 +26,10 @@ from recorder.tables import (
 from recorder.words import Message
 from recorder.zarr3 import Array, Store
 
+LONG_ROWS = 8 * BLOCK_ROWS
+"""A stream of more rows has its chunks merged at the end: thousands of small files would make opening slow."""
+MOST_ROWS = 64 * BLOCK_ROWS
+"""Rows of a merged chunk."""
 SNAPSHOT_DIMS = {"video": ("batch", "frame", "row", "column", "channel"), "audio": ("batch", "latent", "channel")}
 SNAPSHOT_LABELS = {"latents": "sample before the step", "x0": "predicted clean sample"}
 
@@ -246,6 +250,10 @@ class ArchiveWriter:
                 sizes.add(stream.previews.pixels.shape[0])
             if sizes != {stream.rows}:
                 self._resize(stream, stream.rows)
+            if stream.rows > LONG_ROWS:
+                size = min(MOST_ROWS, 1 << (stream.rows.bit_length() - 1))
+                for array in (*(a for a, _, _ in stream.arrays), stream.time):
+                    array.merge(size)
             name = f"{stream.group}/step"
             self.store.array(name, (stream.rows,), "int64", ("step",), {"units": "1"}, values=np.arange(stream.rows))
         if self._events:

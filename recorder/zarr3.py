@@ -208,6 +208,20 @@ class Array:
         self.shape = (rows, *self.shape[1:])
         self._store.update(self._name, shape=list(self.shape))
 
+    def merge(self, size: int) -> None:
+        """The same values in chunks of so many rows: fewer files. Needs memory for all of them."""
+        rows = self.shape[0]
+        values = np.full((rows, *self.shape[1:]), self._fill, self._dtype)
+        for first in range(0, rows, self._chunk[0]):
+            if (chunk := self._read_chunk(first // self._chunk[0])) is not None:
+                values[first : first + len(chunk)] = chunk[: rows - first]
+        self.resize(0)
+        self._chunk = (size, *self._chunk[1:])
+        self.shape = (rows, *self.shape[1:])
+        grid = {"name": "regular", "configuration": {"chunk_shape": list(self._chunk)}}
+        self._store.update(self._name, shape=list(self.shape), chunk_grid=grid)
+        self.write(0, values)
+
     def make_folders(self, number: int) -> None:
         """The folders of a chunk. Below the array's own only: where that is gone, the archive was deleted, and half of
         it made anew would pass for a whole one."""

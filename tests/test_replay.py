@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import zarr
 
+from recorder import archive as archive_module
 from recorder import locations, record
 from recorder.archive import ArchiveWriter
 from recorder.messages import encode
 from replay import catalog
+from replay.check import check
 from replay.run import NotARun, Run
 from replay.source import ArchiveSource, JournalSource, Liveness, SocketSource, load, open_path
 from tests.conftest import UNGUIDED, nano_call
@@ -109,7 +111,10 @@ def test_a_damaged_journal_is_supplemented_from_what_was_folded(recorded: dict[s
     assert [s.steps for s in run.stages] == [3, 4]
 
 
-def test_long_stages_are_folded_in_blocks_and_readable_meanwhile(recorded: dict[str, Any], tmp_path: Path) -> None:
+def test_long_stages_are_folded_in_blocks_and_readable_meanwhile(
+    recorded: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_module, "LONG_ROWS", 2000)
     messages = JournalSource(recorded["copy"]).poll()
     opening = [m for m in messages if m["t"] in ("header", "stage", "stream") and m.get("stage", 0) == 0]
     rows = [m for m in messages if m["t"] == "step" and m["stage"] == 0 and m["stream"] == "video"]
@@ -125,6 +130,9 @@ def test_long_stages_are_folded_in_blocks_and_readable_meanwhile(recorded: dict[
     assert finished.rows == 2500
     assert finished.data[2499].tobytes() == rows[2499 % 3]["data"]
     assert zarr.open_group(str(tmp_path / "long.zarr"))["stage_0/video/sigma"].shape == (2500,)
+    # Thousands of small files would make opening slow, so that chunks were merged.
+    assert zarr.open_group(str(tmp_path / "long.zarr"))["stage_0/video/sigma"].chunks == (2048,)
+    assert check(tmp_path / "long.zarr").problems == []
 
 
 def test_listing_needs_only_one_small_file_per_run(recorded: dict[str, Any]) -> None:

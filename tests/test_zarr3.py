@@ -75,6 +75,25 @@ def test_writes_and_resizes_read_back(tmp_path_factory: pytest.TempPathFactory, 
     np.testing.assert_array_equal(zarr.open_group(str(path), mode="r")["x"][...], expected)
 
 
+@pytest.mark.parametrize(("rows", "size"), [(64, 16), (70, 32), (5, 64), (61, 60)])
+def test_merged_chunks_hold_the_same(tmp_path: Path, rows: int, size: int) -> None:
+    store = Store(tmp_path / "a", {})
+    values = np.random.default_rng(0).standard_normal((rows, 2)).astype(np.float32)
+    array = store.array("x", (rows + 30, 2), "float32", ("step", "batch"), {}, rows=4)
+    array.write(0, values)
+    array.resize(rows)
+    before = dict(store.checksums)
+    array.merge(size)
+    store.consolidate({})
+    found = zarr.open_group(str(tmp_path / "a"), mode="r")["x"]
+    assert found.chunks == (size, 2)
+    np.testing.assert_array_equal(found[:], values)
+    files = [f for f in (tmp_path / "a" / "x" / "c").rglob("*") if f.is_file()]
+    assert len(files) == len(store.checksums) == -(-rows // size) and store.checksums != before
+    array.write(rows - 3, values[:3])
+    np.testing.assert_array_equal(zarr.open_group(str(tmp_path / "a"), mode="r")["x"][rows - 3 :], values[:3])
+
+
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path / "a", {})
     array = store.array("x", (4,), "float32", ("step",), {}, rows=4, values=np.arange(4))
