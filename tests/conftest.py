@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from recorder.guidance import UNGUIDED as UNGUIDED
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: more threads only wait for each other
+
+# A machine that others use too makes drawing examples slow now and then, which says nothing of the code.
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
 
 SMALL: dict[str, Any] = {"height": 128, "width": 160, "num_frames": 33, "output_type": "latent"}
 """A small clip: 5 latent frames of 4×5."""

@@ -29,10 +29,26 @@ class Archive:
 
 
 class Live(Archive):
-    """A live run that goes on when the test says so."""
+    """A live run that goes on when the test says so. Polled from any thread: its liveness is as of the last poll."""
 
     def __init__(self) -> None:
+        self._coming = Liveness.LIVE
         super().__init__((), Liveness.LIVE)
 
+    @property  # type: ignore[override]
+    def liveness(self) -> Liveness:
+        return self._liveness
+
+    @liveness.setter
+    def liveness(self, liveness: Liveness) -> None:
+        self._coming = liveness
+        if not hasattr(self, "_liveness"):
+            self._liveness = liveness
+
+    def poll(self) -> list[Message]:
+        # In this order: what was sent before the end was told is taken with it.
+        self._liveness = self._coming
+        return super().poll()
+
     def send(self, messages: Iterable[Message]) -> None:
-        self._messages += messages
+        self._messages = [*self._messages, *messages]
