@@ -26,8 +26,9 @@ async def rested(min_sleep: float = 0.0, max_sleep: float = 1.0) -> None:
     app = active_app.get()
     for _ in range(3):  # what waits for the screen to be drawn has its turn after it
         for _ in range(_ROUNDS):
-            await asyncio.sleep(0)
-            if not loop._ready:  # type: ignore[attr-defined]  # asyncio has no public way to ask
+            # A change of size waits 8 ms for the next one before the screen hears of it.
+            await asyncio.sleep(0 if app._resize_event is None else 0.002)
+            if not loop._ready and app._resize_event is None:  # type: ignore[attr-defined]  # no public way to ask
                 break
         for screen in app.screen_stack:  # a dialog lets the one below be seen
             screen._on_timer_update()
