@@ -231,8 +231,9 @@ class _Canvas:
         codes = np.where(self._above > 0, self._above, codes).astype("<u4")
         found = []
         for line, roles in zip(codes, self._roles, strict=True):
-            starts = np.flatnonzero(np.diff(roles, prepend=255)).tolist()
-            found.append((line.tobytes().decode("utf-32-le"), [(x, self._names[roles[x]]) for x in starts]))
+            starts = np.flatnonzero(np.diff(roles, prepend=255))
+            named = [(x, self._names[role]) for x, role in zip(starts.tolist(), roles[starts].tolist(), strict=True)]
+            found.append((line.tobytes().decode("utf-32-le"), named))
         return found
 
     def _role(self, role: str) -> int:

@@ -125,7 +125,8 @@ class Look(Selection):
     @property
     def markers_shown(self) -> list[Marker]:
         """What happened in the selected stage, up to the newest visible step."""
-        return [m for m in self.markers if m.stage == self.stage_index and m.step < self.visible]
+        visible = self.visible
+        return [m for m in self.markers if m.stage == self.stage_index and m.step < visible]
 
     # What the cursor stands on
 

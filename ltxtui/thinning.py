@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,22 +44,25 @@ def thinned(plot: Plot, wide: int, across: int) -> Plot:
         found[_POINTS - 1 :: _POINTS] = values[ends - 1]
         return found
 
-    def among(step: int, point: int) -> int:
-        return _POINTS * int(np.searchsorted(starts, step, "right") - 1) + point
+    def among(given: Sequence[int], point: int) -> list[int]:
+        found: list[int] = (_POINTS * (np.searchsorted(starts, given, "right") - 1) + point).tolist()
+        return found
 
     values, places = four(ruler.values), four(ruler.places)
     cursor = plot.cursor
     if cursor is not None and 0 <= cursor < steps:
-        at = among(cursor, 1)
+        (at,) = among([cursor], 1)
         values[at], places[at] = ruler.values[cursor], ruler.places[cursor]
         cursor = at
+    flags = [f for f in plot.flags if 0 <= f.step < steps]
+    flagged = among([f.step for f in flags], 2)
     return replace(
         plot,
         curves=[replace(c, values=_aggregated(c.values[:steps], starts, plot.log)) for c in plot.curves],
         steps=len(places),
         cursor=cursor,
         ruler=Ruler(ruler.mode, values, places, ruler.low, ruler.high),
-        flags=[replace(f, step=among(f.step, 2)) for f in plot.flags if 0 <= f.step < steps],
+        flags=[replace(f, step=step) for f, step in zip(flags, flagged, strict=True)],
     )
 
 
