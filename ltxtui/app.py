@@ -14,6 +14,7 @@ from textual.screen import Screen
 from ltxtui import settings as user
 from ltxtui.deck import Deck
 from ltxtui.drawing import Style
+from ltxtui.roles import COMPONENTS
 from ltxtui.screens.base import ActionScreen, keyed
 from ltxtui.screens.run import Opening, RunScreen
 from ltxtui.state import State
@@ -48,6 +49,7 @@ class Dashboard(App[None], inherit_bindings=False):
 
     ENABLE_COMMAND_PALETTE = False
     TITLE = "ltxtui"
+    COMPONENT_CLASSES: ClassVar[set[str]] = COMPONENTS
     CSS_PATH: ClassVar[list[str | PurePath]] = [Path(__file__).parent / "screens" / "run.tcss"]
 
     def __init__(

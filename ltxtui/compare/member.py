@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ltxtui.roles import RUN_ROLES
 from ltxtui.text import clean
 from replay.comparison import letter
 from replay.run import Run
 from replay.source import Liveness
 
-MOST: Final = 8
+MOST: Final = len(RUN_ROLES)
 """Runs that can be told apart in one plot."""
 
 

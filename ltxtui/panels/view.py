@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import ClassVar, Final
+from typing import Final
 
 from rich.cells import cell_len
 from rich.color import Color
@@ -15,22 +15,19 @@ from textual.widget import Widget
 
 from ltxtui.deck import Deck
 from ltxtui.drawing import Style
+from ltxtui.roles import component
 from ltxtui.spans import Ink, Row, Span
 
-ROLES = (
-    "title", "label", "dim", "key", "live", "replay", "alert", "axis", "tick", "ref", "ghost", "s1", "s2", "s3",
-    "cursor", "here",
-)  # fmt: skip
 _COLOURS: Final = {"truecolor": 1 << 24, "256": 256, "standard": 16, "windows": 16}
 
 
 class View(Widget):
     """Shows the deck as rows; a subclass says which.
 
-    Roles become colours by component classes, so that themes live in style sheets alone.
+    Roles become colours by component classes of the app, so that themes live in style sheets alone. Not of the views:
+    Textual works out every component of every widget anew whenever a class changes, which was half of the time from the
+    start to the first curves.
     """
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"view--{role}" for role in ROLES}
 
     def __init__(self, deck: Deck, style: Style, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
@@ -39,6 +36,7 @@ class View(Widget):
         self._rows: list[Row] | None = None
         self._rows_size = Size(0, 0)
         self._plain: RichStyle | None = None
+        self._styles: dict[str, RichStyle] = {}
 
     def rows(self, width: int, height: int) -> list[Row]:
         """What is shown, in a size."""
@@ -86,17 +84,26 @@ class View(Widget):
         segments = []
         plain = self._plain = self._plain or self.rich_style  # which Textual makes anew every time it is asked
         for text, role, cursor, ink in row.spans:
-            style = self.get_component_rich_style(f"view--{role}") if role else plain
+            style = self.style_of(role) if role else plain
             if cursor:
-                style += self.get_component_rich_style("view--cursor").background_style
+                style += self.style_of("cursor").background_style
             if ink is not None:
                 style = _inked(style, ink)
             segments.append(Segment(text, style))
         strip = Strip(segments)
         return strip.adjust_cell_length(width, plain)
 
+    def style_of(self, role: str) -> RichStyle:
+        """A role's style on this view's background. Raises KeyError if there is no such role."""
+        if role == "title" and self.has_focus:
+            role = "chosen"
+        if role not in self._styles:
+            self._styles[role] = self.rich_style + self.app.get_component_styles(component(role)).partial_rich_style
+        return self._styles[role]
+
     def notify_style_update(self) -> None:
         self._plain = None
+        self._styles.clear()
         super().notify_style_update()
 
 

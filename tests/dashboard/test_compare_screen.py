@@ -18,8 +18,9 @@ from ltxtui.app import Dashboard
 from ltxtui.cli import cli
 from ltxtui.drawing import GUTTER, Style, columns
 from ltxtui.panels.compare_chart import CompareChart
-from ltxtui.panels.compare_view import RUN_ROLES, CompareView
+from ltxtui.panels.compare_view import CompareView
 from ltxtui.panels.view import View
+from ltxtui.roles import RUN_ROLES
 from ltxtui.scales import column
 from ltxtui.screens.compare import CompareScreen, compare_screen, room_for
 from ltxtui.screens.run import RunScreen
@@ -359,7 +360,7 @@ async def test_eight_colours_can_be_read_and_differ(theme: Any) -> None:
         chart = screen_of(pilot).query_one("#chart-0", CompareChart)
         ground = chart.rich_style.bgcolor
         assert ground is not None
-        colours = [chart.get_component_rich_style(f"view--{role}").color for role in RUN_ROLES]
+        colours = [chart.style_of(role).color for role in RUN_ROLES]
         assert len({str(c) for c in colours}) == 8
         for colour in colours:
             assert colour is not None

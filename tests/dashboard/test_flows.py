@@ -17,7 +17,7 @@ from ltxtui.drawing import GUTTER, Style, columns
 from ltxtui.feed import Feed
 from ltxtui.layout import across
 from ltxtui.panels.chart import ChartView
-from ltxtui.panels.view import ROLES
+from ltxtui.roles import ROLES
 from ltxtui.scales import column
 from ltxtui.screens.help import HelpScreen
 from ltxtui.screens.run import RunScreen
@@ -268,7 +268,7 @@ async def test_sixteen_colours_keep_lines_apart(theme: object) -> None:
         app.theme = theme.name  # type: ignore[attr-defined]
         await pilot.pause()
         chart = app.screen.query_one("#sigma", ChartView)
-        styles = {role: chart.get_component_rich_style(f"view--{role}") for role in ROLES}
+        styles = {role: chart.style_of(role) for role in ROLES}
         ground = chart.rich_style.bgcolor
         assert ground is not None
         sixteen = {r: s.color.downgrade(ColorSystem.STANDARD).number for r, s in styles.items() if s.color}

@@ -20,6 +20,7 @@ from ltxtui.panels import charts, cost, events, filmstrip, spectrum, steps, syst
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.registry import PANELS
 from ltxtui.panels.view import View
+from ltxtui.roles import COMPONENTS
 from ltxtui.spans import Ink
 from ltxtui.themes import THEMES
 from recorder import words
@@ -57,6 +58,7 @@ def real(recorded: list[Message]) -> Deck:
 class Alone(App[None]):
     """Nothing but some panels, with the colours of the dashboard."""
 
+    COMPONENT_CLASSES = COMPONENTS
     CSS_PATH = str(Path(ltxtui.screens.__file__).parent / "run.tcss")
 
     def __init__(self, views: list[View], size: tuple[int, int]) -> None:

@@ -1,0 +1,21 @@
+"""What pieces of text mean. Style sheets give each role a colour; panels never name one."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ROLES: Final = (
+    "title", "label", "dim", "key", "live", "replay", "alert", "axis", "tick", "ref", "ghost", "s1", "s2", "s3",
+    "cursor", "here", "chosen",
+)  # fmt: skip
+"""`chosen` is the title of the panel that has the focus."""
+RUN_ROLES: Final = tuple(f"run{n}" for n in range(1, 9))
+"""One for each run that can be told apart in one plot."""
+
+
+def component(role: str) -> str:
+    """A role's class in style sheets."""
+    return f"view--{role}"
+
+
+COMPONENTS: Final = {component(role) for role in (*ROLES, *RUN_ROLES)}
