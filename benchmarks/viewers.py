@@ -1,4 +1,8 @@
-"""`python -m benchmarks.viewers`: 32 viewers receiving a whole run; what 64 of them, good and bad, cost the sampler."""
+"""`python -m benchmarks.viewers`: 32 viewers receiving a whole run; what 64 of them, good and bad, cost the sampler.
+
+Sixty-four viewers are busy themselves, on the same cores: that alone makes every thread slower. So another recorder
+runs beside the measured one all the time, and for a control the viewers are attached to that one.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,11 @@ VIEWERS = 32
 COMPANY = 64
 PERIOD = 0.02
 """Seconds between two steps, as a fast model takes them."""
+LIMIT_SECONDS = 900.0
+"""After which the other recorder ends by itself."""
+
+Cost = tuple[list[float], list[float]]
+"""CPU and wall milliseconds of the calling thread, of every step."""
 
 
 def connect(path: str) -> socket.socket:
@@ -90,8 +99,15 @@ def company(path: str) -> None:
     vanishes()
 
 
-def cost(run: Any, tensors: tuple[Any, Any], steps: int) -> tuple[list[float], list[float]]:
-    """CPU and wall milliseconds of the calling thread per step of both streams."""
+def made_up() -> tuple[Any, Any]:
+    """Small latents of video and audio."""
+    import torch
+
+    return torch.randn(1, 8, 9, 10, 12), torch.randn(1, 65, 4)
+
+
+def cost(run: Any, tensors: tuple[Any, Any], steps: int) -> Cost:
+    """What each step costs, of both streams."""
     video, audio = tensors
     cpu, wall = [], []
     for i in range(steps):  # all in one stage: another one would take some memory of its own
@@ -105,14 +121,49 @@ def cost(run: Any, tensors: tuple[Any, Any], steps: int) -> tuple[list[float], l
     return cpu, wall
 
 
+def elsewhere(folder: str) -> None:
+    """A process of its own: the same loop recorded by another recorder, until it is ended."""
+    import torch
+
+    from recorder import record
+
+    torch.set_num_threads(1)
+    os.environ["LTXTUI_RUNTIME_DIR"] = f"{folder}/sockets"
+    until = time.monotonic() + LIMIT_SECONDS
+    with record(runs_dir=f"{folder}/runs", allow_control=True) as run:
+        print(run.socket_path, flush=True)
+        while time.monotonic() < until:
+            cost(run, made_up(), STEPS)
+
+
+def started(*arguments: str) -> tuple[subprocess.Popen[str], str]:
+    """A process of this module, and the first line that it says."""
+    command = [sys.executable, "-m", "benchmarks.viewers", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def told(name: str, number: int, one: list[Cost], other: list[Cost]) -> str:
+    """The ratio of medians, stretch by stretch: of the calling thread's CPU (0) or wall time (1)."""
+    medians = [[statistics.median(stretch[number]) for stretch in stretches] for stretches in (one, other)]
+    ratios = sorted(b / a for a, b in zip(*medians, strict=True))
+    of = " to ".join(f"{statistics.median(found):.3f}" for found in medians)
+    return f"  {name} {of} ms, ratio {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=6, help="pairs of stretches without and with company [6]")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=6, help="stretches of each kind [6]")
     parser.add_argument("--steps", type=int, default=100, help="steps of a stretch [100]")
     parser.add_argument("--company", metavar="SOCKET", help=argparse.SUPPRESS)
+    parser.add_argument("--elsewhere", metavar="FOLDER", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.company:
         company(given.company)
+        return 0
+    if given.elsewhere:
+        elsewhere(given.elsewhere)
         return 0
     import psutil
     import torch
@@ -123,7 +174,8 @@ def main() -> int:
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, torch {torch.__version__}")
     folder = Path(tempfile.mkdtemp(prefix="ltx-bench-", dir=tempfile.gettempdir()))
     os.environ["LTXTUI_RUNTIME_DIR"] = str(folder / "sockets")
-    tensors = (torch.randn(1, 8, 9, 10, 12), torch.randn(1, 65, 4))
+    tensors = made_up()
+    helpers: list[subprocess.Popen[str]] = []
     try:
         with record(runs_dir=folder / "runs", allow_control=True) as run:
             cost(run, tensors, STEPS)
@@ -133,34 +185,33 @@ def main() -> int:
             print(f"{VIEWERS} viewers, a run of {STEPS} steps ({size / 1024:.0f} KiB) each: ", end="")
             print(f"{statistics.median(taken) * 1000:.0f} ms   ({taken[0] * 1000:.0f} to {taken[-1] * 1000:.0f})")
             process = psutil.Process()
-            alone: list[tuple[list[float], list[float]]] = []
-            watched: list[tuple[list[float], list[float]]] = []
+            other, other_path = started("--elsewhere", str(folder / "other"))
+            helpers.append(other)
+            alone: list[Cost] = []
+            beside: list[Cost] = []
+            watched: list[Cost] = []
             memory = []
             for _ in range(given.rounds):
                 alone.append(cost(run, tensors, given.steps))
-                command = [sys.executable, "-m", "benchmarks.viewers", "--company", str(run.socket_path)]
-                others = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-                assert others.stdout is not None
-                others.stdout.readline()
-                watched.append(cost(run, tensors, given.steps))
-                memory.append(process.memory_info().rss / 2**20)
-                others.kill()
-                others.wait()
-        for number, name in enumerate(("CPU", "wall time")):
-            without = statistics.median(v for pair in alone for v in pair[number])
-            beside = statistics.median(v for pair in watched for v in pair[number])
-            ratios = [
-                statistics.median(w[number]) / statistics.median(a[number]) for a, w in zip(alone, watched, strict=True)
-            ]
-            print(
-                f"calling thread's {name} per step: {without:.3f} ms alone, {beside:.3f} ms with {COMPANY} viewers",
-                end="",
-            )
-            print(
-                f"; ratio {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} pairs)"
-            )
+                for stretches, path in ((beside, other_path), (watched, str(run.socket_path))):
+                    viewers, _ = started("--company", path)
+                    helpers.append(viewers)
+                    stretches.append(cost(run, tensors, given.steps))
+                    if stretches is watched:
+                        memory.append(process.memory_info().rss / 2**20)
+                    viewers.kill()
+                    viewers.wait()
+        print(f"calling thread per step, {given.rounds} stretches of {given.steps} steps of each kind:")
+        for number, name in enumerate(("CPU", "wall")):
+            print(f"no viewers, then {COMPANY} at another recorder (a busier machine):")
+            print(told(name, number, alone, beside))
+            print(f"{COMPANY} at another recorder, then {COMPANY} at this one (what viewers cost the run they watch):")
+            print(told(name, number, beside, watched))
         print("resident memory after each stretch with viewers, MiB: " + ", ".join(f"{m:.1f}" for m in memory))
     finally:
+        for helper in helpers:
+            helper.kill()
+            helper.wait()
         shutil.rmtree(folder, ignore_errors=True)
     return 0
 
