@@ -17,6 +17,10 @@ SLICE: Final = 0.02
 """Seconds that feeding may hold the event loop."""
 OPENING: Final = 0.25
 """Seconds between two pictures of a recorded run that is still being read: each picture holds up the reading."""
+REST: Final = 3.0
+"""How many times as long as the last picture took the next one of a live run waits: of a run of a million steps every
+picture takes long, and the dashboard shall not take a whole core for them."""
+LONGEST_REST: Final = 2.0
 _PATIENCE: Final = 2.0
 _QUIET: Final = 0.25
 
@@ -33,6 +37,7 @@ class Feed:
         self.problem = ""
         self.done = False
         self._told = 0.0
+        self._rest = 0.0
         self._polling: asyncio.Future[list[Message]] | None = None
 
     @property
@@ -43,10 +48,9 @@ class Feed:
         """Feed until the run is over or cannot be read further."""
         self._told = asyncio.get_running_loop().time()
         try:
-            first, told = True, (self.liveness, "")
+            first, told, owed = True, (self.liveness, ""), True
             while not self.done:
                 messages = await self._poll()
-                opening = first
                 if first:
                     # Only now is it known whether this run was still going on when it was opened.
                     self.liveness, first = self._source.liveness, False
@@ -55,20 +59,26 @@ class Feed:
                 if self.done or self._source.liveness is Liveness.LIVE:
                     self.liveness = self._source.liveness
                 known = self.liveness, self.note  # a note may change between two polls: for how long a line is dead
-                if self.done or ((messages or opening or told != known) and self._due()):
-                    told = known
+                owed = owed or bool(messages) or told != known
+                if self.done or (owed and self._due() <= 0):
+                    told, owed = known, False
                     self._tell()
                 if not self.done and self.liveness is Liveness.LIVE:
-                    await self._wait(busy=bool(messages))
+                    await self._wait(busy=bool(messages), owed=owed)
         except (NotARun, CorruptMessage, OSError) as error:
             self.problem = f"cannot be read further: {error}"
             self.liveness = Liveness.UNFINISHED if self._run.end is None else Liveness.FINISHED
             self.done = True
             self._changed()
 
-    def _due(self) -> bool:
-        """Whether a picture is worth its time: of a live run always."""
-        return self.liveness is Liveness.LIVE or asyncio.get_running_loop().time() - self._told >= OPENING
+    def drawn(self, seconds: float) -> None:
+        """The picture that `changed` asked for took so long."""
+        self._rest = min(LONGEST_REST, REST * seconds)
+
+    def _due(self) -> float:
+        """Seconds until another picture is worth its time."""
+        pause = self._rest if self.liveness is Liveness.LIVE else OPENING
+        return self._told + pause - asyncio.get_running_loop().time()
 
     def _tell(self) -> None:
         self._changed()
@@ -93,13 +103,13 @@ class Feed:
         for message in messages:
             self._run.feed(message)
             if loop.time() > until:
-                if self._due():
+                if self._due() <= 0:
                     self._tell()
                 await asyncio.sleep(0)
                 until = loop.time() + SLICE
 
-    async def _wait(self, busy: bool) -> None:
-        """Until there may be more: on the descriptor where there is one, else a while."""
+    async def _wait(self, busy: bool, owed: bool) -> None:
+        """Until there may be more or a picture that is owed is due: on the descriptor if there is one, else a while."""
         await asyncio.sleep(PERIOD)
         descriptor = self._source.fileno()
         if descriptor is None:
@@ -110,7 +120,7 @@ class Feed:
         loop.add_reader(descriptor, readable.set)
         try:
             # Now and then look anyway: a peer's machine can vanish without a word.
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(max(0.0, self._due()) if owed else _PATIENCE):
                 await readable.wait()
         except TimeoutError:
             return

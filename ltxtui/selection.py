@@ -12,7 +12,8 @@ from replay.run import Run, StageData, StreamData
 
 BOTH: Final = "both"
 """The lanes of all streams, one above the other."""
-_RECENT: Final = 12
+RECENT: Final = 12
+"""Steps that "lately" means."""
 
 
 class Selection:
@@ -117,13 +118,24 @@ class Selection:
 
     def series(self, metric: str, stream: str | None = None) -> NDArray[np.float32] | None:
         """The visible rows of one scalar metric of the selected or a named stream; None where it does not have it."""
+        found = self._scalar(metric, stream)
+        return None if found is None else found.series(metric, self.item)[: self.visible_of(stream)]
+
+    def recent(self, metric: str, stream: str | None = None) -> NDArray[np.float32] | None:
+        """The last visible rows of such a metric: a long run is not read whole for them."""
+        found = self._scalar(metric, stream)
+        if found is None:
+            return None
+        rows = found.recent(metric, RECENT, self.visible_of(stream))
+        return rows if rows.ndim == 1 else rows[:, min(self.item, rows.shape[1] - 1)]
+
+    def _scalar(self, metric: str, stream: str | None) -> StreamData | None:
+        """The stream, if it has the metric and that is one number per step or one per batch item."""
         found = self.stream_of(stream)
         if found is None or metric not in found.metrics:
             return None
         shape = found.metrics[metric].shape
-        if len(shape) > 1 or 0 in shape:
-            return None
-        return found.series(metric, self.item)[: self.visible_of(stream)]
+        return None if len(shape) > 1 or 0 in shape else found
 
     def offset(self, stage: int) -> int:
         """Steps of all stages before one."""
@@ -134,8 +146,8 @@ class Selection:
     @property
     def seconds_per_step(self) -> float:
         """Seconds per step lately, as of the newest visible step; NaN before the second."""
-        times = self.stream.times[: self.visible] if self.stream else np.empty(0)
-        return median_step(times[-_RECENT:], math.nan)
+        times = self.stream.recent_times(RECENT, self.visible) if self.stream else np.empty(0)
+        return median_step(times, math.nan)
 
     @property
     def seconds_left(self) -> float:

@@ -228,6 +228,21 @@ class StreamData:
             return held
         return np.concatenate([self._stored.times(), held]) if len(held) else self._stored.times()
 
+    def recent_times(self, count: int, end: int) -> NDArray[np.float64]:
+        """Unix time of the last `count` rows before `end`; of those in memory nothing else is read."""
+        before, end = self._before, min(end, self.rows)
+        first = max(0, end - count)
+        return self.times[first:end] if first < before else self._times[first - before : end - before]
+
+    def recent(self, metric: str, count: int, end: int) -> NDArray[np.float32]:
+        """The last `count` rows of one metric before `end`: [rows, *shape]. Raises KeyError if the run lacks it."""
+        info, before, end = self.metrics[metric], self._before, min(end, self.rows)
+        first = max(0, end - count)
+        if first < before:
+            return self.values(metric)[first:end]
+        held = self._data[first - before : end - before, info.columns]
+        return held.reshape(len(held), *info.shape)
+
     def values(self, metric: str) -> NDArray[np.float32]:
         """All rows of one metric: [rows, *shape]. Raises KeyError if the run does not have it."""
         info = self.metrics[metric]

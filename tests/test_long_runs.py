@@ -58,6 +58,12 @@ def test_rows_that_left_memory_read_as_if_they_had_stayed(count: int) -> None:
     np.testing.assert_array_equal(found.data, rows)
     np.testing.assert_array_equal(found.times, times)
     np.testing.assert_array_equal(found.series("sigma"), rows[:, 0])
+    for end in (0, 1, 12, count - 1, count):
+        for some in (1, 12, count + 5):
+            first = max(0, end - some)
+            np.testing.assert_array_equal(found.recent_times(some, end), times[first:end])
+            np.testing.assert_array_equal(found.recent("sigma", some, end), rows[first:end, 0])
+            np.testing.assert_array_equal(found.recent("grid", some, end), rows[first:end, 3:].reshape(-1, 2, 2))
     np.testing.assert_array_equal(found.series("pair", 1), rows[:, 2])
     np.testing.assert_array_equal(found.values("grid"), rows[:, 3:].reshape(count, 2, 2))
     if (stored := found._stored) is not None:

@@ -14,13 +14,13 @@ from ltxtui.deck import Deck
 from ltxtui.drawing import Style
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.view import View
+from ltxtui.selection import RECENT
 from ltxtui.spans import Row
 from ltxtui.text import duration
 from recorder.declarations import METRICS
 from replay.source import Liveness
 
 _ID: Final = "cost"
-_RECENT: Final = 12
 _LATE: Final = 5.0
 """Seconds, and steps, after which the newest row is called late."""
 _TICK: Final = 1.0
@@ -76,8 +76,8 @@ def cost(deck: Deck) -> Cost | None:
 
 
 def _recent(deck: Deck, metric: str, stream: str | None) -> float | None:
-    values = deck.series(metric, stream)
-    values = None if values is None else values[-_RECENT:][np.isfinite(values[-_RECENT:])]
+    values = deck.recent(metric, stream)
+    values = None if values is None else values[np.isfinite(values)]
     return None if values is None or not values.size else float(np.median(values))
 
 
@@ -86,7 +86,9 @@ def age(deck: Deck, now: float) -> float | None:
 
     Between two machines it is off by what their clocks are; a clock that is behind gives 0.
     """
-    newest = [float(s.times[-1]) for stage in deck.run.stages[-2:] for s in stage.streams.values() if s.rows]
+    newest = [
+        float(s.recent_times(1, s.rows)[0]) for stage in deck.run.stages[-2:] for s in stage.streams.values() if s.rows
+    ]
     return max(0.0, now - max(newest)) if newest and np.isfinite(max(newest)) else None
 
 
@@ -180,7 +182,7 @@ PANELS: Final = (
     Panel(
         _ID,
         "Cost",
-        f"recorder: {METRICS['recorder_seconds'].description}; median of the last {_RECENT} steps, all streams\n"
+        f"recorder: {METRICS['recorder_seconds'].description}; median of the last {RECENT} steps, all streams\n"
         "viewer: seconds since the newest row was taken, and what has arrived but is not shown yet\n"
         "connection: whether rows can still come",
         lambda deck, style: CostView(deck, style),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
@@ -109,6 +110,11 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         self.board.fit(Size(width, height - (5 if height >= _HIGH else 4)))
 
     def on_run_changed(self) -> None:
+        began = time.perf_counter()
+        self._take_change()
+        self._feed.drawn(time.perf_counter() - began)
+
+    def _take_change(self) -> None:
         self.deck.note = self._feed.note
         live = self.deck.live and self.deck.total > 0
         self.deck.changed(self._feed.liveness, loading=not self._feed.done)

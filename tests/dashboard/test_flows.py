@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
 import socket
 
@@ -14,7 +15,7 @@ from textual.theme import Theme
 
 from ltxtui.app import Dashboard
 from ltxtui.drawing import GUTTER, Style, columns
-from ltxtui.feed import Feed
+from ltxtui.feed import REST, Feed
 from ltxtui.layout import across
 from ltxtui.panels.chart import ChartView
 from ltxtui.roles import ROLES
@@ -102,6 +103,30 @@ async def test_a_note_that_changes_between_polls_is_told() -> None:
         async with asyncio.timeout(60):
             while said not in notes:
                 await asyncio.sleep(0.01)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_pictures_that_take_long_are_made_more_rarely_and_the_last_one_comes() -> None:
+    source, some, pictures = Live(), list(messages(10)), list[tuple[float, int]]()
+    loop = asyncio.get_running_loop()
+    run = Run()
+
+    def drawn() -> None:
+        pictures.append((loop.time(), run.steps))
+        feed.drawn(0.2)
+
+    feed = Feed(source, run, drawn)
+    task = asyncio.create_task(feed.run())
+    for message in some[:-1]:
+        source.send([message])
+        await asyncio.sleep(0.05)
+    async with asyncio.timeout(60):
+        while not pictures or pictures[-1][1] < 10:
+            await asyncio.sleep(0.01)
+    gaps = [after[0] - before[0] for before, after in itertools.pairwise(pictures)]
+    assert gaps and min(gaps) >= REST * 0.2 - 0.01
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
