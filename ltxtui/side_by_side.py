@@ -44,10 +44,10 @@ def plots(
     """
     letters = ascii_only or len(comparison.runs) > len(_MARKS)
     labels = [_place(value, comparison.align) for value in comparison.axis]
-    axis = f"{comparison.axis_info.label}{_unit(comparison.axis_info.unit)}"
+    axis = f"{clean(comparison.axis_info.label, 60)}{_unit(comparison.axis_info.unit)}"
     parts = []
     for series in comparison.series:
-        parts.append(f"{series.label}{_unit(series.unit)} over {axis} ({series.name})")
+        parts.append(f"{clean(series.label, 60)}{_unit(series.unit)} over {axis} ({series.name})")
         if not np.isfinite(series.values).any():
             parts += ["no value in any run", ""]
             continue
@@ -131,7 +131,7 @@ def _table(comparison: Comparison, width: int) -> Iterator[str]:
         ("model evaluations", np.array([float(r.evaluations) for r in runs])),
         ("shocks", np.array([float(len(r.shocks)) for r in runs])),
         ("seconds", np.array([r.seconds for r in runs])),
-        *((f"{row.label}{_unit(row.unit)}", row.values) for row in comparison.summaries),
+        *((f"{clean(row.label, 60)}{_unit(row.unit)}", row.values) for row in comparison.summaries),
     ]
     side = max(_CELL, min(_LABEL, width - 3 * _CELL))  # a narrow terminal cuts labels before numbers
     room = max(1, (width - side - _CELL) // (2 * _CELL))

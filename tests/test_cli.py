@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from ltxtui.cli import cli
+from tests import recorded
 
 
 def ltxtui(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -138,3 +139,39 @@ def test_runs_in_an_empty_folder(tmp_path: Path) -> None:
     assert result.exit_code == 0 and "ltxtui demo" in result.stderr
     result = CliRunner().invoke(cli, ["runs", "--runs-dir", str(tmp_path), "--json"])
     assert json.loads(result.stdout) == {"runs": []}
+
+
+EVIL = "\x1b]0;x\x07\x1b[31m\x9b2Jred\nltxtui: all is well"
+
+
+def harmless(*arguments: str) -> str:
+    """What a call prints, once it is sure that the terminal takes it for text and for no line of our own."""
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert all(c.isprintable() or c == "\n" for c in result.output), ascii(result.output)
+    assert "\nltxtui: all is well" not in result.output
+    return result.output
+
+
+@pytest.mark.parametrize("attributes", [{"version": EVIL}, {"version": 1, "rows": {EVIL: EVIL}}])
+@pytest.mark.parametrize(
+    "command", [("replay",), ("compare", "{}"), ("runs", "repair"), ("runs", "check"), ("record", "--like")]
+)
+def test_what_an_archive_says_reaches_the_terminal_as_text(
+    tmp_path: Path, command: tuple[str, ...], attributes: dict[str, object]
+) -> None:
+    path = tmp_path / "evil.zarr"
+    path.mkdir()
+    document = {"attributes": {"format": "ltxtui-run", **attributes}, "zarr_format": 3, "node_type": "group"}
+    (path / "zarr.json").write_text(json.dumps(document))
+    assert "red" in harmless(*(part.format(path) for part in command), str(path))
+
+
+def test_labels_and_names_of_runs_reach_the_terminal_as_text(tmp_path: Path) -> None:
+    archives = [recorded.archive(tmp_path, name) for name in ("a", "b")]
+    for file in (f for path in archives for f in path.rglob("zarr.json")):
+        file.write_text(file.read_text().replace('"label": "', f'"label": {json.dumps(EVIL)[:-1]}'))
+    assert "red ltxtui: all is wellSNR measured" in harmless("compare", *map(str, archives))
+    for n in range(2):
+        recorded.archive(tmp_path, "both").rename(tmp_path / f"both{n}{EVIL}.zarr")
+    assert "2 runs" in harmless("replay", "both", "--runs-dir", str(tmp_path))

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ltxtui.text import clean
 from recorder import locations
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -22,7 +23,8 @@ class Problem(click.ClickException):
     """Something the user can mend: one line on standard error, exit status 1."""
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"ltxtui: {self.message}", err=True)
+        # Most reasons quote a file, and files come from other people.
+        click.echo(f"ltxtui: {clean(self.message)}", err=True)
 
 
 def runs_dir_option(command: Command) -> Command:

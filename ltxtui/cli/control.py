@@ -57,7 +57,7 @@ def control(arguments: tuple[str, ...], socket_path: Path | None, timeout: float
     try:
         answer = send(socket_path or _socket(name), command, shock=shock, timeout=timeout)
     except ControlError as error:
-        raise Problem(clean(error)) from error
+        raise Problem(str(error)) from error
     if as_json:
         click.echo(json.dumps(answer.as_json()))
     else:
@@ -99,6 +99,6 @@ def _socket(name: str | None) -> Path:
         named = f" with {name!r} in its name" if name else ""
         raise Problem(f"no live run{named}; start one with: ltxtui record --allow-control")
     if len(found) > 1:
-        names = ", ".join(clean(r.name) for r in found[:4])
+        names = ", ".join(r.name for r in found[:4])
         raise Problem(f"{len(found)} runs are live ({names}); name one of them: ltxtui control RUN …")
     return found[0].socket

@@ -16,6 +16,7 @@ import click
 
 from ltxtui.cli.common import Problem, check_writable, has_terminal, runs_dir_option
 from ltxtui.cli.schedule import read_shocks, shock_option
+from ltxtui.text import clean
 
 if TYPE_CHECKING:
     from replay.run import Run
@@ -155,7 +156,7 @@ def _headless(recorder: Recorder) -> None:
                 time.sleep(0.05)
     with contextlib.suppress(subprocess.TimeoutExpired):
         recorder.process.wait(STOP_SECONDS)  # the run is over; let its process close in peace
-    click.echo(summary(run) if run.stages else source.note)
+    click.echo(summary(run) if run.stages else clean(source.note))
 
 
 def _tell(run: Run, told: int) -> int:

@@ -80,7 +80,7 @@ def _load(path: Path, runs_dir: Path) -> Run:
     try:
         return load(path)
     except NotARun as error:
-        raise Problem(clean(error)) from error
+        raise Problem(str(error)) from error
     except OSError as error:
         raise Problem(f"{path} cannot be read: {error.strerror or error}") from error
 

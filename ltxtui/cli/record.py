@@ -98,7 +98,7 @@ def record(context: click.Context, /, like: str | None, as_json: bool, **options
 def _check_plan(request: Any, again: Repetition | None) -> None:
     """Find out before the weights are loaded whether the shocks can act, and say what should be known of them."""
     for note in again.notes if again else ():
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {clean(note)}", err=True)
     if not request.shocks and request.sigmas is None:
         return
     from recorder.native import planned
@@ -109,7 +109,7 @@ def _check_plan(request: Any, again: Repetition | None) -> None:
     except PlanError as error:
         raise Problem(str(error)) from error
     for warning in plan.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        click.echo(f"warning: {clean(warning)}", err=True)
     if again and again.sigmas and plan.waiting is None and plan.sigmas != again.sigmas:
         click.echo("warning: this cannot be the same run: its noise levels will not be the recorded ones", err=True)
 

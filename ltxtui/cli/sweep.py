@@ -17,6 +17,7 @@ import click
 
 from ltxtui.cli.common import Problem
 from ltxtui.cli.record import check_request
+from ltxtui.text import clean
 
 if TYPE_CHECKING:
     from recorder.sweep.runner import Answer
@@ -267,7 +268,8 @@ def _warn_of_versions(made: Sweep) -> None:
     here = versions()
     changed = [f"{k} {v} then, {here[k]} now" for k, v in made.versions.items() if here.get(k, v) != v]
     if changed:
-        click.echo(f"note: begun with other versions ({'; '.join(changed)}): runs may not be exact pairs", err=True)
+        said = clean("; ".join(changed))
+        click.echo(f"note: begun with other versions ({said}): runs may not be exact pairs", err=True)
 
 
 def _say_failures(failed: list[Answer], folder: Path) -> None:
@@ -277,7 +279,7 @@ def _say_failures(failed: list[Answer], folder: Path) -> None:
     for answer in failed:
         arms.setdefault(answer.job.arm, str(answer.error))
     for arm, reason in arms.items():
-        click.echo(f"ltxtui: {arm} failed: {reason}", err=True)
+        click.echo(f"ltxtui: {clean(arm)} failed: {clean(reason)}", err=True)
     if arms:
         click.echo(f"ltxtui: see {folder / spec.LOG}; started again, the sweep tries these once more", err=True)
 
@@ -291,7 +293,7 @@ def _progress(done: int, more: int, workers: int) -> Iterator[Callable[[Answer, 
         with tqdm(total=done + more, initial=done, unit="run", dynamic_ncols=True, file=sys.stderr) as bar:
 
             def draw(answer: Answer, dropped: int) -> None:
-                bar.set_postfix_str(f"{answer.job.arm} seed {answer.job.seed}", refresh=False)
+                bar.set_postfix_str(f"{clean(answer.job.arm)} seed {answer.job.seed}", refresh=False)
                 bar.update(1 + dropped)
 
             yield draw
