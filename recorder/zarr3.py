@@ -21,13 +21,23 @@ from numpy.typing import NDArray
 
 Values = NDArray[Any]
 CHECKSUMS = "checksums.json"
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _EMPTY = {"kind": "inline", "must_understand": False, "metadata": {}}
 
 
 def replace_file(path: str | Path, data: bytes) -> None:
-    """Write a file as a whole or not at all. With plain calls, since a run has hundreds of small files."""
+    """Write a file as a whole or not at all. With plain calls, since a run has hundreds of small files.
+
+    Raises:
+        OSError: when the disk does.
+    """
     beside = f"{path}.{os.getpid()}.part"
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        fd = os.open(beside, _NEW, 0o644)
+    except FileExistsError:
+        # Left by a process that was killed, or laid there by whoever made the archive, to be written through.
+        os.unlink(beside)  # noqa: PTH108
+        fd = os.open(beside, _NEW, 0o644)
     try:
         try:
             left = memoryview(data)

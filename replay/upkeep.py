@@ -14,6 +14,7 @@ from recorder import locations
 from recorder.journal import is_being_written
 from recorder.zarr3 import replace_file
 from replay.archive import root_attributes
+from replay.documents import MAX_DOCUMENT_BYTES, Damaged, parse, read_file
 from replay.run import NotARun
 from replay.run_info import MAX_TAGS, TAG_CHARACTERS, TAGS_ATTRIBUTE
 
@@ -119,8 +120,11 @@ def _changing(archive: Path) -> Iterator[None]:
 
 
 def _set_attributes(archive: Path, changes: dict[str, Any]) -> None:
-    root_attributes(archive)  # raises if this is no run that we can read
+    """Raises NotARun if it is no archive that can be read, also behind its attributes, and OSError."""
+    attributes = root_attributes(archive)
     file = archive / "zarr.json"
-    document = json.loads(file.read_bytes())
-    document["attributes"].update(changes)
-    replace_file(file, json.dumps(document).encode())
+    try:
+        document = parse(read_file(file, MAX_DOCUMENT_BYTES))
+    except Damaged as error:
+        raise NotARun(f"{archive} has damaged metadata: zarr.json {error}") from error
+    replace_file(file, json.dumps({**document, "attributes": {**attributes, **changes}}).encode())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,28 @@ def test_tags_disturb_no_reader(tmp_path: Path) -> None:
     assert tree["stage_0/video"]["sigma"].shape == (6,)
     upkeep.set_tags(path, [])
     assert catalog.describe_run(path).tags == ()
+
+
+def test_a_trap_in_an_archive_changes_no_file_beside_it(tmp_path: Path) -> None:
+    path = recorded.archive(tmp_path / "runs", NAME)
+    (tmp_path / "outside").write_text("precious")
+    (path / f"zarr.json.{os.getpid()}.part").symlink_to(tmp_path / "outside")
+    upkeep.set_tags(path, ["good"])
+    assert (tmp_path / "outside").read_text() == "precious" and catalog.describe_run(path).tags == ("good",)
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[:-1], lambda text: text + "x", lambda text: text[:-1] + ', "a":'])
+def test_a_document_damaged_behind_its_attributes_is_not_written_anew(
+    tmp_path: Path, damage: Callable[[str], str]
+) -> None:
+    path = recorded.archive(tmp_path, NAME)
+    text = damage((path / "zarr.json").read_text())
+    (path / "zarr.json").write_text(text)
+    with pytest.raises(upkeep.CannotChange, match=r"damaged metadata: zarr\.json is no JSON"):
+        upkeep.set_tags(path, ["good"])
+    assert (path / "zarr.json").read_text() == text
+    renamed = upkeep.rename(path, "other")
+    assert renamed.exists() and (renamed / "zarr.json").read_text() == text
 
 
 def test_tags_of_an_unfinished_run_show_too(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recorder.zarr3 import Store
+from recorder.zarr3 import Store, replace_file
 
 
 def document(path: Path) -> Any:
@@ -109,6 +110,17 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
     monkeypatch.undo()
     np.testing.assert_array_equal(zarr.open_group(str(tmp_path / "a"), mode="r")["x"][...], np.arange(4))
     assert not list(tmp_path.rglob("*.part")), "what is torn takes no room"
+
+
+@pytest.mark.parametrize("trap", [os.symlink, os.link, lambda target, part: os.mkfifo(part)])
+def test_nothing_is_written_through_what_lies_in_the_way(tmp_path: Path, trap: Callable[[Path, Path], None]) -> None:
+    outside, file = tmp_path / "outside", tmp_path / "zarr.json"
+    outside.write_text("precious")
+    file.symlink_to(outside)
+    trap(outside, tmp_path / f"zarr.json.{os.getpid()}.part")
+    replace_file(file, b"new")
+    assert outside.read_text() == "precious" and file.read_bytes() == b"new" and not file.is_symlink()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["outside", "zarr.json"]
 
 
 def test_no_document_holds_nan(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from recorder import locations
+from recorder import locations, zarr3
 from recorder.sweep.grid import Arm
 
 FORMAT: Final = "ltxtui-sweep"
@@ -120,7 +120,7 @@ class Sweep:
             if given["format"] != FORMAT:
                 raise NotASweep("it was not written by ltxtui sweep")
             if given["version"] > FORMAT_VERSION:
-                raise NotASweep("it was written by a newer version; upgrade with: pip install -U ltxtui")
+                raise NotASweep("it was written by a newer version; bring the checkout up to date: git pull")
             known = {f.name for f in fields(Settings)}
             settings = {k: v for k, v in given["settings"].items() if k in known}
             settings["prompts"] = tuple(map(str, settings["prompts"]))
@@ -214,12 +214,7 @@ def write(folder: Path, sweep: Sweep) -> None:
 
 def replace_file(file: Path, text: str) -> None:
     """Write a file so that a reader sees the old text or the new one, and never a part. Raises OSError."""
-    part = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        part.write_text(text, "utf-8")
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    zarr3.replace_file(file, text.encode())
 
 
 def measures_file(folder: Path, job: Job) -> Path:

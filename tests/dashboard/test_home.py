@@ -231,6 +231,17 @@ async def test_tag_one_and_several(runs: Path) -> None:
         await d.until(lambda: len(d.names) == 1)
 
 
+async def test_a_run_that_cannot_be_tagged_is_told(runs: Path) -> None:
+    file = runs / "20261122-143012-run-2.zarr" / "zarr.json"
+    file.write_text(file.read_text()[:-1])
+    async with shown(runs) as d:
+        await d.keys("number_sign")
+        d.app.screen.query_one(Input).value = "good"
+        await d.keys("enter")
+        await d.until(lambda: any("damaged metadata" in said for said in d.app.said))
+        assert len(d.names) == 3 and d.app.is_running
+
+
 async def test_delete_asks_first(runs: Path) -> None:
     async with shown(runs) as d:
         for refusal in ("n", "escape", "enter"):
