@@ -97,6 +97,11 @@ class ArchiveWriter:
         self._store = Store(self.path, self._attributes)
 
     @property
+    def written(self) -> int:
+        """Files written so far."""
+        return 0 if self._store is None else self._store.written
+
+    @property
     def store(self) -> Store:
         if self._store is None:
             raise ValueError("an archive begins with a header")
@@ -113,7 +118,6 @@ class ArchiveWriter:
     def _begin_stream(self, stream: Message) -> None:
         index, name = int(stream["stage"]), str(stream["stream"])
         capacity = self._planned[index] or BLOCK_ROWS
-        chunk = rows_per_chunk(capacity)
         group, store = f"stage_{index}/{name}", self.store
         store.group(group, _without_type(stream))
         arrays: list[tuple[Array, slice, tuple[int, ...]]] = []
@@ -123,6 +127,7 @@ class ArchiveWriter:
             size = math.prod(shape)
             labels = {"units": metric["unit"], "long_name": metric["label"], "description": metric["description"]}
             path = f"{group}/{metric['name']}"
+            chunk = rows_per_chunk(capacity, 4 * size)
             array = store.array(path, (capacity, *shape), "float32", metric["dims"], labels, rows=chunk)
             arrays.append((array, slice(at, at + size), shape))
             at += size
@@ -130,6 +135,7 @@ class ArchiveWriter:
             values = np.asarray(coordinate["values"])
             labels = dict(coordinate["attributes"])
             store.array(f"{group}/{dimension}", values.shape, str(values.dtype), (dimension,), labels, values=values)
+        chunk = rows_per_chunk(capacity, 8)
         time = store.array(f"{group}/time", (capacity,), "float64", ("step",), {"units": TIME_UNITS}, rows=chunk)
         self._streams[index, name] = _Stream(group, arrays, time, at, capacity)
 

@@ -23,7 +23,7 @@ MAX_PATIENCE_SECONDS = 20.0
 """How long to wait at the end for a disk that does not answer."""
 
 
-def ended(thread: threading.Thread, progress: Callable[[], int]) -> bool:
+def ended(thread: threading.Thread, progress: Callable[[], object]) -> bool:
     """Wait for a thread as long as it gets anywhere; False if nothing came of it for `MAX_PATIENCE_SECONDS`."""
     seen, since = progress(), time.monotonic()
     while thread.is_alive():
@@ -49,6 +49,8 @@ class Archivist:
         self._waiting_snapshots = 0
         self._done = 0
         self.dropped_snapshots = 0
+        self.lost_latents = 0
+        """Latents that came after folding had failed, of one step and stream each: only the archive would hold them."""
         self.error: Exception | None = None
         """The failure after which nothing more is folded; the journal then has what is missing."""
         self._thread = threading.Thread(target=self._fold, name="ltxtui-archivist", daemon=True)
@@ -77,7 +79,7 @@ class Archivist:
     def close(self) -> bool:
         """Fold everything that was put before, then end the thread; False if the disk does not answer."""
         self._queue.put(None)
-        return ended(self._thread, lambda: self._done)
+        return ended(self._thread, lambda: (self._done, self._archive.written))
 
     def _fold(self) -> None:
         while (item := self._queue.get()) is not None:
@@ -85,13 +87,18 @@ class Archivist:
             try:
                 if self.error is None:
                     self._take(item)
+                elif not isinstance(item, dict):
+                    self.lost_latents += 1
             except Exception as error:  # noqa: BLE001 - whatever fails here, the journal has everything
                 self._fail(error)
+                self.lost_latents += not isinstance(item, dict)
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                     self._archive.make_room()
             finally:
                 if isinstance(item, Row):
                     self._waiting_snapshots -= 1
+                elif isinstance(item, Kept):
+                    item.done()
 
     def _take(self, item: Row | Kept | Message) -> None:
         if isinstance(item, Row):
@@ -100,12 +107,11 @@ class Archivist:
         elif isinstance(item, Kept):
             arrays = {name: tensor.numpy() for name, tensor in item.tensors.items()}
             self._archive.keep(item.stage, item.stream, item.step, item.sigma, item.frames, arrays)
-            item.written()
         else:
             self._archive.feed(item)
 
     def _fail(self, error: Exception) -> None:
         self.error = error
-        text = f"the archive cannot be written ({reason_of(error)}); the journal keeps everything"
+        text = f"the archive cannot be written ({reason_of(error)}); the journal keeps everything but latents"
         logger.warning("%s", text)
         self._report(event("degraded", text))

@@ -64,6 +64,8 @@ class Control:
         """True once a viewer has stopped the run; loops of one's own look at it."""
         self.shock: RequestShock | None = None
         """Who carries out shocks; None where the loop reports its own steps."""
+        self.cannot_keep = ""
+        """Why no snapshot can be kept any more; empty as long as it can."""
         self.loops: Loops | None = None
         self._put = put
         self._stops: deque[_Asked] = deque()
@@ -185,6 +187,8 @@ class Control:
         """Whether the step at hand is to be kept; refuses what would be too much."""
         if not self._snapshots:
             return False
+        if self.cannot_keep:
+            return self._refuse_snapshots(self.cannot_keep)
         if self._kept >= MAX_SNAPSHOTS:
             return self._refuse_snapshots(f"{MAX_SNAPSHOTS} snapshots have been kept, and a run keeps no more")
         if self._sent - self._written >= MAX_UNWRITTEN:

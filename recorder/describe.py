@@ -11,6 +11,8 @@ from typing import Any
 MAX_TEXT = 4_000
 """Characters kept of a prompt or of any other text; enough for every prompt that a text encoder reads."""
 MAX_ITEMS = 128
+MAX_NESTING = 8
+"""Levels of what a user keeps with a run: readers refuse messages that are nested too deeply."""
 
 
 def versions() -> dict[str, str]:
@@ -33,16 +35,18 @@ def device_name(device: Any) -> str:
     return f"{device.type} ({platform.processor() or platform.machine()})"
 
 
-def brief(value: Any) -> Any:
+def brief(value: Any, nesting: int = MAX_NESTING) -> Any:
     """A value as JSON-like data of bounded size: tensors become their shape, pictures their size."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
         return value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "…"
+    if isinstance(value, dict | list | tuple) and not nesting:
+        return f"{type(value).__name__} of {len(value)}"
     if isinstance(value, dict):
-        return {str(k): brief(v) for k, v in list(value.items())[:MAX_ITEMS]}
+        return {str(k): brief(v, nesting - 1) for k, v in list(value.items())[:MAX_ITEMS]}
     if isinstance(value, list | tuple):
-        return [brief(v) for v in value[:MAX_ITEMS]]
+        return [brief(v, nesting - 1) for v in value[:MAX_ITEMS]]
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         if getattr(value, "ndim", None) == 1 and 0 < len(value) <= MAX_ITEMS:
             return [brief(v) for v in value.tolist()]

@@ -198,7 +198,7 @@ class Journal:
 
     def sync(self) -> None:
         """Force what was written onto the disk: survives a power cut, costs milliseconds. Raises OSError."""
-        os.fdatasync(self._fd)
+        getattr(os, "fdatasync", os.fsync)(self._fd)  # macOS has only the latter
 
     def release(self, remove: bool) -> None:
         """Give up the lock, so that readers see the run as ended; the open file can still be read until `close`.
@@ -211,7 +211,8 @@ class Journal:
             if remove and self._is_in_place():
                 self.path.unlink(missing_ok=True)
         finally:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            if self.unlocked is None:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def _is_in_place(self) -> bool:
         try:
@@ -253,7 +254,7 @@ def _lock(fd: int) -> OSError | None:
 
 
 def is_being_written(path: Path) -> bool:
-    """True while some process holds the journal's lock; False if there is no such file."""
+    """True while some process holds the journal's lock; False if there is no such file or it cannot be locked."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe of that name must not hold us
     except FileNotFoundError:
@@ -262,6 +263,9 @@ def is_being_written(path: Path) -> bool:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
     finally:
         os.close(fd)
     return False

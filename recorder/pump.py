@@ -11,8 +11,9 @@ from dataclasses import replace
 from recorder import words
 from recorder.archivist import MAX_WAITING_SNAPSHOTS, Archivist, ended
 from recorder.events import event, reason_of
+from recorder.fitting import lesser
 from recorder.journal import Journal
-from recorder.messages import MessageTooLong, encode
+from recorder.messages import encode
 from recorder.rows import Row, StageEnd
 from recorder.words import Message
 
@@ -48,6 +49,8 @@ class Pump:
         self._dropped_rows = 0
         self._told_rows = 0
         self._failed: set[str] = set()
+        self._undeclared: set[tuple[int, str]] = set()
+        """Streams, by stage and name, whose declaration could not be sent."""
         self._group: list[tuple[bytes, Message, bool]] = []
         self._thread = threading.Thread(target=self._pump, name="ltxtui-pump", daemon=True)
         self._thread.start()
@@ -130,10 +133,31 @@ class Pump:
         self._write(message)
 
     def _write(self, message: Message) -> None:
+        if self._undeclared and (message.get("stage"), message.get("stream")) in self._undeclared:
+            return  # readers refuse what belongs to nothing
         try:
             data = encode(message)
-        except MessageTooLong as error:
-            data = encode(message := event("warning", f"a message was left out: {error}"))
+        except (ValueError, TypeError, OverflowError) as error:  # too long, or nothing that msgpack knows
+            self._write_lesser(message, error)
+        else:
+            self._gather(data, message)
+
+    def _write_lesser(self, message: Message, error: Exception) -> None:
+        """Write as much of a message as can be sent, and say what is missing."""
+        for made, lacks in lesser(message):
+            try:
+                data = encode(made)
+            except (ValueError, TypeError, OverflowError):
+                continue
+            self._gather(data, made)
+            if lacks:
+                self._write(event("warning", f"{lacks} were left out of a {made['t']} message: {reason_of(error)}"))
+            return
+        if message["t"] == words.STREAM:
+            self._undeclared.add((message["stage"], message["stream"]))
+        self._write(event("warning", f"a message was left out: {reason_of(error)}"))
+
+    def _gather(self, data: bytes, message: Message) -> None:
         vital = message["t"] in _VITAL or message.get("kind") == "stage_end"
         self._group.append((data, message, vital))
         # Streams are declared before snapshots of theirs go to the archivist; a failing disk takes one at a time.

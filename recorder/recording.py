@@ -55,7 +55,7 @@ class Run:
         with contextlib.ExitStack() as undo:
             undo.callback(self._journal.close)
             undo.callback(locations.journal_of(self.path).unlink, missing_ok=True)
-            self._archivist = Archivist(ArchiveWriter(self.path), self._report)
+            self._archivist = Archivist(ArchiveWriter(self.path), self._archive_failed)
             undo.callback(self._archivist.close)
             self._pump = Pump(self._journal, self._archivist, self._notify, sync)
             undo.pop_all()
@@ -69,11 +69,11 @@ class Run:
             "control": allow_control,
             "metadata": plain(metadata),
         }
+        self.control = Control(self._pump.put, allow_control)
         self._pump.put(header)
         if self._journal.unlocked is not None:
             reason = reason_of(self._journal.unlocked)
             self._warn(f"the file system has no locks ({reason}): the run is shown as unfinished while it is recorded")
-        self.control = Control(self._pump.put, allow_control)
         self.stages = Stages(self._pump.put, save_latents, eigenvalue, previews, self.control)
         self._serve()
         self._system: SystemLane | None = None
@@ -171,7 +171,8 @@ class Run:
         if self._server is not None:
             self._server.notify()
 
-    def _report(self, message: Message) -> None:
+    def _archive_failed(self, message: Message) -> None:
+        self.control.cannot_keep = "the archive cannot be written"
         self._pump.put(message)
 
     def trouble(self, what: str, error: Exception) -> None:
@@ -234,6 +235,8 @@ class Run:
             self._system.stop()
         if dropped := self._archivist.dropped_snapshots:
             self._pump.put(event("warning", f"{dropped} snapshots of latents were dropped: the disk is too slow"))
+        if lost := self._archivist.lost_latents:
+            self._pump.put(event("warning", f"latents were not kept {lost} times: the archive could not be written"))
         if not self._pump.close({"t": words.END, "time": time.time(), "status": status, "error": error}):
             return False
         self._journal.flush()

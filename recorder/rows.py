@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Kept:
     """One stream's share of a snapshot that a viewer asked for; its tensors arrive with the row of the same step.
 
-    `written` is called once it is in the archive, in the archivist's thread.
+    `done` is called once it waits no longer, in the archivist's thread: it is in the archive, or that has failed.
     """
 
     stage: int
@@ -29,7 +29,7 @@ class Kept:
     sigma: float
     frames: tuple[int, ...] | None
     tensors: dict[str, Tensor]
-    written: Callable[[], None]
+    done: Callable[[], None]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ BLOCK_ROWS = 1024
 """Rows per chunk, and the rows of a long stage that are folded at a time."""
 LEAST_ROWS = 64
 """Rows per chunk at least: a loop that outruns a short plan must not leave hundreds of tiny chunks."""
+MOST_BYTES = 1 << 20
+"""Of a chunk, but for wider rows: a file is as long as its chunk, however few rows there are."""
 PREVIEW_STEPS = 32
 """Previews per chunk: some hundred KB, which a reader that scrubs through them decodes in a millisecond or two."""
 
@@ -35,9 +37,10 @@ def plain(value: Any) -> Any:
     return value
 
 
-def rows_per_chunk(capacity: int) -> int:
+def rows_per_chunk(capacity: int, row_bytes: int) -> int:
     """Of arrays along `step`."""
-    return max(LEAST_ROWS, min(capacity, BLOCK_ROWS))
+    rows = max(LEAST_ROWS, min(capacity, BLOCK_ROWS))
+    return max(1, min(rows, MOST_BYTES // max(1, row_bytes)))
 
 
 @dataclass
@@ -162,8 +165,8 @@ def write_events(store: Store, events: list[Message]) -> None:
 def write_system(store: Store, samples: list[Message]) -> None:
     """One array per quantity along `sample`; NaN where a sample lacks it."""
     store.group("system", {})
-    columns = {name: [m["values"].get(name, math.nan) for m in samples] for m in samples for name in m["values"]}
-    for name, values in columns.items():
+    for name in dict.fromkeys(name for m in samples for name in m["values"]):
+        values = [m["values"].get(name, math.nan) for m in samples]
         known = QUANTITIES.get(name)
         labels = {"units": known.unit, "long_name": known.label} if known else {}
         store.array(f"system/{name}", (len(values),), "float64", ("sample",), labels, values=np.array(values))

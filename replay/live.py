@@ -12,6 +12,8 @@ from replay.format import check_header, table_or_empty
 from replay.source import SocketSource
 
 HEADER_SECONDS = 2.0
+_YOUNG_SECONDS = 10.0
+"""A socket that nobody listens on may be a recorder that is about to: between the two calls it is there already."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,19 @@ def _sockets() -> list[Path]:
     return sorted(directory.glob(f"*{locations.SOCKET_SUFFIX}"))
 
 
+def _sweep(path: Path) -> None:
+    """Remove a socket that nobody listens on: its recorder was killed. A new one's may only not listen yet."""
+    with contextlib.suppress(OSError):
+        if time.time() - path.stat().st_mtime > _YOUNG_SECONDS:
+            path.unlink()
+
+
 def _live_run(path: Path) -> LiveRun | None:
     """Who answers on a socket; None if nobody does, and then a socket that is left over is removed."""
     try:
         source = SocketSource(path)
     except ConnectionRefusedError:
-        path.unlink(missing_ok=True)  # nobody listens: its recorder was killed
+        _sweep(path)
         return None
     except OSError:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import time
@@ -212,3 +213,32 @@ def test_a_backlog_is_read_from_any_offset() -> None:
     assert waiting.start == 1015 and waiting.read(1015, 1000) == whole[15:]
     waiting.taken(15)
     assert not waiting and waiting.start == waiting.end
+
+
+def test_without_locks_a_journal_is_readable_and_taken_for_unfinished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    journal = Journal(tmp_path / "run.journal")
+    assert journal.unlocked is not None
+    journal.append(encode(message(1)))
+    assert not is_being_written(journal.path)
+    assert JournalReader(journal.path).poll() == [message(1)]
+    journal.release(remove=True)
+    assert not journal.path.exists()
+    journal.close()
+
+
+def test_what_was_written_is_forced_onto_the_disk_where_there_is_no_fdatasync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forced: list[int] = []
+    monkeypatch.delattr(os, "fdatasync", raising=False)
+    monkeypatch.setattr(os, "fsync", forced.append)
+    journal = Journal(tmp_path / "run.journal")
+    journal.sync()
+    assert forced == [journal._fd]
+    journal.close()
