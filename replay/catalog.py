@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ class JournalTail:
         """Take in some of what is new; whether there may be more.
 
         Raises:
-            NotARun: if it is not the journal of a run.
+            NotARun: if it is not the journal of a run, and has no archive either.
         """
         messages = self._reader.poll(POLL_BYTES)
         try:
@@ -105,14 +106,21 @@ class JournalTail:
                 self._gathered.feed(message)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise NotARun(f"{self._journal} is not the journal of a run: {error!r}") from error
-        if not messages and not self._gathered.started:
+        if not messages and not self._gathered.started and not is_archive(self._archive):
             raise NotARun(f"{self._journal} is not the journal of a run")
         return bool(messages)
 
     def info(self) -> RunInfo:
-        """The line as of what was read; `live` while the journal's lock is held. Raises OSError if it has gone."""
+        """The line as of what was read; `live` while the journal's lock is held.
+
+        Raises:
+            NotARun: if nothing could be read, nor of the archive.
+            OSError: if the journal has gone.
+        """
         known = self._gathered
         live = is_being_written(self._journal)
+        if not live and not known.ended and (ahead := self._archive_ahead()):
+            return ahead
         return known.info(
             self._archive,
             status="live" if live else known.ended or "unfinished",
@@ -120,6 +128,19 @@ class JournalTail:
             bytes=self._archive_size() + self._journal.stat().st_size,
             tags=_tags(self._archive),
         )
+
+    def _archive_ahead(self) -> RunInfo | None:
+        """The archive's line, if it has more than a journal that was left without an end."""
+        known = self._gathered
+        try:
+            line = _from_archive(self._archive)
+        except (NotARun, OSError):
+            if not known.started:
+                raise
+            return None
+        if line.status == "unfinished" and line.steps <= sum(known.steps.values()) and known.started:
+            return None
+        return replace(line, bytes=line.bytes + self._journal.stat().st_size)
 
     def _archive_size(self) -> int:
         """Bytes of the archive's files, counted every few seconds at most: there are hundreds of them."""
@@ -161,6 +182,11 @@ def _from_archive(archive: Path) -> RunInfo:
         raise NotARun(f"{archive}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise NotARun(f"{archive} has damaged metadata: {error!r}") from error
+
+
+def is_archive(path: Path) -> bool:
+    """Whether there is something that may be an archive."""
+    return (path / "zarr.json").is_file()
 
 
 def attributes_of(file: Path) -> dict[str, Any]:

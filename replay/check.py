@@ -75,7 +75,8 @@ def check(path: Path) -> Report:
         _read_journal(journal, report)
         return report
     report = Report(archive, "unfinished")
-    followed = _read_journal(journal, report) if journal.is_file() else None
+    beside = journal.is_file()
+    followed = _read_journal(journal, report) if beside else None
     try:
         opened = Archive(archive)
     except NotARun as error:
@@ -84,9 +85,10 @@ def check(path: Path) -> Report:
         return report
     report.status = str(opened.attributes.get("status")) if opened.ended else "unfinished"
     if not opened.ended:
-        gone = "" if followed else ", and its journal is gone: what was not folded into it is lost"
+        left = "nothing of its journal can be read" if beside else "its journal is gone"
+        gone = "" if followed else f", and {left}: what was not folded into it is lost"
         report.problem(f"the run was never ended{gone}; mend it with: ltxtui runs repair {archive}")
-    elif followed is not None:
+    elif beside:
         report.problem(f"a journal stands beside the finished archive: {journal.name}")
     held = Run()
     for message in opened.messages():
@@ -95,8 +97,8 @@ def check(path: Path) -> Report:
         report.rows[name] = max(report.rows.get(name, 0), rows)
     _check_files(archive, opened, report)
     _check_shapes(held, opened, report)
-    if followed is not None:
-        _compare(held, followed, report)
+    if beside:
+        _compare(held, followed or Run(), journal.name, report)
     for note in opened.notes:
         if note not in report.problems:
             report.problem(note)
@@ -239,8 +241,14 @@ def _check_shapes(held: Run, opened: Archive, report: Report) -> None:
                     report.problem(text)
 
 
-def _compare(held: Run, followed: Run, report: Report) -> None:
-    """Rows that are in both the journal and the archive are the same."""
+def _compare(held: Run, followed: Run, journal: str, report: Report) -> None:
+    """The archive is not ahead of its journal, and rows that are in both are the same."""
+    there = rows_of(followed)
+    for name, rows in rows_of(held).items():
+        if rows > there.get(name, 0):
+            report.problem(
+                f"{journal} ends before the archive: it has {there.get(name, 0):,} of {rows:,} rows of {name}"
+            )
     for one, other in zip(held.stages, followed.stages, strict=False):
         for name in one.streams.keys() & other.streams.keys():
             ours, theirs = one.streams[name], other.streams[name]

@@ -111,7 +111,10 @@ class ReconnectingSource:
         source = self._source
         if source is None:
             return []
-        found = self._new(source.poll())
+        messages = source.poll()
+        # From the archive beside a journal that is shorter than what had been received: counting does not help there.
+        self._by_name = self._by_name or (isinstance(source, JournalSource) and source.supplemented)
+        found = self._new(messages)
         self._ended = self._ended or any(m["t"] == words.END for m in found)
         if isinstance(source, SocketSource) and source.liveness is Liveness.UNFINISHED:
             source.close()

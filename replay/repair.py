@@ -13,16 +13,16 @@ from typing import Any, Final
 from recorder import locations, words
 from recorder.archive import SNAPSHOT_LABELS, ArchiveWriter
 from recorder.events import event
-from recorder.journal import is_being_written
+from recorder.journal import JournalReader, is_being_written
 from recorder.words import Message
 from replay.archive import Archive
+from replay.beyond import Known
 from replay.check import check, damaged_chunks, rows_of
 from replay.documents import Damaged
 from replay.format import NotARun
 from replay.rows import plain
 from replay.run import Run
 from replay.run_info import TAGS_ATTRIBUTE, known_tags
-from replay.source import ArchiveSource, JournalSource
 from replay.store import Store
 
 _KEPT: Final = re.compile(r"stage_(\d{1,6})_step_(\d{1,9})")
@@ -42,6 +42,7 @@ class Repaired:
     archive: Path
     kept: Path
     rows: dict[str, int]
+    """By `stage_0/video`, as they are read from it."""
     note: str = ""
     lost: list[str] = field(default_factory=list)
 
@@ -72,7 +73,10 @@ def repair(path: Path) -> Repaired:
     made = archive.with_name(f".{archive.stem}.repairing{locations.ARCHIVE_SUFFIX}")
     shutil.rmtree(made, ignore_errors=True)
     try:
-        run = _write(made, messages, _old(archive), skip, lost)
+        rows = _written(made, _write(made, messages, _old(archive), skip, lost))
+    except CannotRepair:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
         shutil.rmtree(made, ignore_errors=True)
         raise CannotRepair(f"{archive.name} holds what no archive can: {error!r}"[:300]) from error
@@ -82,7 +86,7 @@ def repair(path: Path) -> Repaired:
         if old.exists() or old.is_symlink():
             old.rename(kept / old.name)
     made.rename(archive)
-    return Repaired(archive, kept, rows_of(run), note, list(dict.fromkeys(lost)))
+    return Repaired(archive, kept, rows, note, list(dict.fromkeys(lost)))
 
 
 def _old(archive: Path) -> Archive | None:
@@ -93,35 +97,39 @@ def _old(archive: Path) -> Archive | None:
 
 
 def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], list[str], str]:
-    """All messages that can be read, from the journal or else the archive; what is lost; and a word on the rest."""
+    """All messages that can be read, from the journal and then the archive; what is lost; and a word on the rest."""
+    run, known = Run(), Known()
     found: list[Message] = []
     lost: list[str] = []
-    note = ""
-    for place in (p for p in (journal, archive) if p.exists()):
-        run = Run()
+    notes: list[str] = []
+    if journal.exists():
+        reader = JournalReader(journal)
         try:
-            # A journal beside the archive would be opened in the archive's place.
-            source = JournalSource(place) if place == journal else ArchiveSource(place, skip)
-        except NotARun as error:
-            note = str(error)
-            continue
-        try:
-            while messages := source.poll():
+            while messages := reader.poll():
                 for message in messages:
                     run.feed(message)
-                    # Rows are read now, so that what is damaged among them is known.
-                    found += plain(message)
-            note = source.note
+                    known.feed(message)
+                    found.append(message)
         except NotARun as error:
-            note = str(error)
-            lost.append(f"{place.name} beyond its message {len(found):,}: {error}")
+            notes.append(str(error))
+            lost += [f"{journal.name} beyond its message {len(found):,}: {error}"] if found else []
         finally:
-            source.close()
-        if isinstance(source, ArchiveSource):
-            lost += source.archive.lost
-        if found:
-            break
-    return found, lost, note
+            reader.close()
+        notes += [reader.note] if reader.note else []
+    if archive.exists() and not known.ended:
+        count = len(found)
+        try:
+            opened = Archive(archive, skip)
+            for message in known.beyond(opened):
+                run.feed(message)
+                # Rows are read now, so that what is damaged among them is known.
+                found += plain(message)
+        except NotARun as error:
+            notes.append(str(error))
+            lost += [f"{archive.name} beyond that: {error}"] if len(found) > count else []
+        if len(found) > count:
+            lost += opened.lost
+    return found, lost, "; ".join(notes)
 
 
 def _write(made: Path, messages: list[Message], old: Archive | None, skip: Skip, lost: list[str]) -> Run:
@@ -149,6 +157,18 @@ def _write(made: Path, messages: list[Message], old: Archive | None, skip: Skip,
         writer.feed({**told, "time": float(ends[0]["time"])})
     writer.feed(ends[0])
     return run
+
+
+def _written(made: Path, run: Run) -> dict[str, int]:
+    """Rows of the new archive, read from it. Raises CannotRepair if it has fewer than there were to be written."""
+    held = Run()
+    for message in Archive(made).messages():
+        held.feed(message)
+    rows = rows_of(held)
+    for name, count in rows_of(run).items():
+        if rows.get(name, 0) < count:
+            raise CannotRepair(f"only {rows.get(name, 0):,} of {count:,} rows of {name} could be written anew")
+    return rows
 
 
 def _known(message: Message) -> bool:

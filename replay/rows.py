@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -179,6 +180,13 @@ class ArchivedPreviews(Mapping[int, Preview]):
             raise KeyError(step)
         return Preview.declared(self.message(step))
 
+    def from_step(self, first: int) -> ArchivedPreviews:
+        """Those of them from a step on."""
+        found = copy.copy(self)
+        found._steps = self._steps[self._steps >= first]
+        found._fits = np.where(np.arange(len(self._fits)) < first, 0, self._fits)
+        return found
+
     def message(self, step: int) -> Message:
         """The `preview` message of a step, without its stage and stream; `data` reads the pixels."""
         return {
@@ -208,13 +216,11 @@ def plain(message: Message) -> Iterator[dict[str, Any]]:
     data = message.get("data")
     if isinstance(data, ArchivedRows):
         times = data.times()
-        for first in range(0, data.rows, 1024):
+        for first in range(int(message["step"]), data.rows, 1024):
             end = min(first + 1024, data.rows)
-            own = {"step": first, "data": data.block(first, end).tobytes()}
-            if end - first == 1:
-                yield {**message, **own, "time": float(times[first])}
-            else:
-                yield {**message, **own, "count": end - first, "time": times[first:end].tobytes()}
+            time = times[first:end].tobytes() if end - first > 1 else float(times[first])
+            data_bytes = data.block(first, end).tobytes()
+            yield {**message, "step": first, "count": end - first, "time": time, "data": data_bytes}
     elif isinstance(data, ArchivedPreviews):
         for step in data:
             found = data.message(step)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from recorder import locations
-from replay.catalog import JournalTail, archives_in, describe_run
+from replay.catalog import JournalTail, archives_in, describe_run, is_archive
 from replay.catalog_cache import Cache, Stamp, stamp_of
 from replay.live import LiveRun, LiveSockets
 from replay.run import NotARun
@@ -147,7 +147,7 @@ class Shelf:
         journal = locations.journal_of(path)
         try:
             if journal.is_file():
-                if journal.stat().st_size:
+                if journal.stat().st_size or is_archive(path):
                     self._tails[path] = JournalTail(path)
                     self._advance(path, end)
                 else:  # it is just being made: its recorder must not find somebody who tries its lock

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -13,11 +14,15 @@ from recorder.journal import JournalReader, is_being_written
 from recorder.messages import CorruptMessage, Decoder
 from recorder.words import Message
 from replay.archive import Archive
+from replay.beyond import Known
+from replay.lock import JournalLock
 from replay.run import NotARun, Run
 
 RECEIVE_BYTES = 1 << 18
 MAX_POLL_BYTES = 1 << 20
 """At most about this much is read per poll, so that a reader with a screen stays responsive."""
+MAX_POLL_MESSAGES = 1 << 14
+"""Likewise of an archive, whose samples and events may be many."""
 
 
 class Liveness(Enum):
@@ -112,49 +117,73 @@ class SocketSource:
 
 
 class JournalSource:
-    """A run that is not finished: its journal's tail, and what its archive has beyond a damaged place in it."""
+    """A run that is not finished: its journal's tail, and what its archive has beyond that.
+
+    The archive is asked when the journal cannot be read further, damaged or left without an `end`. What it adds comes
+    in polls of its own, after all that the journal has.
+    """
 
     def __init__(self, journal: Path) -> None:
         """Open the journal. Raises OSError if that cannot be done."""
         self._path = journal
         self._reader = JournalReader(journal)
-        self._ended = False
-        self._written = is_being_written(journal)
-        self._supplemented = False
+        try:
+            self._lock = JournalLock(journal)
+        except OSError:
+            self._reader.close()
+            raise
+        self._known = Known()
+        self._written = self._lock.held()
+        self._asked: tuple[bool, bool] | None = None
+        self._beyond: Iterator[Message] = iter(())
+        self._archive: Archive | None = None
+        self.supplemented = False
+        """Whether messages came from the archive: they are other ones than the journal's, for the same rows."""
 
     @property
     def note(self) -> str:
         # A live journal ends in a message that is just being written; only a dead one is torn.
-        return "" if self.liveness is Liveness.LIVE else self._reader.note
+        found = [self._reader.note] if self._reader.note and self.liveness is not Liveness.LIVE else []
+        if self.supplemented and self._archive is not None:
+            found += ["what its archive has beyond its journal is shown too", *self._archive.notes[:1]]
+        return "; ".join(found)
 
     @property
     def liveness(self) -> Liveness:
-        if self._ended:
+        if self._known.ended:
             return Liveness.FINISHED
         return Liveness.LIVE if self._written else Liveness.UNFINISHED
 
     def poll(self) -> list[Message]:
         # Asked before reading: what is written between the two is read now or at the next poll, never missed.
-        self._written = is_being_written(self._path)
+        self._written = self._lock.held()
         found = self._reader.poll(MAX_POLL_BYTES)
-        self._ended = self._ended or any(m["t"] == words.END for m in found)
-        if self._reader.broken and not self._supplemented:
-            self._supplemented = True
-            found.extend(self._from_archive())
+        for message in found:
+            self._known.feed(message)
+        return found or self._supplement()
+
+    def _supplement(self) -> list[Message]:
+        state = self._reader.broken, self._written
+        if state != (False, True) and state != self._asked and not self._known.ended:
+            self._asked = state
+            self._beyond = self._from_archive()
+        found = list(islice(self._beyond, MAX_POLL_MESSAGES))
+        self.supplemented = self.supplemented or bool(found)
         return found
 
-    def _from_archive(self) -> list[Message]:
-        archive = locations.archive_of(self._path)
+    def _from_archive(self) -> Iterator[Message]:
         try:
-            return [m for m in Archive(archive).messages() if m["t"] != words.HEADER]
+            self._archive = Archive(locations.archive_of(self._path))
+            yield from self._known.beyond(self._archive)
         except (NotARun, OSError):
-            return []  # the readable part of the journal is then all there is
+            return  # the readable part of the journal is then all there is
 
     def fileno(self) -> int | None:
         return None
 
     def close(self) -> None:
         self._reader.close()
+        self._lock.close()
 
 
 class ArchiveSource:
@@ -168,7 +197,7 @@ class ArchiveSource:
             skip: by array, keys of chunks that are known to be damaged.
         """
         self._archive = Archive(path, skip)
-        self._polled = False
+        self._messages = self._archive.messages()
 
     @property
     def archive(self) -> Archive:
@@ -187,10 +216,7 @@ class ArchiveSource:
         return Liveness.FINISHED if self._archive.ended else Liveness.UNFINISHED
 
     def poll(self) -> list[Message]:
-        if self._polled:
-            return []
-        self._polled = True
-        return list(self._archive.messages())
+        return list(islice(self._messages, MAX_POLL_MESSAGES))
 
     def fileno(self) -> int | None:
         return None
@@ -224,7 +250,10 @@ def _checked_journal(path: Path) -> JournalSource:
     if messages:
         Run().feed(messages[0])
     elif not is_being_written(path):
-        raise NotARun(f"{path} has no readable message: {first.note or 'it is empty'}")
+        try:
+            Archive(locations.archive_of(path))
+        except (NotARun, OSError):
+            raise NotARun(f"{path} has no readable message: {first.note or 'it is empty'}") from None
     return JournalSource(path)
 
 

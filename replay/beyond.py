@@ -1,0 +1,113 @@
+"""What an archive has beyond its journal: one that is short, torn, damaged or empty hides none of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from recorder import words
+from recorder.words import Message
+from replay.archive import Archive
+from replay.rows import ArchivedPreviews
+
+
+class Known:
+    """What of a run has been read; fed with every message, in their order."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self.ended = False
+        self._stages: set[Any] = set()
+        self._declared: dict[str, Any] = {}
+        """Metrics of each stream such as `stage_0/video`."""
+        self._rows: dict[str, int] = {}
+        self._pictures: dict[str, int] = {}
+        """One more than the step of each stream's last picture."""
+        self._events: Counter[tuple[str, ...]] = Counter()
+        self._samples = 0
+
+    def feed(self, message: Message) -> None:
+        """Take in a message; one that is not as the format says counts for nothing."""
+        kind = message["t"]
+        if kind == words.HEADER:
+            self.begun = True
+        elif kind == words.STAGE and type(message.get("stage")) is int:
+            self._stages.add(message["stage"])
+        elif kind == words.STREAM:
+            self._declared.setdefault(_place(message), message.get("metrics"))
+        elif kind == words.STEP:
+            first, count = message.get("step"), message.get("count", 1)
+            if type(first) is int and type(count) is int:
+                self._rows[_place(message)] = max(self._rows.get(_place(message), 0), first + count)
+        elif kind == words.PREVIEW:
+            data, last = message.get("data"), message.get("step")
+            if isinstance(data, ArchivedPreviews):
+                last = max(data, default=-1)
+            if type(last) is int:
+                self._pictures[_place(message)] = max(self._pictures.get(_place(message), 0), last + 1)
+        elif kind == words.EVENT:
+            self._events[event_name(message)] += 1
+        elif kind == words.SYSTEM:
+            self._samples += 1
+        elif kind == words.END:
+            self.ended = True
+
+    def beyond(self, archive: Archive) -> Iterator[Message]:
+        """What the archive has and was not read yet, in an order that a run takes; it counts as read then.
+
+        Of rows and pictures those that follow the ones that were read. An archive was folded from its journal, so
+        nothing before them is missing.
+        """
+        if not self._behind(archive.attributes):
+            return
+        events, samples = Counter(self._events), self._samples
+        others: set[str] = set()
+        for message in archive.messages():
+            kind, new = message["t"], True
+            if kind == words.EVENT:
+                new = events[event_name(message)] <= 0
+                events[event_name(message)] -= 1
+            elif kind == words.SYSTEM:
+                new = samples <= 0
+                samples -= 1
+            elif kind == words.STREAM and self._declared.get(_place(message), message["metrics"]) != message["metrics"]:
+                others.add(_place(message))  # its rows are not those that the journal tells of
+            found = self._rest(message) if new and _place(message) not in others else None
+            if found is not None:
+                self.feed(found)
+                yield found
+
+    def _behind(self, attributes: Mapping[str, Any]) -> bool:
+        """Whether an archive may have more. One that was never ended has no events yet, so its numbers of rows tell."""
+        if self.ended:
+            return False
+        if not self.begun or "ended" in attributes:
+            return True
+        known = ((attributes["rows"], self._rows), (attributes.get("previews", {}), self._pictures))
+        return any(count > ours.get(key, 0) for theirs, ours in known for key, count in theirs.items())
+
+    def _rest(self, message: Message) -> Message | None:
+        """What of an archive's message was not read yet."""
+        kind, place = message["t"], _place(message)
+        if kind == words.STEP:
+            had = self._rows.get(place, 0)
+            return {**message, "step": had, "count": message["count"] - had} if message["count"] > had else None
+        if kind == words.PREVIEW:
+            pictures = message["data"].from_step(self._pictures.get(place, 0))
+            return {**message, "data": pictures} if pictures else None
+        known = (
+            (kind == words.HEADER and self.begun)
+            or (kind == words.STAGE and message["stage"] in self._stages)
+            or (kind == words.STREAM and place in self._declared)
+        )
+        return None if known else message
+
+
+def event_name(message: Message) -> tuple[str, ...]:
+    """What tells an event from others, whether it comes from a journal or from an archive."""
+    return tuple(str(message.get(key)) for key in ("t", "time", "stage", "step", "kind", "stream", "text"))
+
+
+def _place(message: Message) -> str:
+    return f"stage_{message.get('stage')}/{message.get('stream')}"

@@ -1,0 +1,64 @@
+"""Whether a journal's recorder goes on, also while the file is deleted and written anew."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+GRACE_SECONDS: Final = 3.0
+"""How long a deleted journal that nobody holds counts as held: its recorder may be just writing it anew."""
+
+
+class JournalLock:
+    """Asks for a journal's lock at the file that was opened, and at the one in its place once that is gone."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the journal. Raises OSError if that cannot be done."""
+        self._path = path
+        self._fd = _opened(path)
+        self._gone: float | None = None
+
+    def held(self) -> bool:
+        """True while a recorder holds the lock. Raises OSError if nothing more can be learnt of the file."""
+        if not _locked(self._fd):
+            deleted = os.fstat(self._fd).st_nlink == 0
+            if deleted and self._gone is None:
+                self._gone = time.monotonic()
+            if not deleted or not self._follow():
+                return self._gone is not None and time.monotonic() - self._gone < GRACE_SECONDS
+        self._gone = None
+        return True
+
+    def _follow(self) -> bool:
+        """Go on at the file that is in the place of the deleted one; whether that is locked."""
+        try:
+            anew = _opened(self._path)
+        except OSError:
+            return False
+        os.close(self._fd)
+        self._fd = anew
+        return _locked(anew)
+
+    def close(self) -> None:
+        """May be called twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe of that name must not hold us
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    return False
