@@ -141,6 +141,26 @@ def test_runs_in_an_empty_folder(tmp_path: Path) -> None:
     assert json.loads(result.stdout) == {"runs": []}
 
 
+def test_a_part_of_a_name_is_enough_where_one_run_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As README has it: record with `--name smooth` and `--name spike`, then compare the two."""
+    monkeypatch.setenv("LTXTUI_RUNS_DIR", str(tmp_path))
+    for name in ("20261122-143015-smooth", "20261122-143100-spike"):
+        recorded.archive(tmp_path, name)
+    compared = CliRunner().invoke(cli, ["compare", "smooth", "spike", "--json"])
+    assert [run["name"] for run in json.loads(compared.stdout)["runs"]] == [
+        "20261122-143015-smooth",
+        "20261122-143100-spike",
+    ]
+    assert "smooth.zarr: complete" in CliRunner().invoke(cli, ["runs", "check", "smooth"]).stdout
+    unfinished = recorded.Recording(tmp_path, "20261122-143200-smooth")
+    unfinished.write(recorded.whole("20261122-143200-smooth"))
+    unfinished.die()
+    for command in (["replay"], ["compare", "spike"], ["runs", "check"], ["runs", "repair"], ["record", "--like"]):
+        line = problem(*command, "smooth")
+        assert "2 runs have 'smooth' in their name: 20261122-143200-smooth, 20261122-143015-smooth; give more" in line
+        assert "nothing does not exist" in problem(*command, "nothing") and "ltxtui runs --runs-dir" in line
+
+
 EVIL = "\x1b]0;x\x07\x1b[31m\x9b2Jred\nltxtui: all is well"
 
 

@@ -16,6 +16,8 @@ from recorder import locations
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+MAX_NAMED = 5
+"""Runs that are named where several could be meant."""
 RUNS_DIR_HELP = "Where archives of runs are kept; also taken from LTXTUI_RUNS_DIR."
 
 
@@ -86,9 +88,30 @@ def size(count: int) -> str:
 
 
 def run_path(given: str, runs_dir: Path) -> Path:
-    """The path that an argument means: a path as it is, or the name of a run in the runs directory."""
+    """The path that an argument means: a path as it is, or the whole name of a run in the runs directory."""
     path = Path(given)
     if path.exists() or os.sep in given:
         return path
     named = runs_dir / f"{given.removesuffix(locations.ARCHIVE_SUFFIX)}{locations.ARCHIVE_SUFFIX}"
     return named if named.exists() or locations.journal_of(named).exists() else path
+
+
+def recorded_path(given: str, runs_dir: Path) -> Path:
+    """The recorded run that an argument means: as `run_path`, or a part of a name that one run alone has.
+
+    Raises:
+        Problem: if there is none, or if there are several.
+    """
+    from replay.catalog import archives_in
+
+    path = run_path(given, runs_dir)
+    if path.exists() or locations.journal_of(path).exists():
+        return path
+    found = sorted((p for p in archives_in(runs_dir) if given in p.stem), reverse=True)
+    if len(found) == 1:
+        return found[0]
+    look = f"see the runs there are with: ltxtui runs --runs-dir {runs_dir}"
+    if not found:
+        raise Problem(f"{path} does not exist; {look}")
+    names = ", ".join(p.stem for p in found[:MAX_NAMED]) + ", …" * (len(found) > MAX_NAMED)
+    raise Problem(f"{len(found)} runs have {given!r} in their name: {names}; give more of one, {look}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxtui.cli.common import Problem, need_terminal, run_path, runs_dir_option
+from ltxtui.cli.common import Problem, need_terminal, recorded_path, runs_dir_option
 
 if TYPE_CHECKING:
     from ltxtui.screens.base import ActionScreen
@@ -26,6 +26,7 @@ _COLOURS = {"s1": "cyan", "s2": "yellow", "s3": "magenta", "axis": "bright_black
 @click.command(
     epilog="""\b
 Examples:
+  ltxtui compare smooth spike                          a part of a name that one run alone has
   ltxtui compare 20261122-143015-smooth 20261122-143109-restart
   ltxtui compare --tui A.zarr B.zarr C.journal         on the screen, under one cursor
   ltxtui compare A.zarr B.zarr --align sigma           the same noise level, however it was reached
@@ -62,10 +63,10 @@ Examples:
 def compare(runs: tuple[str, ...], as_json: bool, no_plot: bool, tui: bool, runs_dir: Path, **options: Any) -> None:
     """Compare recorded runs with the first of them: the same steps, or the same noise level.
 
-    Runs are names or paths of archives or journals, up to eight; unfinished ones are compared as far as they are.
-    Prints whether they are a fair pair, the stage's summaries, the first row that differs, and each metric overlaid
-    and as a difference. With --align sigma or snr, a level that a restart visits twice is compared as it is left for
-    good.
+    Runs are paths of archives or journals, or parts of their names, up to eight; unfinished ones are compared as far as
+    they are. Prints whether they are a fair pair, the stage's summaries, the first row that differs, and each metric
+    overlaid and as a difference. With --align sigma or snr, a level that a restart visits twice is compared as it is
+    left for good.
 
     With --tui the same is looked at on the screen: overlaid curves and differences under one cursor, any run as the
     reference, jumps to where runs part, the paired table and the pictures of all runs. Live runs go on there. Without
@@ -73,13 +74,13 @@ def compare(runs: tuple[str, ...], as_json: bool, no_plot: bool, tui: bool, runs
     """
     if not 2 <= len(runs) <= MAX_RUNS:
         raise Problem(f"give 2 to {MAX_RUNS} runs, not {len(runs)}; see the runs there are with: ltxtui runs")
-    paths = [run_path(given, runs_dir) for given in runs]
+    paths = [recorded_path(given, runs_dir) for given in runs]
     if tui:
         if as_json or no_plot:
             raise Problem("--tui shows the runs on the screen; leave it out for --json and --no-plot")
         _show(paths, runs_dir, options)
         return
-    loaded = [_load(path, runs_dir) for path in paths]
+    loaded = [_load(path) for path in paths]
     from replay.comparison import CannotCompare
     from replay.comparison import compare as compared
 
@@ -98,8 +99,6 @@ def compare(runs: tuple[str, ...], as_json: bool, no_plot: bool, tui: bool, runs
 
 
 def _show(paths: list[Path], runs_dir: Path, options: dict[str, Any]) -> None:
-    for path in paths:
-        _check_there(path, runs_dir)
     need_terminal("without one leave out --tui")
     from ltxtui.app import Dashboard
     from ltxtui.screens.compare import compare_screen
@@ -114,18 +113,10 @@ def _show(paths: list[Path], runs_dir: Path, options: dict[str, Any]) -> None:
     sys.exit(app.return_code or 0)
 
 
-def _check_there(path: Path, runs_dir: Path) -> None:
-    from recorder import locations
-
-    if not path.exists() and not locations.journal_of(path).exists():
-        raise Problem(f"{path} does not exist; see the runs there are with: ltxtui runs --runs-dir {runs_dir}")
-
-
-def _load(path: Path, runs_dir: Path) -> Run:
+def _load(path: Path) -> Run:
     from replay.run import NotARun
     from replay.source import load
 
-    _check_there(path, runs_dir)
     try:
         return load(path)
     except NotARun as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ltxtui.cli.common import Problem, run_path
+from ltxtui.cli.common import Problem, recorded_path
 from ltxtui.text import clean
 from recorder.guidance import UNGUIDED
 
@@ -42,7 +42,7 @@ def repetition(like: str, runs_dir: Path, changed: Mapping[str, Any]) -> Repetit
     """
     from replay.again import CannotRepeat, asked_by_command, request_of
 
-    run = _load(run_path(like, runs_dir), runs_dir)
+    run = _load(recorded_path(like, runs_dir))
     try:
         fields = request_of(run)
     except CannotRepeat as error:
@@ -70,13 +70,10 @@ def merge(fields: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, An
     return {**merged, "arguments": arguments}
 
 
-def _load(path: Path, runs_dir: Path) -> Run:
-    from recorder import locations
+def _load(path: Path) -> Run:
     from replay.run import NotARun
     from replay.source import load
 
-    if not path.exists() and not locations.journal_of(path).exists():
-        raise Problem(f"{path} does not exist; see the runs there are with: ltxtui runs --runs-dir {runs_dir}")
     try:
         return load(path)
     except NotARun as error:

@@ -38,7 +38,7 @@ Watch it meanwhile from another terminal with: ltxtui watch
 @click.option(
     "--like",
     metavar="ARCHIVE",
-    help="Repeat a recorded run, live shocks included; a path or name. Options given with it change it.",
+    help="Repeat a recorded run, live shocks included; a path, or a part of its name. Options given with it change it.",
 )
 @click.option("--prompt", default="a red ball moving left", show_default=True)
 @click.option("--negative-prompt", help="What to steer away from.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ltxtui.cli.common import Problem, ago, run_path, runs_dir_option, size
+from ltxtui.cli.common import Problem, ago, recorded_path, runs_dir_option, size
 from ltxtui.text import clean, duration, number
 
 EXAMPLES = """\b
@@ -78,7 +78,7 @@ def check(runs_dir: Path, given: tuple[str, ...], as_json: bool) -> None:
     reports = []
     for name in given:
         try:
-            reports.append(verify(run_path(name, runs_dir)))
+            reports.append(verify(recorded_path(name, runs_dir)))
         except OSError as error:
             raise Problem(f"{name} cannot be read: {error.strerror or error}") from error
     if as_json:
@@ -107,7 +107,7 @@ def repair(runs_dir: Path, given: str) -> None:
     from replay.repair import repair as mend
 
     try:
-        done = mend(run_path(given, runs_dir))
+        done = mend(recorded_path(given, runs_dir))
     except CannotRepair as error:
         raise Problem(str(error)) from error
     except OSError as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxtui.cli.common import Command, Problem, has_terminal, need_terminal, run_path, runs_dir_option
+from ltxtui.cli.common import Command, Problem, has_terminal, need_terminal, recorded_path, run_path, runs_dir_option
 from ltxtui.layout import PRESETS
 
 if TYPE_CHECKING:
@@ -144,21 +144,16 @@ def replay(path: str | None, play: bool, speed: float, runs_dir: Path, **looking
 
     PATH is an archive, or the name of a run in the runs directory, or a part of it; without it the newest run is taken.
     """
-    chosen = _recorded(path, runs_dir)
+    chosen = _newest(runs_dir) if path is None else recorded_path(path, runs_dir)
     source = _open(chosen)
     need_terminal("for data use: ltxtui runs --json, or open the archive with xarray.open_datatree")
     _show(source, ("replay", str(chosen)), _opening(playing=play, speed=speed, **looking), runs_dir)
 
 
-def _recorded(path: str | None, runs_dir: Path) -> Path:
+def _newest(runs_dir: Path) -> Path:
     from replay.catalog import cached_runs
 
-    if path is not None and run_path(path, runs_dir).exists():
-        return run_path(path, runs_dir)
-    found = [r for r in cached_runs(runs_dir) if path is None or path in r.name]
-    if path is not None and len(found) != 1:
-        named = f"; {len(found)} runs have that in their name: {', '.join(r.name for r in found[:3])}" if found else ""
-        raise Problem(f"{path} does not exist{named}; see the runs there are with: ltxtui runs --runs-dir {runs_dir}")
+    found = cached_runs(runs_dir)
     if not found:
         raise Problem(f"no runs in {runs_dir}; record one with: ltxtui demo, or choose another folder with --runs-dir")
     return found[0].path
