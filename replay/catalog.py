@@ -12,6 +12,7 @@ from typing import Any
 
 from recorder import locations
 from recorder.journal import JournalReader, is_being_written
+from replay import format
 from replay.catalog_cache import Cache, stamp_of
 from replay.documents import Damaged, Missing, read_attributes
 from replay.live import LiveRun as LiveRun
@@ -157,10 +158,12 @@ def _from_archive(archive: Path) -> RunInfo:
     root = attributes_of(archive / "zarr.json")
     try:
         check_header(root)
-        known = Gathered(started=float(root["time"]), model=str(root["metadata"].get("model") or ""))
+        started = format.moment(root["time"], "the run's time")
+        known = Gathered(started=started, model=str(root["metadata"].get("model") or ""))
         for key, count in root["rows"].items():
             stage = int(key.split("/")[0].removeprefix("stage_"))
-            known.steps[stage] = max(known.steps.get(stage, 0), int(count))
+            rows = format.whole(count, "its number of rows")
+            known.steps[stage] = max(known.steps.get(stage, 0), rows)
         for index in sorted(known.steps):
             done = known.steps[index]
             known.feed({"t": "stage", **attributes_of(archive / f"stage_{index}" / "zarr.json")})
@@ -174,7 +177,7 @@ def _from_archive(archive: Path) -> RunInfo:
         return known.info(
             archive,
             status=str(root["status"]) if ended is not None else "unfinished",
-            seconds=None if ended is None else float(ended) - known.started,
+            seconds=None if ended is None else format.moment(ended, "its end") - started,
             bytes=tree_size(archive),
             tags=known_tags(root),
         )

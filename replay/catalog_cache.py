@@ -82,8 +82,14 @@ class Cache:
             return None
 
     def put(self, info: RunInfo, stamp: Stamp) -> None:
-        """Keep a line of a run that has ended."""
-        self._lines[info.path.name] = (stamp, [_plain(getattr(info, name)) for name, _ in _FIELDS])
+        """Keep a line of a run that has ended, unless it has values that the file cannot hold."""
+        line = (stamp, [_plain(getattr(info, name)) for name, _ in _FIELDS])
+        try:
+            _packed(line)
+        except (OverflowError, TypeError, ValueError):
+            self._lines.pop(info.path.name, None)
+        else:
+            self._lines[info.path.name] = line
         self._changed = True
 
     def keep_only(self, names: set[str]) -> None:
@@ -98,7 +104,7 @@ class Cache:
         if not self._changed:
             return
         content = {"version": VERSION, "folder": str(self._runs_dir.absolute()), "lines": self._lines}
-        data: bytes = msgpack.packb(content, unicode_errors="surrogatepass")
+        data = _packed(content)
         with contextlib.suppress(OSError):
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(prefix=".runs-", dir=self._file.parent)
@@ -121,6 +127,11 @@ class Cache:
             return {str(name): (tuple(stamp), list(line)) for name, (stamp, line) in content["lines"].items()}
         except (OSError, ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException, RecursionError):
             return {}
+
+
+def _packed(value: Any) -> bytes:
+    packed: bytes = msgpack.packb(value, unicode_errors="surrogatepass")
+    return packed
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ RESERVED: Final = frozenset(
 """What an archive calls other arrays of a stream."""
 MAX_AXES: Final = 7
 _LARGEST: Final = 1 << 53
+_YEAR_10000: Final = 253_402_300_800
 
 
 class NotARun(ValueError):
@@ -49,6 +50,14 @@ def number(value: Any, what: str) -> float:
     if type(value) is not int or abs(value) > _LARGEST:
         raise NotARun(f"{what} is {_kind(value)}, not a number")
     return float(value)
+
+
+def moment(value: Any, what: str) -> float:
+    """Unix time, of the years 1970 to 9999."""
+    found = number(value, what)
+    if not 0 <= found < _YEAR_10000:
+        raise NotARun(f"{what} is {found}, no time of a run")
+    return found
 
 
 def numbers(value: Any, what: str) -> tuple[float, ...]:
@@ -125,7 +134,7 @@ def check_header(message: Mapping[str, Any]) -> None:
     if type(version) is not int or version > words.FORMAT_VERSION:
         raise NotARun(
             f"recorded in format version {str(version)[:20]}, newer than this program's {words.FORMAT_VERSION}; "
-            "upgrade with: pip install -U ltxtui"
+            "upgrade it in its checkout: git pull, then pip install ."
         )
 
 

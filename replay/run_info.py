@@ -10,6 +10,7 @@ from typing import Any
 
 from recorder import words
 from recorder.words import Message
+from replay import format
 
 PROMPT_CHARACTERS = 4000
 """A longer prompt is cut in lists of runs."""
@@ -75,19 +76,20 @@ class Gathered:
         """Take in one message.
 
         Raises:
-            KeyError, TypeError, ValueError, AttributeError: if it is not what its type promises.
+            KeyError, TypeError, ValueError, AttributeError, OverflowError: if it is not what its type promises.
         """
         kind = message["t"]
-        if isinstance(message.get("time"), float):
+        if isinstance(message.get("time"), float) and math.isfinite(message["time"]):
             self.last = message["time"]
         if kind == words.HEADER:
-            self.started = float(message["time"])
+            self.started = format.moment(message["time"], "the run's time")
             self.model = str(message["metadata"].get("model") or "")
         elif kind == words.STAGE:
             self._stage(message)
         elif kind == words.STEP:
-            stage = message["stage"]
-            self.steps[stage] = max(self.steps.get(stage, 0), message["step"] + int(message.get("count", 1)))
+            stage = format.whole(message["stage"], "the stage")
+            step, count = format.whole(message["step"], "the step"), format.whole(message.get("count", 1), "the rows")
+            self.steps[stage] = max(self.steps.get(stage, 0), step + count)
         elif kind == words.EVENT:
             self.event(message)
         elif kind == words.END:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,13 +86,21 @@ def test_thinning_keeps_what_stands_out() -> None:
         {"rows": None},
         {"rows": {"stage_x/video": 3}},
         {"rows": {"stage_0/video": "many"}},
+        {"rows": {"stage_0/video": 10**30}},
+        {"rows": {"stage_0/video": 2.5}},
+        {"rows": {"stage_0/video": -1}},
+        {"rows": {f"stage_{10**40}/video": 1}},
         {"time": "noon"},
         {"time": None},
+        {"time": 1e300},
+        {"time": float("nan")},
+        {"time": 10**400},
         {"metadata": 5},
         {"summary": []},
         {"format": "another"},
         {"version": 99},
         {"ended": "late"},
+        {"ended": 1e300},
     ],
 )
 def test_damaged_attributes_are_passed_over(tmp_path: Path, attributes: dict[str, object]) -> None:
@@ -178,6 +187,35 @@ def test_a_cache_line_of_other_types_is_read_again(tmp_path: Path) -> None:
         assert Cache(path.parent, file).get(path, tuple(stamp)) is None, place
     file.write_bytes(msgpack.packb({**content, "folder": "/elsewhere"}))
     assert len(Cache(path.parent, file)) == 0
+
+
+@pytest.mark.parametrize(
+    "changes", [{"step": 1 << 63, "count": 1 << 63}, {"step": "x"}, {"stage": [0]}, {"count": -(1 << 63)}, {"step": -1}]
+)
+def test_counts_of_a_journal_that_no_run_has_are_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    recorded.archive(tmp_path, "good")
+    told = [{**m, **changes} if m["t"] == words.STEP else m for m in fake.messages(3, end=None)]
+    (tmp_path / "bad.journal").write_bytes(b"".join(map(encode, told)))
+    assert [r.name for r in catalog.cached_runs(tmp_path)] == ["good"]
+    shelf = Shelf(tmp_path)
+    assert list(listed(shelf)) == ["good"]
+    shelf.close()
+
+
+def test_a_line_that_no_file_can_hold_is_read_again_the_next_time(tmp_path: Path) -> None:
+    """The others are kept all the same."""
+    runs = tmp_path / "runs"
+    for name in ("a", "b"):
+        recorded.archive(runs, name)
+    cache = Cache(runs, tmp_path / "cache")
+    first, second = catalog.list_runs(runs)
+    cache.put(replace(first, bytes=1 << 64), (1, 2))
+    cache.put(replace(first, prompt=object()), (1, 2))  # type: ignore[arg-type]
+    cache.put(second, (1 << 70, 2))
+    cache.put(second, (3, 4))
+    cache.save()
+    again = Cache(runs, tmp_path / "cache")
+    assert again.get(second.path, (3, 4)) == second and len(again) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
