@@ -38,7 +38,9 @@ def middle(values: list[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=["recorder", "dashboard", []], help="default: all")
+    parser.add_argument(
+        "parts", nargs="*", choices=["recorder", "dashboard", []], metavar="PART", help="recorder, dashboard [both]"
+    )
     parts = parser.parse_args().parts or ["recorder", "dashboard"]
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}", end="")
     folder = Path(tempfile.mkdtemp(prefix="ltx-bench-", dir=tempfile.gettempdir()))

@@ -193,7 +193,7 @@ def main() -> int:
         if given.tools and name not in given.tools:
             continue
         if importlib.util.find_spec(tool.modules[0].partition(".")[0]) is None:
-            notes.append(f"{name} is not installed: pip install -c constraints.txt '.[peers]'")
+            notes.append(f"{name} is not installed: {sys.executable} -m pip install -c constraints.txt -e '.[peers]'")
             continue
         version = importlib.metadata.version(tool.distribution) if tool.distribution else ""
         print(f"{name} {version} …", file=sys.stderr, flush=True)

@@ -45,7 +45,9 @@ def load(device: str | torch.device = "cpu", dtype: torch.dtype | None = None, w
         from diffusers import LTX2Pipeline
         from transformers import Gemma3ForConditionalGeneration  # noqa: F401 - diffusers offers an empty class without
     except ImportError as error:
-        raise MissingExtra("running the nano model needs more packages: pip install 'ltxtui[ltx]'") from error
+        raise MissingExtra(
+            "the nano model needs more packages; in the checkout: pip install -c constraints.txt '.[ltx]'"
+        ) from error
     pipe = LTX2Pipeline.from_pretrained(weights, dtype=dtype or torch.float32, local_files_only=True)
     pipe.register_to_config(_name_or_path="nano")  # runs should name the model, not a folder of this machine
     return pipe.to(device)

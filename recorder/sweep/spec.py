@@ -120,7 +120,9 @@ class Sweep:
             if given["format"] != FORMAT:
                 raise NotASweep("it was not written by ltxtui sweep")
             if given["version"] > FORMAT_VERSION:
-                raise NotASweep("it was written by a newer version; bring the checkout up to date: git pull")
+                raise NotASweep(
+                    "it was written by a newer version; upgrade it in its checkout: git pull, then pip install ."
+                )
             known = {f.name for f in fields(Settings)}
             settings = {k: v for k, v in given["settings"].items() if k in known}
             settings["prompts"] = tuple(map(str, settings["prompts"]))
