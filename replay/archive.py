@@ -14,12 +14,16 @@ from replay.documents import Damaged, Missing, read_attributes
 from replay.format import NotARun
 from replay.rows import ArchivedPreviews, ArchivedRows, Cache
 from replay.run import Run
-from replay.store import Store
+from replay.store import Array, Store
 from replay.stream import StreamData
 
 _STAGE: Final = re.compile(r"stage_(\d{1,6})")
 _SPARE: Final = 16
 """Numbers of stages may be so far apart, beyond twice as many as there are."""
+_MAX_QUANTITIES: Final = 32
+"""Of the machine's load; recorders measure ten."""
+_SAMPLES: Final = 4096
+"""Samples that are read at a time: nobody needs them all in memory at once."""
 
 
 def root_attributes(path: Path) -> dict[str, Any]:
@@ -198,16 +202,30 @@ class Archive:
     def _system(self) -> Iterator[Message]:
         if not self.store.folder("system"):
             return
-        columns: dict[str, list[float]] = {}
+        names = sorted(self.store.names("system"), key=lambda n: n != "time")
+        if len(names) > _MAX_QUANTITIES + 1:
+            self.store.note("system", f"has {len(names) - 1:,} quantities; {_MAX_QUANTITIES} are shown")
+        arrays: dict[str, Array] = {}
         samples = 0
-        for name in sorted(self.store.names("system"), key=lambda n: n != "time"):
+        for name in names[: _MAX_QUANTITIES + 1]:
             try:
                 array = self.store.array(f"system/{name}")
                 if array.dtype.name != "float64" or len(array.shape) != 1 or not format.NAME.fullmatch(name):
                     raise Damaged(f"is {array.dtype.name} {list(array.shape)}")
-                samples = array.covered() if name == "time" else samples
-                skip = self._skip.get(f"system/{name}", frozenset())
-                columns[name] = array.read(0, samples, skip).tolist()
+                samples = array.held() if name == "time" else samples
+                if array.rows and not array.covered():
+                    raise Damaged("is not whole: none of its chunks can be read")
+                arrays[name] = array
+            except Damaged as error:
+                self.store.note(f"system/{name}", str(error))
+        for first in range(0, samples if "time" in arrays else 0, _SAMPLES):
+            yield from self._samples(arrays, first, min(first + _SAMPLES, samples))
+
+    def _samples(self, arrays: Mapping[str, Array], first: int, end: int) -> Iterator[Message]:
+        columns: dict[str, list[float]] = {}
+        for name, array in arrays.items():
+            try:
+                columns[name] = array.read(first, end, self._skip.get(f"system/{name}", frozenset())).tolist()
             except Damaged as error:
                 self.store.note(f"system/{name}", str(error))
         for i, time in enumerate(columns.pop("time", [])):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -12,6 +13,8 @@ MAX_DOCUMENT_BYTES: Final = 64 << 20
 MAX_VALUES: Final = 4_000_000
 """Values of one document: a list of empty lists takes thirty times its text in memory."""
 MAX_DEPTH: Final = 32
+_MAX_PIECES: Final = 256
+"""Pieces between holes that are counted of a file."""
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -41,6 +44,21 @@ def open_file(path: str | Path, folder: int | None = None) -> tuple[int, int]:
         os.close(descriptor)
         raise Damaged("is no file")
     return descriptor, found.st_size
+
+
+def bytes_on_disk(descriptor: int, size: int) -> int:
+    """Bytes of a file of some size, without its holes; all of them where the file system does not tell."""
+    found = at = 0
+    for _ in range(_MAX_PIECES):
+        try:
+            start = os.lseek(descriptor, at, os.SEEK_DATA)
+            at = os.lseek(descriptor, start, os.SEEK_HOLE)
+        except OSError as error:
+            return found if error.errno == errno.ENXIO else size
+        found += at - start
+        if at >= size:
+            break
+    return min(found, size)
 
 
 def read_file(path: str | Path, limit: int) -> bytes:

@@ -79,7 +79,7 @@ class ArchivedRows:
         most = 0
         for name in ("time", *self._metrics):
             try:
-                most = max(most, self._array(name).covered())
+                most = max(most, self._array(name).held())
             except Damaged as error:
                 self._store.note(f"{self._group}/{name}", str(error))
             if most >= rows:

@@ -18,7 +18,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.documents import MAX_DOCUMENT_BYTES, Damaged, Missing, checked, open_file, parse, read_file
+from replay.documents import (
+    MAX_DOCUMENT_BYTES,
+    Damaged,
+    Missing,
+    bytes_on_disk,
+    checked,
+    open_file,
+    parse,
+    read_file,
+)
 from replay.layout import layout_of
 from replay.zstd import unpacked
 
@@ -27,6 +36,8 @@ MAX_NOTES: Final = 200
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BELIEVED_BYTES: Final = 16 << 20
 """Missing chunks of an array up to this size are filled in without asking how much of it is there."""
+_SMALL_BYTES: Final = 64 << 10
+"""Chunks up to this size are not searched for holes."""
 
 
 class Store:
@@ -193,8 +204,15 @@ class Array:
         with self._folder() as folder:
             return sorted(n for n in self._there(folder, range(rows)) if self._chunk_size(folder, n) >= 0)
 
+    def held(self) -> int:
+        """Rows that are on disk, wherever they lie: not those in the holes of a sparse file."""
+        with self._folder() as folder:
+            numbers = range(-(-self.rows // self.chunk_rows))
+            found = sum(self._bytes_on_disk(folder, n) for n in self._there(folder, numbers))
+        return min(self.rows, found * self.chunk_rows // self.chunk_bytes)
+
     def covered(self) -> int:
-        """Rows that whole chunk files are there for, wherever they lie."""
+        """Rows that whole chunk files are there for, wherever they lie. Some file systems store zeros as holes."""
         with self._folder() as folder:
             numbers = range(-(-self.rows // self.chunk_rows))
             whole = sum(self._chunk_size(folder, n) == self.chunk_bytes for n in self._there(folder, numbers))
@@ -232,7 +250,14 @@ class Array:
             return
         try:
             for name in os.listdir(listed):  # noqa: PTH208 - a descriptor, which no link leads away from
-                if name.isascii() and name.isdigit() and len(name) < 14 and int(name) in numbers:
+                # Not `00` either, which would be counted as another one of chunk 0.
+                if (
+                    name.isascii()
+                    and name.isdigit()
+                    and len(name) < 14
+                    and name == str(int(name))
+                    and int(name) in numbers
+                ):
                     yield int(name)
         finally:
             os.close(listed)
@@ -261,12 +286,26 @@ class Array:
             return -1
         return -1 if self.packed else found.st_size  # what a packed one unpacks to is only a claim
 
+    def _bytes_on_disk(self, folder: int | None, number: int) -> int:
+        """Bytes of a whole chunk that are on disk; 0 if it is not whole."""
+        size = self._chunk_size(folder, number)
+        if size != self.chunk_bytes or size <= _SMALL_BYTES:
+            return size if size == self.chunk_bytes else 0
+        try:
+            descriptor, size = open_file(self.key(number), folder)
+        except Damaged:
+            return 0
+        try:
+            return bytes_on_disk(descriptor, size)
+        finally:
+            os.close(descriptor)
+
     def _believe(self, folder: int | None, there: list[int], count: int) -> None:
         """Refuse an array that claims far more than is there."""
         claimed = count * self.row_bytes
         if claimed <= _BELIEVED_BYTES:
             return
-        held = self.chunk_bytes * sum(self._chunk_size(folder, n) == self.chunk_bytes for n in there)
+        held = sum(self._bytes_on_disk(folder, n) for n in there)
         if held * 8 < claimed:
             raise Damaged(f"claims {claimed:,} bytes, of which {held:,} are there")
 

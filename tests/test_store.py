@@ -16,6 +16,7 @@ from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
 
 from benchmarks.mutations import valid_messages
 from recorder.archive import ArchiveWriter
+from replay.archive import Archive
 from replay.documents import Damaged, parse
 from replay.store import Store
 from replay.zstd import claimed
@@ -241,3 +242,97 @@ def test_an_array_is_read_in_parts_as_a_whole(tmp_path: Path) -> None:
     assert "2 of 63 chunks" in store.notes["x"]
     with pytest.raises(Damaged):
         array.read_whole(50, 51)
+
+
+def made(path: Path, node: str, rows: int, kind: str = "float64") -> None:
+    """An array of one axis without chunks."""
+    from recorder.zarr3 import Store as Writer
+
+    Writer(path, {}).array(node, (rows,), kind, ("step",), {})
+
+
+@pytest.mark.parametrize("extent", [0, 4096])
+def test_a_sparse_chunk_takes_no_memory_for_its_size(tmp_path: Path, extent: int) -> None:
+    rows = 1 << 24
+    made(tmp_path / "a", "x", rows)
+    chunk = tmp_path / "a/x/c/0"
+    chunk.parent.mkdir(exist_ok=True)
+    with chunk.open("wb") as file:
+        file.write(bytes(range(256)) * (extent // 256))
+        file.truncate(8 * rows)
+    if chunk.stat().st_blocks * 512 > rows:
+        pytest.skip("the file system has no sparse files")
+    array = Store(tmp_path / "a").array("x")
+
+    def read() -> None:
+        with pytest.raises(Damaged, match="claims"):
+            array.read()
+        assert array.held() <= extent // 8
+
+    assert peak(read) < 1_000_000
+    assert array.covered() == rows, "a check asks for sizes: file systems that compress have holes where zeros are"
+
+
+def test_a_chunk_of_real_bytes_is_held(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random(1 << 18)
+    made(tmp_path / "a", "x", len(values))
+    chunk = tmp_path / "a/x/c/0"
+    chunk.parent.mkdir(exist_ok=True)
+    chunk.write_bytes(values.tobytes())
+    array = Store(tmp_path / "a").array("x")
+    assert array.held() == array.covered() == len(values)
+    np.testing.assert_array_equal(array.read(), values)
+
+
+def test_a_second_name_of_a_chunk_is_no_chunk(tmp_path: Path) -> None:
+    from recorder.zarr3 import Store as Writer
+
+    rows, size = 20 * 64, 64
+    array = Writer(tmp_path / "a", {}).array("x", (rows,), "float32", ("step",), {}, rows=size)
+    array.write(0, np.ones(rows - size, np.float32))
+    for name in ("00", "0000", "\u0661"):
+        os.link(tmp_path / "a/x/c/0", tmp_path / "a/x/c" / name)
+    store = Store(tmp_path / "a")
+    found = store.array("x").read()
+    assert (found[:-size] == 1).all() and np.isnan(found[-size:]).all(), "nothing of the memory of before is shown"
+    assert "1 of 20 chunks" in store.notes["x"] and store.array("x").covered() == rows - size
+
+
+def system_archive(path: Path, samples: int, names: int) -> None:
+    """An archive whose `system` has times, one real quantity and many that are there by their documents only."""
+    from recorder.zarr3 import Store as Writer
+
+    header = {"format": "ltxtui-run", "version": 1, "run": "r", "time": 1.0, "metadata": {}}
+    writer = Writer(path, {**header, "status": "complete", "ended": 2.0, "rows": {}})
+    writer.group("system", {})
+    writer.array("system/time", (samples,), "float64", ("sample",), {}, values=np.arange(float(samples)))
+    writer.array("system/real", (samples,), "float64", ("sample",), {}, values=np.arange(float(samples)))
+    for number in range(names):
+        writer.array(f"system/q{number}", (samples,), "float64", ("sample",), {})
+
+
+def test_samples_take_memory_for_what_is_there(tmp_path: Path) -> None:
+    system_archive(tmp_path / "r.zarr", 50_000, 30)
+    archive = Archive(tmp_path / "r.zarr")
+    seen = 0
+
+    def read() -> None:
+        nonlocal seen
+        for message in archive.messages():
+            if message["t"] == "system":
+                assert message["values"] == {"real": message["time"]} and message["time"] == seen
+                seen += 1
+
+    # A run of 16,384 samples is the most that is kept.
+    assert peak(read) < 16_000_000
+    assert seen == 50_000 and len([n for n in archive.notes if "chunk" in n]) == 30
+
+
+def test_only_so_many_quantities_are_read(tmp_path: Path) -> None:
+    system_archive(tmp_path / "r.zarr", 3, 0)
+    for number in range(300):
+        shutil.copytree(tmp_path / "r.zarr/system/real", tmp_path / f"r.zarr/system/q{number:03}")
+    archive = Archive(tmp_path / "r.zarr")
+    samples = [m for m in archive.messages() if m["t"] == "system"]
+    assert len(samples) == 3 and len(samples[0]["values"]) == 32
+    assert any("301 quantities" in n for n in archive.notes)
