@@ -1,4 +1,4 @@
-# Every target makes .venv if it is missing. `make demo` shows a real LTX 2.3 denoising; `make test` runs all checks.
+# Every target but `clean` makes .venv if it is missing. `make demo` shows a real LTX 2.3 denoising; `make test` runs all checks.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed

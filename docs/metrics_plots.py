@@ -1,6 +1,6 @@
 """Rewrites the generated parts of docs/metrics.md from the declarations, a recorded nano run and the drift study.
 
-    python docs/metrics_plots.py
+    .venv/bin/python docs/metrics_plots.py
 
 A part lies between `<!-- begin WHAT -->` and `<!-- end -->`. WHAT is `metrics: a b+c …`, where metrics joined by `+`
 share a plot, `summaries`, or `drift`. Declared metrics that no part names are added to the part `metrics: others`.
@@ -23,7 +23,7 @@ PAGE = Path(__file__).parent / "metrics.md"
 PART = re.compile(r"(?<=<!-- begin )(?P<what>[^\n]*?) -->\n.*?(?=<!-- end -->)", re.DOTALL)
 WIDTH, HEIGHT = 76, 9
 MARKS = (Mark.FIRST, Mark.SECOND, Mark.THIRD)
-NOTHING = "Nothing to plot: this run, without a shock and on a CPU, has no value of it."
+NOTHING = "Nothing to plot: without a shock and on a CPU it is 0 or not known."
 
 
 def groups(what: str, page: str) -> list[list[str]]:

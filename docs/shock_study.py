@@ -1,6 +1,6 @@
 """Rewrites the tables and forest plots of docs/shock-study.md from the committed results.csv files.
 
-    python docs/shock_study.py
+    .venv/bin/python docs/shock_study.py
 
 A part lies between `<!-- begin NAME -->` and `<!-- end -->`; NAME is a folder under docs/shock-study.
 """
