@@ -279,7 +279,7 @@ def _snapshot_dims(store: Store, group: str, stream: str) -> tuple[str, ...]:
         return dims
     name = "generated_frame"
     if f"{group}/{name}" not in store:
-        frames = np.array([f for f in range(declared["grid"][0]) if f not in given], np.int64)
+        frames = np.setdiff1d(np.arange(declared["grid"][0]), given)
         store.array(f"{group}/{name}", frames.shape, "int64", (name,), {"units": "latent frame"}, values=frames)
     return tuple(name if d == "frame" else d for d in dims)
 

@@ -16,6 +16,8 @@ RESERVED: Final = frozenset(
 )
 """What an archive calls other arrays of a stream."""
 MAX_AXES: Final = 7
+MAX_SIDE: Final = 1 << 20
+"""Of a stream's grid: eleven hours of sound."""
 _LARGEST: Final = 1 << 53
 _YEAR_10000: Final = 253_402_300_800
 
@@ -80,6 +82,21 @@ def sizes(value: Any, what: str, most: int = words.MAX_RECORDER_MESSAGE) -> tupl
     found = tuple(whole(n, what, 0, _LARGEST) for n in value)
     if math.prod(max(1, n) for n in found) > most:
         raise NotARun(f"{what} has the shape {list(found)}, of more than {most:,} values")
+    return found
+
+
+def grid(message: Mapping[str, Any]) -> tuple[int, ...]:
+    """A stream's latent grid, and of its first side the frames that were given, if there are any."""
+    found = sizes(message["grid"], "the grid", _LARGEST)
+    if any(side > MAX_SIDE for side in found):
+        raise NotARun(f"a grid of {list(found)}, over {MAX_SIDE:,} along a side")
+    given = message.get("conditioning_frames")
+    if given is not None:
+        frames = found[0] if found else 0
+        if not isinstance(given, list | tuple) or len(given) > frames:
+            raise NotARun(f"conditioning frames that are no list of some of the {frames:,}")
+        for frame in given:
+            whole(frame, "a conditioning frame", 0, frames - 1)
     return found
 
 

@@ -145,7 +145,7 @@ class StreamData:
         made = cls(
             stage=format.whole(message["stage"], "the stage"),
             name=format.name(message["stream"], "a stream"),
-            grid=format.sizes(message["grid"], "the grid", 1 << 53),
+            grid=format.grid(message),
             shape=format.sizes(message["shape"], "the stream", 1 << 53),
             metrics=metrics,
             coordinates=coordinates,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from replay.check import check
 from replay.repair import CannotRepair, repair
 from replay.run import NotARun, Run
 from replay.source import load, open_path
+from replay.store import Store
 
 SMALL = [m for m in valid_messages(1, ("video",)) if m["t"] in ("header", "stage", "stream", "step", "end")]
 
@@ -331,3 +333,39 @@ def test_a_gap_takes_no_memory_that_a_number_asks_for() -> None:
     with pytest.raises(NotARun, match="rows are missing"):
         run.feed({**step, "step": 1_000_000})
     assert locations.told_archive("") is None and locations.told_archive("/a/b.zarr") == Path("/a/b.zarr")
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"grid": [2_000_000, 1, 1], "conditioning_frames": [0]},
+        {"grid": [1 << 53, 1, 1], "conditioning_frames": [0]},
+        {"grid": [8, 1, 1], "conditioning_frames": [[0]]},
+        {"grid": [8, 1, 1], "conditioning_frames": 7},
+        {"grid": [8, 1, 1], "conditioning_frames": [1 << 60]},
+        {"grid": [8, 1, 1], "conditioning_frames": [0] * 5000},
+        {"grid": [], "conditioning_frames": [0]},
+        {"grid": [4, 1, 1], "conditioning_frames": [0, 2]},
+    ],
+)
+def test_a_grid_takes_no_memory_that_a_number_asks_for(tmp_path: Path, attributes: dict[str, Any]) -> None:
+    path = tmp_path / "run.zarr"
+    writer = ArchiveWriter(path)
+    for message in SMALL[:-1]:
+        writer.feed(message)
+    writer.add_snapshot(0, "video", 0, {"latents": np.zeros((1, 2, 1, 1, 1), np.float16)})
+    writer.feed(SMALL[-1])
+    both(lambda d: d["attributes"].update(attributes), "stage_0/video")(path)
+    shutil.rmtree(path / "stage_0/video/sigma")
+    tracemalloc.start()
+    try:
+        done = repair(path)
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert taken < 8_000_000 and check(path).sound
+    fine = attributes["grid"] == [4, 1, 1]
+    assert load(path).stages[0].streams.keys() == ({"video"} if fine else set())
+    assert fine or any("stage_0/video is damaged" in line for line in done.lost)
+    if fine:
+        assert Store(path).array("stage_0/video/generated_frame").read().tolist() == [1, 3]
