@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from enum import Enum
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 from recorder import locations, words
 from recorder.journal import JournalReader, is_being_written
 from recorder.messages import CorruptMessage, Decoder
 from recorder.words import Message
 from replay.archive import Archive
+from replay.awaited import AwaitedSource as AwaitedSource
 from replay.beyond import Known
+from replay.liveness import Liveness as Liveness
+from replay.liveness import Source as Source
 from replay.lock import JournalLock
 from replay.run import NotARun, Run
 
@@ -23,35 +24,6 @@ MAX_POLL_BYTES = 1 << 20
 """At most about this much is read per poll, so that a reader with a screen stays responsive."""
 MAX_POLL_MESSAGES = 1 << 14
 """Likewise of an archive, whose samples and events may be many."""
-
-
-class Liveness(Enum):
-    """Where a run's messages come from and whether more will follow."""
-
-    LIVE = "live"  # its recorder is running
-    FINISHED = "finished"  # it said `end`
-    UNFINISHED = "unfinished"  # its recorder is gone without an `end`
-
-
-class Source(Protocol):
-    """A run's messages, from the first one on.
-
-    `poll` never waits: it returns what has arrived since the last call, an empty list if nothing has. `liveness` is
-    as of the last poll. `note` says in one line what a reader should know, such as a torn end; empty if nothing.
-    `fileno` is what a selector can wait on, or None where there is only polling (an archive, a journal's tail).
-    """
-
-    @property
-    def note(self) -> str: ...
-
-    @property
-    def liveness(self) -> Liveness: ...
-
-    def poll(self) -> list[Message]: ...
-
-    def fileno(self) -> int | None: ...
-
-    def close(self) -> None: ...
 
 
 class SocketSource:
@@ -273,58 +245,3 @@ def load(path: Path) -> Run:
     finally:
         source.close()
     return run
-
-
-class AwaitedSource:
-    """A run that has not begun yet: `find` is asked at every poll until it gives a source.
-
-    `find` returns None while there is nothing, and raises LookupError with the reason once there will never be.
-    """
-
-    def __init__(self, find: Callable[[], Source | None], waiting: str) -> None:
-        self._find = find
-        self._source: Source | None = None
-        self._waiting = waiting
-        self._over = False
-
-    @property
-    def note(self) -> str:
-        return self._source.note if self._source else self._waiting
-
-    @property
-    def liveness(self) -> Liveness:
-        if self._source:
-            return self._source.liveness
-        return Liveness.UNFINISHED if self._over else Liveness.LIVE
-
-    def poll(self) -> list[Message]:
-        if self._source is None and not self._over:
-            try:
-                self._source = self._find()
-            except LookupError as reason:
-                self._over = True
-                self._waiting = str(reason.args[0] if reason.args else reason)
-        return self._source.poll() if self._source else []
-
-    @property
-    def socket_path(self) -> Path | None:
-        """Where commands to the run's recorder go, once it has begun."""
-        return getattr(self._source, "socket_path", None)
-
-    @property
-    def reconnecting(self) -> bool:
-        """Whether the run's connection is broken and being tried for."""
-        return bool(getattr(self._source, "reconnecting", False))
-
-    @property
-    def unread(self) -> int | None:
-        """Bytes that have arrived and were not read yet; None where that is not known."""
-        return getattr(self._source, "unread", None)
-
-    def fileno(self) -> int | None:
-        return self._source.fileno() if self._source else None
-
-    def close(self) -> None:
-        self._over = True
-        if self._source:
-            self._source.close()
