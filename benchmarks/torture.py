@@ -25,7 +25,6 @@ from typing import Any
 
 SMALL_SECONDS = 0.9
 """A round of small tensors is killed within this time; it takes about as long to its last message."""
-NANO_SECONDS = 6.0
 
 
 MOMENTS = ("clock", "sampling", "clock", "journal", "clock", "fold", "clock", "close")
@@ -182,11 +181,19 @@ def forked(work: Any, *arguments: Any) -> int:
         os._exit(0)
 
 
-def round_of(folder: Path, seed: int, pipe: Any | None, moment: str = "clock") -> Outcome:
-    """One kill, by the clock or in the middle of something, and what it left."""
+def undisturbed(pipe: Any) -> float:
+    """Seconds that a nano round takes on this machine when nobody kills it."""
+    with tempfile.TemporaryDirectory(prefix="ltx-", dir="/tmp") as folder:
+        os.environ["LTXTUI_RUNTIME_DIR"] = str(Path(folder) / "sock")
+        began = time.monotonic()
+        ended(forked(record_nano, Path(folder) / "runs", 0, pipe), 120)
+        return time.monotonic() - began
+
+
+def round_of(folder: Path, seed: int, pipe: Any | None, moment: str, limit: float) -> Outcome:
+    """One kill, by the clock within a time or in the middle of something, and what it left."""
     runs, out = folder / "runs", folder / "seen.txt"
     os.environ["LTXTUI_RUNTIME_DIR"] = str(folder / "sock")
-    limit = NANO_SECONDS if pipe is not None else SMALL_SECONDS
     after = random.Random(seed).uniform(0.02, limit)
     viewer = forked(view, runs, out)
     recorder = forked(record_nano, runs, seed, pipe) if pipe is not None else forked(record_small, runs, seed, moment)
@@ -255,12 +262,13 @@ def main() -> int:
     import replay.repair  # noqa: F401
 
     torch.set_num_threads(1)
-    pipe = None
+    pipe, nano_seconds = None, 0.0
     if given.nano:
         from recorder import nano
 
         pipe = nano.load()
         pipe.set_progress_bar_config(disable=True)
+        nano_seconds = undisturbed(pipe)
     where, seen, wrong = Counter[str](), 0, []
     total = given.kills + given.nano
     for number in range(total):
@@ -268,7 +276,8 @@ def main() -> int:
         try:
             small = number < given.kills
             moment = MOMENTS[number % len(MOMENTS)] if small else "clock"
-            outcome = round_of(folder, given.seed * 100_000 + number, None if small else pipe, moment)
+            limit = SMALL_SECONDS if small else nano_seconds
+            outcome = round_of(folder, given.seed * 100_000 + number, None if small else pipe, moment, limit)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         where[f"{moment if small else 'nano'}: {outcome.when}"] += 1
