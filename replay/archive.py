@@ -90,7 +90,8 @@ class Archive:
         """All messages, in an order that a reader of a live run would accept: each has been fed to a `Run` already."""
         attributes = self.attributes
         own = {"status", "rows", "previews", "error", "ended", "planned", "prompt", "summary"}
-        yield from self._accepted("", {"t": words.HEADER, **{k: v for k, v in attributes.items() if k not in own}})
+        known = {k: v for k, v in attributes.items() if k not in own}
+        yield from self._accepted("", {**known, "t": words.HEADER})
         for index in self._stages():
             yield from self._stage(index)
         yield from self._events()
@@ -133,6 +134,8 @@ class Archive:
             bare = {"t": words.STAGE, "stage": index, "call": index, "tile": None, "sigmas": []}
             bare["time"] = given if isinstance(given, float) else 0.0
             found = list(self._accepted(name, {**bare, "metadata": {}}))
+        if not found:
+            return
         yield from found
         for stream in words.STREAMS:
             if self.store.folder(f"{name}/{stream}") or f"{name}/{stream}" in self.attributes["rows"]:

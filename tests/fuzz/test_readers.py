@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from replay.check import check
 from replay.comparison import compare
 from replay.repair import repair
 from replay.run import NotARun, Run
+from replay.source import load
 from replay.store import Array, Store
 from replay.stream import StreamData
 
@@ -194,3 +197,13 @@ def test_a_reader_that_crashes_hangs_or_takes_memory_is_found(
         failed = fuzz(readers, iter([("messages", n) for n in range(4)]), 0, print)
     assert len(failed) == 3 and all(w in " ".join(failed) for w in ("IndexError", "Hang", "MemoryError"))
     assert set(SHARES) == {"messages", "control", "journal", "archive"} and abs(sum(SHARES.values()) - 1) < 1e-9
+
+
+@pytest.mark.parametrize("kind", ["system", "stage", "step", "end", "?"])
+def test_an_attribute_in_the_place_of_the_headers_type(readers: Readers, tmp_path: Path, kind: str) -> None:
+    archive = tmp_path / "x.zarr"
+    shutil.copytree(readers.archive_path, archive)
+    document = json.loads((archive / "zarr.json").read_text())
+    document["attributes"]["t"] = kind
+    (archive / "zarr.json").write_text(json.dumps(document))
+    assert load(archive).steps == load(readers.archive_path).steps > 0
