@@ -55,6 +55,8 @@ class Previews:
     """Step that the chunk begins at."""
     end: int = 0
     """One more than the last step that has a picture."""
+    unwritten: bool = False
+    """Whether the chunk has a picture that is not on the disk."""
 
     def add(self, step: int, fit: int, picture: NDArray[np.uint8]) -> None:
         """Keep one picture; a chunk is written when the next one begins."""
@@ -66,12 +68,14 @@ class Previews:
         self.chunk[step - self.first] = picture
         self.chunk_fits[step - self.first] = fit
         self.end = max(self.end, step + 1)
+        self.unwritten = True
 
     def write(self) -> None:
         """Write the chunk as far as it is filled."""
         count = min(self.end - self.first, len(self.chunk))
-        if count <= 0:
+        if not self.unwritten or count <= 0:
             return
+        self.unwritten = False
         if self.first + count > self.pixels.shape[0]:
             self.resize(max(self.first + count, 2 * self.pixels.shape[0]))
         self.pixels.write(self.first, self.chunk[:count])

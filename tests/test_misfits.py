@@ -1,4 +1,4 @@
-"""Messages that cannot be sent as they are: a run without its header or a declaration could not be read at all."""
+"""What does not fit: messages that cannot be sent whole, runs of hours and of many stages, disks that are slow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from recorder.archivist import Archivist
 from recorder.journal import Journal, JournalReader
 from recorder.pump import Pump
 from recorder.rows import Kept
-from recorder.tables import MOST_BYTES, write_system
+from recorder.tables import MOST_BYTES, create_previews, write_system
 from recorder.zarr3 import Store
 from replay.run import Run
 from replay.source import load
@@ -127,6 +127,23 @@ def test_the_load_of_a_long_run_is_read_once(tmp_path: Path) -> None:
     late = np.fromfile(tmp_path / "r.zarr/system/late/c/0", "<f8")
     assert late[7] == 1.0 and np.isnan(np.delete(late, 7)).all()
     np.testing.assert_array_equal(np.fromfile(tmp_path / "r.zarr/system/b/c/0", "<f8"), 2.0 * np.arange(500))
+
+
+def test_pictures_are_written_once_however_many_stages_follow(tmp_path: Path) -> None:
+    store = Store(tmp_path / "r.zarr", {})
+    store.group("stage_0", {})
+    store.group("stage_0/video", {})
+    pictures = create_previews(store, "stage_0/video", 4, {"shape": [1, 2, 2, 3], "frames": [0]})
+    pictures.add(0, 1, np.full((1, 2, 2, 3), 7, np.uint8))
+    pictures.write()
+    written = store.written
+    pictures.write()
+    assert store.written == written
+    pictures.add(1, 1, np.full((1, 2, 2, 3), 9, np.uint8))
+    pictures.write()
+    assert store.written == written + 2
+    found = np.fromfile(tmp_path / "r.zarr/stage_0/video/preview/c/0/0/0/0/0", np.uint8).reshape(4, -1)
+    assert found[:, 0].tolist() == [7, 9, 0, 0]
 
 
 def test_a_slow_disk_is_waited_for_as_long_as_it_gets_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
