@@ -260,14 +260,26 @@ def is_being_written(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
+        return is_locked(fd)
+    finally:
+        os.close(fd)
+
+
+def is_locked(fd: int) -> bool:
+    """True while another descriptor of an open file holds its lock; False where its file system has no locks.
+
+    Raises:
+        OSError: if that cannot be asked.
+    """
+    try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-    finally:
-        os.close(fd)
+        return False
+    fcntl.flock(fd, fcntl.LOCK_UN)
     return False
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from pathlib import Path
 from typing import Final
+
+from recorder.journal import is_locked
 
 GRACE_SECONDS: Final = 3.0
 """How long a deleted journal that nobody holds counts as held: its recorder may be just writing it anew."""
@@ -23,7 +24,7 @@ class JournalLock:
 
     def held(self) -> bool:
         """True while a recorder holds the lock. Raises OSError if nothing more can be learnt of the file."""
-        if not _locked(self._fd):
+        if not is_locked(self._fd):
             deleted = os.fstat(self._fd).st_nlink == 0
             if deleted and self._gone is None:
                 self._gone = time.monotonic()
@@ -40,7 +41,7 @@ class JournalLock:
             return False
         os.close(self._fd)
         self._fd = anew
-        return _locked(anew)
+        return is_locked(anew)
 
     def close(self) -> None:
         """May be called twice."""
@@ -51,14 +52,3 @@ class JournalLock:
 
 def _opened(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe of that name must not hold us
-
-
-def _locked(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # a file system without locks
-        return False
-    fcntl.flock(fd, fcntl.LOCK_UN)
-    return False
