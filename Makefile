@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test lint bench peers soak torture fuzz pictures clean
+.PHONY: demo test shuffled lint bench peers soak torture fuzz pictures clean
 
 demo: $(STAMP)
 	$(BIN)/ltxtui demo
 
 test: lint
 	$(BIN)/pytest -n 2
+
+# The suite in another order every time; the seed it prints repeats one: `make shuffled SEED=7`.
+shuffled: $(STAMP)
+	$(BIN)/pytest -n 2 -p randomly $(if $(SEED),--randomly-seed=$(SEED))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 PERIOD = 0.5
 """Seconds between samples."""
+CLOSING_SECONDS = 2.0
+"""How long `SystemLane.close` waits for a driver that does not answer."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +153,9 @@ class SystemLane:
         self._stop.set()
 
     def close(self) -> None:
-        """Stop sampling. Returns once the thread has ended, or after 2 s if the driver does not answer."""
+        """Stop sampling. Waits for the thread, for `CLOSING_SECONDS` at most."""
         self._stop.set()
-        self._thread.join(2.0)
+        self._thread.join(CLOSING_SECONDS)
 
     def _sample(self) -> None:
         readers: dict[str, HostReader | GpuReader] = {}

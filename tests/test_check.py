@@ -19,6 +19,7 @@ from recorder.journal import Journal
 from replay.check import check
 from replay.repair import CannotRepair, repair
 from replay.source import load
+from tests.waiting import until
 
 STEPS = 7
 
@@ -47,17 +48,13 @@ def crashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         take_steps(run)
         run.stages.end()
         take_steps(run, 3)
-        # What SIGKILL leaves: copies of the files while the run goes on (tests/test_processes.py kills for real).
-        import time
-
-        deadline = time.monotonic() + 10
-        while load(run.path).steps < STEPS + 3 and time.monotonic() < deadline:
-            time.sleep(0.02)
-        while "stage_0" not in json.loads((run.path / "zarr.json").read_text())["attributes"].get("summary", {}):
-            time.sleep(0.02)
+        # What SIGKILL leaves: copies of the files while the run is recorded (tests/test_processes.py kills for real).
+        until(lambda: load(run.path).steps == STEPS + 3)
+        until(lambda: "stage_0" in json.loads((run.path / "zarr.json").read_text())["attributes"].get("summary", {}))
         there = tmp_path / "crashed"
         there.mkdir()
-        shutil.copytree(run.path, there / run.path.name)
+        # A file is written beside its place and renamed into it, so a name that ends in .part is gone by its turn.
+        shutil.copytree(run.path, there / run.path.name, ignore=shutil.ignore_patterns("*.part"))
         shutil.copy(locations.journal_of(run.path), there)
     return there / run.path.name
 

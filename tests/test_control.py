@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,16 +34,10 @@ from replay.control import Answer, ControlOff, NoAnswer, NotLive, send
 from replay.source import Liveness, load
 from tests import pipelines
 from tests.conftest import UNGUIDED, nano_call
+from tests.waiting import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).parent.parent
 OTHER_USER = 65534
-
-
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "it never happened"
-        time.sleep(0.005)
 
 
 def waiting(run: Run) -> int:
@@ -77,7 +70,7 @@ class Remote:
         """Exit status and answer of every command."""
         found = []
         for process in self.sent:
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=PATIENCE_SECONDS)
             assert out, err
             found.append((process.returncode, json.loads(out)))
         return found
@@ -162,7 +155,7 @@ def test_without_permission_every_command_is_refused_and_nothing_changes(pipe: A
                     peer.command(command, shock={"kind": "renoise"})
                 assert len(peer.events(3)) == 3
                 with pytest.raises(ControlOff, match="--allow-control"):
-                    send(run.socket_path, "stop", timeout=10)  # type: ignore[arg-type]
+                    send(run.socket_path, "stop", timeout=PATIENCE_SECONDS)  # type: ignore[arg-type]
                 result = CliRunner().invoke(cli, ["control", "stop"])
                 assert result.exit_code == 1 and "--allow-control" in result.stderr
             return kwargs
@@ -249,7 +242,7 @@ def asked(run: Run, command: words.Command, **more: Any) -> Callable[[], Answer]
     def ask() -> None:
         try:
             assert run.socket_path is not None
-            found.append(send(run.socket_path, command, timeout=20, **more))
+            found.append(send(run.socket_path, command, timeout=PATIENCE_SECONDS, **more))
         except Exception as error:  # noqa: BLE001 - handed to the test, which raises it
             found.append(error)
 
@@ -567,18 +560,13 @@ def test_a_viewer_costs_no_more_memory_than_one_message(served: SimpleNamespace)
     whole = encode({"t": "control", "id": "a", "command": "stop", "filling": bytes(words.MAX_VIEWER_MESSAGE - 100)})
     for _ in range(5):
         peer.send(whole[:-1])
-        (viewer,) = until_some(lambda: list(served.server._viewers.values()))
+        (viewer,) = until(lambda: list(served.server._viewers.values()))
         until(lambda v=viewer: v.heard.pending == len(whole) - 1)  # type: ignore[misc]
         assert len(viewer.heard._buffer) <= words.MAX_VIEWER_MESSAGE + 8 + server.HEAR_BYTES
         peer.send(whole[-1:])
     until(lambda: len(served.heard) == 5)
     assert len(viewer.heard._buffer) == 0
     peer.close()
-
-
-def until_some(find: Callable[[], list[Any]]) -> list[Any]:
-    until(lambda: bool(find()))
-    return find()
 
 
 def test_the_server_outlives_a_shortage_of_descriptors(
@@ -627,7 +615,7 @@ def test_another_user_cannot_command(served: SimpleNamespace, opened: bool) -> N
         "except PermissionError:\n    print('no way in')\n"
         "except (BrokenPipeError, ConnectionResetError):\n    print('read 0')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert done.stdout.strip() == ("read 0" if opened else "no way in"), done.stderr
     mine = Peer(served.path)
     mine.command("snapshot")
@@ -697,7 +685,7 @@ def test_a_recorder_that_goes_away_or_is_none(runtime_dir: Path, sent: list[Any]
     thread = threading.Thread(target=serve)
     thread.start()
     with pytest.raises((NotLive, ControlOff), match=said):
-        send(runtime_dir / "x.sock", "stop", timeout=10)
+        send(runtime_dir / "x.sock", "stop", timeout=PATIENCE_SECONDS)
     thread.join(10)
     listener.close()
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from recorder import locations
 from recorder.journal import is_being_written
 from replay import catalog
 from replay.source import Liveness, SocketSource, load, open_path
+from tests.waiting import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,13 +44,6 @@ def start(running: subprocess.Popen[str]) -> tuple[Path, Path]:
     return Path(said["socket"]), Path(said["path"])
 
 
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "it never happened"
-        time.sleep(0.01)
-
-
 def rows_in(file: Path) -> list[dict]:
     lines = file.read_text().splitlines(keepends=True) if file.exists() else []
     return [m for line in lines if line.endswith("\n") and (m := json.loads(line))["t"] == "step"]
@@ -70,7 +64,7 @@ def test_sigkill_loses_no_step_that_any_viewer_received(tmp_path: Path, runtime_
             assert [r.status for r in catalog.list_runs(runs)] == ["live"]
             recording.send_signal(signal.SIGKILL)
             recording.wait()
-            watching.wait(20)
+            watching.wait(PATIENCE_SECONDS)
     received = rows_in(seen)
     assert len(received) >= 12
     assert not is_being_written(locations.journal_of(path))
@@ -106,7 +100,7 @@ def test_late_and_several_viewers_get_everything_and_a_stopped_one_stops_nobody(
             until(lambda: bool(received.extend(steps_received(late)) or received))
             until(lambda: received.extend(steps_received(late)) or ("video", 14) in received)
             assert received[0] == ("video", 0)
-            recording.wait(30)
+            recording.wait(PATIENCE_SECONDS)
             assert recording.returncode == 0
             for source, into in ((first, early), (late, received)):
                 until(lambda s=source, i=into: i.extend(steps_received(s)) or s.liveness is not Liveness.LIVE)  # type: ignore[misc]
@@ -125,7 +119,7 @@ def test_a_stopped_viewer_does_not_slow_the_run(tmp_path: Path) -> None:
         with contextlib.closing(watcher), process("viewer", str(socket), str(seen)) as stopped:
             until(lambda: len(rows_in(seen)) >= 50)
             stopped.send_signal(signal.SIGSTOP)
-            recording.wait(120)
+            recording.wait(PATIENCE_SECONDS)
             assert recording.returncode == 0
     times = load(path).stages[0].streams["video"].values("step_seconds")
     before, after = sorted(times[5:30]), sorted(times[-50:])

@@ -24,6 +24,7 @@ from replay.reconnect import ReconnectingSource
 from replay.run import Run
 from replay.source import Liveness, load
 from tests.dashboard.fixture import fixture_messages
+from tests.waiting import PATIENCE_SECONDS
 
 QUICK = (0.0, 0.02)
 ROOT = Path(__file__).parent.parent
@@ -106,7 +107,7 @@ def recorder(runtime_dir: Path) -> Iterator[Recorder]:
 
 
 def gathered(source: ReconnectingSource, until: Callable[[list[Message]], bool], into: list[Message]) -> None:
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + PATIENCE_SECONDS
     while not until(into):
         assert time.monotonic() < limit, f"{len(into)} messages, {source.note!r}"
         into += source.poll()
@@ -217,7 +218,7 @@ from tests.test_reconnect import Recorder
 recorder = Recorder(Path(sys.argv[1]))
 recorder.send(25)
 print("ready", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -232,11 +233,11 @@ def test_a_killed_recorder_is_known_to_be_gone(runtime_dir: Path) -> None:
         seen: list[Message] = []
         gathered(source, lambda m: len(m) == 25, seen)
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait()
         gathered(source, lambda m: source.liveness is Liveness.UNFINISHED, seen)
         assert len(seen) == 25 and not source.reconnecting
         source.close()
     finally:
         process.kill()
-        process.wait(10)
+        process.wait()
         shutil.rmtree(folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from replay.check import check
 from replay.run import NotARun, Run
 from replay.source import ArchiveSource, JournalSource, Liveness, SocketSource, load, open_path
 from tests.conftest import UNGUIDED, nano_call
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,7 @@ def recorded(nano_pipe: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         journal = JournalSource(locations.journal_of(run.path))
         copy = runs / "copied.journal"
         nano_pipe(**nano_call(steps=4, **UNGUIDED))
-        deadline = time.monotonic() + 60  # the last rows may still be on their way to the journal
-        while load(run.path).steps < 7 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: load(run.path).steps == 7)  # the last rows may still be on their way to the journal
         shutil.copy(locations.journal_of(run.path), copy)
     for source, into in ((socket, live), (journal, tailed)):
         while source.liveness is Liveness.LIVE:

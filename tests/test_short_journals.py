@@ -23,6 +23,7 @@ from replay.repair import CannotRepair, repair
 from replay.run import NotARun, Run
 from replay.shelf import Shelf
 from replay.source import JournalSource, Liveness, load, open_path
+from tests.waiting import PATIENCE_SECONDS
 
 STEPS = 20
 METRICS = [
@@ -236,7 +237,7 @@ def test_a_viewer_that_lost_its_connection_gets_what_only_the_archive_has(runtim
     source, run = ReconnectingSource(runtime_dir / "r.sock", retry=(0.0,)), Run()
 
     def follow(until: Callable[[], bool]) -> None:
-        limit = time.monotonic() + 10
+        limit = time.monotonic() + PATIENCE_SECONDS
         while not until():
             assert time.monotonic() < limit
             for message in source.poll():

@@ -29,6 +29,7 @@ from recorder.sweep.spec import Job, Settings, Sweep
 from replay import sweep as results
 from replay.verdict import analyse
 from tests.test_imports import loaded_after
+from tests.waiting import PATIENCE_SECONDS, until
 
 TINY = ["--model", "nano", "--seeds", "2", "--steps", "5", "--height", "128", "--width", "160", "--frames", "33"]
 TINY += ["--guidance-scale", "1", "--grid", "kind=restart at=0.9 db=6"]
@@ -291,10 +292,13 @@ def invoke(*arguments: str) -> Any:
         (["--model", "some/model", "--grid", "kind=restart at=0.9"], "--prompt"),
         (["--report"], "say which sweep"),
         (["nowhere", "--report"], "holds no sweep"),
-        (["--report", "--svg", "/nonexistent/x.svg"], "does not exist"),
+        (["--report", "--svg", "missing/x.svg"], "does not exist"),
     ],
 )
-def test_what_a_user_can_mend_is_one_line(arguments: list[str], why: str) -> None:
+def test_what_a_user_can_mend_is_one_line(
+    arguments: list[str], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     done = invoke(*arguments)
     assert done.exit_code == 1 and why in done.output and done.output.count("\n") == 1
 
@@ -438,12 +442,14 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def until(true: Callable[[], Any], seconds: float = 60) -> Any:
-    limit = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < limit, "waited too long"
-        time.sleep(0.01)
-    return found
+def suspended_in_the_middle(worker: psutil.Process, folder: Path) -> bool:
+    """Suspend a worker; it is resumed unless it is in the middle of a run, with a whole one before it."""
+    worker.suspend()
+    states = {f.state for f in results.find_runs(folder, spec.read(folder))}
+    if {"live", "complete"} <= states:
+        return True
+    worker.resume()
+    return False
 
 
 def test_killed_in_the_middle_and_started_again_it_finds_the_same(
@@ -466,10 +472,7 @@ def test_killed_in_the_middle_and_started_again_it_finds_the_same(
 
     try:
         workers += until(lambda: psutil.Process(process.pid).children())
-        runs = folder / spec.RUNS
-        # In the middle of a run, with at least one whole one before it.
-        until(lambda: runs.is_dir() and len(list(runs.glob("*.zarr"))) >= 2 and list(runs.glob("*.journal")))
-        workers[0].suspend()
+        until(lambda: suspended_in_the_middle(workers[0], folder))
         process.kill()
         process.wait()
         monkeypatch.setattr(runner, "time", SimpleNamespace(monotonic=time.monotonic, sleep=waited))
@@ -515,13 +518,13 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path) -> None
             assert line
         until(lambda: psutil.Process(process.pid).children())
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=PATIENCE_SECONDS)
     finally:
         process.kill()
     assert process.returncode == 130
     assert f"go on with: ltxtui sweep {folder}" in err
     # One that was stopped while it was being started ends by itself, having no job.
-    until(lambda: not spec.working(folder), 15)
+    until(lambda: not spec.working(folder))
     assert all(f.state in ("complete", "interrupted") for f in results.find_runs(folder, spec.read(folder)))
 
 

@@ -9,19 +9,20 @@ from textual.pilot import Pilot
 
 from ltxtui.app import Dashboard
 from ltxtui.panels.view import View
+from tests.waiting import PATIENCE_SECONDS
 
 ROOMY = (120, 40)
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
     """Wait until something holds; a test that waits in vain fails."""
-    deadline = time.monotonic() + 60  # a busy machine is no failure
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         await pilot.pause(0.01)
         if condition():
             await pilot.pause()
             return
-    raise AssertionError("waited a minute in vain")
+    raise AssertionError("waited in vain")
 
 
 async def resized(pilot: Pilot[None], *size: int) -> None:

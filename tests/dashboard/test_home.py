@@ -26,7 +26,7 @@ from recorder import locations
 from replay import catalog
 from replay.shelf import Shelf
 from tests import recorded
-from tests.dashboard import fake
+from tests.dashboard import driving, fake
 from tests.dashboard.driving import resized
 from tests.dashboard.test_home_model import HOSTILE
 
@@ -79,12 +79,7 @@ class Driver:
         await self.pilot.pause()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        for _ in range(400):
-            await self.pilot.pause(0.01)
-            if condition():
-                await self.pilot.pause()
-                return
-        raise AssertionError("waited in vain")
+        await driving.until(self.pilot, condition)
 
     def text(self, selector: str = "#home-table") -> str:
         view = self.home.query_one(selector, View)

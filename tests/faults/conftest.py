@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,19 +16,13 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import PATIENCE_SECONDS, until
+
 pytest.register_assert_rewrite("tests.faults.viewing")
 
 ROOT = Path(__file__).parent.parent.parent
 NOBODY = 65534
 """Root is stopped by no permission, so what is about permissions runs as this user where the tests run as root."""
-
-
-def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
-    """Wait for something that must happen, however busy the machine is."""
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "it never happened"
-        time.sleep(0.005)
 
 
 @dataclass
@@ -41,7 +34,7 @@ class Child:
     out: Path
     ended: int | None = None
 
-    def wait(self, seconds: float = 60.0) -> int:
+    def wait(self, seconds: float = PATIENCE_SECONDS) -> int:
         """Its exit status, negative for a signal."""
         if self.ended is None:
             self.ended = self.nursery.ask(do="wait", pid=self.pid, seconds=seconds)["status"]
@@ -104,7 +97,7 @@ def nursery() -> Iterator[Nursery]:
     assert json.loads(process.stdout.readline()) == {"ready": True}
     yield Nursery(process)
     process.stdin.close()
-    process.wait(20)
+    process.wait(PATIENCE_SECONDS)
     process.stdout.close()
 
 

@@ -20,6 +20,7 @@ import torch
 
 from recorder import backlog, journal, record, recording, zarr3
 from recorder.recording import Run
+from tests.waiting import until
 
 PLANNED = 12
 SIGMAS = [1 - i / PLANNED for i in range(PLANNED)]
@@ -46,10 +47,7 @@ def steps(run: Run, count: int = PLANNED, first: int = 0, seed: int = 0, both: b
 
 def settle(run: Run) -> None:
     """Wait until all that was handed over has been written and folded."""
-    limit = time.monotonic() + 30
-    while run._pump._queue.qsize() or run._archivist._queue.qsize():
-        assert time.monotonic() < limit
-        time.sleep(0.002)
+    until(lambda: not run._pump._queue.qsize() and not run._archivist._queue.qsize())
     time.sleep(0.02)
 
 
@@ -64,10 +62,7 @@ def recorded(runs: str, **more: Any) -> Iterator[Run]:
 
 def await_viewer(run: Run) -> None:
     """Go on once somebody is connected, so that what he had received can be compared."""
-    limit = time.monotonic() + 60
-    while run._server is None or not run._server._viewers:
-        assert time.monotonic() < limit, "no viewer came"
-        time.sleep(0.002)
+    until(lambda: run._server is not None and run._server._viewers)
 
 
 def die() -> None:
@@ -171,7 +166,7 @@ def interrupted(runs: str, times: int) -> None:
         for _ in range(times - 1):
             time.sleep(0.1)
             os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.3 if times < 3 else 60)
+        time.sleep(0.3 if times < 3 else 600)
 
     at_call(zarr3.Store, "consolidate", 1, slow)
     with recorded(runs) as run:
@@ -390,10 +385,10 @@ def outlived_by_a_child(runs: str) -> None:
         settle(run)
         helper = os.fork()
         if helper == 0:
-            time.sleep(120)
+            time.sleep(600)
             os._exit(0)
         say(helper=helper)
-        time.sleep(120)
+        time.sleep(600)
 
 
 def two_at_once(runs: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,9 +72,7 @@ def test_ctrl_c_twice_waits_for_the_archive_and_three_times_does_not(start: Star
     assert twice.wait() == 130
     run = whole(Path(twice.said["path"]))
     assert run.end is not None and run.end["status"] == "interrupted" and run.steps == 5
-    began = time.monotonic()
-    assert thrice.wait() == 130
-    assert time.monotonic() - began < 50, "it waited for an archive that takes a minute"
+    assert thrice.wait() == 130, "it waits for an archive that takes ten minutes"
     path = Path(thrice.said["path"])
     left = load(path)
     assert left.steps == 5 and left.end is not None and left.end["status"] == "interrupted"

@@ -12,6 +12,7 @@ from replay.check import check
 from replay.repair import repair
 from replay.run import Run
 from replay.source import Liveness, SocketSource, load
+from tests.waiting import PATIENCE_SECONDS
 
 
 @dataclass
@@ -23,7 +24,7 @@ class Seen:
     ended: Liveness | None = None
 
 
-def watch(socket: str, seconds: float = 60.0) -> Seen:
+def watch(socket: str, seconds: float = PATIENCE_SECONDS) -> Seen:
     """Receive a run over its socket until it ends or breaks off."""
     source, seen = SocketSource(Path(socket)), Seen()
     limit = time.monotonic() + seconds

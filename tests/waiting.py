@@ -1,0 +1,21 @@
+"""Waiting for what must happen, however busy the machine is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Found = TypeVar("Found")
+
+PATIENCE_SECONDS = 120.0
+"""Long enough for a process that imports torch beside many others. Only a failing test waits so long."""
+
+
+def until(condition: Callable[[], Found], seconds: float = PATIENCE_SECONDS) -> Found:
+    """Wait until a condition is true and return what it gave; a test that waits in vain fails."""
+    limit = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < limit, "it never happened"
+        time.sleep(0.005)
+    return found
