@@ -13,7 +13,7 @@ test: lint
 
 # The suite in another order every time; the seed it prints repeats one: `make shuffled SEED=7`.
 shuffled: $(STAMP)
-	$(BIN)/pytest -n 2 -p randomly $(if $(SEED),--randomly-seed=$(SEED))
+	$(BIN)/pytest -v -n 2 -p randomly $(if $(SEED),--randomly-seed=$(SEED))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
