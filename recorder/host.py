@@ -22,8 +22,8 @@ Told = Callable[[Exception], None]
 def recorded(device: torch.device, timing: bool = False) -> Any:
     """An event behind everything that the device's current stream has been given.
 
-    A thread that waits for it sleeps: without `blocking`, waiting for CUDA keeps a whole core busy. The stream is named,
-    since an event records on the *current* device's stream by default, which may belong to another GPU.
+    A thread that waits for it sleeps: without `blocking`, waiting for CUDA keeps a whole core busy. The stream is
+    named, since an event records on the *current* device's stream by default, which may belong to another GPU.
 
     Raises:
         RuntimeError, NotImplementedError: if the device has no events.
