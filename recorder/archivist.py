@@ -28,12 +28,16 @@ def ended(
 ) -> bool:
     """Wait for a thread as long as it gets anywhere; False if nothing came of it for `MAX_PATIENCE_SECONDS`.
 
-    `elsewhere` says that it waits for something other than the disk, such as a slow device: that time is not counted.
+    `elsewhere` says that it waits for the device rather than for the disk: that time is not counted.
     """
     seen, since = progress(), time.monotonic()
+    began, told = since, False
     while thread.is_alive():
         thread.join(0.5)
-        if (now := progress()) != seen or elsewhere():
+        if (away := elsewhere()) and not told and time.monotonic() - began > MAX_PATIENCE_SECONDS:
+            logger.warning("the run ends once the device has computed its last steps; interrupt to leave it unfinished")
+            told = True
+        if (now := progress()) != seen or away:
             seen, since = now, time.monotonic()
         elif time.monotonic() - since > MAX_PATIENCE_SECONDS:
             return not thread.is_alive()

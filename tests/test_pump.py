@@ -160,7 +160,7 @@ def test_what_fails_in_the_pump_costs_no_row_and_is_told_once(recorded: Any) -> 
 
 @pytest.mark.parametrize("what", ["row", "stage end"])
 def test_a_slow_device_is_not_taken_for_a_disk_that_does_not_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     """The clock that patience is measured by leaps a minute at every look, for as long as the device is waited for."""
     computing, looks, clock = threading.Event(), [0], [0.0]
@@ -187,7 +187,7 @@ def test_a_slow_device_is_not_taken_for_a_disk_that_does_not_answer(
     pump.put(replace(row(0), wait=wait) if what == "row" else StageEnd({"t": "event"}, [(watch, {}, wait)]))
     assert waits.wait(30)
     assert pump.close({"t": "end", "time": 0.0, "status": "complete", "error": None})
-    assert clock[0] >= 2 * 60
+    assert clock[0] >= 2 * 60 and [r.getMessage()[:33] for r in caplog.records] == ["the run ends once the device has "]
     journal.close()
     archivist.close()
     assert [m["t"] for m in JournalReader(tmp_path / "run.journal").poll()] == [
