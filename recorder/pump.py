@@ -86,7 +86,7 @@ class Pump:
     def close(self, end: Message) -> bool:
         """Write everything that was put before, then the run's last message; False if the disk does not answer.
 
-        However long the device takes to compute the last rows, that is no fault of the disk.
+        Time that the device takes to compute the last rows is not counted as the disk's.
         """
         self._queue.put(end)
         return ended(self._thread, lambda: self._done, lambda: self._device_waits)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from recorder import host
 from recorder.host import GpuClock, to_host
@@ -30,7 +31,7 @@ def test_a_row_of_another_device_than_the_current_one_has_arrived_when_it_is_rea
     assert {e.device for e in cuda.events} == {FIRST, SECOND} and len(cuda.events) == 2
 
 
-def test_whoever_waits_for_the_device_sleeps(cuda: Cuda) -> None:
+def test_a_thread_that_waits_for_the_device_sleeps(cuda: Cuda) -> None:
     to_host({"row": on(SECOND, torch.zeros(2))})
     GpuClock(SECOND).lap("video", 0)
     assert len(cuda.events) == 2 and all(e.blocking for e in cuda.events)
@@ -133,12 +134,21 @@ def test_an_accelerator_with_events_is_not_waited_for(cuda: Cuda, monkeypatch: p
     assert found["row"].as_subclass(torch.Tensor).tolist() == [0, 1, 2]
 
 
-def test_memory_of_the_host_is_on_the_host_whatever_the_default_device_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    empty = torch.empty
-    monkeypatch.setattr(torch, "empty", lambda *shape, pin_memory=False, **more: empty(*shape, **more))
-    with torch.device("meta"):
+class Unpinned(TorchFunctionMode):
+    """Makes ordinary memory where pinned memory is asked for, after a default device has had its say."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if kwargs.pop("pin_memory", False):
+            assert torch.device(kwargs["device"]).type == "cpu", "only memory of the host can be pinned"
+        return func(*args, **kwargs)
+
+
+def test_memory_of_the_host_is_on_the_host_whatever_the_default_device_is() -> None:
+    with Unpinned(), torch.device("meta"):
         assert host.pinned((2, 3), torch.float16).device.type == "cpu"
         assert host.staging((2, 3), torch.float32, torch.device("cpu"))[0].device.type == "cpu"
+        assert host.staging((2, 3), torch.float32, FIRST)[0].device.type == "cpu"
 
 
 def test_noise_is_staged_where_the_device_can_fetch_it(cuda: Cuda, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,7 +170,7 @@ def race(bench: Bench) -> Answer:
         reader.start()
         for step in range(count):
             source.fill_(step)
-            # On the CPU the copy is the source itself, as everywhere in the recorder: rows are made anew each step.
+            # On the CPU the copy is the source itself: in the recorder each step makes a row of its own.
             waiting.put((step, *to_host({"row": source if device.type == "cuda" else source.clone()})))
         waiting.put(None)
         reader.join()

@@ -1,4 +1,4 @@
-"""The device is full: does the generation go on, is the recorder's memory given back, and is it measured again?"""
+"""The device is full: does the loop continue, is the recorder's memory given back, and is it measured again?"""
 
 from __future__ import annotations
 
