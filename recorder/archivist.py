@@ -23,12 +23,21 @@ MAX_PATIENCE_SECONDS = 20.0
 """How long to wait at the end for a disk that does not answer."""
 
 
-def ended(thread: threading.Thread, progress: Callable[[], object]) -> bool:
-    """Wait for a thread as long as it gets anywhere; False if nothing came of it for `MAX_PATIENCE_SECONDS`."""
+def ended(
+    thread: threading.Thread, progress: Callable[[], object], elsewhere: Callable[[], bool] = lambda: False
+) -> bool:
+    """Wait for a thread as long as it gets anywhere; False if nothing came of it for `MAX_PATIENCE_SECONDS`.
+
+    `elsewhere` says that it waits for the device rather than for the disk: that time is not counted.
+    """
     seen, since = progress(), time.monotonic()
+    began, told = since, False
     while thread.is_alive():
         thread.join(0.5)
-        if (now := progress()) != seen:
+        if (away := elsewhere()) and not told and time.monotonic() - began > MAX_PATIENCE_SECONDS:
+            logger.warning("the run ends once the device has computed its last steps; interrupt to leave it unfinished")
+            told = True
+        if (now := progress()) != seen or away:
             seen, since = now, time.monotonic()
         elif time.monotonic() - since > MAX_PATIENCE_SECONDS:
             return not thread.is_alive()

@@ -149,10 +149,10 @@ _DECLARED: list[Metric] = [
            "seconds that measuring this step held the sampling thread, until its row was handed over: what the "
            "recorder costs on the host", _SCHEDULE, source="time.perf_counter"),
     Metric("gpu_ms", "ms", "GPU time",
-           "milliseconds of this step on the GPU, between two CUDA events; NaN where there is no GPU", _SCHEDULE,
+           "milliseconds of this step on the GPU, between two CUDA events; NaN without CUDA or ROCm", _SCHEDULE,
            source="torch.cuda.Event"),
     Metric("vram_peak", "bytes", "VRAM peak",
-           "most GPU memory allocated since the last step; NaN where there is no GPU", _SCHEDULE,
+           "most GPU memory that the process had allocated so far; NaN without CUDA or ROCm", _SCHEDULE,
            source="torch.cuda.max_memory_allocated"),
     Metric("snr_measured_db", "dB", "SNR measured",
            "10·log10((1−σ)²·mean(x0²) / (σ²·mean(ε²))) of the model's own x0 and noise; −inf at σ = 1", source=_VDM),

@@ -1,36 +1,86 @@
-"""From the device to the host without making the sampling thread wait: copies, and times of the GPU."""
+"""From the device to the host without making the sampling thread wait: copies, and times of the GPU.
+
+CUDA and ROCm copy into pinned memory behind an event, and so does every other accelerator that has events (XPU, MPS).
+Where it has none, or pinned memory is refused, the sampling thread waits for one packed copy.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+Told = Callable[[Exception], None]
+"""Is told why the sampling thread had to wait for a copy, which was made all the same."""
+
+
+def recorded(device: torch.device, timing: bool = False) -> Any:
+    """An event behind everything that the device's current stream has been given.
+
+    A thread that waits for it sleeps: without `blocking`, waiting for CUDA keeps a whole core busy. The stream is
+    named, since an event records on the *current* device's stream by default, which may belong to another GPU.
+
+    Raises:
+        RuntimeError, NotImplementedError: if the device has no events.
+    """
+    event: Any
+    if device.type == "cuda":
+        event = torch.cuda.Event(enable_timing=timing, blocking=True)
+        event.record(torch.cuda.current_stream(device))
+    else:
+        event = torch.Event(device, enable_timing=timing, blocking=True)
+        event.record(torch.accelerator.current_stream(device))
+    return event
+
+
+def has_events(device: torch.device) -> bool:
+    """Whether a copy from the device can be waited for later, by another thread."""
+    if device.type == "cuda":
+        return True
+    accelerator = torch.accelerator.current_accelerator()
+    return accelerator is not None and accelerator.type == device.type
+
 
 class GpuClock:
-    """Time between the steps of a stream on the GPU, and the allocator's peak; neither makes the host wait."""
+    """Time between steps on one CUDA device, and its allocator's peak; neither makes the host wait.
+
+    The streams of a stage share it: the first one to take a row marks its time, the others use the same mark.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._last: torch.cuda.Event | None = None
+        self._last: dict[str, Any] = {}
+        self._mark: tuple[int, Any] = (-1, None)
+        self._peak = (-1, math.nan)
 
-    def lap(self) -> tuple[Callable[[], float], float]:
-        """What tells the milliseconds since the last lap, once the row's copy has arrived; and bytes at the peak."""
-        last, self._last = self._last, torch.cuda.Event(enable_timing=True)
-        now = self._last
-        now.record()
-        peak = float(torch.cuda.max_memory_allocated(self._device))
-        torch.cuda.reset_peak_memory_stats(self._device)
-        if last is None:
-            return no_time, peak
+    def lap(self, stream: str, row: int) -> Callable[[], float]:
+        """What tells the milliseconds since the stream's last lap, once the row's copy has arrived."""
+        if row != self._mark[0] or self._last.get(stream) is self._mark[1]:
+            self._mark = row, recorded(self._device, timing=True)
+        last, now = self._last.get(stream), self._mark[1]
+        self._last[stream] = now
+        return no_time if last is None else partial(_elapsed, last, now)
 
-        def elapsed() -> float:
-            now.synchronize()  # in the pump's thread, which has waited for this row already
-            return float(last.elapsed_time(now))
+    def peak(self, row: int) -> float:
+        """Bytes that the process had allocated at its peak so far.
 
-        return elapsed, peak
+        The counter is the user's too, so it is never reset. KeyError or RuntimeError if the allocator keeps none.
+        """
+        if row != self._peak[0]:
+            # A tenth of the time of `max_memory_allocated`, which flattens and sorts all counters first.
+            counters = torch.cuda.memory_stats_as_nested_dict(self._device)
+            self._peak = row, float(counters["allocated_bytes"]["all"]["peak"])
+        return self._peak[1]
+
+
+def _elapsed(last: Any, now: Any) -> float:
+    now.synchronize()  # in the pump's thread, which has waited for this row already
+    return float(last.elapsed_time(now))
 
 
 def no_time() -> float:
@@ -38,16 +88,60 @@ def no_time() -> float:
     return math.nan
 
 
-def to_host(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], Callable[[], None]]:
-    """Start copying tensors to the host; returns the copies and what to call before they are read."""
-    if all(t.device.type != "cuda" for t in tensors.values()):  # also where there is nothing to copy
-        return {name: t.cpu() for name, t in tensors.items()}, _ready
-    host = {name: torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for name, t in tensors.items()}
-    for name, tensor in tensors.items():
-        host[name].copy_(tensor, non_blocking=True)
-    copied = torch.cuda.Event()
-    copied.record()
-    return host, copied.synchronize
+def pinned(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Memory of the host that a device copies to and from by itself. Raises RuntimeError if the system refuses it."""
+    # The device is named: `torch.set_default_device("cuda")` must not decide where the host's memory is.
+    return torch.empty(shape, dtype=dtype, device="cpu", pin_memory=True)
+
+
+def staging(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, bool]:
+    """Memory of the host to fill for a device, and whether it can be copied there without waiting."""
+    if device.type == "cuda":
+        with contextlib.suppress(
+            RuntimeError
+        ):  # such as no more locked memory: an ordinary copy waits, and is right too
+            return pinned(shape, dtype), True
+    return torch.empty(shape, dtype=dtype, device="cpu"), False
+
+
+def to_host(tensors: dict[str, Tensor], told: Told | None = None) -> tuple[dict[str, Tensor], Callable[[], None]]:
+    """Start copying tensors to the host; returns the copies and what to call, in any thread, before they are read."""
+    host: dict[str, Tensor] = {}
+    events: list[Any] = []
+    for device in dict.fromkeys(t.device for t in tensors.values()):
+        group = {name: t for name, t in tensors.items() if t.device == device}
+        if device.type == "cpu":
+            host |= group
+        elif not has_events(device):
+            host |= _at_once(group)
+        else:
+            try:
+                copies = {name: pinned(t.shape, t.dtype) for name, t in group.items()}
+                for name, tensor in group.items():
+                    copies[name].copy_(tensor, non_blocking=True)
+                events.append(recorded(device))
+            except Exception as error:  # noqa: BLE001 - such as no pinned memory left: an ordinary copy is right too
+                if told is not None:
+                    told(error)
+                copies = _at_once(group)
+            host |= copies
+    return {name: host[name] for name in tensors}, partial(_wait, events) if events else _ready
+
+
+def _at_once(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of tensors of one device, in one piece: every copy would wait for the device by itself."""
+    if len(tensors) == 1:
+        return {name: t.cpu() for name, t in tensors.items()}
+    # The widest first, so that each begins at a multiple of its own width.
+    order = sorted(tensors, key=lambda name: -tensors[name].element_size())
+    packed = torch.cat([tensors[name].contiguous().reshape(-1).view(torch.uint8) for name in order]).cpu()
+    pieces = packed.split([tensors[name].nbytes for name in order])
+    return {n: p.view(tensors[n].dtype).view(tensors[n].shape) for n, p in zip(order, pieces, strict=True)}
+
+
+def _wait(events: list[Any]) -> None:
+    for event in events:
+        event.synchronize()
 
 
 def _ready() -> None:

@@ -264,7 +264,8 @@ class SamplingObserver(hooks.Observer):
             return  # one spatial tile of the canvas: its raw velocity is no pass of the whole step
         assert self._call is not None
         wanted = {s: Layout(s, 1, g, loop.frames if s == "video" else None) for s, g in loop.grids.items()}
-        self._passes.add(arguments, result, {s: wanted[s] for s in self._call.family.streams if s in wanted})
+        streams = set(self._call.family.streams) - self._stages.resting()  # what will not be measured is not kept
+        self._passes.add(arguments, result, {s: wanted[s] for s in wanted if s in streams})
 
     # -- steps
 

@@ -33,14 +33,23 @@ hues stay where they can, and the message counts the fits.
 """
 
 
-def size_of(rows: int, columns: int) -> tuple[int, int]:
-    """Rows and columns of the picture of a latent frame: whole if it is small, else divided until it fits."""
+def factor_of(rows: int, columns: int) -> int:
+    """By how much the picture of a latent frame is smaller than the frame: 1 if it is small, else until it fits."""
     factor = 1
     while True:
-        small = -(-rows // factor), -(-columns // factor)
+        small = _divided(rows, columns, factor)
         if max(small) <= MAX_SIDE and small[0] * small[1] <= MAX_CELLS:
-            return small
+            return factor
         factor += 1
+
+
+def size_of(rows: int, columns: int) -> tuple[int, int]:
+    """Rows and columns of the picture of a latent frame."""
+    return _divided(rows, columns, factor_of(rows, columns))
+
+
+def _divided(rows: int, columns: int, factor: int) -> tuple[int, int]:
+    return -(-rows // factor), -(-columns // factor)
 
 
 def frames_of(places: tuple[int, ...]) -> tuple[int, ...]:
@@ -61,9 +70,12 @@ def shrunk(x0: Tensor, layout: Layout) -> Tensor:
     if len(frames) < len(clip):
         # One view per frame: an index tensor would have to be copied to the device first.
         clip = torch.stack([clip[i] for i in frames])
-    size = size_of(*clip.shape[1:3])
-    if size != tuple(clip.shape[1:3]):
-        averaged = torch.nn.functional.adaptive_avg_pool2d(clip.permute(0, 3, 1, 2), size)
+    factor = factor_of(*clip.shape[1:3])
+    if factor > 1:
+        # Not `adaptive_avg_pool2d`, which MPS has only for sizes that divide. Cells at the edges average what is there.
+        averaged = torch.nn.functional.avg_pool2d(
+            clip.permute(0, 3, 1, 2), factor, ceil_mode=True, count_include_pad=False
+        )
         clip = averaged.permute(0, 2, 3, 1)
     return clip.half().contiguous()
 

@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from recorder import words
 from recorder.archivist import MAX_WAITING_SNAPSHOTS, Archivist, ended
@@ -19,8 +20,12 @@ from recorder.words import Message
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 MAX_WAITING_ROWS = 1 << 16
 """Rows that may wait to be written, some 3 KB each: a disk that hangs must not fill the memory."""
+MAX_WAITING_PICTURES = 64
+"""If as many rows wait, further ones wait without their pictures: up to 1.5 MiB each, pinned where there is a GPU."""
 
 FEW_WAITING = 16
 """Fewer are written one by one: the next row may still be on its way from the device."""
@@ -48,7 +53,10 @@ class Pump:
         self._done = 0
         self._dropped_rows = 0
         self._told_rows = 0
-        self._failed: set[str] = set()
+        self._dropped_pictures = 0
+        self._told_pictures = 0
+        self._device_waits = False
+        self._failed: set[tuple[str, str]] = set()
         self._undeclared: set[tuple[int, str]] = set()
         """Streams, by stage and name, whose declaration could not be sent."""
         self._group: list[tuple[bytes, Message, bool]] = []
@@ -66,6 +74,9 @@ class Pump:
             if item.snapshot is not None and waiting >= 4 * MAX_WAITING_SNAPSHOTS:
                 self._archivist.dropped_snapshots += 1
                 item = replace(item, snapshot=None)
+            if item.picture is not None and waiting >= MAX_WAITING_PICTURES:
+                self._dropped_pictures += 1
+                item = replace(item, picture=None)
         self._queue.put(item)
 
     def turn_off(self) -> None:
@@ -73,9 +84,12 @@ class Pump:
         self._off = True
 
     def close(self, end: Message) -> bool:
-        """Write everything that was put before, then the run's last message; False if the disk does not answer."""
+        """Write everything that was put before, then the run's last message; False if the disk does not answer.
+
+        Time that the device takes to compute the last rows is not counted as the disk's.
+        """
         self._queue.put(end)
-        return ended(self._thread, lambda: self._done)
+        return ended(self._thread, lambda: self._done, lambda: self._device_waits)
 
     def _pump(self) -> None:
         over = False
@@ -90,12 +104,12 @@ class Pump:
             if over or self._queue.qsize() < FEW_WAITING:
                 self._write_group()
 
-    def _tell(self, error: Exception) -> None:
+    def _tell(self, error: Exception, what: str = "a message") -> None:
         kind = type(error).__name__
-        if kind in self._failed:
+        if (what, kind) in self._failed:
             return
-        self._failed.add(kind)
-        text = f"a message could not be recorded: {reason_of(error)}"
+        self._failed.add((what, kind))
+        text = f"{what} could not be recorded: {reason_of(error)}"
         logger.error("%s", text, exc_info=error if logger.isEnabledFor(logging.DEBUG) else None)
         try:
             self._write(event("error", text))
@@ -103,30 +117,59 @@ class Pump:
             logger.debug("nor could that be recorded: %s", again)
 
     def _take(self, item: Row | StageEnd | Message) -> None:
-        # Told once the worst is over: as long as rows are given up one by one, every one of them would be told.
-        if self._dropped_rows != self._told_rows and self._queue.qsize() < MAX_WAITING_ROWS // 2:
-            dropped, self._told_rows = self._dropped_rows - self._told_rows, self._dropped_rows
-            text = f"{dropped} steps were not recorded: {MAX_WAITING_ROWS:,} waited to be written already"
-            logger.warning("%s", text)
-            self._write(event("degraded", text))
+        self._tell_dropped()
         if isinstance(item, StageEnd):
             self._end_stage(item)
             return
         if not isinstance(item, Row):
             self._write(item)
             return
-        values = item.values()
+        values = self._arrived(lambda: item.values(lambda error: self._tell(error, "the time of a step on the GPU")))
         if item.snapshot is not None:
             self._archivist.put_snapshot(item)
         if item.kept is not None:
             self._archivist.put_kept(item.kept)
         self._write(item.message(values))
-        for found in item.watch(item.step, values):
-            self._write(found)
+        try:
+            for found in item.watch(item.step, values):
+                self._write(found)
+        finally:
+            if item.picture is not None:
+                self._picture(item.picture)
+
+    def _picture(self, picture: Callable[[], Message]) -> None:
+        try:
+            message = picture()
+        except Exception as error:  # noqa: BLE001 - a picture is decoration
+            self._tell(error, "a picture")
+        else:
+            self._write(message)
+
+    def _arrived(self, what: Callable[[], T]) -> T:
+        """What has to wait for the device first."""
+        self._device_waits = True
+        try:
+            return what()
+        finally:
+            self._device_waits = False
+
+    def _tell_dropped(self) -> None:
+        # Told once the worst is over: as long as rows are given up one by one, every one of them would be told.
+        waiting = self._queue.qsize()
+        if self._dropped_rows != self._told_rows and waiting < MAX_WAITING_ROWS // 2:
+            dropped, self._told_rows = self._dropped_rows - self._told_rows, self._dropped_rows
+            self._degrade(f"{dropped} steps were not recorded: {MAX_WAITING_ROWS:,} waited to be written already")
+        if self._dropped_pictures != self._told_pictures and waiting < MAX_WAITING_PICTURES // 2:
+            dropped, self._told_pictures = self._dropped_pictures - self._told_pictures, self._dropped_pictures
+            self._degrade(f"{dropped} pictures were not recorded: {MAX_WAITING_PICTURES} rows or more waited")
+
+    def _degrade(self, text: str) -> None:
+        logger.warning("%s", text)
+        self._write(event("degraded", text))
 
     def _end_stage(self, item: StageEnd) -> None:
         try:
-            message = item.message()
+            message = self._arrived(item.message)
         except Exception:
             self._write(item.event)  # without its summary it is still the end of the stage
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -37,7 +38,8 @@ class Row:
     """What one step hands over: numbers the host knows, and a small vector that may still be on its way to it.
 
     `wait` returns once `measured` may be read: at once on the CPU, after a CUDA event otherwise. `watch` is shown the
-    whole row in the pump's thread and says what events it gives rise to.
+    whole row in the pump's thread and says what events it gives rise to. `picture` makes the `preview` message; like
+    the snapshots it is left out where too many rows wait, and what fails in it costs no row.
     """
 
     stage: int
@@ -50,11 +52,18 @@ class Row:
     watch: Callable[[int, NDArray[np.float32]], list[Message]]
     snapshot: dict[str, Tensor] | None = None
     kept: Kept | None = None
+    picture: Callable[[], Message] | None = None
 
-    def values(self) -> NDArray[np.float32]:
-        """The whole row, once it has arrived."""
+    def values(self, told: Callable[[Exception], None]) -> NDArray[np.float32]:
+        """The whole row, once it has arrived. A number that fails is NaN, and `told` what failed."""
         self.wait()
-        known = [v() if callable(v) else v for v in self.schedule]
+        known = []
+        for value in self.schedule:
+            try:
+                known.append(value() if callable(value) else value)
+            except Exception as error:  # noqa: BLE001 - a clock that fails must not cost the row
+                told(error)
+                known.append(math.nan)
         return np.concatenate([np.array(known, np.float32), self.measured.numpy()])
 
     def message(self, values: NDArray[np.float32]) -> Message:

@@ -72,6 +72,7 @@ def record(
     The pipelines are not changed beyond the block, and without shocks what they generate is bit-identical to an
     unrecorded call.
     Errors of the recorder become events of the run and never reach the generation.
+    With several ranks, record on rank 0 only: each rank sees whole latents, and would write an equal run.
 
     Args:
         pipe: a diffusers pipeline such as `LTX2Pipeline`, or a sequence of them; none for a loop of your own, which

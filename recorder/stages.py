@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,13 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recorder import declarations, words
+from recorder import words
 from recorder.control import Control
+from recorder.declared import declaration_of
 from recorder.events import event, reason_of
-from recorder.host import GpuClock, no_time, to_host
-from recorder.measures import measured_row
-from recorder.preview import Filmstrip, shrunk
-from recorder.rows import Kept, Row, StageEnd
+from recorder.extras import Rest, out_of_memory
+from recorder.host import GpuClock, to_host
+from recorder.measuring import Taken, measure
+from recorder.preview import Filmstrip
+from recorder.rows import Row, StageEnd
 from recorder.step import Layout, Step
 from recorder.summary import PathTracker
 from recorder.watch import StreamWatch
@@ -45,6 +46,25 @@ class _Stream:
     """Rows that are empty since their step could not be recorded."""
     previous: Step | None = None
     last_time: float = 0.0
+    rest: Rest = field(default_factory=Rest)
+
+    def leave_out(self) -> None:
+        """A step has no row: the next one is compared with none, and the path is broken."""
+        self.previous = None
+        self.tracker.broken()
+        self.rows += 1
+        self.missed += 1
+
+    def out_of_memory(self) -> None:
+        """Drop every latent that is kept, and rest."""
+        self.previous = None
+        self.lose_path()
+        self.rest.begin()
+
+    def lose_path(self) -> None:
+        """Drop what the path was followed with; what comes of it from here on has no straightness."""
+        self.tracker = PathTracker()
+        self.tracker.broken()
 
 
 class Misfit(ValueError):
@@ -72,6 +92,7 @@ class Stage:
     announced: bool = False
     ended: bool = False
     streams: dict[str, _Stream] = field(default_factory=dict)
+    clocks: dict[torch.device, GpuClock] = field(default_factory=dict)
     kept: set[int] = field(default_factory=set)
     """Steps that a viewer asked to keep, as the first stream to step decided; the others follow it."""
 
@@ -90,7 +111,7 @@ class Stages:
         self.put = put
         self._previews = previews
         self._eigenvalue = eigenvalue
-        self._save_latents = save_latents
+        self.save_latents = save_latents
         self._told: set[tuple[str, int | None]] = set()
         self._count = 0
         self.current: Stage | None = None
@@ -200,12 +221,14 @@ class Stages:
         if (layout, sample.shape[-1]) != (stream.layout, stream.channels):
             had, has = [*stream.layout.shape, stream.channels], [*layout.shape, sample.shape[-1]]
             raise Misfit(f"the {name} samples of stage {stage.index} are {had}, this one is {has}; begin another stage")
-        try:
-            self._measure(
-                stage, stream, clock, sigma, sigma_next, timestep, (sample, velocity, result), passes or {}, shock
-            )
-        except Exception as error:  # noqa: BLE001 - such as no memory left for the metrics: the generation goes on
-            self.missed(name, error)
+        if stream.rest.skips():
+            stream.leave_out()
+        else:
+            try:
+                taken = Taken(clock, sigma, sigma_next, timestep, sample, velocity, result, passes or {}, shock)
+                measure(self, stage, stream, taken)
+            except Exception as error:  # noqa: BLE001 - such as no memory left for the metrics: the generation goes on
+                self.missed(name, error)
         planned = len(stage.sigmas)
         if planned and len(stage.streams) > 1 and all(s.rows >= planned for s in stage.streams.values()):
             self._finish(stage)
@@ -216,107 +239,32 @@ class Stages:
         stream = stage.streams.get(name) if stage is not None else None
         row = stream.rows if stream is not None else None
         if stream is not None:
-            stream.previous = None
-            stream.tracker.broken()
-            stream.rows += 1
-            stream.missed += 1
+            if out_of_memory(error):
+                stream.out_of_memory()
+            stream.leave_out()
         index = stage.index if stage is not None else None
         self.trouble(f"a step of {name}", error, index, row)
 
-    def trouble(self, what: str, error: Exception, stage: int | None = None, step: int | None = None) -> None:
+    def resting(self) -> set[str]:
+        """Streams whose next step will not be measured, since memory ran out."""
+        stage = self.current
+        return {name for name, s in stage.streams.items() if s.rest.left} if stage is not None else set()
+
+    def trouble(
+        self, what: str, error: Exception, stage: int | None = None, step: int | None = None, not_done: str = "recorded"
+    ) -> None:
         """Tell that something could not be recorded, in one line, once per stage: a loop must not say it 50 times."""
         if (what, stage) in self._told:
             return
         self._told.add((what, stage))
-        text = f"{what} could not be recorded: {reason_of(error)}"
+        text = f"{what} could not be {not_done}: {reason_of(error)}"
         logger.error("%s; the generation goes on", text)
         logger.debug("%s", what, exc_info=error)
         self.put(event("error", text, stage=stage, step=step))
 
-    def _measure(
-        self,
-        stage: Stage,
-        stream: _Stream,
-        clock: float,
-        sigma: float,
-        sigma_next: float,
-        timestep: float,
-        tensors: tuple[Tensor, Tensor, Tensor],
-        passes: Mapping[str, Tensor],
-        shock: Injected | None,
-    ) -> None:
-        layout, (sample, velocity, result) = stream.layout, tensors
-        name, now = layout.stream, time.time()
-        with torch.no_grad(), torch.autocast(sample.device.type, enabled=False):
-            step = Step(
-                layout,
-                sigma,
-                layout.on_grid(sample),
-                layout.on_grid(velocity),
-                layout.on_grid(result),
-                stream.previous,
-                {k: layout.on_grid(v) for k, v in passes.items()},
-                None if shock is None or shock.fresh is None else layout.on_grid(shock.fresh),
-            )
-            send = {"row": measured_row(step)}
-            if self._save_latents:
-                send |= {"latents": step.x.half(), "x0": step.x0.half()}
-            if stream.filmstrip is not None:
-                send["picture"] = shrunk(step.x0, layout)
-            first = next(iter(stage.streams)) == name
-            if first and self.control.wants_snapshot():
-                stage.kept.add(stream.rows)
-            if stream.rows in stage.kept:
-                # A copy, since on the CPU the loop may write to its latents before the disk has taken them.
-                send |= {"kept_x": step.x.clone(), "kept_x0": step.x0}
-            host, wait = to_host(send)
-            stream.tracker.add(step, sigma_next)
-            if shock is not None:
-                stream.tracker.broken()
-        step.forget()
-        kept = self._kept(stage, stream, sigma, host) if "kept_x" in host else None
-        measured, picture, snapshot = host.pop("row"), host.pop("picture", None), host or None
-        watch = _with_preview(stream, sigma, picture) if picture is not None else stream.watch.take
-        seconds = clock - (stream.last_time or stage.set_at)
-        gpu_ms, vram_peak = stream.gpu.lap() if stream.gpu else (no_time, math.nan)
-        sigma_down = sigma_next if shock is None else min(sigma_next, shock.sigma_down)
-        # Taken last: all that this step still costs is a place in a queue.
-        cost = time.perf_counter() - clock
-        schedule = (sigma, sigma_next, sigma_down, timestep, _snr_db(sigma), seconds, cost, gpu_ms, vram_peak)
-        self.put(Row(stage.index, name, stream.rows, now, schedule, measured, wait, watch, snapshot, kept))
-        if kept is not None and first:
-            self.control.snapshot_begins(stage.index, stream.rows)
-        stream.previous, stream.last_time = step, clock
-        stream.rows += 1
-
-    def _kept(self, stage: Stage, stream: _Stream, sigma: float, host: dict[str, Tensor]) -> Kept:
-        """What a viewer asked to keep of a step, taken out of what goes to the host."""
-        tensors = {name: host.pop(f"kept_{name}") for name in ("x", "x0")}
-        layout, written = stream.layout, self.control.snapshot_sent()
-        frames = layout.places if layout.stream == "video" else None
-        return Kept(stage.index, layout.stream, stream.rows, sigma, frames, tensors, written)
-
     def _declare(self, stage: Stage, layout: Layout, sample: Tensor) -> _Stream:
-        layout.on_grid(sample)  # fails here, before anything is declared, if the tokens do not fill the grid
         name = layout.stream
-        metrics = declarations.on_stream(name)
-        columns, at = {}, 0
-        for metric in metrics:
-            size = math.prod(layout.row_shape(metric))
-            columns[metric.name] = slice(at, at + size)
-            at += size
-        declaration: Message = {
-            "t": words.STREAM,
-            "stage": stage.index,
-            "stream": name,
-            "grid": list(layout.grid),
-            "shape": [layout.batch, math.prod(layout.shape), sample.shape[-1]],
-            "dtype": str(sample.dtype).removeprefix("torch."),
-            "metrics": [m.as_message(name, layout.row_shape(m)) for m in metrics],
-            "coordinates": layout.coordinates(),
-        }
-        if layout.frames is not None:
-            declaration["conditioning_frames"] = sorted(set(range(layout.grid[0])) - set(layout.frames))
+        declaration, columns = declaration_of(stage.index, layout, sample)
         self.put(declaration)
         stream = _Stream(
             layout, sample.shape[-1], StreamWatch(stage.index, name, layout.batch, columns, self._eigenvalue)
@@ -324,21 +272,6 @@ class Stages:
         if self._previews and name == "video":
             stream.filmstrip = Filmstrip(stage.index, layout)
         if sample.device.type == "cuda":
-            stream.gpu = GpuClock(sample.device)
+            stream.gpu = stage.clocks.setdefault(sample.device, GpuClock(sample.device))
         stage.streams[name] = stream
         return stream
-
-
-def _with_preview(stream: _Stream, sigma: float, picture: Tensor) -> Callable[[int, Any], list[Message]]:
-    """What the pump makes of a row that comes with a small picture: the row's events, then its `preview` message."""
-    watch, filmstrip = stream.watch, stream.filmstrip
-    assert filmstrip is not None
-
-    def take(step: int, row: Any) -> list[Message]:
-        return [*watch.take(step, row), filmstrip.message(step, sigma, picture.numpy())]
-
-    return take
-
-
-def _snr_db(sigma: float) -> float:
-    return -math.inf if sigma >= 1 else 20 * math.log10((1 - sigma) / sigma)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -74,9 +76,17 @@ class GpuReader:
         ]
 
     def _find(self, gpu: Gpu) -> Any:
-        if gpu.uuid is not None:
-            return self._nvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
-        return self._nvml.nvmlDeviceGetHandleByIndex(gpu.index)
+        nvml, uuid = self._nvml, gpu.uuid
+        if uuid is None:
+            return nvml.nvmlDeviceGetHandleByIndex(gpu.index)
+        try:
+            return nvml.nvmlDeviceGetHandleByUUID(uuid)
+        except nvml.NVMLError:
+            with contextlib.suppress(nvml.NVMLError):  # a part of a GPU (MIG), whose UUID CUDA tells without its kind
+                return nvml.nvmlDeviceGetHandleByUUID(uuid.replace("GPU-", "MIG-", 1))
+            if "CUDA_VISIBLE_DEVICES" in os.environ and nvml.nvmlDeviceGetCount() != 1:
+                raise  # CUDA's index counts visible GPUs only: it may be that of somebody else's
+            return nvml.nvmlDeviceGetHandleByIndex(gpu.index)
 
     def read(self) -> dict[str, float]:
         """One sample. Raises NVMLError if the GPU is lost."""
@@ -113,6 +123,22 @@ class GpuReader:
         return {"gpu_memory_clock": float(self._nvml.nvmlDeviceGetClockInfo(self._device, self._nvml.NVML_CLOCK_MEM))}
 
 
+class MemoryReader:
+    """Reads the memory of a GPU through torch: all that there is without NVML, as on AMD's GPUs."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        """Raises RuntimeError or AssertionError where torch has no such GPU."""
+        import torch
+
+        self._ask, self._index = torch.cuda.mem_get_info, gpu.index
+        self.read()
+
+    def read(self) -> dict[str, float]:
+        """One sample."""
+        free, total = self._ask(self._index)
+        return {"gpu_memory_used": float(total - free), "gpu_memory_total": float(total)}
+
+
 class HostReader:
     """Reads this process and its host."""
 
@@ -137,6 +163,9 @@ class HostReader:
         return values
 
 
+Reader = HostReader | GpuReader | MemoryReader
+
+
 class SystemLane:
     """Sends a `system` message now and every `period` seconds until it is closed; never raises into the run."""
 
@@ -158,15 +187,15 @@ class SystemLane:
         self._thread.join(CLOSING_SECONDS)
 
     def _sample(self) -> None:
-        readers: dict[str, HostReader | GpuReader] = {}
-        makers: list[tuple[str, Callable[[], HostReader | GpuReader]]] = [("process", HostReader)]
+        readers: dict[str, Reader] = {}
+        makers: list[tuple[str, Callable[[], Reader]]] = [("process", HostReader)]
         if (gpu := self._gpu) is not None:
-            makers.append(("GPU", lambda: GpuReader(gpu)))
+            makers.append(("GPU", lambda: self._gpu_reader(gpu)))
         for what, make in makers:
             try:
                 readers[what] = make()
             except Exception as error:  # noqa: BLE001 - a driver may fail in any way; the run goes on without it
-                self._warn(what, error)
+                self._warn(f"the load of the {what} is not recorded", error)
         due = time.monotonic()
         while readers and not self._stop.is_set():
             self._send(readers)
@@ -175,20 +204,32 @@ class SystemLane:
         for what in list(readers):
             self._let_go(readers, what)
 
-    def _send(self, readers: dict[str, HostReader | GpuReader]) -> None:
+    def _gpu_reader(self, gpu: Gpu) -> Reader:
+        try:
+            return GpuReader(gpu)
+        except Exception as error:  # noqa: BLE001 - as above
+            try:
+                reader = MemoryReader(gpu)
+            except Exception as again:
+                logger.debug("nor does torch tell the memory of the GPU: %s", again)
+                raise error from again
+            self._warn("only the memory of the GPU is recorded", error)
+            return reader
+
+    def _send(self, readers: dict[str, Reader]) -> None:
         now = time.time()
         values: dict[str, float] = {}
         for what, reader in list(readers.items()):
             try:
                 values |= reader.read()
             except Exception as error:  # noqa: BLE001 - see above; said once, since the reader is not asked again
-                self._warn(what, error)
+                self._warn(f"the load of the {what} is not recorded", error)
                 self._let_go(readers, what)
         # The driver may have taken its time, and the run may have ended meanwhile.
         if values and not self._stop.is_set():
             self._put({"t": words.SYSTEM, "time": now, "values": values})
 
-    def _let_go(self, readers: dict[str, HostReader | GpuReader], what: str) -> None:
+    def _let_go(self, readers: dict[str, Reader], what: str) -> None:
         reader = readers.pop(what)
         if isinstance(reader, GpuReader):
             try:
@@ -198,8 +239,8 @@ class SystemLane:
 
     def _warn(self, what: str, error: Exception) -> None:
         reason = str(error) or type(error).__name__
-        logger.warning("the load of the %s is not recorded: %s", what, reason)
+        logger.warning("%s: %s", what, reason)
         if not self._stop.is_set():
             from recorder.events import event  # here, since viewers read the quantities above and need nothing else
 
-            self._put(event("warning", f"the load of the {what} is not recorded: {reason}"))
+            self._put(event("warning", f"{what}: {reason}"))

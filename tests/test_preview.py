@@ -55,6 +55,25 @@ def test_cells_are_averaged_and_frames_chosen_from_those_that_are_generated() ->
     assert small[:, 5, 5, 0].tolist() == [f - 1 for f in strip["frames"]]
 
 
+@pytest.mark.parametrize("grid", [(23, 40), (33, 60), (35, 20), (19, 34)])
+def test_sizes_that_do_not_divide_average_what_there_is_at_the_edges(
+    grid: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> object:
+        raise RuntimeError("Adaptive pool MPS: input sizes must be divisible by output sizes.")
+
+    monkeypatch.setattr(torch.nn.functional, "adaptive_avg_pool2d", refuse)
+    layout = Layout("video", 1, (2, *grid))
+    x0 = torch.randn((1, 2, *grid, 3), generator=torch.Generator().manual_seed(0))
+    small = shrunk(x0, layout)
+    rows, columns = size_of(*grid)
+    assert small.shape == (2, rows, columns, 3)
+    factor = -(-grid[0] // rows)
+    for i, j in ((0, 0), (rows - 1, 0), (0, columns - 1), (rows - 1, columns - 1)):
+        cell = x0[0, :, factor * i : factor * (i + 1), factor * j : factor * (j + 1)]
+        torch.testing.assert_close(small[:, i, j].float(), cell.mean(dim=(1, 2)), rtol=1e-3, atol=1e-3)
+
+
 def test_axes_are_those_of_known_variances_and_their_signs_are_settled() -> None:
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0]
     axes = principal_axes(rotation @ np.diag([9, 4, 1, 0.1, 0.01, 0]) @ rotation.T)

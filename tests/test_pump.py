@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from recorder import archivist as archivist_module
 from recorder import pump as pump_module
 from recorder.archive import ArchiveWriter
 from recorder.archivist import Archivist
 from recorder.journal import Journal, JournalReader
 from recorder.pump import Pump
-from recorder.rows import Row
+from recorder.rows import Row, StageEnd
 
 
 class HangingJournal(Journal):
@@ -83,3 +87,110 @@ def test_what_waits_is_written_together(tmp_path: Path) -> None:
     sizes = [later - earlier for earlier, later in pairwise(written)]
     assert written == sorted(set(written)) and max(sizes) > 30 * written[0]
     assert len(written) < 25
+
+
+def test_pictures_beyond_the_bound_are_left_out_and_told_of_once(tmp_path: Path) -> None:
+    journal = HangingJournal(tmp_path / "run.journal")
+    archivist = Archivist(ArchiveWriter(tmp_path / "run.zarr"), lambda event: None)
+    archivist.error = RuntimeError("there is no header, so nothing is folded here")
+    pump = Pump(journal, archivist, lambda: None)
+    drawn: list[int] = []
+
+    def picture(step: int) -> dict[str, Any]:
+        drawn.append(step)
+        return {"t": "preview", "step": step}
+
+    def put(step: int) -> None:
+        pump.put(replace(row(step), picture=lambda: picture(step)))
+
+    put(0)
+    assert journal.reached.wait(30)
+    for step in range(1, 101):
+        put(step)
+    held = [pump._queue.get() for _ in range(100)]
+    assert [r.picture is not None for r in held if isinstance(r, Row)] == [True] * 64 + [False] * 36
+    for item in held:
+        pump._queue.put(item)
+    journal.free.set()
+    assert pump.close({"t": "end", "time": 0.0, "status": "complete", "error": None})
+    assert archivist.close()
+    journal.close()
+    messages = JournalReader(tmp_path / "run.journal").poll()
+    assert [m["step"] for m in messages if m["t"] == "step"] == list(range(101))
+    assert [m["step"] for m in messages if m["t"] == "preview"] == drawn == list(range(65))
+    texts = [m["text"] for m in messages if m["t"] == "event"]
+    assert texts == ["36 pictures were not recorded: 64 rows or more waited"]
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Any:
+    """Takes rows and gives the messages that came of them, each after a `wait` for 30 s at most."""
+
+    def record(*rows: Row) -> list[dict[str, Any]]:
+        journal = Journal(tmp_path / "run.journal")
+        archivist = Archivist(ArchiveWriter(tmp_path / "run.zarr"), lambda event: None)
+        archivist.error = RuntimeError("there is no header, so nothing is folded here")
+        pump = Pump(journal, archivist, lambda: None)
+        for item in rows:
+            pump.put(item)
+        assert pump.close({"t": "end", "time": 0.0, "status": "complete", "error": None})
+        assert archivist.close()
+        journal.close()
+        found: list[dict[str, Any]] = JournalReader(tmp_path / "run.journal").poll()
+        return found
+
+    return record
+
+
+def test_what_fails_in_the_pump_costs_no_row_and_is_told_once(recorded: Any) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("events of two devices")
+
+    odd = [replace(row(step), schedule=(0.5, fail), picture=fail) for step in range(3)]
+    odd.append(replace(row(3), watch=fail, picture=lambda: {"t": "preview", "step": 3}))
+    messages = recorded(*odd)
+    steps = [np.frombuffer(m["data"], "<f4") for m in messages if m["t"] == "step"]
+    assert len(steps) == 4 and all(s[0] == 0.5 and np.isnan(s[1]) for s in steps[:3])
+    assert [m["step"] for m in messages if m["t"] == "preview"] == [3]
+    assert [m["text"] for m in messages if m["t"] == "event"] == [
+        f"{what} could not be recorded: events of two devices"
+        for what in ("the time of a step on the GPU", "a picture", "a message")
+    ]
+
+
+@pytest.mark.parametrize("what", ["row", "stage end"])
+def test_a_slow_device_is_not_taken_for_a_disk_that_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    """The clock that patience is measured by leaps a minute at every look, for as long as the device is waited for."""
+    computing, looks, clock = threading.Event(), [0], [0.0]
+
+    def leaping() -> float:
+        looks[0] += 1
+        clock[0] += 0 if computing.is_set() else 60
+        if looks[0] > 3:
+            computing.set()
+        return clock[0]
+
+    monkeypatch.setattr(archivist_module, "time", SimpleNamespace(monotonic=leaping))
+    archivist = Archivist(ArchiveWriter(tmp_path / "run.zarr"), lambda event: None)
+    archivist.error = RuntimeError("there is no header, so nothing is folded here")
+    journal = Journal(tmp_path / "run.journal")
+    pump = Pump(journal, archivist, lambda: None)
+    waits = threading.Event()
+
+    def wait() -> None:
+        waits.set()
+        assert computing.wait(60)
+
+    watch: Any = SimpleNamespace(stream="video", summary=lambda measured: {})
+    pump.put(replace(row(0), wait=wait) if what == "row" else StageEnd({"t": "event"}, [(watch, {}, wait)]))
+    assert waits.wait(30)
+    assert pump.close({"t": "end", "time": 0.0, "status": "complete", "error": None})
+    assert clock[0] >= 2 * 60 and [r.getMessage()[:33] for r in caplog.records] == ["the run ends once the device has "]
+    journal.close()
+    archivist.close()
+    assert [m["t"] for m in JournalReader(tmp_path / "run.journal").poll()] == [
+        "step" if what == "row" else "event",
+        "end",
+    ]

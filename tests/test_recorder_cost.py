@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from recorder import declarations, stages
+from recorder import declarations, measuring
 from recorder.rows import Row
 from recorder.stages import Stages
 from recorder.step import Layout
@@ -17,13 +17,13 @@ PAUSE = 0.05
 
 
 def test_recorder_seconds_is_the_time_that_measuring_held_the_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = stages.measured_row
+    measured = measuring.measured_row
 
     def slow(step: Any) -> torch.Tensor:
         time.sleep(PAUSE)
         return measured(step)
 
-    monkeypatch.setattr(stages, "measured_row", slow)
+    monkeypatch.setattr(measuring, "measured_row", slow)
     sent: list[Any] = []
     loop = Stages(sent.append)
     loop.begin(0, [1.0, 0.5], {})

@@ -38,6 +38,7 @@ class FakeNvml(SimpleNamespace):
 
     def __init__(self) -> None:
         super().__init__(open=0, asked=[], lost=False, unsupported=False, power_readings=0)
+        self.count, self.unknown = 1, set[str]()
 
     def nvmlInit(self) -> None:
         self.open += 1
@@ -53,7 +54,12 @@ class FakeNvml(SimpleNamespace):
 
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
         self.asked.append(uuid)
+        if uuid in self.unknown:
+            raise self.NVMLError("Not Found")
         return "gpu"
+
+    def nvmlDeviceGetCount(self) -> int:
+        return self.count
 
     def nvmlDeviceGetUtilizationRates(self, device: str) -> Any:
         if self.lost:
@@ -147,6 +153,47 @@ def test_a_gpu_is_read_in_the_declared_units(nvml: FakeNvml) -> None:
 def test_the_uuid_decides_which_gpu_it_is(nvml: FakeNvml) -> None:
     sampled(1, Gpu(3, "GPU-abc"))
     assert nvml.asked == ["GPU-abc"]
+
+
+@pytest.mark.parametrize(
+    ("unknown", "visible", "count", "asked"),
+    [
+        ({"GPU-abc"}, "MIG-abc", 1, ["GPU-abc", "MIG-abc"]),
+        ({"GPU-abc", "MIG-abc"}, None, 4, ["GPU-abc", "MIG-abc", 0]),
+        ({"GPU-abc", "MIG-abc"}, "0", 1, ["GPU-abc", "MIG-abc", 0]),
+        ({"GPU-abc", "MIG-abc"}, "3", 4, ["GPU-abc", "MIG-abc"]),
+    ],
+)
+def test_a_uuid_that_nvml_does_not_know_is_that_of_a_part_or_else_the_index_decides_unless_it_misleads(
+    nvml: FakeNvml,
+    monkeypatch: pytest.MonkeyPatch,
+    unknown: set[str],
+    visible: str | None,
+    count: int,
+    asked: list[object],
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    nvml.unknown, nvml.count = unknown, count
+    messages = sampled(2, Gpu(0, "GPU-abc"))
+    assert nvml.asked == asked
+    warned = [m["text"] for m in messages if m["t"] == "event"]
+    assert warned == (["the load of the GPU is not recorded: Not Found"] if visible == "3" else [])
+
+
+def test_without_nvml_the_memory_of_a_gpu_is_told_by_torch(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_library() -> None:
+        raise nvml.NVMLError("NVML Shared Library Not Found")
+
+    monkeypatch.setattr(nvml, "nvmlInit", no_library)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (30 << 30, (80 + index) << 30))
+    messages = sampled(4, Gpu(1))
+    assert [m["text"] for m in messages if m["t"] == "event"] == [
+        "only the memory of the GPU is recorded: NVML Shared Library Not Found"
+    ]
+    gpu = {k: v for k, v in messages[-1]["values"].items() if k.startswith("gpu_")}
+    assert gpu == {"gpu_memory_used": float(51 << 30), "gpu_memory_total": float(81 << 30)}
 
 
 def test_what_a_gpu_does_not_support_is_left_out_and_not_asked_again(nvml: FakeNvml) -> None:

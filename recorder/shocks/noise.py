@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recorder.host import staging
 from recorder.shocks import levels
 from recorder.shocks.plan import Action
 from recorder.shocks.spec import EVERY, Shock
+from recorder.spectra import exact_dtype
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,9 @@ def fresh_noise(shock: Shock, number: int, stream: str, sample: Tensor, step: in
     # A generator takes what fits a signed 64-bit number.
     seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
     generator = torch.Generator("cpu").manual_seed(seed)
-    return torch.randn(sample.shape, generator=generator, dtype=torch.float32).to(sample.device)
+    # Memory that the device copies from by itself, where there is any: the sampling thread need not wait for it.
+    noise, at_leisure = staging(sample.shape, torch.float32, sample.device)
+    return noise.normal_(generator=generator).to(sample.device, non_blocking=at_leisure)
 
 
 def euler(sample: Tensor, velocity: Tensor, sigma: float, sigma_next: float) -> Tensor:
@@ -70,9 +74,13 @@ def renoised(x_lo: Tensor, lo: float, hi: float, noise: Tensor, free: Tensor | N
         alpha, beta = levels.renoise_coefficients(lo, hi)
         fresh = beta * noise
         return alpha * x_lo + fresh, fresh
-    down, up = (lo * free).double(), (hi * free).double()
-    alphas = (1 - up) / (1 - down)
-    betas = (up.square() - (alphas * down).square()).clamp(min=0).sqrt()
+    levels.renoise_coefficients(lo, hi)  # refuses levels that cannot be
+    exact = free.to(exact_dtype(free.device))
+    # 1 − σ·free and up² − (α·down)², written without differences of nearly equal numbers: a device may have no float64.
+    kept = 1 - exact
+    up, down = hi * exact, lo * exact
+    alphas = (1 - hi + hi * kept) / (1 - lo + lo * kept)
+    betas = ((hi - lo) * exact / (1 - lo + lo * kept) * (up + alphas * down)).sqrt()
     fresh = betas.float() * noise
     return alphas.float() * x_lo + fresh, fresh
 
