@@ -146,7 +146,7 @@ def _mismatches(index: int, run: Run, reference: Run) -> list[Mismatch]:
                 differs(what, one.value, other.value, a.index, one.decides)
         for name in (n for n in a.streams if n in b.streams):
             if other_start(a.streams[name], b.streams[name]) and "seed" not in found:
-                differs("start noise", "its own", f"another, in {name}", a.index)
+                differs("start noise", None, name, a.index)
             if (change := changed_guidance(a.streams[name], b.streams[name])) is not None:
                 step, metric, before, after = change
                 differs(f"{metric} at step {step} of {name}", before, after, a.index)

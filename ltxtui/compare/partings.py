@@ -54,6 +54,8 @@ def setting(mismatch: pairing.Mismatch) -> str:
     """A setting that differs from the reference's, with both values."""
     if mismatch.what == "seed" and mismatch.reference is None and mismatch.value is None:
         return "no seed recorded"
+    if mismatch.what == "start noise":
+        return f"same seed, other start noise ({clean(mismatch.value, 20)})"
     return f"{clean(mismatch.what, 60)} {_value(mismatch.value)}, not {_value(mismatch.reference)}"
 
 
