@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ltxtui.compare.partings import setting
 from ltxtui.drawing import Curve, Mark, curve_text
 from ltxtui.text import clean, fit, number, to_ascii
 from replay.comparison import Comparison, Series, letter
@@ -101,37 +102,30 @@ def _runs(comparison: Comparison) -> Iterator[str]:
     for i, run in enumerate(comparison.runs):
         seed = "no seed recorded" if run.seed is None else f"seed {clean(run.seed, 40)}"
         prompt = f": {clean(run.prompt, 60)}" if run.prompt else ""
-        yield f"{letter(i)}  {clean(run.name, 80)} ({clean(run.status, 20)}, {seed}){prompt}"
+        stages = f", {run.evaluations} evaluations in {run.stages} stages" if run.stages > 1 else ""
+        yield f"{letter(i)}  {clean(run.name, 80)} ({clean(run.status, 20)}, {seed}{stages}){prompt}"
         yield from (f"   shock: {clean(text, 120)}" for text in run.shocks)
 
 
 def _fairness(comparison: Comparison) -> Iterator[str]:
     for i in range(1, len(comparison.runs)):
         found = [m for m in comparison.mismatches if m.run == i]
-        if not found:
-            same = "same prompt, seed, size, model, arguments and number of model evaluations"
+        if unfair := [m for m in found if m.decides]:
+            yield f"{letter(i)} and {letter(0)} are not a fair pair:"
+            yield from (f"   {setting(m)}; {m.cure}" for m in unfair)
+        else:
+            same = "same prompt, seed, start noise, sizes, model, sampler, arguments and number of model evaluations"
             yield f"{letter(i)} and {letter(0)} are a fair pair: {same}"
-            continue
-        yield f"{letter(i)} and {letter(0)} are not a fair pair:"
-        for m in found:
-            if m.what == "seed" and m.reference is None and m.value is None:
-                yield "   no seed was recorded"
-            else:
-                yield f"   {clean(m.what, 40)}: {_value(m.value)}, not {_value(m.reference)}"
-
-
-def _value(value: Any) -> str:
-    return "none" if value is None else clean(value, 60) or "empty"
+        if others := [m for m in found if not m.decides]:
+            yield "   other settings that differ:"
+            yield from (f"      {setting(m)}" for m in others)
 
 
 def _table(comparison: Comparison, width: int) -> Iterator[str]:
     """A column per run and one per difference; as many runs beside each other as fit, the reference in each block."""
     runs = comparison.runs
     rows: list[tuple[str, Values]] = [
-        ("model evaluations", np.array([float(r.evaluations) for r in runs])),
-        ("shocks", np.array([float(len(r.shocks)) for r in runs])),
-        ("seconds", np.array([r.seconds for r in runs])),
-        *((f"{clean(row.label, 60)}{_unit(row.unit)}", row.values) for row in comparison.summaries),
+        (f"{clean(row.label, 60)}{_unit(row.unit)}", row.values) for row in (*comparison.spent, *comparison.summaries)
     ]
     side = max(_CELL, min(_LABEL, width - 3 * _CELL))  # a narrow terminal cuts labels before numbers
     room = max(1, (width - side - _CELL) // (2 * _CELL))
@@ -172,10 +166,11 @@ def _partings(comparison: Comparison) -> Iterator[str]:
             yield f"{one} plans the same σ as {other}"
         else:
             a, b = ("none" if v is None else f"{v:.6g}" for v in (plan.reference, plan.value))
-            yield f"{one} plans another σ from stage {plan.stage}, step {plan.step} on: {b}, not {a}"
+            of = "" if "video" in plan.streams else f" of {' and '.join(clean(s, 20) for s in plan.streams)}"
+            yield f"{one} plans another σ{of} from stage {plan.stage}, step {plan.step} on: {b}, not {a}"
         if parting is None:
             within = f" within {comparison.tolerance:g}" if comparison.tolerance else ""
-            yield f"{one} does not differ from {other}{within} in any row of the compared metrics"
+            yield f"{one} does not differ from {other}{within} in any row"
         elif parting.metric is None:
             yield f"{one} first differs from {other} in stage {parting.stage}, step {parting.step}: only one has it"
         else:

@@ -22,7 +22,7 @@ from replay.alignment import (
     difference,
     numbered,
 )
-from replay.pairing import Divergence, Mismatch, PlanDifference, RunFacts, SummaryRow
+from replay.pairing import Divergence, Mismatch, PlanDifference, RunFacts, SummaryRow, scalar_metrics
 from replay.run import MetricInfo, Run, StageData, StreamData
 
 DEFAULT_METRICS: Final = (
@@ -81,9 +81,11 @@ class Comparison:
     axis: Floats
     """Place of each point [points]: step, σ, dB or number of evaluations."""
     series: tuple[Series, ...]
+    spent: tuple[SummaryRow, ...]
+    """Evaluations, shocks and seconds of the stage."""
     summaries: tuple[SummaryRow, ...]
     mismatches: tuple[Mismatch, ...]
-    """Why runs are no fair pairs; empty if all are."""
+    """Recorded settings in which runs differ; `decides` marks those that make a pair unfair."""
     plans: tuple[PlanDifference | None, ...]
     divergences: tuple[Divergence | None, ...]
 
@@ -103,7 +105,7 @@ class Comparison:
             "axis": {**axis, "values": _plain(self.axis)},
             "series": series,
             "summaries": rows,
-            "fair": not self.mismatches,
+            "fair": not any(m.decides for m in self.mismatches),
         }
 
 
@@ -117,7 +119,7 @@ def compare(
     *,
     align: Align = "step",
     metrics: Sequence[str] | None = None,
-    stage: int = 0,
+    stage: int | None = None,
     stream: str | None = None,
     item: int | None = None,
     tolerance: float = 0.0,
@@ -133,7 +135,8 @@ def compare(
         runs: two to 26; the first is the reference.
         align: `step`, `sigma`, `snr` or `evaluations`.
         metrics: names of scalar metrics; without it those of DEFAULT_METRICS that all runs have.
-        stage: index of the stage, the same in all runs. Divergence and plans are looked for in all stages.
+        stage: index of the stage, the same in all runs; without it the first stage in which one differs, else 0.
+            Divergence and plans are looked for in all stages.
         stream: `video` or `audio`; without it the first one that all runs have.
         item: one batch item; without it the mean over the batch. Divergence is then looked for in every item.
         tolerance: relative difference up to which rows count as the same; 0 is bit for bit.
@@ -146,6 +149,9 @@ def compare(
         raise CannotCompare(f"2 to {len(string.ascii_uppercase)} runs can be compared, not {len(runs)}")
     if align not in ALIGNMENTS:
         raise CannotCompare(f"runs can be aligned by {', '.join(ALIGNMENTS)}, not by {align!r}")
+    divergences = pairing.divergences(runs, item, tolerance)
+    if stage is None:
+        stage = first_different_stage(divergences, runs)
     stages = [_stage(i, run, stage) for i, run in enumerate(runs)]
     streams = _streams(stages, stream)
     name = streams[0].name
@@ -155,7 +161,6 @@ def compare(
     infos = _metrics(streams, metrics, align)
     names = [m.name for m in infos]
     axis, values = _aligned(runs, streams, align, stage, names, item)
-    watched = [level, *names] if (level := AXES[align].metric) else names
     return Comparison(
         runs=tuple(map(pairing.facts, runs)),
         align=align,
@@ -165,11 +170,18 @@ def compare(
         tolerance=tolerance,
         axis=axis,
         series=tuple(Series(m.name, m.unit, m.label, m.description, v) for m, v in zip(infos, values, strict=True)),
+        spent=pairing.spent(runs, stages),
         summaries=pairing.summaries(stages, name, item),
         mismatches=pairing.mismatches(runs),
         plans=pairing.plan_differences(runs),
-        divergences=pairing.divergences(runs, list(dict.fromkeys(watched)), item, tolerance),
+        divergences=divergences,
     )
+
+
+def first_different_stage(divergences: Sequence[Divergence | None], runs: Sequence[Run]) -> int:
+    """The first stage in which a run leaves the reference, of those that all runs have; 0 if none does."""
+    common = min(len(run.stages) for run in runs)
+    return min((d.stage for d in divergences if d is not None and d.stage < common), default=0)
 
 
 def _stage(index: int, run: Run, stage: int) -> StageData:
@@ -190,15 +202,6 @@ def _streams(stages: Sequence[StageData], stream: str | None) -> list[StreamData
             there = ", ".join(s.streams) or "none yet"
             raise CannotCompare(f"run {letter(i)} has no stream {chosen!r} in stage {s.index}; there are: {there}")
     return [s.streams[chosen] for s in stages]
-
-
-def scalar_metrics(streams: Sequence[StreamData]) -> list[str]:
-    """Metrics that are one number per step, or one per step and batch item, in every stream."""
-    return [n for n in streams[0].metrics if all(n in s.metrics and _is_scalar(s.metrics[n]) for s in streams)]
-
-
-def _is_scalar(info: MetricInfo) -> bool:
-    return info.dims[1:] in ((), ("batch",))
 
 
 def _metrics(streams: Sequence[StreamData], asked: Sequence[str] | None, align: Align) -> list[MetricInfo]:

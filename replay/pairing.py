@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,18 +12,13 @@ from numpy.typing import NDArray
 
 from recorder import declarations
 from replay.alignment import Floats, difference
+from replay.conditions import changed_guidance, cure, other_start, settings
 from replay.run import MetricInfo, Run, StageData, StreamData
 
 _OF_THE_MACHINE: Final = ("s", "ms", "bytes")
 """Units of time and memory: these are never the same twice and say nothing of the result."""
 _AT_ONCE: Final = 1024
 """Rows that are compared at a time."""
-_OF_THE_SCHEDULE: Final = frozenset({"num_inference_steps", "sigmas", "timesteps", "scheduler"})
-"""Arguments that are what is compared."""
-_OF_THE_OUTPUT: Final = frozenset(
-    {"generator", "output_type", "return_dict", "callback_on_step_end", "callback_on_step_end_tensor_inputs", "output"}
-)
-"""Arguments that do not change the latents, and the generator, which is compared by its seed."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +29,7 @@ class RunFacts:
     status: str
     prompt: Any
     seed: Any
+    stages: int
     evaluations: int
     """Model evaluations over all stages: one per step."""
     seconds: float
@@ -43,13 +40,18 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Why run `run` is no fair pair to the reference: what differs, and the two values."""
+    """A recorded setting in which run `run` differs from the reference, and the two values.
+
+    `decides` is true if the two are not a fair pair for it; `cure` then says how that is removed.
+    """
 
     run: int
     what: str
     reference: Any
     value: Any
     stage: int | None = None
+    decides: bool = True
+    cure: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,14 @@ class Divergence:
 
 @dataclass(frozen=True)
 class PlanDifference:
-    """The first step for which run `run` planned another noise level; None where a plan has ended."""
+    """The first step for which run `run` planned another noise level; None where a plan has ended.
+
+    `streams` are those whose plans part there.
+    """
 
     run: int
     stage: int
+    streams: tuple[str, ...]
     step: int
     reference: float | None
     value: float | None
@@ -93,59 +99,71 @@ class SummaryRow:
 
 def facts(run: Run) -> RunFacts:
     """What is said of a run beside its numbers."""
-    seconds = [
-        float(last - stage.time)
-        for stage in run.stages
-        if (last := max((float(s.times[-1]) for s in stage.streams.values() if s.rows), default=None)) is not None
-    ]
+    seconds = [s for stage in run.stages if math.isfinite(s := _seconds(stage))]
     first = run.stages[0].metadata if run.stages else {}
     return RunFacts(
         name=run.name,
         status=str(run.end["status"]) if run.end else "unfinished",
         prompt=first.get("prompt"),
         seed=first.get("seed"),
+        stages=len(run.stages),
         evaluations=run.steps,
         seconds=sum(seconds) if seconds else float("nan"),
         shocks=tuple(str(e.get("text", "")) for e in run.events if e.get("kind") == "shock"),
     )
 
 
+def _seconds(stage: StageData) -> float:
+    """From the first model call of a stage to its last row; NaN if there is none."""
+    last = [float(s.recent_times(1, s.rows)[0]) for s in stage.streams.values() if s.rows]
+    return max(last) - stage.time if last else math.nan
+
+
 def mismatches(runs: Sequence[Run]) -> tuple[Mismatch, ...]:
-    """Why runs are no fair pairs with the first one; empty if each differs from it in the schedule only."""
+    """Every recorded setting in which a run differs from the first one.
+
+    A run is a fair pair to the first one if none of its mismatches decides: it then differs in the schedule only.
+    """
     return tuple(m for i, run in enumerate(runs[1:], 1) for m in _mismatches(i, run, runs[0]))
 
 
 def _mismatches(index: int, run: Run, reference: Run) -> list[Mismatch]:
-    found: list[Mismatch] = []
+    found: dict[str, Mismatch] = {}  # what differs in every stage is said once
+
+    def differs(what: str, one: Any, other: Any, stage: int | None = None, decides: bool = True) -> None:
+        found.setdefault(what, Mismatch(index, what, one, other, stage, decides, cure(what) if decides else ""))
+
     if reference.steps != run.steps:
-        found.append(Mismatch(index, "model evaluations", reference.steps, run.steps))
+        differs("model evaluations", reference.steps, run.steps)
     if len(reference.stages) != len(run.stages):
-        found.append(Mismatch(index, "stages", len(reference.stages), len(run.stages)))
-    told: set[str] = set()  # what differs in every stage is said once
+        differs("stages", len(reference.stages), len(run.stages))
     for a, b in zip(reference.stages, run.stages, strict=False):
-        one, other = _conditions(reference, a), _conditions(run, b)
-        for what in (w for w in one if w in other and w not in told):
+        ones, others = settings(reference, a), settings(run, b)
+        for what in (w for w in ones if w in others):
+            one, other = ones[what], others[what]
             # A run without a known seed is no pair to any other, not even to one that lacks it too.
-            if one[what] != other[what] or (what == "seed" and one[what] is None):
-                told.add(what)
-                found.append(Mismatch(index, what, one[what], other[what], a.index))
-    return found
+            if one.value != other.value or (what == "seed" and one.value is None):
+                differs(what, one.value, other.value, a.index, one.decides)
+        for name in (n for n in a.streams if n in b.streams):
+            if other_start(a.streams[name], b.streams[name]) and "seed" not in found:
+                differs("start noise", None, name, a.index)
+            if (change := changed_guidance(a.streams[name], b.streams[name])) is not None:
+                step, metric, before, after = change
+                differs(f"{metric} at step {step} of {name}", before, after, a.index)
+    return sorted(found.values(), key=lambda m: not m.decides)
 
 
-def _conditions(run: Run, stage: StageData) -> dict[str, Any]:
-    """What must be equal for a fair pair, by name: prompt, seed, model, sizes and every argument but the schedule."""
-    known = stage.metadata
-    user = run.metadata.get("user")
-    named = user.get("model") if isinstance(user, dict) else None
-    found = {what: known.get(what) for what in ("prompt", "negative_prompt", "seed", "pipeline")}
-    found["model"] = named or known.get("model") or run.metadata.get("model")
-    for name, stream in stage.streams.items():
-        found[f"{name} size"] = "×".join(str(n) for n in (*stream.shape[:1], *stream.grid))
-    arguments = known.get("arguments")
-    for name, value in arguments.items() if isinstance(arguments, dict) else ():
-        if name not in _OF_THE_SCHEDULE | _OF_THE_OUTPUT:
-            found[str(name)] = value
-    return found
+def spent(runs: Sequence[Run], stages: Sequence[StageData]) -> tuple[SummaryRow, ...]:
+    """What each run's stage took so far: model evaluations, shocks and seconds."""
+    shocks = [
+        sum(e.get("kind") == "shock" and e.get("stage") == s.index for e in run.events)
+        for run, s in zip(runs, stages, strict=True)
+    ]
+    return (
+        SummaryRow("evaluations", "1", "model evaluations", np.array([float(s.steps) for s in stages])),
+        SummaryRow("shocks", "1", "shocks", np.array(shocks, np.float64)),
+        SummaryRow("seconds", "s", "time", np.array([_seconds(s) for s in stages])),
+    )
 
 
 def summaries(stages: Sequence[StageData], stream: str, item: int | None) -> tuple[SummaryRow, ...]:
@@ -170,45 +188,63 @@ def _one(values: Sequence[float | None], item: int | None) -> float:
 
 
 def plan_differences(runs: Sequence[Run]) -> tuple[PlanDifference | None, ...]:
-    """For each run but the first, where its planned noise levels leave the first run's; None if they never do.
+    """For each run but the first, where its noise levels leave the first run's, in any stream; None if they never do.
 
-    Plans are as last announced: a shock that was decided in the run has changed its plan.
+    The video's are those planned, as last announced: a shock that was decided in the run has changed its plan. Another
+    stream's are those that it was stepped at.
     """
     return tuple(_plan_difference(i, run, runs[0]) for i, run in enumerate(runs[1:], 1))
 
 
 def _plan_difference(index: int, run: Run, reference: Run) -> PlanDifference | None:
     for a, b in zip(reference.stages, run.stages, strict=False):
-        for step in range(max(len(a.sigmas), len(b.sigmas))):
-            one = a.sigmas[step] if step < len(a.sigmas) else None
-            other = b.sigmas[step] if step < len(b.sigmas) else None
-            if one != other:
-                return PlanDifference(index, a.index, step, one, other)
+        parts = {"video": _plans_part(a.sigmas, b.sigmas)}
+        for name in (n for n in a.streams if n in b.streams and n != "video"):
+            ones, others = _levels(a, name), _levels(b, name)
+            both = min(len(ones), len(others))  # one of the two may not have come so far
+            parts[name] = _plans_part(ones[:both], others[:both])
+        found = {name: part for name, part in parts.items() if part is not None}
+        if found:
+            step, one, other = min(found.values(), key=lambda part: part[0])
+            streams = tuple(name for name, part in found.items() if part[0] == step)
+            return PlanDifference(index, a.index, streams, step, one, other)
     return None
 
 
-def divergences(
-    runs: Sequence[Run], metrics: Sequence[str], item: int | None, tolerance: float
-) -> tuple[Divergence | None, ...]:
+def _levels(stage: StageData, stream: str) -> Sequence[float]:
+    """Levels that a stream was stepped at so far."""
+    data = stage.streams[stream]
+    return [float(v) for v in data.values("sigma")] if "sigma" in data.metrics else []
+
+
+def _plans_part(one: Sequence[float], other: Sequence[float]) -> tuple[int, float | None, float | None] | None:
+    for step in range(max(len(one), len(other))):
+        a = one[step] if step < len(one) else None
+        b = other[step] if step < len(other) else None
+        if a != b:
+            return step, a, b
+    return None
+
+
+def divergences(runs: Sequence[Run], item: int | None = None, tolerance: float = 0.0) -> tuple[Divergence | None, ...]:
     """For each run but the first, the first row that differs from the first run's; None if no row does so far.
 
-    Rows are paired by stage and step, stage 0 first, in every stream that both have. Recorded runs repeat bit for bit,
+    Rows are paired by stage and step, stage 0 first, in every stream that both have, and in every scalar metric that
+    both streams have; of metrics that differ in one row the first declared is named. Recorded runs repeat bit for bit,
     so with tolerance 0 any difference counts; otherwise one above `tolerance` times the larger of the two. Two NaN are
     equal. Times and memory are never compared. A row that only one of the two has counts once the other's stage (or
     run) has ended.
     """
-    return tuple(_divergence(i, run, runs[0], metrics, item, tolerance) for i, run in enumerate(runs[1:], 1))
+    return tuple(_divergence(i, run, runs[0], item, tolerance) for i, run in enumerate(runs[1:], 1))
 
 
-def _divergence(
-    index: int, run: Run, reference: Run, metrics: Sequence[str], item: int | None, tolerance: float
-) -> Divergence | None:
+def _divergence(index: int, run: Run, reference: Run, item: int | None, tolerance: float) -> Divergence | None:
     for a, b in zip(reference.stages, run.stages, strict=False):
         found = [
             d
             for name in a.streams
             if name in b.streams
-            for d in (_first_different(index, a.streams[name], b.streams[name], metrics, item, tolerance),)
+            for d in (_first_different(index, a.streams[name], b.streams[name], item, tolerance),)
             if d is not None
         ]
         if found:
@@ -225,10 +261,8 @@ def _divergence(
     return None
 
 
-def _first_different(
-    index: int, a: StreamData, b: StreamData, metrics: Sequence[str], item: int | None, tolerance: float
-) -> Divergence | None:
-    names = [m for m in metrics if all(m in s.metrics and compared(s.metrics[m]) for s in (a, b))]
+def _first_different(index: int, a: StreamData, b: StreamData, item: int | None, tolerance: float) -> Divergence | None:
+    names = [m for m in scalar_metrics([a, b]) if compared(a.metrics[m])]
     first: Divergence | None = None
     for metric in names:
         one, other = a.values(metric), b.values(metric)  # once: a long run reads its columns from a file
@@ -244,6 +278,15 @@ def _first_different(
                 first = Divergence(index, a.stage, a.name, start + at[0], metric, float(some[at]), float(others[at]))
                 break
     return first
+
+
+def scalar_metrics(streams: Sequence[StreamData]) -> list[str]:
+    """Metrics that are one number per step, or one per step and batch item, in every stream."""
+    return [n for n in streams[0].metrics if all(n in s.metrics and _is_scalar(s.metrics[n]) for s in streams)]
+
+
+def _is_scalar(info: MetricInfo) -> bool:
+    return info.dims[1:] in ((), ("batch",))
 
 
 def compared(info: MetricInfo) -> bool:

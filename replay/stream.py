@@ -252,6 +252,16 @@ class StreamData:
         stored = self._stored.column(metric).reshape(self._before, *info.shape)
         return np.concatenate([stored, held.reshape(len(held), *info.shape)]) if len(held) else stored
 
+    def at(self, metric: str, row: int) -> NDArray[np.float32]:
+        """One row of one metric [*shape]; of rows in a file nothing else is read. Raises KeyError, IndexError."""
+        info, held = self.metrics[metric], row - self._before
+        if held >= 0:
+            return self._data[: self.rows - self._before][held, info.columns].reshape(info.shape)
+        if isinstance(self._stored, SpilledRows):
+            return self._stored.block(row, row + 1)[0, info.columns].reshape(info.shape)
+        found: NDArray[np.float32] = self.values(metric)[row]
+        return found
+
     def series(self, metric: str, item: int = 0) -> NDArray[np.float32]:
         """One scalar metric over the steps: [rows], of one batch item where there is a batch."""
         values = self.values(metric)

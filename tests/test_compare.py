@@ -16,6 +16,7 @@ import replay
 from recorder import words
 from replay.alignment import ALIGNMENTS, at_levels, descent
 from replay.comparison import CannotCompare, Comparison, UnknownMetric, compare
+from replay.pairing import Mismatch
 from replay.run import Run
 from tests.test_imports import loaded_after
 
@@ -75,6 +76,10 @@ def made(
 def event(stage: int, kind: str, text: str) -> dict[str, Any]:
     return {"t": words.EVENT, "time": 0.0, "stage": stage, "step": 1, "stream": None, "kind": kind, "text": text,
             "payload": {}}  # fmt: skip
+
+
+def unfair(comparison: Comparison) -> list[Mismatch]:
+    return [m for m in comparison.mismatches if m.decides]
 
 
 def one(comparison: Comparison, name: str = "value") -> Any:
@@ -222,12 +227,15 @@ def test_the_first_different_row_is_named_with_its_metric() -> None:
     parting, none = found.divergences
     assert none is None and parting is not None
     assert (parting.run, parting.stage, parting.step, parting.metric) == (1, 1, 3, "later")
-    loose = compare(runs, metrics=["value"], tolerance=1e-5).divergences[0]
+    without = [{k: v for k, v in columns.items() if k != "later"} for columns in (base, off)]
+    pair = [made(base, columns) for columns in without]
+    loose = compare(pair, tolerance=1e-5).divergences[0]
     assert loose is not None and (loose.step, loose.value) == (5, 5.0)
-    exact = compare(runs, metrics=["value"]).divergences[0]
+    exact = compare(pair).divergences[0]
     assert exact is not None and exact.step == 4, "bit for bit unless told otherwise"
-    assert compare(runs, metrics=["value"], tolerance=0.9).divergences == (None, None)
-    assert compare(runs, metrics=["step_seconds"]).divergences == (None, None), "no two runs take the same time"
+    assert compare(pair, tolerance=0.9).divergences == (None,)
+    slower = {**base, "step_seconds": np.ones(6)}
+    assert compare([made(base), made(slower)]).divergences == (None,), "no two runs take the same time"
 
 
 def test_plans_are_told_apart_from_what_happened() -> None:
@@ -261,12 +269,14 @@ def test_fair_pairs_differ_in_the_schedule_only() -> None:
     a = made(rows(SMOOTH), arguments=arguments)
     scheduled = {**arguments, "num_inference_steps": 9, "sigmas": [1.0], "output_type": "np"}
     same = made(rows([1.0, 0.9, 0.8, 0.95, 0.8, 0.5]), arguments=scheduled, scheduler={"class": "ShockScheduler"})
-    assert compare([a, same]).mismatches == ()
+    found = compare([a, same])
+    assert found.as_json()["fair"] is True
+    assert {m.what for m in found.mismatches} == {"num_inference_steps", "sigmas"}
     unlike = made(
         rows(SPIKE), rows(SMOOTH), prompt="a cat", seed=1, model="other", arguments={**arguments, "guidance_scale": 1.0}
     )
-    found = {m.what: (m.reference, m.value) for m in compare([a, same, unlike]).mismatches if m.run == 2}
-    assert found == {
+    reasons = {m.what: (m.reference, m.value) for m in unfair(compare([a, same, unlike])) if m.run == 2}
+    assert reasons == {
         "model evaluations": (6, 14),
         "stages": (1, 2),
         "prompt": ("a red ball", "a cat"),
@@ -275,9 +285,94 @@ def test_fair_pairs_differ_in_the_schedule_only() -> None:
         "guidance_scale": (3.0, 1.0),
     }
     wide = made({"sigma": SMOOTH, "value": np.ones((6, 2))})
-    assert [m.what for m in compare([a, wide], metrics=[]).mismatches] == ["video size"]
+    assert [m.what for m in unfair(compare([a, wide], metrics=[]))] == ["video size"]
     unknown = made(rows(SMOOTH), seed=None)
-    assert [m.what for m in compare([unknown, unknown]).mismatches] == ["seed"], "chance is no pair"
+    assert [m.what for m in unfair(compare([unknown, unknown]))] == ["seed"], "chance is no pair"
+
+
+def sampled_by(kind: str, **config: Any) -> Run:
+    return made(rows(SMOOTH), scheduler={"class": kind, "config": config})
+
+
+EULER = "FlowMatchEulerDiscreteScheduler"
+ANCESTRAL = "LTXEulerAncestralRFScheduler"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "what"),
+    [
+        (sampled_by(EULER), sampled_by(ANCESTRAL), "scheduler"),
+        (sampled_by(EULER, stochastic_sampling=False), sampled_by(EULER, stochastic_sampling=True),
+         "scheduler stochastic_sampling"),
+        (sampled_by(ANCESTRAL, eta=1.0), sampled_by(ANCESTRAL, eta=0.5), "scheduler eta"),
+    ],
+)  # fmt: skip
+def test_two_samplers_are_not_a_fair_pair(one: Run, other: Run, what: str) -> None:
+    (found,) = unfair(compare([one, other]))
+    assert found.what == what and found.cure == "use one sampler for both; only its schedule is compared"
+
+
+def test_every_other_setting_that_differs_is_shown_and_is_not_a_reason() -> None:
+    one, other = sampled_by(EULER, shift=1.0, base_shift=0.95), sampled_by(EULER, shift=1.0, base_shift=2.05)
+    for run, device, torch in ((one, "cpu", "2.13.0"), (other, "NVIDIA H100", "2.14.0")):
+        run.header["metadata"] = {"device": device, "versions": {"torch": torch}, "user": {"study": device}}
+    found = {m.what: (m.reference, m.value, m.decides) for m in compare([one, other]).mismatches}
+    assert found == {
+        "scheduler base_shift": (0.95, 2.05, False),
+        "device": ("cpu", "NVIDIA H100", False),
+        "torch version": ("2.13.0", "2.14.0", False),
+        "user study": ("cpu", "NVIDIA H100", False),
+    }
+    assert compare([one, other]).as_json()["fair"] is True
+
+
+def starting_with(noise: float, sigma: float = 1.0, **known: Any) -> Run:
+    """A run whose first sample has this power."""
+    return made({**rows([sigma, 0.5]), "spectrum_x": [[noise], [1.0]]}, **known)
+
+
+def test_the_same_seed_with_other_start_noise_is_not_a_fair_pair() -> None:
+    (found,) = unfair(compare([starting_with(1.0), starting_with(1.05)]))
+    assert (found.what, found.value) == ("start noise", "video") and "new generator" in found.cure
+    assert not unfair(compare([starting_with(1.0), starting_with(1.0 + 1e-5)])), "rounded to bfloat16"
+    assert [m.what for m in unfair(compare([starting_with(1.0), starting_with(1.05, seed=1)]))] == ["seed"]
+    assert not unfair(compare([starting_with(1.0), starting_with(0.9, sigma=0.9)])), "another level has another power"
+
+
+def test_guidance_that_was_changed_in_one_of_two_runs_is_not_fair() -> None:
+    steady = made({**rows(SMOOTH), "guidance_scale": [3.0] * 6})
+    dropped = made({**rows(SMOOTH), "guidance_scale": [3.0, 3.0, 1.0, 1.0, 1.0, 1.0]})
+    (found,) = unfair(compare([steady, dropped]))
+    assert (found.what, found.reference, found.value) == ("guidance_scale at step 2 of video", 3.0, 1.0)
+    assert found.cure == "guide both by the same values at every step"
+
+
+def test_levels_of_the_audio_are_compared_too() -> None:
+    def with_audio(shift: float) -> Run:
+        run = made(rows(SMOOTH), end=None, ended=False)
+        metrics = [{"name": "sigma", "unit": "1", "label": "", "description": "", "dims": ["step"], "shape": []}]
+        stream = {"stage": 0, "stream": "audio", "grid": [4], "shape": [1, 4, 1], "metrics": metrics}
+        run.feed({"t": words.STREAM, **stream, "coordinates": {}})
+        for step, sigma in enumerate(SMOOTH):
+            data = np.array([sigma - shift * (step > 1)], "<f4").tobytes()
+            run.feed({"t": words.STEP, "stage": 0, "stream": "audio", "step": step, "time": 1.0, "data": data})
+        return run
+
+    assert compare([with_audio(0), with_audio(0)]).plans == (None,)
+    (plan,) = compare([with_audio(0), with_audio(0.2)]).plans
+    assert plan is not None and (plan.streams, plan.step) == (("audio",), 2)
+    assert plan.reference == pytest.approx(0.8) and plan.value == pytest.approx(0.6)
+
+
+def test_the_stage_that_differs_first_is_compared_with_what_it_took() -> None:
+    late = {**rows(SMOOTH), "value": np.arange(6) + 1.0}
+    found = compare([made(rows(SMOOTH), rows(SMOOTH)), made(rows(SMOOTH), late)])
+    assert found.stage == 1
+    spent = {row.name: row.values.tolist() for row in found.spent}
+    assert spent["evaluations"] == [6, 6] and spent["shocks"] == [0, 0]
+    assert spent["seconds"] == pytest.approx([0.5, 0.5])
+    assert [r.evaluations for r in found.runs] == [12, 12] and [r.stages for r in found.runs] == [2, 2]
+    assert compare([made(rows(SMOOTH)), made(rows(SMOOTH))]).stage == 0
 
 
 def test_summaries_of_every_run_with_their_differences() -> None:

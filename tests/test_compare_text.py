@@ -112,10 +112,12 @@ def test_the_command_compares_by_name_or_path(recorded: dict[str, Path]) -> None
     done = run_cli(recorded["smooth"], recorded["again"].stem, recorded["spike"], "--runs-dir", runs_dir)
     assert done.exit_code == 0, done.output
     assert "B and A are a fair pair" in done.output and "C and A are not a fair pair" in done.output
-    assert "model evaluations: 8, not 6" in done.output
-    assert "B does not differ from A in any row of the compared metrics" in done.output
+    assert "model evaluations 8, not 6; give both as many" in done.output
+    assert "B does not differ from A in any row" in done.output
     assert re.search(r"C plans another σ from stage 0, step 4 on: 0\.95, not 0\.6", done.output)
-    assert re.search(r"C first differs from A in stage 0, step 4, video: sigma is 0\.949999\d*, not 0\.6", done.output)
+    assert re.search(
+        r"C first differs from A in stage 0, step 3, video: sigma_next is 0\.949999\d*, not 0\.6", done.output
+    )
     assert re.search(r"^drift index +0\.\d+ +0\.\d+ +0 +0\.\d+ +[+−]\S+$", done.output, re.MULTILINE)
     assert all(f"({name})" in done.output for name in DEFAULT_METRICS)
     assert "B−A: 0 at all 6 points" in done.output and "\x1b" not in done.output
@@ -130,7 +132,7 @@ def test_the_command_gives_json_for_scripts(recorded: dict[str, Path], align: Al
     assert data["align"] == align and list(data["series"]) == ["velocity_rms", "sigma"]
     assert [r["path"] for r in data["runs"]] == [str(recorded["smooth"]), str(recorded["spike"])]
     assert len(data["axis"]["values"]) == (6 if align in ("sigma", "snr") else 8)
-    assert data["divergences"][0]["step"] == 4 and data["tolerance"] == 1e-3
+    assert data["divergences"][0]["step"] == 3 and data["tolerance"] == 1e-3
     if align == "sigma":
         assert data["series"]["sigma"]["residuals"][0] == pytest.approx([0] * 6, abs=1e-7)
 

@@ -46,7 +46,7 @@ Examples:
 @click.option(
     "--metric", "metrics", multiple=True, help="A scalar metric, several times for several; a wrong name lists all."
 )
-@click.option("--stage", type=click.IntRange(min=0), default=0, show_default=True, help="Which denoising loop.")
+@click.option("--stage", type=click.IntRange(min=0), help="Which denoising loop; the first that differs if not given.")
 @click.option("--stream", type=click.Choice(["video", "audio"]), help="Video, where there is one, if not given.")
 @click.option("--item", type=click.IntRange(min=0), help="One batch item; the mean over the batch if not given.")
 @click.option(

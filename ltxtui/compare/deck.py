@@ -7,10 +7,11 @@ from typing import Final, Literal, get_args
 
 from ltxtui.compare.lineup import Lineup
 from ltxtui.compare.member import Member
-from ltxtui.compare.partings import Partings, fairness, told
+from ltxtui.compare.partings import Partings, told
 from replay import pairing
 from replay.alignment import ALIGNMENTS, AXES, Align
-from replay.pairing import Divergence
+from replay.comparison import first_different_stage
+from replay.pairing import Divergence, Mismatch
 
 Face = Literal["charts", "table", "pictures"]
 FACES: Final[tuple[Face, ...]] = get_args(Face)
@@ -25,21 +26,34 @@ class CompareDeck(Lineup):
         members: Sequence[Member],
         *,
         align: Align = "step",
-        stage: int = 0,
+        stage: int | None = None,
         stream: str = "",
         metrics: Sequence[str] = (),
         tolerance: float = 0.0,
     ) -> None:
-        """`metrics` are shown first; `tolerance` is the relative difference up to which rows are the same."""
-        super().__init__(members, align=align, stage=stage, stream=stream, metrics=metrics)
+        """Without a stage, the first one that differs is shown once all runs have been read.
+
+        `metrics` are shown first; `tolerance` is the relative difference up to which rows are the same.
+        """
+        super().__init__(members, align=align, stage=stage or 0, stream=stream, metrics=metrics)
+        self._stage_open = stage is None
         self.face: Face = "charts"
         self.scrolled = 0
         """Pages of the table that are above what is seen."""
         self.said = ""
         """What the last jump came to."""
         self._partings = Partings(tolerance)
-        self._fair_key: object = None
-        self._fair: dict[int, list[str]] = {}
+        self._settings_key: object = None
+        self._settings: dict[int, list[Mismatch]] = {}
+
+    def changed(self) -> None:
+        """Take note of runs that were read or have grown."""
+        if self._stage_open and not self.loading:
+            self._stage_open = False
+            runs = [m.run for m in self.members if m.run is not None]
+            if runs:
+                self.stage_index = first_different_stage([self.parting(m) for m in self.members], runs)
+        super().changed()
 
     # The cursor
 
@@ -73,6 +87,7 @@ class CompareDeck(Lineup):
         parting = self.parting(member)
         if parting is None:
             return
+        self._stage_open = False
         self.stage_index, self.stream_wanted = stage, parting.stream
         together = self.together
         if together is not None:
@@ -80,7 +95,7 @@ class CompareDeck(Lineup):
             points = [at for m in (together.reference, member) if (at := together.point(m, step)) is not None]
             exact = [at for at in points if step in (together.row(together.reference, at), together.row(member, at))]
             self.move_to((exact or points or [0])[0])
-        self.said = told(parting, member, self.members[self.pinned])
+        self.said = told(parting, member, self.reference)
 
     # How they are compared
 
@@ -131,6 +146,7 @@ class CompareDeck(Lineup):
 
     def next_stage(self, by: int = 1) -> None:
         if self.stages > 1:
+            self._stage_open = False
             self.stage_index = (self.stage_index + by) % self.stages
             self.follow, self._opened, self.said = True, False, ""
             self._settle()
@@ -164,21 +180,25 @@ class CompareDeck(Lineup):
     # Pairs
 
     def parting(self, member: Member) -> Divergence | None:
-        """Where a run first differs from the pinned one."""
-        reference = self.members[self.pinned]
+        """Where a run first differs from the reference."""
+        reference = self.reference
         return None if member is reference else self._partings.between(reference, member)
 
-    def fairness(self, member: Member) -> list[str]:
-        """Why a run is no fair pair to the pinned one; empty if it is one, or the pinned one itself."""
+    def settings(self, member: Member) -> list[Mismatch]:
+        """Recorded settings in which a run differs from the reference; none of the reference itself."""
         versions = tuple(m.run.version if m.run else -1 for m in self.members)
-        if (key := (self.pinned, versions)) != self._fair_key:
-            reference = self.members[self.pinned]
+        reference = self.reference
+        if (key := (reference.index, versions)) != self._settings_key:
             known = [m for m in self.members if m.run is not None and m is not reference]
             runs = [m.run for m in (reference, *known) if m.run is not None]
             found = pairing.mismatches(runs) if reference.run is not None else ()
-            self._fair = {m.index: fairness(found, i) for i, m in enumerate(known, 1)}
-            self._fair_key = key
-        return self._fair.get(member.index, [])
+            self._settings = {m.index: [f for f in found if f.run == i] for i, m in enumerate(known, 1)}
+            self._settings_key = key
+        return self._settings.get(member.index, [])
+
+    def unfair(self, member: Member) -> list[Mismatch]:
+        """Why a run is not a fair pair to the reference; empty if it is one, or the reference itself."""
+        return [m for m in self.settings(member) if m.decides]
 
     # For elsewhere
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ltxtui.compare.member import Member
 from ltxtui.text import clean
 from replay import pairing
-from replay.comparison import scalar_metrics
 from replay.pairing import Divergence
 
 
@@ -32,20 +29,11 @@ class Partings:
         versions = reference.run.version, member.run.version
         if self._none_at.get(pair) != versions:
             runs = [reference.run, member.run]
-            found = pairing.divergences(runs, _metrics(reference, member), None, self._tolerance)[0]
+            found = pairing.divergences(runs, None, self._tolerance)[0]
             if found is not None:
                 self._found[pair] = found
             self._none_at[pair] = versions
         return self._found.get(pair)
-
-
-def _metrics(*pair: Member) -> list[str]:
-    """Scalar metrics of any stream that both have: `pairing` passes over those that a stream lacks."""
-    names: dict[str, None] = {}
-    for stages in zip(*(m.run.stages for m in pair if m.run is not None), strict=False):
-        for stream in (s for s in stages[0].streams if all(s in stage.streams for stage in stages)):
-            names |= dict.fromkeys(scalar_metrics([stage.streams[stream] for stage in stages]))
-    return list(names)
 
 
 def place(parting: Divergence) -> str:
@@ -62,17 +50,13 @@ def told(parting: Divergence, member: Member, reference: Member) -> str:
     return f"{where}, {stream}: {clean(parting.metric, 60)} is {parting.value:.6g}, not {parting.reference:.6g}"
 
 
-def fairness(mismatches: Sequence[pairing.Mismatch], position: int) -> list[str]:
-    """Why the run at a position of the comparison is no fair pair to the reference, in a few words each."""
-    notes = []
-    for m in mismatches:
-        if m.run != position:
-            continue
-        if m.what == "seed" and m.reference is None and m.value is None:
-            notes.append("no seed recorded")
-        else:
-            notes.append(f"{clean(m.what, 40)} {_value(m.value)}, not {_value(m.reference)}")
-    return notes
+def setting(mismatch: pairing.Mismatch) -> str:
+    """A setting that differs from the reference's, with both values."""
+    if mismatch.what == "seed" and mismatch.reference is None and mismatch.value is None:
+        return "no seed recorded"
+    if mismatch.what == "start noise":
+        return f"same seed, other start noise ({clean(mismatch.value, 20)})"
+    return f"{clean(mismatch.what, 60)} {_value(mismatch.value)}, not {_value(mismatch.reference)}"
 
 
 def _value(value: object) -> str:

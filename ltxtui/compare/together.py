@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ltxtui.compare.member import Member
 from replay.alignment import AXES, Align, Floats, descent, numbered
-from replay.comparison import Comparison, Series, compare, scalar_metrics
+from replay.comparison import Comparison, Series, compare
+from replay.pairing import scalar_metrics
 from replay.run import Run, StreamData
 
 PREFERRED: Final = (

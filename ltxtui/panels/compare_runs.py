@@ -9,7 +9,7 @@ from textual import events
 from textual.message import Message
 
 from ltxtui.compare.member import Member
-from ltxtui.compare.partings import place
+from ltxtui.compare.partings import place, setting
 from ltxtui.panels.compare_view import CompareView
 from ltxtui.spans import Row
 from ltxtui.text import clean, fit, number
@@ -83,8 +83,7 @@ class CompareRuns(CompareView):
         steps = f"{member.run.steps}/{member.planned}" if member.run else ""
         row.add(f"{fit(steps, _STEPS - 1):<{_STEPS}}", "label")
         parting = deck.parting(member)
-        pinned = deck.members[deck.pinned]
-        row.add(f"{fit(differs(member, pinned, parting), _PARTING - 1):<{_PARTING}}", "label")
+        row.add(f"{fit(differs(member, deck.reference, parting), _PARTING - 1):<{_PARTING}}", "label")
         for metric, _ in self._values(width):
             values = deck.values(metric).get(member.index)
             value = float(values[deck.cursor]) if values is not None and deck.cursor < len(values) else math.nan
@@ -98,7 +97,7 @@ class CompareRuns(CompareView):
         chosen = member.index == deck.selected
         row.add(">" if chosen else " ", "key")
         row.add(member.letter, "here" if chosen else member.role)
-        row.add("* " if member.index == deck.pinned else "  " if member.shown else "h ", "key")
+        row.add("* " if member is deck.reference else "  " if member.shown else "h ", "key")
 
     def _note(self, member: Member) -> tuple[str, str]:
         """Whether it is a fair pair, or what keeps it from being compared."""
@@ -109,10 +108,11 @@ class CompareRuns(CompareView):
             return "being read", "dim"
         together = deck.together
         if together is not None and member not in together.members:
-            return f"has no {deck.stream} in stage {deck.stage_index} yet", "alert"
-        if member.index == deck.pinned:
+            yet = " yet" if member.live else ""
+            return f"has no {deck.stream} in stage {deck.stage_index}{yet}", "alert"
+        if member is deck.reference:
             return "reference", "dim"
-        notes = deck.fairness(member)
+        notes = [setting(m) for m in deck.unfair(member)]
         hidden = "" if member.shown else "hidden; "
         return hidden + ("no: " + "; ".join(notes) if notes else "yes"), "alert" if notes else "dim"
 
@@ -128,18 +128,18 @@ class CompareRuns(CompareView):
 
     def _chosen(self, width: int) -> Row:
         deck = self.compare
-        member, pinned = deck.members[deck.selected], deck.members[deck.pinned]
+        member, reference = deck.members[deck.selected], deck.reference
         row = self.row(width).add(f"{member.letter} ", member.role)
         if width // len(deck.members) - 5 < _SHORTEST:
             row.add(f"{fit(member.name, width // 3)} ")
         row.add(member.status, "label")
         if member.run is not None:
             row.add(f" {member.run.steps}/{member.planned}", "label")
-        parting = differs(member, pinned, deck.parting(member))
+        parting = differs(member, reference, deck.parting(member))
         if parting:
             row.add(f" · differs: {parting}" if deck.parting(member) else f" · {parting}", "label")
         text, role = self._note(member)
-        fair = member.run is not None and not member.problem and member is not pinned
+        fair = member.run is not None and not member.problem and member is not reference
         row.add(" · fair pair " if fair and member in self._compared() else " · ", "dim")
         return row.add(text, role).filled()
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltxtui.compare.deck import CompareDeck
-from ltxtui.compare.partings import told
+from ltxtui.compare.partings import setting, told
 from ltxtui.compare.together import Together
 from ltxtui.panels.compare_chart import unit_text
 from ltxtui.panels.compare_view import CompareView
@@ -24,12 +24,8 @@ _CELL: Final = 10
 def table_rows(together: Together) -> list[tuple[str, NDArray[np.float64]]]:
     """Label and one value per run in the order of the comparison; NaN where a run does not have it yet."""
     comparison = together.comparison
-    return [
-        ("model evaluations", np.array([float(r.evaluations) for r in comparison.runs])),
-        ("shocks", np.array([float(len(r.shocks)) for r in comparison.runs])),
-        ("seconds", np.array([r.seconds for r in comparison.runs])),
-        *((f"{clean(s.label, 40)} {unit_text(s.unit)}".rstrip(), s.values) for s in comparison.summaries),
-    ]
+    rows = (*comparison.spent, *comparison.summaries)
+    return [(f"{clean(s.label, 40)} {unit_text(s.unit)}".rstrip(), s.values) for s in rows]
 
 
 def plain(value: float) -> str:
@@ -45,7 +41,7 @@ def signed(value: float) -> str:
 def notes(deck: CompareDeck) -> list[tuple[int, str, bool]]:
     """What is said of pairs and shocks: index of the run, text, and whether it is a warning."""
     found = []
-    pinned = deck.members[deck.pinned]
+    reference = deck.reference
     for member in deck.members:
         run, letter = member.run, member.letter
         if member.problem:
@@ -54,12 +50,15 @@ def notes(deck: CompareDeck) -> list[tuple[int, str, bool]]:
             found.append((member.index, f"{letter}: {clean(member.note, 300)}", True))
         if run is None:
             continue
-        if member is not pinned and pinned.run is not None:
-            unfair = deck.fairness(member)
-            text = f"{letter} and {pinned.letter} are {'not a' if unfair else 'a'} fair pair"
-            found.append((member.index, f"{text}: {'; '.join(unfair)}" if unfair else text, bool(unfair)))
+        if member is not reference and reference.run is not None:
+            unfair = deck.unfair(member)
+            text = f"{letter} and {reference.letter} are {'not a' if unfair else 'a'} fair pair"
+            found.append((member.index, f"{text}:" if unfair else text, bool(unfair)))
+            found += [(member.index, f"  {setting(m)} ({m.cure})", True) for m in unfair]
             if parting := deck.parting(member):
-                found.append((member.index, told(parting, member, pinned), False))
+                found.append((member.index, told(parting, member, reference), False))
+            if others := [setting(m) for m in deck.settings(member) if not m.decides]:
+                found.append((member.index, f"{letter} other settings: {'; '.join(others)}", False))
         shocks = (clean(e.get("text", ""), 200) for e in run.events if e.get("kind") == "shock")
         found += [(member.index, f"{letter} shock: {text}", False) for text in shocks]
     return found

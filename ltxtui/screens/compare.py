@@ -66,7 +66,7 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
         runs: Sequence[Path | Run],
         *,
         align: Align = "step",
-        stage: int = 0,
+        stage: int | None = None,
         stream: str = "",
         item: int | None = None,
         metrics: Sequence[str] = (),

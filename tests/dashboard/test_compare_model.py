@@ -17,6 +17,7 @@ from ltxtui.compare import lineup
 from ltxtui.compare.deck import CompareDeck
 from ltxtui.compare.loading import Loader
 from ltxtui.compare.member import Member, members
+from ltxtui.compare.partings import setting
 from ltxtui.compare.together import nearest_rows
 from ltxtui.drawing import Curve, Plot, Style, draw
 from ltxtui.panels.compare_chart import plot_of, shock_flags
@@ -268,10 +269,11 @@ def test_no_steps_at_all() -> None:
 
 def test_fairness_and_summaries_in_words_and_numbers() -> None:
     deck = deck_of(values(0), made(rows(SPIKE), seed=1, shocks=["σ 0.6 up to 0.95"]), values(0))
-    assert deck.fairness(deck.members[0]) == [] == deck.fairness(deck.members[2])
-    assert deck.fairness(deck.members[1]) == ["model evaluations 8, not 6", "seed 1, not 0"]
+    assert deck.unfair(deck.members[0]) == [] == deck.unfair(deck.members[2])
+    assert [setting(m) for m in deck.unfair(deck.members[1])] == ["model evaluations 8, not 6", "seed 1, not 0"]
     said = [text for _, text, _ in notes(deck)]
-    assert "B and A are not a fair pair: model evaluations 8, not 6; seed 1, not 0" in said
+    assert "B and A are not a fair pair:" in said
+    assert any(s.startswith("  model evaluations 8, not 6 (give both as many") for s in said)
     assert "C and A are a fair pair" in said and "B shock: σ 0.6 up to 0.95" in said
     assert deck.together is not None
     table = dict(table_rows(deck.together))
@@ -281,7 +283,7 @@ def test_fairness_and_summaries_in_words_and_numbers() -> None:
     assert [plain(v) for v in (3.0, 0.25, float("nan"))] == ["3", "0.2500", "–"]
     assert [signed(v) for v in (2.0, -0.5, 0.0, float("nan"))] == ["+2", "−0.5000", "0", "–"]
     deck.pin(1)
-    assert deck.fairness(deck.members[0]) == ["model evaluations 6, not 8", "seed 0, not 1"]
+    assert [setting(m) for m in deck.unfair(deck.members[0])] == ["model evaluations 6, not 8", "seed 0, not 1"]
 
 
 def test_shocks_are_letters_on_the_axis() -> None:
@@ -419,3 +421,23 @@ def test_an_event_without_sense_is_no_shock() -> None:
     run = values(0)
     run.feed({**event(0, "shock", "odd"), "step": "x"})
     assert shock_flags(deck_of(run, values(1))) == []
+
+
+def test_one_reference_is_named_everywhere_when_the_pinned_run_lacks_the_stage() -> None:
+    short, long = made(rows(SMOOTH)), made(rows(SMOOTH), rows(SMOOTH))
+    deck = deck_of(short, long, made(rows(SMOOTH), rows(SPIKE)), stage=1)
+    assert deck.reference.letter == "B" and deck.pinned == 0
+    assert deck.together is not None and deck.together.reference is deck.reference
+    assert deck.parting(deck.reference) is None and deck.unfair(deck.reference) == []
+    parting = deck.parting(deck.members[2])
+    assert parting is not None and parting.stage == 1
+    assert [m.what for m in deck.unfair(deck.members[2])] == ["model evaluations"]
+    said = [text for _, text, _ in notes(deck)]
+    assert "C and B are not a fair pair:" in said and not any("B and A" in text for text in said)
+
+
+def test_the_screen_opens_on_the_stage_that_differs_unless_one_was_asked_for() -> None:
+    late = {**rows(SMOOTH), "value": np.arange(6) + 1.0}
+    runs = made(rows(SMOOTH), rows(SMOOTH)), made(rows(SMOOTH), late)
+    assert deck_of(*runs).stage_index == 1
+    assert deck_of(*runs, stage=0).stage_index == 0
