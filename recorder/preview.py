@@ -60,7 +60,7 @@ def shrunk(x0: Tensor, layout: Layout) -> Tensor:
     frames = frames_of(layout.places)
     if len(frames) < len(clip):
         # One view per frame: an index tensor would have to be copied to the device first.
-        clip = torch.stack([clip[i] for i in frames])
+        clip = torch.stack([frame for i, frame in enumerate(clip.unbind()) if i in frames])
     size = size_of(*clip.shape[1:3])
     if size != tuple(clip.shape[1:3]):
         averaged = torch.nn.functional.adaptive_avg_pool2d(clip.permute(0, 3, 1, 2), size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,7 +166,7 @@ class Stages:
         sample: Tensor,
         velocity: Tensor,
         result: Tensor,
-        passes: Mapping[str, Tensor] | None = None,
+        passes: MutableMapping[str, Tensor] | None = None,
         shock: Injected | None = None,
     ) -> None:
         """Take one row of the current stage.
@@ -179,7 +179,8 @@ class Stages:
             sample: tokens before the step [B, F′·H·W, C] or [B, L, C], or laid out on the grid.
             velocity: v = ε − x0 after guidance, of the same shape.
             result: the sample after the step, of the same shape.
-            passes: the model's raw velocities before guidance, of the same shape, by name.
+            passes: the model's raw velocities before guidance, of the same shape, by name. Emptied: nobody else holds
+                them while the rest is measured.
             shock: the shock that the step ended with.
 
         What fails while it is measured is told, and leaves the row empty.
@@ -242,7 +243,7 @@ class Stages:
         sigma_next: float,
         timestep: float,
         tensors: tuple[Tensor, Tensor, Tensor],
-        passes: Mapping[str, Tensor],
+        passes: MutableMapping[str, Tensor],
         shock: Injected | None,
     ) -> None:
         layout, (sample, velocity, result) = stream.layout, tensors
@@ -255,9 +256,10 @@ class Stages:
                 layout.on_grid(velocity),
                 layout.on_grid(result),
                 stream.previous,
-                {k: layout.on_grid(v) for k, v in passes.items()},
+                dict(passes),
                 None if shock is None or shock.fresh is None else layout.on_grid(shock.fresh),
             )
+            passes.clear()
             send = {"row": measured_row(step)}
             if self._save_latents:
                 send |= {"latents": step.x.half(), "x0": step.x0.half()}
@@ -268,7 +270,7 @@ class Stages:
                 stage.kept.add(stream.rows)
             if stream.rows in stage.kept:
                 # A copy, since on the CPU the loop may write to its latents before the disk has taken them.
-                send |= {"kept_x": step.x.clone(), "kept_x0": step.x0}
+                send |= {"kept_x": step.x.to(torch.float32, copy=True), "kept_x0": step.x0}
             host, wait = to_host(send)
             stream.tracker.add(step, sigma_next)
             if shock is not None:
