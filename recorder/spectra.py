@@ -59,27 +59,30 @@ class Grid:
 
         Real and imaginary parts lie side by side. Windowed ones have the mean of each frame and channel removed.
         """
-        shape = latents[0].movedim(-1, 1).shape
-        stacked = torch.empty((len(latents), *shape), dtype=torch.float32, device=latents[0].device)
-        dims = tuple(range(-len(self.axes) - 1, -1))
-        for place, values in zip(stacked.unbind(), latents, strict=True):
+        moved = [values.movedim(-1, 1) for values in latents]
+        dims = tuple(range(-len(self.axes), 0))
+        stacked = torch.empty((len(moved), *moved[0].shape), dtype=torch.float32, device=moved[0].device)
+        for place, values in zip(stacked.unbind(), moved, strict=True):
             if windowed:
-                means = values.mean(dim=dims, keepdim=True, dtype=torch.float32)
-                torch.sub(values.movedim(-1, 1), means.movedim(-1, 1), out=place)
+                torch.sub(values, values.mean(dim=dims, keepdim=True, dtype=torch.float32), out=place)
             else:
-                place.copy_(values.movedim(-1, 1))
+                place.copy_(values)
         if windowed:
             stacked.mul_(self.window)
-        return torch.view_as_real(torch.fft.rfftn(stacked, dim=tuple(range(-len(self.axes), 0))))
+        return torch.view_as_real(torch.fft.rfftn(stacked, dim=dims))
 
     def summed(self, squares: Tensor) -> Tensor:
-        """Squares of spectra [n, B, C, …, 2] summed over channels and frames: [n, B, 2K]."""
-        return squares.sum(dim=tuple(range(2, squares.ndim - len(self.axes) - 1))).flatten(2)
+        """Squares of spectra [n, B, C, …, 2] summed over channels and frames: [n, B, *axes, 2]."""
+        return squares.sum(dim=tuple(range(2, squares.ndim - len(self.axes) - 1)))
 
     def bin(self, powers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Radial means [n, B, bins], band energies [n, B, 3] and mean squares [n, B] of mean powers [n, B, 2K]."""
+        """Radial means [n, B, bins], band energies [n, B, 3] and mean squares [n, B] of mean powers.
+
+        Args:
+            powers: [n, B, *axes, 2], the last axis halved.
+        """
         # In float64 where the device has it: a float32 product may be done in TF32, good for three digits only.
-        binned = (powers.to(self.binning.dtype) @ self.binning).float()
+        binned = (powers.flatten(2).to(self.binning.dtype) @ self.binning).float()
         radial, bands, squares = binned.split((self.bins, len(BANDS), 1), dim=-1)
         return radial, bands, squares.squeeze(-1)
 

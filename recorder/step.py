@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recorder.declarations import Metric
-from recorder.spectra import Grid, bin_centres, grid_for, mean_square, mean_square_
+from recorder.spectra import Grid, bin_centres, grid_for, mean_square_
 
 
 @dataclass(frozen=True)
@@ -166,23 +166,26 @@ class Step:
 
     @cached_property
     def _binned(self) -> tuple[Tensor, Tensor, Tensor]:
-        powers = self._powers(windowed=True)[0]
-        plain, self._memory = self._powers()
-        powers += plain
-        if self.previous is not None:
-            powers.append(self.grid.summed((self._memory - self.previous.recalled()).square_()))
-        averaged = self.x.shape[-1] * (len(self.layout.places) if self.layout.stream == "video" else 1)
-        return self.grid.bin(torch.cat(powers).div_(averaged))
-
-    def _powers(self, windowed: bool = False) -> tuple[list[Tensor], Tensor]:
-        """Summed powers of x, v, x0 and ε; and the spectra of x0 and v, [2, B, C, …, 2]."""
         grid = self.grid
-        spectra = grid.transform(self.x, self.velocity, windowed=windowed)
-        powers = [grid.summed(spectra.square())]
-        x0, velocity = spectra.split(1)
-        x0.sub_(velocity, alpha=self.sigma)  # in the place of x
-        powers += [grid.summed(x0.square()), grid.summed((x0 + velocity).square_())]
-        return powers, spectra
+        powers = self._powers(grid.transform(self.x, self.velocity, windowed=True))
+        before = None if self.previous is None else self.previous.recalled()
+        spectra = grid.transform(self.x, self.velocity)
+        powers += self._powers(spectra, before)
+        self._memory = spectra
+        averaged = self.x.shape[-1] * (len(self.layout.places) if self.layout.stream == "video" else 1)
+        return grid.bin(torch.cat(powers).div_(averaged))
+
+    def _powers(self, spectra: Tensor, before: Tensor | None = None) -> list[Tensor]:
+        """Summed powers of x, v, x0 and ε, and of how x0 and v differ from those `before`; x makes room for x0."""
+        grid, scratch = self.grid, spectra.square()
+        powers = [grid.summed(scratch)]
+        (x0, velocity), half = spectra.split(1), scratch.narrow(0, 0, 1)
+        x0.sub_(velocity, alpha=self.sigma)
+        powers.append(grid.summed(torch.mul(x0, x0, out=half)))
+        powers.append(grid.summed(torch.add(x0, velocity, out=half).square_()))
+        if before is not None:
+            powers.append(grid.summed(torch.sub(spectra, before, out=scratch).square_()))
+        return powers
 
     def recalled(self) -> Tensor:
         """The spectra of x0 and v that the next step compares with: [2, B, C, …, 2].
@@ -240,10 +243,11 @@ class Step:
         if "conditional" not in self.passes:
             return {}
         conditional = self.passes["conditional"].float()
-        found = {"conditional": mean_square(conditional).sqrt_()}
+        scratch = conditional.clone()
+        found = {"conditional": mean_square_(scratch).sqrt_()}
         for name, other in self.passes.items():
             if name != "conditional":
-                found[name] = mean_square_(conditional - other).sqrt_()
+                found[name] = mean_square_(torch.sub(conditional, other, out=scratch)).sqrt_()
         return found
 
     @cached_property
