@@ -14,6 +14,8 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the nano model's tensors are too small to share
 
+PARTS = ["recorder", "footprint", "dashboard"]
+
 
 def table(title: str, rows: list[tuple[str, str]]) -> None:
     """Print one titled block of figures."""
@@ -38,10 +40,8 @@ def middle(values: list[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "parts", nargs="*", choices=["recorder", "dashboard", []], metavar="PART", help="recorder, dashboard [both]"
-    )
-    parts = parser.parse_args().parts or ["recorder", "dashboard"]
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=f"{', '.join(PARTS)} [all]")
+    parts = parser.parse_args().parts or PARTS
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}", end="")
     folder = Path(tempfile.mkdtemp(prefix="ltx-bench-", dir=tempfile.gettempdir()))
     os.environ["LTXTUI_RUNTIME_DIR"] = str(folder / "sockets")
@@ -50,6 +50,10 @@ def main() -> None:
             from benchmarks import recording
 
             recording.run(folder)
+        if "footprint" in parts:
+            from benchmarks import footprint
+
+            footprint.run(folder)
         if "dashboard" in parts:
             from benchmarks import dashboard
 

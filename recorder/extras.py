@@ -64,9 +64,13 @@ def along(step: Step, attempt: Attempts, *, latents: bool, picture: bool, keep: 
     if picture:
         found |= attempt(f"a picture of {stream}", lambda: {"picture": shrunk(step.x0, step.layout)}, nothing)
     if keep:
-        # A copy, since on the CPU the loop may write to its latents before the disk has taken them.
-        found |= attempt(f"a snapshot of {stream}", lambda: {"kept_x": step.x.clone(), "kept_x0": step.x0}, nothing)
+        found |= attempt(f"a snapshot of {stream}", partial(_snapshot, step), nothing)
     return found
+
+
+def _snapshot(step: Step) -> dict[str, Tensor]:
+    # A copy, since on the CPU the loop may write to its latents before the disk has taken them.
+    return {"kept_x": step.x.to(torch.float32, copy=True), "kept_x0": step.x0}
 
 
 def kept_of(

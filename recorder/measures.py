@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from recorder import declarations
-from recorder.step import Step, frame_index, nans, nothing
+from recorder.spectra import mean_square, mean_square_
+from recorder.step import Step, nans, nothing, time_weights
 
 Measure = Callable[[Step], Tensor]
 MEASURES: dict[str, Measure] = {}
@@ -35,11 +36,6 @@ def measure(name: str) -> Callable[[Measure], Measure]:
 def unknown(step: Step) -> Tensor:
     """NaN per batch item: what a comparison is that has nothing to compare with."""
     return nans((step.layout.batch,), step.device)
-
-
-def mean_square(values: Tensor) -> Tensor:
-    """Mean of squares per batch item: [B, …] → [B]."""
-    return values.square().flatten(1).mean(dim=1)
 
 
 def log_snr(sigma: float) -> float:
@@ -68,42 +64,34 @@ def velocity_rms(step: Step) -> Tensor:
 def velocity_cosine(step: Step) -> Tensor:
     if step.previous is None:
         return unknown(step)
-    squares = step.mean_square["velocity"] * step.previous.mean_square["velocity"]
-    return step.mean_square["velocity_product"] / squares.sqrt()
+    now, before = step.mean_square["velocity"], step.previous.mean_square["velocity"]
+    # a² + b² − (a − b)² = 2ab: a difference is as easily had as a product, and most exact where directions are alike.
+    return (now + before).sub_(step.mean_square["velocity_change"]).div_((now * before).sqrt_().mul_(2))
 
 
 @measure("velocity_conditional_rms")
 def velocity_conditional_rms(step: Step) -> Tensor:
-    conditional = step.passes.get("conditional")
-    return unknown(step) if conditional is None else mean_square(conditional).sqrt()
-
-
-def guidance_gap(step: Step, name: str) -> Tensor:
-    """RMS difference of the conditional velocity and that of another pass."""
-    conditional, other = step.passes.get("conditional"), step.passes.get(name)
-    if conditional is None or other is None:
-        return unknown(step)
-    return mean_square(conditional - other).sqrt()
+    return step.guidance["conditional"] if step.guidance else unknown(step)
 
 
 @measure("guidance_gap_cfg")
 def guidance_gap_cfg(step: Step) -> Tensor:
-    return guidance_gap(step, "cfg")
+    return step.guidance["cfg"] if "cfg" in step.guidance else unknown(step)
 
 
 @measure("guidance_gap_stg")
 def guidance_gap_stg(step: Step) -> Tensor:
-    return guidance_gap(step, "stg")
+    return step.guidance["stg"] if "stg" in step.guidance else unknown(step)
 
 
 @measure("guidance_gap_modality")
 def guidance_gap_modality(step: Step) -> Tensor:
-    return guidance_gap(step, "modality")
+    return step.guidance["modality"] if "modality" in step.guidance else unknown(step)
 
 
 @measure("displacement_rms")
 def displacement_rms(step: Step) -> Tensor:
-    return mean_square(step.displacement).sqrt()
+    return mean_square_(step.displacement).sqrt_()
 
 
 @measure("noise_injected")
@@ -126,14 +114,14 @@ def x0_change_rate(step: Step) -> Tensor:
 
 @measure("low_frequency_wander")
 def low_frequency_wander(step: Step) -> Tensor:
-    return unknown(step) if step.previous is None else step.bands["x0_change"][:, 0].sqrt()
+    return unknown(step) if step.previous is None else step.band["x0_change"][0].sqrt()
 
 
 @measure("low_frequency_wander_share")
 def low_frequency_wander_share(step: Step) -> Tensor:
     if step.previous is None:
         return unknown(step)
-    return (step.bands["x0_change"][:, 0] / step.mean_square["x0_change"]).sqrt()
+    return (step.band["x0_change"][0] / step.mean_square["x0_change"]).sqrt()
 
 
 @measure("spectrum_x")
@@ -165,8 +153,8 @@ def _register_bands() -> None:
     # One closure per band: the three quantities differ only in which cached energies they read.
     for index, band in enumerate(declarations.BANDS):
         for quantity in ("noise", "x0", "velocity"):
-            measure(f"energy_{band}_{quantity}")(lambda step, i=index, q=quantity: step.bands[q][:, i])  # type: ignore[misc]
-        measure(f"noise_whiteness_{band}")(lambda step, i=index: step.whiteness[:, i])  # type: ignore[misc]
+            measure(f"energy_{band}_{quantity}")(lambda step, i=index, q=quantity: step.band[q][i])  # type: ignore[misc]
+        measure(f"noise_whiteness_{band}")(lambda step, i=index: step.band["whiteness"][i])  # type: ignore[misc]
 
 
 _register_bands()
@@ -177,50 +165,32 @@ def temporal_spectrum_x0(step: Step) -> Tensor:
     span = step.layout.timeline
     if span is None:
         return nans((step.layout.batch, 1), step.device)
-    frames = step.x0[:, span]
-    length = frames.shape[1]
+    length = span.stop - span.start
+    frames = step.x0.narrow(1, span.start, length)
     spectrum = torch.view_as_real(torch.fft.rfft(frames - frames.mean(dim=1, keepdim=True), dim=1))
-    power = spectrum.square().flatten(2).mean(dim=2).mul_(4 / length**2)  # both parts' mean is half their sum, mirrored
-    if length % 2 == 0:
-        power[:, -1].mul_(0.5)  # the Nyquist frequency is its own mirror image
-    return power
-
-
-def by_frame(step: Step, values: Tensor, reach: int = 0) -> Tensor:
-    """Values [B, n] of every run of `reach` + 1 generated frames at the place of its last: [B, F], NaN elsewhere."""
-    layout = step.layout
-    index = frame_index(layout.grid[0], layout.places, reach, step.device)
-    return torch.cat([values, nans((layout.batch, 1), step.device)], dim=1).index_select(1, index)
+    # In two stages: over memory in this order, a CPU adds a long sum up one by one, and loses digits.
+    power = spectrum.square_().mean(dim=(4, 5)).mean(dim=(2, 3))
+    return power.mul_(time_weights(length, step.device))
 
 
 @measure("frame_identity")
 def frame_identity(step: Step) -> Tensor:
-    # Frame 0 stands for one pixel frame and the others for eight, so the reference is the first one after it.
-    reference = next((i for i, place in enumerate(step.layout.places) if place > 0), None)
-    if reference is None:
-        return nans((step.layout.batch, step.layout.grid[0]), step.device)
-    pooled, squares = step.pooled_x0, step.pooled_squares
-    product = (pooled * pooled[:, reference : reference + 1]).sum(dim=2)
-    return by_frame(step, product / (squares * squares[:, reference : reference + 1]).sqrt())
+    return step.by_frame[0]
 
 
 @measure("frame_coherence")
 def frame_coherence(step: Step) -> Tensor:
-    pooled, squares = step.pooled_x0, step.pooled_squares
-    product = (pooled[:, 1:] * pooled[:, :-1]).sum(dim=2)
-    return by_frame(step, product / (squares[:, 1:] * squares[:, :-1]).sqrt(), reach=1)
+    return step.by_frame[1]
 
 
 @measure("motion")
 def motion(step: Step) -> Tensor:
-    return by_frame(step, step.x0_differences.square().flatten(2).mean(dim=2).sqrt(), reach=1)
+    return step.by_frame[2]
 
 
 @measure("jerk")
 def jerk(step: Step) -> Tensor:
-    differences = step.x0_differences
-    second = differences[:, 1:] - differences[:, :-1]
-    return by_frame(step, second.square().flatten(2).mean(dim=2).sqrt(), reach=2)
+    return step.by_frame[3]
 
 
 @measure("mean")
@@ -235,18 +205,18 @@ def std(step: Step) -> Tensor:
 
 @measure("max_abs")
 def max_abs(step: Step) -> Tensor:
-    largest: Tensor = torch.linalg.vector_norm(step.x_next.flatten(1), ord=math.inf, dim=1)
+    largest: Tensor = torch.linalg.vector_norm(step.x_next, ord=math.inf, dim=step.per_item)
     return largest
 
 
 @measure("nan_count")
 def nan_count(step: Step) -> Tensor:
-    return step.x_next.isnan().flatten(1).sum(dim=1)
+    return step.x_next.isnan().sum(dim=step.per_item)
 
 
 @measure("inf_count")
 def inf_count(step: Step) -> Tensor:
-    return step.x_next.isinf().flatten(1).sum(dim=1)
+    return step.x_next.isinf().sum(dim=step.per_item)
 
 
 @lru_cache
@@ -256,5 +226,10 @@ def measured_names(stream: str) -> tuple[str, ...]:
 
 
 def measured_row(step: Step) -> Tensor:
-    """All measured metrics of one step as one float32 vector, in declared order, on the latents' device."""
-    return torch.cat([MEASURES[name](step).float().reshape(-1) for name in measured_names(step.layout.stream)])
+    """All measured metrics of one step as one float32 vector, in declared order, on the latents' device.
+
+    The step's passes are let go of.
+    """
+    step.measure_passes()
+    rows = [MEASURES[name](step).float() for name in measured_names(step.layout.stream)]
+    return torch.cat([row if row.ndim == 1 else row.reshape(-1) for row in rows])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -33,7 +33,8 @@ class Taken:
     sample: Tensor
     velocity: Tensor
     result: Tensor
-    passes: Mapping[str, Tensor]
+    passes: MutableMapping[str, Tensor]
+    """Emptied once the step has them, so that nobody else holds them."""
     shock: Injected | None
 
 
@@ -56,6 +57,7 @@ def measure(stages: Stages, stage: Stage, stream: _Stream, taken: Taken) -> None
             {k: layout.on_grid(v) for k, v in taken.passes.items()},
             None if shock is None or shock.fresh is None else layout.on_grid(shock.fresh),
         )
+        taken.passes.clear()
         row = {"row": measured_row(step)}
         first = next(iter(stage.streams)) == name
         if first and stages.control.wants_snapshot():

@@ -69,7 +69,7 @@ def shrunk(x0: Tensor, layout: Layout) -> Tensor:
     frames = frames_of(layout.places)
     if len(frames) < len(clip):
         # One view per frame: an index tensor would have to be copied to the device first.
-        clip = torch.stack([clip[i] for i in frames])
+        clip = torch.stack([frame for i, frame in enumerate(clip.unbind()) if i in frames])
     factor = factor_of(*clip.shape[1:3])
     if factor > 1:
         # Not `adaptive_avg_pool2d`, which MPS has only for sizes that divide. Cells at the edges average what is there.

@@ -4,8 +4,11 @@ Video is laid out [B, F, H, W, C] and transformed over H, W; audio [B, L, C] and
 of orthonormal transforms, so that mean power equals mean square (Parseval). Only half of the coefficients of a real
 signal is computed; the other half is its mirror image and enters through the weights.
 
-Everything that a step needs of x and v comes from one batched transform of the two, with and without a window: x0 and
-ε are linear in them, so their spectra are sums of spectra. One matrix product then bins all powers at once.
+Everything that a step needs of x and v comes from two transforms of the pair, with a window and without: x0 and ε are
+linear in them, so their spectra are sums of spectra. One matrix product then bins all powers at once.
+
+Spectra are as large as latents, and device memory is what a model has least of: the two transforms follow one another,
+sums are formed in place, and whatever is needed no more is overwritten.
 """
 
 from __future__ import annotations
@@ -51,34 +54,47 @@ class Grid:
     def bins(self) -> int:
         return radial_bins(self.axes)
 
-    def transform(self, *latents: Tensor) -> Tensor:
-        """Spectra of latents, as they are and then windowed: [2, latents, B, n, 2K], n channels times frames.
+    def transform(self, *latents: Tensor, windowed: bool = False) -> Tensor:
+        """Spectra [n, B, C, …, 2] of n latents [B, …, C], the last axis halved; in memory that nobody else writes.
 
         Real and imaginary parts lie side by side. Windowed ones have the mean of each frame and channel removed.
         """
-        first = latents[0].movedim(-1, 1)
-        both = first.new_empty((2, len(latents), *first.shape))
-        for place, values in zip(both[0], latents, strict=True):
-            place.copy_(values.movedim(-1, 1))
+        moved = [values.movedim(-1, 1) for values in latents]
         dims = tuple(range(-len(self.axes), 0))
-        torch.sub(both[0], both[0].mean(dim=dims, keepdim=True), out=both[1]).mul_(self.window)
-        spectra = torch.view_as_real(torch.fft.rfftn(both, dim=dims))
-        return spectra.reshape(2, len(latents), len(first), -1, self.binning.shape[0])
+        stacked = torch.empty((len(moved), *moved[0].shape), dtype=torch.float32, device=moved[0].device)
+        for place, values in zip(stacked.unbind(), moved, strict=True):
+            if windowed:
+                torch.sub(values, values.mean(dim=dims, keepdim=True, dtype=torch.float32), out=place)
+            else:
+                place.copy_(values)
+        if windowed:
+            stacked.mul_(self.window)
+        return torch.view_as_real(torch.fft.rfftn(stacked, dim=dims))
 
-    def mean_power(self, spectra: Tensor, others: Tensor | None = None) -> Tensor:
-        """Squares [..., n, 2K], or products with other spectra, averaged over channels and frames: [..., 2K]."""
-        products = spectra.square() if others is None else spectra * others
-        return products.mean(dim=-2)
+    def summed(self, squares: Tensor) -> Tensor:
+        """Squares of spectra [n, B, C, …, 2] summed over channels and frames: [n, B, *axes, 2]."""
+        return squares.sum(dim=tuple(range(2, squares.ndim - len(self.axes) - 1)))
 
     def bin(self, powers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Radial means [..., bins], band energies [..., 3] and mean squares [...] of mean powers [..., 2K]."""
-        # In float64 where the device has it: a float32 product may be done in TF32, good for three digits only.
-        binned = (powers.to(self.binning.dtype) @ self.binning).float()
-        return binned[..., : self.bins], binned[..., self.bins : -1], binned[..., -1]
+        """Radial means [n, B, bins], band energies [n, B, 3] and mean squares [n, B] of mean powers.
 
-    def means(self, spectra: Tensor) -> Tensor:
-        """Spatial means [..., n] of whatever was transformed without a window."""
-        return spectra[..., 0] / math.prod(self.axes)
+        Args:
+            powers: [n, B, *axes, 2], the last axis halved.
+        """
+        # In float64 where the device has it: a float32 product may be done in TF32, good for three digits only.
+        binned = (powers.flatten(2).to(self.binning.dtype) @ self.binning).float()
+        radial, bands, squares = binned.split((self.bins, len(BANDS), 1), dim=-1)
+        return radial, bands, squares.squeeze(-1)
+
+
+def mean_square(values: Tensor) -> Tensor:
+    """Mean of squares per batch item, [B, …] → [B], in float32."""
+    return values.float().square().mean(dim=tuple(range(1, values.ndim)))
+
+
+def mean_square_(values: Tensor) -> Tensor:
+    """The same of values that are needed no more: they are overwritten, since squares take as much memory."""
+    return values.square_().mean(dim=tuple(range(1, values.ndim)))
 
 
 def exact_dtype(device: torch.device) -> torch.dtype:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -187,7 +187,7 @@ class Stages:
         sample: Tensor,
         velocity: Tensor,
         result: Tensor,
-        passes: Mapping[str, Tensor] | None = None,
+        passes: MutableMapping[str, Tensor] | None = None,
         shock: Injected | None = None,
     ) -> None:
         """Take one row of the current stage.
@@ -200,7 +200,8 @@ class Stages:
             sample: tokens before the step [B, F′·H·W, C] or [B, L, C], or laid out on the grid.
             velocity: v = ε − x0 after guidance, of the same shape.
             result: the sample after the step, of the same shape.
-            passes: the model's raw velocities before guidance, of the same shape, by name.
+            passes: the model's raw velocities before guidance, of the same shape, by name. Emptied: nobody else holds
+                them while the rest is measured.
             shock: the shock that the step ended with.
 
         What fails while it is measured is told, and leaves the row empty.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recorder.declarations import Metric
-from recorder.spectra import Grid, bin_centres, grid_for
+from recorder.spectra import Grid, bin_centres, grid_for, mean_square_
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Layout:
 
     def on_grid(self, tokens: Tensor) -> Tensor:
         """Packed tokens [B, F′·H·W, C] as [B, F′, H, W, C]; audio tokens [B, L, C] stay as they are."""
-        return tokens.float().reshape(self.batch, *self.shape, tokens.shape[-1])
+        return tokens.reshape(self.batch, *self.shape, tokens.shape[-1])
 
     def coordinates(self) -> dict[str, dict[str, Any]]:
         """The values along every dimension that has any, with their units."""
@@ -96,20 +96,41 @@ def nothing(shape: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def frame_index(frames: int, places: tuple[int, ...], reach: int, device: torch.device) -> Tensor:
-    """For every latent frame f the number of the run of generated frames f−reach…f, or that of a NaN after them all."""
-    ends = {places[i + reach]: i for i in range(len(places) - reach) if places[i + reach] - places[i] == reach}
-    return torch.tensor([ends.get(f, max(0, len(places) - reach)) for f in range(frames)], device=device)
+def frame_index(frames: int, places: tuple[int, ...], device: torch.device) -> Tensor:
+    """Where in `Step.by_frame`'s values every latent frame's value of each of the four metrics is: [4·frames]."""
+    count = len(places)
+    starts = (0, count, 2 * count - 1, 3 * count - 2)
+    unknown = count + 2 * max(0, count - 1) + max(0, count - 2)
+    index = []
+    for start, reach in zip(starts, (0, 1, 1, 2), strict=True):
+        ends = {places[i + reach]: start + i for i in range(count - reach) if places[i + reach] - places[i] == reach}
+        index += [ends.get(frame, unknown) for frame in range(frames)]
+    return torch.tensor(index, device=device)
+
+
+@lru_cache(maxsize=64)
+def time_weights(length: int, device: torch.device) -> Tensor:
+    """What takes the mean square of both parts of an FFT over `length` frames to one-sided power.
+
+    The mean of both parts is half their sum, and every frequency but the first and Nyquist stands for its mirror too.
+    """
+    weights = torch.full((length // 2 + 1,), 4.0 / length**2)
+    weights[0] = 2.0 / length**2
+    if length % 2 == 0:
+        weights[-1] = 2.0 / length**2
+    return weights.to(device)
 
 
 @dataclass
 class Step:
     """One scheduler step of one stream: what went in, what came out, and the step before.
 
-    `x`, `velocity` and `x_next` lie on the grid ([B, F′, H, W, C] or [B, L, C]); `sigma` is a host number. `passes`
-    are the model's raw velocities before guidance, on the same grid: `conditional`, and whichever of `cfg`, `stg` and
-    `modality` were run. `fresh` is the noise that a shock added to `x_next`. What several metrics share is a cached
-    property, computed when the first one asks.
+    `x`, `velocity` and `x_next` lie on the grid ([B, F′, H, W, C] or [B, L, C]), in whatever precision the sampler has
+    them; `sigma` is a host number. `passes` are the model's raw velocities before guidance: `conditional`, and
+    whichever of `cfg`, `stg` and `modality` were run. `fresh` is the noise that a shock added to `x_next`. What several
+    metrics share is a cached property, computed when the first one asks.
+
+    Latents are large, so only the spectra of one step, and x0, stay while a step is measured; the rest is temporary.
     """
 
     layout: Layout
@@ -120,18 +141,20 @@ class Step:
     previous: Step | None = None
     passes: Mapping[str, Tensor] = field(default_factory=dict)
     fresh: Tensor | None = None
+    _memory: Tensor | None = field(default=None, init=False, repr=False)
 
     @cached_property
     def x0(self) -> Tensor:
-        return torch.sub(self.x, self.velocity, alpha=self.sigma)
+        return torch.sub(self.x.float(), self.velocity, alpha=self.sigma)
 
     @cached_property
     def noise(self) -> Tensor:
-        return torch.add(self.x, self.velocity, alpha=1 - self.sigma)
+        return torch.add(self.x.float(), self.velocity, alpha=1 - self.sigma)
 
-    @cached_property
+    @property
     def displacement(self) -> Tensor:
-        return self.x_next - self.x
+        """How far the sample moved; not kept, since it is a whole latent."""
+        return torch.sub(self.x_next.float(), self.x)
 
     @cached_property
     def device(self) -> torch.device:
@@ -142,81 +165,138 @@ class Step:
         return grid_for(self.layout.axes, self.device)
 
     @cached_property
-    def spectra(self) -> Tensor:
-        """Spectra [2, 2, B, n, 2K]: as they are and windowed, of x and of v."""
-        return self.grid.transform(self.x, self.velocity)
-
-    @cached_property
-    def x0_spectra(self) -> Tensor:
-        """Spectra of x0, as it is and windowed: [2, B, n, 2K]."""
-        return torch.sub(self.spectra[:, 0], self.spectra[:, 1], alpha=self.sigma)
-
-    @cached_property
-    def memory(self) -> Tensor:
-        """What the next step compares with: spectra of x0 and v, [2, B, n, 2K], in memory that nobody else writes."""
-        return torch.stack((self.x0_spectra[0], self.spectra[0, 1]))
-
-    @cached_property
     def _binned(self) -> tuple[Tensor, Tensor, Tensor]:
-        grid, spectra = self.grid, self.spectra
-        noise = torch.add(spectra[:, 0], spectra[:, 1], alpha=1 - self.sigma)
-        powers = [grid.mean_power(spectra).flatten(0, 1), grid.mean_power(self.x0_spectra), grid.mean_power(noise)]
-        if self.previous is not None:
-            x0, velocity = self.previous.memory
-            powers.append(grid.mean_power((self.x0_spectra[0] - x0)[None]))
-            powers.append(grid.mean_power(spectra[:1, 1], velocity))
-        return grid.bin(torch.cat(powers))
+        grid = self.grid
+        powers = self._powers(grid.transform(self.x, self.velocity, windowed=True))
+        before = None if self.previous is None else self.previous.recalled()
+        spectra = grid.transform(self.x, self.velocity)
+        powers += self._powers(spectra, before)
+        self._memory = spectra
+        averaged = self.x.shape[-1] * (len(self.layout.places) if self.layout.stream == "video" else 1)
+        return grid.bin(torch.cat(powers).div_(averaged))
+
+    def _powers(self, spectra: Tensor, before: Tensor | None = None) -> list[Tensor]:
+        """Summed powers of x, v, x0 and ε, and of how x0 and v differ from those `before`; x makes room for x0."""
+        grid, scratch = self.grid, spectra.square()
+        powers = [grid.summed(scratch)]
+        (x0, velocity), half = spectra.split(1), scratch.narrow(0, 0, 1)
+        x0.sub_(velocity, alpha=self.sigma)
+        powers.append(grid.summed(torch.mul(x0, x0, out=half)))
+        powers.append(grid.summed(torch.add(x0, velocity, out=half).square_()))
+        if before is not None:
+            powers.append(grid.summed(torch.sub(spectra, before, out=scratch).square_()))
+        return powers
+
+    def recalled(self) -> Tensor:
+        """The spectra of x0 and v that the next step compares with: [2, B, C, …, 2].
+
+        A step that was forgotten gives them away, once: so the spectra of two steps are held for a moment only.
+
+        Raises:
+            RuntimeError: if they were given away.
+        """
+        if self._memory is None and self.x.numel():
+            _ = self._binned
+        memory = self._memory
+        if memory is None:
+            raise RuntimeError("this step was forgotten, and a later one has been compared with it already")
+        if not self.x.numel():
+            self._memory = None
+        return memory
 
     @cached_property
     def radial(self) -> dict[str, Tensor]:
         """Radially averaged, windowed power [B, bins] of `x`, `velocity`, `x0` and `noise`."""
-        found = self._binned[0]
-        return {"x": found[2], "velocity": found[3], "x0": found[5], "noise": found[7]}
+        return dict(zip(("x", "velocity", "x0", "noise"), self._binned[0].unbind(), strict=False))
 
     @cached_property
     def bands(self) -> dict[str, Tensor]:
-        """Band energies [B, 3]; of `x0_change` only where there is a step before."""
+        """Band energies [B, 3]; of the changes since the last step only where there is one."""
         return self._by_name(self._binned[1])
 
     @cached_property
+    def band(self) -> dict[str, tuple[Tensor, ...]]:
+        """The same and the `whiteness`, band by band: three of [B] each."""
+        found = [self._by_name(energies) for energies in self._binned[1].unbind(-1)]
+        by_band = {name: tuple(energies[name] for energies in found) for name in found[0]}
+        return {**by_band, "whiteness": self.whiteness.unbind(1)}
+
+    @cached_property
     def mean_square(self) -> dict[str, Tensor]:
-        """Mean squares [B], by Parseval from the spectra; `velocity_product` is that of v with the last step's v."""
+        """Mean squares [B], by Parseval from the spectra."""
         return self._by_name(self._binned[2])
 
     def _by_name(self, found: Tensor) -> dict[str, Tensor]:
-        names = {"x": 0, "velocity": 1, "x0": 4, "noise": 6, "x0_change": 8, "velocity_product": 9}
-        return {name: found[i] for name, i in names.items() if i < len(found)}
+        # Whatever is windowed comes first.
+        names = ("x", "velocity", "x0", "noise", "x0_change", "velocity_change")
+        return dict(zip(names, found.unbind()[4:], strict=False))
 
     @cached_property
     def whiteness(self) -> Tensor:
-        return self.bands["noise"] / self.mean_square["noise"][:, None] / self.grid.white_share
+        """What ε has of white noise's share in each band: [B, 3]."""
+        share: Tensor = self.bands["noise"] / self.mean_square["noise"].unsqueeze(1)
+        return share.div_(self.grid.white_share)
+
+    @cached_property
+    def guidance(self) -> dict[str, Tensor]:
+        """RMS [B] of the `conditional` velocity, and of its difference from each of the other passes, by name."""
+        if "conditional" not in self.passes:
+            return {}
+        conditional = self.passes["conditional"].float()
+        scratch = conditional.clone()
+        found = {"conditional": mean_square_(scratch).sqrt_()}
+        for name, other in self.passes.items():
+            if name != "conditional":
+                found[name] = mean_square_(torch.sub(conditional, other, out=scratch)).sqrt_()
+        return found
 
     @cached_property
     def pooled_x0(self) -> Tensor:
-        """Spatial channel means of x0, video's of every generated frame: [B, F′, C] (audio: [B, C])."""
-        means = self.grid.means(self.x0_spectra[0])
-        if self.layout.stream != "video":
-            return means
-        return means.reshape(self.layout.batch, self.x.shape[-1], -1).transpose(1, 2)
+        """Spatial channel means of video's x0, of every generated frame: [B, F′, C]."""
+        means: Tensor = self.x0.mean(dim=(2, 3))
+        return means
 
     @cached_property
-    def pooled_squares(self) -> Tensor:
-        return self.pooled_x0.square().sum(dim=2)
-
-    @cached_property
-    def x0_differences(self) -> Tensor:
-        """Every generated frame of x0 minus the generated one before it: [B, F′−1, H, W, C]."""
-        return self.x0[:, 1:] - self.x0[:, :-1]
+    def by_frame(self) -> tuple[Tensor, ...]:
+        """`frame_identity`, `frame_coherence`, `motion` and `jerk`, each [B, F]; NaN where there is nothing to say."""
+        layout = self.layout
+        frames, places = layout.grid[0], layout.places
+        directions = self.pooled_x0 / torch.linalg.vector_norm(self.pooled_x0, dim=2, keepdim=True)
+        # Frame 0 stands for one pixel frame and the others for eight, so the reference is the first one after it.
+        reference = next((i for i, place in enumerate(places) if place > 0), None)
+        if reference is None:
+            identity = nans((layout.batch, len(places)), self.device)
+        else:
+            identity = (directions * directions.narrow(1, reference, 1)).sum(dim=2)
+        count = len(places) - 1
+        coherence = (directions.narrow(1, 1, count) * directions.narrow(1, 0, count)).sum(dim=2)
+        first = self.x0.diff(dim=1)
+        squares = [first.diff(dim=1).square_().mean(dim=(2, 3, 4))] if count > 0 else []
+        squares.insert(0, first.square_().mean(dim=(2, 3, 4)))
+        moved = torch.cat(squares, dim=1).sqrt_()
+        values = torch.cat([identity, coherence, moved, nans((layout.batch, 1), self.device)], dim=1)
+        spread = values.index_select(1, frame_index(frames, places, self.device))
+        return tuple(spread.split(frames, dim=1))
 
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
         """Standard deviation and mean [B] of the sample after the step."""
-        found: tuple[Tensor, Tensor] = torch.std_mean(self.x_next.flatten(1), dim=1, correction=0)
+        found: tuple[Tensor, Tensor] = torch.std_mean(self.x_next.float(), dim=self.per_item, correction=0)
         return found
+
+    @property
+    def per_item(self) -> tuple[int, ...]:
+        """The dimensions that one batch item has."""
+        return tuple(range(1, self.x_next.ndim))
+
+    def measure_passes(self) -> None:
+        """Measure the passes and let go of them: together they are the largest thing that a step brings along."""
+        _ = self.guidance
+        self.passes = {}
 
     def forget(self) -> None:
         """Drop everything but what the next step compares with, so that one step back is all that stays alive."""
-        kept = {"memory": self.memory, "mean_square": self.mean_square, "device": self.device}
+        kept = {"mean_square": self.mean_square, "device": self.device}
         self.previous, self.passes, self.fresh = None, {}, None
         nothing = self.x.new_empty(0)
         self.__dict__.update({"x": nothing, "velocity": nothing, "x_next": nothing})

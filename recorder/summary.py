@@ -18,7 +18,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from recorder.spectra import mean_square, mean_square_
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +73,7 @@ class StageSummary:
 class PathTracker:
     """The path of one stream's latents through a stage, on their device: straightness, and drift of the last x0.
 
-    It holds three latents' worth of memory (audio two) until it is dropped.
+    It holds two latents' worth of memory until it is dropped, or the path is broken.
     """
 
     def __init__(self) -> None:
@@ -78,31 +81,30 @@ class PathTracker:
         self._first_sigma: float | None = None
         self._last_sigma = 0.0
         self._whole = True
-        # None of these is changed in place: a tensor made in inference mode could not be, outside of it.
-        self._velocity: Tensor | None = None  # Σ v·|Δσ|
         self._square: Tensor | None = None  # Σ mean(v²)·|Δσ|
+        self._velocity: Tensor | None = None  # Σ v·|Δσ|
         self._moved: Tensor | None = None  # x_N − x_0
-        self._last_x0: Tensor | None = None
-        self._places: tuple[int, ...] = ()
+        self._drift: tuple[Tensor, Tensor, tuple[int, ...]] | None = None
 
     def add(self, step: Step, sigma_next: float) -> None:
         """Take in one step that went to `sigma_next`; before the step forgets its latents."""
         size = abs(sigma_next - step.sigma)
-        velocity, square = step.velocity * size, step.mean_square["velocity"] * size
-        if self._velocity is None or self._square is None or self._moved is None:
+        if self._first_sigma is None:
             self._first_sigma = step.sigma
-            self._velocity, self._square, self._moved = velocity, square, step.displacement
-        else:
-            self._velocity, self._square = self._velocity + velocity, self._square + square
-            self._moved = self._moved + step.displacement
+        self._square = _added(self._square, step.mean_square["velocity"], size)
+        if self._whole:
+            self._velocity = _added(self._velocity, step.velocity, size)
+            self._moved = _added(self._moved, step.displacement)
         self._sum_of_steps += size
         self._last_sigma = sigma_next
         if step.layout.stream == "video":
-            self._last_x0, self._places = step.x0, step.layout.places
+            places = step.layout.places
+            self._drift = step.pooled_x0, first_frame_rms(step.x0, places), places
 
     def broken(self) -> None:
-        """The path was broken, by a shock: it has no straightness any more."""
+        """The path was broken, by a shock: it has no straightness any more, and its latents are let go of."""
         self._whole = False
+        self._velocity = self._moved = None
 
     def finish(self) -> dict[str, Tensor]:
         """`straightness` and, of video, `drift_index`, each [B] on the latents' device; nothing if there was no step.
@@ -110,19 +112,28 @@ class PathTracker:
         The mean over the path of (d − v)², d = (x_N−x_0)/(σ_N−σ_0), is (d − mean v)² plus the variance of v: sums over
         steps are enough, and no velocity has to be kept.
         """
-        if self._velocity is None or self._square is None or self._moved is None:
+        if self._square is None:
             return {}
         span = self._last_sigma - (self._first_sigma or 0.0)
-        mean = self._velocity / self._sum_of_steps if self._sum_of_steps else self._velocity
-        if self._whole and span:
-            miss = (self._moved / span - mean).square().flatten(1).mean(dim=1)
-            spread = self._square / self._sum_of_steps - mean.square().flatten(1).mean(dim=1)
+        if self._velocity is not None and self._moved is not None and span:
+            mean = self._velocity / self._sum_of_steps
+            spread = self._square / self._sum_of_steps - mean_square(mean)
+            miss = mean_square_((self._moved / span).sub_(mean))
             found = {"straightness": miss + spread.clamp(min=0)}
         else:
             found = {"straightness": self._square.new_full(self._square.shape, float("nan"))}
-        if self._last_x0 is not None:
-            found["drift_index"] = drift_index(self._last_x0, self._places)
+        if self._drift is not None:
+            found["drift_index"] = drift_of_means(*self._drift)
         return found
+
+
+def _added(total: Tensor | None, values: Tensor, weight: float = 1.0) -> Tensor:
+    """total + weight·values, in place where that is possible: totals are whole latents."""
+    if total is None:
+        return values.float() * weight
+    if total.is_inference() and not torch.is_inference_mode_enabled():  # such a one may not be changed outside
+        return total.add(values, alpha=weight)
+    return total.add_(values, alpha=weight)
 
 
 def drift_index(x0: Tensor, places: tuple[int, ...]) -> Tensor:
@@ -133,10 +144,26 @@ def drift_index(x0: Tensor, places: tuple[int, ...]) -> Tensor:
     nothing: then clean motion scores as drift. `places` are the latent frames that x0 holds; the first of them after
     frame 0 (which stands for a single pixel frame) is the one that others are compared with.
     """
-    later = [i for i, place in enumerate(places) if place > 0]
+    return drift_of_means(x0.mean(dim=(2, 3)), first_frame_rms(x0, places), places)
+
+
+def _later(places: tuple[int, ...]) -> list[int]:
+    """Which of the generated frames come after frame 0."""
+    return [i for i, place in enumerate(places) if place > 0]
+
+
+def first_frame_rms(x0: Tensor, places: tuple[int, ...]) -> Tensor:
+    """RMS [B] of the frame that others are compared with; zero where there is none."""
+    later = _later(places)
+    if not later:
+        return x0.new_zeros(x0.shape[0])
+    return mean_square(x0.select(1, later[0])).sqrt_()
+
+
+def drift_of_means(pooled: Tensor, first: Tensor, places: tuple[int, ...]) -> Tensor:
+    """The drift index [B] from p_f [B, F′, C] of all frames, and the RMS [B] of frame 1: ‖x0_1‖ is √C times that."""
+    later = _later(places)
     if len(later) < 2:
-        return x0.new_full((x0.shape[0],), float("nan"))
-    first = x0[:, later[0]]
-    pooled = x0[:, later[0] :].mean(dim=(2, 3))
-    distance = (pooled[:, 1:] - pooled[:, :1]).square().sum(dim=2).sqrt().mean(dim=1)
-    return distance / first.square().sum(dim=3).mean(dim=(1, 2)).sqrt()
+        return first.new_full(first.shape, float("nan"))
+    means = pooled[:, later[0] :]
+    return torch.linalg.vector_norm(means[:, 1:] - means[:, :1], dim=2).mean(dim=1) / (first * pooled.shape[2] ** 0.5)

@@ -75,7 +75,7 @@ def take(tokens: Tensor, layout: Layout) -> Tensor:
         grid = " x ".join(map(str, layout.grid))
         raise ValueError(f"{tokens.shape[1]} {layout.stream} tokens do not fill a grid of {grid}")
     if layout.frames is None:
-        return tokens[:, :count]
+        return tokens if tokens.shape[1] == count else tokens[:, :count]
     per_frame = math.prod(layout.grid[1:])
     # Slices, not an index: an index made on the host would have to be copied to the device at every step.
     pieces = [tokens[:, a * per_frame : b * per_frame] for a, b in runs(layout.frames)]

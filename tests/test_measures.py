@@ -249,8 +249,34 @@ def test_only_what_the_next_step_needs_is_remembered() -> None:
     first.forget()
     again = make_step(0.7, x=second.x, velocity=second.velocity, x_next=second.x_next, previous=first)
     torch.testing.assert_close(measured_row(again), expected, equal_nan=True, rtol=0, atol=0)
-    kept = sum(t.numel() for t in vars(first).values() if isinstance(t, torch.Tensor))
-    assert kept < 3 * second.x.numel()
+    kept = sum(t.numel() for t in vars(second).values() if isinstance(t, torch.Tensor))
+    second.forget()
+    left = sum(t.numel() for t in vars(second).values() if isinstance(t, torch.Tensor))
+    assert left < 3 * again.x.numel() < kept
+    with pytest.raises(RuntimeError, match="compared with it already"):
+        _ = make_step(0.6, previous=first).bands
+
+
+@pytest.mark.parametrize("grid", [(5, 6, 8), (17,)])
+def test_latents_of_lower_precision_are_measured_as_the_float32_values_that_they_are(grid: tuple[int, ...]) -> None:
+    rows = []
+    for kept in (torch.bfloat16, torch.float32):
+        previous = None
+        for seed, sigma in ((0, 0.8), (1, 0.7)):
+            drawn = make_step(sigma, grid, seed=seed, passes=some_passes(grid, 2, seed))
+            latents = {name: getattr(drawn, name).bfloat16().to(kept) for name in ("x", "velocity", "x_next")}
+            passes = {name: velocity.bfloat16().to(kept) for name, velocity in drawn.passes.items()}
+            step = make_step(sigma, grid, previous=previous, passes=passes, **latents)
+            rows.append(measured_row(step))
+            previous = step
+    torch.testing.assert_close(torch.stack(rows[:2]), torch.stack(rows[2:]), equal_nan=True, rtol=1e-6, atol=1e-7)
+
+
+def test_the_passes_are_let_go_of_once_they_are_measured() -> None:
+    step = make_step(passes=some_passes((5, 6, 8), 2, 0))
+    gap = MEASURES["guidance_gap_stg"](step).clone()
+    measured_row(step)
+    assert not step.passes and torch.equal(MEASURES["guidance_gap_stg"](step), gap)
 
 
 def test_parseval_bands_sum_to_the_mean_square() -> None:
@@ -287,7 +313,7 @@ def test_a_plane_wave_lies_in_its_band_and_bin() -> None:
     for ky, kx, band in ((1, 0, 0), (0, 3, 1), (5, 5, 2), (8, 8, 2)):
         wave = torch.cos(2 * math.pi * (ky * y / height + kx * x / width))[None, None, :, :, None]
         grid = grid_for((height, width), CPU)
-        spectrum, energy, mean_square = grid.bin(grid.mean_power(grid.transform(wave)[0, 0]))
+        spectrum, energy, mean_square = (found[0] for found in grid.bin(grid.summed(grid.transform(wave).square())))
         assert energy.argmax() == band
         torch.testing.assert_close(energy[0, band], wave.square().mean(), rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(mean_square[0], wave.square().mean(), rtol=1e-5, atol=1e-6)

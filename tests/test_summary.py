@@ -68,8 +68,25 @@ def test_a_path_that_its_velocities_do_not_explain_is_not_straight() -> None:
 def test_across_a_shock_there_is_no_straightness_but_still_a_drift() -> None:
     tracker = walk([gaussian(1)] * 5)
     tracker.broken()
+    held = sum(t.numel() for t in vars(tracker).values() if isinstance(t, torch.Tensor))
+    assert held < math.prod(SHAPE)  # sums over whole latents are of no use any more
+    tracker.add(Step(Layout("video", 2, GRID), 0.2, gaussian(2), gaussian(3), gaussian(4)), 0.0)
     found = tracker.finish()
     assert found["straightness"].isnan().all() and found["drift_index"].isfinite().all()
+
+
+@pytest.mark.parametrize("grid", [(4, 5, 6), (9,)])
+def test_the_path_of_latents_of_lower_precision_is_summed_in_float32(grid: tuple[int, ...]) -> None:
+    found = []
+    for kept in (torch.bfloat16, torch.float32):
+        tracker, layout = PathTracker(), Layout("video" if len(grid) == 3 else "audio", 2, grid)
+        for i, (sigma, after) in enumerate(pairwise(LEVELS)):
+            x, velocity, result = (gaussian(3 * i + k, (2, *grid, 3)).bfloat16().to(kept) for k in range(3))
+            tracker.add(Step(layout, sigma, x, velocity, result), after)
+        found.append(tracker.finish())
+    assert set(found[0]) == set(found[1])
+    for name, values in found[0].items():
+        torch.testing.assert_close(values, found[1][name], rtol=1e-6, atol=0)
 
 
 def test_no_step_says_nothing_and_audio_has_no_drift() -> None:
