@@ -88,6 +88,7 @@ class Run:
     def _let_go(self) -> None:
         """In a forked child: nothing that it does reaches the run."""
         self._forked = True
+        self.stages.book.off = True
         self._pump.turn_off()
         _open_runs.discard(self)
 
@@ -159,6 +160,10 @@ class Run:
             grid=grid,
             timestep=timestep,
         )
+
+    def end_stages(self) -> None:
+        """End what stages are under way in loops of one's own."""
+        self._loop.end()
 
     def _serve(self) -> None:
         try:

@@ -13,7 +13,7 @@ from typing import Any
 
 from recorder import describe, families, hooks, words
 from recorder.control import STOPPED
-from recorder.observer import SamplingObserver
+from recorder.dispatch import SamplingObserver
 from recorder.recording import Run
 from recorder.shocks.conductor import Conductor
 from recorder.shocks.schedules import free
@@ -133,7 +133,7 @@ def record(
     with contextlib.ExitStack() as closing:
         # Each of these is done whatever happens to the others, in the reverse order.
         closing.callback(lambda: run.finish(ending.status, ending.error))
-        closing.callback(_guarded, run, "the end of the last stage", run.stages.end)
+        closing.callback(_guarded, run, "the end of the last stage", run.end_stages)
         observer = SamplingObserver(run.stages, conductor)
         run.control.shock = observer.request_shock if pipes else None
         closing.callback(_guarded, run, "the end of the last call", observer.close)
