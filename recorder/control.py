@@ -161,13 +161,15 @@ class Control:
         """A call of a pipeline begins; others may be under way, around it or beside it."""
         self._pipes.append(pipe)
 
-    def call_ends(self, pipe: Any) -> None:
-        """A call of a pipeline ends; what still waits after the last of them will not be seen by any step."""
+    def call_ends(self, pipe: Any = None) -> None:
+        """A call of a pipeline ends, by default the one that began last.
+
+        What still waits after the last of them will not be seen by any step.
+        """
         with self._lock:
-            for i in reversed(range(len(self._pipes))):
-                if self._pipes[i] is pipe:
-                    del self._pipes[i]
-                    break
+            ended = (i for i in reversed(range(len(self._pipes))) if pipe is None or self._pipes[i] is pipe)
+            if (place := next(ended, None)) is not None:
+                del self._pipes[place]
         if not self._pipes:
             self._abandon()
 
@@ -182,11 +184,17 @@ class Control:
             self._put(event("warning", text))
 
     def stepped(self, pipe: Any = None, where: Place | None = None) -> None:
-        """A step of any stream was taken, by a pipeline or by a loop of one's own: carry out a stop that waits."""
+        """A step of any stream was taken: carry out a stop that waits.
+
+        Args:
+            pipe: whose step it was; by default that of the call that began last, or of a loop of one's own.
+            where: the step's stage and row.
+        """
         if not self._stops:
             return
         stage, step = where or self._position()
         pipes = list(self._pipes)
+        pipe = pipes[-1] if pipe is None and pipes else pipe
         obeying = {id(p) for p in pipes if hasattr(p, "_interrupt")}
         stubborn = {type(p).__name__ for p in pipes if id(p) not in obeying}
         text = "stop after this step" if step is None else f"stop after step {step} of stage {stage}"

@@ -100,6 +100,11 @@ class SamplingObserver(hooks.Observer):
     def scheduler_hooked(self, scheduler: Any) -> None:
         self.schedulers.add(scheduler)
 
+    def scheduler_copied(self, scheduler: Any, duplicate: Any) -> None:
+        call = self._call_here() or _owner(scheduler) or self._sole(lambda c: _has(c.pipe, scheduler))
+        if call is not None:
+            duplicate.__dict__[hooks.ORIGIN] = call
+
     # Outside a call, and after one was given up, a scheduler that others use too has nothing to report.
 
     def latents_prepared(self, pipe: Any, arguments: dict[str, Any], result: Any) -> None:

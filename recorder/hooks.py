@@ -26,7 +26,7 @@ STREAM = "_ltxtui_stream"
 OWNER = "_ltxtui_owner"
 """The call that has set a scheduler's schedule."""
 ORIGIN = "_ltxtui_origin"
-"""The call that had set the schedule of the scheduler of which this one is a copy."""
+"""The call that a scheduler was copied in, as far as that is known."""
 _OURS = (OBSERVER, STREAM, OWNER, ORIGIN)
 SCHEDULER_NAMES = {"scheduler": "video", "audio_scheduler": "audio"}
 
@@ -58,6 +58,8 @@ class Observer(Protocol):
     def scheduler_joins(self, scheduler: Any, stream: str) -> None: ...
 
     def scheduler_hooked(self, scheduler: Any) -> None: ...
+
+    def scheduler_copied(self, scheduler: Any, duplicate: Any) -> None: ...
 
     def schedule_set(self, scheduler: Any, stream: str) -> None: ...
 
@@ -133,13 +135,13 @@ def _scheduler_class(cls: type[Any]) -> type[Any]:
     def deepcopy(self: Any, memo: dict[int, Any]) -> Any:
         duplicate = self.__class__.__new__(self.__class__)
         memo[id(self)] = duplicate
-        ours = {k: self.__dict__.get(k) for k in _OURS}
+        observer: Observer | None = self.__dict__.get(OBSERVER)
         duplicate.__dict__.update(copy.deepcopy({k: v for k, v in self.__dict__.items() if k not in _OURS}, memo))
-        if ours[OBSERVER] is None:
+        if observer is None:
             unhook_scheduler(duplicate)
-            return duplicate
-        duplicate.__dict__[ORIGIN] = ours[OWNER] or ours[ORIGIN]
-        _report_to(duplicate, "audio", ours[OBSERVER])
+        else:
+            _report_to(duplicate, "audio", observer)
+            observer.scheduler_copied(self, duplicate)
         return duplicate
 
     return _subclass(cls, _HookedScheduler, {"set_timesteps": set_timesteps, "step": step, "__deepcopy__": deepcopy})
