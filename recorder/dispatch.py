@@ -137,7 +137,7 @@ class SamplingObserver(hooks.Observer):
             return
         if here is not None and here is not call:
             _in_conflict(here, call, "its scheduler", "stepped")
-        if not call.given_up and step.stream in call.streams and not self._stages.captured():
+        if not call.given_up and step.stream in call.streams:
             call.guard(f"a step of {step.stream}", call.stepped, step)
         call.guard("a viewer's command", self._stages.control.stepped, call.pipe, call.position())
 

@@ -106,7 +106,7 @@ class Loop:
         layout = layout_of(sample, stream, grid)
         line = self._line()
         try:
-            if not line.captured():
+            if not line.leaves_out(stream):
                 with torch.no_grad():
                     v, after = completed(sample, float(sigma), float(sigma_next), velocity, x0, result)
                     line.step(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from recorder import words
+from recorder import declarations, words
 from recorder.events import event
 from recorder.host import GpuClock
 from recorder.order import CudaOrder
@@ -87,3 +88,20 @@ class Stage:
             return None, None
         rows = max((s.rows for s in list(self.streams.values())), default=0)
         return self.index, rows - 1 if rows else None
+
+
+def declaration(stage: int, layout: Layout, sample: Tensor) -> Message:
+    """What declares a stream of a stage: its shape, its metrics, and the coordinates of their dimensions."""
+    declared: Message = {
+        "t": words.STREAM,
+        "stage": stage,
+        "stream": layout.stream,
+        "grid": list(layout.grid),
+        "shape": [layout.batch, math.prod(layout.shape), sample.shape[-1]],
+        "dtype": str(sample.dtype).removeprefix("torch."),
+        "metrics": [m.as_message(layout.stream, layout.row_shape(m)) for m in declarations.on_stream(layout.stream)],
+        "coordinates": layout.coordinates(),
+    }
+    if layout.frames is not None:
+        declared["conditioning_frames"] = sorted(set(range(layout.grid[0])) - set(layout.frames))
+    return declared

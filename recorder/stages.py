@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec
 import torch
 from torch import Tensor
 
-from recorder import declarations, order, words
+from recorder import declarations, order
 from recorder.book import Book, Put
 from recorder.control import Control, Place
 from recorder.events import event, reason_of
@@ -25,7 +25,7 @@ from recorder.preview import Filmstrip, shrunk
 from recorder.rows import Kept, Row, StageEnd
 from recorder.stage import Injected as Injected
 from recorder.stage import Misfit as Misfit
-from recorder.stage import Stage, Stream
+from recorder.stage import Stage, Stream, declaration
 from recorder.step import Layout, Step
 from recorder.summary import PathTracker
 from recorder.watch import StreamWatch
@@ -154,7 +154,7 @@ class Stages:
             passes: the model's raw velocities before guidance, of the same shape, by name.
             shock: the shock that the step ended with.
 
-        What fails while it is measured is told, and leaves the row empty.
+        What fails while it is measured is told, and leaves the row empty; so does what a CUDA graph captures.
 
         Raises:
             RuntimeError: if no stage is under way.
@@ -162,11 +162,11 @@ class Stages:
         """
         clock = time.perf_counter()
         stage = self.current
-        if self.captured():
-            return
         if stage is None:
             raise RuntimeError("a step came before its schedule was set")
         if sigma <= 0:
+            return
+        if self.leaves_out(layout.stream):
             return
         self.announce()
         name = layout.stream
@@ -198,19 +198,31 @@ class Stages:
             self.put(event("warning", order.CAPTURED))
         return True
 
+    def leaves_out(self, name: str) -> bool:
+        """Whether a step of a stream must be left out now, for the same reason; then its row stays empty."""
+        if not self.captured():
+            return False
+        with self.lock:
+            self._leave_empty(name)
+        return True
+
     @_one_by_one
     def missed(self, name: str, error: Exception) -> None:
         """A step of a stream could not be recorded: its row stays empty, and nothing is compared with it."""
-        stage = self.current
-        stream = stage.streams.get(name) if stage is not None else None
-        row = stream.rows if stream is not None else None
-        if stream is not None:
-            stream.previous = None
-            stream.tracker.broken()
-            stream.rows += 1
-            stream.missed += 1
+        row = self._leave_empty(name)
         self.control.snapshot_failed()
-        self.trouble(f"a step of {name}", error, stage.position()[0] if stage is not None else None, row)
+        self.trouble(f"a step of {name}", error, self.position()[0], row)
+
+    def _leave_empty(self, name: str) -> int | None:
+        """Leave a row of a stream empty, if there is that stream; which row it is."""
+        stream = self.current.streams.get(name) if self.current is not None else None
+        if stream is None:
+            return None
+        stream.previous = None
+        stream.tracker.broken()
+        stream.rows += 1
+        stream.missed += 1
+        return stream.rows - 1
 
     def trouble(self, what: str, error: Exception, stage: int | None = None, step: int | None = None) -> None:
         """Tell that something could not be recorded, in one line, once per stage: a loop must not say it 50 times."""
@@ -293,19 +305,7 @@ class Stages:
             size = math.prod(layout.row_shape(metric))
             columns[metric.name] = slice(at, at + size)
             at += size
-        declaration: Message = {
-            "t": words.STREAM,
-            "stage": stage.index,
-            "stream": name,
-            "grid": list(layout.grid),
-            "shape": [layout.batch, math.prod(layout.shape), sample.shape[-1]],
-            "dtype": str(sample.dtype).removeprefix("torch."),
-            "metrics": [m.as_message(name, layout.row_shape(m)) for m in metrics],
-            "coordinates": layout.coordinates(),
-        }
-        if layout.frames is not None:
-            declaration["conditioning_frames"] = sorted(set(range(layout.grid[0])) - set(layout.frames))
-        self.put(declaration)
+        self.put(declaration(stage.index, layout, sample))
         stream = Stream(
             layout, sample.shape[-1], StreamWatch(stage.index, name, layout.batch, columns, self._eigenvalue)
         )
