@@ -57,9 +57,9 @@ class Instruments:
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Everything that the hooks do passes through the observer's guard."""
-        from recorder.observer import SamplingObserver
+        from recorder.observer import CallObserver
 
-        original = SamplingObserver._guard
+        original = CallObserver.guard
 
         def guard(observer: Any, what: str, function: Any, *arguments: Any, **more: Any) -> None:
             with self.deeply(what) if self.deep and self.cuda else contextlib.nullcontext():
@@ -67,11 +67,11 @@ class Instruments:
                 original(observer, what, function, *arguments, **more)
                 self.host.setdefault(what, []).append(time.perf_counter() - began)
 
-        SamplingObserver._guard = guard  # type: ignore[method-assign]
+        CallObserver.guard = guard  # type: ignore[method-assign]
         try:
             yield
         finally:
-            SamplingObserver._guard = original  # type: ignore[method-assign]
+            CallObserver.guard = original  # type: ignore[method-assign]
 
     @contextlib.contextmanager
     def deeply(self, what: str) -> Iterator[None]:

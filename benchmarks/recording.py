@@ -63,7 +63,7 @@ def run(folder: Path) -> None:
         for _ in range(REPEATS):
             bare.append(generate(guidance))
             spent: list[float] = []
-            with timed(observer.SamplingObserver, "_stepped", hooks), timed(stages, "measured_row", spent):
+            with timed(observer.CallObserver, "stepped", hooks), timed(stages, "measured_row", spent):
                 with record(pipe, runs_dir=folder / "runs"):
                     recorded.append(generate(guidance))
                     began = time.perf_counter()
