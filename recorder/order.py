@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,11 +15,20 @@ CAPTURED = (
 )
 
 
+_cannot_tell: Callable[[], bool] | None = None
+"""What has failed to say whether there is a capture: torch without CUDA, or a machine without its driver."""
+
+
 def capturing() -> bool:
     """Whether a CUDA graph is being captured on the current stream: copies to the host would break the capture."""
+    global _cannot_tell
+    ask = torch.cuda.is_current_stream_capturing
+    if ask is _cannot_tell:
+        return False
     try:
-        return bool(torch.cuda.is_current_stream_capturing())
-    except RuntimeError:  # torch without CUDA, or a machine without its driver
+        return bool(ask())
+    except RuntimeError:
+        _cannot_tell = ask
         return False
 
 

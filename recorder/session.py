@@ -72,6 +72,8 @@ def record(
     The pipelines are not changed beyond the block, and without shocks what they generate is bit-identical to an
     unrecorded call.
     Errors of the recorder become events of the run and never reach the generation.
+    Calls may be made at the same time, in threads or asyncio tasks, and may share models; each needs a pipeline and a
+    scheduler of its own, and calls of one pipeline at once are refused with an event.
 
     Args:
         pipe: a diffusers pipeline such as `LTX2Pipeline`, or a sequence of them; none for a loop of your own, which
@@ -94,7 +96,7 @@ def record(
 
     Raises:
         OSError: if `runs_dir` cannot be written, before anything is generated.
-        RuntimeError: if a pipeline is being recorded already.
+        RuntimeError: if a pipeline, or its scheduler, is being recorded already.
         ValueError: if a pipeline or its scheduler cannot be observed rightly, or shocked exactly; from the pipeline's
             call, if no shock can act on its schedule as asked.
 

@@ -95,7 +95,7 @@ def test_a_live_deck_follows_the_newest_stage_that_is_under_way() -> None:
         deck.changed(Liveness.LIVE)
         if message["t"] == "step" or message.get("kind") == "stage_end":
             followed.append(deck.stage_index)
-    assert followed[0] == 0 and 1 in followed and deck.follow
+    assert 1 in followed[:-2] and deck.follow
     assert followed[-2:] == [0, 1], "the stage that ends last; then the newest, where a replay ends too"
     # A stage that was chosen stays chosen, though another one goes on.
     deck = Deck(run, Liveness.LIVE)
