@@ -39,7 +39,7 @@ def run(folder: Path) -> None:
     import diffusers
     import torch
 
-    from recorder import nano, observer, record, stages
+    from recorder import measuring, nano, observer, record
     from recorder.guidance import UNGUIDED
 
     print(f", torch {torch.__version__}, diffusers {diffusers.__version__}")
@@ -63,7 +63,7 @@ def run(folder: Path) -> None:
         for _ in range(REPEATS):
             bare.append(generate(guidance))
             spent: list[float] = []
-            with timed(observer.SamplingObserver, "_stepped", hooks), timed(stages, "measured_row", spent):
+            with timed(observer.CallObserver, "stepped", hooks), timed(measuring, "measured_row", spent):
                 with record(pipe, runs_dir=folder / "runs"):
                     recorded.append(generate(guidance))
                     began = time.perf_counter()

@@ -79,11 +79,11 @@ def without_the_file(journal: Any, *_: Any, **__: Any) -> None:
 
 def strike(moment: str, seed: int) -> None:
     """Arrange that this process kills itself in the middle of something."""
-    from recorder import archive, journal, stages, zarr3
+    from recorder import archive, journal, measuring, zarr3
 
     rng = random.Random(seed)
     if moment == "sampling":
-        on_call(rng.randint(1, 60), stages, "measured_row", nothing)
+        on_call(rng.randint(1, 60), measuring, "measured_row", nothing)
     elif moment == "journal":
         on_call(rng.randint(2, 120), journal.Journal, "_write", half_a_message)
     elif moment == "fold":

@@ -124,7 +124,7 @@ class Deck(Look):
         if begun > 1:
             self.stage_index = (self.stage_index + by) % begun
             self.cursor = max(0, self.visible - 1)
-            self.follow = self.stage_index == begun - 1
+            self.follow = self.stage_index == self._stage_at(self.playhead)
             self.keep_in_view()
 
     def next_stream(self) -> None:
@@ -254,21 +254,26 @@ class Deck(Look):
 
     @property
     def _elapsed(self) -> NDArray[np.float64]:
-        """Seconds at which each step of the run was done; clocks that went back stand still [total]."""
+        """Seconds at which each step of the run was done, stage after stage [total]; see `_all_times`."""
         return self._keep("elapsed", self.run.version, self._all_times)
 
     def _all_times(self) -> NDArray[np.float64]:
+        """Clocks that went back stand still; a stage that ran beside the one before it is played behind that one."""
         furthest = [max(s.streams.values(), key=lambda stream: stream.rows) for s in self.run.stages if s.streams]
-        times = np.concatenate([np.empty(0), *(stream.times for stream in furthest)])
-        known = np.isfinite(times)
-        first = times[known][0] if known.any() else 0.0
-        return np.asarray(np.maximum.accumulate(np.where(known, times, first)))
+        played, reached = [np.empty(0)], -math.inf
+        for times in (stream.times for stream in furthest):
+            known = np.isfinite(times)
+            first = float(times[known][0]) if known.any() else max(reached, 0.0)
+            times = np.maximum.accumulate(np.where(known, times, first)) + max(0.0, reached - first)
+            reached = float(times[-1]) if times.size else reached
+            played.append(times)
+        return np.concatenate(played)
 
     def _stage_at(self, playhead: int) -> int:
-        """The stage that holds the newest visible step; live, the newest stage."""
+        """The stage that holds the newest visible step; live, the newest stage that has not ended, else the newest."""
         stages = self.run.stages
         if self.live:
-            return max(0, len(stages) - 1)
+            return max((s.index for s in stages if not s.ended), default=max(0, len(stages) - 1))
         for stage in stages:
             playhead -= stage.steps
             if playhead <= 0:
@@ -283,6 +288,7 @@ class Deck(Look):
             self.cursor = max(0, self.visible - 1)
             self.keep_in_view()
         else:
-            self.stage_index = max(0, min(self.stage_index, self._stage_at(self.playhead)))
+            begun = len(self.run.stages) - 1 if self.live else self._stage_at(self.playhead)
+            self.stage_index = max(0, min(self.stage_index, begun))
             self.cursor = max(0, min(self.cursor, self.visible - 1))
         self.item = min(self.item, self.items - 1)

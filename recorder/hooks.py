@@ -3,6 +3,8 @@
 A dynamic subclass keeps every result bit-identical and survives `copy.deepcopy(scheduler)`, by which the pipelines
 make their audio scheduler; the copy learns in `__deepcopy__` that it is the audio stream. Names and signatures stay,
 since diffusers inspects both (`retrieve_timesteps`, `save_config`).
+
+A recording may end while a hooked method runs in another thread: then there is nobody left to report to.
 """
 
 from __future__ import annotations
@@ -10,14 +12,22 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from recorder.models import watch_model as watch_model
+
 OBSERVER = "_ltxtui_observer"
 STREAM = "_ltxtui_stream"
+OWNER = "_ltxtui_owner"
+"""The call that has set a scheduler's schedule."""
+ORIGIN = "_ltxtui_origin"
+"""The call that a scheduler was copied in, as far as that is known."""
+_OURS = (OBSERVER, STREAM, OWNER, ORIGIN)
 SCHEDULER_NAMES = {"scheduler": "video", "audio_scheduler": "audio"}
 
 
@@ -39,15 +49,17 @@ class SchedulerStep:
 class Observer(Protocol):
     """What a hooked pipeline and its schedulers report to. None of these may raise."""
 
-    def call_begins(self, pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None: ...
-
-    def call_ends(self, pipe: Any) -> None: ...
+    def call_begins(self, pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], None]:
+        """Returns what is to be called, in the same thread, when the call has ended."""
+        ...
 
     def latents_prepared(self, pipe: Any, arguments: dict[str, Any], result: Any) -> None: ...
 
     def scheduler_joins(self, scheduler: Any, stream: str) -> None: ...
 
     def scheduler_hooked(self, scheduler: Any) -> None: ...
+
+    def scheduler_copied(self, scheduler: Any, duplicate: Any) -> None: ...
 
     def schedule_set(self, scheduler: Any, stream: str) -> None: ...
 
@@ -66,12 +78,14 @@ class _HookedScheduler:
 def _pipeline_class(cls: type[Any]) -> type[Any]:
     @functools.wraps(cls.__call__)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        observer: Observer = self.__dict__[OBSERVER]
-        observer.call_begins(self, args, kwargs)
+        observer: Observer | None = self.__dict__.get(OBSERVER)
+        if observer is None:
+            return cls.__call__(self, *args, **kwargs)
+        ends = observer.call_begins(self, args, kwargs)
         try:
             return cls.__call__(self, *args, **kwargs)
         finally:
-            observer.call_ends(self)
+            ends()
 
     methods: dict[str, Callable[..., Any]] = {"__call__": call}
     if hasattr(cls, "prepare_latents"):
@@ -80,9 +94,11 @@ def _pipeline_class(cls: type[Any]) -> type[Any]:
         @functools.wraps(cls.prepare_latents)
         def prepare_latents(self: Any, *args: Any, **kwargs: Any) -> Any:
             result = cls.prepare_latents(self, *args, **kwargs)
-            bound = signature.bind(self, *args, **kwargs)
-            bound.apply_defaults()
-            self.__dict__[OBSERVER].latents_prepared(self, dict(bound.arguments), result)
+            observer: Observer | None = self.__dict__.get(OBSERVER)
+            if observer is not None:
+                bound = signature.bind(self, *args, **kwargs)
+                bound.apply_defaults()
+                observer.latents_prepared(self, dict(bound.arguments), result)
             return result
 
         methods["prepare_latents"] = prepare_latents
@@ -94,7 +110,9 @@ def _scheduler_class(cls: type[Any]) -> type[Any]:
     @functools.wraps(cls.set_timesteps)
     def set_timesteps(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = cls.set_timesteps(self, *args, **kwargs)
-        self.__dict__[OBSERVER].schedule_set(self, self.__dict__[STREAM])
+        observer: Observer | None = self.__dict__.get(OBSERVER)
+        if observer is not None:
+            observer.schedule_set(self, self.__dict__.get(STREAM, "video"))
         return result
 
     @functools.wraps(cls.step)
@@ -102,21 +120,28 @@ def _scheduler_class(cls: type[Any]) -> type[Any]:
         # Read beforehand: at the end of its list the ancestral scheduler does not count on.
         index = self.step_index
         result = cls.step(self, model_output, timestep, sample, *args, **kwargs)
+        observer: Observer | None = self.__dict__.get(OBSERVER)
+        if observer is None:
+            return result
         if index is None:
             index = self.step_index - 1 if self.begin_index is None else self.begin_index
         after = result[0] if isinstance(result, tuple) else result.prev_sample
         per_token = kwargs.get("per_token_timesteps") is not None
         applied = getattr(self, "applied", None)
-        seen = SchedulerStep(self, self.__dict__[STREAM], index, model_output, sample, after, per_token, applied)
-        self.__dict__[OBSERVER].stepped(seen)
+        stream = self.__dict__.get(STREAM, "video")
+        observer.stepped(SchedulerStep(self, stream, index, model_output, sample, after, per_token, applied))
         return result
 
     def deepcopy(self: Any, memo: dict[int, Any]) -> Any:
         duplicate = self.__class__.__new__(self.__class__)
         memo[id(self)] = duplicate
-        state = {k: v for k, v in self.__dict__.items() if k not in (OBSERVER, STREAM)}
-        duplicate.__dict__.update(copy.deepcopy(state, memo))
-        _report_to(duplicate, "audio", self.__dict__[OBSERVER])
+        observer: Observer | None = self.__dict__.get(OBSERVER)
+        duplicate.__dict__.update(copy.deepcopy({k: v for k, v in self.__dict__.items() if k not in _OURS}, memo))
+        if observer is None:
+            unhook_scheduler(duplicate)
+        else:
+            _report_to(duplicate, "audio", observer)
+            observer.scheduler_copied(self, duplicate)
         return duplicate
 
     return _subclass(cls, _HookedScheduler, {"set_timesteps": set_timesteps, "step": step, "__deepcopy__": deepcopy})
@@ -127,25 +152,51 @@ def _subclass(cls: type[Any], mark: type[Any], methods: dict[str, Callable[..., 
     return type(cls.__name__, (cls, mark), {**same, **methods})
 
 
+_hooking = threading.Lock()
+
+
 def hook_pipeline(pipe: Any, observer: Observer) -> None:
     """Make a pipeline and its schedulers report to `observer`.
 
     Raises:
-        RuntimeError: if the pipeline is being recorded already.
+        RuntimeError: if the pipeline, or a scheduler of it, is being recorded already; nothing is hooked then.
     """
-    if isinstance(pipe, _HookedPipeline):
-        raise RuntimeError(f"this {type(pipe).__name__} is being recorded already; end that recording first")
-    pipe.__dict__[OBSERVER] = observer
-    pipe.__class__ = _pipeline_class(type(pipe))  # type: ignore[arg-type]
+    with _hooking:
+        if isinstance(pipe, _HookedPipeline):
+            raise RuntimeError(f"this {type(pipe).__name__} is being recorded already; end that recording first")
+        check_schedulers(pipe, observer)
+        pipe.__dict__[OBSERVER] = observer
+        pipe.__class__ = _pipeline_class(type(pipe))  # type: ignore[arg-type]
     hook_schedulers(pipe, observer)
 
 
-def hook_schedulers(pipe: Any, observer: Observer) -> None:
-    """Hook whatever schedulers a pipeline has at the moment; called again before every call, as they get replaced."""
-    for name, stream in SCHEDULER_NAMES.items():
+def check_schedulers(pipe: Any, observer: Observer) -> None:
+    """Refuse schedulers that report to somebody else: one object cannot be in two runs.
+
+    Raises:
+        RuntimeError: if there is such a one.
+    """
+    for name in SCHEDULER_NAMES:
         scheduler = getattr(pipe, name, None)
-        if scheduler is not None:
-            hook_scheduler(scheduler, stream, observer)
+        if isinstance(scheduler, _HookedScheduler) and scheduler.__dict__.get(OBSERVER, observer) is not observer:
+            raise RuntimeError(
+                f"the {name} of this {type(pipe).__name__} is being recorded already, as a part of another pipeline; "
+                "end that recording first, or give each pipeline a scheduler of its own"
+            )
+
+
+def hook_schedulers(pipe: Any, observer: Observer) -> None:
+    """Hook whatever schedulers a pipeline has at the moment; called again before every call, as they get replaced.
+
+    Raises:
+        RuntimeError: as `check_schedulers`.
+    """
+    with _hooking:
+        check_schedulers(pipe, observer)
+        for name, stream in SCHEDULER_NAMES.items():
+            scheduler = getattr(pipe, name, None)
+            if scheduler is not None:
+                hook_scheduler(scheduler, stream, observer)
 
 
 def hook_scheduler(scheduler: Any, stream: str, observer: Observer) -> None:
@@ -163,50 +214,19 @@ def _report_to(scheduler: Any, stream: str, observer: Observer) -> None:
 
 def unhook(pipe: Any) -> None:
     """Give a pipeline and its present schedulers their own classes back."""
+    observer = pipe.__dict__.get(OBSERVER)
     for name in SCHEDULER_NAMES:
-        if (scheduler := getattr(pipe, name, None)) is not None:
+        scheduler = getattr(pipe, name, None)
+        if scheduler is not None and scheduler.__dict__.get(OBSERVER) is observer:
             unhook_scheduler(scheduler)
     if isinstance(pipe, _HookedPipeline):
         pipe.__class__ = type(pipe).__mro__[1]
-        del pipe.__dict__[OBSERVER]
+        pipe.__dict__.pop(OBSERVER, None)
 
 
 def unhook_scheduler(scheduler: Any) -> None:
     """Give a scheduler its own class back."""
     if isinstance(scheduler, _HookedScheduler):
         scheduler.__class__ = type(scheduler).__mro__[1]
-    for name in (OBSERVER, STREAM):
+    for name in _OURS:
         scheduler.__dict__.pop(name, None)
-
-
-def watch_model(
-    model: Any, before: Callable[[dict[str, Any]], None], after: Callable[[dict[str, Any], Any], None]
-) -> Callable[[], None]:
-    """Report the keyword arguments of every call of a model, and then its result; returns what ends that.
-
-    A module that was compiled in place would have its hooks compiled with it, and with `fullgraph` would fail on
-    them: such a one is watched around the compiled call.
-    """
-    compiled = model.__dict__.get("_compiled_call_impl")
-    if compiled is None:
-        begins = model.register_forward_pre_hook(lambda module, args, kwargs: before(kwargs), with_kwargs=True)
-        ends = model.register_forward_hook(lambda module, args, kwargs, out: after(kwargs, out), with_kwargs=True)
-
-        def remove() -> None:
-            begins.remove()
-            ends.remove()
-
-        return remove
-
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        before(kwargs)
-        result = compiled(*args, **kwargs)
-        after(kwargs, result)
-        return result
-
-    model._compiled_call_impl = watched
-
-    def restore() -> None:
-        model._compiled_call_impl = compiled
-
-    return restore

@@ -1,10 +1,18 @@
-"""Rows from any sampling loop, for samplers that are not diffusers pipelines: `run.stage(...)` and `run.step(...)`."""
+"""Rows from any sampling loop, for samplers that are not diffusers pipelines: `run.stage(...)` and `run.step(...)`.
+
+A stage belongs to the thread or asyncio task that began it, and to the tasks and threads that were given a copy of its
+context: loops that run at the same time are kept apart if each begins a stage of its own.
+"""
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Sequence
-from typing import Any, cast
+from contextvars import ContextVar
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from recorder import describe, words
@@ -12,18 +20,65 @@ from recorder.stages import Misfit, Stages
 from recorder.step import Layout
 
 
+class _Place:
+    """Stands for the contexts in which a stage was begun; it is gone once none of them is left."""
+
+
+_places: ContextVar[weakref.WeakKeyDictionary[Loop, _Place]] = ContextVar("ltxtui_places")
+
+
 class Loop:
     """Takes steps from a loop that calls it; mistakes of the caller raise ValueError with what was expected."""
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
-        self._calls = 0
+        self._lock = threading.RLock()
+        self._lines: list[tuple[weakref.ref[_Place], Stages]] = []
+        """The lines of stages that are under way, the one begun last at the end."""
 
     def stage(self, sigmas: Sequence[float] | None, metadata: dict[str, Any]) -> None:
-        """Begin a stage; `sigmas` are the planned levels of its model calls, if they are known."""
+        """Begin a stage in this context; `sigmas` are the planned levels of its model calls, if they are known."""
         planned = [float(s) for s in sigmas if s > 0] if sigmas is not None else []
-        self._stages.begin(self._calls, planned, describe.brief(metadata))
-        self._calls += 1
+        place = _Place()
+        if not self._stages.book.off:
+            with self._lock:
+                self._begin(place, planned, describe.brief(metadata))
+        # A mapping of its own: a copied context must not see what happens in the other.
+        places = weakref.WeakKeyDictionary(_places.get(None) or {})
+        places[self] = place
+        _places.set(places)
+
+    def _begin(self, place: _Place | None, sigmas: list[float], metadata: dict[str, Any]) -> Stages:
+        """Begin a stage; the one begun in this context before ends, and those whose contexts are gone."""
+        here = self._here()
+        for kept in list(self._lines):
+            if kept[0]() is None or kept[0]() is here:
+                self._lines.remove(kept)
+                kept[1].end()
+        line = self._stages.beside()
+        line.begin(line.book.next_call(), sigmas, metadata)
+        self._lines.append((weakref.ref(place or _Place()), line))
+        return line
+
+    def _here(self) -> _Place | None:
+        places = _places.get(None)
+        return None if places is None else places.get(self)
+
+    def _line(self) -> Stages:
+        """Where a step of this context belongs: to the stage begun in it, else to the one begun last."""
+        if self._stages.book.off:
+            return self._stages
+        with self._lock:
+            here = self._here()
+            mine = next((line for place, line in self._lines if here is not None and place() is here), None)
+            return mine or (self._lines[-1][1] if self._lines else self._begin(None, [], {}))
+
+    def end(self) -> None:
+        """End all stages."""
+        with self._lock:
+            lines, self._lines = self._lines, []
+        for _, line in lines:
+            line.end()
 
     def step(
         self,
@@ -49,27 +104,40 @@ class Loop:
             if tensor is not None and tensor.shape != sample.shape:
                 raise ValueError(f"{name} has shape {list(tensor.shape)}, the sample {list(sample.shape)}")
         layout = layout_of(sample, stream, grid)
-        if self._stages.current is None:
-            self.stage(None, {})
+        line = self._line()
         try:
-            if velocity is None:
-                velocity = (sample - cast(Tensor, x0)) / sigma
-            if result is None:
-                result = sample + (sigma_next - sigma) * velocity
-            self._stages.step(
-                layout,
-                float(sigma),
-                float(sigma_next),
-                float(sigma * 1000 if timestep is None else timestep),
-                as_tokens(sample, stream),
-                as_tokens(velocity, stream),
-                as_tokens(result, stream),
-            )
+            if not line.leaves_out(stream):
+                with torch.no_grad():
+                    v, after = completed(sample, float(sigma), float(sigma_next), velocity, x0, result)
+                    line.step(
+                        layout,
+                        float(sigma),
+                        float(sigma_next),
+                        float(sigma * 1000 if timestep is None else timestep),
+                        as_tokens(sample, stream),
+                        as_tokens(v, stream),
+                        as_tokens(after, stream),
+                    )
         except Misfit:
             raise
         except Exception as error:  # noqa: BLE001 - such as no memory left: the caller's loop goes on
-            self._stages.missed(stream, error)
-        self._stages.control.stepped()
+            line.missed(stream, error)
+        line.control.stepped(where=line.position())
+
+
+def completed(
+    sample: Tensor, sigma: float, sigma_next: float, velocity: Tensor | None, x0: Tensor | None, result: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Velocity and result of a step, of the sample's shape; what is not given is computed in float32.
+
+    In half precision it would be off by more than x0 moves in a late step.
+    """
+    if velocity is None:
+        assert x0 is not None
+        velocity = (sample.float() - x0.float()) / sigma
+    if result is None:
+        result = sample.float() + (sigma_next - sigma) * velocity.float()
+    return velocity, result
 
 
 def layout_of(sample: Tensor, stream: str, grid: tuple[int, ...] | None) -> Layout:

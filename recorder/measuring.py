@@ -19,7 +19,8 @@ from recorder.rows import Row
 from recorder.step import Step
 
 if TYPE_CHECKING:
-    from recorder.stages import Injected, Stage, Stages, _Stream
+    from recorder.stage import Injected, Stage, Stream
+    from recorder.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Taken:
     shock: Injected | None
 
 
-def measure(stages: Stages, stage: Stage, stream: _Stream, taken: Taken) -> None:
+def measure(stages: Stages, stage: Stage, stream: Stream, taken: Taken) -> None:
     """Measure a step and hand its row over.
 
     Raises whatever fails in the row itself. What goes along with it, and the clocks, may fail: that is told.
@@ -75,8 +76,9 @@ def measure(stages: Stages, stage: Stage, stream: _Stream, taken: Taken) -> None
     kept = None
     if "kept_x" in host:
         kept = kept_of(host, layout, stage.index, number, sigma, stages.control.snapshot_sent())
-    elif first:
+    elif first and keep:
         stage.kept.discard(number)  # the other streams follow the first
+        stages.control.snapshot_failed()
     measured, picture, snapshot = host.pop("row"), host.pop("picture", None), host or None
     gpu_ms, vram_peak = no_time, math.nan
     if (gpu := stream.gpu) is not None:

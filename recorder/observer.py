@@ -1,9 +1,9 @@
-"""Watches diffusers pipelines: tells where one denoising loop begins and ends, and which tokens its steps carry."""
+"""Watches a call of a diffusers pipeline: where a denoising loop begins and ends, and which tokens its steps carry."""
 
 from __future__ import annotations
 
 import logging
-import weakref
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,18 +11,20 @@ from typing import Any
 from torch import Tensor
 
 from recorder import describe, families, hooks, tokens
-from recorder.control import TOO_LATE
+from recorder.control import TOO_LATE, Answer, Place
 from recorder.events import event, reason_of
 from recorder.families import Family
 from recorder.passes import Passes
 from recorder.shocks import noise
-from recorder.shocks.conductor import Answer, Conductor, conductor_of
+from recorder.shocks.conductor import Conductor, conductor_of, entrust
 from recorder.shocks.plan import Action
 from recorder.shocks.spec import Shock
 from recorder.stages import Injected, Stages
 from recorder.step import Layout
 
 logger = logging.getLogger(__name__)
+
+Watch = Callable[[Any], Callable[[], None]]
 
 
 @dataclass
@@ -49,178 +51,156 @@ class _Loop:
     """Tokens of the whole sequence, where the model may be called with a part of it."""
 
 
-@dataclass
-class _Call:
-    """One call of a recorded pipeline."""
+class CallObserver:
+    """Reports the loops of one call of a pipeline to `stages`; never raises into the generation.
 
-    pipe: Any
-    family: Family
-    passes_known: bool
-    metadata: dict[str, Any]
-    loops: int = 0
+    What is called in other threads or in other calls reaches other objects: nothing here is shared.
+    """
 
+    def __init__(self, stages: Stages, pipe: Any, outer: CallObserver | None, lent: Conductor | None) -> None:
+        """Observe the call of a pipeline that begins now.
 
-class SamplingObserver(hooks.Observer):
-    """Reports the loops of one or several pipelines to `stages`; never raises into the generation."""
-
-    def __init__(self, stages: Stages, conductor: Conductor | None = None) -> None:
-        """`conductor` is in charge of shocks, and is lent to every scheduler that can be shocked."""
-        self._stages = stages
-        self._lent = conductor
-        self._conductor: Conductor | None = None
+        Args:
+            stages: a line of stages of its own.
+            pipe: the pipeline.
+            outer: the call that this one is made in, if any.
+            lent: in charge of shocks in this call, and lent to every scheduler that can be shocked.
+        """
+        self.pipe = pipe
+        self.pipes: tuple[Any, ...] = (*(outer.pipes if outer is not None else ()), pipe)
+        """The pipelines of the calls around this one, and its own."""
+        self.thread = threading.get_ident()
+        self.over = False
+        self.given_up = False
+        """What follows would be measured wrongly, so nothing of it is recorded."""
+        self.calls_itself = False
+        """It has called its model in its own context; a pipeline may do all that in threads of its own."""
+        self.conductor: Conductor | None = None
         """In charge of the loop under way: the lent one, or that of a ShockScheduler of the user's."""
-        self._calls = 0
-        self._call: _Call | None = None
+        self.streams: tuple[str, ...] = ()
+        self.prepared = False
+        self.passes_known = False
+        self._lent = lent
+        if lent is not None:
+            lent.notice = self._notice
+        self._stages = stages
+        self._number = stages.book.next_call()
+        self._family = Family()
+        self._metadata: dict[str, Any] = {}
+        self._loops = 0
         self._loop = _Loop()
         self._passes = Passes()
         self._unwatch: Callable[[], None] | None = None
-        self._failed: set[tuple[int, str]] = set()
-        self.schedulers: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._failed: set[str] = set()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> SamplingObserver:
-        return self  # it holds threads and files, and both copies of a scheduler report to the same run
+    @property
+    def loop_under_way(self) -> bool:
+        return self._stages.current is not None
 
-    # -- what the hooks call; every one of these is guarded, since telemetry must not kill a run
+    def position(self) -> Place:
+        """The stage of this call that is under way, and its last row."""
+        return self._stages.position()
 
-    def call_begins(self, pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._stages.control.call_begins(pipe)
-        self._guard("the beginning of a call", self._call_begins, pipe, args, kwargs)
-
-    def call_ends(self, pipe: Any) -> None:
-        self._guard("the end of a call", self._call_ends)
-        self._guard("a viewer's command", self._stages.control.call_ends)
-
-    def scheduler_joins(self, scheduler: Any, stream: str) -> None:
-        if self._lent is None:
-            return
-        from recorder.shocks.scheduler import lend_shocks  # brings diffusers, which a loop of one's own need not have
-
-        try:
-            lend_shocks(scheduler, self._lent, stream)
-        except ValueError as error:
-            if self._lent.wanted:
-                self._notice(f"no shocks in this call: {error}")
-
-    def scheduler_hooked(self, scheduler: Any) -> None:
-        self.schedulers.add(scheduler)
-
-    # Outside a call, and after one was given up, a scheduler that others use too has nothing to report.
-
-    def latents_prepared(self, pipe: Any, arguments: dict[str, Any], result: Any) -> None:
-        if self._call is not None and self._call.family.prepared:
-            self._guard("the layout of a clip", self._latents_prepared, pipe, arguments, result, vital=True)
-
-    def schedule_set(self, scheduler: Any, stream: str) -> None:
-        if self._call is not None:
-            self._guard("a schedule", self._schedule_set, scheduler, stream, vital=True)
-        if stream == "video":
-            self._guard("a viewer's command", self._stages.control.loop_begins)
-
-    def model_begins(self, arguments: dict[str, Any]) -> None:
-        if self._call is not None:
-            self._guard("the layout of a clip", self._model_begins, arguments, vital=True)
-
-    def model_ends(self, arguments: dict[str, Any], result: Any) -> None:
-        if self._call is not None and self._call.passes_known:
-            self._guard("a guidance pass", self._model_ends, arguments, result)
-
-    def stepped(self, step: hooks.SchedulerStep) -> None:
-        if self._call is not None and step.stream in self._call.family.streams:
-            self._guard(f"a step of {step.stream}", self._stepped, step)
-        self._guard("a viewer's command", self._stages.control.stepped)
-
-    def request_shock(self, shock: Shock, answer: Answer) -> None:
-        """Ask for a shock at the next step of the loop under way; called in the server's thread, waits for nothing."""
-        conductor = self._conductor
-        if conductor is None:
-            begun = self._stages.current is not None
-            answer(False, "this loop's scheduler cannot be shocked" if begun else "its denoising has not begun yet", {})
-            return
-        conductor.request(shock, answer)
-        if self._conductor is not conductor:  # the loop ended meanwhile, maybe before this request was there
-            conductor.abandon(TOO_LATE)
-
-    def _guard(self, what: str, function: Callable[..., None], *arguments: Any, vital: bool = False) -> None:
+    def guard(self, what: str, function: Callable[..., None], *arguments: Any, vital: bool = False) -> None:
+        """Do what must not fail the generation; after a failure of what is vital, nothing more is recorded."""
         try:
             function(*arguments)
         except Exception as error:
-            if vital:
-                self._call = None  # what follows in this call would be measured wrongly
-            if (self._calls, what) not in self._failed:  # once per kind and call: a loop must not say it 50 times
-                self._failed.add((self._calls, what))
+            self.given_up = self.given_up or vital
+            if what not in self._failed:  # once per kind and call: a loop must not say it 50 times
+                self._failed.add(what)
                 text = f"{what} could not be recorded: {reason_of(error)}"
                 logger.error("%s; the generation goes on", text)
                 logger.debug("%s", what, exc_info=error)
-                self._stages.put(event("error", text))
+                self._stages.put(event("error", text, stage=self.position()[0]))
+
+    def give_up(self, text: str) -> None:
+        """Record nothing more of this call, and say why."""
+        if not self.given_up and not self.over:
+            self.given_up = True
+            logger.error("%s; the generation goes on", text)
+            self._stages.put(event("error", text, stage=self.position()[0]))
+
+    def shock(self, shock: Shock, answer: Answer) -> None:
+        """Ask for a shock at the next step of the loop under way; called in the server's thread, waits for nothing."""
+        conductor = self.conductor
+        if conductor is None:
+            begun = self.loop_under_way
+            answer(False, "this loop's scheduler cannot be shocked" if begun else "its denoising has not begun yet", {})
+            return
+        conductor.request(shock, answer)
+        if self.conductor is not conductor:  # the loop ended meanwhile, maybe before this request was there
+            conductor.abandon(TOO_LATE)
 
     # -- calls and loops
 
-    def _call_begins(self, pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._call is not None:
-            text = "a pipeline was called inside a call of another; the rest of the outer call is not recorded"
-            self._stages.put(event("error", text))
-        self._leave()
-        family = families.check(pipe)
-        hooks.hook_schedulers(pipe, self)
-        self._unwatch = hooks.watch_model(pipe.transformer, self.model_begins, self.model_ends)
-        metadata = describe.call_metadata(pipe, describe.call_arguments(pipe, args, kwargs))
-        self._call = _Call(pipe, family, families.passes_are_known(pipe, family), metadata)
-        self._loop = _Loop()
+    def begin(self, observer: hooks.Observer, watch: Watch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Prepare for the call's loops; `watch` lets its model be watched, and returns what ends that."""
+        family = families.check(self.pipe)
+        hooks.hook_schedulers(self.pipe, observer)
+        if self._lent is not None:
+            for name, stream in hooks.SCHEDULER_NAMES.items():
+                entrust(getattr(self.pipe, name, None), self._lent, stream)
+        self._metadata = describe.call_metadata(self.pipe, describe.call_arguments(self.pipe, args, kwargs))
+        self._family, self.streams, self.prepared = family, family.streams, family.prepared
+        self.passes_known = families.passes_are_known(self.pipe, family)
+        self._unwatch = watch(self.pipe.transformer)
 
-    def _call_ends(self) -> None:
-        self._leave()
-        self._calls += 1
-
-    def _leave(self) -> None:
-        self._call = None
-        conductor, self._conductor = self._conductor, None  # first, so that no request comes after the last look
-        if conductor is not None:
-            conductor.abandon(TOO_LATE)
-        self._stages.end()
-        self._passes.clear()
+    def end(self) -> None:
+        """The call has ended, or the recording has."""
+        self.over = True
+        conductor, self.conductor = self.conductor, None  # first, so that no request comes after the last look
+        for one in (conductor, self._lent):
+            if one is not None:
+                one.release(TOO_LATE)
         if self._unwatch is not None:
             self._unwatch()
             self._unwatch = None
+        self._stages.end()
+        self._passes.clear()
 
-    def close(self) -> None:
-        """End the stage that is open and let go of the model."""
-        self._leave()
+    def forget_model_calls(self) -> None:
+        """The model calls so far were not of this call."""
+        self._passes.clear()
+        if not self._family.prepared:
+            self._loop.grids.clear()
 
-    def _latents_prepared(self, pipe: Any, arguments: dict[str, Any], result: Any) -> None:
+    def latents_prepared(self, arguments: dict[str, Any], result: Any) -> None:
         """Take grid and conditioning from the pipeline's own preparation; the loop they are for begins next."""
         mask = result[1]  # conditioning strength of every token [B, S, 1]
+        pipe = self.pipe
         space, time = pipe.vae_spatial_compression_ratio, pipe.vae_temporal_compression_ratio
         frames = (arguments["num_frames"] - 1) // time + 1
         grid = (frames, arguments["height"] // space, arguments["width"] // space)
         generated = tokens.generated_frames(mask.squeeze(-1) == 0, grid)
         self._loop = _Loop({"video": grid}, generated, free=1 - mask.float(), sequence=mask.shape[1])
 
-    def _schedule_set(self, scheduler: Any, stream: str) -> None:
+    def schedule_set(self, scheduler: Any, stream: str) -> None:
+        """A schedule was set: that of the video begins a loop."""
         # The one place that may wait for the device: before the loop, never inside it.
         schedule = self._read(scheduler)
         if stream != "video":
             self._loop.schedules[stream] = schedule  # set just before the video's
             return
-        call, prepared = self._call, self._loop
-        assert call is not None
+        prepared = self._loop
         audio = prepared.schedules.get("audio")
         self._loop = _Loop(sequence=prepared.sequence)
-        if call.family.prepared:
+        if self._family.prepared:
             self._loop.grids, self._loop.frames = prepared.grids, prepared.frames
             self._loop.free = prepared.free
         self._loop.schedules = {"video": schedule}
         if audio is not None and audio.steps == 0:
             self._loop.schedules["audio"] = audio
         self._passes.clear()
-        metadata = {**call.metadata, "scheduler": describe.scheduler_metadata(scheduler)}
-        self._conductor = conductor_of(scheduler)
-        if self._conductor is not None:
-            self._conductor.notice = self._notice
+        metadata = {**self._metadata, "scheduler": describe.scheduler_metadata(scheduler)}
+        self.conductor = conductor_of(scheduler)
+        if self.conductor is not None:
+            self.conductor.notice = self._notice
             self._tell_where()
-            metadata |= self._conductor.as_metadata()
-        tile = call.loops if call.family.tiled else None
-        call.loops += 1
-        self._stages.begin(self._calls, [s for s in schedule.sigmas[:-1] if s > 0], metadata, tile)
+            metadata |= self.conductor.as_metadata()
+        tile = self._loops if self._family.tiled else None
+        self._loops += 1
+        self._stages.begin(self._number, [s for s in schedule.sigmas[:-1] if s > 0], metadata, tile)
 
     def _read(self, scheduler: Any) -> _Schedule:
         sigmas, timesteps = scheduler.sigmas.tolist(), scheduler.timesteps.tolist()
@@ -228,7 +208,8 @@ class SamplingObserver(hooks.Observer):
 
     # -- model calls
 
-    def _model_begins(self, arguments: dict[str, Any]) -> None:
+    def model_begins(self, arguments: dict[str, Any]) -> None:
+        """The model is called: its first call of a loop tells the grid."""
         loop = self._loop
         self._stages.announce()
         if isinstance(length := arguments.get("audio_num_frames"), int):
@@ -249,27 +230,27 @@ class SamplingObserver(hooks.Observer):
 
     def _tell_where(self) -> None:
         """Tell who injects noise where the clip's tokens lie and which of them are conditioned."""
-        if self._conductor is not None and "video" in self._loop.grids:
-            self._conductor.where["video"] = noise.Where(self._loop.grids["video"], self._loop.free)
+        if self.conductor is not None and "video" in self._loop.grids:
+            self.conductor.where["video"] = noise.Where(self._loop.grids["video"], self._loop.free)
 
     def _notice(self, text: str) -> None:
         logger.warning("%s", text)
-        stage = self._stages.current
-        self._stages.put(event("warning", text, stage=None if stage is None else stage.index))
+        self._stages.put(event("warning", text, stage=self.position()[0]))
 
-    def _model_ends(self, arguments: dict[str, Any], result: Any) -> None:
+    def model_ends(self, arguments: dict[str, Any], result: Any) -> None:
+        """The model has returned: one pass of the step that follows."""
         loop = self._loop
         hidden = arguments.get("hidden_states")
         if loop.sequence is not None and isinstance(hidden, Tensor) and hidden.shape[1] != loop.sequence:
             return  # one spatial tile of the canvas: its raw velocity is no pass of the whole step
-        assert self._call is not None
         wanted = {s: Layout(s, 1, g, loop.frames if s == "video" else None) for s, g in loop.grids.items()}
-        streams = set(self._call.family.streams) - self._stages.resting()  # what will not be measured is not kept
+        streams = set(self._family.streams) - self._stages.resting()  # what will not be measured is not kept
         self._passes.add(arguments, result, {s: wanted[s] for s in wanted if s in streams})
 
     # -- steps
 
-    def _stepped(self, step: hooks.SchedulerStep) -> None:
+    def stepped(self, step: hooks.SchedulerStep) -> None:
+        """A scheduler of this call has taken a step."""
         if step.per_token:
             raise ValueError("the scheduler moves every token from a noise level of its own")
         loop, stream = self._loop, step.stream
@@ -291,7 +272,7 @@ class SamplingObserver(hooks.Observer):
         layout = loop.layouts.get(stream)
         if layout is None:
             if stream not in loop.grids:
-                raise ValueError("the model was not called before the step, so the grid is unknown")
+                raise ValueError("the model was not called before the step, as far as is known, so the grid is not")
             frames = loop.frames if stream == "video" else None
             layout = loop.layouts[stream] = tokens.clip_layout(stream, step.sample, loop.grids[stream], frames)
         sample = tokens.take(step.sample, layout)
@@ -316,8 +297,8 @@ class SamplingObserver(hooks.Observer):
 
     def _tell_shock(self, scheduler: Any, action: Action, row: int) -> None:
         stage = self._stages.current
-        assert stage is not None and self._conductor is not None
-        payload = {**action.as_dict(), **self._conductor.details(action)}
+        assert stage is not None and self.conductor is not None
+        payload = {**action.as_dict(), **self.conductor.details(action)}
         made = scheduler.shock_plan
         if list(made.sigmas) != stage.sigmas:  # decided in the run
             stage.sigmas = payload["sigmas"] = list(made.sigmas)

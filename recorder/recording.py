@@ -88,6 +88,7 @@ class Run:
     def _let_go(self) -> None:
         """In a forked child: nothing that it does reaches the run."""
         self._forked = True
+        self.stages.book.off = True
         self._pump.turn_off()
         _open_runs.discard(self)
 
@@ -113,6 +114,9 @@ class Run:
     def stage(self, sigmas: Sequence[float] | None = None, **metadata: Any) -> None:
         """Begin a stage of a sampling loop of your own; the one before ends. Hooked pipelines do this by themselves.
 
+        The stage is that of the thread or asyncio task that calls this, and of what is given a copy of its context, as
+        by `asyncio.to_thread`: begin one in each where several loops run at the same time.
+
         Args:
             sigmas: the planned levels of the model calls, so that viewers can show the schedule ahead; if known.
             metadata: kept with the stage, such as `prompt=…`.
@@ -134,13 +138,18 @@ class Run:
     ) -> None:
         """Record one step of a sampling loop of your own, on any device. Begins a stage if none is under way.
 
+        A thread or task that has begun no stage steps into the one begun last. Steps of several threads in one stage
+        are taken one at a time, and each is compared with the one before it, whichever thread that was of.
+
+        Inside of a CUDA graph's capture nothing is recorded; a warning says so.
+
         Args:
             sigma: noise level the model was called at, in (0, 1].
             sigma_next: noise level the step goes to.
             sample: x at `sigma`: video [B, C, F, H, W], or tokens [B, F·H·W, C] with `grid`; audio [B, C, L, M] or
                 [B, L, C].
             velocity: v = ε − x0 after guidance, of the sample's shape; or give `x0`, the predicted clean sample.
-            result: the sample after the step; an Euler step is assumed if it is not given.
+            result: the sample after the step; an Euler step, in float32, is assumed if it is not given.
             stream: `video` or `audio`.
             grid: (F, H, W) of packed video tokens.
             timestep: what the model was told; σ times 1,000 if not given.
@@ -159,6 +168,10 @@ class Run:
             grid=grid,
             timestep=timestep,
         )
+
+    def end_stages(self) -> None:
+        """End what stages are under way in loops of one's own."""
+        self._loop.end()
 
     def _serve(self) -> None:
         try:

@@ -13,7 +13,7 @@ from typing import Any
 
 from recorder import describe, families, hooks, words
 from recorder.control import STOPPED
-from recorder.observer import SamplingObserver
+from recorder.dispatch import SamplingObserver
 from recorder.recording import Run
 from recorder.shocks.conductor import Conductor
 from recorder.shocks.schedules import free
@@ -73,6 +73,8 @@ def record(
     unrecorded call.
     Errors of the recorder become events of the run and never reach the generation.
     With several ranks, record on rank 0 only: each rank sees whole latents, and would write an equal run.
+    Calls may be made at the same time, in threads or asyncio tasks, and may share models; each needs a pipeline and a
+    scheduler of its own, and calls of one pipeline at once are refused with an event.
 
     Args:
         pipe: a diffusers pipeline such as `LTX2Pipeline`, or a sequence of them; none for a loop of your own, which
@@ -95,7 +97,7 @@ def record(
 
     Raises:
         OSError: if `runs_dir` cannot be written, before anything is generated.
-        RuntimeError: if a pipeline is being recorded already.
+        RuntimeError: if a pipeline, or its scheduler, is being recorded already.
         ValueError: if a pipeline or its scheduler cannot be observed rightly, or shocked exactly; from the pipeline's
             call, if no shock can act on its schedule as asked.
 
@@ -134,7 +136,7 @@ def record(
     with contextlib.ExitStack() as closing:
         # Each of these is done whatever happens to the others, in the reverse order.
         closing.callback(lambda: run.finish(ending.status, ending.error))
-        closing.callback(_guarded, run, "the end of the last stage", run.stages.end)
+        closing.callback(_guarded, run, "the end of the last stage", run.end_stages)
         observer = SamplingObserver(run.stages, conductor)
         run.control.shock = observer.request_shock if pipes else None
         closing.callback(_guarded, run, "the end of the last call", observer.close)

@@ -2,103 +2,59 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import logging
+import threading
 import time
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, Concatenate, ParamSpec
 
-import torch
 from torch import Tensor
 
-from recorder import words
-from recorder.control import Control
+from recorder import order
+from recorder.book import Book, Put
+from recorder.control import Control, Place
 from recorder.declared import declaration_of
 from recorder.events import event, reason_of
-from recorder.extras import Rest, out_of_memory
+from recorder.extras import out_of_memory
 from recorder.host import GpuClock, to_host
 from recorder.measuring import Taken, measure
 from recorder.preview import Filmstrip
-from recorder.rows import Row, StageEnd
-from recorder.step import Layout, Step
+from recorder.rows import StageEnd
+from recorder.stage import Injected as Injected
+from recorder.stage import Misfit as Misfit
+from recorder.stage import Stage, Stream
+from recorder.step import Layout
 from recorder.summary import PathTracker
 from recorder.watch import StreamWatch
-from recorder.words import Message
 
 logger = logging.getLogger(__name__)
 
-Put = Callable[[Message | Row | StageEnd], None]
-"""Takes messages, rows and ends of stages; must not wait."""
+P = ParamSpec("P")
 
 
-@dataclass
-class _Stream:
-    """What is remembered of one stream of a stage between its steps."""
+def _one_by_one(
+    method: Callable[Concatenate[Stages, P], None],
+) -> Callable[Concatenate[Stages, P], None]:
+    """Several threads take turns; in a forked child, where a lock may be held by nobody, nothing is done."""
 
-    layout: Layout
-    channels: int
-    watch: StreamWatch
-    tracker: PathTracker = field(default_factory=PathTracker)
-    filmstrip: Filmstrip | None = None
-    gpu: GpuClock | None = None
-    rows: int = 0
-    missed: int = 0
-    """Rows that are empty since their step could not be recorded."""
-    previous: Step | None = None
-    last_time: float = 0.0
-    rest: Rest = field(default_factory=Rest)
+    @functools.wraps(method)
+    def alone(self: Stages, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        if not self.book.off:
+            with self.lock:
+                method(self, *args, **kwargs)
 
-    def leave_out(self) -> None:
-        """A step has no row: the next one is compared with none, and the path is broken."""
-        self.previous = None
-        self.tracker.broken()
-        self.rows += 1
-        self.missed += 1
-
-    def out_of_memory(self) -> None:
-        """Drop every latent that is kept, and rest."""
-        self.previous = None
-        self.lose_path()
-        self.rest.begin()
-
-    def lose_path(self) -> None:
-        """Drop what the path was followed with; what comes of it from here on has no straightness."""
-        self.tracker = PathTracker()
-        self.tracker.broken()
-
-
-class Misfit(ValueError):
-    """A sample of another shape than its stage's."""
-
-
-@dataclass(frozen=True)
-class Injected:
-    """A shock at the end of a step: how far down the sample went, and the fresh noise in it, as tokens, if any."""
-
-    sigma_down: float
-    fresh: Tensor | None
-
-
-@dataclass
-class Stage:
-    """One denoising loop. `sigmas` are the levels its model calls are planned at; empty if nobody knows."""
-
-    index: int
-    call: int
-    tile: int | None
-    sigmas: list[float]
-    metadata: dict[str, Any]
-    set_at: float
-    announced: bool = False
-    ended: bool = False
-    streams: dict[str, _Stream] = field(default_factory=dict)
-    clocks: dict[torch.device, GpuClock] = field(default_factory=dict)
-    kept: set[int] = field(default_factory=set)
-    """Steps that a viewer asked to keep, as the first stream to step decided; the others follow it."""
+    return alone
 
 
 class Stages:
-    """The stages of one run. One is under way at a time; a stage that is never used leaves no trace."""
+    """The stages of one pipeline call, or of loops of one's own, one after the other; an unused one leaves no trace.
+
+    `beside` gives another line of stages of the same run, for what happens at the same time. Steps that several threads
+    take in one line are taken one by one.
+    """
 
     def __init__(
         self,
@@ -112,55 +68,47 @@ class Stages:
         self._previews = previews
         self._eigenvalue = eigenvalue
         self.save_latents = save_latents
-        self._told: set[tuple[str, int | None]] = set()
-        self._count = 0
-        self.current: Stage | None = None
+        self.book = Book(put)
         self.control = control or Control(put)
-        self.control.loops = self
+        self.control.loops = self.book
+        self.current: Stage | None = None
+        # Reentrant: a signal's handler may take a step in the middle of one.
+        self.lock = threading.RLock()
 
-    def position(self) -> tuple[int | None, int | None]:
-        """The stage under way and the last step of it that has a row; None for what there is not. For any thread."""
+    def beside(self) -> Stages:
+        """Another line of stages of the same run."""
+        made = copy.copy(self)
+        made.current, made.lock = None, threading.RLock()
+        return made
+
+    def position(self) -> Place:
+        """The stage of this line that is under way, and its last row."""
         stage = self.current
-        if stage is None or not stage.announced:
-            return None, None
-        rows = max((s.rows for s in list(stage.streams.values())), default=0)
-        return stage.index, rows - 1 if rows else None
+        return (None, None) if stage is None else stage.position()
 
-    def begin(self, call: int, sigmas: list[float], metadata: dict[str, Any], tile: int | None = None) -> Stage:
+    @_one_by_one
+    def begin(self, call: int, sigmas: list[float], metadata: dict[str, Any], tile: int | None = None) -> None:
         """End the stage under way and prepare the next one; it is announced once its model is called."""
         self.end()
-        self.current = Stage(self._count, call, tile, sigmas, metadata, time.perf_counter())
-        return self.current
+        self.current = Stage(call, tile, sigmas, metadata, time.perf_counter())
+        self.book.begins(self.current)
 
+    @_one_by_one
     def announce(self) -> None:
         """Tell of the current stage, once: a schedule that is set and never used is no stage."""
-        stage = self.current
-        if stage is None or stage.announced:
-            return
-        stage.announced = True
-        self._count += 1
-        self.put(
-            {
-                "t": words.STAGE,
-                "stage": stage.index,
-                "call": stage.call,
-                "tile": stage.tile,
-                "time": time.time(),
-                "sigmas": stage.sigmas,
-                "metadata": stage.metadata,
-            }
-        )
-        planned = f": {len(stage.sigmas)} steps" if stage.sigmas else ""
-        self.put(event("stage_start", f"stage {stage.index} begins{planned}", stage=stage.index))
+        if self.current is not None and self.current.index < 0:
+            self.book.announce(self.current, self.current.messages)
 
+    @_one_by_one
     def end(self) -> None:
         """End the stage under way, if there is one."""
         stage, self.current = self.current, None
         if stage is not None:
             self._finish(stage)
+            self.book.ends(stage)
 
     def _finish(self, stage: Stage) -> None:
-        if not stage.announced or stage.ended:
+        if stage.index < 0 or stage.ended:
             return
         stage.ended = True
         done = max((s.rows for s in stage.streams.values()), default=0)
@@ -171,13 +119,15 @@ class Stages:
         ends = []
         for name, stream in stage.streams.items():
             try:
-                ends.append((stream.watch, *to_host(stream.tracker.finish())))
+                with stream.order.last() if stream.order else nullcontext():
+                    ends.append((stream.watch, *to_host(stream.tracker.finish())))
             except Exception as error:  # noqa: BLE001 - the stage ends, and the generation goes on
                 self.trouble(f"the summary of {name}", error, stage.index)
             # Latents that were kept to compare with go with their stage.
             stream.previous, stream.tracker = None, PathTracker()
         self.put(StageEnd(event("stage_end", text, stage=stage.index, step=done - 1 if done else None), ends))
 
+    @_one_by_one
     def step(
         self,
         layout: Layout,
@@ -204,7 +154,7 @@ class Stages:
                 them while the rest is measured.
             shock: the shock that the step ended with.
 
-        What fails while it is measured is told, and leaves the row empty.
+        What fails while it is measured is told, and leaves the row empty; so does what a CUDA graph captures.
 
         Raises:
             RuntimeError: if no stage is under way.
@@ -216,6 +166,8 @@ class Stages:
             raise RuntimeError("a step came before its schedule was set")
         if sigma <= 0:
             return
+        if self.leaves_out(layout.stream):
+            return
         self.announce()
         name = layout.stream
         stream = stage.streams.get(name) or self._declare(stage, layout, sample)
@@ -226,25 +178,53 @@ class Stages:
             stream.leave_out()
         else:
             try:
+                if stream.order is not None:
+                    stream.order.begin(stream.previous, stream.tracker)
                 taken = Taken(clock, sigma, sigma_next, timestep, sample, velocity, result, passes or {}, shock)
                 measure(self, stage, stream, taken)
             except Exception as error:  # noqa: BLE001 - such as no memory left for the metrics: the generation goes on
                 self.missed(name, error)
+            if stream.order is not None:
+                stream.order.end()
+        self.book.steps(stage)
         planned = len(stage.sigmas)
         if planned and len(stage.streams) > 1 and all(s.rows >= planned for s in stage.streams.values()):
             self._finish(stage)
 
+    def captured(self) -> bool:
+        """Whether nothing may be measured now since a CUDA graph is being captured; that is told once."""
+        if not order.capturing():
+            return False
+        if self.book.first(order.CAPTURED, None):
+            logger.warning("%s", order.CAPTURED)
+            self.put(event("warning", order.CAPTURED))
+        return True
+
+    def leaves_out(self, name: str) -> bool:
+        """Whether a step of a stream must be left out now, for the same reason; then its row stays empty."""
+        if not self.captured():
+            return False
+        with self.lock:
+            self._leave_empty(name)
+        return True
+
+    @_one_by_one
     def missed(self, name: str, error: Exception) -> None:
         """A step of a stream could not be recorded: its row stays empty, and nothing is compared with it."""
-        stage = self.current
-        stream = stage.streams.get(name) if stage is not None else None
-        row = stream.rows if stream is not None else None
-        if stream is not None:
-            if out_of_memory(error):
-                stream.out_of_memory()
-            stream.leave_out()
-        index = stage.index if stage is not None else None
-        self.trouble(f"a step of {name}", error, index, row)
+        stream = self.current.streams.get(name) if self.current is not None else None
+        if stream is not None and out_of_memory(error):
+            stream.out_of_memory()
+        row = self._leave_empty(name)
+        self.control.snapshot_failed()
+        self.trouble(f"a step of {name}", error, self.position()[0], row)
+
+    def _leave_empty(self, name: str) -> int | None:
+        """Leave a row of a stream empty, if there is that stream; which row it is."""
+        stream = self.current.streams.get(name) if self.current is not None else None
+        if stream is None:
+            return None
+        stream.leave_out()
+        return stream.rows - 1
 
     def resting(self) -> set[str]:
         """Streams whose next step will not be measured, since memory ran out."""
@@ -255,24 +235,24 @@ class Stages:
         self, what: str, error: Exception, stage: int | None = None, step: int | None = None, not_done: str = "recorded"
     ) -> None:
         """Tell that something could not be recorded, in one line, once per stage: a loop must not say it 50 times."""
-        if (what, stage) in self._told:
+        if not self.book.first(what, stage):
             return
-        self._told.add((what, stage))
         text = f"{what} could not be {not_done}: {reason_of(error)}"
         logger.error("%s; the generation goes on", text)
         logger.debug("%s", what, exc_info=error)
         self.put(event("error", text, stage=stage, step=step))
 
-    def _declare(self, stage: Stage, layout: Layout, sample: Tensor) -> _Stream:
+    def _declare(self, stage: Stage, layout: Layout, sample: Tensor) -> Stream:
         name = layout.stream
         declaration, columns = declaration_of(stage.index, layout, sample)
         self.put(declaration)
-        stream = _Stream(
+        stream = Stream(
             layout, sample.shape[-1], StreamWatch(stage.index, name, layout.batch, columns, self._eigenvalue)
         )
         if self._previews and name == "video":
             stream.filmstrip = Filmstrip(stage.index, layout)
         if sample.device.type == "cuda":
             stream.gpu = stage.clocks.setdefault(sample.device, GpuClock(sample.device))
+            stream.order = order.CudaOrder(sample.device)
         stage.streams[name] = stream
         return stream

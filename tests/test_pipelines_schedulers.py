@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import (
@@ -182,7 +184,7 @@ def test_pipelines_that_share_a_model_and_a_scheduler(nano_pipe: Any, tmp_path: 
     assert not nano_pipe.transformer._forward_hooks and not nano_pipe.transformer._forward_pre_hooks
 
 
-def test_a_call_inside_a_call_is_said(nano_pipe: Any, tmp_path: Path) -> None:
+def test_a_call_inside_a_call_is_a_call_of_its_own(nano_pipe: Any, tmp_path: Path) -> None:
     outer, inner = build(nano_pipe, "LTX2Pipeline"), build(nano_pipe, "LTX2Pipeline")
 
     def inside(pipe: Any, step: int, timestep: Any, kwargs: dict) -> dict:
@@ -194,8 +196,28 @@ def test_a_call_inside_a_call_is_said(nano_pipe: Any, tmp_path: Path) -> None:
         generate(outer, num_inference_steps=3, callback_on_step_end=inside, **UNGUIDED)
         generate(outer, num_inference_steps=3, **UNGUIDED)
     loaded = load(run.path)
-    assert [s.steps for s in loaded.stages] == [1, 2, 3]
-    assert ["inside a call" in e["text"] for e in loaded.events if e["kind"] == "error"] == [True]
+    assert [(s.call, s.steps) for s in loaded.stages] == [(0, 3), (1, 2), (2, 3)]
+    assert not [e for e in loaded.events if e["kind"] == "error"]
+    first, again = (loaded.stages[i].streams["video"] for i in (0, 2))
+    for name in ("velocity_rms", "velocity_conditional_rms", "x0_change_rms"):
+        np.testing.assert_array_equal(first.values(name), again.values(name))
+
+
+def test_a_call_inside_a_call_of_the_same_pipeline_is_said(nano_pipe: Any, tmp_path: Path) -> None:
+    pipe = build(nano_pipe, "LTX2Pipeline")
+
+    def inside(pipe: Any, step: int, timestep: Any, kwargs: dict) -> dict:
+        if step == 0:
+            generate(pipe, num_inference_steps=2, **UNGUIDED)
+        return kwargs
+
+    # The outer call meets the scheduler at the end of the inner one's list, with and without a recorder.
+    with record(pipe, runs_dir=tmp_path) as run, contextlib.suppress(IndexError):
+        generate(pipe, num_inference_steps=3, callback_on_step_end=inside, **UNGUIDED)
+    loaded = load(run.path)
+    assert [s.steps for s in loaded.stages] == [1, 2]
+    errors = [e for e in loaded.events if e["kind"] == "error"]
+    assert ["inside a call" in e["text"] for e in errors] == [True] and errors[0]["stage"] == 0
 
 
 def test_a_state_that_outlives_the_recording_keeps_no_hook(nano_pipe: Any, tmp_path: Path) -> None:

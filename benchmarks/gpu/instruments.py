@@ -73,9 +73,9 @@ class Instruments:
 
     @contextlib.contextmanager
     def installed(self, switch: Switch | None = None) -> Iterator[None]:
-        from recorder.observer import SamplingObserver
+        from recorder.observer import CallObserver
 
-        stepped, model_ends = SamplingObserver.stepped, SamplingObserver.model_ends
+        stepped, model_ends = CallObserver.stepped, CallObserver.model_ends
 
         def steps(observer: Any, step: Any) -> None:
             self._watch(f"stepped {step.stream}", lambda: stepped(observer, step), switch)
@@ -83,7 +83,7 @@ class Instruments:
         def ends(observer: Any, arguments: Any, result: Any) -> None:
             self._watch("model_ends", lambda: model_ends(observer, arguments, result), switch)
 
-        with patched(SamplingObserver, "stepped", steps), patched(SamplingObserver, "model_ends", ends):
+        with patched(CallObserver, "stepped", steps), patched(CallObserver, "model_ends", ends):
             yield
 
     def _watch(self, what: str, hook: Callable[[], None], switch: Switch | None) -> None:

@@ -30,8 +30,15 @@ Answer = Callable[[bool, str, dict[str, Any]], None]
 """Is told once whether a requested shock was accepted, a text, and details."""
 
 
+@dataclass
+class _Begun:
+    """Whether a loop has been planned in any call of a run."""
+
+    any: bool = False
+
+
 class Conductor:
-    """Shocks of one pipeline's loops, one loop after the other."""
+    """Shocks of one pipeline's loops, one loop after the other; calls at the same time have one each, see `of_call`."""
 
     def __init__(self, shocks: Sequence[Shock] = (), sigmas: Sequence[float] | None = None) -> None:
         """`sigmas` is a σ list of one's own, instead of the scheduler's."""
@@ -39,8 +46,7 @@ class Conductor:
         self.sigmas = None if sigmas is None else tuple(sigmas)
         self.notice: Callable[[str], None] = logger.warning
         """Is told in one line what a user should know of shocks that did not act."""
-        self.lenient = False
-        """From the second loop on a shock that is beyond its schedule is left out, and not an error."""
+        self._begun_before = _Begun()
         self.where: dict[str, Where] = {}
         """Grid and conditioning by stream, as far as somebody told."""
         self.plan: Plan | None = None
@@ -51,6 +57,17 @@ class Conductor:
         self._begun: dict[str, tuple[float, ...]] = {}
         self._stepped: dict[str, int] = {}
         self._forget()
+
+    def of_call(self) -> Conductor:
+        """Who decides on the same shocks in one call, apart from the calls that are under way meanwhile."""
+        made = Conductor(self.shocks, self.sigmas)
+        made._begun_before = self._begun_before
+        return made
+
+    @property
+    def lenient(self) -> bool:
+        """From the second loop of a run on a shock that is beyond its schedule is left out, and not an error."""
+        return self._begun_before.any
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Conductor:
         return self  # both copies of a scheduler are in one loop
@@ -75,7 +92,7 @@ class Conductor:
         self._begun, self._stepped, self.critical_sigma = {stream: native}, {}, None
         self._forget()
         self.plan = self._planned(native)
-        self.lenient = True
+        self._begun_before.any = True
         return self.plan
 
     def _planned(self, native: Sequence[float]) -> Plan:
@@ -134,6 +151,11 @@ class Conductor:
             while True:
                 _, answer = self._requests.popleft()
                 answer(False, reason, {})
+
+    def release(self, reason: str) -> None:
+        """The call has ended: refuse what is still asked for, and tell nobody in particular."""
+        self.abandon(reason)
+        self.notice = logger.warning
 
     # -- in the loop
 
@@ -254,6 +276,17 @@ class StreamState:
         copied = StreamState(self.conductor, "audio")
         copied.plan, copied.lent = self.plan, self.lent
         return copied
+
+
+def entrust(scheduler: Any, conductor: Conductor, stream: str) -> None:
+    """Let a call's conductor decide on the shocks of a scheduler that was lent them; one of the user's own keeps its.
+
+    A copy that was made of such a scheduler becomes the stream that it is used for.
+    """
+    state = getattr(scheduler, "_shocked", None)
+    if isinstance(state, StreamState) and state.lent:
+        scheduler._shocked = StreamState(conductor, stream)
+        scheduler._shocked.lent = True
 
 
 def conductor_of(scheduler: Any) -> Conductor | None:

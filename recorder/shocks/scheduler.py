@@ -136,7 +136,7 @@ class ShockScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
             PlanError: if a shock cannot act on it; a ValueError.
         """
         super().set_timesteps(num_inference_steps, device, sigmas, mu, timesteps)
-        state = self._shocked
+        state = self.__dict__.get("_shocked") or StreamState(Conductor())
         native = [s for s in self.sigmas.tolist() if s > 0]
         made = state.conductor.begin(native, state.stream)
         state.plan, state.applied = made, None
@@ -171,7 +171,8 @@ class ShockScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
         """One Euler step, and the shock on arrival if one is planned, was asked for or has just been decided."""
         if self.step_index is None and per_token_timesteps is None:
             self._init_step_index(timestep)
-        state, index = self._shocked, self.step_index
+        # A recording that ends meanwhile, in another thread, takes back what it has lent.
+        state, index = self.__dict__.get("_shocked") or StreamState(Conductor()), self.step_index
         state.applied = None
         planned = state.conductor.plan is not None and index is not None
         if per_token_timesteps is not None and state.conductor.shocks:
@@ -183,11 +184,19 @@ class ShockScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
             model_output, timestep, sample, s_churn, s_tmin, s_tmax, s_noise, generator, per_token_timesteps, False
         )
         if planned and per_token_timesteps is None:
-            result = self._shock(action, index, sample, model_output, result)
+            result = self._shock(state, action, index, sample, model_output, result)
         return FlowMatchEulerDiscreteSchedulerOutput(prev_sample=result) if return_dict else (result,)
 
-    def _shock(self, action: Action | None, index: int, sample: Tensor, velocity: Tensor, plain: Tensor) -> Tensor:
-        state, result = self._shocked, plain
+    def _shock(
+        self,
+        state: StreamState,
+        action: Action | None,
+        index: int,
+        sample: Tensor,
+        velocity: Tensor,
+        plain: Tensor,
+    ) -> Tensor:
+        result = plain
         made = state.conductor.plan
         assert made is not None and state.plan is not None
         if action is not None:
@@ -198,12 +207,12 @@ class ShockScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
         elif (bump := state.conductor.marks(index, state.stream)) is not None:
             state.applied = Applied(bump, None)
         if made is not state.plan:
-            self._follow(made)
+            self._follow(state, made)
         return result
 
-    def _follow(self, made: Plan) -> None:
+    def _follow(self, state: StreamState, made: Plan) -> None:
         """Take the levels of a plan that was changed in the run; there are as many as before."""
-        self._shocked.plan = made
+        state.plan = made
         self.sigmas = torch.tensor([*made.sigmas, 0.0], dtype=torch.float32, device=self.sigmas.device)
         # In place: the pipeline's loop goes over views of this very tensor.
         self.timesteps.copy_(self.sigmas[:-1] * self.config.num_train_timesteps)

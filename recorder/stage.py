@@ -1,0 +1,111 @@
+"""One denoising loop while it is under way, and what is remembered of its streams between their steps."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recorder import words
+from recorder.events import event
+from recorder.extras import Rest
+from recorder.host import GpuClock
+from recorder.order import CudaOrder
+from recorder.preview import Filmstrip
+from recorder.step import Layout, Step
+from recorder.summary import PathTracker
+from recorder.watch import StreamWatch
+from recorder.words import Message
+
+
+@dataclass
+class Stream:
+    """What is remembered of one stream of a stage between its steps."""
+
+    layout: Layout
+    channels: int
+    watch: StreamWatch
+    tracker: PathTracker = field(default_factory=PathTracker)
+    filmstrip: Filmstrip | None = None
+    gpu: GpuClock | None = None
+    order: CudaOrder | None = None
+    rows: int = 0
+    missed: int = 0
+    """Rows that are empty since their step could not be recorded."""
+    previous: Step | None = None
+    last_time: float = 0.0
+    rest: Rest = field(default_factory=Rest)
+
+    def leave_out(self) -> None:
+        """A step has no row: the next one is compared with none, and the path is broken."""
+        self.previous = None
+        self.tracker.broken()
+        self.rows += 1
+        self.missed += 1
+
+    def out_of_memory(self) -> None:
+        """Drop every latent that is kept, and rest."""
+        self.previous = None
+        self.lose_path()
+        self.rest.begin()
+
+    def lose_path(self) -> None:
+        """Drop what the path was followed with; what comes of it from here on has no straightness."""
+        self.tracker = PathTracker()
+        self.tracker.broken()
+
+
+class Misfit(ValueError):
+    """A sample of another shape than its stage's."""
+
+
+@dataclass(frozen=True)
+class Injected:
+    """A shock at the end of a step: how far down the sample went, and the fresh noise in it, as tokens, if any."""
+
+    sigma_down: float
+    fresh: Tensor | None
+
+
+@dataclass
+class Stage:
+    """One denoising loop. `sigmas` are the levels its model calls are planned at; empty if nobody knows.
+
+    `index` is -1 until it is announced.
+    """
+
+    call: int
+    tile: int | None
+    sigmas: list[float]
+    metadata: dict[str, Any]
+    set_at: float
+    index: int = -1
+    ended: bool = False
+    streams: dict[str, Stream] = field(default_factory=dict)
+    clocks: dict[torch.device, GpuClock] = field(default_factory=dict)
+    kept: set[int] = field(default_factory=set)
+    """Steps that a viewer asked to keep, as the first stream to step decided; the others follow it."""
+
+    def messages(self, index: int) -> list[Message]:
+        """What tells that it begins, as stage number `index`."""
+        declared: Message = {
+            "t": words.STAGE,
+            "stage": index,
+            "call": self.call,
+            "tile": self.tile,
+            "time": time.time(),
+            "sigmas": self.sigmas,
+            "metadata": self.metadata,
+        }
+        planned = f": {len(self.sigmas)} steps" if self.sigmas else ""
+        return [declared, event("stage_start", f"stage {index} begins{planned}", stage=index)]
+
+    def position(self) -> tuple[int | None, int | None]:
+        """Its number and its last step that has a row; None for what there is not. For any thread."""
+        if self.index < 0:
+            return None, None
+        rows = max((s.rows for s in list(self.streams.values())), default=0)
+        return self.index, rows - 1 if rows else None
