@@ -158,7 +158,7 @@ def newest_of_each_kind(events: list[Message], costs: list[int], limit: int) -> 
 def every_second(messages: list[Message], costs: list[int], limit: int) -> list[bool]:
     """Samples get less dense, all along."""
     step = 2
-    while sum(costs[::step]) > limit:
+    while step < len(messages) and sum(costs[::step]) > limit:
         step *= 2
     return [at % step == 0 for at in range(len(messages))]
 
