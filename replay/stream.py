@@ -118,6 +118,7 @@ class StreamData:
     _stored: Rows | None = None
     _spills: bool = True
     _width: int = 0
+    _widest: int = 8
     _data: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     _times: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
@@ -152,6 +153,7 @@ class StreamData:
             declaration=message,
         )
         made._width = at
+        made._widest = max([8, *(4 * (m.columns.stop - m.columns.start) for m in metrics.values())])
         made._data = np.empty((0, at), np.float32)
         return made
 
@@ -230,7 +232,7 @@ class StreamData:
     @property
     def widest_bytes(self) -> int:
         """Bytes of a row's longest part, which is read on its own: its time or a metric."""
-        return max([8, *(4 * math.prod(m.shape) for m in self.metrics.values())])
+        return self._widest
 
     @property
     def _before(self) -> int:
