@@ -42,7 +42,7 @@ class Feed:
 
     @property
     def note(self) -> str:
-        return self.problem or self._source.note
+        return self.problem or "; ".join(note for note in (self._source.note, self._run.note) if note)
 
     async def run(self) -> None:
         """Feed until the run is over or cannot be read further."""

@@ -73,7 +73,7 @@ def make_server(journal: Journal, name: str, command: Command, report: Callable[
     """A server on the first socket path that is free; one that is taken, alive or stale, is left alone."""
     directory = locations.make_runtime_directory()
     for attempt in range(1, 1000):
-        path = directory / f"{name if attempt == 1 else f'{name}-{attempt}'}{locations.SOCKET_SUFFIX}"
+        path = locations.socket_of(directory, name if attempt == 1 else f"{name}-{attempt}")
         try:
             return Server(journal, path, command, report)
         except OSError as error:

@@ -1,33 +1,32 @@
 """The append-only log of a run's messages: written first, streamed from, folded into the archive.
 
 A message is acknowledged once one `write` has handed it to the operating system; only then does it count into `size`,
-and only bytes below `size` are ever shown to a viewer. The writer holds a `flock`, which the kernel releases however
-the process ends, so live, finished and crashed runs are told apart without guessing.
+and only bytes below `size` are ever shown to a viewer. The writer holds a lock (`locking`), which the kernel releases
+however the process ends, so live, finished and crashed runs are told apart without guessing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import fcntl
 import os
 import stat
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
-from recorder import forks
+from recorder import forks, locking
 from recorder.backlog import Backlog
-from recorder.messages import CorruptMessage, Decoder
-from recorder.words import Message
+from recorder.syncing import to_disk
+from recorder.tail import READ_BYTES, is_deleted
+from recorder.tail import JournalReader as JournalReader
 
-READ_BYTES = 1 << 18
 RETRY_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 LOOK_AT_MOST_SECONDS = 60.0
-LOCK_TRIES = 200
-"""Times 5 ms that a reader may ask for the lock while a journal is made."""
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+_MODE = 0o644
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
 
 
 class Journal:
@@ -63,13 +62,26 @@ class Journal:
         """What has been mended, for whoever reports it, and takes it out."""
 
     def _create(self) -> int:
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        try:
-            self.unlocked = _lock(fd)
-        except BaseException:
-            os.close(fd)
-            self.path.unlink(missing_ok=True)
-            raise
+        fd = os.open(self.path, _NEW, _MODE)
+        with _undone(fd, self.path):
+            try:
+                self.unlocked = locking.acquire(fd)
+            except BlockingIOError:
+                fd = self._closed_until_locked(fd)
+        return fd
+
+    def _closed_until_locked(self, open_to_all: int) -> int:
+        """A file in the place of one that a reader opened and locked before its recorder could.
+
+        No other user can open it before it is locked. Then it gets the mode of the first, which umask and folder chose.
+        """
+        mode = stat.S_IMODE(os.fstat(open_to_all).st_mode)
+        self.path.unlink()
+        fd = os.open(self.path, _NEW, 0o600)
+        with _undone(fd, self.path):
+            self.unlocked = locking.acquire(fd)
+            os.fchmod(fd, mode)
+        os.close(open_to_all)
         return fd
 
     def _let_go(self) -> None:
@@ -160,7 +172,7 @@ class Journal:
         """Write the file anew if it was deleted: what is open would be lost with the process."""
         self._look_at = time.monotonic() + self._look_seconds
         try:
-            if os.fstat(self._fd).st_nlink > 0:
+            if not is_deleted(self._fd, self.path):
                 return
             self._restore()
         except OSError as error:
@@ -198,7 +210,7 @@ class Journal:
 
     def sync(self) -> None:
         """Force what was written onto the disk: survives a power cut, costs milliseconds. Raises OSError."""
-        getattr(os, "fdatasync", os.fsync)(self._fd)  # macOS has only the latter
+        to_disk(self._fd)
 
     def release(self, remove: bool) -> None:
         """Give up the lock, so that readers see the run as ended; the open file can still be read until `close`.
@@ -212,7 +224,7 @@ class Journal:
                 self.path.unlink(missing_ok=True)
         finally:
             if self.unlocked is None:
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
+                locking.release(self._fd)
 
     def _is_in_place(self) -> bool:
         try:
@@ -231,26 +243,17 @@ class Journal:
             os.close(fd)
 
 
-def _lock(fd: int) -> OSError | None:
-    """Lock a file that was just made; returns the error of a file system that has no locks.
-
-    Raises:
-        BlockingIOError: if somebody else keeps it locked.
-    """
-    for tries_left in range(LOCK_TRIES, -1, -1):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            # A reader that lists runs asks whether it is locked, which takes a moment.
-            if not tries_left:
-                raise
-            time.sleep(0.005)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            return error
-    return None
+@contextlib.contextmanager
+def _undone(fd: int, path: Path) -> Iterator[None]:
+    """Close and remove a new file if the block fails; one of the same name that somebody else made stays."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(path.stat(), os.fstat(fd)):
+                path.unlink()
+        os.close(fd)
+        raise
 
 
 def is_being_written(path: Path) -> bool:
@@ -260,91 +263,6 @@ def is_being_written(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return is_locked(fd)
+        return locking.is_locked(fd)
     finally:
         os.close(fd)
-
-
-def is_locked(fd: int) -> bool:
-    """True while another descriptor of an open file holds its lock; False where its file system has no locks.
-
-    Raises:
-        OSError: if that cannot be asked.
-    """
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        return False
-    fcntl.flock(fd, fcntl.LOCK_UN)
-    return False
-
-
-class JournalReader:
-    """Follows a journal file from its beginning; never changes it and never waits.
-
-    After each `poll`, `note` says why the rest cannot be read, if that is so: a torn last message (normal after a
-    crash) or a damaged one, where the readable part ends.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = _opened(path)
-        self._decoder = Decoder()
-        self._broken = ""
-
-    @property
-    def note(self) -> str:
-        if self._broken:
-            return self._broken
-        if self._decoder.pending:
-            return f"the last message is torn ({self._decoder.pending} bytes); everything before it is shown"
-        return ""
-
-    @property
-    def broken(self) -> bool:
-        """True once a damaged message has been met; nothing after it can be read."""
-        return bool(self._broken)
-
-    def poll(self, limit: int = 1 << 24) -> list[Message]:
-        """Whole messages that were added since the last call, from about `limit` bytes at most."""
-        found: list[Message] = []
-        taken = 0
-        while taken < limit and not self._broken and (data := self._read()):
-            taken += len(data)
-            self._decoder.feed(data)
-            try:
-                for message in self._decoder:
-                    found.append(message)  # one by one: what precedes a damaged message is not lost with it
-            except CorruptMessage as error:
-                self._broken = f"damaged at byte {self._decoder.consumed:,}: {error}; everything before it is shown"
-        return found
-
-    def _read(self) -> bytes:
-        data = self._file.read(READ_BYTES)
-        if data or os.fstat(self._file.fileno()).st_nlink > 0:
-            return data
-        # Deleted, and written anew by its recorder with what it held: go on there.
-        try:
-            anew = _opened(self._path)
-        except OSError:
-            return b""
-        anew.seek(self._file.tell())
-        self._file.close()
-        self._file = anew
-        return self._file.read(READ_BYTES)
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _opened(path: Path) -> BinaryIO:
-    """A file for reading; never waits, whatever stands there. Raises OSError, also for what is no file."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "is no file", str(path))
-    return os.fdopen(fd, "rb")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -75,6 +76,22 @@ def make_runtime_directory() -> Path:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     check_runtime_directory(path)
     return path
+
+
+def socket_of(directory: Path, name: str) -> Path:
+    """The path of a run's socket.
+
+    A name too long for a socket is cut and ends in a hash of the whole, so that two long names have two sockets; the
+    run's header has the whole name.
+    """
+    path = directory / f"{name}{SOCKET_SUFFIX}"
+    over = len(os.fsencode(path)) - MAX_SOCKET_PATH
+    if over <= 0:
+        return path
+    encoded = os.fsencode(name)
+    digest = hashlib.sha256(encoded).hexdigest()[:8]
+    room = max(0, len(encoded) - over - len(f"-{digest}"))
+    return directory / f"{encoded[:room].decode(errors='ignore')}-{digest}{SOCKET_SUFFIX}"
 
 
 def check_socket_path(path: Path) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recorder import forks, locations, words
+from recorder import forks, locations, peers, words
 from recorder.events import reason_of
 from recorder.journal import Journal
 from recorder.messages import Decoder
@@ -97,10 +97,12 @@ class Server:
             self._listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             self._listener.setblocking(False)
             self._listener.bind(os.fspath(path))
-            undo.callback(path.unlink, missing_ok=True)
+            undo.callback(peers.remove, path)
             # The directory is closed to others, so nobody can connect before this; a umask would touch every thread.
             path.chmod(0o600)
             self._identity = identity(path)
+            with contextlib.suppress(OSError):  # without it a refused connection is taken for a dead recorder's
+                peers.name_lock(path, journal.path)
             self._listener.listen(64)
             self._wake_reader, self._wake_writer = (undo.enter_context(s) for s in socket.socketpair())
             self._wake_reader.setblocking(False)
@@ -117,14 +119,18 @@ class Server:
             undo.pop_all()
 
     def _let_go(self) -> None:
-        """In a forked child: close the descriptors, and nothing else: the selector is the parent's too."""
+        """In a forked child: close the descriptors, and nothing else: the selector is the parent's too.
+
+        The selector comes last: a kqueue is not inherited, and closing what is not there fails.
+        """
         self._forked = True
         _serving.discard(self)
-        self._selector.close()
-        for own in (self._listener, self._wake_reader, self._wake_writer):
-            own.close()
-        for viewer in list(self._viewers.values()):
-            viewer.socket.close()
+        viewers = [viewer.socket for viewer in list(self._viewers.values())]
+        for own in (self._listener, self._wake_reader, self._wake_writer, *viewers):
+            with contextlib.suppress(OSError):
+                own.close()
+        with contextlib.suppress(OSError):
+            self._selector.close()
 
     def notify(self) -> None:
         """Tell the server that the journal grew; cheap, and repeated calls fall together."""
@@ -300,7 +306,7 @@ class Server:
         with contextlib.suppress(OSError):
             # Only our own socket: somebody may have put another one in its place meanwhile.
             if identity(self.path) == self._identity:
-                self.path.unlink()
+                peers.remove(self.path)
 
 
 def _serve_the_last() -> None:

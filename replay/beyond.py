@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from recorder import words
 from recorder.words import Message
+from replay import format
 from replay.archive import Archive
+from replay.bounds import fingerprint
 from replay.rows import ArchivedPreviews
+from replay.told import Told
+
+MOST_PLACES: Final = 1 << 16
+"""Stages, and streams of all stages, that are told apart; of more than that, nothing is known."""
 
 
 class Known:
@@ -19,35 +24,39 @@ class Known:
         self.begun = False
         self.ended = False
         self._stages: set[Any] = set()
-        self._declared: dict[str, Any] = {}
-        """Metrics of each stream such as `stage_0/video`."""
+        self._declared: dict[str, bytes] = {}
+        """Fingerprint of the metrics of each stream such as `stage_0/video`."""
         self._rows: dict[str, int] = {}
         self._pictures: dict[str, int] = {}
         """One more than the step of each stream's last picture."""
-        self._events: Counter[tuple[str, ...]] = Counter()
+        self._events = Told()
         self._samples = 0
 
     def feed(self, message: Message) -> None:
         """Take in a message; one that is not as the format says counts for nothing."""
         kind = message["t"]
+        if kind in (words.STREAM, words.STEP, words.PREVIEW) and not _has_place(message):
+            return
         if kind == words.HEADER:
             self.begun = True
         elif kind == words.STAGE and type(message.get("stage")) is int:
-            self._stages.add(message["stage"])
+            if len(self._stages) < MOST_PLACES:
+                self._stages.add(message["stage"])
         elif kind == words.STREAM:
-            self._declared.setdefault(_place(message), message.get("metrics"))
+            if len(self._declared) < MOST_PLACES:
+                self._declared.setdefault(_place(message), fingerprint(message.get("metrics")))
         elif kind == words.STEP:
             first, count = message.get("step"), message.get("count", 1)
             if type(first) is int and type(count) is int:
-                self._rows[_place(message)] = max(self._rows.get(_place(message), 0), first + count)
+                _furthest(self._rows, _place(message), first + count)
         elif kind == words.PREVIEW:
             data, last = message.get("data"), message.get("step")
             if isinstance(data, ArchivedPreviews):
                 last = max(data, default=-1)
             if type(last) is int:
-                self._pictures[_place(message)] = max(self._pictures.get(_place(message), 0), last + 1)
+                _furthest(self._pictures, _place(message), last + 1)
         elif kind == words.EVENT:
-            self._events[event_name(message)] += 1
+            self._events.add(message)
         elif kind == words.SYSTEM:
             self._samples += 1
         elif kind == words.END:
@@ -61,17 +70,16 @@ class Known:
         """
         if not self._behind(archive.attributes):
             return
-        events, samples = Counter(self._events), self._samples
+        events, samples = self._events.copy(), self._samples
         others: set[str] = set()
         for message in archive.messages():
             kind, new = message["t"], True
             if kind == words.EVENT:
-                new = events[event_name(message)] <= 0
-                events[event_name(message)] -= 1
+                new = not events.take(message)
             elif kind == words.SYSTEM:
                 new = samples <= 0
                 samples -= 1
-            elif kind == words.STREAM and self._declared.get(_place(message), message["metrics"]) != message["metrics"]:
+            elif kind == words.STREAM and self._differs(message):
                 others.add(_place(message))  # its rows are not those that the journal tells of
             found = self._rest(message) if new and _place(message) not in others else None
             if found is not None:
@@ -86,6 +94,10 @@ class Known:
             return True
         known = ((attributes["rows"], self._rows), (attributes.get("previews", {}), self._pictures))
         return any(count > ours.get(key, 0) for theirs, ours in known for key, count in theirs.items())
+
+    def _differs(self, message: Message) -> bool:
+        known = self._declared.get(_place(message))
+        return known is not None and known != fingerprint(message["metrics"])
 
     def _rest(self, message: Message) -> Message | None:
         """What of an archive's message was not read yet."""
@@ -104,10 +116,15 @@ class Known:
         return None if known else message
 
 
-def event_name(message: Message) -> tuple[str, ...]:
-    """What tells an event from others, whether it comes from a journal or from an archive."""
-    return tuple(str(message.get(key)) for key in ("t", "time", "stage", "step", "kind", "stream", "text"))
-
-
 def _place(message: Message) -> str:
     return f"stage_{message.get('stage')}/{message.get('stream')}"
+
+
+def _has_place(message: Message) -> bool:
+    stream = message.get("stream")
+    return type(message.get("stage")) is int and isinstance(stream, str) and bool(format.NAME.fullmatch(stream))
+
+
+def _furthest(places: dict[str, int], place: str, end: int) -> None:
+    if place in places or len(places) < MOST_PLACES:
+        places[place] = max(places.get(place, 0), end)

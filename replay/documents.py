@@ -48,11 +48,14 @@ def open_file(path: str | Path, folder: int | None = None) -> tuple[int, int]:
 
 def bytes_on_disk(descriptor: int, size: int) -> int:
     """Bytes of a file of some size, without its holes; all of them where the file system does not tell."""
+    data, hole = getattr(os, "SEEK_DATA", None), getattr(os, "SEEK_HOLE", None)
+    if data is None or hole is None:  # Python was built for a system that has neither
+        return size
     found = at = 0
     for _ in range(_MAX_PIECES):
         try:
-            start = os.lseek(descriptor, at, os.SEEK_DATA)
-            at = os.lseek(descriptor, start, os.SEEK_HOLE)
+            start = os.lseek(descriptor, at, data)
+            at = os.lseek(descriptor, start, hole)
         except OSError as error:
             return found if error.errno == errno.ENXIO else size
         found += at - start

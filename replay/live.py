@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from recorder import locations, words
+from recorder import locations, peers, words
 from replay.format import check_header, table_or_empty
 from replay.source import SocketSource
 
@@ -70,10 +70,10 @@ def _sockets() -> list[Path]:
 
 
 def _sweep(path: Path) -> None:
-    """Remove a socket that nobody listens on: its recorder was killed. A new one's may only not listen yet."""
+    """Remove a socket that nobody serves: its recorder was killed. A new one's may only not listen yet."""
     with contextlib.suppress(OSError):
-        if time.time() - path.stat().st_mtime > _YOUNG_SECONDS:
-            path.unlink()
+        if time.time() - path.stat().st_mtime > _YOUNG_SECONDS and not peers.is_served(path):
+            peers.remove(path)
 
 
 def _live_run(path: Path) -> LiveRun | None:

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from recorder.journal import is_locked
+from recorder.locking import is_locked
+from recorder.tail import is_deleted
 
 GRACE_SECONDS: Final = 3.0
 """How long a deleted journal that nobody holds counts as held: its recorder may be just writing it anew."""
@@ -25,7 +26,7 @@ class JournalLock:
     def held(self) -> bool:
         """True while a recorder holds the lock. Raises OSError if nothing more can be learnt of the file."""
         if not is_locked(self._fd):
-            deleted = os.fstat(self._fd).st_nlink == 0
+            deleted = is_deleted(self._fd, self._path)
             if deleted and self._gone is None:
                 self._gone = time.monotonic()
             if not deleted or not self._follow():

@@ -16,6 +16,7 @@ from recorder.journal import is_being_written
 from recorder.words import Message
 from replay.run import NotARun
 from replay.source import ArchiveSource, JournalSource, Liveness, SocketSource, Source
+from replay.told import Told
 
 RETRY_SECONDS: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
 """Waits before each try to connect; the last one for all that follow."""
@@ -56,7 +57,7 @@ class ReconnectingSource:
         self._taken = 0
         """Messages given on so far, all from the run's journal."""
         self._skip = 0
-        self._seen: set[tuple[object, ...]] = set()
+        self._told = Told()
         """Events and samples given on: an archive keeps no order between them and rows."""
         self._by_name = False
         self._ended = False
@@ -144,13 +145,14 @@ class ReconnectingSource:
             if self._archive is None:
                 self._archive = locations.told_archive(messages[0].get("archive"))
         if self._by_name:
-            messages = [m for m in messages if _name(m) not in self._seen]
+            messages = [m for m in messages if m not in self._told]
         elif self._skip:
             skipped = min(self._skip, len(messages))
             self._skip -= skipped
             messages = messages[skipped:]
         self._taken += len(messages)
-        self._seen.update(told for m in messages if (told := _name(m)) is not None)
+        for message in messages:
+            self._told.add(message)
         return messages
 
     def _try_again(self) -> None:
@@ -195,15 +197,6 @@ class ReconnectingSource:
         if self._source is not None:
             self._source.close()
             self._source = None
-
-
-def _name(message: Message) -> tuple[object, ...] | None:
-    """What tells an event or a sample from every other; rows and declarations know their place themselves."""
-    if message["t"] == words.EVENT:
-        return tuple(str(message.get(key)) for key in ("t", "time", "stage", "step", "kind", "stream", "text"))
-    if message["t"] == words.SYSTEM:
-        return ("system", str(message.get("time")))
-    return None
 
 
 def open_live(socket: Path, archive: Path | None = None) -> Source:

@@ -5,7 +5,7 @@ Nothing here knows where the messages come from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,9 +13,12 @@ import numpy as np
 
 from recorder import words
 from recorder.words import Message
-from replay import format
+from replay import bounds, format
+from replay.bounds import Budget, Declared
 from replay.format import NotARun as NotARun
 from replay.format import check_header as check_header
+from replay.pictures import Pictures
+from replay.row_memory import RowMemory
 from replay.stream import MAX_PREVIEW_BYTES as MAX_PREVIEW_BYTES
 from replay.stream import MetricInfo as MetricInfo
 from replay.stream import Preview as Preview
@@ -28,6 +31,19 @@ MAX_PREVIEWS: Final = 4096
 """Pictures of one live stream that are kept; beyond that every second one goes. The archive has them all."""
 MAX_SAMPLES: Final = 1 << 14
 """Samples of the machine's load that are kept, likewise: two hours at first, then less and less dense."""
+_WORDS: Final = {
+    words.STAGE: "stages",
+    words.STREAM: "streams",
+    words.STEP: "rows",
+    words.EVENT: "events",
+    words.SYSTEM: "samples of the machine's load",
+    words.PREVIEW: "pictures",
+}
+"""What is said of messages that are not kept."""
+
+
+class _NotKept(Exception):
+    """A message that is in order and has no place in memory."""
 
 
 @dataclass
@@ -54,9 +70,10 @@ class StageData:
 
 
 class Run:
-    """Everything known of one run; grows with every message fed to it.
+    """Everything known of one run; grows with every message fed to it, within the budgets of `bounds`.
 
-    `version` changes with every message that changed something, so that a screen knows when to redraw.
+    `version` changes with every message that changed something, so that a screen knows when to redraw. `events` and
+    `system` only grow at their ends; once some of them are given up they are other lists.
     """
 
     def __init__(self) -> None:
@@ -69,6 +86,28 @@ class Run:
         self.skipped = 0
         """Events and samples that are not as the format says: markers less, nothing else."""
         self._gap_bytes = 0
+        self._events = Budget(bounds.EVENT_BYTES, bounds.newest_of_each_kind)
+        self._samples = Budget(bounds.SAMPLE_BYTES, bounds.every_second)
+        self._declared = Declared(bounds.DECLARED_BYTES)
+        self._rows = RowMemory(bounds.ROW_BYTES)
+        self._pictures = Pictures(bounds.PICTURE_BYTES)
+        self._left_out: Counter[str] = Counter()
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """What is not kept in memory, by what it is called; empty while everything is."""
+        of_lists = {
+            words.EVENT: self._events.dropped,
+            words.SYSTEM: self._samples.dropped,
+            words.PREVIEW: self._pictures.dropped,
+        }
+        found = self._left_out + Counter({_WORDS[kind]: count for kind, count in of_lists.items()})
+        return {what: count for what, count in found.items() if count}
+
+    @property
+    def note(self) -> str:
+        """One line on what is not kept in memory; empty while everything is."""
+        return bounds.told(self.dropped)
 
     @property
     def name(self) -> str:
@@ -99,6 +138,9 @@ class Run:
             handler(message)
         except NotARun:
             raise
+        except _NotKept:
+            count = message.get("count", 1) if message["t"] == words.STEP else 1
+            self._left_out[_WORDS[message["t"]]] += count if type(count) is int else 1
         except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
             raise NotARun(f"a {message['t']!r} message that is not as the format says: {error!r}") from error
         self.version += 1
@@ -112,29 +154,33 @@ class Run:
         index = format.whole(message["stage"], "the stage")
         if index < len(self.stages):
             return
-        if index > len(self.stages):
+        if index > len(self.stages) and not self._declared.full:
             raise NotARun(f"stage {index} follows stage {len(self.stages) - 1}")
         tile = message.get("tile")
-        self.stages.append(
-            StageData(
-                index=index,
-                call=format.whole(message["call"], "the call"),
-                tile=tile if type(tile) is int else None,
-                time=format.number(message["time"], "the stage's time"),
-                sigmas=format.numbers(message["sigmas"], "the planned σ"),
-                metadata=format.table_or_empty(message.get("metadata")),
-                declaration=message,
-            )
+        made = StageData(
+            index=index,
+            call=format.whole(message["call"], "the call"),
+            tile=tile if type(tile) is int else None,
+            time=format.number(message["time"], "the stage's time"),
+            sigmas=format.numbers(message["sigmas"], "the planned σ"),
+            metadata=format.table_or_empty(message.get("metadata")),
+            declaration=message,
         )
+        if not self._declared.takes(index, message):
+            raise _NotKept
+        self.stages.append(made)
 
     def _on_stream(self, message: Message) -> None:
         stage = self._stage(message)
-        if message["stream"] not in stage.streams:
-            made = StreamData.declared(message)
-            stage.streams[made.name] = made
+        if message["stream"] in stage.streams:
+            return
+        made = StreamData.declared(message)
+        if not self._declared.takes_stream(made):
+            raise _NotKept
+        stage.streams[made.name] = made
 
     def _on_step(self, message: Message) -> None:
-        stream = self._stage(message).streams[message["stream"]]
+        stream = self._stream(message)
         data, first = message["data"], format.whole(message["step"], "the step")
         if not isinstance(data, bytes) and isinstance(data, Rows):
             stream.attach(data)
@@ -149,8 +195,10 @@ class Run:
             times = np.array([format.number(message["time"], "the time")])
         if times.size != count:
             raise NotARun(f"{times.size} times for {count} rows")
+        if not self._rows.takes(stream, count):
+            raise _NotKept
         self._gap(first - stream.rows, stream.width)
-        stream.append(first, times, rows.reshape(count, stream.width))
+        self._rows.append(stream, first, times, rows.reshape(count, stream.width))
 
     def _gap(self, rows: int, width: int) -> None:
         """Rows come in order; a gap can only come from lost messages, and its size is not to be believed blindly."""
@@ -165,14 +213,32 @@ class Run:
         except NotARun:
             self.skipped += 1
             return
-        if message["kind"] == "stage_end":
-            stage = self._stage(message)
-            stage.summary = format.summary(message["payload"].get("summary", {}))
+        self._told_of_stage(message)
+        self.events = self._events.added(self.events, message)
+
+    def _told_of_stage(self, event: Message) -> None:
+        """What a stage came to, and the levels of a plan that was changed in the run."""
+        kind, payload = event["kind"], event["payload"]
+        if kind != "stage_end" and not (kind == "shock" and "sigmas" in payload):
+            return
+        try:
+            stage = self._stage(event)
+        except _NotKept:
+            return
+        if kind == "stage_end":
             stage.ended = True
-        elif message["kind"] == "shock" and "sigmas" in message["payload"]:
-            # Decided in the run, so the levels that are still to come are others than those announced.
-            self._stage(message).sigmas = format.numbers(message["payload"]["sigmas"], "the planned σ")
-        self.events.append(message)
+            summary = format.summary(payload.get("summary", {}))
+            if self._declared.takes((stage.index, kind), summary):
+                stage.summary = summary
+            else:
+                self._left_out["summaries of stages"] += 1
+            return
+        # Decided in the run, so the levels that are still to come are others than those announced.
+        sigmas = format.numbers(payload["sigmas"], "the planned σ")
+        if self._declared.takes((stage.index, kind), sigmas):
+            stage.sigmas = sigmas
+        else:
+            self._left_out["changed plans"] += 1
 
     def _on_system(self, message: Message) -> None:
         try:
@@ -180,28 +246,12 @@ class Run:
         except NotARun:
             self.skipped += 1
             return
-        self.system.append(message)
+        self.system = self._samples.added(self.system, message)
         if len(self.system) > MAX_SAMPLES:
-            del self.system[1::2]
+            self.system = self._samples.thinned(self.system)
 
     def _on_preview(self, message: Message) -> None:
-        stream = self._stage(message).streams[message["stream"]]
-        known, given = stream.previews, message["data"]
-        if isinstance(given, Mapping) and not isinstance(given, dict):  # all those of an archive
-            stream.previews = {**given, **known} if known else given
-            return
-        step = format.whole(message["step"], "a preview's step")
-        if step > stream.rows + words.MAX_RECORDER_MESSAGE:
-            raise NotARun(f"a preview of row {step} after {stream.rows} rows")
-        made = Preview.declared(message)
-        if not isinstance(known, dict):
-            stream.previews = known = dict(known)
-        if made.shape != next(iter(known.values()), made).shape:
-            raise NotARun(f"a preview of shape {list(made.shape)} among others")
-        known.setdefault(step, made)
-        if len(known) > MAX_PREVIEWS:
-            for gone in list(known)[1::2]:
-                del known[gone]
+        self._pictures.add(self._stream(message), message, MAX_PREVIEWS)
 
     def _on_end(self, message: Message) -> None:
         self.end = format.end(message)
@@ -209,8 +259,16 @@ class Run:
     def _stage(self, message: Message) -> StageData:
         index = format.whole(message["stage"], "the stage")
         if index >= len(self.stages):
+            if self._declared.full:
+                raise _NotKept
             raise NotARun(f"stage {index} was never declared")
         return self.stages[index]
+
+    def _stream(self, message: Message) -> StreamData:
+        streams, name = self._stage(message).streams, message["stream"]
+        if name not in streams and self._declared.full:
+            raise _NotKept
+        return streams[name]
 
 
 _KNOWN = (words.HEADER, words.STAGE, words.STREAM, words.STEP, words.EVENT, words.SYSTEM, words.PREVIEW, words.END)

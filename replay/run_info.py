@@ -16,6 +16,10 @@ PROMPT_CHARACTERS = 4000
 """A longer prompt is cut in lists of runs."""
 SIGMAS = 64
 """Levels kept of a run's schedule: a small curve needs no more."""
+MOST_LEVELS = 1 << 18
+"""Levels of all stages that are kept while a run is read; of stages beyond that, `SIGMAS` each."""
+MOST_STAGES = 1 << 16
+"""Stages that are kept apart while a run is read; more of them are not counted."""
 TAGS_ATTRIBUTE = "ltxtui.tags"
 """Root attribute of an archive that holds its tags, a list of text."""
 MAX_TAGS = 20
@@ -71,6 +75,9 @@ class Gathered:
     sigmas: dict[int, list[float]] = field(default_factory=dict)
     steps: dict[int, int] = field(default_factory=dict)
     drifts: dict[int, float] = field(default_factory=dict)
+    lengths: dict[int, int] = field(default_factory=dict)
+    """Levels of each stage, of which `sigmas` may have fewer."""
+    _levels: int = 0
 
     def feed(self, message: Message) -> None:
         """Take in one message.
@@ -89,7 +96,8 @@ class Gathered:
         elif kind == words.STEP:
             stage = format.whole(message["stage"], "the stage")
             step, count = format.whole(message["step"], "the step"), format.whole(message.get("count", 1), "the rows")
-            self.steps[stage] = max(self.steps.get(stage, 0), step + count)
+            if _fits(self.steps, stage):
+                self.steps[stage] = max(self.steps.get(stage, 0), step + count)
         elif kind == words.EVENT:
             self.event(message)
         elif kind == words.END:
@@ -97,11 +105,24 @@ class Gathered:
 
     def _stage(self, message: Message) -> None:
         index = int(message["stage"])
-        self.sigmas[index] = [float(s) for s in message["sigmas"]]
-        self.steps.setdefault(index, 0)
+        self._plan(index, message["sigmas"])
+        if _fits(self.steps, index):
+            self.steps.setdefault(index, 0)
         metadata = message["metadata"]
         self.prompt = self.prompt or str(metadata.get("prompt") or "")
         self.model = self.model or str(metadata.get("model") or "")
+
+    def _plan(self, stage: int, levels: Sequence[Any]) -> None:
+        """Keep a stage's planned levels: its only ones, or its new ones."""
+        if not _fits(self.lengths, stage):
+            return
+        kept = [float(s) for s in levels]
+        self.lengths[stage] = len(kept)
+        self._levels -= len(self.sigmas.get(stage, ()))
+        if self._levels + len(kept) > MOST_LEVELS:
+            kept = list(thinned(kept))
+        self._levels += len(kept)
+        self.sigmas[stage] = kept
 
     def event(self, message: Mapping[str, Any]) -> None:
         """Take in an event: shocks are counted, a stage's end tells its drift."""
@@ -109,7 +130,7 @@ class Gathered:
         if kind == "shock":
             self.shocks += 1
             if "sigmas" in payload:  # decided in the run: the plan is another one now
-                self.sigmas[int(stage)] = [float(s) for s in payload["sigmas"]]
+                self._plan(int(stage), payload["sigmas"])
         elif kind == "stage_end":
             self.summary(int(stage), payload.get("summary", {}))
 
@@ -117,12 +138,12 @@ class Gathered:
         """Take in what a stage came to."""
         values = summary.get("video", {}).get("drift_index", ())
         finite = [float(v) for v in values if isinstance(v, float | int) and math.isfinite(v)]
-        if finite:
+        if finite and _fits(self.drifts, stage):
             self.drifts[stage] = sum(finite) / len(finite)
 
     @property
     def planned(self) -> int:
-        return sum(len(s) for s in self.sigmas.values())
+        return sum(self.lengths.values())
 
     def info(self, path: Path, *, status: str, seconds: float | None, bytes: int, tags: Sequence[str] = ()) -> RunInfo:
         """The line of the list."""
@@ -143,6 +164,10 @@ class Gathered:
             sigmas=thinned([s for i in sorted(self.sigmas) for s in self.sigmas[i]]),
             tags=tuple(tags),
         )
+
+
+def _fits(known: Mapping[int, Any], stage: int) -> bool:
+    return stage in known or len(known) < MOST_STAGES
 
 
 def thinned(sigmas: Sequence[float], most: int = SIGMAS) -> tuple[float, ...]:

@@ -18,7 +18,7 @@ from recorder import words
 from recorder.words import Message
 from replay import format
 from replay.format import NotARun
-from replay.spill import SpilledRows
+from replay.spill import SpilledRows, SpillFile
 
 _FIRST_BYTES: Final = 256 << 10
 """Memory that is taken for the first row of a stream at most, beyond the row itself."""
@@ -118,6 +118,7 @@ class StreamData:
     _stored: Rows | None = None
     _spills: bool = True
     _width: int = 0
+    _widest: int = 8
     _data: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     _times: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
@@ -152,6 +153,7 @@ class StreamData:
             declaration=message,
         )
         made._width = at
+        made._widest = max([8, *(4 * (m.columns.stop - m.columns.start) for m in metrics.values())])
         made._data = np.empty((0, at), np.float32)
         return made
 
@@ -163,8 +165,21 @@ class StreamData:
             return
         self._stored, self.rows = archived, archived.rows
 
-    def append(self, first: int, times: NDArray[np.float64], rows: NDArray[np.float32]) -> None:
-        """Add rows from `first` on; rows already there are kept, a gap is filled with NaN."""
+    def append(
+        self,
+        first: int,
+        times: NDArray[np.float64],
+        rows: NDArray[np.float32],
+        file: Callable[[], SpillFile] = SpillFile,
+    ) -> None:
+        """Add rows from `first` on; rows already there are kept, a gap is filled with NaN.
+
+        Args:
+            first: the number of the first of them.
+            times: Unix time of each row [n].
+            rows: as they travel [n, width].
+            file: gives the file for rows that leave memory; asked for when some do.
+        """
         skip = self.rows - first
         if skip >= len(rows):
             return
@@ -183,26 +198,41 @@ class StreamData:
         self._data[at:end] = rows
         self._times[at:end] = times
         self.rows = before + end
-        if self._spills and 4 * end * self._width > MEMORY_BYTES:
-            self._spill()
+        if self._spills and end * max(8, 4 * self._width) > MEMORY_BYTES:
+            self._spill(file, whole=True)
 
-    def _spill(self) -> None:
-        """Move whole blocks of the oldest rows in memory to a file, so that a run may be as long as it likes."""
+    def spill(self, file: Callable[[], SpillFile]) -> None:
+        """Move all rows in memory to the file, as far as it takes them."""
+        if self._spills:
+            self._spill(file, whole=False)
+
+    def _spill(self, file: Callable[[], SpillFile], *, whole: bool) -> None:
+        """Move blocks of the oldest rows in memory to a file; with `whole` only those of the largest size."""
         held, done = self.rows - self._before, 0
         try:
             if self._stored is None:
-                self._stored = SpilledRows({n: m.columns for n, m in self.metrics.items()}, self._width)
+                self._stored = SpilledRows({n: m.columns for n, m in self.metrics.items()}, self._width, file())
             stored = self._stored
             # Nothing can be added to an archive; rows that follow one are few.
             self._spills = isinstance(stored, SpilledRows)
-            while isinstance(stored, SpilledRows) and held - done >= stored.block_rows:
-                end = done + stored.block_rows
+            while isinstance(stored, SpilledRows) and held - done >= (stored.block_rows if whole else 1):
+                end = min(held, done + stored.block_rows)
                 stored.add(self._times[done:end], self._data[done:end])
                 done = end
         except OSError:
-            self._spills = False  # no room there: memory has to do
+            self._spills = False  # no room there: what is in memory stays there
         self._data = self._data[done:held].copy()
         self._times = self._times[done:held].copy()
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the rows in memory, with the room for more that was taken with them."""
+        return int(self._data.nbytes + self._times.nbytes)
+
+    @property
+    def widest_bytes(self) -> int:
+        """Bytes of a row's longest part, which is read on its own: its time or a metric."""
+        return self._widest
 
     @property
     def _before(self) -> int:

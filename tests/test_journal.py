@@ -221,6 +221,7 @@ def test_without_locks_a_journal_is_readable_and_taken_for_unfinished(
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
+    monkeypatch.setattr(fcntl, "fcntl", no_locks)
     monkeypatch.setattr(fcntl, "flock", no_locks)
     journal = Journal(tmp_path / "run.journal")
     assert journal.unlocked is not None

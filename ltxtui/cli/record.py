@@ -59,7 +59,7 @@ Watch it meanwhile from another terminal with: ltxtui watch
     show_default=True,
     help="What leaves the GPU while it is not used: nothing, whole models, or single layers.",
 )
-@click.option("--device", help="Torch device. Default: cuda if there is one, else cpu.")
+@click.option("--device", help="Torch device. Default: cuda if there is one, else cpu; mps only if named.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the video here, e.g. clip.mp4.")
 @click.option("--allow-control", is_flag=True, help="Let your other processes steer it with: ltxtui control.")
 @click.option("--name", help="Name added to the run's time; two random words otherwise.")

@@ -65,7 +65,7 @@ Keys of a grid, values with commas, every combination being an arm:
     "--distilled", is_flag=True, help="The distilled model's eight levels; controls spread more on the same line."
 )
 @click.option("--offload", type=click.Choice(["none", "model", "sequential"]), default="model", show_default=True)
-@click.option("--device", help="Torch device. Default: cuda if there is one, else cpu.")
+@click.option("--device", help="Torch device. Default: cuda if there is one, else cpu; mps only if named.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that make runs.")
 @click.option("--extend", is_flag=True, help="Add seeds and arms to a sweep that is there.")
 @click.option(

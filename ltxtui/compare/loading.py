@@ -46,7 +46,8 @@ class Loader:
             member.problem = f"cannot be read: {error}"
             self._changed()
             return
-        member.run, member.liveness, member.note = run, source.liveness, source.note
+        member.run, member.liveness = run, source.liveness
+        member.note = "; ".join(note for note in (source.note, run.note) if note)
         self._changed()
         await self._follow(member, source, run)
 

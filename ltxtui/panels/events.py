@@ -24,6 +24,7 @@ class Index:
     """Stage, step and time of every event as arrays, so that a moved cursor does not cost a walk over all of them."""
 
     def __init__(self) -> None:
+        self._of: list[Message] = []
         self._stages = self._steps = self._times = np.empty(0)
 
     def latest(self, deck: Deck) -> int:
@@ -43,8 +44,8 @@ class Index:
 
     def _fill(self, events: list[Message]) -> None:
         known = len(self._times)
-        if known > len(events):
-            known = 0
+        if known > len(events) or events is not self._of:  # another list: some events were given up
+            known, self._of = 0, events
         if known == len(events):
             return
         new = events[known:]
@@ -78,6 +79,9 @@ class EventsView(View):
             head.filled()
             return [head, self.row(width).add("  none yet" if self.deck.live else "  none", "dim").filled()][:height]
         head.add(f"{here + 1} of {len(events)}", "dim")
+        gone = f" ({self.deck.run.dropped.get('events', 0):,} more not kept)"
+        if "events" in self.deck.run.dropped and head.fits(gone):
+            head.add(gone, "dim")
         rows = [head.filled()]
         shown = events[first : first + lines]
         wheres = [self.where(event) for event in shown]

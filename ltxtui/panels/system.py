@@ -65,6 +65,7 @@ class Samples:
     """The machine's samples as arrays; grows with the run."""
 
     def __init__(self) -> None:
+        self._of: Sequence[Message] = ()
         self._taken = 0
         self._times = np.empty(0)
         self._values = np.empty((0, len(_KEYS)))
@@ -79,8 +80,9 @@ class Samples:
         return np.where(none[:, None], np.nan, self._values[places])
 
     def _fill(self, system: Sequence[Message]) -> None:
-        if len(system) < self._taken:
-            self.__init__()  # type: ignore[misc]  # another run
+        if len(system) < self._taken or system is not self._of:
+            self.__init__()  # type: ignore[misc]  # another run, or one whose samples were thinned
+            self._of = system
         new = [(float(time), m.get("values")) for m in system[self._taken :] if _is_number(time := m.get("time"))]
         self._taken = len(system)
         if not new:

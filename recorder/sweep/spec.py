@@ -230,7 +230,7 @@ def ownership(folder: Path) -> Iterator[None]:
         Busy: if another process has it.
         OSError: if the folder cannot be written.
     """
-    fd = os.open(folder / _OWNER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = _lock_file(folder / _OWNER_LOCK)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -243,7 +243,7 @@ def ownership(folder: Path) -> Iterator[None]:
 
 def working(folder: Path) -> bool:
     """True while workers are alive there, also those that a killed sweep left behind."""
-    fd = os.open(folder / _WORKER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = _lock_file(folder / _WORKER_LOCK)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -255,6 +255,14 @@ def working(folder: Path) -> bool:
 
 def worker_lock(folder: Path) -> int:
     """A file descriptor that says a worker is alive, for the worker to inherit; its end, however it comes, frees it."""
-    fd = os.open(folder / _WORKER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = _lock_file(folder / _WORKER_LOCK)
     fcntl.flock(fd, fcntl.LOCK_SH)
+    return fd
+
+
+def _lock_file(path: Path) -> int:
+    """Open a lock file, which only its owner can open: a user who may read a file can hold its `flock`."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with contextlib.suppress(PermissionError):  # root's, or on a file system that has no modes
+        os.fchmod(fd, 0o600)
     return fd

@@ -508,6 +508,38 @@ async def test_the_list_scrolls_with_the_cursor_and_marks_the_latest() -> None:
     assert len(BY_ID["events"].table(deck).rows) == len(deck.run.events)
 
 
+async def test_events_that_were_given_up_are_counted_and_the_others_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thinned between two pictures, and as long as before at the second one."""
+    monkeypatch.setattr("replay.bounds.EVENT_BYTES", 40_000)
+    deck = deck_of([*fake.messages(40, end=None), fake.event(0, 3, "shock", "kick 3")], Liveness.LIVE)
+    run, index = deck.run, events.Index()
+    index.latest(deck)
+    before = run.events
+    count = len(before)
+    while run.events is before or len(run.events) < count:
+        run.feed(fake.event(0, 30, "warning", "noise"))
+    deck.changed(Liveness.LIVE)
+    for step in (3, 30, 39):
+        deck.move_to(step)
+        at = index.latest(deck)
+        assert run.events[at] is deck.event, step
+    async with shown(deck, "events", size=(70, 9)) as (view,):
+        assert f"({run.dropped['events']:,} more not kept)" in text(view)
+
+
+def test_samples_that_were_thinned_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replay.run.MAX_SAMPLES", 16)
+    run, samples = Run(), system.Samples()
+    run.feed(next(iter(fake.messages(1))))
+    for n in range(200):
+        run.feed({"t": words.SYSTEM, "time": float(n), "values": {"process_cpu": float(n)}})
+        if n % 7 == 0:
+            found = samples.at(np.array([float(n)]), run.system)[0, system._KEYS.index("process_cpu")]
+            assert found == max(m["time"] for m in run.system if m["time"] <= n)
+    samples.at(np.array([0.0]), run.system)
+    assert len(run.system) == len(samples._times) <= 16
+
+
 HOSTILE = "[bold]x[/]\x1b[2J\x1b]0;t\x07\u202e\u0300\u0300\u0300\u0300 漢字 " + "y" * 10_000 + "\nline"
 
 

@@ -1,0 +1,27 @@
+"""Forcing written bytes onto the disk."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from typing import Final
+
+_NOT_THERE: Final = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY}
+
+
+def to_disk(fd: int) -> None:
+    """Force what was written to a file onto the disk, so that it survives a power cut. Raises OSError.
+
+    On macOS `fsync` stops at the drive's cache; `F_FULLFSYNC` empties that too, where the file system has it.
+    """
+    full = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is not None:
+        try:
+            fcntl.fcntl(fd, full)
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                raise
+        else:
+            return
+    getattr(os, "fdatasync", os.fsync)(fd)
