@@ -81,7 +81,7 @@ class ArchiveWriter:
         elif kind == words.MISSED:
             # At the root, beside the rows that count, so that a list of runs can show it.
             missed, key = self._attributes["missed"], f"stage_{message['stage']}/{message['stream']}"
-            missed[key] = missed.get(key, 0) + int(message["count"])
+            missed[key] = max(missed.get(key, 0), int(message["count"]))
         elif kind == words.EVENT:
             self._events.append(message)
             if message["kind"] == "stage_end":

@@ -12,6 +12,7 @@ from typing import Any
 from recorder import events
 
 MAX_TEXT = events.MAX_TEXT
+MAX_KEY = 200
 MAX_ITEMS = 128
 MAX_NESTING = 8
 """Levels of what a user keeps with a run: readers refuse messages that are nested too deeply."""
@@ -64,6 +65,16 @@ class _Budget:
         except Exception:  # noqa: BLE001 - `__len__`, `shape` and the like are the user's code
             return self._text(type(value).__name__)
 
+    def _inside(self, value: Any, nesting: int) -> Any:
+        """A value among others, which gets half of what is left, so that what follows it is not lost."""
+        values, characters = self._values // 2, self._characters // 2
+        self._values -= values
+        self._characters -= characters
+        found = self.brief(value, nesting - 1)
+        self._values += values
+        self._characters += characters
+        return found
+
     def _brief(self, value: Any, nesting: int) -> Any:
         if value is None or isinstance(value, bool | int | float):
             return value
@@ -76,10 +87,10 @@ class _Budget:
             for key, inner in itertools.islice(value.items(), MAX_ITEMS):
                 if self._values <= 0:
                     return {**found, LEFT_OUT: LEFT_OUT}
-                found[self._text(events.text_of(key))] = self.brief(inner, nesting - 1)
+                found[events.cut(self._text(events.text_of(key)), MAX_KEY)] = self._inside(inner, nesting)
             return found
         if isinstance(value, list | tuple):
-            kept = [self.brief(v, nesting - 1) for v in itertools.islice(value, MAX_ITEMS) if self._values > 0]
+            kept = [self._inside(v, nesting) for v in itertools.islice(value, MAX_ITEMS) if self._values > 0]
             return kept if len(kept) == min(len(value), MAX_ITEMS) else [*kept, LEFT_OUT]
         if hasattr(value, "shape") and hasattr(value, "dtype"):
             if getattr(value, "ndim", None) == 1 and 0 < len(value) <= MAX_ITEMS:

@@ -52,8 +52,8 @@ class Pump:
         self._told: Counter[tuple[int, str]] = Counter()
         self.rows = 0
         """Rows written so far, of all streams."""
-        self.missed = 0
-        """Rows that are missing so far: of steps that were taken and could not be recorded."""
+        self.missed: Counter[tuple[int, str]] = Counter()
+        """Steps that were taken and could not be recorded so far, by stage and stream."""
         self.errors = 0
         """Events written so far that tell that something could not be recorded."""
         self._failed: set[str] = set()
@@ -136,7 +136,10 @@ class Pump:
             self._end_stage(item)
             return
         if not isinstance(item, Row):
-            self._write(item)
+            if item["t"] == words.MISSED:
+                self._gather_missed((item["stage"], item["stream"]), item["count"])
+            else:
+                self._write(item)
             return
         values = item.values()
         if item.snapshot is not None:
@@ -157,7 +160,9 @@ class Pump:
             self._gather_missed(place, count)
 
     def _gather_missed(self, place: tuple[int, str], count: int) -> None:
-        message = {"t": words.MISSED, "stage": place[0], "stream": place[1], "count": count}
+        self.missed[place] += count
+        # All of them so far: it may be read from the journal and from the archive, and is to count once.
+        message = {"t": words.MISSED, "stage": place[0], "stream": place[1], "count": self.missed[place]}
         self._gather(encode(message), message)
 
     def _end_stage(self, item: StageEnd) -> None:
@@ -197,7 +202,6 @@ class Pump:
 
     def _gather(self, data: bytes, message: Message) -> None:
         self.rows += message["t"] == words.STEP
-        self.missed += message["count"] if message["t"] == words.MISSED else 0
         self.errors += message.get("kind") == "error"
         vital = message["t"] in _VITAL or message.get("kind") == "stage_end"
         self._group.append((data, message, vital))

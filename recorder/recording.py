@@ -25,6 +25,7 @@ from recorder.refold import refold
 from recorder.server import Server
 from recorder.shielded import shielded
 from recorder.stages import Stages
+from recorder.standing import missed_steps, standing
 from recorder.system import Gpu, SystemLane
 from recorder.tables import plain
 from recorder.words import Message
@@ -138,8 +139,16 @@ class Run:
 
     @property
     def missed(self) -> int:
-        """Rows that are missing so far, since a step that was taken could not be recorded."""
-        return self._pump.missed
+        """Rows that are missing so far, of all stages and streams: their steps were taken and could not be recorded."""
+        return self._pump.missed.total()
+
+    @property
+    def standing(self) -> str:
+        """The status in a few words, with what is not recorded of the steps that were taken."""
+        if self.status == "recording":
+            return "live"
+        missed = {f"stage_{stage}/{stream}": count for (stage, stream), count in dict(self._pump.missed).items()}
+        return standing(self.status, self.rows, missed_steps(missed))
 
     def stage(self, sigmas: Sequence[float] | None = None, **metadata: Any) -> None:
         """Begin a stage of a sampling loop of your own; the one before ends. Hooked pipelines do this by themselves.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recorder import words
+from recorder.standing import missed_steps, standing
 from recorder.words import Message
 from replay import format
 
@@ -44,12 +45,19 @@ class RunInfo:
     sigmas: tuple[float, ...] = ()
     """The planned σ of all stages, one after the other, thinned to at most `SIGMAS` levels; spikes are kept."""
     tags: tuple[str, ...] = ()
+    missed: int = 0
+    """Steps that were taken and not recorded."""
     socket: Path | None = None
     """Where the recorder of a live run answers, if that is known."""
 
     @property
     def live(self) -> bool:
         return self.status == "live"
+
+    @property
+    def standing(self) -> str:
+        """The status, and what is not recorded of the steps that were taken."""
+        return standing(self.status, self.steps, self.missed)
 
     def as_json(self) -> dict[str, Any]:
         """As a map that JSON can hold; without the thinned σ, which are for drawing, and without the socket."""
@@ -71,6 +79,8 @@ class Gathered:
     sigmas: dict[int, list[float]] = field(default_factory=dict)
     steps: dict[int, int] = field(default_factory=dict)
     drifts: dict[int, float] = field(default_factory=dict)
+    missed: dict[str, int] = field(default_factory=dict)
+    """Steps that were taken and not recorded, by stage and stream such as `stage_0/video`."""
 
     def feed(self, message: Message) -> None:
         """Take in one message.
@@ -90,6 +100,10 @@ class Gathered:
             stage = format.whole(message["stage"], "the stage")
             step, count = format.whole(message["step"], "the step"), format.whole(message.get("count", 1), "the rows")
             self.steps[stage] = max(self.steps.get(stage, 0), step + count)
+        elif kind == words.MISSED:
+            count = format.whole(message["count"], "the number of missed steps")
+            key = f"stage_{format.whole(message['stage'], 'the stage')}/{message['stream']}"
+            self.missed[key] = max(self.missed.get(key, 0), count)
         elif kind == words.EVENT:
             self.event(message)
         elif kind == words.END:
@@ -142,6 +156,7 @@ class Gathered:
             drift=self.drifts[max(self.drifts)] if self.drifts else None,
             sigmas=thinned([s for i in sorted(self.sigmas) for s in self.sigmas[i]]),
             tags=tuple(tags),
+            missed=missed_steps(self.missed),
         )
 
 

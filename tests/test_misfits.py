@@ -72,7 +72,11 @@ def kept(folder: Path, messages: list[dict[str, Any]]) -> tuple[Run, Run]:
         ("header", {"archive": "/data/caf\udce9/r.zarr"}, None),
         ("header", {"metadata": {"command": ["ltxtui", "caf\udce9"], "user": {"n": 1 << 70}}}, None),
         ("header", {"metadata": {"user": {"n": 1 << 20_000}}}, None),
-        ("header", {"metadata": {"user": {"note": "x" * (1 << 20)}}}, "the ends of long texts were left out of a header message"),
+        (
+            "header",
+            {"metadata": {"user": {"note": "x" * (1 << 20)}}},
+            "the ends of long texts were left out of a header message",
+        ),
         ("stage", {"metadata": {"pipe": "x" * (1 << 20)}}, "the ends of long texts were left out of a stage message"),
         ("stage", {"sigmas": [0.5] * 120_000}, "metadata and sigmas were left out of a stage message"),
     ],

@@ -156,7 +156,7 @@ def command_line(runs: str) -> None:
     from ltxtui.cli import main
     from recorder import generate
 
-    def small(request: Any, progress: Any = None) -> Any:
+    def small(request: Any, progress: Any = None, begun: Any = None) -> Any:
         until_killed(str(request.runs_dir))
 
     generate.generate = small
