@@ -107,24 +107,24 @@ class Pump:
             try:
                 self._take(item)
             except Exception as error:  # noqa: BLE001 - telemetry never kills a run; the next item gets its chance
-                self._tell(error)
-                if isinstance(item, Row):
-                    self._gather_missed((item.stage, item.stream), 1)
+                self._tell(error, item)
             if over or self._queue.qsize() < FEW_WAITING:
                 try:
                     self._write_group()
                 except Exception as error:  # noqa: BLE001 - likewise: without this thread the run has no end
                     self._tell(error)
 
-    def _tell(self, error: Exception) -> None:
-        kind = type(error).__name__
-        if kind in self._failed:
-            return
-        self._failed.add(kind)
-        text = f"a message could not be recorded: {reason_of(error)}"
-        logger.error("%s", text, exc_info=error if logger.isEnabledFor(logging.DEBUG) else None)
+    def _tell(self, error: Exception, item: Row | StageEnd | Message | None = None) -> None:
+        """Tell that something failed, once per type of error, and count a row that was lost with it."""
+        kind, text = type(error).__name__, f"a message could not be recorded: {reason_of(error)}"
+        if kind not in self._failed:
+            logger.error("%s", text, exc_info=error if logger.isEnabledFor(logging.DEBUG) else None)
         try:
-            self._write(event("error", text))
+            if kind not in self._failed:
+                self._failed.add(kind)
+                self._write(event("error", text))
+            if isinstance(item, Row):
+                self._gather_missed((item.stage, item.stream), 1)
         except Exception as again:  # noqa: BLE001 - not even that can be recorded; the log has it
             logger.debug("nor could that be recorded: %s", again)
 

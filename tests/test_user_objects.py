@@ -17,7 +17,7 @@ from recorder.messages import Decoder, encode
 from replay.check import check
 from replay.source import load
 from tests.conftest import UNGUIDED, nano_call
-from tests.faults.scenarios import SIGMAS, steps
+from tests.faults.scenarios import SIGMAS, settle, steps
 
 LONG = "x" * (3 << 20)
 
@@ -95,8 +95,9 @@ def test_an_exception_without_a_text_inside_the_recorder_is_an_event(
 
 @pytest.mark.parametrize(
     "value",
-    [Evil(), {Evil(): Evil(), "a": [Evil()]}, EvilDict(a=1), [EvilDict(a=1)], LONG, {LONG: LONG}, [LONG] * 200, 1 << 60_000,
-     {"deep": [[[[[[[[[[[1]]]]]]]]]]]}, [[[[[]] * 128] * 128] * 128] * 128, float("inf"), "\udce9", b"\xff"],
+    [Evil(), {Evil(): Evil(), "a": [Evil()]}, EvilDict(a=1), [EvilDict(a=1)], LONG, {LONG: LONG}, [LONG] * 200,
+     1 << 60_000, {"deep": [[[[[[[[[[[1]]]]]]]]]]]}, [[[[[]] * 128] * 128] * 128] * 128, float("inf"),
+     "\udce9", b"\xff"],
     ids=["evil", "evil inside", "evil dict", "evil dict inside", "long", "long key", "long list", "long number", "deep",
          "many", "infinite", "surrogate", "bytes"],
 )  # fmt: skip
@@ -185,6 +186,7 @@ def test_an_end_that_was_never_taken_in_keeps_the_journal(
     """Whatever ends the threads early, without an error that anybody sees."""
     with record(runs_dir=tmp_path, previews=False) as run:
         steps(run, 3)
+        settle(run)
         if where == "pump":
             real = pump.encode
             monkeypatch.setattr(pump, "encode", lambda m: real({} if m["t"] == words.END else m) and 1 // 0)
