@@ -546,3 +546,62 @@ def handlers(runs: str) -> None:
         taken=all(h is signal.default_int_handler for h in during.values()) and len(during) == 3,
         back=all(signal.getsignal(n) is mine for n in before),
     )
+
+
+def sweep_worker(runs: str) -> None:
+    """A worker of a sweep, with a loop of small tensors in the place of its runs."""
+    from recorder.sweep import worker
+
+    worker.serve = lambda *_: until_killed(runs)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a process that was started in the background
+    sys.exit(worker.main([runs]))
+
+
+def sweep_command(runs: str) -> None:
+    """`ltxtui sweep` while its workers are at it; it ends them as its own interrupt would."""
+    from ltxtui.cli import main
+    from recorder.sweep import runner
+
+    def run_jobs(*_: Any) -> Any:
+        say(under_way=True)
+        try:
+            time.sleep(60)
+        finally:
+            say(workers_ended=True)
+
+    runner.run_jobs = run_jobs
+    sys.argv = ["ltxtui", "sweep", runs, "--model", "nano", "--seeds", "1", "--shock", "restart:sigma=0.9,db=3"]
+    main()
+
+
+def demo(runs: str) -> None:
+    """`ltxtui demo` without a terminal, with another process in the place of its recorder."""
+    import importlib
+    import subprocess
+
+    from ltxtui.cli import main
+
+    module = importlib.import_module("ltxtui.cli.demo")
+    stand_in = "import signal, sys\nsignal.sigwait({signal.SIGINT})\nsys.exit(130)"
+
+    def begins(self: Any, *given: Any) -> None:
+        self._log = given[-1]
+        # Blocked from the beginning on, so that it cannot come too early.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        self.process = subprocess.Popen([sys.executable, "-c", stand_in], start_new_session=True)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+    def shows(recorder: Any) -> None:
+        say(under_way=True)
+        try:
+            time.sleep(60)
+        finally:
+            globals()["stood_in"] = recorder.process
+
+    module.Recorder.__init__ = begins
+    module._headless = shows
+    sys.argv = ["ltxtui", "demo", "--runs-dir", runs]
+    try:
+        main()
+    finally:
+        say(recorder=globals()["stood_in"].returncode)

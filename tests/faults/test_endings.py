@@ -84,6 +84,26 @@ def test_every_ending_signal_is_as_ctrl_c_for_the_command(start: Start, number: 
     assert run.end is not None and run.end["status"] == "interrupted" and run.steps >= 5
 
 
+@pytest.mark.parametrize("number", [*ENDING, signal.SIGINT])
+def test_they_are_for_the_workers_of_a_sweep_too(start: Start, number: signal.Signals) -> None:
+    child = start("sweep_worker")
+    child.tells("under_way")
+    child.signal(number)
+    assert child.wait() == 130
+    run = whole(Path(child.said["path"]))
+    assert run.end is not None and run.end["status"] == "interrupted" and run.steps >= 5
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_they_end_a_sweep_and_a_demo_with_all_that_these_have_started(start: Start, number: signal.Signals) -> None:
+    sweep, demo = start("sweep_command"), start("demo")
+    for child in (sweep, demo):
+        child.tells("under_way")
+        child.signal(number)
+    assert sweep.wait() == 130 and sweep.said["workers_ended"] and "interrupted" in sweep.text
+    assert demo.wait() == 130 and demo.said["recorder"] == 130, demo.text
+
+
 def test_a_closed_terminal_ends_the_command_with_a_complete_archive(start: Start) -> None:
     """The kernel's own SIGHUP, and a standard error that takes nothing any more."""
     master, slave = pty.openpty()
