@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -192,8 +193,9 @@ class Recording(contextlib.ContextDecorator):
         self._leave(error)
 
     def __del__(self) -> None:
-        # A block whose end was never reached, such as that of a generator that nobody has run to its end.
-        if self._run is not None and not self._closing:
+        # A block whose end was never reached, such as that of a generator that nobody has run to its end. While the
+        # interpreter goes, its runs have been ended, and torch cannot be used any more.
+        if self._run is not None and not self._closing and not sys.is_finalizing():
             self._leave(GeneratorExit())
 
     def open(self, make: Callable[[], Run], pipes: Sequence[Any], conductor: Conductor | None) -> None:

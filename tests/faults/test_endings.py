@@ -44,17 +44,31 @@ def test_without_a_descriptor_left_everything_is_released_and_no_row_is_lost(
     assert run.steps == 6 and not journal.exists()
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors in /proc")
-def test_nothing_is_loaded_at_the_end(folder: Path) -> None:
-    """In a process of its own, which has loaded no more than its run needs."""
-    code = "import sys; from tests.faults.scenarios import no_descriptors; no_descriptors(sys.argv[1], 'end')"
+def in_a_process_of_its_own(folder: Path, call: str) -> dict[str, Any]:
+    """What a scenario says in a new interpreter, which must end without an error."""
+    code = f"import sys; from tests.faults.scenarios import *; {call}"
     env = {**os.environ, "LTXTUI_RUNTIME_DIR": str(folder / "sock")}
     command = [sys.executable, "-c", code, str(folder / "runs")]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and "Error" not in done.stderr, done.stderr
     said: dict[str, Any] = {}
     for line in done.stdout.splitlines():
         said |= json.loads(line)
-    assert said["left"] == [] and said["status"] == "complete", done.stderr
+    return said
+
+
+def test_an_interpreter_ends_in_peace_where_a_block_is_never_left(folder: Path) -> None:
+    """Its modules go before the recording does, and torch with them."""
+    said = in_a_process_of_its_own(folder, "never_left(sys.argv[1])")
+    run = whole(Path(said["path"]))
+    assert run.end is not None and run.end["status"] == "interrupted" and run.steps == 4
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors in /proc")
+def test_nothing_is_loaded_at_the_end(folder: Path) -> None:
+    """In a process of its own, which has loaded no more than its run needs."""
+    said = in_a_process_of_its_own(folder, "no_descriptors(sys.argv[1], 'end')")
+    assert said["left"] == [] and said["status"] == "complete", said
     journal = locations.journal_of(Path(said["path"]))
     assert journal.exists() and not is_being_written(journal) and list((folder / "sock").iterdir()) == []
     assert load(journal).steps == 6
