@@ -20,8 +20,7 @@ def _curve(stream: StreamData, metric: str, mark: Mark) -> Curve:
 def summary(run: Run, *, width: int = WIDTH) -> str:
     """Name, outcome and the two curves of every stage's video (or only) stream."""
     ascii_only = first_drawing() is Style.ASCII
-    status = run.end["status"] if run.end else "unfinished"
-    lines = [f"{clean(run.name)}: {status}, {run.steps} steps in {len(run.stages)} stage(s)"]
+    lines = [f"{clean(run.name)}: {clean(run.standing)}, {run.steps} steps in {len(run.stages)} stage(s)"]
     if run.end and run.end["error"]:
         lines.append(f"error: {clean(run.end['error'])}")
     for stage in run.stages:

@@ -78,6 +78,10 @@ class ArchiveWriter:
             self._begin_stream(message)
         elif kind == words.STEP:
             self._add_rows(message)
+        elif kind == words.MISSED:
+            # At the root, beside the rows that count, so that a list of runs can show it.
+            missed, key = self._attributes["missed"], f"stage_{message['stage']}/{message['stream']}"
+            missed[key] = max(missed.get(key, 0), int(message["count"]))
         elif kind == words.EVENT:
             self._events.append(message)
             if message["kind"] == "stage_end":
@@ -93,7 +97,7 @@ class ArchiveWriter:
             self.finish(message)
 
     def _begin(self, header: Message) -> None:
-        self._attributes = {**_without_type(header), "status": "recording", "rows": {}, "previews": {}}
+        self._attributes = {**_without_type(header), "status": "recording", "rows": {}, "missed": {}, "previews": {}}
         self._store = Store(self.path, self._attributes)
 
     @property

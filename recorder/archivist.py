@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from recorder import words
 from recorder.archive import ArchiveWriter
 from recorder.events import event, reason_of
 from recorder.rows import Kept, Row
@@ -62,6 +63,8 @@ class Archivist:
         """Latents that came after folding had failed, of one step and stream each: only the archive would hold them."""
         self.error: Exception | None = None
         """The failure after which nothing more is folded; the journal then has what is missing."""
+        self.ended = False
+        """Whether the run's end was folded: only then is the archive complete."""
         self._thread = threading.Thread(target=self._fold, name="ltxtui-archivist", daemon=True)
         self._thread.start()
 
@@ -118,6 +121,7 @@ class Archivist:
             self._archive.keep(item.stage, item.stream, item.step, item.sigma, item.frames, arrays)
         else:
             self._archive.feed(item)
+            self.ended = self.ended or item["t"] == words.END
 
     def _fail(self, error: Exception) -> None:
         self.error = error

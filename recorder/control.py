@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from recorder import words
-from recorder.events import event
+from recorder.events import cut, event, text_of
 from recorder.shocks.spec import Shock
 from recorder.words import Message
 
@@ -131,7 +131,7 @@ class Control:
         try:
             shock = Shock.from_dict(given)
         except Exception as error:  # noqa: BLE001 - a viewer may send anything, and the server must go on
-            self._refuse(asked, str(error)[:500] or type(error).__name__)
+            self._refuse(asked, cut(text_of(error), 500) or type(error).__name__)
             return False
         if shock.at is not None or shock.at_snr_db is not None:
             self._refuse(asked, "a live shock acts at the next step; leave out its place")

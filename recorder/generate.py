@@ -12,12 +12,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recorder import describe
+from recorder.events import reason_of
 from recorder.guidance import UNGUIDED
 from recorder.shocks import schedules
 from recorder.shocks.spec import Shock
+
+if TYPE_CHECKING:
+    from recorder.recording import Run
 
 MISSING_EXTRA = (
     "generating needs torch and diffusers; install them in the checkout: pip install -c constraints.txt '.[ltx]'"
@@ -91,10 +95,20 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a generation left behind."""
+    """What a generation left behind.
 
-    archive: Path
+    Attributes:
+        archive: None if no step was taken.
+        standing: the status in a few words, with what is not recorded of the steps that were taken.
+        rows: recorded, of all streams.
+        missed: rows that could not be recorded, of all streams.
+    """
+
+    archive: Path | None
     status: str
+    standing: str
+    rows: int
+    missed: int
     seconds: float
     output: Path | None
 
@@ -105,10 +119,17 @@ def check_extra() -> None:
         raise CannotGenerate(MISSING_EXTRA)
 
 
-def generate(request: Request, progress: Callable[[int, int], None] | None = None) -> Outcome:
+def generate(
+    request: Request,
+    progress: Callable[[int, int], None] | None = None,
+    begun: Callable[[Run], None] | None = None,
+) -> Outcome:
     """Load the model, generate once while recording, and write the video if asked for.
 
-    `progress` is called with (steps done, steps in all); without it the pipeline's own progress bar is shown.
+    Args:
+        request: what to generate.
+        progress: called with (steps done, steps in all); without it the pipeline's own progress bar is shown.
+        begun: called with the run when its recording has begun.
 
     Raises:
         CannotGenerate: if the model cannot be loaded or the request does not fit it.
@@ -139,11 +160,14 @@ def generate(request: Request, progress: Callable[[int, int], None] | None = Non
         allow_control=request.allow_control,
         data_eigenvalue=nano.DATA_EIGENVALUE if request.model == "nano" else None,
     ) as run:
+        if begun is not None:
+            begun(run)
         result = pipe(**call)
     seconds = time.monotonic() - began
     if request.output:
         write_video(request.output, result, pipe, float(call.get("frame_rate", 24.0)))
-    return Outcome(run.path, run.status, seconds, request.output)
+    archive = run.path if run.kept else None
+    return Outcome(archive, run.status, run.standing, run.rows, run.missed, seconds, request.output)
 
 
 def _reporter(progress: Callable[[int, int], None], request: Request) -> Callable[..., dict[str, Any]]:
@@ -176,7 +200,7 @@ def load(request: Request) -> Any:
     try:
         pipe = LTX2Pipeline.from_pretrained(request.model, dtype=torch.bfloat16)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = reason_of(error)
         raise CannotGenerate(
             f"the model {request.model!r} cannot be loaded; give `nano`, a folder written by save_pretrained, or a hub "
             f"id such as diffusers/LTX-2.3-Diffusers ({reason[:160]})"

@@ -155,6 +155,11 @@ def _subclass(cls: type[Any], mark: type[Any], methods: dict[str, Callable[..., 
 _hooking = threading.Lock()
 
 
+def is_hooked(pipe: Any) -> bool:
+    """Whether a pipeline is being recorded."""
+    return isinstance(pipe, _HookedPipeline)
+
+
 def hook_pipeline(pipe: Any, observer: Observer) -> None:
     """Make a pipeline and its schedulers report to `observer`.
 
@@ -162,7 +167,7 @@ def hook_pipeline(pipe: Any, observer: Observer) -> None:
         RuntimeError: if the pipeline, or a scheduler of it, is being recorded already; nothing is hooked then.
     """
     with _hooking:
-        if isinstance(pipe, _HookedPipeline):
+        if is_hooked(pipe):
             raise RuntimeError(f"this {type(pipe).__name__} is being recorded already; end that recording first")
         check_schedulers(pipe, observer)
         pipe.__dict__[OBSERVER] = observer

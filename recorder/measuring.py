@@ -15,6 +15,7 @@ from torch import Tensor
 from recorder.extras import Attempts, along, did, kept_of, picture_of
 from recorder.host import no_time
 from recorder.measures import measured_row
+from recorder.precision import full_precision
 from recorder.rows import Row
 from recorder.step import Step
 
@@ -47,7 +48,7 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: Taken) -> None:
     layout, shock, sigma, sigma_next = stream.layout, taken.shock, taken.sigma, taken.sigma_next
     name, number, now = layout.stream, stream.rows, time.time()
     attempt = Attempts(stages.trouble, stream.out_of_memory, stage.index, number)
-    with torch.no_grad(), torch.autocast(taken.sample.device.type, enabled=False):
+    with torch.no_grad(), full_precision(taken.sample.device.type):
         step = Step(
             layout,
             sigma,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from recorder.events import reason_of
 from recorder.generate import CannotGenerate, Request, call_arguments, check_extra, quiet, scheduler_of
 from recorder.shocks.plan import Plan, plan
 
@@ -114,7 +115,7 @@ def _load(cls: Any, model: str, folder: str | None = None) -> Mapping[str, Any]:
     try:
         loaded: Mapping[str, Any] = cls.load_config(source, **({} if folder is None else {"subfolder": folder}))
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = reason_of(error)
         raise CannotGenerate(
             f"the scheduler of {model!r} cannot be loaded; give `nano`, a folder written by save_pretrained, a hub id "
             f"that is cached or can be reached, or its file with --config scheduler_config.json ({reason[:160]})"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from recorder import words
@@ -51,11 +53,18 @@ class Pump:
         self._degraded = False
         self._off = False
         self._done = 0
-        self._dropped_rows = 0
-        self._told_rows = 0
+        self._dropped: Counter[tuple[int, str]] = Counter()
+        """Rows that were given up since too many waited, by stage and stream; the sampling threads count them."""
+        self._told: Counter[tuple[int, str]] = Counter()
         self._dropped_pictures = 0
         self._told_pictures = 0
         self._device_waits = False
+        self.rows = 0
+        """Rows written so far, of all streams."""
+        self.missed: Counter[tuple[int, str]] = Counter()
+        """Steps that were taken and could not be recorded so far, by stage and stream."""
+        self.errors = 0
+        """Events written so far that tell that something could not be recorded."""
         self._failed: set[tuple[str, str]] = set()
         self._undeclared: set[tuple[int, str]] = set()
         """Streams, by stage and name, whose declaration could not be sent."""
@@ -69,7 +78,7 @@ class Pump:
             return
         if isinstance(item, Row) and (waiting := self._queue.qsize()) >= MAX_WAITING_SNAPSHOTS:
             if waiting >= MAX_WAITING_ROWS:
-                self._dropped_rows += 1
+                self._dropped[item.stage, item.stream] += 1
                 return
             if item.snapshot is not None and waiting >= 4 * MAX_WAITING_SNAPSHOTS:
                 self._archivist.dropped_snapshots += 1
@@ -83,13 +92,24 @@ class Pump:
         """Take nothing from now on: in a forked child, where no thread would ever take it out again."""
         self._off = True
 
+    @property
+    def idle(self) -> bool:
+        """True as long as no step was taken, and nothing failed that would have recorded one."""
+        return not (self.rows or self.missed or self.errors)
+
     def close(self, end: Message) -> bool:
         """Write everything that was put before, then the run's last message; False if the disk does not answer.
 
-        Time that the device takes to compute the last rows is not counted as the disk's.
+        Time that the device takes to compute the last rows is not counted as the disk's. The archivist is not given the
+        end of a run that is `idle` still, since that is no archive.
         """
         self._queue.put(end)
+        self._off = True
         return ended(self._thread, lambda: self._done, lambda: self._device_waits)
+
+    def join(self) -> None:
+        """Wait for the last message to be written, however long the disk takes."""
+        self._thread.join()
 
     def _pump(self) -> None:
         over = False
@@ -100,19 +120,24 @@ class Pump:
             try:
                 self._take(item)
             except Exception as error:  # noqa: BLE001 - telemetry never kills a run; the next item gets its chance
-                self._tell(error)
+                self._tell(error, item)
             if over or self._queue.qsize() < FEW_WAITING:
-                self._write_group()
+                try:
+                    self._write_group()
+                except Exception as error:  # noqa: BLE001 - likewise: without this thread the run has no end
+                    self._tell(error)
 
-    def _tell(self, error: Exception, what: str = "a message") -> None:
-        kind = type(error).__name__
-        if (what, kind) in self._failed:
-            return
-        self._failed.add((what, kind))
-        text = f"{what} could not be recorded: {reason_of(error)}"
-        logger.error("%s", text, exc_info=error if logger.isEnabledFor(logging.DEBUG) else None)
+    def _tell(self, error: Exception, item: Row | StageEnd | Message | None = None, what: str = "a message") -> None:
+        """Tell that something failed, once per type of error, and count a row that was lost with it."""
+        kind, text = (what, type(error).__name__), f"{what} could not be recorded: {reason_of(error)}"
+        if kind not in self._failed:
+            logger.error("%s", text, exc_info=error if logger.isEnabledFor(logging.DEBUG) else None)
         try:
-            self._write(event("error", text))
+            if kind not in self._failed:
+                self._failed.add(kind)
+                self._write(event("error", text))
+            if isinstance(item, Row):
+                self._gather_missed((item.stage, item.stream), 1)
         except Exception as again:  # noqa: BLE001 - not even that can be recorded; the log has it
             logger.debug("nor could that be recorded: %s", again)
 
@@ -122,9 +147,13 @@ class Pump:
             self._end_stage(item)
             return
         if not isinstance(item, Row):
-            self._write(item)
+            if item["t"] == words.MISSED:
+                self._gather_missed((item["stage"], item["stream"]), item["count"])
+            else:
+                self._write(item)
             return
-        values = self._arrived(lambda: item.values(lambda error: self._tell(error, "the time of a step on the GPU")))
+        untimed = partial(self._tell, what="the time of a step on the GPU")
+        values = self._arrived(lambda: item.values(untimed))
         if item.snapshot is not None:
             self._archivist.put_snapshot(item)
         if item.kept is not None:
@@ -141,7 +170,7 @@ class Pump:
         try:
             message = picture()
         except Exception as error:  # noqa: BLE001 - a picture is decoration
-            self._tell(error, "a picture")
+            self._tell(error, what="a picture")
         else:
             self._write(message)
 
@@ -156,16 +185,27 @@ class Pump:
     def _tell_dropped(self) -> None:
         # Told once the worst is over: as long as rows are given up one by one, every one of them would be told.
         waiting = self._queue.qsize()
-        if self._dropped_rows != self._told_rows and waiting < MAX_WAITING_ROWS // 2:
-            dropped, self._told_rows = self._dropped_rows - self._told_rows, self._dropped_rows
-            self._degrade(f"{dropped} steps were not recorded: {MAX_WAITING_ROWS:,} waited to be written already")
+        if self._dropped != self._told and waiting < MAX_WAITING_ROWS // 2:
+            all_ = self._dropped.copy()
+            dropped, self._told = all_ - self._told, all_
+            self._degrade(
+                f"{dropped.total()} steps were not recorded: {MAX_WAITING_ROWS:,} waited to be written already"
+            )
+            for place, count in dropped.items():
+                self._gather_missed(place, count)
         if self._dropped_pictures != self._told_pictures and waiting < MAX_WAITING_PICTURES // 2:
-            dropped, self._told_pictures = self._dropped_pictures - self._told_pictures, self._dropped_pictures
-            self._degrade(f"{dropped} pictures were not recorded: {MAX_WAITING_PICTURES} rows or more waited")
+            pictures, self._told_pictures = self._dropped_pictures - self._told_pictures, self._dropped_pictures
+            self._degrade(f"{pictures} pictures were not recorded: {MAX_WAITING_PICTURES} rows or more waited")
 
     def _degrade(self, text: str) -> None:
         logger.warning("%s", text)
         self._write(event("degraded", text))
+
+    def _gather_missed(self, place: tuple[int, str], count: int) -> None:
+        self.missed[place] += count
+        # All of them so far: it may be read from the journal and from the archive, and is to count once.
+        message = {"t": words.MISSED, "stage": place[0], "stream": place[1], "count": self.missed[place]}
+        self._gather(encode(message), message)
 
     def _end_stage(self, item: StageEnd) -> None:
         try:
@@ -177,6 +217,8 @@ class Pump:
 
     def _write(self, message: Message) -> None:
         if self._undeclared and (message.get("stage"), message.get("stream")) in self._undeclared:
+            if message["t"] == words.STEP:
+                self._gather_missed((message["stage"], message["stream"]), 1)
             return  # readers refuse what belongs to nothing
         try:
             data = encode(message)
@@ -201,6 +243,8 @@ class Pump:
         self._write(event("warning", f"a message was left out: {reason_of(error)}"))
 
     def _gather(self, data: bytes, message: Message) -> None:
+        self.rows += message["t"] == words.STEP
+        self.errors += message.get("kind") == "error"
         vital = message["t"] in _VITAL or message.get("kind") == "stage_end"
         self._group.append((data, message, vital))
         # Streams are declared before snapshots of theirs go to the archivist; a failing disk takes one at a time.
@@ -215,7 +259,8 @@ class Pump:
             if self._sync and self._journal.error is None:
                 self._synchronise()
             for _, message, _ in group:
-                self._archivist.put(message)
+                if message["t"] != words.END or not self.idle:
+                    self._archivist.put(message)
             self._written()
             self._watch_disk()  # what it has to say is gathered too
 

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from torch import Tensor
 
-from recorder import order
+from recorder import order, words
 from recorder.book import Book, Put
 from recorder.control import Control, Place
 from recorder.declared import declaration_of
@@ -175,7 +175,7 @@ class Stages:
             had, has = [*stream.layout.shape, stream.channels], [*layout.shape, sample.shape[-1]]
             raise Misfit(f"the {name} samples of stage {stage.index} are {had}, this one is {has}; begin another stage")
         if stream.rest.skips():
-            stream.leave_out()
+            self._leave_empty(name)
         else:
             try:
                 if stream.order is not None:
@@ -220,11 +220,18 @@ class Stages:
 
     def _leave_empty(self, name: str) -> int | None:
         """Leave a row of a stream empty, if there is that stream; which row it is."""
+        self.lost(name)
         stream = self.current.streams.get(name) if self.current is not None else None
         if stream is None:
             return None
         stream.leave_out()
         return stream.rows - 1
+
+    def lost(self, name: str) -> None:
+        """A step of a stream was taken and has no row."""
+        self.announce()
+        if (stage := self.current) is not None:
+            self.put({"t": words.MISSED, "stage": stage.index, "stream": name, "count": 1})
 
     def resting(self) -> set[str]:
         """Streams whose next step will not be measured, since memory ran out."""

@@ -238,9 +238,9 @@ class SystemLane:
                 logger.debug("NVML did not shut down: %s", error)
 
     def _warn(self, what: str, error: Exception) -> None:
-        reason = str(error) or type(error).__name__
+        from recorder.events import event, reason_of  # here, since viewers need nothing but the quantities above
+
+        reason = reason_of(error)
         logger.warning("%s: %s", what, reason)
         if not self._stop.is_set():
-            from recorder.events import event  # here, since viewers read the quantities above and need nothing else
-
             self._put(event("warning", f"{what}: {reason}"))

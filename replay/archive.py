@@ -43,7 +43,7 @@ def root_attributes(path: Path) -> dict[str, Any]:
         raise NotARun(f"{path} has damaged metadata: zarr.json {error}") from error
     try:
         format.check_header(attributes)
-        for key in ("rows", "previews"):
+        for key in ("rows", "missed", "previews"):
             for name, count in format.table(attributes.get(key, {}), f"its {key}").items():
                 format.whole(count, f"its number of {key} of {name[:40]}")
     except NotARun as error:
@@ -89,11 +89,12 @@ class Archive:
     def messages(self) -> Iterator[Message]:
         """All messages, in an order that a reader of a live run would accept: each has been fed to a `Run` already."""
         attributes = self.attributes
-        own = {"status", "rows", "previews", "error", "ended", "planned", "prompt", "summary"}
+        own = {"status", "rows", "previews", "error", "ended", "planned", "prompt", "summary", "missed"}
         known = {k: v for k, v in attributes.items() if k not in own}
         yield from self._accepted("", {**known, "t": words.HEADER})
         for index in self._stages():
             yield from self._stage(index)
+        yield from self._missed()
         yield from self._events()
         yield from self._system()
         if self.ended:
@@ -121,6 +122,13 @@ class Archive:
         there = sorted({int(m[1]) for n in named if (m := _STAGE.fullmatch(n))})
         most = 2 * len(there) + _SPARE
         return range(max((n for n in there if n < most), default=-1) + 1)
+
+    def _missed(self) -> Iterator[Message]:
+        for key, count in self.attributes.get("missed", {}).items():
+            stage, _, stream = key.partition("/")
+            if (found := _STAGE.fullmatch(stage)) is not None:
+                missed = {"t": words.MISSED, "stage": int(found[1]), "stream": stream, "count": count}
+                yield from self._accepted("missed", missed)
 
     def _stage(self, index: int) -> Iterator[Message]:
         name = f"stage_{index}"

@@ -168,6 +168,8 @@ def _from_archive(archive: Path) -> RunInfo:
             done = known.steps[index]
             known.feed({"t": "stage", **attributes_of(archive / f"stage_{index}" / "zarr.json")})
             known.steps[index] = done
+        for key, count in root.get("missed", {}).items():
+            known.missed[str(key)] = format.whole(count, "its number of missed steps")
         for name, summary in root.get("summary", {}).items():
             known.summary(int(name.removeprefix("stage_")), summary)
         with contextlib.suppress(FileNotFoundError):

@@ -41,7 +41,20 @@ class Report:
 
     @property
     def sound(self) -> bool:
+        """Whether everything that was acknowledged is there and whole, were it nothing."""
         return not self.problems
+
+    @property
+    def empty(self) -> bool:
+        """Whether a run that has ended holds no row: nothing was recorded, however whole its files are."""
+        return self.status != "live" and not any(self.rows.values())
+
+    @property
+    def word(self) -> str:
+        """The result in a word or two."""
+        if self.problems:
+            return f"{len(self.problems)} problem{'s' * (len(self.problems) > 1)}"
+        return "nothing recorded" if self.empty else "sound"
 
     def problem(self, text: str) -> None:
         """Report something, unless there is too much of it already."""
@@ -54,7 +67,8 @@ class Report:
         return {
             "path": str(self.path),
             "status": self.status,
-            "sound": self.sound,
+            "sound": self.sound and not self.empty,
+            "empty": self.empty,
             "rows": self.rows,
             "chunks": self.chunks,
             "problems": self.problems,
@@ -73,7 +87,7 @@ def check(path: Path) -> Report:
     if journal.is_file() and is_being_written(journal):
         report = Report(archive, "live", notes=["it is being recorded; only its journal was checked"])
         _read_journal(journal, report)
-        return report
+        return report  # what is missing so far may be told at its end
     report = Report(archive, "unfinished")
     beside = journal.is_file()
     followed = _read_journal(journal, report) if beside else None
@@ -82,6 +96,8 @@ def check(path: Path) -> Report:
     except NotARun as error:
         # Before anything is folded the journal is the whole run.
         (report.notes if followed and not archive.exists() else report.problems).append(str(error))
+        if followed is not None:
+            _tell_missed(followed, report)
         return report
     report.status = str(opened.attributes.get("status")) if opened.ended else "unfinished"
     if not opened.ended:
@@ -99,10 +115,17 @@ def check(path: Path) -> Report:
     _check_shapes(held, opened, report)
     if beside:
         _compare(held, followed or Run(), journal.name, report)
+    _tell_missed(held if followed is None else followed, report)
     for note in opened.notes:
         if note not in report.problems:
             report.problem(note)
     return report
+
+
+def _tell_missed(run: Run, report: Report) -> None:
+    """Steps that were taken and have no row."""
+    for name, count in run.missed.items():
+        report.notes.append(f"{count} step{'s' * (count > 1)} of {name} could not be recorded")
 
 
 def _read_journal(journal: Path, report: Report) -> Run | None:

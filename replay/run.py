@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from recorder import words
+from recorder.standing import missed_steps, standing
 from recorder.words import Message
 from replay import bounds, format
 from replay.bounds import Budget, Declared
@@ -82,6 +83,8 @@ class Run:
         self.events: list[Message] = []
         self.system: list[Message] = []
         self.end: Message | None = None
+        self.missed: dict[str, int] = {}
+        """Steps that were taken and not recorded, by stage and stream such as `stage_0/video`."""
         self.version = 0
         self.skipped = 0
         """Events and samples that are not as the format says: markers less, nothing else."""
@@ -122,6 +125,12 @@ class Run:
     def steps(self) -> int:
         """Steps over all stages."""
         return sum(stage.steps for stage in self.stages)
+
+    @property
+    def standing(self) -> str:
+        """The status, `unfinished` before the end, and what is not recorded of the steps that were taken."""
+        status = str(self.end.get("status", "ended")) if self.end else "unfinished"
+        return standing(status, self.steps, missed_steps(self.missed))
 
     def feed(self, message: Message) -> None:
         """Take in one message; types that this version does not know are skipped.
@@ -240,6 +249,13 @@ class Run:
         else:
             self._left_out["changed plans"] += 1
 
+    def _on_missed(self, message: Message) -> None:
+        stage = format.whole(message["stage"], "the stage", 0, len(self.stages))  # it may have failed to begin
+        key = f"stage_{stage}/{format.name(message['stream'], 'a stream')}"
+        count = format.whole(message["count"], "the number of missed steps")
+        if key in self.missed or len(self.missed) < len(words.STREAMS) * (len(self.stages) + 1):
+            self.missed[key] = max(self.missed.get(key, 0), count)
+
     def _on_system(self, message: Message) -> None:
         try:
             format.check_system(message)
@@ -271,4 +287,14 @@ class Run:
         return streams[name]
 
 
-_KNOWN = (words.HEADER, words.STAGE, words.STREAM, words.STEP, words.EVENT, words.SYSTEM, words.PREVIEW, words.END)
+_KNOWN = {
+    words.HEADER,
+    words.STAGE,
+    words.STREAM,
+    words.STEP,
+    words.MISSED,
+    words.EVENT,
+    words.SYSTEM,
+    words.PREVIEW,
+    words.END,
+}

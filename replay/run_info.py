@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recorder import words
+from recorder.standing import missed_steps, standing
 from recorder.words import Message
 from replay import format
 
@@ -48,12 +49,19 @@ class RunInfo:
     sigmas: tuple[float, ...] = ()
     """The planned σ of all stages, one after the other, thinned to at most `SIGMAS` levels; spikes are kept."""
     tags: tuple[str, ...] = ()
+    missed: int = 0
+    """Steps that were taken and not recorded."""
     socket: Path | None = None
     """Where the recorder of a live run answers, if that is known."""
 
     @property
     def live(self) -> bool:
         return self.status == "live"
+
+    @property
+    def standing(self) -> str:
+        """The status, and what is not recorded of the steps that were taken."""
+        return standing(self.status, self.steps, self.missed)
 
     def as_json(self) -> dict[str, Any]:
         """As a map that JSON can hold; without the thinned σ, which are for drawing, and without the socket."""
@@ -78,6 +86,8 @@ class Gathered:
     lengths: dict[int, int] = field(default_factory=dict)
     """Levels of each stage, of which `sigmas` may have fewer."""
     _levels: int = 0
+    missed: dict[str, int] = field(default_factory=dict)
+    """Steps that were taken and not recorded, by stage and stream such as `stage_0/video`."""
 
     def feed(self, message: Message) -> None:
         """Take in one message.
@@ -98,6 +108,10 @@ class Gathered:
             step, count = format.whole(message["step"], "the step"), format.whole(message.get("count", 1), "the rows")
             if _fits(self.steps, stage):
                 self.steps[stage] = max(self.steps.get(stage, 0), step + count)
+        elif kind == words.MISSED:
+            count = format.whole(message["count"], "the number of missed steps")
+            key = f"stage_{format.whole(message['stage'], 'the stage')}/{message['stream']}"
+            self.missed[key] = max(self.missed.get(key, 0), count)
         elif kind == words.EVENT:
             self.event(message)
         elif kind == words.END:
@@ -163,6 +177,7 @@ class Gathered:
             drift=self.drifts[max(self.drifts)] if self.drifts else None,
             sigmas=thinned([s for i in sorted(self.sigmas) for s in self.sigmas[i]]),
             tags=tuple(tags),
+            missed=missed_steps(self.missed),
         )
 
 

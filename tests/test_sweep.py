@@ -20,9 +20,11 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 from click.testing import CliRunner
 
 from ltxtui.cli.sweep import sweep as command
+from recorder import record
 from recorder.sweep import runner, spec, worker
 from recorder.sweep.grid import Arm, arms_of, smooth, with_controls
 from recorder.sweep.spec import Job, Settings, Sweep
@@ -425,8 +427,14 @@ def test_a_shock_beyond_the_schedule_is_told_as_one(
     said = json.loads(answers.getvalue())
     assert said["no_plan"] and "beyond the schedule" in said["error"]
     sweep = spec.read(tmp_path)
+    assert results.find_runs(tmp_path, sweep) == []  # no step was taken, so there is no run
+    mark = {"sweep": {"id": sweep.id, "arm": beyond[0].name, "seed": 0}}
+    with contextlib.suppress(ZeroDivisionError), record(runs_dir=tmp_path / spec.RUNS, metadata=mark) as run:
+        x = torch.randn(1, 4, 3, 4, 6)
+        run.step(sigma=0.9, sigma_next=0.8, sample=x, velocity=x)
+        raise ZeroDivisionError("it fails in mid-run")
     [failed] = results.find_runs(tmp_path, sweep)
-    assert failed.state == "failed" and "beyond the schedule" in failed.error
+    assert failed.state == "failed" and "mid-run" in failed.error
     assert results.discard([failed]) == 1 and results.find_runs(tmp_path, sweep) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -29,11 +30,40 @@ class Problem(click.ClickException):
         click.echo(f"ltxtui: {clean(self.message)}", err=True)
 
 
+def say(line: str) -> None:
+    """A line on standard error; nothing where the terminal has been closed."""
+    with contextlib.suppress(OSError):
+        click.echo(line, err=True)
+
+
+class LocalPath(click.Path):
+    """A path of this machine; a URL is refused in one line."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name = (
+            "the path"
+            if param is None
+            else param.opts[0]
+            if isinstance(param, click.Option)
+            else param.human_readable_name
+        )
+        check_local(value, name)
+        return super().convert(value, param, ctx)
+
+
+def check_local(given: str | os.PathLike[str], name: str) -> None:
+    """Refuse a URL, such as `s3://bucket/runs`. Raises Problem."""
+    try:
+        locations.local_path(given, name)
+    except ValueError as error:
+        raise Problem(str(error)) from error
+
+
 def runs_dir_option(command: Command) -> Command:
     """`--runs-dir`, the same for every subcommand."""
     return click.option(
         "--runs-dir",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=LocalPath(file_okay=False, path_type=Path),
         default=Path("runs"),
         envvar="LTXTUI_RUNS_DIR",
         show_default=True,
@@ -88,7 +118,12 @@ def size(count: int) -> str:
 
 
 def run_path(given: str, runs_dir: Path) -> Path:
-    """The path that an argument means: a path as it is, or the whole name of a run in the runs directory."""
+    """The path that an argument means: a path as it is, or the whole name of a run in the runs directory.
+
+    Raises:
+        Problem: if it is a URL.
+    """
+    check_local(given, "a run")
     path = Path(given)
     if path.exists() or os.sep in given:
         return path

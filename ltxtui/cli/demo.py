@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from ltxtui.cli.common import Problem, check_writable, has_terminal, runs_dir_option
+from ltxtui.cli.common import Problem, check_writable, has_terminal, runs_dir_option, say
 from ltxtui.cli.schedule import read_shocks, shock_option
 from ltxtui.text import clean
 
@@ -95,13 +95,20 @@ def demo(runs_dir: Path, prompt: str, steps: int, seed: int, shocks: tuple[str, 
     check_writable(runs_dir)
     read_shocks(shocks)
     more = [part for text in shocks for part in ("--shock", text)] + (["--allow-control"] if allow_control else [])
-    with _recording(runs_dir, prompt, steps, seed, more) as recorder:
-        if has_terminal():
-            _dashboard(recorder)
-        else:
-            _headless(recorder)
-        recorder.stop()
-        last = recorder.last_line()
+    from recorder.signals import as_ctrl_c
+
+    try:
+        # The dashboard takes such signals itself while it is shown.
+        with as_ctrl_c(), _recording(runs_dir, prompt, steps, seed, more) as recorder:
+            if has_terminal():
+                _dashboard(recorder)
+            else:
+                _headless(recorder)
+            recorder.stop()
+            last = recorder.last_line()
+    except KeyboardInterrupt:
+        say("ltxtui: interrupted; what was recorded is kept, see: ltxtui runs")
+        sys.exit(130)
     if recorder.process.returncode not in (0, 130):
         raise Problem(f"the demo's recording failed: {last.removeprefix('ltxtui: ')}")
     archive = Path(last)

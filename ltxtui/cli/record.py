@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import types
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from ltxtui.cli.common import Problem, check_writable, runs_dir_option
+from ltxtui.cli.common import Problem, check_writable, runs_dir_option, say
 from ltxtui.cli.like import Repetition, repetition
 from ltxtui.cli.schedule import SHOCK_KEYS, read_shocks, read_sigmas, shock_option, sigmas_option
 from ltxtui.text import clean
+
+if TYPE_CHECKING:
+    from recorder.generate import Outcome
+    from recorder.recording import Run
 
 EXAMPLES = f"""\b
 Examples:
@@ -69,7 +71,8 @@ Watch it meanwhile from another terminal with: ltxtui watch
 def record(context: click.Context, /, like: str | None, as_json: bool, **options: Any) -> None:
     """Generate once with LTX 2.3 and record every step.
 
-    The last line printed is the archive's path. Ctrl-C stops the generation and keeps what was recorded.
+    The last line printed is the archive's path. Ctrl-C, SIGTERM, SIGQUIT and the end of the terminal stop the
+    generation and keep what was recorded. Ends with status 1 if nothing was recorded.
     """
     from recorder.generate import CannotGenerate, Request, check_extra
 
@@ -115,34 +118,49 @@ def _check_plan(request: Any, again: Repetition | None) -> None:
 
 
 def _run(request: Any, again: Repetition | None, as_json: bool) -> None:
+    from recorder.events import named
     from recorder.generate import CannotGenerate, generate
+    from recorder.signals import as_ctrl_c
 
-    signal.signal(signal.SIGTERM, _stop)
-    if not sys.stderr.isatty():
-        click.echo(f"loading {clean(request.model)}", err=True)
+    runs: list[Run] = []
     try:
-        _check_plan(request, again)
-        outcome = generate(request, None if sys.stderr.isatty() else _progress)
+        with as_ctrl_c():
+            if not sys.stderr.isatty():
+                click.echo(f"loading {clean(request.model)}", err=True)
+            _check_plan(request, again)
+            outcome = generate(request, None if sys.stderr.isatty() else _progress, runs.append)
     except CannotGenerate as error:
         raise Problem(str(error)) from error
     except Problem:
         raise
     except KeyboardInterrupt:
-        click.echo("ltxtui: interrupted; what was recorded is kept, see: ltxtui runs", err=True)
+        say(f"ltxtui: interrupted; {_left(runs)}")
         sys.exit(130)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        raise Problem(
-            f"the generation failed: {type(error).__name__}: {reason[:300]} (the run is kept as `failed`)"
-        ) from error
+        said = named(error).strip().splitlines()[0]
+        raise Problem(f"the generation failed: {said[:300]} ({_left(runs)})") from error
+    _tell(outcome, as_json)
+
+
+def _left(runs: list[Run]) -> str:
+    """What there is of a recording that did not come to its end."""
+    if runs and runs[0].kept:
+        return f"the run is kept as `{runs[0].standing}`, see: ltxtui runs"
+    return "no step was taken, so no run is kept"
+
+
+def _tell(outcome: Outcome, as_json: bool) -> None:
+    """Say what came of it; ends with status 1 if nothing was recorded, though it was generated."""
     if outcome.status == "interrupted":
         click.echo("ltxtui: stopped by a viewer; what was recorded is kept", err=True)
     if as_json:
         click.echo(
             json.dumps(
                 {
-                    "archive": str(outcome.archive),
+                    "archive": None if outcome.archive is None else str(outcome.archive),
                     "status": outcome.status,
+                    "rows": outcome.rows,
+                    "missed": outcome.missed,
                     "seconds": round(outcome.seconds, 3),
                     "output": None if outcome.output is None else str(outcome.output),
                 }
@@ -151,12 +169,14 @@ def _run(request: Any, again: Repetition | None, as_json: bool) -> None:
     else:
         if outcome.output is not None:
             click.echo(f"video: {outcome.output}")
-        click.echo(str(outcome.archive))
-
-
-def _stop(number: int, frame: types.FrameType | None) -> None:
-    # As for Ctrl-C: the recording block ends, so the archive is completed and says `interrupted`.
-    raise KeyboardInterrupt
+        if outcome.archive is not None:
+            click.echo(str(outcome.archive))
+    if outcome.archive is None:
+        raise Problem("nothing was recorded: no step was taken, so no run is kept")
+    if not outcome.rows:
+        raise Problem(f"nothing was recorded: no step could be measured; the reasons are in {outcome.archive}")
+    if outcome.standing != outcome.status:
+        click.echo(f"ltxtui: the run is kept as `{outcome.standing}`; the reasons are among its events", err=True)
 
 
 def _progress(done: int, total: int) -> None:

@@ -51,7 +51,7 @@ def runs(context: click.Context, /, runs_dir: Path, as_json: bool) -> None:
             str(r.stages),
             f"{r.steps}/{r.planned}" if r.steps != r.planned else str(r.steps),
             "-" if r.seconds is None else duration(r.seconds),
-            clean(r.status),
+            clean(r.standing),
             str(r.shocks),
             "-" if r.drift is None else number(r.drift),
             size(r.bytes),
@@ -71,7 +71,7 @@ def runs(context: click.Context, /, runs_dir: Path, as_json: bool) -> None:
 def check(runs_dir: Path, given: tuple[str, ...], as_json: bool) -> None:
     """Verify runs: documents, row counts, checksums of every chunk, and the journal against the archive.
 
-    Changes nothing. Ends with status 1 if anything is missing or damaged.
+    Changes nothing. Ends with status 1 if anything is missing or damaged, or if nothing was recorded.
     """
     from replay.check import check as verify
 
@@ -86,11 +86,12 @@ def check(runs_dir: Path, given: tuple[str, ...], as_json: bool) -> None:
     else:
         for report in reports:
             rows = ", ".join(f"{count} rows of {clean(stream)}" for stream, count in report.rows.items()) or "no rows"
-            word = "sound" if report.sound else f"{len(report.problems)} problems"
-            click.echo(f"{clean(str(report.path))}: {clean(report.status)}, {rows}, {report.chunks} checksums: {word}")
+            click.echo(
+                f"{clean(str(report.path))}: {clean(report.status)}, {rows}, {report.chunks} checksums: {report.word}"
+            )
             for line in (*report.problems, *(f"note: {n}" for n in report.notes)):
                 click.echo(f"  {clean(line, 400)}")
-    if not all(report.sound for report in reports):
+    if not all(report.sound and not report.empty for report in reports):
         raise click.exceptions.Exit(1)
 
 

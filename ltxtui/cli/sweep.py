@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import signal
 import sys
-import types
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxtui.cli.common import Problem
+from ltxtui.cli.common import LocalPath, Problem, say
 from ltxtui.cli.record import check_request
 from ltxtui.text import clean
 
@@ -46,7 +44,7 @@ Keys of a grid, values with commas, every combination being an arm:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path), metavar="[FOLDER]")
+@click.argument("folder", required=False, type=LocalPath(file_okay=False, path_type=Path), metavar="[FOLDER]")
 @click.option("--model", metavar="nano|PATH|HUB_ID", help="The built-in toy, a folder, or a hub id.")
 @click.option("--grid", "grids", multiple=True, help="Arms as key=value,value …; may be given several times.")
 @click.option("--shock", "shocks", multiple=True, help="One arm: a shock, or several joined by ';'. May be repeated.")
@@ -214,18 +212,16 @@ def _default_folder(asked: Sweep) -> Path:
 
 def _run(folder: Path, made: Sweep, workers: int) -> None:
     """Make the runs that are missing, and say how to go on if that is interrupted."""
+    from recorder.signals import as_ctrl_c
     from recorder.sweep import spec
     from recorder.sweep.runner import Stopped, run_jobs, wait_for_workers
     from replay.sweep import discard, find_runs, finished
 
-    def stop(number: int, frame: types.FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
     done: dict[Job, Path] = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
+            stack.enter_context(as_ctrl_c())
             stack.enter_context(spec.ownership(folder))
             wait_for_workers(folder, lambda said: click.echo(said, err=True))
             spec.write(folder, made)
@@ -248,7 +244,7 @@ def _run(folder: Path, made: Sweep, workers: int) -> None:
     except Stopped as error:
         raise Problem(f"{error} (finished runs are kept; details in {folder / spec.LOG})") from error
     except KeyboardInterrupt:
-        click.echo(f"ltxtui: interrupted; finished runs are kept, go on with: ltxtui sweep {folder}", err=True)
+        say(f"ltxtui: interrupted; finished runs are kept, go on with: ltxtui sweep {folder}")
         sys.exit(130)
     _say_failures(failed, folder)
 

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxtui.cli.common import Command, Problem, has_terminal, need_terminal, recorded_path, run_path, runs_dir_option
+from ltxtui.cli.common import (
+    Command,
+    Problem,
+    check_local,
+    has_terminal,
+    need_terminal,
+    recorded_path,
+    run_path,
+    runs_dir_option,
+)
 from ltxtui.layout import PRESETS
 
 if TYPE_CHECKING:
@@ -208,6 +217,7 @@ def _run(source: Source | None = None, **options: Any) -> None:
 def browse(runs_dir: Path = Path("runs")) -> None:
     """The list of runs: opens them, compares them, and is there again when they are left."""
     runs_dir = Path(os.environ.get("LTXTUI_RUNS_DIR", runs_dir))
+    check_local(runs_dir, "LTXTUI_RUNS_DIR")
     if not has_terminal():
         raise Problem("the list of runs needs a terminal; without one use: ltxtui runs, and see: ltxtui --help")
     _run(runs_dir=runs_dir)

@@ -47,7 +47,7 @@ def outcome(deck: Deck) -> tuple[str, str]:
     end = deck.run.end
     if deck.liveness is Liveness.UNFINISHED or end is None:
         return "unfinished", "alert"
-    word = clean(end.get("status", "ended"), 20)
+    word = clean(deck.run.standing, 60)
     if end.get("error"):
         return f"{word}: {clean(end['error'], 200)}", "alert"
     return word, "dim" if word == "complete" else "alert"

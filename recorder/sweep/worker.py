@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 import sys
 import time
 import traceback
@@ -19,6 +18,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from recorder.events import reason_of
+from recorder.signals import as_ctrl_c
 from recorder.sweep import spec
 from recorder.sweep.grid import Arm
 from recorder.sweep.spec import Job, Sweep
@@ -29,11 +30,9 @@ def main(arguments: Sequence[str]) -> int:
     # Answers have a channel of their own: what libraries print goes to the log.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        # A process started in the background inherits that Ctrl-C is ignored.
-        signal.signal(stop, signal.default_int_handler)
     try:
-        serve(Path(arguments[0]), sys.stdin, answers)
+        with as_ctrl_c(forced=True):
+            serve(Path(arguments[0]), sys.stdin, answers)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # nobody waits for the answer any more; the run is in its archive
@@ -60,8 +59,7 @@ def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
             from recorder.shocks.plan import PlanError
 
             traceback.print_exc()
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
-            answer["error"] = f"{type(error).__name__}: {reason[:300]}"
+            answer["error"] = f"{type(error).__name__}: {reason_of(error)}"
             answer["no_plan"] = isinstance(error, PlanError)
         answer["seconds"] = time.monotonic() - began
         answers.write(json.dumps(answer) + "\n")
@@ -127,8 +125,8 @@ def make_run(pipe: Any, sweep: Sweep, job: Job, folder: Path) -> Path:
         file = spec.measures_file(folder, job)
         found = nano_measures(result, call["prompt"]) if is_nano else {}
         spec.replace_file(file, json.dumps({"run": run.name, "measures": found}) + "\n")
-    if run.status != "complete":
-        raise RuntimeError(f"the run ended as {run.status}")
+    if run.status != "complete" or not run.rows:
+        raise RuntimeError(f"the run ended as: {run.standing}")
     return run.path
 
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 
-from recorder import backlog, journal, record, recording, zarr3
+from recorder import backlog, journal, locations, record, recording, zarr3
+from recorder.journal import is_being_written
 from recorder.recording import Run
 from tests.waiting import until
 
@@ -151,7 +152,7 @@ def command_line(runs: str) -> None:
     from ltxtui.cli import main
     from recorder import generate
 
-    def small(request: Any, progress: Any = None) -> Any:
+    def small(request: Any, progress: Any = None, begun: Any = None) -> Any:
         until_killed(str(request.runs_dir))
 
     generate.generate = small
@@ -234,7 +235,7 @@ def folder_trouble(runs: str, what: str) -> None:
         if what == "folder deleted":
             _delete(folder)
         elif what == "journal deleted":
-            recording.locations.journal_of(run.path).unlink()
+            locations.journal_of(run.path).unlink()
         elif what == "archive deleted":
             shutil.rmtree(run.path)
         elif what == "folder replaced by a file":
@@ -282,6 +283,26 @@ def hanging_disk(runs: str, which: str) -> None:
             at_call(zarr3, "replace_file", 3, lambda *a: answer.wait())
         steps(run, 4, first=4)
     say(status=run.status)
+
+
+def hesitating_disk(runs: str) -> None:
+    """A disk that answers only after the block has ended without it."""
+    from recorder import archivist
+
+    archivist.MAX_PATIENCE_SECONDS = 0.3
+    answer = threading.Event()
+    with recorded(runs) as run:
+        steps(run, 4)
+        settle(run)
+        at_call(run._journal, "append", 1, lambda *a: answer.wait())
+        steps(run, 4, first=4)
+    journal = locations.journal_of(run.path)
+    say(status=run.status, locked=is_being_written(journal))
+    answer.set()
+    limit = time.monotonic() + 60
+    while journal.exists() or any(t.name.startswith("ltxtui") for t in threading.enumerate()):
+        assert time.monotonic() < limit, "it is never completed"
+        time.sleep(0.005)
 
 
 def little_memory(runs: str) -> None:
@@ -369,7 +390,7 @@ def forks(runs: str) -> None:
             helper.start()
             helper.join()
             assert helper.exitcode == 0
-            say(journal=recording.locations.journal_of(run.path).exists(), socket_there=run.socket_path.exists())
+            say(journal=locations.journal_of(run.path).exists(), socket_there=run.socket_path.exists())
             with record(runs_dir=runs, name="second") as second:
                 steps(second, 3)
             steps(run, 4, first=4)
@@ -430,3 +451,152 @@ def views(runs: str, socket: str) -> None:
             say(received=True)
         time.sleep(0.002)
     say(liveness=source.liveness.value)
+
+
+# -- the end without what it may need
+
+
+def no_descriptors(runs: str, when: str) -> None:
+    """A process that may open nothing more: from the end of the block on, from mid-run on, or when the run begins."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def starve() -> None:
+        highest = max(int(n.name) for n in Path("/proc/self/fd").iterdir())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest, before[1]))
+        while True:
+            try:
+                kept.append(os.dup(0))
+            except OSError:
+                return
+
+    kept: list[int] = []
+    if when == "beginning":
+        starve()
+        try:
+            with record(runs_dir=runs):
+                raise AssertionError("it cannot be recorded")
+        except OSError as error:
+            say(refused=error.errno == errno.EMFILE)
+    else:
+        with recorded(runs, allow_control=True) as run:
+            steps(run, 3, both=True)
+            settle(run)
+            if when == "mid-run":
+                starve()
+            steps(run, 3, first=3, both=True)
+            if when == "end":
+                settle(run)
+                starve()
+        say(status=run.status, standing=run.standing)
+    limit = time.monotonic() + 30
+    while (left := [t.name for t in threading.enumerate() if t.name.startswith("ltxtui")]) and time.monotonic() < limit:
+        time.sleep(0.005)
+    for descriptor in kept:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    say(left=left)
+
+
+def under_nohup(runs: str) -> None:
+    """`ltxtui record` in a process that ignores hangups."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    command_line(runs)
+
+
+def on_a_terminal(runs: str, terminal: str) -> None:
+    """`ltxtui record` on a terminal that a test may close: the kernel then sends SIGHUP."""
+    os.setsid()
+    opened = os.open(terminal, os.O_RDWR)  # it becomes the session's own
+    for into in (0, 2):
+        os.dup2(opened, into)
+    os.close(opened)
+    command_line(runs)
+
+
+def handlers(runs: str) -> None:
+    """Handlers of a program's own are its own again after a recording command."""
+    from ltxtui.cli import cli
+
+    def mine(number: int, frame: Any) -> None:
+        raise AssertionError
+
+    from recorder import generate
+
+    before = {}
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
+        before[number] = mine
+        signal.signal(number, mine)
+    during = {}
+
+    def small(request: Any, progress: Any = None, begun: Any = None) -> Any:
+        during.update({n: signal.getsignal(n) for n in before})
+        raise generate.CannotGenerate("no more is needed")
+
+    generate.generate = small
+    try:
+        cli(["record", "--model", "nano", "--runs-dir", runs], standalone_mode=False)
+    except Exception as error:  # noqa: BLE001 - it is told
+        say(error=str(error))
+    say(
+        taken=all(h is signal.default_int_handler for h in during.values()) and len(during) == 3,
+        back=all(signal.getsignal(n) is mine for n in before),
+    )
+
+
+def sweep_worker(runs: str) -> None:
+    """A worker of a sweep, with a loop of small tensors in the place of its runs."""
+    from recorder.sweep import worker
+
+    worker.serve = lambda *_: until_killed(runs)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a process that was started in the background
+    sys.exit(worker.main([runs]))
+
+
+def sweep_command(runs: str) -> None:
+    """`ltxtui sweep` while its workers are at it; it ends them as its own interrupt would."""
+    from ltxtui.cli import main
+    from recorder.sweep import runner
+
+    def run_jobs(*_: Any) -> Any:
+        say(under_way=True)
+        try:
+            time.sleep(60)
+        finally:
+            say(workers_ended=True)
+
+    runner.run_jobs = run_jobs
+    sys.argv = ["ltxtui", "sweep", runs, "--model", "nano", "--seeds", "1", "--shock", "restart:sigma=0.9,db=3"]
+    main()
+
+
+def demo(runs: str) -> None:
+    """`ltxtui demo` without a terminal, with another process in the place of its recorder."""
+    import importlib
+    import subprocess
+
+    from ltxtui.cli import main
+
+    module = importlib.import_module("ltxtui.cli.demo")
+    stand_in = "import signal, sys\nsignal.sigwait({signal.SIGINT})\nsys.exit(130)"
+
+    def begins(self: Any, *given: Any) -> None:
+        self._log = given[-1]
+        # Blocked from the beginning on, so that it cannot come too early.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        self.process = subprocess.Popen([sys.executable, "-c", stand_in], start_new_session=True)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+    def shows(recorder: Any) -> None:
+        say(under_way=True)
+        try:
+            time.sleep(60)
+        finally:
+            globals()["stood_in"] = recorder.process
+
+    module.Recorder.__init__ = begins
+    module._headless = shows
+    sys.argv = ["ltxtui", "demo", "--runs-dir", runs]
+    try:
+        main()
+    finally:
+        say(recorder=globals()["stood_in"].returncode)
