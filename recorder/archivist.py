@@ -9,9 +9,11 @@ import threading
 import time
 from collections.abc import Callable
 
+from recorder import words
 from recorder.archive import ArchiveWriter
 from recorder.events import event, reason_of
 from recorder.rows import Kept, Row
+from recorder.settle import Settlement
 from recorder.words import Message
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,8 @@ class Archivist:
         """Latents that came after folding had failed, of one step and stream each: only the archive would hold them."""
         self.error: Exception | None = None
         """The failure after which nothing more is folded; the journal then has what is missing."""
+        self.ended = False
+        """Whether the run's end was folded: only then is the archive complete."""
         self._thread = threading.Thread(target=self._fold, name="ltxtui-archivist", daemon=True)
         self._thread.start()
 
@@ -79,7 +83,17 @@ class Archivist:
     def close(self) -> bool:
         """Fold everything that was put before, then end the thread; False if the disk does not answer."""
         self._queue.put(None)
-        return ended(self._thread, lambda: (self._done, self._archive.written))
+        over = ended(self._thread, lambda: (self._done, self._archive.written))
+        if over and not self.ended:
+            self._archive.close()
+        return over
+
+    def on_disk(self, seconds: float) -> bool:
+        """Force a complete archive onto the disk; False if that takes longer, or fails. Call it after `close`.
+
+        If it takes longer, the journal is removed in the background once the archive is on the disk.
+        """
+        return not self._archive.made or Settlement(self._archive).within(seconds)
 
     def _fold(self) -> None:
         while (item := self._queue.get()) is not None:
@@ -109,6 +123,7 @@ class Archivist:
             self._archive.keep(item.stage, item.stream, item.step, item.sigma, item.frames, arrays)
         else:
             self._archive.feed(item)
+            self.ended = self.ended or item["t"] == words.END
 
     def _fail(self, error: Exception) -> None:
         self.error = error

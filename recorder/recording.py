@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recorder import forks, locations, words
+from recorder import forks, locations, settle, words
 from recorder.archive import ArchiveWriter
 from recorder.archivist import Archivist
 from recorder.claims import claim, make_server, run_name
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 logger = logging.getLogger(__name__)
+
+SETTLE_SECONDS = 0.2
+"""How long leaving the block waits for the archive to be on the disk; if it takes longer, the journal goes later."""
 
 
 class Run:
@@ -52,10 +55,11 @@ class Run:
         self._server: Server | None = None
         self._forked = False
         self.path, self._journal = claim(runs_dir, run_name(name, now))
+        settle.settle_others(self.path)
         with contextlib.ExitStack() as undo:
             undo.callback(self._journal.close)
             undo.callback(locations.journal_of(self.path).unlink, missing_ok=True)
-            self._archivist = Archivist(ArchiveWriter(self.path), self._archive_failed)
+            self._archivist = Archivist(ArchiveWriter(self.path, sync=sync), self._archive_failed)
             undo.callback(self._archivist.close)
             self._pump = Pump(self._journal, self._archivist, self._notify, sync)
             undo.pop_all()
@@ -186,8 +190,9 @@ class Run:
         self._pump.put(event("warning", text))
 
     def finish(self, status: words.Status, error: str | None) -> None:
-        """Write the end, complete the archive, and remove the journal once the archive has everything.
+        """Write the end, complete the archive, and remove the journal once the archive has everything on the disk.
 
+        A disk that takes long is not waited for: the journal then stays beside the complete archive, and goes later.
         Never raises for what fails, and does not wait for a disk that does not answer. It is done in a thread of its
         own: a Ctrl-C meanwhile is raised once the archive is complete, a second one at once.
         """
@@ -241,12 +246,20 @@ class Run:
             return False
         self._journal.flush()
         failure: Exception | None = TimeoutError("the disk does not answer")
-        if self._archivist.close() and (failure := self._archivist.error) is not None:
-            failure = self._fold_again(failure)
+        on_disk = False
+        if self._archivist.close():
+            failure = self._archivist.error
+            if failure is None and not self._archivist.ended:
+                failure = RuntimeError("its end was not written")
+            if failure is None:
+                on_disk = self._archivist.on_disk(SETTLE_SECONDS)
+            else:
+                failure = self._fold_again(failure)
+                on_disk = failure is None
         if failure is not None:
             logger.warning("%s is unfinished (%s); its journal stays beside it", self.path, reason_of(failure))
         try:
-            self._journal.release(remove=failure is None)
+            self._journal.release(remove=on_disk)
         except OSError as refused:
             logger.warning("the journal of %s stays beside it: %s", self.path, reason_of(refused))
         return True
@@ -273,6 +286,7 @@ def _end_open_runs() -> None:
     """At the end of the process: runs whose block was never left, such as one in a notebook or a daemon thread."""
     for run in list(_open_runs):
         run.finish("interrupted", "the process ended while it was recorded")
+    settle.wait_for_late()
 
 
 atexit.register(_end_open_runs)

@@ -33,6 +33,8 @@ def runtime_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.setenv("LTXTUI_RUNTIME_DIR", str(path))
     monkeypatch.delenv("LTXTUI_RUNS_DIR", raising=False)
     monkeypatch.setenv("LTXTUI_CACHE", f"{path}-cache")
+    # A disk that others keep busy: most tests look at what is there once the block has been left.
+    monkeypatch.setattr("recorder.recording.SETTLE_SECONDS", 60.0)
     yield path
     shutil.rmtree(path, ignore_errors=True)
     shutil.rmtree(f"{path}-cache", ignore_errors=True)
