@@ -19,6 +19,7 @@ from recorder.tables import (
     create_previews,
     plain,
     rows_per_chunk,
+    snapshot_dims,
     write_events,
     write_kept,
     write_system,
@@ -30,7 +31,6 @@ LONG_ROWS = 8 * BLOCK_ROWS
 """A stream of more rows has its chunks merged at the end: thousands of small files would make opening slow."""
 MOST_ROWS = 64 * BLOCK_ROWS
 """Rows of a merged chunk."""
-SNAPSHOT_DIMS = {"video": ("batch", "frame", "row", "column", "channel"), "audio": ("batch", "latent", "channel")}
 SNAPSHOT_LABELS = {"latents": "sample before the step", "x0": "predicted clean sample"}
 
 
@@ -89,6 +89,10 @@ class ArchiveWriter:
             self._begin_stream(message)
         elif kind == words.STEP:
             self._add_rows(message)
+        elif kind == words.MISSED:
+            # At the root, beside the rows that count, so that a list of runs can show it.
+            missed, key = self._attributes["missed"], f"stage_{message['stage']}/{message['stream']}"
+            missed[key] = missed.get(key, 0) + int(message["count"])
         elif kind == words.EVENT:
             self._events.append(message)
             if message["kind"] == "stage_end":
@@ -104,7 +108,7 @@ class ArchiveWriter:
             self.finish(message)
 
     def _begin(self, header: Message) -> None:
-        self._attributes = {**_without_type(header), "status": "recording", "rows": {}, "previews": {}}
+        self._attributes = {**_without_type(header), "status": "recording", "rows": {}, "missed": {}, "previews": {}}
 
     def _make(self) -> Store:
         """The archive's folder, made when it is needed first."""
@@ -204,7 +208,7 @@ class ArchiveWriter:
                     f"{into.group}/{name}",
                     (into.capacity, *values.shape),
                     "float16",
-                    ("step", *_snapshot_dims(self.store, into.group, stream)),
+                    ("step", *snapshot_dims(self.store, into.group, stream)),
                     {"units": "1", "long_name": SNAPSHOT_LABELS[name]},
                     rows=1,
                 )
@@ -239,7 +243,12 @@ class ArchiveWriter:
     def make_room(self) -> None:
         """Give a full disk back what the journal has too: an unfinished archive, if it holds nothing else."""
         only_rows = not any(s.snapshots for s in self._streams.values()) and "snapshots" not in (self._store or ())
-        if self._store is not None and only_rows:
+        if only_rows:
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove the archive, as far as it was made, and nothing that is in its place by now."""
+        if self._store is not None:
             self._store.discard()
 
     def sync(self) -> None:
@@ -301,11 +310,9 @@ class ArchiveWriter:
         """
         self._sync = False  # the whole is forced onto the disk after this
         self.fold()
-        failed = any(e["kind"] == "error" for e in self._events)
+        failed = self._attributes["missed"] or any(e["kind"] == "error" for e in self._events)
         if not (self._empty or failed or any(s.rows for s in self._streams.values())):
-            if self._store is not None:
-                self._store.discard()
-                self._store = None
+            self.discard()
             return
         self._make()
         for stream in self._streams.values():
@@ -327,20 +334,6 @@ class ArchiveWriter:
         self._attributes.update(status=end["status"], error=end["error"], ended=end["time"])
         self.store.consolidate(self._attributes)
         self.store.check_place()
-
-
-def _snapshot_dims(store: Store, group: str, stream: str) -> tuple[str, ...]:
-    """Dimensions of a step's latents; where frames were given they have fewer than the frame metrics."""
-    dims = SNAPSHOT_DIMS[stream]
-    declared = store.attributes(group)
-    given = declared.get("conditioning_frames")
-    if stream != "video" or not given:
-        return dims
-    name = "generated_frame"
-    if f"{group}/{name}" not in store:
-        frames = np.setdiff1d(np.arange(declared["grid"][0]), given)
-        store.array(f"{group}/{name}", frames.shape, "int64", (name,), {"units": "latent frame"}, values=frames)
-    return tuple(name if d == "frame" else d for d in dims)
 
 
 def _without_type(message: Message) -> dict[str, Any]:

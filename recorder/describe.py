@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-MAX_TEXT = 4_000
-"""Characters kept of a prompt or of any other text; enough for every prompt that a text encoder reads."""
+from recorder import events
+
+MAX_TEXT = events.MAX_TEXT
 MAX_ITEMS = 128
 MAX_NESTING = 8
 """Levels of what a user keeps with a run: readers refuse messages that are nested too deeply."""
+MAX_VALUES = 8_192
+MAX_CHARACTERS = 60_000
+"""Values and characters of one description, all levels together: a message with it stays under its limits."""
+LEFT_OUT = "…"
+"""Stands for what goes beyond `MAX_VALUES`."""
 
 
 def versions() -> dict[str, str]:
@@ -35,33 +42,68 @@ def device_name(device: Any) -> str:
     return f"{device.type} ({platform.processor() or platform.machine()})"
 
 
-def brief(value: Any, nesting: int = MAX_NESTING) -> Any:
-    """A value as JSON-like data of bounded size: tensors become their shape, pictures their size."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, str):
-        return value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "…"
-    if isinstance(value, dict | list | tuple) and not nesting:
-        return f"{type(value).__name__} of {len(value)}"
-    if isinstance(value, dict):
-        return {str(k): brief(v, nesting - 1) for k, v in list(value.items())[:MAX_ITEMS]}
-    if isinstance(value, list | tuple):
-        return [brief(v, nesting - 1) for v in value[:MAX_ITEMS]]
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        if getattr(value, "ndim", None) == 1 and 0 < len(value) <= MAX_ITEMS:
-            return [brief(v) for v in value.tolist()]
-        return f"{type(value).__name__} {list(value.shape)} {value.dtype}"
-    if hasattr(value, "initial_seed"):
-        return {"seed": value.initial_seed(), "device": str(value.device)}
-    if hasattr(value, "size") and hasattr(value, "mode"):
-        return f"{type(value).__name__} {value.size} {value.mode}"
-    return getattr(value, "__name__", type(value).__name__)
+def brief(value: Any) -> Any:
+    """A value as JSON-like data of bounded size: tensors become their shape, pictures their size.
+
+    Never raises: of an object that fails when it is looked at, the type is kept.
+    """
+    return _Budget().brief(value, MAX_NESTING)
+
+
+class _Budget:
+    """What may still be kept of one description."""
+
+    def __init__(self) -> None:
+        self._values = MAX_VALUES
+        self._characters = MAX_CHARACTERS
+
+    def brief(self, value: Any, nesting: int) -> Any:
+        self._values -= 1
+        try:
+            return self._brief(value, nesting)
+        except Exception:  # noqa: BLE001 - `__len__`, `shape` and the like are the user's code
+            return self._text(type(value).__name__)
+
+    def _brief(self, value: Any, nesting: int) -> Any:
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, dict | list | tuple) and not nesting:
+            return f"{type(value).__name__} of {len(value)}"
+        if isinstance(value, dict):
+            found: dict[str, Any] = {}
+            for key, inner in itertools.islice(value.items(), MAX_ITEMS):
+                if self._values <= 0:
+                    return {**found, LEFT_OUT: LEFT_OUT}
+                found[self._text(events.text_of(key))] = self.brief(inner, nesting - 1)
+            return found
+        if isinstance(value, list | tuple):
+            kept = [self.brief(v, nesting - 1) for v in itertools.islice(value, MAX_ITEMS) if self._values > 0]
+            return kept if len(kept) == min(len(value), MAX_ITEMS) else [*kept, LEFT_OUT]
+        if hasattr(value, "shape") and hasattr(value, "dtype"):
+            if getattr(value, "ndim", None) == 1 and 0 < len(value) <= MAX_ITEMS:
+                return [self.brief(v, nesting) for v in value.tolist()]
+            return self._text(f"{type(value).__name__} {list(value.shape)} {value.dtype}")
+        if hasattr(value, "initial_seed"):
+            return {"seed": value.initial_seed(), "device": self._text(str(value.device))}
+        if hasattr(value, "size") and hasattr(value, "mode"):
+            return self._text(f"{type(value).__name__} {value.size} {value.mode}")
+        return self._text(str(getattr(value, "__name__", type(value).__name__)))
+
+    def _text(self, text: str) -> str:
+        kept = events.cut(text, max(0, min(MAX_TEXT, self._characters)))
+        self._characters -= len(kept)
+        return kept
 
 
 def call_arguments(pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of one pipeline call with defaults filled in, before they are made brief."""
     signature = inspect.signature(type(pipe).__call__)
-    bound = signature.bind(pipe, *args, **kwargs)
+    try:
+        bound = signature.bind(pipe, *args, **kwargs)
+    except TypeError:  # the pipeline refuses them in a moment
+        return dict(kwargs)
     bound.apply_defaults()
     arguments = dict(bound.arguments)
     arguments.pop("self", None)
@@ -72,38 +114,39 @@ def call_arguments(pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 
 def seed_of(generator: Any) -> Any:
-    """The seed or seeds a call was made with; None if no generator was given."""
-    if generator is None:
+    """The seed or seeds a call was made with; None if no generator was given, or none that tells its seed."""
+    try:
+        if isinstance(generator, list | tuple):
+            return brief([g.initial_seed() for g in generator])
+        return None if generator is None else brief(generator.initial_seed())
+    except Exception:  # noqa: BLE001 - any object may be passed
         return None
-    if isinstance(generator, list | tuple):
-        return [g.initial_seed() for g in generator]
-    return generator.initial_seed()
 
 
 def model_id(pipe: Any) -> str:
     """What the pipeline was loaded from: a repository id or a folder; empty if it was built in memory."""
-    return str(getattr(pipe, "name_or_path", "") or getattr(pipe.config, "_name_or_path", "") or "")
+    return events.text_of(getattr(pipe, "name_or_path", "") or getattr(pipe.config, "_name_or_path", "") or "")
 
 
 def call_metadata(pipe: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """What a `stage` message says about the pipeline call it belongs to."""
-    known = {k: brief(v) for k, v in arguments.items() if k not in ("prompt", "negative_prompt")}
     return {
         "prompt": brief(arguments.get("prompt")),
         "negative_prompt": brief(arguments.get("negative_prompt")),
         "seed": seed_of(arguments.get("generator")),
         "pipeline": type(pipe).__name__,
         "model": model_id(pipe),
-        "arguments": known,
+        "arguments": brief({k: v for k, v in arguments.items() if k not in ("prompt", "negative_prompt")}),
     }
 
 
 def scheduler_metadata(scheduler: Any) -> dict[str, Any]:
     """Class and configuration of a scheduler."""
-    config = {k: brief(v) for k, v in dict(scheduler.config).items() if not k.startswith("_")}
+    config = brief({k: v for k, v in dict(scheduler.config).items() if not k.startswith("_")})
     return {"class": type(scheduler).__name__, "config": config}
 
 
 def command() -> list[str]:
     """The command line of this process, so that a run can be told apart and repeated."""
-    return [brief(a) for a in sys.argv]
+    kept: list[str] = brief(sys.argv)
+    return kept

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Final
 
 from recorder import words
 from recorder.words import Message
+
+MAX_TEXT: Final = 4_000
+"""Characters kept of any text in a message; enough for every prompt that a text encoder reads."""
+MAX_REASON: Final = 300
+"""Characters kept of what an error says, where one line tells it."""
 
 
 def event(
@@ -26,12 +31,30 @@ def event(
         "step": step,
         "stream": stream,
         "kind": kind,
-        "text": text,
+        "text": cut(text),
         "payload": payload or {},
     }
 
 
+def cut(text: str, most: int = MAX_TEXT) -> str:
+    """A text, or its first `most` characters and `…` if it is longer."""
+    return text if len(text) <= most else text[:most] + "…"
+
+
+def text_of(value: object) -> str:
+    """What `str` makes of any object, cut to `MAX_TEXT` characters; never raises, whatever the object does."""
+    try:
+        return cut(str(value))
+    except Exception as error:  # noqa: BLE001 - `__str__` and `__repr__` are the user's code
+        return f"({type(value).__name__} whose text raises {type(error).__name__})"
+
+
 def reason_of(error: BaseException) -> str:
-    """What an error says, in one line; its type where it says nothing."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+    """What an error says, in one line; its type where it says nothing. Never raises."""
+    lines = text_of(error).strip().splitlines()
+    return lines[0][:MAX_REASON] if lines else type(error).__name__
+
+
+def named(error: BaseException) -> str:
+    """The type of an error and what it says, which may be several lines. Never raises."""
+    return cut(f"{type(error).__name__}: {text_of(error)}")

@@ -127,13 +127,18 @@ def _subclass(cls: type[Any], mark: type[Any], methods: dict[str, Callable[..., 
     return type(cls.__name__, (cls, mark), {**same, **methods})
 
 
+def is_hooked(pipe: Any) -> bool:
+    """Whether a pipeline is being recorded."""
+    return isinstance(pipe, _HookedPipeline)
+
+
 def hook_pipeline(pipe: Any, observer: Observer) -> None:
     """Make a pipeline and its schedulers report to `observer`.
 
     Raises:
         RuntimeError: if the pipeline is being recorded already.
     """
-    if isinstance(pipe, _HookedPipeline):
+    if is_hooked(pipe):
         raise RuntimeError(f"this {type(pipe).__name__} is being recorded already; end that recording first")
     pipe.__dict__[OBSERVER] = observer
     pipe.__class__ = _pipeline_class(type(pipe))  # type: ignore[arg-type]

@@ -15,8 +15,29 @@ JOURNAL_SUFFIX = ".journal"
 SOCKET_SUFFIX = ".sock"
 
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z0-9+.-]+)*:/")
+"""What URLs begin with, also where a path has made one of their slashes; a single letter may be a drive."""
+
+
 class UnsafeLocation(OSError):
     """A runtime directory that another user could have prepared, or a socket path that cannot be used."""
+
+
+def local_path(given: str | os.PathLike[str], what: str) -> Path:
+    """A folder or file of this machine.
+
+    Args:
+        given: a path.
+        what: the name of the argument, for the error.
+
+    Raises:
+        ValueError: if it is a URL, such as `s3://bucket/runs` or `file:///runs`.
+    """
+    if (url := _URL.match(os.fspath(given))) is not None:
+        scheme = url[0].partition(":")[0]
+        way_out = "leave out file://" if scheme == "file" else "record to a local or mounted folder and copy it later"
+        raise ValueError(f"{what} must be a local path, not the URL {os.fspath(given)!r}; {way_out}")
+    return Path(given)
 
 
 def safe_name(name: str) -> str:

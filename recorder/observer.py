@@ -269,6 +269,13 @@ class SamplingObserver(hooks.Observer):
     # -- steps
 
     def _stepped(self, step: hooks.SchedulerStep) -> None:
+        try:
+            self._take_step(step)
+        except Exception:
+            self._stages.lost(step.stream)
+            raise
+
+    def _take_step(self, step: hooks.SchedulerStep) -> None:
         if step.per_token:
             raise ValueError("the scheduler moves every token from a noise level of its own")
         loop, stream = self._loop, step.stream

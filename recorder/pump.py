@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -46,8 +47,15 @@ class Pump:
         self._degraded = False
         self._off = False
         self._done = 0
-        self._dropped_rows = 0
-        self._told_rows = 0
+        self._dropped: Counter[tuple[int, str]] = Counter()
+        """Rows that were given up since too many waited, by stage and stream; the sampling threads count them."""
+        self._told: Counter[tuple[int, str]] = Counter()
+        self.rows = 0
+        """Rows written so far, of all streams."""
+        self.missed = 0
+        """Rows that are missing so far: of steps that were taken and could not be recorded."""
+        self.errors = 0
+        """Events written so far that tell that something could not be recorded."""
         self._failed: set[str] = set()
         self._undeclared: set[tuple[int, str]] = set()
         """Streams, by stage and name, whose declaration could not be sent."""
@@ -61,7 +69,7 @@ class Pump:
             return
         if isinstance(item, Row) and (waiting := self._queue.qsize()) >= MAX_WAITING_SNAPSHOTS:
             if waiting >= MAX_WAITING_ROWS:
-                self._dropped_rows += 1
+                self._dropped[item.stage, item.stream] += 1
                 return
             if item.snapshot is not None and waiting >= 4 * MAX_WAITING_SNAPSHOTS:
                 self._archivist.dropped_snapshots += 1
@@ -72,10 +80,23 @@ class Pump:
         """Take nothing from now on: in a forked child, where no thread would ever take it out again."""
         self._off = True
 
+    @property
+    def idle(self) -> bool:
+        """True as long as no step was taken, and nothing failed that would have recorded one."""
+        return not (self.rows or self.missed or self.errors)
+
     def close(self, end: Message) -> bool:
-        """Write everything that was put before, then the run's last message; False if the disk does not answer."""
+        """Write everything that was put before, then the run's last message; False if the disk does not answer.
+
+        The archivist is not given the end of a run that is `idle` still, since that is no archive.
+        """
         self._queue.put(end)
+        self._off = True
         return ended(self._thread, lambda: self._done)
+
+    def join(self) -> None:
+        """Wait for the last message to be written, however long the disk takes."""
+        self._thread.join()
 
     def _pump(self) -> None:
         over = False
@@ -87,8 +108,13 @@ class Pump:
                 self._take(item)
             except Exception as error:  # noqa: BLE001 - telemetry never kills a run; the next item gets its chance
                 self._tell(error)
+                if isinstance(item, Row):
+                    self._gather_missed((item.stage, item.stream), 1)
             if over or self._queue.qsize() < FEW_WAITING:
-                self._write_group()
+                try:
+                    self._write_group()
+                except Exception as error:  # noqa: BLE001 - likewise: without this thread the run has no end
+                    self._tell(error)
 
     def _tell(self, error: Exception) -> None:
         kind = type(error).__name__
@@ -104,11 +130,8 @@ class Pump:
 
     def _take(self, item: Row | StageEnd | Message) -> None:
         # Told once the worst is over: as long as rows are given up one by one, every one of them would be told.
-        if self._dropped_rows != self._told_rows and self._queue.qsize() < MAX_WAITING_ROWS // 2:
-            dropped, self._told_rows = self._dropped_rows - self._told_rows, self._dropped_rows
-            text = f"{dropped} steps were not recorded: {MAX_WAITING_ROWS:,} waited to be written already"
-            logger.warning("%s", text)
-            self._write(event("degraded", text))
+        if self._dropped != self._told and self._queue.qsize() < MAX_WAITING_ROWS // 2:
+            self._tell_dropped()
         if isinstance(item, StageEnd):
             self._end_stage(item)
             return
@@ -124,6 +147,19 @@ class Pump:
         for found in item.watch(item.step, values):
             self._write(found)
 
+    def _tell_dropped(self) -> None:
+        all_ = self._dropped.copy()
+        dropped, self._told = all_ - self._told, all_
+        text = f"{dropped.total()} steps were not recorded: {MAX_WAITING_ROWS:,} waited to be written already"
+        logger.warning("%s", text)
+        self._write(event("degraded", text))
+        for place, count in dropped.items():
+            self._gather_missed(place, count)
+
+    def _gather_missed(self, place: tuple[int, str], count: int) -> None:
+        message = {"t": words.MISSED, "stage": place[0], "stream": place[1], "count": count}
+        self._gather(encode(message), message)
+
     def _end_stage(self, item: StageEnd) -> None:
         try:
             message = item.message()
@@ -134,6 +170,8 @@ class Pump:
 
     def _write(self, message: Message) -> None:
         if self._undeclared and (message.get("stage"), message.get("stream")) in self._undeclared:
+            if message["t"] == words.STEP:
+                self._gather_missed((message["stage"], message["stream"]), 1)
             return  # readers refuse what belongs to nothing
         try:
             data = encode(message)
@@ -158,6 +196,9 @@ class Pump:
         self._write(event("warning", f"a message was left out: {reason_of(error)}"))
 
     def _gather(self, data: bytes, message: Message) -> None:
+        self.rows += message["t"] == words.STEP
+        self.missed += message["count"] if message["t"] == words.MISSED else 0
+        self.errors += message.get("kind") == "error"
         vital = message["t"] in _VITAL or message.get("kind") == "stage_end"
         self._group.append((data, message, vital))
         # Streams are declared before snapshots of theirs go to the archivist; a failing disk takes one at a time.
@@ -172,7 +213,8 @@ class Pump:
             if self._sync and self._journal.error is None:
                 self._synchronise()
             for _, message, _ in group:
-                self._archivist.put(message)
+                if message["t"] != words.END or not self.idle:
+                    self._archivist.put(message)
             self._written()
             self._watch_disk()  # what it has to say is gathered too
 

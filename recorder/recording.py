@@ -8,18 +8,21 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recorder import forks, locations, settle, words
+from recorder import forks, settle, words
 from recorder.archive import ArchiveWriter
 from recorder.archivist import Archivist
 from recorder.claims import claim, make_server, run_name
 from recorder.control import Control
-from recorder.events import event, reason_of
+from recorder.events import cut, event, reason_of
 from recorder.loop import Loop
 from recorder.pump import Pump
+from recorder.refold import refold
 from recorder.server import Server
+from recorder.shielded import shielded
 from recorder.stages import Stages
 from recorder.system import Gpu, SystemLane
 from recorder.tables import plain
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+COMPLETING = "the archive is still being completed; interrupt once more to leave it unfinished"
 SETTLE_SECONDS = 0.2
 """How long leaving the block waits for the archive to be on the disk; if it takes longer, the journal goes later."""
 
@@ -52,42 +56,56 @@ class Run:
     ) -> None:
         now = time.time()
         self.status: words.Status = "recording"
+        self.kept = True
+        """False once the run has ended without a step: then nothing of it is on the disk."""
         self._server: Server | None = None
+        self._system: SystemLane | None = None
         self._forked = False
         self.path, self._journal = claim(runs_dir, run_name(name, now))
         settle.settle_others(self.path)
-        with contextlib.ExitStack() as undo:
-            undo.callback(self._journal.close)
-            undo.callback(locations.journal_of(self.path).unlink, missing_ok=True)
+        with contextlib.ExitStack() as undo:  # in the reverse order, if anything fails
+            undo.callback(self._release, remove=True)
             self._archivist = Archivist(ArchiveWriter(self.path, sync=sync), self._archive_failed)
             undo.callback(self._archivist.close)
             self._pump = Pump(self._journal, self._archivist, self._notify, sync)
+            undo.callback(self._pump.close, _end("failed", None))
+            self.control = Control(self._pump.put, allow_control)
+            self._put_header(now, metadata)
+            self.stages = Stages(self._pump.put, save_latents, eigenvalue, previews, self.control)
+            self._serve()
+            self._measure_load(gpu)
+            undo.callback(self._stop_measuring_load)
+            self._loop = Loop(self.stages)
+            self._ticket = forks.watch(self._let_go)
+            _open_runs.add(self)
             undo.pop_all()
-        header: Message = {
-            "t": words.HEADER,
-            "format": words.FORMAT,
-            "version": words.FORMAT_VERSION,
-            "run": self.name,
-            "time": now,
-            "archive": str(self.path.resolve()),
-            "control": allow_control,
-            "metadata": plain(metadata),
-        }
-        self.control = Control(self._pump.put, allow_control)
-        self._pump.put(header)
+
+    def _put_header(self, now: float, metadata: dict[str, Any]) -> None:
+        self._pump.put(
+            {
+                "t": words.HEADER,
+                "format": words.FORMAT,
+                "version": words.FORMAT_VERSION,
+                "run": self.name,
+                "time": now,
+                "archive": str(self.path.resolve()),
+                "control": self.control.allowed,
+                "metadata": plain(metadata),
+            }
+        )
         if self._journal.unlocked is not None:
             reason = reason_of(self._journal.unlocked)
             self._warn(f"the file system has no locks ({reason}): the run is shown as unfinished while it is recorded")
-        self.stages = Stages(self._pump.put, save_latents, eigenvalue, previews, self.control)
-        self._serve()
-        self._system: SystemLane | None = None
+
+    def _measure_load(self, gpu: Gpu | None) -> None:
         try:
             self._system = SystemLane(self._pump.put, gpu)
         except RuntimeError as error:  # no more threads
             self._warn(f"the machine's load is not recorded: {reason_of(error)}")
-        self._loop = Loop(self.stages)
-        self._ticket = forks.watch(self._let_go)
-        _open_runs.add(self)
+
+    def _stop_measuring_load(self) -> None:
+        if self._system is not None:
+            self._system.stop()
 
     def _let_go(self) -> None:
         """In a forked child: nothing that it does reaches the run."""
@@ -113,6 +131,16 @@ class Run:
         tells whether the clip that came out is finished.
         """
         return self.control.stopping
+
+    @property
+    def rows(self) -> int:
+        """Rows recorded so far, of all stages and streams."""
+        return self._pump.rows
+
+    @property
+    def missed(self) -> int:
+        """Rows that are missing so far, since a step that was taken could not be recorded."""
+        return self._pump.missed
 
     def stage(self, sigmas: Sequence[float] | None = None, **metadata: Any) -> None:
         """Begin a stage of a sampling loop of your own; the one before ends. Hooked pipelines do this by themselves.
@@ -190,64 +218,72 @@ class Run:
         self._pump.put(event("warning", text))
 
     def finish(self, status: words.Status, error: str | None) -> None:
+        """End the run as `close` does, in a thread of its own.
+
+        A Ctrl-C meanwhile is raised once the archive is complete, a second one at once.
+        """
+        shielded(partial(self.close, status, error), "ltxtui-closer", COMPLETING)
+
+    def close(self, status: words.Status, error: str | None) -> None:
         """Write the end, complete the archive, and remove the journal once the archive has everything on the disk.
 
         A disk that takes long is not waited for: the journal then stays beside the complete archive, and goes later.
-        Never raises for what fails, and does not wait for a disk that does not answer. It is done in a thread of its
-        own: a Ctrl-C meanwhile is raised once the archive is complete, a second one at once.
+        Of a run in which no step was taken nothing is left. Never raises for what fails, and does not wait for a disk
+        that does not answer. Whatever fails, threads, socket and lock are released.
         """
         if self._forked or self.status != "recording":
             return
         self.status = status
         _open_runs.discard(self)
         forks.unwatch(self._ticket)
-        done = threading.Event()  # a thread's `join` takes it for ended when a signal interrupts it
+        for what, function in (
+            ("the end of viewers' commands", self.control.close),
+            ("the end of the machine's load", self._stop_measuring_load),
+            ("what was lost", self._tell_lost),
+        ):
+            try:
+                function()
+            except Exception as failure:  # noqa: BLE001 - the end comes all the same
+                self.trouble(what, failure)
+        if self._pump.close(_end(status, error)):
+            self._complete()
+            return
+        # Its thread may still write to the journal, which stays open and locked as long as the disk does not answer.
+        logger.warning("the disk does not answer: %s is left unfinished, its journal beside it", self.path)
         try:
-            threading.Thread(target=self._close, args=(status, error, done), name="ltxtui-closer", daemon=True).start()
-        except RuntimeError:  # no more threads, or none any more since the interpreter ends
-            self._close(status, error, done)
-        try:
-            done.wait()
-        except BaseException:
-            logger.warning("the archive is still being completed; interrupt once more to leave it unfinished")
-            done.wait()
-            raise
+            threading.Thread(target=self._complete_later, name="ltxtui-closer", daemon=True).start()
+        except RuntimeError as failure:
+            logger.warning("%s stays locked as long as the process lives: %s", self.path, reason_of(failure))
 
-    def _close(self, status: words.Status, error: str | None, done: threading.Event) -> None:
-        try:
-            self._close_files(status, error)
-        finally:
-            done.set()
+    def _complete_later(self) -> None:
+        self._pump.join()
+        self._complete()
 
-    def _close_files(self, status: words.Status, error: str | None) -> None:
+    def _complete(self) -> None:
+        """Complete the archive after the pump has ended, and let go of everything."""
+        whole = False
         try:
-            written = self._write_end(status, error)
+            whole = self._write_end()
         except Exception as failure:  # noqa: BLE001 - the caller's program goes on, and the journal is there
             logger.error("closing %s failed (%s); its journal stays beside it", self.path, reason_of(failure))
-            return
-        if not written:
-            # Its thread may still write to the journal, so that stays open and locked as long as the process lives.
-            logger.warning("the disk does not answer: %s is left unfinished, its journal beside it", self.path)
-        elif self._server is not None:
-            self._server.close()
-        else:
-            self._journal.close()
+        finally:
+            self._release(remove=whole)
 
-    def _write_end(self, status: words.Status, error: str | None) -> bool:
-        """Complete journal and archive; False if the journal cannot be written and nobody knows when it can."""
-        self.control.close()
-        if self._system is not None:
-            self._system.stop()
+    def _tell_lost(self) -> None:
         if dropped := self._archivist.dropped_snapshots:
             self._pump.put(event("warning", f"{dropped} snapshots of latents were dropped: the disk is too slow"))
         if lost := self._archivist.lost_latents:
             self._pump.put(event("warning", f"latents were not kept {lost} times: the archive could not be written"))
-        if not self._pump.close({"t": words.END, "time": time.time(), "status": status, "error": error}):
-            return False
+
+    def _write_end(self) -> bool:
+        """Complete the archive; whether it is on the disk, and the journal has nothing any more that it lacks."""
         self._journal.flush()
+        answers = self._archivist.close()
+        if self._pump.idle:
+            return self._leave_nothing()
         failure: Exception | None = TimeoutError("the disk does not answer")
         on_disk = False
-        if self._archivist.close():
+        if answers:
             failure = self._archivist.error
             if failure is None and not self._archivist.ended:
                 failure = RuntimeError("its end was not written")
@@ -258,15 +294,28 @@ class Run:
                 on_disk = failure is None
         if failure is not None:
             logger.warning("%s is unfinished (%s); its journal stays beside it", self.path, reason_of(failure))
-        try:
-            self._journal.release(remove=on_disk)
-        except OSError as refused:
-            logger.warning("the journal of %s stays beside it: %s", self.path, reason_of(refused))
+        if not self._pump.rows:
+            logger.warning("%s has no row: no step that was taken could be recorded", self.path.name)
+        return on_disk
+
+    def _leave_nothing(self) -> bool:
+        self.kept = False
+        level = logging.WARNING if self.status == "complete" else logging.INFO
+        logger.log(level, "nothing was recorded, since no step was taken; %s is not kept", self.path.name)
         return True
 
-    def _fold_again(self, failure: Exception) -> Exception | None:
-        from recorder.refold import refold
+    def _release(self, remove: bool) -> None:
+        """Give up lock, journal and socket; viewers that are connected get the rest first."""
+        try:
+            self._journal.release(remove)
+        except OSError as refused:
+            logger.warning("the journal of %s stays beside it: %s", self.path, reason_of(refused))
+        if self._server is not None:
+            self._server.close()
+        else:
+            self._journal.close()
 
+    def _fold_again(self, failure: Exception) -> Exception | None:
         try:
             refold(self._journal, self.path)
         except Exception as again:  # noqa: BLE001 - the journal has everything
@@ -276,6 +325,10 @@ class Run:
             return failure
         logger.warning("%s is complete: it was folded from its journal", self.path.name)
         return None
+
+
+def _end(status: words.Status, error: str | None) -> Message:
+    return {"t": words.END, "time": time.time(), "status": status, "error": None if error is None else cut(error)}
 
 
 _open_runs: set[Run] = set()

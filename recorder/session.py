@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import threading
+import types
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from recorder import describe, families, hooks, words
+from recorder import describe, families, hooks, locations, words
 from recorder.control import STOPPED
+from recorder.events import named
 from recorder.observer import SamplingObserver
-from recorder.recording import Run
+from recorder.recording import COMPLETING, Run
+from recorder.shielded import shielded
 from recorder.shocks.conductor import Conductor
 from recorder.shocks.schedules import free
 from recorder.shocks.spec import Shock
@@ -44,15 +46,6 @@ def _conductor(
     return Conductor(read, own)
 
 
-def take_back(schedulers: Iterable[Any]) -> None:
-    """Give schedulers back that were lent shocks for this run."""
-    from recorder.shocks import scheduler
-
-    for lent in schedulers:
-        scheduler.take_back(lent)
-
-
-@contextlib.contextmanager
 def record(
     pipe: Any = None,
     *,
@@ -60,13 +53,13 @@ def record(
     sigmas: Sequence[float] | None = None,
     runs_dir: str | os.PathLike[str] = "runs",
     name: str | None = None,
-    metadata: dict[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
     save_latents: bool = False,
     data_eigenvalue: float | None = None,
     previews: bool = True,
     sync: bool = False,
     allow_control: bool = False,
-) -> Iterator[Run]:
+) -> Recording:
     """Record every call of one pipeline or several while the block runs.
 
     The pipelines are not changed beyond the block, and without shocks what they generate is bit-identical to an
@@ -89,25 +82,51 @@ def record(
         allow_control: let viewers, who are always of the same user, send commands over the run's socket: a shock at
             the next step, stop after this step, a snapshot of the latents. See `ltxtui control`.
 
-    Yields:
-        The run: `run.path` is its archive, complete when the block has ended.
+    Returns:
+        A context manager that gives the run: `run.path` is its archive, complete when the block has ended. A run in
+        which no step was taken leaves nothing, and `run.kept` is False then.
 
     Raises:
         OSError: if `runs_dir` cannot be written, before anything is generated.
         RuntimeError: if a pipeline is being recorded already.
-        ValueError: if a pipeline or its scheduler cannot be observed rightly, or shocked exactly; from the pipeline's
-            call, if no shock can act on its schedule as asked.
+        ValueError: if `runs_dir` is a URL; if a pipeline or its scheduler cannot be observed rightly, or shocked
+            exactly; from the pipeline's call, if no shock can act on its schedule as asked.
+
+        All of them are raised where the block is entered, and leave nothing behind.
 
     Example:
         >>> with record(pipe, runs_dir="runs") as run:
         ...     pipe("a red ball moving left")
         >>> run.path
     """
-    pipes = list(pipe) if isinstance(pipe, Sequence) else [] if pipe is None else [pipe]
-    for p in pipes:
-        families.check(p)
-    conductor = _conductor(pipes, shocks, sigmas) or (Conductor() if pipes and allow_control else None)
-    known = {
+
+    def begin(recording: Recording) -> Callable[[], None]:
+        pipes = list(pipe) if isinstance(pipe, Sequence) else [] if pipe is None else [pipe]
+        for p in pipes:
+            families.check(p)
+        _check_free(pipes)
+        folder = locations.local_path(runs_dir, "runs_dir")
+        conductor = _conductor(pipes, shocks, sigmas) or (Conductor() if pipes and allow_control else None)
+        make = partial(
+            Run,
+            folder,
+            name,
+            _known(pipes, conductor, metadata),
+            save_latents=save_latents,
+            eigenvalue=data_eigenvalue,
+            previews=previews,
+            sync=sync,
+            gpu=gpu_of(pipes[0] if pipes else None),
+            allow_control=allow_control,
+        )
+        return partial(recording.open, make, pipes, conductor)
+
+    return Recording(begin)
+
+
+def _known(pipes: Sequence[Any], conductor: Conductor | None, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What is known of a run when it begins."""
+    return {
         "host": socket.gethostname(),
         "process": os.getpid(),
         "command": describe.command(),
@@ -116,53 +135,138 @@ def record(
         "device": describe.device_name(pipes[0].device) if pipes else "",
         "versions": describe.versions(),
         "shocks": [s.as_dict() for s in conductor.shocks] if conductor else [],
-        "user": describe.brief(metadata or {}),
+        "user": {} if metadata is None else describe.brief(metadata),
     }
-    run = Run(
-        Path(runs_dir),
-        name,
-        known,
-        save_latents=save_latents,
-        eigenvalue=data_eigenvalue,
-        previews=previews,
-        sync=sync,
-        gpu=gpu_of(pipes[0] if pipes else None),
-        allow_control=allow_control,
-    )
-    ending = _Ending()
-    with contextlib.ExitStack() as closing:
-        # Each of these is done whatever happens to the others, in the reverse order.
-        closing.callback(lambda: run.finish(ending.status, ending.error))
-        closing.callback(_guarded, run, "the end of the last stage", run.stages.end)
-        observer = SamplingObserver(run.stages, conductor)
-        run.control.shock = observer.request_shock if pipes else None
-        closing.callback(_guarded, run, "the end of the last call", observer.close)
-        if conductor is not None:
-            closing.callback(_guarded, run, "the end of shocks", partial(take_back, observer.schedulers))
-        closing.callback(_guarded, run, "the end of a scheduler's hooks", partial(_unhook_schedulers, observer))
+
+
+_hooking = threading.Lock()
+"""Held while pipelines are hooked: of two recordings of one pipeline that begin at once, one is refused."""
+
+
+def _check_free(pipes: Sequence[Any]) -> None:
+    """Refuse pipelines that are recorded already. Raises RuntimeError."""
+    for i, pipe in enumerate(pipes):
+        if hooks.is_hooked(pipe):
+            raise RuntimeError(f"this {type(pipe).__name__} is being recorded already; end that recording first")
+        if any(pipe is other for other in pipes[:i]):
+            raise RuntimeError(f"this {type(pipe).__name__} is given twice; give each pipeline once")
+
+
+class Recording(contextlib.ContextDecorator):
+    """One recording, to be entered once; what `record` returns. As a decorator it records every call apart.
+
+    It is opened and closed in threads of their own, where no Ctrl-C can leave it half open.
+    """
+
+    _run: Run | None = None
+    _closing = False
+
+    def __init__(self, begin: Callable[[Recording], Callable[[], None]]) -> None:
+        """`begin` checks what is asked for and returns what opens the recording."""
+        self._begin = begin
+        self._entered = False
+        self._pipes: Sequence[Any] = ()
+        self._observer: SamplingObserver | None = None
+        self._take_back: Callable[[Any], None] | None = None
+
+    def _recreate_cm(self) -> Recording:
+        return Recording(self._begin)
+
+    def __enter__(self) -> Run:
+        if self._entered:
+            raise RuntimeError("a recording is entered once; call record() again")
+        self._entered = True
         try:
+            # Checked here: the current CUDA device is the thread's own.
+            shielded(self._begin(self), "ltxtui-opener")
+            run = self._run
+            assert run is not None
+            return run
+        except BaseException as error:
+            self._leave(error)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        self._leave(error)
+
+    def __del__(self) -> None:
+        # A block whose end was never reached, such as that of a generator that nobody has run to its end.
+        if self._run is not None and not self._closing:
+            self._leave(GeneratorExit())
+
+    def open(self, make: Callable[[], Run], pipes: Sequence[Any], conductor: Conductor | None) -> None:
+        """Make the run and hook the pipelines; what is done when this fails is undone by leaving."""
+        if conductor is not None:
+            # Brings diffusers, and is loaded here: at the end there may be no file descriptor left to do so.
+            from recorder.shocks.scheduler import take_back
+
+            self._take_back = take_back
+        self._pipes = pipes
+        self._run = run = make()
+        self._observer = observer = SamplingObserver(run.stages, conductor)
+        run.control.shock = observer.request_shock if pipes else None
+        with _hooking:
             for p in pipes:
                 hooks.hook_pipeline(p, observer)
-                closing.callback(_guarded, run, "the end of a pipeline's hooks", partial(hooks.unhook, p))
-            yield run
-            if run.stopping:
-                ending.status, ending.error = "interrupted", STOPPED
-        except (KeyboardInterrupt, SystemExit, GeneratorExit) as stopped:
-            ending.status, ending.error = "interrupted", type(stopped).__name__
-            raise
-        except BaseException as failure:
-            ending.status, ending.error = "failed", f"{type(failure).__name__}: {failure}"
-            raise
+
+    def _leave(self, error: BaseException | None) -> None:
+        if self._run is None:
+            return
+        try:
+            # In the thread that has sampled, whose streams and modes the last measurements belong to.
+            self._end_sampling(self._run)
+        finally:
+            try:
+                shielded(partial(self._close, self._run, error), "ltxtui-closer", COMPLETING)
+            except BaseException:
+                if not self._closing:  # the Ctrl-C came first
+                    shielded(partial(self._close, self._run, error), "ltxtui-closer", COMPLETING)
+                raise
+
+    def _end_sampling(self, run: Run) -> None:
+        if self._observer is not None:
+            _guarded(run, "the end of the last call", self._observer.close)
+        _guarded(run, "the end of the last stage", run.stages.end)
+
+    def _close(self, run: Run, error: BaseException | None) -> None:
+        """Give everything back and end the run; once."""
+        if self._closing:
+            return
+        self._closing = True
+        if (observer := self._observer) is not None:
+            for pipe in self._pipes:
+                _guarded(run, "the end of a pipeline's hooks", partial(_unhook, pipe, observer))
+            for scheduler in list(observer.schedulers):
+                _guarded(run, "the end of a scheduler's hooks", partial(_unhook_scheduler, scheduler, observer))
+                if self._take_back is not None:
+                    _guarded(run, "the end of shocks", partial(self._take_back, scheduler))
+            self._end_sampling(run)  # once more, in case that a Ctrl-C has stopped it
+        run.close(*_ending(run, error))
 
 
-@dataclass
-class _Ending:
-    status: words.Status = "complete"
-    error: str | None = None
+def _ending(run: Run, error: BaseException | None) -> tuple[words.Status, str | None]:
+    """How a run ends whose block was left with this exception."""
+    if error is None:
+        return ("interrupted", STOPPED) if run.stopping else ("complete", None)
+    if isinstance(error, Exception):
+        return "failed", named(error)
+    return "interrupted", type(error).__name__  # Ctrl-C, exit, a generator that is closed, a task that is cancelled
 
 
-def _unhook_schedulers(observer: SamplingObserver) -> None:
-    for scheduler in observer.schedulers:
+def _unhook(pipe: Any, observer: SamplingObserver) -> None:
+    """Give a pipeline and its present schedulers back, if it is still this recording's."""
+    for name in hooks.SCHEDULER_NAMES:
+        if (scheduler := getattr(pipe, name, None)) is not None:
+            _unhook_scheduler(scheduler, observer)
+    if pipe.__dict__.get(hooks.OBSERVER) is observer:
+        hooks.unhook(pipe)
+        pipe.__dict__.pop(hooks.OBSERVER, None)
+
+
+def _unhook_scheduler(scheduler: Any, observer: SamplingObserver) -> None:
+    if scheduler.__dict__.get(hooks.OBSERVER) is observer:
         hooks.unhook_scheduler(scheduler)
 
 

@@ -17,6 +17,7 @@ from recorder.control import Control
 from recorder.events import event, reason_of
 from recorder.host import GpuClock, no_time, to_host
 from recorder.measures import measured_row
+from recorder.precision import full_precision
 from recorder.preview import Filmstrip, shrunk
 from recorder.rows import Kept, Row, StageEnd
 from recorder.step import Layout, Step
@@ -220,8 +221,13 @@ class Stages:
             stream.tracker.broken()
             stream.rows += 1
             stream.missed += 1
-        index = stage.index if stage is not None else None
-        self.trouble(f"a step of {name}", error, index, row)
+        self.lost(name)
+        self.trouble(f"a step of {name}", error, stage.index if stage is not None else None, row)
+
+    def lost(self, name: str) -> None:
+        """A step of a stream was taken and has no row."""
+        if (stage := self.current) is not None:
+            self.put({"t": words.MISSED, "stage": stage.index, "stream": name, "count": 1})
 
     def trouble(self, what: str, error: Exception, stage: int | None = None, step: int | None = None) -> None:
         """Tell that something could not be recorded, in one line, once per stage: a loop must not say it 50 times."""
@@ -247,7 +253,7 @@ class Stages:
     ) -> None:
         layout, (sample, velocity, result) = stream.layout, tensors
         name, now = layout.stream, time.time()
-        with torch.no_grad(), torch.autocast(sample.device.type, enabled=False):
+        with torch.no_grad(), full_precision(sample.device.type):
             step = Step(
                 layout,
                 sigma,

@@ -18,6 +18,7 @@ HEADER: Final = "header"  # once, first: format, version, run, time, archive, me
 STAGE: Final = "stage"  # a denoising loop begins: stage, call, tile, time, sigmas, metadata
 STREAM: Final = "stream"  # a stream of a stage is first stepped: stage, stream, grid, shape, metrics, coordinates
 STEP: Final = "step"  # rows: stage, stream, step, count, time, data
+MISSED: Final = "missed"  # steps that were taken and could not be recorded: stage, stream, count
 EVENT: Final = "event"  # a marker: time, stage, step, stream, kind, text, payload
 SYSTEM: Final = "system"  # machine load: time, values
 PREVIEW: Final = "preview"  # a small picture of x0: stage, step, …

@@ -71,11 +71,16 @@ def kept(folder: Path, messages: list[dict[str, Any]]) -> tuple[Run, Run]:
     [
         ("header", {"archive": "/data/caf\udce9/r.zarr"}, None),
         ("header", {"metadata": {"command": ["ltxtui", "caf\udce9"], "user": {"n": 1 << 70}}}, None),
-        ("header", {"metadata": {"user": {"note": "x" * (1 << 20)}}}, "metadata were left out of a header message"),
-        ("stage", {"metadata": {"pipe": "x" * (1 << 20)}}, "metadata were left out of a stage message"),
+        ("header", {"metadata": {"user": {"n": 1 << 20_000}}}, None),
+        (
+            "header",
+            {"metadata": {"user": {"note": "x" * (1 << 20)}}},
+            "the ends of long texts were left out of a header message",
+        ),
+        ("stage", {"metadata": {"pipe": "x" * (1 << 20)}}, "the ends of long texts were left out of a stage message"),
         ("stage", {"sigmas": [0.5] * 120_000}, "metadata and sigmas were left out of a stage message"),
     ],
-    ids=["path", "numbers", "large", "stage", "plan"],
+    ids=["path", "numbers", "long number", "large", "stage", "plan"],
 )
 def test_what_cannot_be_sent_of_a_declaration_is_left_out_and_told(
     tmp_path: Path, of: str, change: dict[str, Any], said: str | None

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from recorder import backlog, journal, record, recording, zarr3
+from recorder import backlog, journal, locations, record, recording, zarr3
 from recorder.recording import Run
 
 PLANNED = 12
@@ -238,7 +238,7 @@ def folder_trouble(runs: str, what: str) -> None:
         if what == "folder deleted":
             _delete(folder)
         elif what == "journal deleted":
-            recording.locations.journal_of(run.path).unlink()
+            locations.journal_of(run.path).unlink()
         elif what == "archive deleted":
             shutil.rmtree(run.path)
         elif what == "folder replaced by a file":
@@ -373,7 +373,7 @@ def forks(runs: str) -> None:
             helper.start()
             helper.join()
             assert helper.exitcode == 0
-            say(journal=recording.locations.journal_of(run.path).exists(), socket_there=run.socket_path.exists())
+            say(journal=locations.journal_of(run.path).exists(), socket_there=run.socket_path.exists())
             with record(runs_dir=runs, name="second") as second:
                 steps(second, 3)
             steps(run, 4, first=4)
