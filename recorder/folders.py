@@ -14,6 +14,8 @@ from recorder import forks
 from recorder.syncing import to_disk
 
 FOLDER_MODE = 0o755
+PRIVATE_MODE = 0o700
+"""Of folders that concern nobody but the user."""
 FILE_MODE = 0o644
 """Less the umask: nobody else may write, also where the umask forbids nothing."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

@@ -18,6 +18,7 @@ import click
 from ltxtui.cli.common import Problem
 from ltxtui.cli.record import check_request
 from ltxtui.text import clean
+from recorder.folders import make_folders
 
 if TYPE_CHECKING:
     from recorder.sweep.runner import Answer
@@ -224,7 +225,7 @@ def _run(folder: Path, made: Sweep, workers: int) -> None:
     signal.signal(signal.SIGTERM, stop)
     done: dict[Job, Path] = {}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         with ExitStack() as stack:
             stack.enter_context(spec.ownership(folder))
             wait_for_workers(folder, lambda said: click.echo(said, err=True))
