@@ -30,6 +30,7 @@ from pathlib import Path
 
 from benchmarks.disks import SIZES, Unavailable, clone, make, mounted
 from benchmarks.powercut_verdict import Cut, Trial, Verdict, judge, promised, table
+from replay.source import SocketSource
 
 ROOT = Path(__file__).parent.parent
 STEPS, PAUSE_SECONDS = 250, 0.12
@@ -66,8 +67,6 @@ def record_run(runs: str, sync: bool, steps: int, pause: float) -> None:
 
 def start(trial: Trial, given: argparse.Namespace, sockets: Path) -> None:
     """Start a trial's recorder and connect its viewer."""
-    from replay.source import SocketSource
-
     words = [sys.executable, "-m", "benchmarks.powercut", "--record", str(trial.mount / "runs")]
     words += ["--steps", str(given.steps), "--pause", str(given.pause), *(["--sync"] if trial.sync else [])]
     env = {**os.environ, "LTXTUI_RUNTIME_DIR": str(sockets), "OMP_NUM_THREADS": "1"}

@@ -9,6 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.disks import mounted
+from recorder.journal import is_being_written
+from replay import catalog
+from replay.check import check
+from replay.repair import CannotRepair, repair
+from replay.run import NotARun
+from replay.source import load
 
 
 @dataclass
@@ -75,13 +81,6 @@ def judge(trial: Trial, made: Cut, place: Path) -> Verdict:
 
 def look_at(trial: Trial, run: Path, verdict: Verdict) -> None:
     """List, open and check a run, repair it, and compare its rows with those that the viewer had."""
-    from recorder.journal import is_being_written
-    from replay import catalog
-    from replay.check import check
-    from replay.repair import CannotRepair, repair
-    from replay.run import NotARun
-    from replay.source import load
-
     assert not is_being_written(run.with_suffix(".journal"))
     listed = catalog.list_runs(run.parent)
     report = check(run)
