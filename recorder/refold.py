@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +25,7 @@ def refold(journal: Journal, archive: Path) -> None:
     Of a run without a row no archive is made.
 
     Raises:
-        OSError: if the disk still fails; the unfinished archive, if there was one, is then as it was.
+        OSError: if the disk still fails, or another run's archive is in its place; what there was is then as it was.
         ValueError: if the journal has no header or no end.
     """
     make_folders(archive.parent)  # it may have been moved away
@@ -57,11 +59,13 @@ def _aside(archive: Path) -> str:
 def _write(journal: Journal, archive: Path, made: str) -> None:
     writer, end = ArchiveWriter(archive.with_name(made)), None
     older: Tree | None = None
+    began: object = None
     try:
         for message in _messages(journal):
             if message["t"] == words.END:
                 end = message
             else:
+                began = message["time"] if message["t"] == words.HEADER else began
                 writer.feed(message)
         if end is None:
             raise ValueError("the journal has no end")
@@ -69,12 +73,24 @@ def _write(journal: Journal, archive: Path, made: str) -> None:
         with contextlib.suppress(OSError):
             older = Tree(open_folder(str(archive)))
         if older is not None:
-            writer.carry(older)
-            older.close()
+            try:
+                if not _may_be_of(older, began):
+                    raise FileExistsError(errno.EEXIST, "another run's archive is in its place", str(archive))
+                writer.carry(older)
+            finally:
+                older.close()
         writer.feed(end)
         writer.sync()
     finally:
         writer.close()
+
+
+def _may_be_of(archive: Tree, began: object) -> bool:
+    """Whether an archive is of the run that began then, as far as can be told."""
+    try:
+        return bool(json.loads(archive.read("zarr.json"))["attributes"]["time"] == began)
+    except (OSError, ValueError, LookupError, TypeError):
+        return True
 
 
 def _put_in_place(archive: Path, place: int, made: str) -> None:

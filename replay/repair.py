@@ -128,7 +128,7 @@ def _repaired(archive: Path, journal: Path, place: int) -> Repaired:
     made = archive.with_name(f".{archive.stem}.repairing-{os.getpid()}{locations.ARCHIVE_SUFFIX}")
     try:
         try:
-            rows = _written(made, _write(made, messages, _old(archive), skip, lost))
+            rows = _written(made, _write(made, messages, _old(archive, messages), skip, lost))
         except CannotRepair:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
@@ -177,11 +177,19 @@ def _made_free(name: str, place: int) -> str:
     raise FileExistsError(f"{name} has a thousand predecessors")
 
 
-def _old(archive: Path) -> Archive | None:
+def _old(archive: Path, messages: list[Message]) -> Archive | None:
     try:
-        return Archive(archive)
+        old = Archive(archive)
+        _same_run(old, messages)
     except (NotARun, OSError):
         return None
+    return old
+
+
+def _same_run(archive: Archive, messages: list[Message]) -> None:
+    """Raises NotARun if an archive is another run's than these messages: somebody has put it there."""
+    if messages and messages[0].get("time") != archive.attributes.get("time"):
+        raise NotARun("the archive beside the journal is another run's")
 
 
 def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], list[str], str]:
@@ -208,6 +216,7 @@ def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], 
         count = len(found)
         try:
             opened = Archive(archive, skip)
+            _same_run(opened, found)
             for message in known.beyond(opened):
                 run.feed(message)
                 # Rows are read now, so that what is damaged among them is known.
