@@ -128,8 +128,8 @@ def promised(sync: bool, made: Cut, rows: dict[tuple[int, str], int], before: in
 
 def table(trials: list[Trial], verdicts: dict[str, list[Verdict]]) -> list[str]:
     """A line per recording."""
-    heads = ("file system", "sync", "cuts", "after the end", "viewer had", "missing", "archives", "with journal")
-    heads += ("journal alone", "nothing", "worst loss")
+    heads = ("file system", "sync", "cuts", "after the end", "viewer had", "missing", "archive alone", "with journal")
+    heads += ("journal alone", "nothing yet", "worst loss")
     lines = [heads]
     for trial in trials:
         found = verdicts[trial.name]
