@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 COMPLETING = "the archive is still being completed; interrupt once more to leave it unfinished"
-SETTLE_SECONDS = 0.2
-"""How long leaving the block waits for the archive to be on the disk; if it takes longer, the journal goes later."""
 
 
 class Run:
@@ -288,7 +286,7 @@ class Run:
             if failure is None and not self._archivist.ended:
                 failure = RuntimeError("its end was not written")
             if failure is None:
-                on_disk = self._archivist.on_disk(SETTLE_SECONDS)
+                on_disk = self._archivist.on_disk(settle.SETTLE_SECONDS)
             else:
                 failure = self._fold_again(failure)
                 on_disk = failure is None

@@ -24,6 +24,8 @@ from recorder.zarr3 import CHECKSUMS
 
 logger = logging.getLogger(__name__)
 
+SETTLE_SECONDS = 0.2
+"""How long leaving the block waits for the archive to be on the disk; if it takes longer, the journal goes later."""
 EXIT_SECONDS = 5.0
 """How long the end of the process waits for archives that are being forced onto the disk."""
 _MAX_DOCUMENT_BYTES = 64 << 20

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from recorder import durable, locations, record, recording, settle
+from recorder import durable, locations, record, settle
 from recorder.journal import Journal, JournalReader, is_being_written
 from recorder.messages import encode
 from replay import catalog
@@ -116,7 +116,7 @@ class Disk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answer, self.error = threading.Event(), False
-        monkeypatch.setattr(recording, "SETTLE_SECONDS", 0.05)
+        monkeypatch.setattr(settle, "SETTLE_SECONDS", 0.05)
         monkeypatch.setattr(durable, "_sync_file_system", self._sync)
 
     def _sync(self, descriptor: int) -> bool:
@@ -165,7 +165,7 @@ def test_a_disk_that_fails_keeps_the_journal(
     disk.error = True
     if not late:
         disk.answer.set()
-        monkeypatch.setattr(recording, "SETTLE_SECONDS", 60.0)
+        monkeypatch.setattr(settle, "SETTLE_SECONDS", 60.0)
     with caplog.at_level(logging.WARNING), record(runs_dir=tmp_path) as run:
         take_steps(run)
     disk.answer.set()
