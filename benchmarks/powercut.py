@@ -21,6 +21,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -237,6 +238,8 @@ def main() -> int:
     if given.record:
         record_run(given.record, given.sync, given.steps, given.pause)
         return 0
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))  # what was mounted is unmounted all the same
     folder = Path(tempfile.mkdtemp(prefix="ltx-cut-", dir=tempfile.gettempdir()))
     try:
         return run_trials(folder, given)
