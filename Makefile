@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test shuffled lint bench peers soak torture fuzz pictures clean
+.PHONY: demo test shuffled lint bench peers soak torture powercut fuzz pictures clean
 
 demo: $(STAMP)
 	$(BIN)/ltxtui demo
@@ -35,6 +35,10 @@ soak: $(STAMP)
 # 200 recordings killed with SIGKILL, by the clock and in the middle of things; about ten minutes.
 torture: $(STAMP)
 	$(BIN)/python -m benchmarks.torture
+
+# Power cuts on ext4, xfs and btrfs in loop devices, in mid-run and up to a minute after the end; needs root; ten minutes.
+powercut: $(STAMP)
+	$(BIN)/python -m benchmarks.powercut
 
 # A million changed inputs through the four readers; about ten minutes.
 fuzz: $(STAMP)

@@ -65,8 +65,9 @@ def half_a_message(journal: Any, data: bytes, *_: Any) -> None:
     os.write(journal._fd, data[: len(data) // 2])
 
 
-def half_a_file(path: str | Path, data: bytes) -> None:
-    Path(f"{path}.{os.getpid()}.part").write_bytes(data[: len(data) // 2])
+def half_a_file(name: str, data: bytes, folder: int) -> None:
+    part = os.open(f"{name}.{os.getpid()}.part", os.O_CREAT | os.O_WRONLY, dir_fd=folder)
+    os.write(part, data[: len(data) // 2])
 
 
 def nothing(*_: Any, **__: Any) -> None:

@@ -14,6 +14,7 @@ from typing import IO, Final
 
 from ltxtui.panels.panel import Table
 from ltxtui.text import clean
+from recorder.folders import FILE_MODE, make_folders
 from recorder.locations import safe_name
 
 _CONVERTERS: Final = ("rsvg-convert", "inkscape", "magick")
@@ -86,11 +87,12 @@ def _write_new(folder: Path, name: str, suffix: str, write: Callable[[IO[str]], 
     """Write a file that was not there before: `name.csv`, else `name-2.csv` and so on."""
     name = safe_name(name)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         for n in range(1, _MOST_NAMES):
             path = folder / f"{name}{'' if n == 1 else f'-{n}'}{suffix}"
             try:
-                with path.open("x", encoding="utf-8", newline="") as file:
+                made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+                with os.fdopen(made, "w", encoding="utf-8", newline="") as file:
                     write(file)
                 return path
             except FileExistsError:

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from recorder.folders import PRIVATE_MODE, make_folders, replace_file
+
 ENVIRONMENT: Final = "LTXTUI_STATE"
 """Names another state file."""
 MAX_BYTES: Final = 1 << 20
@@ -65,9 +67,6 @@ class State:
         return known if isinstance(known, dict) else {}
 
     def _write(self) -> None:
-        # Beside it and then over it: two dashboards may end at the same moment.
-        made = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         with contextlib.suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            made.write_text(json.dumps(self._known, indent=1), encoding="utf-8")
-            made.replace(self.path)
+            make_folders(self.path.parent, PRIVATE_MODE)
+            replace_file(self.path, json.dumps(self._known, indent=1).encode())

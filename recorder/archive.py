@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recorder import words
+from recorder.folders import Tree
 from recorder.tables import (
     BLOCK_ROWS,
     TIME_UNITS,
@@ -19,6 +19,7 @@ from recorder.tables import (
     create_previews,
     plain,
     rows_per_chunk,
+    snapshot_dims,
     write_events,
     write_kept,
     write_system,
@@ -30,7 +31,6 @@ LONG_ROWS = 8 * BLOCK_ROWS
 """A stream of more rows has its chunks merged at the end: thousands of small files would make opening slow."""
 MOST_ROWS = 64 * BLOCK_ROWS
 """Rows of a merged chunk."""
-SNAPSHOT_DIMS = {"video": ("batch", "frame", "row", "column", "channel"), "audio": ("batch", "latent", "channel")}
 SNAPSHOT_LABELS = {"latents": "sample before the step", "x0": "predicted clean sample"}
 
 
@@ -56,11 +56,22 @@ class ArchiveWriter:
 
     Arrays are allocated at the planned number of steps; whole blocks are written; the number of rows that count is
     published last, in the root attributes, by an atomic replace. `finish` trims, consolidates and sets the status.
+    The folder is made when the first stream is declared: a run without a row leaves no archive.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, sync: bool = False, empty: bool = False) -> None:
+        """
+        Args:
+            path: of the archive, which must not exist.
+            sync: force all that is folded onto the disk at once, not only at the end.
+            empty: make an archive of a run without a row too.
+        """
         self.path = path
+        self._sync = sync
+        self._empty = empty
         self._store: Store | None = None
+        self._waiting: list[Message] = []
+        """Stages that were declared before there was an archive."""
         self._attributes: dict[str, Any] = {}
         self._planned: dict[int, int] = {}
         self._streams: dict[tuple[int, str], _Stream] = {}
@@ -98,7 +109,15 @@ class ArchiveWriter:
 
     def _begin(self, header: Message) -> None:
         self._attributes = {**_without_type(header), "status": "recording", "rows": {}, "missed": {}, "previews": {}}
-        self._store = Store(self.path, self._attributes)
+
+    def _make(self) -> Store:
+        """The archive's folder, made when it is needed first."""
+        if self._store is None:
+            self._store = Store(self.path, self._attributes)
+            for stage in self._waiting:
+                self._store.group(f"stage_{stage['stage']}", _without_type(stage))
+            self._waiting.clear()
+        return self._store
 
     @property
     def written(self) -> int:
@@ -106,23 +125,34 @@ class ArchiveWriter:
         return 0 if self._store is None else self._store.written
 
     @property
+    def made(self) -> bool:
+        """Whether there is an archive, finished or not."""
+        return self._store is not None
+
+    @property
     def store(self) -> Store:
+        """Raises ValueError if there is none: an archive begins with a header, and is made for a stream."""
         if self._store is None:
-            raise ValueError("an archive begins with a header")
+            raise ValueError("an archive begins with a header and a stream")
         return self._store
 
     def _begin_stage(self, stage: Message) -> None:
+        if not self._attributes:
+            raise ValueError("an archive begins with a header")
         index = int(stage["stage"])
         self._planned[index] = len(stage["sigmas"])
         # Also at the root, so that a list of runs reads one small file per run.
         self._attributes["planned"] = sum(self._planned.values())
         self._attributes.setdefault("prompt", plain(stage["metadata"].get("prompt")))
-        self.store.group(f"stage_{index}", _without_type(stage))
+        if self._store is None:
+            self._waiting.append(stage)
+        else:
+            self._store.group(f"stage_{index}", _without_type(stage))
 
     def _begin_stream(self, stream: Message) -> None:
         index, name = int(stream["stage"]), str(stream["stream"])
         capacity = self._planned[index] or BLOCK_ROWS
-        group, store = f"stage_{index}/{name}", self.store
+        group, store = f"stage_{index}/{name}", self._make()
         store.group(group, _without_type(stream))
         arrays: list[tuple[Array, slice, tuple[int, ...]]] = []
         at = 0
@@ -178,7 +208,7 @@ class ArchiveWriter:
                     f"{into.group}/{name}",
                     (into.capacity, *values.shape),
                     "float16",
-                    ("step", *_snapshot_dims(self.store, into.group, stream)),
+                    ("step", *snapshot_dims(self.store, into.group, stream)),
                     {"units": "1", "long_name": SNAPSHOT_LABELS[name]},
                     rows=1,
                 )
@@ -199,28 +229,47 @@ class ArchiveWriter:
         """Write one stream's share of a snapshot that a viewer asked for, in a group of its own."""
         write_kept(self.store, stage, stream, step, sigma, frames, tensors)
 
-    def carry(self, older: Path) -> None:
+    def carry(self, older: Tree) -> None:
         """Take over from another archive of this run what its messages do not hold: latents of steps, snapshots."""
         self.fold()
         for stream in self._streams.values():
             for name in (*SNAPSHOT_LABELS, "generated_frame"):
-                if (array := self.store.adopt(f"{stream.group}/{name}", older)) is not None and name in SNAPSHOT_LABELS:
+                array = self.store.adopt(f"{stream.group}/{name}", older)
+                if array is not None and name in SNAPSHOT_LABELS:
                     stream.snapshots[name] = array
-        try:
-            kept = sorted(f.parent.relative_to(older) for f in (older / "snapshots").rglob("zarr.json"))
-        except OSError:  # it cannot be looked into
-            kept = []
-        for node in kept:
-            self.store.adopt(node.as_posix(), older)
+        for node in older.nodes("snapshots"):
+            self.store.adopt(node, older)
 
     def make_room(self) -> None:
         """Give a full disk back what the journal has too: an unfinished archive, if it holds nothing else."""
         only_rows = not any(s.snapshots for s in self._streams.values()) and "snapshots" not in (self._store or ())
-        if self._store is not None and only_rows:
-            shutil.rmtree(self.path, ignore_errors=True)
+        if only_rows:
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove the archive, as far as it was made, and nothing that is in its place by now."""
+        if self._store is not None:
+            self._store.discard()
+
+    def sync(self) -> None:
+        """Force the archive onto the disk: its files, its folders, its entry. Raises OSError when the disk does."""
+        if self._store is not None:
+            self._store.sync()
+
+    def close(self) -> None:
+        """Let go of the archive's folder; nothing can be written any more. May be called twice."""
+        if self._store is not None:
+            self._store.close()
 
     def fold(self) -> None:
-        """Write all waiting rows, then publish how many rows count."""
+        """Write all waiting rows, then publish how many rows count.
+
+        Raises:
+            OSError: when the disk does, or the archive is no longer where it was.
+        """
+        if self._store is None:
+            return
+        self._store.check_place()
         for (index, name), stream in self._streams.items():
             if stream.waiting:
                 self._write(stream)
@@ -230,6 +279,8 @@ class ArchiveWriter:
                 # Apart from the rows: a row's picture follows it, so the last one may still be on its way.
                 self._attributes["previews"][f"stage_{index}/{name}"] = min(stream.previews.end, stream.rows)
         self.store.update("", attributes=self._attributes)
+        if self._sync:
+            self._store.sync()
 
     def _write(self, stream: _Stream) -> None:
         rows = np.concatenate(stream.waiting)
@@ -252,8 +303,18 @@ class ArchiveWriter:
             stream.previews.resize(rows)
 
     def finish(self, end: Message) -> None:
-        """Fold what waits, trim arrays to their rows, write the tables, consolidate, and set the final status."""
+        """Fold what waits, trim arrays to their rows, write the tables, consolidate, and set the final status.
+
+        It may not be on the disk yet: see `sync`. Without a row there is an archive only to say why no step could be
+        recorded.
+        """
+        self._sync = False  # the whole is forced onto the disk after this
         self.fold()
+        failed = self._attributes["missed"] or any(e["kind"] == "error" for e in self._events)
+        if not (self._empty or failed or any(s.rows for s in self._streams.values())):
+            self.discard()
+            return
+        self._make()
         for stream in self._streams.values():
             sizes = {stream.capacity, *(a.shape[0] for a in stream.snapshots.values())}
             if stream.previews is not None:
@@ -272,20 +333,7 @@ class ArchiveWriter:
             write_system(self.store, self._system)
         self._attributes.update(status=end["status"], error=end["error"], ended=end["time"])
         self.store.consolidate(self._attributes)
-
-
-def _snapshot_dims(store: Store, group: str, stream: str) -> tuple[str, ...]:
-    """Dimensions of a step's latents; where frames were given they have fewer than the frame metrics."""
-    dims = SNAPSHOT_DIMS[stream]
-    declared = store.attributes(group)
-    given = declared.get("conditioning_frames")
-    if stream != "video" or not given:
-        return dims
-    name = "generated_frame"
-    if f"{group}/{name}" not in store:
-        frames = np.setdiff1d(np.arange(declared["grid"][0]), given)
-        store.array(f"{group}/{name}", frames.shape, "int64", (name,), {"units": "latent frame"}, values=frames)
-    return tuple(name if d == "frame" else d for d in dims)
+        self.store.check_place()
 
 
 def _without_type(message: Message) -> dict[str, Any]:

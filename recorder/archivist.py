@@ -13,6 +13,7 @@ from recorder import words
 from recorder.archive import ArchiveWriter
 from recorder.events import event, reason_of
 from recorder.rows import Kept, Row
+from recorder.settle import Settlement
 from recorder.words import Message
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,17 @@ class Archivist:
     def close(self) -> bool:
         """Fold everything that was put before, then end the thread; False if the disk does not answer."""
         self._queue.put(None)
-        return ended(self._thread, lambda: (self._done, self._archive.written))
+        over = ended(self._thread, lambda: (self._done, self._archive.written))
+        if over and not self.ended:
+            self._archive.close()
+        return over
+
+    def on_disk(self, seconds: float) -> bool:
+        """Force a complete archive onto the disk; False if that takes longer, or fails. Call it after `close`.
+
+        If it takes longer, the journal is removed in the background once the archive is on the disk.
+        """
+        return not self._archive.made or Settlement(self._archive).within(seconds)
 
     def _fold(self) -> None:
         while (item := self._queue.get()) is not None:

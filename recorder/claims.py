@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recorder import locations
+from recorder.folders import make_folders
 from recorder.journal import Journal
 from recorder.server import Command, Server
 
@@ -54,7 +55,7 @@ def run_name(name: str | None, now: float) -> str:
 
 def claim(runs_dir: Path, name: str) -> tuple[Path, Journal]:
     """A path for the archive that nobody else has, and its journal, locked."""
-    runs_dir.mkdir(parents=True, exist_ok=True)
+    make_folders(runs_dir)
     for attempt in range(1, 1000):
         path = runs_dir / f"{name if attempt == 1 else f'{name}-{attempt}'}{locations.ARCHIVE_SUFFIX}"
         if path.exists():

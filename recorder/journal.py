@@ -18,6 +18,8 @@ from pathlib import Path
 
 from recorder import forks, locking
 from recorder.backlog import Backlog
+from recorder.durable import sync_place
+from recorder.folders import make_folders
 from recorder.syncing import to_disk
 from recorder.tail import READ_BYTES, is_deleted
 from recorder.tail import JournalReader as JournalReader
@@ -47,6 +49,10 @@ class Journal:
         self.path = path
         self.unlocked: OSError | None = None
         """Why the file could not be locked, where its file system has no locks; readers then take it for unfinished."""
+        self.synced_only = False
+        """Whether viewers are shown only what `sync` has forced onto the disk, as long as that works."""
+        self._synced = 0
+        self._place_synced = False
         self._fd = self._create()
         self._lock = threading.Lock()
         self._on_disk = 0
@@ -104,7 +110,9 @@ class Journal:
     @property
     def size(self) -> int:
         """Bytes that viewers may be shown."""
-        return self._memory.end if self._memory else self._on_disk
+        if self._memory:
+            return self._memory.end
+        return self._synced if self.synced_only and self.error is None else self._on_disk
 
     def append(self, data: bytes, vital: bool = False) -> None:
         """Add one whole framed message; never raises for a failing disk.
@@ -132,7 +140,13 @@ class Journal:
             self._look()
             if self._memory:
                 self._flush_memory()
-            return self.error is None and not self._memory.dropped
+            written = self.error is None and not self._memory.dropped
+        if self.synced_only:
+            try:
+                self.sync()
+            except OSError:
+                self.synced_only = False
+        return written
 
     def _write(self, data: bytes) -> bool:
         left = memoryview(data)
@@ -185,7 +199,7 @@ class Journal:
         self.notes.append(f"the journal {self.path.name} had been deleted; it was written anew")
 
     def _restore(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(self.path.parent)
         fd = self._create()
         try:
             at = 0
@@ -200,17 +214,28 @@ class Journal:
             raise
         old, self._fd = self._fd, fd
         os.close(old)
+        self._place_synced = False
 
     def read(self, offset: int, count: int = READ_BYTES) -> bytes:
-        """Acknowledged bytes from `offset` on; empty at the end."""
+        """Bytes from `offset` on that viewers may be shown; empty at the end."""
         with self._lock:
             if offset < self._on_disk:
-                return os.pread(self._fd, min(count, self._on_disk - offset), offset)
+                count = min(count, self._on_disk - offset, self.size - offset)
+                return os.pread(self._fd, count, offset) if count > 0 else b""
             return self._memory.read(offset, count) if self._memory else b""
 
     def sync(self) -> None:
-        """Force what was written onto the disk: survives a power cut, costs milliseconds. Raises OSError."""
+        """Force what was written onto the disk, and the file's place: survives a power cut, costs milliseconds.
+
+        Raises:
+            OSError: when the disk does.
+        """
+        written = self._on_disk
         to_disk(self._fd)
+        if not self._place_synced:
+            sync_place(self.path.parent)
+            self._place_synced = True
+        self._synced = written
 
     def release(self, remove: bool) -> None:
         """Give up the lock, so that readers see the run as ended; the open file can still be read until `close`.

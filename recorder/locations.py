@@ -9,6 +9,7 @@ import stat
 import tempfile
 from pathlib import Path
 
+from recorder.folders import PRIVATE_MODE, make_folders
 from recorder.words import MAX_SOCKET_PATH
 
 ARCHIVE_SUFFIX = ".zarr"
@@ -94,7 +95,7 @@ def check_runtime_directory(path: Path) -> None:
 def make_runtime_directory() -> Path:
     """The runtime directory, made with mode 0700 if missing and checked either way."""
     path = runtime_path()
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folders(path, PRIVATE_MODE)
     check_runtime_directory(path)
     return path
 

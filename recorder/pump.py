@@ -48,7 +48,7 @@ class Pump:
         self._journal = journal
         self._archivist = archivist
         self._written = written
-        self._sync = sync
+        self._sync = journal.synced_only = sync
         self._queue: queue.SimpleQueue[Row | StageEnd | Message] = queue.SimpleQueue()
         self._degraded = False
         self._off = False
@@ -268,7 +268,7 @@ class Pump:
         try:
             self._journal.sync()
         except OSError as error:
-            self._sync = False
+            self._sync = self._journal.synced_only = False
             self._journal.notes.append(f"messages are no longer forced onto the disk: {reason_of(error)}")
 
     def _watch_disk(self) -> None:

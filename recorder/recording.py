@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recorder import forks, words
+from recorder import forks, settle, words
 from recorder.archive import ArchiveWriter
 from recorder.archivist import Archivist
 from recorder.claims import claim, make_server, run_name
@@ -62,10 +61,10 @@ class Run:
         self._system: SystemLane | None = None
         self._forked = False
         self.path, self._journal = claim(runs_dir, run_name(name, now))
+        settle.settle_others(self.path)
         with contextlib.ExitStack() as undo:  # in the reverse order, if anything fails
             undo.callback(self._release, remove=True)
-            undo.callback(shutil.rmtree, self.path, ignore_errors=True)
-            self._archivist = Archivist(ArchiveWriter(self.path), self._archive_failed)
+            self._archivist = Archivist(ArchiveWriter(self.path, sync=sync), self._archive_failed)
             undo.callback(self._archivist.close)
             self._pump = Pump(self._journal, self._archivist, self._notify, sync)
             undo.callback(self._pump.close, _end("failed", None))
@@ -246,8 +245,9 @@ class Run:
         shielded(partial(self.close, status, error), "ltxtui-closer", COMPLETING)
 
     def close(self, status: words.Status, error: str | None) -> None:
-        """Write the end, complete the archive, and remove the journal once the archive has everything.
+        """Write the end, complete the archive, and remove the journal once the archive has everything on the disk.
 
+        A disk that takes long is not waited for: the journal then stays beside the complete archive, and goes later.
         Of a run in which no step was taken nothing is left. Never raises for what fails, and does not wait for a disk
         that does not answer. Whatever fails, threads, socket and lock are released.
         """
@@ -296,27 +296,30 @@ class Run:
             self._pump.put(event("warning", f"latents were not kept {lost} times: the archive could not be written"))
 
     def _write_end(self) -> bool:
-        """Complete the archive; whether the journal has nothing any more that the archive lacks."""
+        """Complete the archive; whether it is on the disk, and the journal has nothing any more that it lacks."""
         self._journal.flush()
         answers = self._archivist.close()
         if self._pump.idle:
             return self._leave_nothing()
         failure: Exception | None = TimeoutError("the disk does not answer")
+        on_disk = False
         if answers:
             failure = self._archivist.error
             if failure is None and not self._archivist.ended:
                 failure = RuntimeError("its end was not written")
-            if failure is not None:
+            if failure is None:
+                on_disk = self._archivist.on_disk(settle.SETTLE_SECONDS)
+            else:
                 failure = self._fold_again(failure)
+                on_disk = failure is None
         if failure is not None:
             logger.warning("%s is unfinished (%s); its journal stays beside it", self.path, reason_of(failure))
         if not self._pump.rows:
             logger.warning("%s has no row: no step that was taken could be recorded", self.path.name)
-        return failure is None
+        return on_disk
 
     def _leave_nothing(self) -> bool:
         self.kept = False
-        shutil.rmtree(self.path, ignore_errors=True)
         level = logging.WARNING if self.status == "complete" else logging.INFO
         logger.log(level, "nothing was recorded, since no step was taken; %s is not kept", self.path.name)
         return True
@@ -356,6 +359,7 @@ def _end_open_runs() -> None:
     """At the end of the process: runs whose block was never left, such as one in a notebook or a daemon thread."""
     for run in list(_open_runs):
         run.finish("interrupted", "the process ended while it was recorded")
+    settle.wait_for_late()
 
 
 atexit.register(_end_open_runs)

@@ -86,7 +86,8 @@ def record(
             the next step, stop after this step, a snapshot of the latents. See `ltxtui control`.
 
     Returns:
-        A context manager that gives the run: `run.path` is its archive, complete when the block has ended. A run in
+        A context manager that gives the run: `run.path` is its archive, complete when the block has ended; its journal
+        stays beside it until the archive is on the disk, which a slow disk may do later. A run in
         which no step was taken leaves nothing, and `run.kept` is False then.
 
     Raises:

@@ -115,6 +115,23 @@ def create_previews(store: Store, group: str, capacity: int, first: Message) -> 
     return Previews(pixels, fits, np.zeros((steps, *shape), np.uint8), np.zeros(steps, np.uint8))
 
 
+SNAPSHOT_DIMS = {"video": ("batch", "frame", "row", "column", "channel"), "audio": ("batch", "latent", "channel")}
+
+
+def snapshot_dims(store: Store, group: str, stream: str) -> tuple[str, ...]:
+    """Dimensions of a step's latents; where frames were given they have fewer than the frame metrics."""
+    dims = SNAPSHOT_DIMS[stream]
+    declared = store.attributes(group)
+    given = declared.get("conditioning_frames")
+    if stream != "video" or not given:
+        return dims
+    name = "generated_frame"
+    if f"{group}/{name}" not in store:
+        frames = np.setdiff1d(np.arange(declared["grid"][0]), given)
+        store.array(f"{group}/{name}", frames.shape, "int64", (name,), {"units": "latent frame"}, values=frames)
+    return tuple(name if d == "frame" else d for d in dims)
+
+
 KEPT_DIMS = {"video": ("batch", "frame", "row", "column", "channel"), "audio": ("batch", "latent", "audio_channel")}
 KEPT_LABELS = {"x": "sample before the step", "x0": "predicted clean sample"}
 

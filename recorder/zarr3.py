@@ -8,6 +8,7 @@ reader reads it, ours is `replay.store`; tests hold every document equal to what
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -19,47 +20,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recorder import durable
+from recorder.folders import FOLDER_MODE, Tree, make_folders, open_folder, open_place
+from recorder.folders import replace_file as replace_file
+
 Values = NDArray[Any]
 CHECKSUMS = "checksums.json"
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _EMPTY = {"kind": "inline", "must_understand": False, "metadata": {}}
 
 
-def replace_file(path: str | Path, data: bytes) -> None:
-    """Write a file as a whole or not at all. With plain calls, since a run has hundreds of small files.
-
-    Raises:
-        OSError: when the disk does.
-    """
-    beside = f"{path}.{os.getpid()}.part"
-    try:
-        fd = os.open(beside, _NEW, 0o644)
-    except FileExistsError:
-        # Left by a process that was killed, or laid there by whoever made the archive, to be written through.
-        os.unlink(beside)  # noqa: PTH108
-        fd = os.open(beside, _NEW, 0o644)
-    try:
-        try:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(fd, left) :]
-        finally:
-            os.close(fd)
-        os.replace(beside, path)  # noqa: PTH105
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)  # noqa: PTH108 - a torn file would take the room that others need
-        raise
-
-
 class Store:
-    """One archive's folder: its nodes' documents, in memory and on disk."""
+    """One archive's folder: its nodes' documents, in memory and on disk.
+
+    The folder stays open and everything is written from there, through no link: whatever is put in its place meanwhile
+    is not written to.
+    """
 
     def __init__(self, path: Path, attributes: dict[str, Any]) -> None:
         """Make the folder with its root group. Raises OSError, FileExistsError if it is there."""
         self.path = path
-        self.root = os.fspath(path)
-        path.mkdir(parents=True)
+        self.tree = Tree(_new_folder(path))
+        self._unsynced: set[str] = set()
+        """Files that were written since the last `sync`."""
         self._documents: dict[str, dict[str, Any]] = {}
         self.checksums: dict[str, int] = {}
         """CRC-32 of every chunk file by its path from the root, as it was last written."""
@@ -82,7 +64,7 @@ class Store:
 
     def group(self, name: str, attributes: dict[str, Any]) -> None:
         """Make a group, or give one new attributes; its parents must be there."""
-        _make_folder(f"{self.root}/{name}")
+        self._make_node(name)
         self._put(name, {"attributes": attributes, "zarr_format": 3, "node_type": "group"})
 
     def array(
@@ -125,7 +107,7 @@ class Store:
             "node_type": "array",
             "storage_transformers": [],
         }
-        _make_folder(f"{self.root}/{name}")
+        self._make_node(name)
         self._put(name, document)
         made = Array(self, name, document)
         if values is not None:
@@ -134,22 +116,23 @@ class Store:
             made.make_folders(0)  # now rather than when the first rows are folded, which is mostly when the run ends
         return made
 
-    def adopt(self, name: str, other: Path) -> Array | None:
+    def adopt(self, name: str, other: Tree) -> Array | None:
         """Copy a node of another archive with its chunks; None if it is a group or is not there, or not readable."""
         try:
-            document = json.loads((other / name / "zarr.json").read_bytes())
+            document = json.loads(other.read(f"{name}/zarr.json"))
             array = None if document["node_type"] == "group" else Array(self, name, document)
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        _make_folder(f"{self.root}/{name}")
+        self._make_node(name)
         self._put(name, document)
-        for chunk in sorted((other / name / "c").rglob("*")) if array is not None else ():
-            if chunk.is_file() and not chunk.name.endswith(".part"):
-                copied = self.path / chunk.relative_to(other)
-                copied.parent.mkdir(parents=True, exist_ok=True)
-                data = chunk.read_bytes()
-                replace_file(copied, data)
-                self.checksums[copied.relative_to(self.path).as_posix()] = zlib.crc32(data)
+        try:
+            chunks = list(other.files(f"{name}/c")) if array is not None else []
+        except OSError:
+            chunks = []
+        for chunk in chunks:
+            if not chunk.endswith(".part"):
+                self.write(chunk, data := other.read(chunk), below=name)
+                self.checksums[chunk] = zlib.crc32(data)
         return array
 
     def update(self, name: str, **changes: Any) -> None:
@@ -161,7 +144,7 @@ class Store:
 
         Checksums are written before, in a file of their own that Zarr readers do not look at.
         """
-        replace_file(f"{self.root}/{CHECKSUMS}", json.dumps({"crc32": self.checksums}).encode())
+        self.write(CHECKSUMS, json.dumps({"crc32": self.checksums}).encode())
         names = sorted((n for n in self._documents if n), key=lambda n: (n.count("/"), n))
         documents = {n: self._documents[n] for n in names}
         for name, document in documents.items():
@@ -169,16 +152,81 @@ class Store:
                 documents[name] = {**document, "consolidated_metadata": _EMPTY}
         self.update("", attributes=attributes, consolidated_metadata={**_EMPTY, "metadata": documents})
 
+    def write(self, name: str, data: bytes, below: str | None = None) -> None:
+        """Write a file by its path from the root, as a whole or not at all.
+
+        Folders on the way that are missing are made, but only below that of the node `below`: where that is gone, the
+        archive was deleted, and half of it made anew would pass for a whole one.
+
+        Raises:
+            OSError: when the disk does.
+        """
+        above, _, last = name.rpartition("/")
+        try:
+            replace_file(last, data, self.tree.folder(above))
+        except FileNotFoundError:
+            if below is None:
+                raise
+            self.make_folders(above, below)
+            replace_file(last, data, self.tree.folder(above))
+        self._unsynced.add(name)
+        self.written += 1
+
+    def make_folders(self, name: str, below: str) -> None:
+        """Make a folder and those on the way to it, below a node's own. Raises OSError."""
+        at = below
+        for part in name[len(below) + 1 :].split("/"):
+            at = f"{at}/{part}"
+            self.tree.make(at)
+
+    def sync(self) -> None:
+        """Force everything onto the disk that was written so far, with its entry in the folder it lies in.
+
+        Raises:
+            OSError: when the disk does; nothing is known then of what is there.
+        """
+        written, self._unsynced = self._unsynced, set()
+        durable.sync_tree(self.tree, written, self.path.parent)
+
+    def check_place(self) -> None:
+        """Raises FileNotFoundError if the archive was moved or replaced, so that nobody finds what is written."""
+        if not self.tree.is_at(self.path):
+            raise FileNotFoundError(errno.ENOENT, "the archive was moved or replaced", str(self.path))
+
+    def discard(self) -> None:
+        """Remove the archive, as far as that is possible, and nothing that is in its place by now."""
+        self.tree.clear()
+        if self.tree.is_at(self.path):
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
+
+    def close(self) -> None:
+        """Let go of the folder; nothing can be written any more. May be called twice."""
+        self.tree.close()
+
+    def _make_node(self, name: str) -> None:
+        if name:
+            self.tree.make(name)
+
     def _put(self, name: str, document: dict[str, Any]) -> None:
         text = json.dumps(document, allow_nan=False)
         self._documents[name] = document
-        replace_file(f"{self.root}/{name}/zarr.json" if name else f"{self.root}/zarr.json", text.encode())
-        self.written += 1
+        self.write(f"{name}/zarr.json" if name else "zarr.json", text.encode())
 
 
-def _make_folder(path: str) -> None:
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path)  # noqa: PTH102
+def _new_folder(path: Path) -> int:
+    """Make an archive's folder and open it. Raises OSError, FileExistsError if it is there."""
+    make_folders(path.parent)
+    place = open_place(path.parent)
+    try:
+        os.mkdir(path.name, FOLDER_MODE, dir_fd=place)
+        made = open_folder(path.name, place)
+    finally:
+        os.close(place)
+    if os.listdir(made):  # noqa: PTH208 - a descriptor, which no link leads away from
+        os.close(made)
+        raise FileExistsError(errno.EEXIST, "another archive was put in its place", str(path))
+    return made
 
 
 class Array:
@@ -214,10 +262,9 @@ class Array:
         """Another number of rows; chunks that lie beyond are removed."""
         size = self._chunk[0]
         for number in range(-(-rows // size), -(-self.shape[0] // size)):
-            key = self._key(number)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{self._store.root}/{key}")  # noqa: PTH108
-            self._store.checksums.pop(key, None)
+            # Of a chunk that was never written there may be no folder either.
+            if self._store.checksums.pop(key := self._key(number), None) is not None:
+                self._store.tree.remove(key)
         self.shape = (rows, *self.shape[1:])
         self._store.update(self._name, shape=list(self.shape))
 
@@ -236,12 +283,8 @@ class Array:
         self.write(0, values)
 
     def make_folders(self, number: int) -> None:
-        """The folders of a chunk. Below the array's own only: where that is gone, the archive was deleted, and half of
-        it made anew would pass for a whole one."""
-        folder = f"{self._store.root}/{self._name}"
-        for part in self._key(number)[len(self._name) + 1 :].split("/")[:-1]:
-            folder = f"{folder}/{part}"
-            _make_folder(folder)
+        """The folders of a chunk."""
+        self._store.make_folders(self._key(number).rpartition("/")[0], self._name)
 
     def _key(self, number: int) -> str:
         """A chunk's path from the root."""
@@ -252,16 +295,11 @@ class Array:
         key = self._key(number)
         if key not in self._store.checksums:
             return None  # never written
-        data = Path(self._store.root, key).read_bytes()
+        data = self._store.tree.read(key)
         return np.frombuffer(data, self._dtype).reshape(self._chunk).copy()
 
     def _write_chunk(self, number: int, values: Values) -> None:
         key = self._key(number)
-        path, data = f"{self._store.root}/{key}", np.ascontiguousarray(values).tobytes()
-        try:
-            replace_file(path, data)
-        except FileNotFoundError:
-            self.make_folders(number)
-            replace_file(path, data)
+        data = np.ascontiguousarray(values).tobytes()
+        self._store.write(key, data, below=self._name)
         self._store.checksums[key] = zlib.crc32(data)
-        self._store.written += 1

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgpack
 
 from recorder import locations
+from recorder.folders import PRIVATE_MODE, make_folders
 from replay.run_info import RunInfo
 
 VERSION: Final = 2
@@ -106,7 +107,7 @@ class Cache:
         content = {"version": VERSION, "folder": str(self._runs_dir.absolute()), "lines": self._lines}
         data = _packed(content)
         with contextlib.suppress(OSError):
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folders(self._file.parent, PRIVATE_MODE)
             handle, name = tempfile.mkstemp(prefix=".runs-", dir=self._file.parent)
             try:
                 with os.fdopen(handle, "wb") as out:

@@ -105,7 +105,11 @@ def check(path: Path) -> Report:
         gone = "" if followed else f", and {left}: what was not folded into it is lost"
         report.problem(f"the run was never ended{gone}; mend it with: ltxtui runs repair {archive}")
     elif beside:
-        report.problem(f"a journal stands beside the finished archive: {journal.name}")
+        said = f"a journal stands beside the finished archive: {journal.name}"
+        if followed is None or followed.end is None:
+            report.problem(said)
+        else:  # the archive may not have been on the disk when its recorder ended
+            report.notes.append(f"{said}; the next run in its folder removes it, or: ltxtui runs repair {archive}")
     held = Run()
     for message in opened.messages():
         held.feed(message)

@@ -64,9 +64,9 @@ def bytes_on_disk(descriptor: int, size: int) -> int:
     return min(found, size)
 
 
-def read_file(path: str | Path, limit: int) -> bytes:
+def read_file(path: str | Path, limit: int, folder: int | None = None) -> bytes:
     """A whole file of at most `limit` bytes. Raises Missing and Damaged as `open_file`, Damaged if it is longer."""
-    descriptor, size = open_file(path)
+    descriptor, size = open_file(path, folder)
     try:
         if size > limit:
             raise Damaged(f"has {size:,} bytes, over the limit of {limit:,}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,8 +13,13 @@ from typing import Any, Final
 
 from recorder import locations, words
 from recorder.archive import SNAPSHOT_LABELS, ArchiveWriter
+from recorder.changing import Busy, changing, exists, is_folder, move, remove
+from recorder.durable import sync_place
 from recorder.events import event
+from recorder.folders import FOLDER_MODE, open_folder, sync_folder
 from recorder.journal import JournalReader, is_being_written
+from recorder.refold import mend_names
+from recorder.settle import settle
 from recorder.words import Message
 from replay.archive import Archive
 from replay.beyond import Known
@@ -40,7 +46,8 @@ class Repaired:
     """What was made, where the old files are now, what the new archive holds, and what could not be had any more."""
 
     archive: Path
-    kept: Path
+    kept: Path | None
+    """None where nothing had to be replaced."""
     rows: dict[str, int]
     """By `stage_0/video`, as they are read from it."""
     note: str = ""
@@ -50,50 +57,139 @@ class Repaired:
 def repair(path: Path) -> Repaired:
     """Make one whole archive of journal and archive at `path`, `interrupted` unless they say how the run ended.
 
-    What was there is moved, never removed: to a folder `<name>.before-repair` beside it. Chunks whose checksum is
-    another than when they were written become NaN: nobody can tell which of their values is wrong. What was lost is
-    said in an event of the new archive too.
+    What was there is moved, never removed: to a folder `<name>.before-repair` beside it, once the new archive is on the
+    disk. Chunks whose checksum is another than when they were written become NaN: nobody can tell which of their values
+    is wrong. What was lost is said in an event of the new archive too. Of a whole archive with its journal beside it
+    only the journal is removed, once the archive is on the disk.
 
     Raises:
-        CannotRepair: if the run is being recorded, is whole already, or holds nothing that can be read.
-        OSError: if files cannot be read or written; what was there is then still there.
+        CannotRepair: if the run is being recorded or changed by another process, is whole already, is a link, or holds
+            nothing that can be read.
+        OSError: if files cannot be read or written; what was there is then still there, and nothing else.
     """
     archive = locations.archive_of(path) if path.suffix == locations.JOURNAL_SUFFIX else path
     journal = locations.journal_of(archive)
-    if journal.is_file() and is_being_written(journal):
-        raise CannotRepair(f"{archive.name} is being recorded; stop its recorder first")
-    if not journal.is_file() and not archive.exists():
+    if not archive.parent.is_dir():
         raise CannotRepair(f"{archive} does not exist")
-    if not journal.is_file() and check(archive).sound:
-        raise CannotRepair(f"{archive.name} was ended by its recorder and is whole; there is nothing to fold or mend")
+    if (mended := _settled(archive)) is not None:
+        return mended
+    try:
+        with changing(archive) as place:
+            finished = _clear(archive, place)
+            if archive.is_symlink():
+                raise CannotRepair(f"{archive.name} is a link; repair the archive that it leads to")
+            if journal.is_file() and is_being_written(journal):
+                raise CannotRepair(f"{archive.name} is being recorded; stop its recorder first")
+            if not journal.is_file() and not archive.exists():
+                raise CannotRepair(f"{archive} does not exist")
+            if not journal.is_file() and check(archive).sound:
+                if finished:
+                    return Repaired(archive, None, _rows(archive), "a repair that had been interrupted was completed")
+                whole = f"{archive.name} was ended by its recorder and is whole"
+                raise CannotRepair(f"{whole}; there is nothing to fold or mend")
+            return _repaired(archive, journal, place)
+    except Busy as error:
+        raise CannotRepair(f"{archive.name} is being changed by another process; wait for its end") from error
+
+
+def _settled(archive: Path) -> Repaired | None:
+    """What there is to say of a whole archive whose journal only had to be removed."""
+    try:
+        if not settle(archive):
+            return None
+    except (OSError, ValueError):  # it is not like that
+        return None
+    return Repaired(archive, None, _rows(archive), "it was whole and is on the disk; its journal was removed")
+
+
+def _clear(archive: Path, place: int) -> bool:
+    """Remove what repairs left that were killed; True if one was as good as done, and was completed."""
+    mend_names(archive, place)
+    ready, finished = _ready(archive), False
+    if is_folder(ready, place) and not exists(archive.name, place):
+        move(ready, place, archive.name, place)
+        finished = True
+    for name in os.listdir(place):
+        if name == ready or name.startswith(f".{archive.stem}.repairing"):
+            remove(name, place)
+    return finished
+
+
+def _ready(archive: Path) -> str:
+    """The name of a new archive that is whole and on the disk, until the old one has been moved away."""
+    return f".{archive.stem}.repaired{locations.ARCHIVE_SUFFIX}"
+
+
+def _repaired(archive: Path, journal: Path, place: int) -> Repaired:
     skip = damaged_chunks(archive)
     messages, lost, note = _readable(archive, journal, skip)
     if not messages:
         raise CannotRepair(f"nothing of {archive.name} can be read: {note}")
-    made = archive.with_name(f".{archive.stem}.repairing{locations.ARCHIVE_SUFFIX}")
-    shutil.rmtree(made, ignore_errors=True)
+    made = archive.with_name(f".{archive.stem}.repairing-{os.getpid()}{locations.ARCHIVE_SUFFIX}")
     try:
-        rows = _written(made, _write(made, messages, _old(archive), skip, lost))
-    except CannotRepair:
-        shutil.rmtree(made, ignore_errors=True)
+        try:
+            rows = _written(made, _write(made, messages, _old(archive, messages), skip, lost))
+        except CannotRepair:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+            raise CannotRepair(f"{archive.name} holds what no archive can: {error!r}"[:300]) from error
+        os.rename(made.name, _ready(archive), src_dir_fd=place, dst_dir_fd=place)
+        kept = _replace(archive, journal, place)
+    except BaseException:
+        for name in (made.name, _ready(archive)):
+            with contextlib.suppress(OSError):
+                remove(name, place)
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
-        shutil.rmtree(made, ignore_errors=True)
-        raise CannotRepair(f"{archive.name} holds what no archive can: {error!r}"[:300]) from error
-    kept = _free(archive.with_suffix(".before-repair"))
-    kept.mkdir()
-    for old in (archive, journal):
-        if old.exists() or old.is_symlink():
-            old.rename(kept / old.name)
-    made.rename(archive)
-    return Repaired(archive, kept, rows, note, list(dict.fromkeys(lost)))
+    return Repaired(archive, archive.with_name(kept), rows, note, list(dict.fromkeys(lost)))
 
 
-def _old(archive: Path) -> Archive | None:
+def _replace(archive: Path, journal: Path, place: int) -> str:
+    """Move the old files to a folder of their own, whose name is given back, and the new archive to their place."""
+    kept = _made_free(f"{archive.stem}.before-repair", place)
+    into = open_folder(kept, place)
+    moved: list[str] = []
     try:
-        return Archive(archive)
+        for name in (archive.name, journal.name):
+            if exists(name, place):
+                move(name, place, name, into)
+                moved.append(name)
+        sync_folder(into)
+        os.rename(_ready(archive), archive.name, src_dir_fd=place, dst_dir_fd=place)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for name in moved:
+                move(name, into, name, place)
+            os.rmdir(kept, dir_fd=place)
+        raise
+    finally:
+        os.close(into)
+    sync_place(archive.parent)
+    return kept
+
+
+def _made_free(name: str, place: int) -> str:
+    """Make a folder that was not there before."""
+    for attempt in range(1, 1000):
+        candidate = name if attempt == 1 else f"{name}-{attempt}"
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(candidate, FOLDER_MODE, dir_fd=place)
+            return candidate
+    raise FileExistsError(f"{name} has a thousand predecessors")
+
+
+def _old(archive: Path, messages: list[Message]) -> Archive | None:
+    try:
+        old = Archive(archive)
+        _same_run(old, messages)
     except (NotARun, OSError):
         return None
+    return old
+
+
+def _same_run(archive: Archive, messages: list[Message]) -> None:
+    """Raises NotARun if an archive is another run's than these messages: somebody has put it there."""
+    if messages and messages[0].get("time") != archive.attributes.get("time"):
+        raise NotARun("the archive beside the journal is another run's")
 
 
 def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], list[str], str]:
@@ -120,6 +216,7 @@ def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], 
         count = len(found)
         try:
             opened = Archive(archive, skip)
+            _same_run(opened, found)
             for message in known.beyond(opened):
                 run.feed(message)
                 # Rows are read now, so that what is damaged among them is known.
@@ -134,7 +231,18 @@ def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], 
 
 def _write(made: Path, messages: list[Message], old: Archive | None, skip: Skip, lost: list[str]) -> Run:
     """The new archive; gives the run that it holds."""
-    run, writer = Run(), ArchiveWriter(made)
+    run, writer = Run(), ArchiveWriter(made, empty=True)
+    try:
+        _fill(writer, run, messages, old, skip, lost)
+        writer.sync()
+    finally:
+        writer.close()
+    return run
+
+
+def _fill(
+    writer: ArchiveWriter, run: Run, messages: list[Message], old: Archive | None, skip: Skip, lost: list[str]
+) -> None:
     ends = [m for m in messages if m["t"] == words.END]
     if old is not None and (tags := known_tags(old.attributes)):
         messages = [{**messages[0], TAGS_ATTRIBUTE: list(tags)}, *messages[1:]]
@@ -156,19 +264,22 @@ def _write(made: Path, messages: list[Message], old: Archive | None, skip: Skip,
         told = event("warning", f"repaired; lost: {'; '.join(lost[:20])}"[:2000], payload={"lost": lost[:1000]})
         writer.feed({**told, "time": float(ends[0]["time"])})
     writer.feed(ends[0])
-    return run
 
 
 def _written(made: Path, run: Run) -> dict[str, int]:
     """Rows of the new archive, read from it. Raises CannotRepair if it has fewer than there were to be written."""
-    held = Run()
-    for message in Archive(made).messages():
-        held.feed(message)
-    rows = rows_of(held)
+    rows = _rows(made)
     for name, count in rows_of(run).items():
         if rows.get(name, 0) < count:
-            raise CannotRepair(f"only {rows.get(name, 0):,} of {count:,} rows of {name} could be written anew")
+            raise CannotRepair(f"only {rows.get(name, 0):,} of {count:,} rows of {name} could be written")
     return rows
+
+
+def _rows(archive: Path) -> dict[str, int]:
+    held = Run()
+    for message in Archive(archive).messages():
+        held.feed(message)
+    return rows_of(held)
 
 
 def _known(message: Message) -> bool:
@@ -230,11 +341,3 @@ def _carry_kept(writer: ArchiveWriter, group: str, old: Store, skip: Skip, lost:
             lost.append(f"{key} {error}")
     for stream, tensors in found.items():
         writer.keep(int(place[1]), stream, int(place[2]), sigma, frames if stream == "video" else None, tensors)
-
-
-def _free(path: Path) -> Path:
-    for attempt in range(1, 1000):
-        candidate = path if attempt == 1 else path.with_name(f"{path.name}-{attempt}")
-        if not candidate.exists() and not candidate.is_symlink():
-            return candidate
-    raise FileExistsError(f"{path} has a thousand predecessors")

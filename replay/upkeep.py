@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from recorder import locations
+from recorder.changing import changing, exists, is_folder, move, remove
+from recorder.folders import open_folder, replace_file, sync_folder
 from recorder.journal import is_being_written
-from recorder.zarr3 import replace_file
 from replay.archive import root_attributes
-from replay.documents import MAX_DOCUMENT_BYTES, Damaged, parse, read_file
+from replay.documents import MAX_DOCUMENT_BYTES, Damaged, checked, parse, read_file
 from replay.run import NotARun
 from replay.run_info import MAX_TAGS, TAG_CHARACTERS, TAGS_ATTRIBUTE
 
@@ -46,18 +48,21 @@ def rename(archive: Path, name: str) -> Path:
     renamed = archive.with_name(f"{name_part(archive)[0]}{locations.safe_name(name)}{locations.ARCHIVE_SUFFIX}")
     if renamed == archive:
         return archive
-    with _changing(archive):
+    with _changing(archive) as place:
         for taken in (renamed, locations.journal_of(renamed)):
             if taken.exists() or taken.is_symlink():
                 raise CannotChange(f"there is a run named {renamed.stem} already")
         journal = locations.journal_of(archive)
         if journal.exists():
-            journal.rename(locations.journal_of(renamed))
-        if archive.exists():
-            archive.rename(renamed)
-            # An archive that has no readable attributes yet has nothing to be brought up to date.
-            with contextlib.suppress(NotARun):
-                _set_attributes(renamed, {"run": renamed.stem, "archive": str(renamed.resolve())})
+            move(journal.name, place, locations.journal_of(renamed).name, place)
+        if exists(archive.name, place):
+            move(archive.name, place, renamed.name, place)
+            # An archive that has no readable attributes yet has nothing to be brought up to date; of one that is a
+            # link only the link is renamed.
+            if not renamed.is_symlink():
+                with contextlib.suppress(NotARun):
+                    _set_attributes(renamed, {"run": renamed.stem, "archive": str(renamed.resolve())}, place)
+        sync_folder(place)
     return renamed
 
 
@@ -79,10 +84,13 @@ def set_tags(archive: Path, tags: Iterable[str]) -> None:
     """Put tags in the place of a run's tags: a list in the root attributes of its archive, so they go where it goes.
 
     Raises:
-        CannotChange: if the run is live (its recorder would overwrite them), has no archive, or the disk refuses.
+        CannotChange: if the run is live (its recorder would overwrite them), has no archive, is a link, or the disk
+            refuses.
     """
-    with _changing(archive):
-        _set_attributes(archive, {TAGS_ATTRIBUTE: list(tags)})
+    with _changing(archive) as place:
+        if archive.is_symlink():
+            raise CannotChange(f"{archive.stem} is a link; change the run that it leads to")
+        _set_attributes(archive, {TAGS_ATTRIBUTE: list(tags)}, place)
 
 
 def delete(archive: Path) -> None:
@@ -93,38 +101,61 @@ def delete(archive: Path) -> None:
     """
     if archive.suffix != locations.ARCHIVE_SUFFIX:
         raise CannotChange(f"{archive} is no archive of a run")
-    with _changing(archive):
+    with _changing(archive) as place:
         if not locations.journal_of(archive).is_file():
             root_attributes(archive)  # raises if this is some other folder
-        if archive.is_symlink():
-            archive.unlink()
-        elif archive.exists():
-            # Out of sight first: no list shows a run that is half gone.
-            going = archive.with_name(f".{archive.stem}.deleted")
-            archive.rename(going)
-            shutil.rmtree(going)
+        if is_folder(archive.name, place):
+            _remove_archive(archive, place)
+        else:
+            remove(archive.name, place)
         # The archive first: while the journal is there, all the run ever acknowledged still is.
-        locations.journal_of(archive).unlink(missing_ok=True)
+        remove(locations.journal_of(archive).name, place)
+
+
+def _remove_archive(archive: Path, place: int) -> None:
+    """Remove an archive, out of sight first: no list shows a run that is half gone."""
+    going = f".{archive.stem}.deleted"
+    remove(going, place)
+    try:
+        os.rename(archive.name, going, src_dir_fd=place, dst_dir_fd=place)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # It is part of a container's image and cannot be renamed. Without its root document it is no run either.
+        going = archive.name
+        folder = open_folder(going, place)
+        try:
+            remove("zarr.json", folder)
+        finally:
+            os.close(folder)
+    remove(going, place)
 
 
 @contextlib.contextmanager
-def _changing(archive: Path) -> Iterator[None]:
+def _changing(archive: Path) -> Iterator[int]:
+    """Gives a descriptor of the folder that the run is in, where no other process changes it meanwhile."""
     try:
-        if is_being_written(locations.journal_of(archive)):
-            raise CannotChange(f"{archive.stem} is being recorded; wait for its end")
-        yield
+        with changing(archive) as place:
+            if is_being_written(locations.journal_of(archive)):
+                raise CannotChange(f"{archive.stem} is being recorded; wait for its end")
+            yield place
     except OSError as error:
         raise CannotChange(f"{archive.stem} cannot be changed: {error.strerror or error}") from error
     except NotARun as error:
         raise CannotChange(str(error)) from error
 
 
-def _set_attributes(archive: Path, changes: dict[str, Any]) -> None:
+def _set_attributes(archive: Path, changes: dict[str, Any], place: int) -> None:
     """Raises NotARun if it is no archive that can be read, also behind its attributes, and OSError."""
-    attributes = root_attributes(archive)
-    file = archive / "zarr.json"
+    root_attributes(archive)
+    # From here on nothing is looked up by its path: what is put in the archive's place meanwhile is not written to.
+    folder = open_folder(archive.name, place)
     try:
-        document = parse(read_file(file, MAX_DOCUMENT_BYTES))
+        document = parse(read_file("zarr.json", MAX_DOCUMENT_BYTES, folder))
+        attributes = {**checked(document.get("attributes")), **changes}
+        replace_file("zarr.json", json.dumps({**document, "attributes": attributes}).encode(), folder, sync=True)
+        sync_folder(folder)
     except Damaged as error:
         raise NotARun(f"{archive} has damaged metadata: zarr.json {error}") from error
-    replace_file(file, json.dumps({**document, "attributes": {**attributes, **changes}}).encode())
+    finally:
+        os.close(folder)

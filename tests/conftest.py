@@ -23,6 +23,14 @@ SMALL: dict[str, Any] = {"height": 128, "width": 160, "num_frames": 33, "output_
 """A small clip: 5 latent frames of 4×5."""
 
 
+@pytest.fixture(autouse=True, scope="session")
+def patience() -> Iterator[None]:
+    """Most tests look at what is there once the block has been left, also on a disk that others keep busy."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("recorder.settle.SETTLE_SECONDS", 60.0)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def runtime_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Sockets of a test go to a directory of its own, short enough for a socket path."""

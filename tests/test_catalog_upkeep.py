@@ -6,6 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,9 @@ def unfinished(folder: Path, name: str = NAME) -> Path:
     run.write(fake.messages(5, end=None, name=name))
     run.die()
     writer = recorded.ArchiveWriter(run.path)
-    writer.feed(next(iter(fake.messages(5, name=name))))
+    for message in islice(fake.messages(5, name=name), 4):  # up to its first stream
+        writer.feed(message)
+    assert run.path.exists()
     return run.path
 
 

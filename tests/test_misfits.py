@@ -165,8 +165,8 @@ def test_a_slow_disk_is_waited_for_as_long_as_it_gets_on(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(ArchiveWriter, "finish", finish)
     archivist = Archivist(ArchiveWriter(tmp_path / "r.zarr"), lambda event: None)
-    archivist.put(header())
-    archivist.put(END)
+    for message in (header(), stage(), stream(), step(0), END):
+        archivist.put(message)
     assert archivist.close() and slow.is_set() and archivist.error is None
 
 

@@ -14,6 +14,7 @@ import click
 
 from ltxtui.text import clean
 from recorder import locations
+from recorder.folders import make_folders
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -90,7 +91,7 @@ def check_writable(runs_dir: Path) -> None:
     """
     probe = runs_dir / f".ltxtui-{os.getpid()}"
     try:
-        runs_dir.mkdir(parents=True, exist_ok=True)
+        make_folders(runs_dir)
         probe.touch()
         probe.unlink()
     except OSError as error:

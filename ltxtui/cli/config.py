@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from ltxtui.cli.common import Problem
+from recorder.folders import PRIVATE_MODE, make_folders, replace_file
 
 
 @click.command(
@@ -71,9 +72,9 @@ def _edit(path: Path) -> None:
     from ltxtui.settings import EXAMPLE
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent, PRIVATE_MODE)
         if not path.exists():
-            path.write_text(EXAMPLE, encoding="utf-8")
+            replace_file(path, EXAMPLE.encode())
     except OSError as error:
         raise Problem(f"{path} cannot be made ({error.strerror}); LTXTUI_CONFIG names another place") from error
     command = [*editor(), str(path)]

@@ -102,7 +102,8 @@ def repair(runs_dir: Path, given: str) -> None:
     """Make a whole archive of what is left of a run that was never ended or is damaged.
 
     The journal and the archive as they were are kept beside it, in a folder that ends in .before-repair. What cannot
-    be had any more is NaN or missing; it is listed, and told by an event of the new archive.
+    be had any more is NaN or missing; it is listed, and told by an event of the new archive. Of a whole archive whose
+    journal stands beside it the journal is removed.
     """
     from replay.repair import CannotRepair
     from replay.repair import repair as mend
@@ -119,4 +120,5 @@ def repair(runs_dir: Path, given: str) -> None:
         click.echo(f"  note: {clean(done.note, 400)}")
     for line in done.lost[:100]:
         click.echo(f"  lost: {clean(line, 400)}")
-    click.echo(f"  as it was: {clean(str(done.kept))}")
+    if done.kept is not None:
+        click.echo(f"  as it was: {clean(str(done.kept))}")

@@ -16,6 +16,7 @@ import click
 from ltxtui.cli.common import LocalPath, Problem, say
 from ltxtui.cli.record import check_request
 from ltxtui.text import clean
+from recorder.folders import make_folders
 
 if TYPE_CHECKING:
     from recorder.sweep.runner import Answer
@@ -219,7 +220,7 @@ def _run(folder: Path, made: Sweep, workers: int) -> None:
 
     done: dict[Job, Path] = {}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         with ExitStack() as stack:
             stack.enter_context(as_ctrl_c())
             stack.enter_context(spec.ownership(folder))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from recorder.folders import FILE_MODE
 from recorder.sweep import spec
 from recorder.sweep.spec import Job
 
@@ -92,7 +93,8 @@ def run_jobs(folder: Path, jobs: Sequence[Job], workers: int, told: Callable[[An
     processes: list[subprocess.Popen[str]] = []
     in_a_row = 0
     try:
-        with (folder / spec.LOG).open("a") as log:
+        log_file = os.open(folder / spec.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
+        with os.fdopen(log_file, "a") as log:
             for _ in range(min(workers, len(jobs))):
                 processes.append(_start(folder, log.fileno()))
         threads = [threading.Thread(target=_drive, args=(p, state), daemon=True) for p in processes]

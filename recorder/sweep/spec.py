@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from recorder import locations, zarr3
+from recorder import folders, locations
+from recorder.folders import make_folders
 from recorder.sweep.grid import Arm
 
 FORMAT: Final = "ltxtui-sweep"
@@ -207,14 +208,14 @@ def read(folder: Path) -> Sweep:
 
 def write(folder: Path, sweep: Sweep) -> None:
     """Keep a sweep in its folder, which is made if missing. Raises OSError."""
-    (folder / RUNS).mkdir(parents=True, exist_ok=True)
-    (folder / MEASURES).mkdir(exist_ok=True)
+    make_folders(folder / RUNS)
+    make_folders(folder / MEASURES)
     replace_file(folder / SPEC, json.dumps(sweep.as_dict(), indent=1, ensure_ascii=False) + "\n")
 
 
 def replace_file(file: Path, text: str) -> None:
     """Write a file so that a reader sees the old text or the new one, and never a part. Raises OSError."""
-    zarr3.replace_file(file, text.encode())
+    folders.replace_file(file, text.encode(), sync=True)
 
 
 def measures_file(folder: Path, job: Job) -> Path:

@@ -111,9 +111,8 @@ def killed(runs: str, where: str, number: int = 1) -> None:
         os.pwrite(fd, bytes(data)[: len(data) // 2], os.fstat(fd).st_size)
         die()
 
-    def torn_file(path: Any, data: bytes) -> None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(f"{path}.{os.getpid()}.part").write_bytes(data[: len(data) // 2])
+    def torn_file(name: str, data: bytes, folder: int) -> None:
+        os.write(os.open(f"{name}.{os.getpid()}.part", os.O_CREAT | os.O_WRONLY, dir_fd=folder), data[: len(data) // 2])
         die()
 
     with recorded(runs) as run:
