@@ -27,6 +27,9 @@ _ASCII = {
 }  # fmt: skip
 
 
+_CELLS = {sign: said for sign, said in _ASCII.items() if len(said) == 1} | {"…": ".", "→": ">", "←": "<"}
+
+
 def clean(value: object, limit: int = 2000) -> str:
     """Text from a run as one harmless line: no escapes, controls, bidi marks or line breaks, at most `limit` long.
 
@@ -53,6 +56,11 @@ def to_ascii(text: str) -> str:
     spelled = "".join(_ASCII.get(c, c) for c in text)
     plain = (c for c in unicodedata.normalize("NFKD", spelled) if unicodedata.category(c) not in _MARKS)
     return "".join(c if c.isascii() else "?" for c in plain)
+
+
+def ascii_cells(text: str) -> str:
+    """The same in ASCII and in as many cells, sign for sign, for text with escape sequences that is laid out already."""
+    return "".join(c if c.isascii() else _CELLS.get(c, "?") * cell_len(c) for c in text)
 
 
 def fit(text: str, cells: int) -> str:

@@ -101,6 +101,7 @@ def compare(runs: tuple[str, ...], as_json: bool, no_plot: bool, tui: bool, runs
 def _show(paths: list[Path], runs_dir: Path, options: dict[str, Any]) -> None:
     need_terminal("without one leave out --tui")
     from ltxtui.app import Dashboard
+    from ltxtui.endings import show_app
     from ltxtui.screens.compare import compare_screen
 
     options["stream"] = options["stream"] or ""
@@ -109,8 +110,7 @@ def _show(paths: list[Path], runs_dir: Path, options: dict[str, Any]) -> None:
         return compare_screen(paths, app.settings.keys, **options)
 
     app = Dashboard(first=first, runs_dir=runs_dir)
-    app.run()
-    sys.exit(app.return_code or 0)
+    sys.exit(show_app(app, mouse=app.settings.mouse))
 
 
 def _load(path: Path) -> Run:

@@ -93,9 +93,9 @@ def _live_source(run: str | None, socket_path: Path | None, wait: bool, runs_dir
         return open_live(found[0].socket, found[0].archive)
     from ltxtui.chooser import choose
 
-    chosen = choose("Live runs", [(r.name, r.host, "live", r.started) for r in found])
+    chosen, status = choose("Live runs", [(r.name, r.host, "live", r.started) for r in found])
     if chosen is None:
-        sys.exit(0)
+        sys.exit(status)
     return open_live(found[chosen].socket, found[chosen].archive)
 
 
@@ -201,8 +201,8 @@ def _run(source: Source | None = None, **options: Any) -> None:
         from ltxtui.app import Dashboard
 
         app = Dashboard(source, first_start=True, **options)
-    app.run(mouse=app.settings.mouse)
-    sys.exit(app.return_code or 0)
+        from ltxtui.endings import show_app
+    sys.exit(show_app(app, mouse=app.settings.mouse))
 
 
 def browse(runs_dir: Path = Path("runs")) -> None:

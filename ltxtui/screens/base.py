@@ -19,12 +19,6 @@ if TYPE_CHECKING:
     from ltxtui.app import Dashboard
 
 
-QUITS: Final[list[BindingType]] = [
-    (key, "app.leave", "") for key in (*actions.BY_ID["quit"].keys, *actions.BY_ID["quit"].also)
-]
-"""For dialogs: the keys that quit do so from there too."""
-
-
 _NOTICE_SECONDS: Final = 4.0
 
 
@@ -62,6 +56,11 @@ class ActionScreen(Screen[None], inherit_bindings=False):
     def drawing(self) -> Style:
         return self.dashboard.drawing
 
+    @property
+    def on_top(self) -> bool:
+        """Whether nothing lies above; Textual's `is_current` is true below one other screen too."""
+        return self.app.screen_stack[-1:] == [self]
+
     def command(self) -> list[str]:
         """The words of the command line that brings back what is on the screen."""
         return ["ltxtui"]
@@ -79,6 +78,8 @@ class ActionScreen(Screen[None], inherit_bindings=False):
         self.show()
 
     def action_do(self, id: str, which: int) -> None:
+        if not self.on_top:
+            return  # a key that was typed before another screen came, or this one went
         if actions.perform(self, self.model, id, which):
             self.show()
         else:

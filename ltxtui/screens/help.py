@@ -9,13 +9,13 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.geometry import Size
-from textual.screen import ModalScreen
 
 from ltxtui import actions
 from ltxtui.actions import keys_text
 from ltxtui.drawing import Style
 from ltxtui.panels.view import View
-from ltxtui.screens.base import QUITS, ActionScreen, plain_bar
+from ltxtui.screens.base import ActionScreen, plain_bar
+from ltxtui.screens.dialog import QUITS, Dialog
 from ltxtui.spans import Row
 
 _KEYS = 17
@@ -57,7 +57,7 @@ class HelpView(View):
         return len(self.rows(width, 0))
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Dialog[None]):
     """Over another screen; the keys that open it close it."""
 
     CSS_PATH = "help.tcss"
@@ -69,7 +69,7 @@ class HelpScreen(ModalScreen[None]):
     ]
 
     def __init__(self, over: ActionScreen) -> None:
-        super().__init__()
+        super().__init__(over.drawing)
         self._over = over
 
     def compose(self) -> ComposeResult:

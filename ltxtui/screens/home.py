@@ -237,7 +237,8 @@ class Home(ActionScreen):
                 self._change([run], lambda path: upkeep.rename(path, said), "renamed")
 
         known = cell_text(f"{time}{name}")
-        self.app.push_screen(Ask(f"New name of {known}", cell_text(name), "letters, digits, . _ -"), answered)
+        hint = "letters, digits, . _ -"
+        self.app.push_screen(Ask(f"New name of {known}", cell_text(name), hint, self.drawing), answered)
 
     def ask_tags(self) -> None:
         runs = self._list.chosen
@@ -249,7 +250,8 @@ class Home(ActionScreen):
                 self._change(runs, lambda path: upkeep.set_tags(path, upkeep.read_tags(said)), "tagged")
 
         tags = " ".join(dict.fromkeys(cell_text(tag) for run in runs for tag in run.tags))
-        self.app.push_screen(Ask(f"Tags of {_named(runs)}", tags, "separated by spaces; empty: none"), answered)
+        hint = "separated by spaces; empty: none"
+        self.app.push_screen(Ask(f"Tags of {_named(runs)}", tags, hint, self.drawing), answered)
 
     def ask_delete(self) -> None:
         runs = self._list.chosen
@@ -261,7 +263,7 @@ class Home(ActionScreen):
                 self._change(runs, upkeep.delete, "deleted")
 
         question = f"Delete {_named(runs)} for good, with all that was recorded?"
-        self.app.push_screen(Confirm(question, "delete"), answered)
+        self.app.push_screen(Confirm(question, "delete", drawing=self.drawing), answered)
 
     def _change(self, runs: Sequence[RunInfo], change: Callable[[Path], Path | None], done: str) -> None:
         """Do something to runs in a thread; say what came of it, and read them again."""

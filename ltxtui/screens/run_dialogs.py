@@ -30,7 +30,7 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
     def go_to(self) -> None:
         from ltxtui.screens.confirm import Ask
 
-        self.app.push_screen(Ask("Playhead to which step?", hint="12, or 30% of the run"), self._go_to)
+        self.app.push_screen(Ask("Playhead to which step?", hint="12, or 30% of the run", drawing=self.drawing), self._go_to)
 
     def _go_to(self, asked: str | None) -> None:
         if asked is None or not asked.strip():
@@ -71,6 +71,8 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
     def _choose_other(self, found: list[Entry]) -> None:
         from ltxtui.screens.palette import Chooser
 
+        if not self.on_top:
+            return  # the folder was read meanwhile, and something else is looked at now
         if found:
             self.app.push_screen(Chooser(found, "Compare with which run?", self.drawing), self._compare)
         else:
@@ -111,7 +113,8 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
         from ltxtui.screens.confirm import Confirm
 
         question = f"Stop {self.deck.run.name} after the step under way? What was recorded is kept."
-        self.app.push_screen(Confirm(question, "stop the run"), lambda yes: self._send("stop") if yes else None)
+        ask = Confirm(question, "stop the run", drawing=self.drawing)
+        self.app.push_screen(ask, lambda yes: self._send("stop") if yes else None)
 
     def ask_snapshot(self) -> None:
         self._send("snapshot")
