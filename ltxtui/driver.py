@@ -20,12 +20,14 @@ RESTORING: Final = (
     "\x1b[?2004l\x1b[?7h\x1b[?2048l\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l\x1b[<u"
     "\x1b[?1049l\x1b[?25h\x1b[?1004l"
 )
-"""Paste and mouse reports off, line wrap on, the main screen, a cursor: what the driver writes when it ends in order."""
+"""Paste and mouse reports off, line wrap on, the main screen, a cursor: what the driver writes at an orderly end."""
 _LEAVING: Final = frozenset(b"q\x03\x11")
 """Bytes of the keys that may quit: what is typed after them may belong to the shell."""
 _HOPS: Final = 40
 """Turns of the event loop after which a key has gone through all queues, from the app to the screen and back."""
 _PATIENCE: Final = 1.0
+_GATE: Final = 0.25
+"""Seconds at most that keys wait for a key before them that may quit."""
 _CHUNK: Final = 4096
 
 
@@ -37,7 +39,7 @@ class Output:
 
     def __init__(self, file: IO[str], plain: Callable[[], bool], gone: Callable[[], None]) -> None:
         self._fd = file.fileno()
-        self._encoding = file.encoding or "utf-8"
+        self._encoding = getattr(file, "encoding", None) or "utf-8"
         self._plain = plain
         self._gone = gone
         self._lost = False
@@ -78,6 +80,7 @@ class Terminal(LinuxDriver):
     """
 
     _file: Any
+    _app: Any
 
     def __init__(self, app: Any, **options: Any) -> None:
         super().__init__(app, **options)
@@ -91,7 +94,7 @@ class Terminal(LinuxDriver):
     # Start and end
 
     def start_application_mode(self) -> None:
-        super().start_application_mode()
+        super().start_application_mode()  # type: ignore[no-untyped-call]
         self._active = self._writer_thread is not None and self._writer_thread.is_alive()
 
     def suspend_application_mode(self) -> None:
@@ -208,4 +211,4 @@ class Terminal(LinuxDriver):
 
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(turn, _HOPS)
-            handled.wait(_PATIENCE)
+            handled.wait(_GATE)

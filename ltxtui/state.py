@@ -8,18 +8,19 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from recorder.folders import user_folder
+
 ENVIRONMENT: Final = "LTXTUI_STATE"
 """Names another state file."""
 MAX_BYTES: Final = 1 << 20
 
 
-def state_path() -> Path:
-    """The state file, whether it exists or not."""
+def state_path() -> Path | None:
+    """The state file, whether it exists or not; None where no home directory is known."""
     if named := os.environ.get(ENVIRONMENT):
         return Path(named)
-    import platformdirs
-
-    return platformdirs.user_state_path("ltxtui") / "state.json"
+    folder = user_folder("state")
+    return None if folder is None else folder / "state.json"
 
 
 class State:
@@ -57,6 +58,8 @@ class State:
         return dict(kept) if isinstance(kept, dict) else {}
 
     def _read(self) -> dict[str, Any]:
+        if self.path is None:
+            return {}
         try:
             with self.path.open("rb") as file:
                 known = json.loads(file.read(MAX_BYTES))
@@ -65,6 +68,8 @@ class State:
         return known if isinstance(known, dict) else {}
 
     def _write(self) -> None:
+        if self.path is None:
+            return
         # Beside it and then over it: two dashboards may end at the same moment.
         made = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         with contextlib.suppress(OSError):

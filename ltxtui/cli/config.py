@@ -10,6 +10,8 @@ import click
 
 from ltxtui.cli.common import Problem
 
+NO_HOME = "no home directory is known here; name a settings file with LTXTUI_CONFIG"
+
 
 @click.command(
     epilog="""\b
@@ -46,7 +48,8 @@ def config(edit: bool, check: bool, list_keys: bool, tour: bool) -> None:
         _check()
     else:
         loaded = settings.load()
-        click.echo(f"# {loaded.path}" + ("" if loaded.exists else " (not there; these are the defaults)"))
+        where = str(loaded.path) if settings.settings_path() is not None else NO_HOME
+        click.echo(f"# {where}" + ("" if loaded.exists else " (not there; these are the defaults)"))
         click.echo("\n".join(settings.as_lines(loaded)))
         if loaded.notice:
             click.echo(f"ltxtui: {loaded.notice}", err=True)
@@ -55,6 +58,9 @@ def config(edit: bool, check: bool, list_keys: bool, tour: bool) -> None:
 def _check() -> None:
     from ltxtui import settings
 
+    if settings.settings_path() is None:
+        click.echo(f"{NO_HOME}; the defaults are in force")
+        return
     loaded = settings.load()
     if not loaded.exists:
         click.echo(f"{loaded.path} is not there; the defaults are in force (make it with: ltxtui config --edit)")
@@ -66,7 +72,9 @@ def _check() -> None:
     click.echo(f"{loaded.path} is right")
 
 
-def _edit(path: Path) -> None:
+def _edit(path: Path | None) -> None:
+    if path is None:
+        raise Problem(NO_HOME)
     from ltxtui.export import editor
     from ltxtui.settings import EXAMPLE
 
@@ -102,5 +110,6 @@ def _tour() -> None:
     state = State()
     state.set_tour_seen(False)
     if State().tour_seen:
-        raise Problem(f"{state.path} cannot be written; press F2 in the dashboard instead")
+        where = state.path or "the state file (no home directory is known here)"
+        raise Problem(f"{where} cannot be written; press F2 in the dashboard instead")
     click.echo("the tour is shown at the next start; F2 shows it at any time")

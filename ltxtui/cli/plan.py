@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxtui.cli.common import Problem
+from ltxtui.cli.common import Problem, coloured
 from ltxtui.cli.record import check_request
 from ltxtui.cli.schedule import SHOCK_KEYS, read_shocks, read_sigmas, shock_option, sigmas_option
 
@@ -120,10 +118,9 @@ def _plan(request: Request, as_json: bool) -> None:
 
     width = max(40, min(MAX_WIDTH, shutil.get_terminal_size((80, 24)).columns))
     ascii_only = first_drawing() is Style.ASCII
-    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    paint = _paint if coloured else None
+    paint = _paint if coloured() else None
     text = schedule_text.text(named, native, made, width, ascii_only=ascii_only, paint=paint)
-    click.echo(text, color=coloured)
+    click.echo(text, color=coloured())
 
 
 def _paint(text: str, role: str) -> str:

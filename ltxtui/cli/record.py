@@ -12,7 +12,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ltxtui.cli.common import Problem, check_writable, runs_dir_option
+from ltxtui.cli.common import Problem, check_writable, is_terminal, runs_dir_option
 from ltxtui.cli.like import Repetition, repetition
 from ltxtui.cli.schedule import SHOCK_KEYS, read_shocks, read_sigmas, shock_option, sigmas_option
 from ltxtui.text import clean
@@ -118,11 +118,11 @@ def _run(request: Any, again: Repetition | None, as_json: bool) -> None:
     from recorder.generate import CannotGenerate, generate
 
     signal.signal(signal.SIGTERM, _stop)
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         click.echo(f"loading {clean(request.model)}", err=True)
     try:
         _check_plan(request, again)
-        outcome = generate(request, None if sys.stderr.isatty() else _progress)
+        outcome = generate(request, None if is_terminal(sys.stderr) else _progress)
     except CannotGenerate as error:
         raise Problem(str(error)) from error
     except Problem:

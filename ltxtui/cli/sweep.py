@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxtui.cli.common import Problem
+from ltxtui.cli.common import Problem, is_terminal
 from ltxtui.cli.record import check_request
 from ltxtui.text import clean
 
@@ -287,7 +287,7 @@ def _say_failures(failed: list[Answer], folder: Path) -> None:
 @contextmanager
 def _progress(done: int, more: int, workers: int) -> Iterator[Callable[[Answer, int], None]]:
     """A bar on a terminal, else a line now and then; both with an estimate of the time left."""
-    if sys.stderr.isatty():
+    if is_terminal(sys.stderr):
         from tqdm import tqdm
 
         with tqdm(total=done + more, initial=done, unit="run", dynamic_ncols=True, file=sys.stderr) as bar:
@@ -345,7 +345,7 @@ def _report(folder: Path, made: Sweep, as_json: bool, markdown: Path | None, svg
     from ltxtui.themes import first_drawing
 
     width = MAX_WIDTH  # what is not read on a terminal should not depend on one
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         width = max(80, min(width, shutil.get_terminal_size((MAX_WIDTH, 24)).columns))
     click.echo(report(analysis, width, ascii_only=first_drawing() is Style.ASCII))
     click.echo(f"\n{len(rows)} runs: {folder / spec.RESULTS}")

@@ -178,6 +178,10 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         if opening.at_step is not None:
             deck.move_to(opening.at_step)
 
+    def _take_drawing(self) -> None:
+        self.board.drawing = self.drawing  # panels that are opened later are drawn likewise
+        super()._take_drawing()
+
     # Controls
 
     def preset(self, number: int) -> None:

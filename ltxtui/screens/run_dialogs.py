@@ -30,7 +30,9 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
     def go_to(self) -> None:
         from ltxtui.screens.confirm import Ask
 
-        self.app.push_screen(Ask("Playhead to which step?", hint="12, or 30% of the run", drawing=self.drawing), self._go_to)
+        self.app.push_screen(
+            Ask("Playhead to which step?", hint="12, or 30% of the run", drawing=self.drawing), self._go_to
+        )
 
     def _go_to(self, asked: str | None) -> None:
         if asked is None or not asked.strip():
