@@ -85,6 +85,8 @@ class TerminalApp(App[T], inherit_bindings=False):
     @property
     def status(self) -> int:
         """The exit status of the process."""
+        if self.signalled:
+            return SIGNALLED + self.signalled
         return self._status or self.return_code or 0
 
     def on_load(self) -> None:
@@ -124,9 +126,9 @@ class TerminalApp(App[T], inherit_bindings=False):
         self._return_code = self._status = 1
         self.leaving = True
         if self._exception is None:
+            self._ended = mishap.told(error)
             self._exception = error
             self._exception_event.set()
-            self._ended = mishap.told(error)
         self._close_messages_no_wait()
 
     def _print_error_renderables(self) -> None:
@@ -154,7 +156,7 @@ def show_app(app: TerminalApp[Any], *, mouse: bool = True) -> int:
             _restore(app)
             os._exit(SIGNALLED + app.signalled)
 
-    with Signals(told) as signals:
+    with Signals(told):
         threading.Thread(target=watch, name="last-wait", daemon=True).start()
         try:
             app.run(mouse=mouse)
@@ -165,7 +167,7 @@ def show_app(app: TerminalApp[Any], *, mouse: bool = True) -> int:
         finally:
             over.set()
             came.set()
-    return SIGNALLED + signals.number if signals.number else app.status
+    return app.status
 
 
 def say(line: str) -> None:

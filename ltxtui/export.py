@@ -14,6 +14,7 @@ from typing import IO, Final
 from ltxtui.panels.panel import Table
 from ltxtui.text import clean
 from recorder.locations import safe_name
+from recorder.numerals import counted
 
 _FONT_FACE: Final = re.compile(r"@font-face\s*\{.*?\}\s*", re.DOTALL)
 _MOST_NAMES: Final = 10_000
@@ -39,7 +40,7 @@ def save_csv(table: Table, folder: Path, name: str) -> str:
         writer.writerows([_cell(value) for value in row] for row in table.rows)
 
     path = _write_new(folder, name, ".csv", write)
-    return f"{len(table.rows)} rows in {path}"
+    return f"{counted(len(table.rows), 'row')} in {path}"
 
 
 def save_screenshot(svg: str, folder: Path, name: str = "ltxtui") -> str:

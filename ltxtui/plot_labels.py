@@ -44,7 +44,7 @@ def left(shown: Shown, ticks: list[float], references: list[float], row_of: Call
     for value in (ticks[0], ticks[-1], *named, *ticks[1:-1]):
         at = row_of(value)
         if not any(y in labels for y in ((at,) if value in (ticks[0], ticks[-1], *named) else (at - 1, at, at + 1))):
-            text = f"{10**value:.3g}" if log else f"{value:.{decimals}f}"
+            text = number(10**value, 5) if log else f"{value:.{decimals}f}"
             labels[at] = (text if len(text) < GUTTER else number(10**value if log else value, GUTTER - 1), "tick")
     return labels
 

@@ -59,7 +59,7 @@ def to_ascii(text: str) -> str:
 
 
 def ascii_cells(text: str) -> str:
-    """The same in ASCII and in as many cells, sign for sign, for text with escape sequences that is laid out already."""
+    """The same in ASCII and in as many cells, sign for sign, for text with escape sequences that is laid out."""
     return "".join(c if c.isascii() else _CELLS.get(c, "?") * cell_len(c) for c in text)
 
 
@@ -95,11 +95,18 @@ def number(value: float, width: int = 6) -> str:
     return text
 
 
+def significant(value: float) -> str:
+    """Three digits that count, and all of those before the point: `0.0123`, `12.3`, `1234`; never `1e+03`."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
+
+
 def duration(seconds: float) -> str:
-    """A stretch of time, short: `0.05 s`, `12.3 s`, `4 m 05 s`, `2 h 10 m`."""
+    """A stretch of time, short: `1.5 ms`, `0.05 s`, `12.3 s`, `4 m 05 s`, `2 h 10 m`."""
     if not math.isfinite(seconds):
         return "–"
     seconds = max(0.0, seconds)
+    if seconds < 0.01:
+        return f"{number(seconds * 1000, 5)} ms" if seconds else "0 s"
     if seconds < 0.995:
         return f"{seconds:.2f} s"
     if seconds < 59.95:

@@ -1,4 +1,4 @@
-"""The user's own folders for cache, state and settings; a container may have neither a home nor a user of that number."""
+"""The user's own folders for cache, state and settings; a container may have no home and no such user."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from ltxtui.cli.compare import compare
 from ltxtui.cli.config import config
 from ltxtui.cli.control import control
 from ltxtui.cli.demo import demo
+from ltxtui.cli.numbers import strict
 from ltxtui.cli.plan import plan
 from ltxtui.cli.record import record
 from ltxtui.cli.runs import runs
@@ -56,7 +57,7 @@ def cli(context: click.Context) -> None:
 
 
 for command in (demo, plan, record, watch, replay, runs, control, compare, sweep, config):
-    cli.add_command(command)
+    cli.add_command(strict(command))
 
 
 def main() -> None:

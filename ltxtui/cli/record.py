@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from ltxtui.cli.common import Problem, check_writable, is_terminal, runs_dir_option
 from ltxtui.cli.like import Repetition, repetition
+from ltxtui.cli.numbers import FRAMES, PIXELS, SEED, STEPS
 from ltxtui.cli.schedule import SHOCK_KEYS, read_shocks, read_sigmas, shock_option, sigmas_option
 from ltxtui.text import clean
 
@@ -42,13 +43,13 @@ Watch it meanwhile from another terminal with: ltxtui watch
 )
 @click.option("--prompt", default="a red ball moving left", show_default=True)
 @click.option("--negative-prompt", help="What to steer away from.")
-@click.option("--steps", type=int, default=30, show_default=True, help="Denoising steps; --distilled sets its own 8.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--steps", type=STEPS, default=30, show_default=True, help="Denoising steps; --distilled sets its own 8.")
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @shock_option
 @sigmas_option
-@click.option("--height", type=int, help="Pixels, a multiple of 32. Default: the model's.")
-@click.option("--width", type=int, help="Pixels, a multiple of 32. Default: the model's.")
-@click.option("--frames", type=int, help="Frames, 8n+1, such as 121. Default: the model's.")
+@click.option("--height", type=PIXELS, help="Pixels, a multiple of 32. Default: the model's.")
+@click.option("--width", type=PIXELS, help="Pixels, a multiple of 32. Default: the model's.")
+@click.option("--frames", type=FRAMES, help="Frames, 8n+1, such as 121. Default: the model's.")
 @click.option("--guidance-scale", type=float, help="Video guidance; 1 turns all guidance off. Default: the model's 3.")
 @click.option("--distilled/--no-distilled", help="Use the distilled model's eight noise levels, without guidance.")
 @click.option("--save-latents/--no-save-latents", help="Keep the sample and predicted x0 of every step (float16).")

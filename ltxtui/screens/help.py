@@ -44,7 +44,7 @@ class HelpView(View):
                 keys = keys_text(action, self._keymap, ascii_only=self.ascii)
                 row = self.row(width).add("  ").add(f"{keys:<{_KEYS}} ", "key")
                 said = wrap(action.description, max(20, width - indent))
-                named = [f"{action.label:<{longest}}"] if width >= _WIDE else wrap(action.label, width - indent)
+                named = [f"{action.label:<{longest}}"] if width >= _WIDE else wrap(action.label, max(1, width - indent))
                 row.add(named[0], role)
                 if width >= _WIDE:
                     row.add(said.pop(0), "dim")

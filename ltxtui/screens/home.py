@@ -25,6 +25,7 @@ from ltxtui.panels.too_small import SMALLEST, TooSmall
 from ltxtui.screens.base import ActionScreen
 from ltxtui.screens.confirm import Ask, Confirm
 from ltxtui.screens.home_views import HomeDetails, HomeHeading, HomeTable, HomeTitle, no_runs
+from recorder.numerals import counted
 from replay import upkeep
 from replay.run_info import RunInfo
 from replay.shelf import Shelf
@@ -297,4 +298,4 @@ class Home(ActionScreen):
 
 
 def _named(runs: Sequence[RunInfo]) -> str:
-    return cell_text(runs[0].name) if len(runs) == 1 else f"{len(runs)} runs"
+    return cell_text(runs[0].name) if len(runs) == 1 else counted(len(runs), "run")

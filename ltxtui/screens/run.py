@@ -28,6 +28,7 @@ from ltxtui.panels.steps import next_quantity
 from ltxtui.panels.too_small import SMALLEST, TooSmall
 from ltxtui.screens.run_dialogs import RunDialogs
 from ltxtui.text import clean
+from recorder.numerals import counted
 from replay.run import Run
 from replay.source import Liveness, Source
 
@@ -130,7 +131,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         how, role = outcome(self.deck)
         if self.deck.liveness is Liveness.UNFINISHED:
             how = "its recorder is gone without a word, killed perhaps; what it wrote is kept"
-        steps = f"{self.deck.total} step{'s' * (self.deck.total != 1)}"
+        steps = counted(self.deck.total, "step")
         self.say(f"{clean(self.deck.run.name, 80)} has ended after {steps}: {how}", alert=role == "alert")
 
     def show(self) -> None:

@@ -10,6 +10,7 @@ from ltxtui.panels.board import Board
 from ltxtui.panels.registry import BY_ID, PANELS
 from ltxtui.screens.base import ActionScreen, Entry
 from recorder import locations
+from recorder.numerals import real, whole
 from recorder.words import Command
 from replay.source import Source
 
@@ -40,9 +41,9 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
         text = asked.strip()
         try:
             if text.endswith("%"):
-                self.deck.seek(float(text[:-1]) / 100)
+                self.deck.seek(real(text[:-1]) / 100)
             else:
-                self.deck.seek_to(int(text) + 1)
+                self.deck.seek_to(whole(text) + 1)
         except (ValueError, OverflowError):
             self.say(f"{text!r} is neither a step such as 12 nor a part such as 30%", alert=True)
         self.show()
