@@ -162,16 +162,10 @@ def test_without_a_home_nothing_is_kept_and_nothing_fails(runs: Path, monkeypatc
     def nobody(path: str) -> str:
         return path
 
-    for name in (
-        "LTXTUI_STATE",
-        "LTXTUI_CONFIG",
-        "LTXTUI_CACHE",
-        "HOME",
-        "XDG_CACHE_HOME",
-        "XDG_CONFIG_HOME",
-        "XDG_STATE_HOME",
-    ):
-        monkeypatch.delenv(name, raising=False)
+    for kind in ("STATE", "CONFIG", "CACHE"):
+        monkeypatch.delenv(f"LTXTUI_{kind}", raising=False)
+        monkeypatch.delenv(f"XDG_{kind}_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("os.path.expanduser", nobody)
     assert state_path() is None and settings_path() is None and cache_file(runs) is None
     state = State()

@@ -108,8 +108,11 @@ def _tour() -> None:
     from ltxtui.state import State
 
     state = State()
+    if state.path is None:
+        raise Problem(
+            "no home directory is known here; press F2 in the dashboard instead, or name a file: LTXTUI_STATE"
+        )
     state.set_tour_seen(False)
     if State().tour_seen:
-        where = state.path or "the state file (no home directory is known here)"
-        raise Problem(f"{where} cannot be written; press F2 in the dashboard instead")
+        raise Problem(f"{state.path} cannot be written; press F2 in the dashboard instead")
     click.echo("the tour is shown at the next start; F2 shows it at any time")
