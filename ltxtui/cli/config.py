@@ -109,9 +109,7 @@ def _tour() -> None:
 
     state = State()
     if state.path is None:
-        raise Problem(
-            "no home directory is known here; press F2 in the dashboard instead, or name a file: LTXTUI_STATE"
-        )
+        raise Problem("no home directory is known here; press F2 in the dashboard instead, or set LTXTUI_STATE")
     state.set_tour_seen(False)
     if State().tour_seen:
         raise Problem(f"{state.path} cannot be written; press F2 in the dashboard instead")

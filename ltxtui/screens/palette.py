@@ -65,6 +65,16 @@ def entries(screen: ActionScreen) -> list[Entry]:
     ]
 
 
+class Found(OptionList):
+    """The entries that fit."""
+
+    def on_click(self, event: events.Click) -> None:
+        """A click on an entry that was typed away before the click arrived is on nothing."""
+        clicked = event.style.meta.get("option")
+        if clicked is not None and clicked >= self.option_count:
+            event.prevent_default()
+
+
 class Chooser(Dialog[str | None]):
     """A list that is narrowed down by typing; gives the id of the chosen entry, or None."""
 
@@ -80,7 +90,7 @@ class Chooser(Dialog[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="palette"):
             yield Input(placeholder=self.plain(self._hint), id="typed")
-            yield OptionList(id="found")
+            yield Found(id="found")
 
     def on_mount(self) -> None:
         plain_bar(self.query_one(OptionList), self.drawing)

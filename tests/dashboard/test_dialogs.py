@@ -257,3 +257,17 @@ async def test_quitting_twice_ends_a_demo_once() -> None:
         burst(pilot, "ctrl+q", "q", "ctrl+c", "q")
         await pilot.pause()
     assert ended == ["ended"]
+
+
+async def test_a_click_on_an_entry_that_was_typed_away_is_on_nothing() -> None:
+    app = Dashboard(open_fixture())
+    async with app.run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        await pilot.press("colon")
+        await until(pilot, lambda: isinstance(app.screen, Chooser))
+        burst(pilot, *"theme")
+        for kind in (MouseDown, MouseUp):
+            app.post_message(kind(None, 40, 20, 0, 0, 1, False, False, False, 40, 20))
+        burst(pilot, *"zzz")
+        await pilot.pause()
+        assert isinstance(app.screen, Chooser)
