@@ -95,9 +95,9 @@ def number(value: float, width: int = 6) -> str:
     return text
 
 
-def significant(value: float) -> str:
-    """Three digits that count, and all of those before the point: `0.0123`, `12.3`, `1234`; never `1e+03`."""
-    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
+def significant(value: float, digits: int = 3) -> str:
+    """So many digits that count, and all of those before the point: `0.0123`, `12.3`, `1234`; never `1e+03`."""
+    return f"{value:.{digits}g}" if abs(value) < 10**digits - 0.5 else f"{value:.0f}"
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ from ltxtui.drawing import Style
 from ltxtui.panels.cost import Health, Link, cost, link_of
 from ltxtui.panels.view import View
 from ltxtui.spans import Row
-from ltxtui.text import clean, duration, number
+from ltxtui.text import clean, duration, significant
 from replay.source import Liveness
 
 _MUCH: Final = 100_000
@@ -96,7 +96,7 @@ def watching(deck: Deck, link: Link) -> list[tuple[str, str]]:
     spent = cost(deck)
     if spent is not None:
         share = f" ({spent.share:.1%})" if math.isfinite(spent.share) else ""
-        parts.append((f"recorder {number(spent.seconds * 1000, 5)} ms/step{share}", "dim"))
+        parts.append((f"recorder {significant(spent.seconds * 1000, 2)} ms/step{share}", "dim"))
     return parts
 
 

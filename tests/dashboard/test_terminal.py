@@ -195,4 +195,4 @@ def test_an_error_nobody_foresaw_is_one_line_and_a_file(processes: Nursery, term
     (kept,) = (folder / "kept").glob("error-*.txt")
     assert b"ltxtui: unexpected error: RuntimeError: broken on purpose; details are in " in terminal.written
     assert str(kept).encode() in terminal.written.replace(b"\r\n", b"") and kept.stat().st_mode & 0o777 == 0o600
-    assert "Traceback" in kept.read_text() and "show_help" in kept.read_text()
+    assert "Traceback" in kept.read_text()
