@@ -103,13 +103,14 @@ class Terminal(LinuxDriver):
 
     def disable_input(self) -> None:
         """Read nothing more. What was typed ahead stays, unless reports of the mouse may be among it."""
-        if self._key_thread is None or not self._key_thread.is_alive():
-            return
+        if self._key_thread is None:
+            return  # done already
         with contextlib.suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGWINCH, signal.SIG_DFL)
         self._disable_mouse_support()
         self.exit_event.set()
-        self._key_thread.join()
+        self._key_thread.join()  # which may have ended by itself, since the app is on its way out
+        self._key_thread = None
         self.exit_event.clear()
         if self._encoded_keys or time.monotonic() - self._reported < _PATIENCE:
             with contextlib.suppress(termios.error):

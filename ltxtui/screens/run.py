@@ -180,7 +180,8 @@ class RunScreen(RunDialogs, inherit_bindings=False):
             deck.move_to(opening.at_step)
 
     def _take_drawing(self) -> None:
-        self.board.drawing = self.drawing  # panels that are opened later are drawn likewise
+        for board in self.query(Board):  # there is none while the screen is being made
+            board.drawing = self.drawing  # panels that are opened later are drawn likewise
         super()._take_drawing()
 
     # Controls
