@@ -73,12 +73,19 @@ class ActionScreen(Screen[None], inherit_bindings=False):
             if view.display:
                 view.changed()
 
+    @property
+    def made(self) -> bool:
+        """Whether its parts are there: not before it is composed, and not any more while it is removed."""
+        return bool(self.query(View))
+
     def on_screen_resume(self) -> None:
+        if not self.made:
+            return
         self._take_drawing()
         self.show()
 
     def action_do(self, id: str, which: int) -> None:
-        if not self.on_top:
+        if not (self.on_top and self.made):
             return  # a key that was typed before another screen came, or this one went
         if actions.perform(self, self.model, id, which):
             self.show()

@@ -108,7 +108,8 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         width, height = event.size
         self.set_class(width < SMALLEST[0] or height < SMALLEST[1], "-small")
         self.set_class(height >= _HIGH, "-high")
-        self.board.fit(Size(width, height - (5 if height >= _HIGH else 4)))
+        if self.made:
+            self.board.fit(Size(width, height - (5 if height >= _HIGH else 4)))
 
     def on_run_changed(self) -> None:
         began = time.perf_counter()
@@ -136,6 +137,8 @@ class RunScreen(RunDialogs, inherit_bindings=False):
 
     def show(self) -> None:
         """The deck has changed: draw what differs."""
+        if not self.made:
+            return
         if self.is_current and self.board.lanes_changed():
             self.board.lay_out()
         super().show()
