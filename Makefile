@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test shuffled lint bench peers soak torture powercut fuzz pictures clean
+.PHONY: demo test shuffled lint bench peers soak torture powercut fuzz keys pictures clean
 
 demo: $(STAMP)
 	$(BIN)/ltxtui demo
@@ -43,6 +43,10 @@ powercut: $(STAMP)
 # A million changed inputs through the four readers; about ten minutes.
 fuzz: $(STAMP)
 	$(BIN)/python -m benchmarks.fuzz
+
+# 2,000 random bursts of keys and mouse events on every screen and dialog; about five minutes.
+keys: $(STAMP)
+	$(BIN)/python -m benchmarks.keys
 
 pictures: $(STAMP)
 	$(BIN)/python docs/pictures.py

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from ltxtui.app import Dashboard
+from ltxtui.export import self_contained
 from ltxtui.screens.compare import CompareScreen
 from recorder.generate import Request, generate
 from recorder.shocks.spec import Shock
@@ -31,8 +31,7 @@ async def picture(make: Callable[[], Dashboard], to: Path, keys: list[str]) -> N
         await pilot.press(*keys)
         await pilot.pause(0.5)
         svg = app.export_screenshot(title="ltxtui")
-    # Any monospace font will do; the file must not fetch one from anywhere.
-    to.write_text(re.sub(r"@font-face\s*{.*?}", "", svg, flags=re.DOTALL).replace("Fira Code", "DejaVu Sans Mono"))
+    to.write_text(self_contained(svg).replace("Fira Code", "DejaVu Sans Mono"))
 
 
 def main() -> None:

@@ -6,19 +6,20 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.screen import Screen
 
 from ltxtui import settings as user
 from ltxtui.deck import Deck
 from ltxtui.drawing import Style
+from ltxtui.endings import TerminalApp
 from ltxtui.roles import COMPONENTS
 from ltxtui.screens.base import ActionScreen, keyed
 from ltxtui.screens.run import Opening, RunScreen
 from ltxtui.state import State
-from ltxtui.text import clean
+from ltxtui.text import clean, to_ascii
 from ltxtui.themes import THEMES, first_drawing, first_theme
 from replay.run import Run
 from replay.source import Source
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Dashboard(App[None], inherit_bindings=False):
+class Dashboard(TerminalApp[None], inherit_bindings=False):
     """Shows the run that a source brings, or the list of runs, until `q`.
 
     Args:
@@ -84,6 +85,7 @@ class Dashboard(App[None], inherit_bindings=False):
         self._first = first
         self._on_quit = on_quit
         self._first_start = first_start
+        self._left = False
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = self.settings.theme or first_theme()
@@ -95,6 +97,10 @@ class Dashboard(App[None], inherit_bindings=False):
     @property
     def settings(self) -> user.Settings:
         return self.loaded_settings.settings
+
+    @property
+    def plain(self) -> bool:
+        return self.drawing is Style.ASCII
 
     @property
     def deck(self) -> Deck:
@@ -144,6 +150,10 @@ class Dashboard(App[None], inherit_bindings=False):
         names = [theme.name for theme in THEMES]
         self.theme = names[(names.index(self.theme) + 1) % len(names)]
 
+    def notify(self, message: str, **more: Any) -> None:
+        """A notice in a corner, in ASCII where the screen is; as Textual's otherwise."""
+        super().notify(to_ascii(message) if self.drawing is Style.ASCII else message, **more)
+
     # The stack of screens
 
     def open_run(self, source: Source, origin: Sequence[str] = (), opening: Opening | None = None) -> None:
@@ -157,6 +167,8 @@ class Dashboard(App[None], inherit_bindings=False):
         self.push_screen(compare_screen(runs, self.settings.keys))
 
     def on_home_open_asked(self, event: Home.OpenAsked) -> None:
+        if len(self.screen_stack) != 1:
+            return  # asked twice: the first time has been answered with a screen over the list
         from replay.reconnect import open_live
         from replay.run import NotARun
         from replay.source import open_path
@@ -170,7 +182,8 @@ class Dashboard(App[None], inherit_bindings=False):
             self.open_run(source, words)
 
     def on_home_compare_asked(self, event: Home.CompareAsked) -> None:
-        self.compare_runs(event.paths)
+        if len(self.screen_stack) == 1:
+            self.compare_runs(event.paths)
 
     def back(self) -> None:
         """To the screen below; from the last one out."""
@@ -183,7 +196,10 @@ class Dashboard(App[None], inherit_bindings=False):
         self.leave()
 
     def leave(self) -> None:
-        """End the dashboard. The recorded run goes on, unless `on_quit` ends it."""
+        """End the dashboard, once. The recorded run goes on, unless `on_quit` ends it."""
+        if self._left:
+            return
+        self._left = True
         if self._on_quit is not None:
             self._on_quit()
         self.exit()
@@ -195,9 +211,9 @@ class Dashboard(App[None], inherit_bindings=False):
             try:
                 given = work()
             except (OSError, RuntimeError, ValueError) as error:
-                self.call_from_thread(self.notify, str(error), severity="error", markup=False, timeout=8)
+                self.call_later(self.notify, str(error), severity="error", markup=False, timeout=8)
             else:
-                self.call_from_thread(tell, given)
+                self.call_later(tell, given)
 
         self.run_worker(done, thread=True, exit_on_error=True)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ltxtui import scales
 from ltxtui.places import INFO, MODES, Floats, Mode, placed, values_of
-from ltxtui.text import number
+from ltxtui.text import number, significant
 from replay.run import StageData
 
 __all__ = ["EMPTY", "INFO", "MODES", "Axis", "Mode", "Ruler", "counted"]
@@ -133,7 +133,7 @@ class Ruler:
     def _text(self, value: float) -> str:
         if self.mode in ("step", "evaluations") and np.isfinite(value):
             return str(round(value))
-        return f"{value:.3g}" if 1e-3 <= abs(value) < 1e5 else number(value)
+        return significant(value) if 1e-3 <= abs(value) < 1e5 else number(value)
 
 
 EMPTY: Final = Ruler("step", np.empty(0), np.empty(0), 0.0, 1.0)

@@ -5,38 +5,45 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rich.text import Text
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import DataTable, Footer, Label
 
-from ltxtui.text import clean
-from ltxtui.themes import THEMES, first_theme
+from ltxtui.drawing import Style
+from ltxtui.endings import TerminalApp, show_app
+from ltxtui.text import clean, to_ascii
+from ltxtui.themes import THEMES, first_drawing, first_theme
 
 
-class RunChooser(App[int | None]):
+class RunChooser(TerminalApp[int | None], inherit_bindings=False):
     """Rows of (name, what, status, started); gives the index of the chosen row, or None."""
 
     CSS_PATH = "chooser.tcss"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
         ("enter", "select", "Open"),
-        ("q", "quit", "Quit"),
-        ("escape", "quit", "Quit"),
+        ("q", "leave", "Quit"),
+        *((key, "leave", "") for key in ("escape", "ctrl+q", "ctrl+c")),
     ]
 
     def __init__(self, title: str, rows: list[tuple[str, str, str, float]]) -> None:
         super().__init__()
         self._heading = title
         self._rows = rows
+        self._plain = first_drawing() is Style.ASCII
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = first_theme()
+
+    @property
+    def plain(self) -> bool:
+        return self._plain
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return dict(THEMES[0].variables)
 
     def compose(self) -> ComposeResult:
-        yield Label(Text(clean(self._heading)), id="heading")
+        yield Label(self._text(self._heading), id="heading")
         yield DataTable(cursor_type="row", zebra_stripes=False)
         yield Footer(show_command_palette=False)
 
@@ -46,14 +53,23 @@ class RunChooser(App[int | None]):
         table = self.query_one(DataTable)
         table.add_columns("run", "when", "status", "")
         for name, what, status, started in self._rows:
-            # Text objects: what a run says of itself is data, never markup.
-            table.add_row(*(Text(clean(cell)) for cell in (name, ago(started), status, what)))
+            table.add_row(*(self._text(cell) for cell in (name, ago(started), status, what)))
         table.focus()
 
+    def _text(self, said: str) -> Text:
+        """A Text object: what a run says of itself is data, never markup."""
+        return Text(to_ascii(clean(said)) if self._plain else clean(said))
+
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
-        self.exit(event.cursor_row)
+        if not self.leaving:
+            self.exit(event.cursor_row)
+
+    def action_leave(self) -> None:
+        self.leave()
 
 
-def choose(title: str, rows: list[tuple[str, str, str, float]]) -> int | None:
-    """Let the user choose one of the rows; None if nothing was chosen."""
-    return RunChooser(title, rows).run()
+def choose(title: str, rows: list[tuple[str, str, str, float]]) -> tuple[int | None, int]:
+    """Let the user choose one of the rows: its index, or None if nothing was chosen, and the exit status for that."""
+    chooser = RunChooser(title, rows)
+    status = show_app(chooser)
+    return chooser.return_value if not status else None, status

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 import shlex
-import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Final
@@ -16,9 +15,9 @@ from ltxtui.panels.panel import Table
 from ltxtui.text import clean
 from recorder.folders import FILE_MODE, make_folders
 from recorder.locations import safe_name
+from recorder.numerals import counted
 
-_CONVERTERS: Final = ("rsvg-convert", "inkscape", "magick")
-_CONVERT_SECONDS: Final = 60.0
+_FONT_FACE: Final = re.compile(r"@font-face\s*\{.*?\}\s*", re.DOTALL)
 _MOST_NAMES: Final = 10_000
 _FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -42,45 +41,30 @@ def save_csv(table: Table, folder: Path, name: str) -> str:
         writer.writerows([_cell(value) for value in row] for row in table.rows)
 
     path = _write_new(folder, name, ".csv", write)
-    return f"{len(table.rows)} rows in {path}"
+    return f"{counted(len(table.rows), 'row')} in {path}"
 
 
 def save_screenshot(svg: str, folder: Path, name: str = "ltxtui") -> str:
-    """Write the screen as SVG, and as PNG too where a converter is installed; what to tell the user.
+    """Write the screen as SVG; what to tell the user.
 
     Raises:
         CannotExport: if the folder cannot be written.
     """
 
     def write(file: IO[str]) -> None:
-        file.write(svg)
+        file.write(self_contained(svg))
 
-    path = _write_new(folder, name, ".svg", write)
-    picture = path.with_suffix(".png")
-    command = _converter(path, picture)
-    if command is None:
-        return f"screen in {path}; for PNG too install rsvg-convert (librsvg)"
-    if picture.exists():
-        return f"screen in {path}; {picture.name} exists already and was left as it is"
-    try:
-        subprocess.run(command, check=True, capture_output=True, timeout=_CONVERT_SECONDS, stdin=subprocess.DEVNULL)
-    except (OSError, subprocess.SubprocessError):
-        return f"screen in {path}; {command[0]} could not make a PNG of it"
-    return f"screen in {path} and {picture.name}"
+    return f"screen in {_write_new(folder, name, '.svg', write)}"
+
+
+def self_contained(svg: str) -> str:
+    """A picture of the screen that fetches nothing from anywhere: any monospace font of the viewer's will do."""
+    return _FONT_FACE.sub("", svg)
 
 
 def shell_line(words: Sequence[str]) -> str:
     """Words as one line to type at a shell. What is no plain text in them is left out, so that pasting it is safe."""
     return shlex.join([clean(word) for word in words])
-
-
-def _converter(svg: Path, png: Path) -> list[str] | None:
-    found = next((name for name in _CONVERTERS if shutil.which(name)), None)
-    if found == "rsvg-convert":
-        return [found, "--output", str(png), str(svg)]
-    if found == "inkscape":
-        return [found, "--export-type=png", f"--export-filename={png}", str(svg)]
-    return None if found is None else [found, str(svg), str(png)]
 
 
 def _write_new(folder: Path, name: str, suffix: str, write: Callable[[IO[str]], None]) -> Path:

@@ -39,6 +39,7 @@ class Feed:
         self._told = 0.0
         self._rest = 0.0
         self._polling: asyncio.Future[list[Message]] | None = None
+        self._closed = asyncio.Event()
 
     @property
     def note(self) -> str:
@@ -49,12 +50,16 @@ class Feed:
         self._told = asyncio.get_running_loop().time()
         try:
             first, told, owed = True, (self.liveness, ""), True
-            while not self.done:
+            while not self.done and not self._closed.is_set():
                 messages = await self._poll()
+                if self._closed.is_set():
+                    return
                 if first:
                     # Only now is it known whether this run was still going on when it was opened.
                     self.liveness, first = self._source.liveness, False
                 await self._take(messages)
+                if self._closed.is_set():
+                    return
                 self.done = not messages and self._source.liveness is not Liveness.LIVE
                 if self.done or self._source.liveness is Liveness.LIVE:
                     self.liveness = self._source.liveness
@@ -92,7 +97,8 @@ class Feed:
         return await asyncio.shield(self._polling)
 
     async def close(self) -> None:
-        """Close the source, after a poll that is still under way."""
+        """Close the source, after a poll that is still under way; no other one begins."""
+        self._closed.set()
         if self._polling is not None and not self._polling.done():
             await asyncio.wait({self._polling})
         self._source.close()

@@ -13,7 +13,7 @@ from ltxtui import scales
 from ltxtui.axis import INFO
 from ltxtui.raster import Style
 from ltxtui.spans import Row
-from ltxtui.text import number, to_ascii
+from ltxtui.text import number, significant, to_ascii
 
 if TYPE_CHECKING:
     from ltxtui.drawing import Curve, Plot
@@ -44,7 +44,7 @@ def left(shown: Shown, ticks: list[float], references: list[float], row_of: Call
     for value in (ticks[0], ticks[-1], *named, *ticks[1:-1]):
         at = row_of(value)
         if not any(y in labels for y in ((at,) if value in (ticks[0], ticks[-1], *named) else (at - 1, at, at + 1))):
-            text = f"{10**value:.3g}" if log else f"{value:.{decimals}f}"
+            text = _tick(10**value) if log else f"{value:.{decimals}f}"
             labels[at] = (text if len(text) < GUTTER else number(10**value if log else value, GUTTER - 1), "tick")
     return labels
 
@@ -111,3 +111,7 @@ def _named(plot: Plot, columns: NDArray[np.intp], wide: int) -> list[tuple[int, 
     distance = max(1, int(scales.round_up(steps * 7 / wide)))
     named = dict.fromkeys([0, steps - 1, *range(0, steps, distance)])
     return [(int(columns[step]), plot.labels[step]) for step in named if columns[step] >= 0]
+
+
+def _tick(value: float) -> str:
+    return significant(value) if value < 1e5 else number(value, 5)

@@ -12,6 +12,7 @@ import numpy as np
 from ltxtui import scales
 from ltxtui.drawing import GUTTER, Curve, Mark, columns, curve_text
 from ltxtui.text import clean, number, to_ascii
+from recorder.numerals import counted
 from recorder.shocks import levels
 from recorder.shocks.cautions import COARSE_DB
 from recorder.shocks.plan import Action, Plan
@@ -109,19 +110,20 @@ def _finite(value: float) -> float | None:
 
 
 def _schedule(model: str, native: Native) -> str:
+    count = len(native.sigmas)
     if native.grid is None or native.size is None:
-        return f"{len(native.sigmas)} noise levels of your own, used as they are"
+        return f"{counted(count, 'noise level')} of your own, used as {'it is' if count == 1 else 'they are'}"
     height, width, frames = native.size
     grid = "×".join(map(str, native.grid))
-    clip = f"{width}×{height}, {frames} frames: {grid} = {native.tokens:,} tokens"
-    return f"{model}: {len(native.sigmas)} steps for {clip}"
+    clip = f"{width}×{height}, {counted(frames, 'frame')}: {grid} = {counted(native.tokens or 0, 'token')}"
+    return f"{model}: {counted(count, 'step')} for {clip}"
 
 
 def _evaluations(plan: Plan) -> str:
     more = plan.evaluations - len(plan.native)
     against = f"{more} more than the {len(plan.native)} without shocks" if more else "as many as without shocks"
     kept = f", {plan.spare} of them kept for the critical phase" if plan.spare else ""
-    return f"{plan.evaluations} model evaluations, {against}{kept}"
+    return f"{counted(plan.evaluations, 'model evaluation')}, {against}{kept}"
 
 
 # -- the curve
@@ -130,7 +132,7 @@ def _evaluations(plan: Plan) -> str:
 def _substeps(plan: Plan) -> np.ndarray:
     """σ with a place between any two model evaluations, where a shock shows how far down the sample goes."""
     sigmas = np.array(plan.sigmas)
-    drawn = np.empty(2 * len(sigmas) - 1)
+    drawn = np.empty(max(0, 2 * len(sigmas) - 1))
     drawn[::2] = sigmas
     drawn[1::2] = (sigmas[1:] + sigmas[:-1]) / 2
     for action in plan.actions:
@@ -190,7 +192,7 @@ def _rows(actions: Sequence[Action]) -> Iterator[Sequence[str]]:
             yield from map(_row, same)
             continue
         yield from map(_row, same[:2])
-        yield (f"   … {left_out} more places …",)
+        yield (f"   … {left_out} more place{'s' * (left_out != 1)} …",)
         yield _row(same[-1])
 
 

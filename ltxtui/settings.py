@@ -15,6 +15,7 @@ from ltxtui.actions.keys import Keymap, read_key
 from ltxtui.drawing import Style
 from ltxtui.layout import PRESETS
 from ltxtui.themes import THEMES
+from recorder.locations import user_folder
 
 FILE: Final = "config.toml"
 ENVIRONMENT: Final = "LTXTUI_CONFIG"
@@ -77,18 +78,19 @@ class Loaded:
         return f"{self.path} line {first.line}: {first.text}{more}; defaults are used there (ltxtui config --check)"
 
 
-def settings_path() -> Path:
-    """The settings file, whether it exists or not."""
+def settings_path() -> Path | None:
+    """The settings file, whether it exists or not; None where no home directory is known."""
     if named := os.environ.get(ENVIRONMENT):
         return Path(named)
-    import platformdirs
-
-    return platformdirs.user_config_path("ltxtui") / FILE
+    folder = user_folder("config")
+    return None if folder is None else folder / FILE
 
 
 def load(path: Path | None = None) -> Loaded:
     """Read the settings; what is wrong falls back to its default and is told, never raised."""
     path = path or settings_path()
+    if path is None:
+        return Loaded(Settings(), Path(FILE))
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -183,7 +185,10 @@ def _preset(value: object) -> int:
 def _folder(value: object) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{value!r} is no folder")
-    return Path(value).expanduser()
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{value!r} is in a home directory that is not known here") from None
 
 
 _READERS: Final[dict[str, Callable[[object], Any]]] = {

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from recorder.folders import PRIVATE_MODE, make_folders, replace_file
+from recorder.locations import user_folder
 
 ENVIRONMENT: Final = "LTXTUI_STATE"
 """Names another state file."""
 MAX_BYTES: Final = 1 << 20
 
 
-def state_path() -> Path:
-    """The state file, whether it exists or not."""
+def state_path() -> Path | None:
+    """The state file, whether it exists or not; None where no home directory is known."""
     if named := os.environ.get(ENVIRONMENT):
         return Path(named)
-    import platformdirs
-
-    return platformdirs.user_state_path("ltxtui") / "state.json"
+    folder = user_folder("state")
+    return None if folder is None else folder / "state.json"
 
 
 class State:
@@ -59,6 +59,8 @@ class State:
         return dict(kept) if isinstance(kept, dict) else {}
 
     def _read(self) -> dict[str, Any]:
+        if self.path is None:
+            return {}
         try:
             with self.path.open("rb") as file:
                 known = json.loads(file.read(MAX_BYTES))
@@ -67,6 +69,8 @@ class State:
         return known if isinstance(known, dict) else {}
 
     def _write(self) -> None:
+        if self.path is None:
+            return
         with contextlib.suppress(OSError):
             make_folders(self.path.parent, PRIVATE_MODE)
             replace_file(self.path, json.dumps(self._known, indent=1).encode())

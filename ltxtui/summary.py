@@ -6,6 +6,7 @@ from ltxtui.drawing import Curve, Mark, Style, curve_text
 from ltxtui.text import clean, duration, to_ascii
 from ltxtui.themes import first_drawing
 from recorder.declarations import METRICS
+from recorder.numerals import counted
 from replay.run import Run, StreamData
 
 WIDTH, HEIGHT = 76, 10
@@ -20,7 +21,9 @@ def _curve(stream: StreamData, metric: str, mark: Mark) -> Curve:
 def summary(run: Run, *, width: int = WIDTH) -> str:
     """Name, outcome and the two curves of every stage's video (or only) stream."""
     ascii_only = first_drawing() is Style.ASCII
-    lines = [f"{clean(run.name)}: {clean(run.standing)}, {run.steps} steps in {len(run.stages)} stage(s)"]
+    lines = [
+        f"{clean(run.name)}: {clean(run.standing)}, {counted(run.steps, 'step')} in {counted(len(run.stages), 'stage')}"
+    ]
     if run.end and run.end["error"]:
         lines.append(f"error: {clean(run.end['error'])}")
     for stage in run.stages:

@@ -9,6 +9,7 @@ from typing import Final
 
 from ltxtui import forest
 from ltxtui.text import clean, fit, to_ascii
+from recorder.numerals import counted
 from replay.paired import LEVEL
 from replay.sentences import effect, plain_number, probability, signed
 from replay.sweep import ENDPOINTS, PRIMARY, TASK
@@ -49,14 +50,16 @@ def subtitle(analysis: Analysis) -> str:
         guidance = "unguided"
     if own.distilled:
         guidance = "distilled"
-    return f"{clean(own.model, 60)}, {own.steps} steps, {guidance}, {len(analysis.sweep.seeds)} paired seeds"
+    seeds = counted(len(analysis.sweep.seeds), "paired seed")
+    return f"{clean(own.model, 60)}, {counted(own.steps, 'step')}, {guidance}, {seeds}"
 
 
 def _heading(analysis: Analysis) -> Iterator[str]:
     base = analysis.baseline
-    yield f"{subtitle(analysis)}: {len(analysis.ranked)} arms and {1 + len(analysis.controls)} controls"
+    arms, controls = counted(len(analysis.ranked), "arm"), counted(1 + len(analysis.controls), "control")
+    yield f"{subtitle(analysis)}: {arms} and {controls}"
     drift = plain_number(base.values[PRIMARY])
-    yield f"smooth: mean drift index {drift} over {base.runs} runs, {base.evaluations:g} evaluations each"
+    yield f"smooth: mean drift index {drift} over {counted(base.runs, 'run')}, {base.evaluations:g} evaluations each"
 
 
 def effects(analysis: Analysis) -> list[forest.Effect]:

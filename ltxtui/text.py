@@ -27,6 +27,9 @@ _ASCII = {
 }  # fmt: skip
 
 
+_CELLS = {sign: said for sign, said in _ASCII.items() if len(said) == 1} | {"…": ".", "→": ">", "←": "<"}
+
+
 def clean(value: object, limit: int = 2000) -> str:
     """Text from a run as one harmless line: no escapes, controls, bidi marks or line breaks, at most `limit` long.
 
@@ -53,6 +56,11 @@ def to_ascii(text: str) -> str:
     spelled = "".join(_ASCII.get(c, c) for c in text)
     plain = (c for c in unicodedata.normalize("NFKD", spelled) if unicodedata.category(c) not in _MARKS)
     return "".join(c if c.isascii() else "?" for c in plain)
+
+
+def ascii_cells(text: str) -> str:
+    """The same in ASCII and in as many cells, sign for sign, for text with escape sequences that is laid out."""
+    return "".join(c if c.isascii() else _CELLS.get(c, "?") * cell_len(c) for c in text)
 
 
 def fit(text: str, cells: int) -> str:
@@ -87,11 +95,18 @@ def number(value: float, width: int = 6) -> str:
     return text
 
 
+def significant(value: float, digits: int = 3) -> str:
+    """So many digits that count, and all of those before the point: `0.0123`, `12.3`, `1234`; never `1e+03`."""
+    return f"{value:.{digits}g}" if abs(value) < 10**digits - 0.5 else f"{value:.0f}"
+
+
 def duration(seconds: float) -> str:
-    """A stretch of time, short: `0.05 s`, `12.3 s`, `4 m 05 s`, `2 h 10 m`."""
+    """A stretch of time, short: `1.5 ms`, `0.05 s`, `12.3 s`, `4 m 05 s`, `2 h 10 m`."""
     if not math.isfinite(seconds):
         return "–"
     seconds = max(0.0, seconds)
+    if seconds < 0.01:
+        return f"{number(seconds * 1000, 5)} ms" if seconds else "0 s"
     if seconds < 0.995:
         return f"{seconds:.2f} s"
     if seconds < 59.95:

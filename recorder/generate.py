@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from recorder import describe
@@ -202,8 +203,8 @@ def load(request: Request) -> Any:
     except Exception as error:
         reason = reason_of(error)
         raise CannotGenerate(
-            f"the model {request.model!r} cannot be loaded; give `nano`, a folder written by save_pretrained, or a hub "
-            f"id such as diffusers/LTX-2.3-Diffusers ({reason[:160]})"
+            f"the model {request.model!r} cannot be loaded: {shorten(reason, 160, placeholder=' …')}; it can be "
+            "`nano`, a folder written by save_pretrained, or a repository of the hub that this machine can reach"
         ) from error
     if request.distilled or request.scheduler is not None:
         pipe.scheduler = scheduler_of(request, pipe.scheduler.config)

@@ -1,4 +1,4 @@
-"""Where runs and sockets live, and which names are safe."""
+"""Where runs, sockets and the user's own files live, and which names are safe."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import stat
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from recorder.folders import PRIVATE_MODE, make_folders
 from recorder.words import MAX_SOCKET_PATH
@@ -74,6 +75,17 @@ def runtime_path() -> Path:
     """
     override = os.environ.get("LTXTUI_RUNTIME_DIR")
     return Path(override) if override else Path(tempfile.gettempdir()) / f"ltxtui-{os.getuid()}"
+
+
+def user_folder(kind: Literal["cache", "config", "state"]) -> Path | None:
+    """Where this program keeps what is the user's, after the XDG rules; None if no home directory is known."""
+    import platformdirs
+
+    try:
+        folder = getattr(platformdirs, f"user_{kind}_path")("ltxtui")
+    except (RuntimeError, KeyError, OSError):  # a container may have no home and no such user
+        return None
+    return folder if isinstance(folder, Path) and folder.is_absolute() else None
 
 
 def check_runtime_directory(path: Path) -> None:

@@ -46,12 +46,15 @@ def _looked_at(file: str) -> Stamp:
     return status.st_mtime_ns, status.st_size
 
 
-def cache_file(runs_dir: Path) -> Path:
-    """Where a folder's lines are kept: one file per folder, under the user's cache directory or in `LTXTUI_CACHE`."""
-    import platformdirs
+def cache_file(runs_dir: Path) -> Path | None:
+    """Where a folder's lines are kept: one file per folder, under the user's cache directory or in `LTXTUI_CACHE`.
 
+    None if there is no such directory: then nothing is kept.
+    """
     override = os.environ.get("LTXTUI_CACHE")
-    directory = Path(override) if override else platformdirs.user_cache_path("ltxtui")
+    directory = Path(override) if override else locations.user_folder("cache")
+    if directory is None:
+        return None
     known = hashlib.sha256(os.fsencode(runs_dir.absolute())).hexdigest()[:24]
     return directory / f"runs-{known}.msgpack"
 
@@ -102,7 +105,7 @@ class Cache:
 
     def save(self) -> None:
         """Write the file if something has changed, whole or not at all. That it cannot be written is no error."""
-        if not self._changed:
+        if not self._changed or self._file is None:
             return
         content = {"version": VERSION, "folder": str(self._runs_dir.absolute()), "lines": self._lines}
         data = _packed(content)
@@ -119,6 +122,8 @@ class Cache:
             self._changed = False
 
     def _load(self) -> dict[str, tuple[Stamp, list[Any]]]:
+        if self._file is None:
+            return {}
         try:
             with self._file.open("rb") as file:
                 data = file.read(MAX_BYTES)

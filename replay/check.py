@@ -13,6 +13,7 @@ import numpy as np
 
 from recorder import locations, words
 from recorder.journal import JournalReader, is_being_written
+from recorder.numerals import counted
 from recorder.zarr3 import CHECKSUMS
 from replay.archive import Archive
 from replay.documents import MAX_DOCUMENT_BYTES, Damaged, checked, parse, read_file
@@ -53,7 +54,7 @@ class Report:
     def word(self) -> str:
         """The result in a word or two."""
         if self.problems:
-            return f"{len(self.problems)} problem{'s' * (len(self.problems) > 1)}"
+            return counted(len(self.problems), "problem")
         return "nothing recorded" if self.empty else "sound"
 
     def problem(self, text: str) -> None:

@@ -19,6 +19,7 @@ MAX_AXES: Final = 7
 MAX_SIDE: Final = 1 << 20
 """Of a stream's grid: eleven hours of sound."""
 _LARGEST: Final = 1 << 53
+_YEAR_1: Final = -62_135_596_800.0
 _YEAR_10000: Final = 253_402_300_800
 
 
@@ -55,9 +56,9 @@ def number(value: Any, what: str) -> float:
 
 
 def moment(value: Any, what: str) -> float:
-    """Unix time, of the years 1970 to 9999."""
+    """Unix time, of the years 1 to 9999: a clock may be wrong, and the run is there all the same."""
     found = number(value, what)
-    if not 0 <= found < _YEAR_10000:
+    if not _YEAR_1 <= found < _YEAR_10000:
         raise NotARun(f"{what} is {found}, no time of a run")
     return found
 

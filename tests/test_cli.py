@@ -132,7 +132,8 @@ def test_watch_and_replay_without_anything_to_show(tmp_path: Path, monkeypatch: 
 
 
 def test_the_dashboard_without_a_terminal_says_what_to_use_instead(tmp_path: Path) -> None:
-    assert "needs a terminal" in problem("watch")
+    assert "no live run" in problem("watch"), "that there is nothing to show comes first"
+    assert "needs a terminal" in problem("watch", "--wait")
     assert "ltxtui runs" in problem()
 
 

@@ -15,8 +15,8 @@ ACTIONS: Final[tuple[Action[Controls], ...]] = (
            "not by colour alone.", lambda c, n: c.next_theme(), screens=EVERYWHERE),
     Action("copy", "General", ("y",), "Copy the command", "The line that brings back what is on the screen, to the "
            "clipboard and into a notice.", lambda c, n: c.copy_command(), screens=EVERYWHERE),
-    Action("screenshot", "General", ("ctrl+s",), "Screenshot to an SVG file", "The screen as it is, and as PNG too "
-           "where a converter is installed.", lambda c, n: c.take_screenshot(), screens=EVERYWHERE),
+    Action("screenshot", "General", ("ctrl+s",), "Screenshot to an SVG file", "The screen as it is, in a file "
+           "that browsers and most editors show.", lambda c, n: c.take_screenshot(), screens=EVERYWHERE),
     Action("tour", "General", ("f2",), "Tour of the screen", "What is where, in one picture.",
            lambda c, n: c.show_tour(), screens=EVERYWHERE),
     Action("palette", "General", ("colon",), "Every action, by name", "Type a part of what it does.",

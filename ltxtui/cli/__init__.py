@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
 import click
 
 from ltxtui.cli.compare import compare
 from ltxtui.cli.config import config
 from ltxtui.cli.control import control
 from ltxtui.cli.demo import demo
+from ltxtui.cli.numbers import strict
 from ltxtui.cli.plan import plan
 from ltxtui.cli.record import record
 from ltxtui.cli.runs import runs
 from ltxtui.cli.sweep import sweep
 from ltxtui.cli.view import browse, replay, watch
+from ltxtui.text import clean
+
+INTERRUPTED: Final = 128 + signal.SIGINT
+BROKEN_PIPE: Final = 128 + signal.SIGPIPE
 
 
 def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -44,9 +57,55 @@ def cli(context: click.Context) -> None:
 
 
 for command in (demo, plan, record, watch, replay, runs, control, compare, sweep, config):
-    cli.add_command(command)
+    cli.add_command(strict(command))
 
 
 def main() -> None:
-    """Entry point of the command `ltxtui`."""
-    cli(prog_name="ltxtui")
+    """Entry point of the command `ltxtui`: whatever happens, an exit status and at most one line about it."""
+    _open_standard_streams()
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        status = cli.main(prog_name="ltxtui", standalone_mode=False)
+        sys.stdout.flush() if sys.stdout is not None else None
+        return status if isinstance(status, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _say("ltxtui: interrupted")
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            return _without_output(BROKEN_PIPE)
+        where = error.filename or "standard output"
+        _say(f"ltxtui: {clean(where)}: {error.strerror or clean(error)}")
+        return _without_output(1)
+    except Exception as error:  # noqa: BLE001 - a person gets a line, and a file with what else is known
+        from ltxtui import mishap
+
+        _say(mishap.told(error))
+        return _without_output(1)
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):
+        click.echo(line, err=True)
+
+
+def _without_output(status: int) -> int:
+    """Let nothing be written at exit to an output that takes nothing: it would be told once more, as a traceback."""
+    with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    return status
+
+
+def _open_standard_streams() -> None:
+    """Where a standard stream is closed, open /dev/null in its place: else the next file that is opened becomes it."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import click
 
@@ -72,9 +72,19 @@ def runs_dir_option(command: Command) -> Command:
     )(command)
 
 
+def is_terminal(stream: IO[str] | None) -> bool:
+    """True if a stream is there at all, which it is not where it was closed, and is a terminal."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def coloured() -> bool:
+    """True if text on standard output may have colours."""
+    return is_terminal(sys.stdout) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def has_terminal() -> bool:
     """True if a dashboard can be shown and typed at."""
-    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "") != "dumb"
+    return is_terminal(sys.stdin) and is_terminal(sys.stdout) and os.environ.get("TERM", "") != "dumb"
 
 
 def need_terminal(instead: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxtui.cli.common import Problem, need_terminal, recorded_path, runs_dir_option
+from ltxtui.cli.common import Problem, coloured, need_terminal, recorded_path, runs_dir_option
 
 if TYPE_CHECKING:
     from ltxtui.screens.base import ActionScreen
@@ -101,6 +100,7 @@ def compare(runs: tuple[str, ...], as_json: bool, no_plot: bool, tui: bool, runs
 def _show(paths: list[Path], runs_dir: Path, options: dict[str, Any]) -> None:
     need_terminal("without one leave out --tui")
     from ltxtui.app import Dashboard
+    from ltxtui.endings import show_app
     from ltxtui.screens.compare import compare_screen
 
     options["stream"] = options["stream"] or ""
@@ -109,8 +109,7 @@ def _show(paths: list[Path], runs_dir: Path, options: dict[str, Any]) -> None:
         return compare_screen(paths, app.settings.keys, **options)
 
     app = Dashboard(first=first, runs_dir=runs_dir)
-    app.run()
-    sys.exit(app.return_code or 0)
+    sys.exit(show_app(app, mouse=app.settings.mouse))
 
 
 def _load(path: Path) -> Run:
@@ -132,11 +131,10 @@ def _print(comparison: Comparison, plots: bool) -> None:
 
     width = max(40, min(MAX_WIDTH, shutil.get_terminal_size((80, 24)).columns))
     ascii_only = first_drawing() is Style.ASCII
-    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     click.echo(side_by_side.tables(comparison, width, ascii_only=ascii_only))
     if plots:
-        paint = _paint if coloured else None
-        click.echo("\n" + side_by_side.plots(comparison, width, ascii_only=ascii_only, paint=paint), color=coloured)
+        paint = _paint if coloured() else None
+        click.echo("\n" + side_by_side.plots(comparison, width, ascii_only=ascii_only, paint=paint), color=coloured())
 
 
 def _paint(text: str, role: str) -> str:

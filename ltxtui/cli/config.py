@@ -11,6 +11,8 @@ import click
 from ltxtui.cli.common import Problem
 from recorder.folders import PRIVATE_MODE, make_folders, replace_file
 
+NO_HOME = "no home directory is known here; name a settings file with LTXTUI_CONFIG"
+
 
 @click.command(
     epilog="""\b
@@ -47,7 +49,8 @@ def config(edit: bool, check: bool, list_keys: bool, tour: bool) -> None:
         _check()
     else:
         loaded = settings.load()
-        click.echo(f"# {loaded.path}" + ("" if loaded.exists else " (not there; these are the defaults)"))
+        where = str(loaded.path) if settings.settings_path() is not None else NO_HOME
+        click.echo(f"# {where}" + ("" if loaded.exists else " (not there; these are the defaults)"))
         click.echo("\n".join(settings.as_lines(loaded)))
         if loaded.notice:
             click.echo(f"ltxtui: {loaded.notice}", err=True)
@@ -56,6 +59,9 @@ def config(edit: bool, check: bool, list_keys: bool, tour: bool) -> None:
 def _check() -> None:
     from ltxtui import settings
 
+    if settings.settings_path() is None:
+        click.echo(f"{NO_HOME}; the defaults are in force")
+        return
     loaded = settings.load()
     if not loaded.exists:
         click.echo(f"{loaded.path} is not there; the defaults are in force (make it with: ltxtui config --edit)")
@@ -67,7 +73,9 @@ def _check() -> None:
     click.echo(f"{loaded.path} is right")
 
 
-def _edit(path: Path) -> None:
+def _edit(path: Path | None) -> None:
+    if path is None:
+        raise Problem(NO_HOME)
     from ltxtui.export import editor
     from ltxtui.settings import EXAMPLE
 
@@ -101,6 +109,8 @@ def _tour() -> None:
     from ltxtui.state import State
 
     state = State()
+    if state.path is None:
+        raise Problem("no home directory is known here; press F2 in the dashboard instead, or set LTXTUI_STATE")
     state.set_tour_seen(False)
     if State().tour_seen:
         raise Problem(f"{state.path} cannot be written; press F2 in the dashboard instead")

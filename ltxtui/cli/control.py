@@ -39,7 +39,7 @@ Start the run with: ltxtui record --allow-control …   or: record(pipe, allow_c
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0.0, min_open=True),
+    type=click.FloatRange(0.0, 1e6, min_open=True),
     default=60.0,
     show_default=True,
     help="Seconds to wait for the answer, which comes with the next step.",

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from ltxtui.cli.common import Problem, check_writable, has_terminal, runs_dir_option, say
+from ltxtui.cli.numbers import SEED
 from ltxtui.cli.schedule import read_shocks, shock_option
 from ltxtui.text import clean
 
@@ -75,8 +76,8 @@ Examples:
 )
 @runs_dir_option
 @click.option("--prompt", default="a red ball moving left", show_default=True)
-@click.option("--steps", type=click.IntRange(min=1), default=40, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--steps", type=click.IntRange(1, 100_000), default=40, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @shock_option
 @click.option("--allow-control", is_flag=True, help="Let your other processes steer it with: ltxtui control.")
 def demo(runs_dir: Path, prompt: str, steps: int, seed: int, shocks: tuple[str, ...], allow_control: bool) -> None:
@@ -97,11 +98,12 @@ def demo(runs_dir: Path, prompt: str, steps: int, seed: int, shocks: tuple[str, 
     more = [part for text in shocks for part in ("--shock", text)] + (["--allow-control"] if allow_control else [])
     from recorder.signals import as_ctrl_c
 
+    status = 0
     try:
         # The dashboard takes such signals itself while it is shown.
         with as_ctrl_c(), _recording(runs_dir, prompt, steps, seed, more) as recorder:
             if has_terminal():
-                _dashboard(recorder)
+                status = _dashboard(recorder)
             else:
                 _headless(recorder)
             recorder.stop()
@@ -109,22 +111,27 @@ def demo(runs_dir: Path, prompt: str, steps: int, seed: int, shocks: tuple[str, 
     except KeyboardInterrupt:
         say("ltxtui: interrupted; what was recorded is kept, see: ltxtui runs")
         sys.exit(130)
-    if recorder.process.returncode not in (0, 130):
+    if not status and recorder.process.returncode not in (0, 130):
         raise Problem(f"the demo's recording failed: {last.removeprefix('ltxtui: ')}")
     archive = Path(last)
     if archive.exists():
         click.echo(f"look at it again with: ltxtui replay {archive}", err=True)
+    sys.exit(status)
 
 
 def _find(recorder: Recorder) -> Source | None:
     """The demo's run once its recorder answers; LookupError once it never will."""
+    from recorder.locations import UnsafeLocation
     from replay.catalog import live_runs
     from replay.source import SocketSource, open_path
 
     ended = recorder.process.poll() is not None
-    for run in live_runs():
-        if run.process == recorder.process.pid:
-            return SocketSource(run.socket)
+    try:
+        for run in live_runs():
+            if run.process == recorder.process.pid:
+                return SocketSource(run.socket)
+    except UnsafeLocation as error:
+        raise LookupError(str(error)) from error
     if not ended:
         return None
     archive = Path(recorder.last_line())
@@ -133,12 +140,14 @@ def _find(recorder: Recorder) -> Source | None:
     raise LookupError(f"the recording ended: {recorder.last_line()}")
 
 
-def _dashboard(recorder: Recorder) -> None:
+def _dashboard(recorder: Recorder) -> int:
     from ltxtui.app import Dashboard
+    from ltxtui.endings import show_app
     from replay.source import AwaitedSource
 
     source = AwaitedSource(lambda: _find(recorder), "loading torch and the nano model, which takes some ten seconds")
-    Dashboard(source).run()
+    app = Dashboard(source)
+    return show_app(app, mouse=app.settings.mouse)
 
 
 def _headless(recorder: Recorder) -> None:

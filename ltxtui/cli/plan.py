@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxtui.cli.common import Problem
+from ltxtui.cli.common import Problem, coloured
+from ltxtui.cli.numbers import FRAMES, PIXELS, STEPS
 from ltxtui.cli.record import check_request
 from ltxtui.cli.schedule import SHOCK_KEYS, read_shocks, read_sigmas, shock_option, sigmas_option
+from recorder.numerals import counted
 
 if TYPE_CHECKING:
     from recorder.generate import Request
@@ -50,12 +50,12 @@ Then run it: ltxtui record takes the same options.
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A scheduler_config.json instead of the model's.",
 )
-@click.option("--steps", type=int, default=30, show_default=True, help="Denoising steps; --distilled sets its own 8.")
+@click.option("--steps", type=STEPS, default=30, show_default=True, help="Denoising steps; --distilled sets its own 8.")
 @shock_option
 @sigmas_option
-@click.option("--height", type=int, help="Pixels, a multiple of 32. Default: the model's.")
-@click.option("--width", type=int, help="Pixels, a multiple of 32. Default: the model's.")
-@click.option("--frames", type=int, help="Frames, 8n+1, such as 121. Default: the model's.")
+@click.option("--height", type=PIXELS, help="Pixels, a multiple of 32. Default: the model's.")
+@click.option("--width", type=PIXELS, help="Pixels, a multiple of 32. Default: the model's.")
+@click.option("--frames", type=FRAMES, help="Frames, 8n+1, such as 121. Default: the model's.")
 @click.option("--distilled", is_flag=True, help="The distilled model's eight noise levels.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 @click.pass_context
@@ -109,6 +109,11 @@ def _plan(request: Request, as_json: bool) -> None:
         native, made = planned(request)
     except (CannotGenerate, PlanError) as error:
         raise Problem(str(error)) from error
+    if not made.sigmas:
+        raise Problem(
+            f"the scheduler gives no noise level for {counted(request.steps, 'step')}: a stretched schedule needs two "
+            "or more; use --steps 2, or --sigmas 1"
+        )
     from ltxtui import schedule_text
 
     named = str(request.model) if request.scheduler is None else "the given scheduler"
@@ -120,10 +125,9 @@ def _plan(request: Request, as_json: bool) -> None:
 
     width = max(40, min(MAX_WIDTH, shutil.get_terminal_size((80, 24)).columns))
     ascii_only = first_drawing() is Style.ASCII
-    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    paint = _paint if coloured else None
+    paint = _paint if coloured() else None
     text = schedule_text.text(named, native, made, width, ascii_only=ascii_only, paint=paint)
-    click.echo(text, color=coloured)
+    click.echo(text, color=coloured())
 
 
 def _paint(text: str, role: str) -> str:

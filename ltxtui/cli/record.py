@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from ltxtui.cli.common import Problem, check_writable, runs_dir_option, say
+from ltxtui.cli.common import Problem, check_writable, is_terminal, runs_dir_option, say
 from ltxtui.cli.like import Repetition, repetition
+from ltxtui.cli.numbers import FRAMES, PIXELS, SEED, STEPS
 from ltxtui.cli.schedule import SHOCK_KEYS, read_shocks, read_sigmas, shock_option, sigmas_option
 from ltxtui.text import clean
 
@@ -44,13 +45,13 @@ Watch it meanwhile from another terminal with: ltxtui watch
 )
 @click.option("--prompt", default="a red ball moving left", show_default=True)
 @click.option("--negative-prompt", help="What to steer away from.")
-@click.option("--steps", type=int, default=30, show_default=True, help="Denoising steps; --distilled sets its own 8.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--steps", type=STEPS, default=30, show_default=True, help="Denoising steps; --distilled sets its own 8.")
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @shock_option
 @sigmas_option
-@click.option("--height", type=int, help="Pixels, a multiple of 32. Default: the model's.")
-@click.option("--width", type=int, help="Pixels, a multiple of 32. Default: the model's.")
-@click.option("--frames", type=int, help="Frames, 8n+1, such as 121. Default: the model's.")
+@click.option("--height", type=PIXELS, help="Pixels, a multiple of 32. Default: the model's.")
+@click.option("--width", type=PIXELS, help="Pixels, a multiple of 32. Default: the model's.")
+@click.option("--frames", type=FRAMES, help="Frames, 8n+1, such as 121. Default: the model's.")
 @click.option("--guidance-scale", type=float, help="Video guidance; 1 turns all guidance off. Default: the model's 3.")
 @click.option("--distilled/--no-distilled", help="Use the distilled model's eight noise levels, without guidance.")
 @click.option("--save-latents/--no-save-latents", help="Keep the sample and predicted x0 of every step (float16).")
@@ -125,10 +126,10 @@ def _run(request: Any, again: Repetition | None, as_json: bool) -> None:
     runs: list[Run] = []
     try:
         with as_ctrl_c():
-            if not sys.stderr.isatty():
+            if not is_terminal(sys.stderr):
                 click.echo(f"loading {clean(request.model)}", err=True)
             _check_plan(request, again)
-            outcome = generate(request, None if sys.stderr.isatty() else _progress, runs.append)
+            outcome = generate(request, None if is_terminal(sys.stderr) else _progress, runs.append)
     except CannotGenerate as error:
         raise Problem(str(error)) from error
     except Problem:

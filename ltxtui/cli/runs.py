@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from ltxtui.cli.common import Problem, ago, recorded_path, runs_dir_option, size
 from ltxtui.text import clean, duration, number
+from recorder.numerals import counted
 
 EXAMPLES = """\b
 Examples:
@@ -49,7 +51,7 @@ def runs(context: click.Context, /, runs_dir: Path, as_json: bool) -> None:
             clean(r.name),
             ago(r.started),
             str(r.stages),
-            f"{r.steps}/{r.planned}" if r.steps != r.planned else str(r.steps),
+            f"{r.steps}/{r.planned}" if r.planned and r.steps != r.planned else str(r.steps),
             "-" if r.seconds is None else duration(r.seconds),
             clean(r.standing),
             str(r.shocks),
@@ -85,10 +87,8 @@ def check(runs_dir: Path, given: tuple[str, ...], as_json: bool) -> None:
         click.echo(json.dumps({"checked": [r.as_json() for r in reports]}, indent=2))
     else:
         for report in reports:
-            rows = ", ".join(f"{count} rows of {clean(stream)}" for stream, count in report.rows.items()) or "no rows"
-            click.echo(
-                f"{clean(str(report.path))}: {clean(report.status)}, {rows}, {report.chunks} checksums: {report.word}"
-            )
+            checked = f"{_rows(report.rows)}, {counted(report.chunks, 'checksum')}"
+            click.echo(f"{clean(str(report.path))}: {clean(report.status)}, {checked}: {report.word}")
             for line in (*report.problems, *(f"note: {n}" for n in report.notes)):
                 click.echo(f"  {clean(line, 400)}")
     if not all(report.sound and not report.empty for report in reports):
@@ -114,11 +114,14 @@ def repair(runs_dir: Path, given: str) -> None:
         raise Problem(str(error)) from error
     except OSError as error:
         raise Problem(f"{error.filename or given}: {error.strerror or error}") from error
-    rows = ", ".join(f"{count} rows of {clean(stream)}" for stream, count in done.rows.items()) or "no rows"
-    click.echo(f"{clean(str(done.archive))}: {rows}")
+    click.echo(f"{clean(str(done.archive))}: {_rows(done.rows)}")
     if done.note:
         click.echo(f"  note: {clean(done.note, 400)}")
     for line in done.lost[:100]:
         click.echo(f"  lost: {clean(line, 400)}")
     if done.kept is not None:
         click.echo(f"  as it was: {clean(str(done.kept))}")
+
+
+def _rows(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{counted(count, 'row')} of {clean(stream)}" for stream, count in counts.items()) or "no rows"

@@ -72,12 +72,13 @@ def read_sigmas(given: str | None) -> tuple[float, ...] | None:
     Raises:
         Problem: naming what could not be read.
     """
+    from recorder.numerals import real
     from recorder.shocks.schedules import free
 
     if given is None or given.strip() == NONE:
         return None
-    parts = [part for part in given.replace(",", " ").split() if part]
+    parts = given.strip().removeprefix("[").removesuffix("]").replace(",", " ").split()
     try:
-        return free([float(part) for part in parts])
+        return free([real(part) for part in parts])
     except ValueError as error:
         raise Problem(f"--sigmas {given!r}: {error}; levels look like 1,0.97,0.9,0.7,0.4") from error

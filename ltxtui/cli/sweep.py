@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxtui.cli.common import LocalPath, Problem, say
+from ltxtui.cli.common import LocalPath, Problem, is_terminal, say
+from ltxtui.cli.numbers import FRAMES, PIXELS, SEED, STEPS
 from ltxtui.cli.record import check_request
 from ltxtui.text import clean
 from recorder.folders import make_folders
+from recorder.numerals import counted
 
 if TYPE_CHECKING:
     from recorder.sweep.runner import Answer
@@ -49,16 +51,16 @@ Keys of a grid, values with commas, every combination being an arm:
 @click.option("--model", metavar="nano|PATH|HUB_ID", help="The built-in toy, a folder, or a hub id.")
 @click.option("--grid", "grids", multiple=True, help="Arms as key=value,value …; may be given several times.")
 @click.option("--shock", "shocks", multiple=True, help="One arm: a shock, or several joined by ';'. May be repeated.")
-@click.option("--seeds", type=click.IntRange(min=1), help="How many paired seeds.  [default: 16]")
-@click.option("--first-seed", type=click.IntRange(min=0), help="The first of them.  [default: 0]")
+@click.option("--seeds", type=click.IntRange(1, 100_000), help="How many paired seeds.  [default: 16]")
+@click.option("--first-seed", type=SEED, help="The first of them.  [default: 0]")
 @click.option(
     "--prompt", "prompts", multiple=True, help="Taken in turn, one per seed. Default for nano: its grammar's."
 )
 @click.option("--negative-prompt", help="What to steer away from.")
-@click.option("--steps", type=int, default=30, show_default=True, help="Of plain smooth sampling.")
-@click.option("--height", type=int, help="Pixels, a multiple of 32. Default: the model's.")
-@click.option("--width", type=int, help="Pixels, a multiple of 32. Default: the model's.")
-@click.option("--frames", type=int, help="Frames, 8n+1. Default: the model's.")
+@click.option("--steps", type=STEPS, default=30, show_default=True, help="Of plain smooth sampling.")
+@click.option("--height", type=PIXELS, help="Pixels, a multiple of 32. Default: the model's.")
+@click.option("--width", type=PIXELS, help="Pixels, a multiple of 32. Default: the model's.")
+@click.option("--frames", type=FRAMES, help="Frames, 8n+1. Default: the model's.")
 @click.option("--guidance-scale", type=float, help="Video guidance; 1 turns all guidance off. Default: the model's.")
 @click.option(
     "--distilled", is_flag=True, help="The distilled model's eight levels; controls spread more on the same line."
@@ -235,7 +237,7 @@ def _run(folder: Path, made: Sweep, workers: int) -> None:
             _warn_of_versions(made)
             wanted = set(jobs)
             discard(f for f in found if f.job in wanted)
-            click.echo(f"{len(jobs)} runs to make, {len(done)} done already, in {folder}", err=True)
+            click.echo(f"{counted(len(jobs), 'run')} to make, {len(done)} done already, in {folder}", err=True)
             told = stack.enter_context(_progress(len(done), len(jobs), workers))
             failed = run_jobs(folder, jobs, workers, told)
     except spec.Busy as error:
@@ -284,7 +286,7 @@ def _say_failures(failed: list[Answer], folder: Path) -> None:
 @contextmanager
 def _progress(done: int, more: int, workers: int) -> Iterator[Callable[[Answer, int], None]]:
     """A bar on a terminal, else a line now and then; both with an estimate of the time left."""
-    if sys.stderr.isatty():
+    if is_terminal(sys.stderr):
         from tqdm import tqdm
 
         with tqdm(total=done + more, initial=done, unit="run", dynamic_ncols=True, file=sys.stderr) as bar:
@@ -305,7 +307,8 @@ def _progress(done: int, more: int, workers: int) -> Iterator[Callable[[Answer, 
         step = max(1, more // PLAIN_LINES)
         if count // step > before // step or count == more:
             left = spent / count * (more - count) / workers
-            click.echo(f"run {done + count}/{done + more}, about {duration(left)} left", err=True)
+            ahead = f", about {duration(left)} left" if count < more else ""
+            click.echo(f"run {done + count}/{done + more}{ahead}", err=True)
 
     yield say
 
@@ -342,10 +345,10 @@ def _report(folder: Path, made: Sweep, as_json: bool, markdown: Path | None, svg
     from ltxtui.themes import first_drawing
 
     width = MAX_WIDTH  # what is not read on a terminal should not depend on one
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         width = max(80, min(width, shutil.get_terminal_size((MAX_WIDTH, 24)).columns))
     click.echo(report(analysis, width, ascii_only=first_drawing() is Style.ASCII))
-    click.echo(f"\n{len(rows)} runs: {folder / spec.RESULTS}")
+    click.echo(f"\n{counted(len(rows), 'run')}: {folder / spec.RESULTS}")
 
 
 def _write_files(analysis: Analysis, markdown: Path | None, svg: Path | None) -> None:

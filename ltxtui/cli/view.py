@@ -71,41 +71,61 @@ def watch(run: str | None, socket_path: Path | None, wait: bool, runs_dir: Path,
     RUN is a part of a live run's name, or the path of an archive or journal to tail. If the connection breaks, it is
     made again, and nothing is lost.
     """
-    need_terminal("on a terminal type: ltxtui watch; for data use: ltxtui runs --json")
     source = _live_source(run, socket_path, wait, runs_dir)
     named = ("--socket", str(socket_path)) if socket_path is not None else (run,) if run else ()
     _show(source, ("watch", *named), _opening(**looking), runs_dir)
 
 
 def _live_source(run: str | None, socket_path: Path | None, wait: bool, runs_dir: Path) -> Source:
+    """What is to be watched. That there is nothing is told before that there is no terminal to show it on."""
     from replay.reconnect import open_live
     from replay.source import AwaitedSource
 
     if socket_path is not None:
         try:
-            return open_live(socket_path)
+            source = open_live(socket_path)
         except OSError as error:
             raise Problem(
                 f"nobody answers at the socket {socket_path} ({error.strerror or error}); "
                 "is the run still going, and the forwarding up?"
             ) from error
+        _need_terminal()
+        return source
     if run is not None and (path := run_path(run, runs_dir)).exists():
-        return _open(path)
+        source = _open(path)
+        _need_terminal()
+        return source
+    live = _live_runs()
     if wait:
+        _need_terminal()
         begun = time.time()
         return AwaitedSource(lambda: _first_since(begun, run), "waiting for the next run to begin")
-    found = [r for r in _live_runs() if run is None or run in r.name]
+    found = [r for r in live if run is None or run in r.name]
     if not found:
         named = f" with {run!r} in its name" if run else ""
         raise Problem(f"no live run{named}; start one with: ltxtui record, wait with: ltxtui watch --wait")
+    _need_terminal()
     if len(found) == 1:
-        return open_live(found[0].socket, found[0].archive)
+        return _live(found[0])
     from ltxtui.chooser import choose
 
-    chosen = choose("Live runs", [(r.name, r.host, "live", r.started) for r in found])
+    chosen, status = choose("Live runs", [(r.name, r.host, "live", r.started) for r in found])
     if chosen is None:
-        sys.exit(0)
-    return open_live(found[chosen].socket, found[chosen].archive)
+        sys.exit(status)
+    return _live(found[chosen])
+
+
+def _need_terminal() -> None:
+    need_terminal("on a terminal type: ltxtui watch; for data use: ltxtui runs --json")
+
+
+def _live(run: LiveRun) -> Source:
+    from replay.reconnect import open_live
+
+    try:
+        return open_live(run.socket, run.archive)
+    except OSError as error:
+        raise Problem(f"{run.name} does not answer any more ({error.strerror or error}); see: ltxtui runs") from error
 
 
 def _live_runs() -> list[LiveRun]:
@@ -119,11 +139,19 @@ def _live_runs() -> list[LiveRun]:
 
 
 def _first_since(begun: float, name: str | None) -> Source | None:
+    """The run that is awaited, once it is there. Raises LookupError if runs can no longer be looked for."""
+    from recorder.locations import UnsafeLocation
+    from replay.catalog import live_runs
     from replay.reconnect import open_live
 
-    for found in reversed(_live_runs()):
-        if found.started >= begun and (name is None or name in found.name):
-            return open_live(found.socket, found.archive)
+    try:
+        for found in reversed(live_runs()):
+            if found.started >= begun and (name is None or name in found.name):
+                return open_live(found.socket, found.archive)
+    except UnsafeLocation as error:
+        raise LookupError(str(error)) from error
+    except OSError:
+        return None  # it was there and is gone: the next one is waited for
     return None
 
 
@@ -210,8 +238,8 @@ def _run(source: Source | None = None, **options: Any) -> None:
         from ltxtui.app import Dashboard
 
         app = Dashboard(source, first_start=True, **options)
-    app.run(mouse=app.settings.mouse)
-    sys.exit(app.return_code or 0)
+        from ltxtui.endings import show_app
+    sys.exit(show_app(app, mouse=app.settings.mouse))
 
 
 def browse(runs_dir: Path = Path("runs")) -> None:

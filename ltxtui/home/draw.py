@@ -16,6 +16,7 @@ from ltxtui.home.model import HomeModel
 from ltxtui.home.spark import spark
 from ltxtui.spans import Row, Span
 from ltxtui.text import clean, duration, fit, number, to_ascii
+from recorder.numerals import counted
 from replay.run_info import RunInfo
 
 _STATUS_ROLES: Final = {"failed": "alert", "interrupted": "s2", "unfinished": "s2", "complete": "dim"}
@@ -35,7 +36,7 @@ def title(model: HomeModel, folder: Path, width: int, *, pending: int, unreadabl
     row = Row(width, ascii_only=ascii_only)
     row.add(" Runs ", "title")
     place = f"{model.cursor + 1:,} of {len(model.shown):,}" if model.shown else ""
-    said = [f"{len(model.runs):,} run{'' if len(model.runs) == 1 else 's'}"]
+    said = [counted(len(model.runs), "run")]
     if len(model.shown) != len(model.runs):
         said[0] = f"{len(model.shown):,} shown of {said[0]}"
     if pending:
@@ -147,9 +148,9 @@ def details(model: HomeModel, width: int, height: int, *, ascii_only: bool) -> l
         return rows
     known = [
         clean(run.status),
-        f"{run.steps}/{run.planned} steps" if run.planned else f"{run.steps} steps",
-        f"{run.stages} stage{'' if run.stages == 1 else 's'}",
-        f"{run.shocks} shock{'' if run.shocks == 1 else 's'}",
+        f"{run.steps}/{run.planned} steps" if run.planned else counted(run.steps, "step"),
+        counted(run.stages, "stage"),
+        counted(run.shocks, "shock"),
     ]
     if run.drift is not None:
         known.append(f"drift {number(run.drift)}")

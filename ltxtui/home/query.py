@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from recorder.numerals import real
 from replay.run_info import RunInfo
 
 HELP: Final = "words · #tag · -not · status:live · drift>0.2 · shocks>0 · steps<20 · time>60"
@@ -45,6 +46,14 @@ def parse(query: str) -> list[Test]:
             for word in query.casefold().split()]  # fmt: skip
 
 
+def _is_number(text: str) -> bool:
+    try:
+        real(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _not(test: Test) -> Test:
     return lambda run, text: not test(run, text)
 
@@ -52,8 +61,8 @@ def _not(test: Test) -> Test:
 def _test(word: str) -> Test:
     if word.startswith("#") and len(word) > 1:
         return lambda run, text: any(t.casefold().startswith(word[1:]) for t in run.tags)
-    if (found := _COMPARED.match(word)) and found[1] in _NUMBERS and found[3].strip("-.").replace(".", "", 1).isdigit():
-        value, sign, limit = _NUMBERS[found[1]], _SIGNS[found[2]], float(found[3])
+    if (found := _COMPARED.match(word)) and found[1] in _NUMBERS and _is_number(found[3]):
+        value, sign, limit = _NUMBERS[found[1]], _SIGNS[found[2]], real(found[3])
         return lambda run, text: (known := value(run)) is not None and sign(known, limit)
     if (found := _NAMED.match(word)) and found[1] in _TEXTS:
         named, part = _TEXTS[found[1]], found[2]

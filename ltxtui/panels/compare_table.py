@@ -16,6 +16,7 @@ from ltxtui.panels.compare_chart import unit_text
 from ltxtui.panels.compare_view import CompareView
 from ltxtui.spans import Row
 from ltxtui.text import clean, fit, number
+from recorder.numerals import counted
 
 _LABEL: Final = 22
 _CELL: Final = 10
@@ -77,7 +78,7 @@ class CompareTable(CompareView):
         shown = body[first : first + room]
         if first + room < len(body):
             more = len(body) - first - room + 1
-            shown[-1] = self.row(width).add(f"… {more} more rows: Tab, then PgDn", "dim")
+            shown[-1] = self.row(width).add(f"… {counted(more, 'more row')}: Tab, then PgDn", "dim")
         blank = [self.row(width) for _ in range(height - 1 - len(shown))]
         return [row.widened(full) for row in (head, *shown, *blank)][: max(1, height)]
 

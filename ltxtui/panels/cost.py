@@ -16,7 +16,7 @@ from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.view import View
 from ltxtui.selection import RECENT
 from ltxtui.spans import Row
-from ltxtui.text import duration
+from ltxtui.text import duration, significant
 from recorder.declarations import METRICS
 from replay.source import Liveness
 
@@ -147,7 +147,7 @@ class CostView(View):
         found = cost(self.deck)
         if found is None:
             return ("cost not recorded" if self.deck.visible else ""), "dim"
-        text = f"{found.seconds * 1000:.3g} ms/step"
+        text = f"{significant(found.seconds * 1000)} ms/step"
         return f"{text}, {found.share:.2%}" if np.isfinite(found.share) else text, "label"
 
     def _viewer(self) -> tuple[str, str]:

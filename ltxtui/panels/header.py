@@ -11,7 +11,7 @@ from ltxtui.drawing import Style
 from ltxtui.panels.cost import Health, Link, cost, link_of
 from ltxtui.panels.view import View
 from ltxtui.spans import Row
-from ltxtui.text import clean, duration
+from ltxtui.text import clean, duration, significant
 from replay.source import Liveness
 
 _MUCH: Final = 100_000
@@ -74,7 +74,7 @@ def progress(deck: Deck) -> list[str]:
         if deck.live:
             return [deck.waiting or "waiting for the first stage"]
         return ["reading …" if deck.loading else "no steps recorded"]
-    parts = [f"step {deck.visible}/{deck.steps}"]
+    parts = [f"step {deck.visible}/{deck.steps}" if deck.stage.sigmas else f"step {deck.visible}"]
     if math.isfinite(deck.seconds_per_step):
         parts.append(f"{duration(deck.seconds_per_step)}/step")
         if deck.live and deck.visible < deck.steps:
@@ -96,7 +96,7 @@ def watching(deck: Deck, link: Link) -> list[tuple[str, str]]:
     spent = cost(deck)
     if spent is not None:
         share = f" ({spent.share:.1%})" if math.isfinite(spent.share) else ""
-        parts.append((f"recorder {spent.seconds * 1000:.2g} ms/step{share}", "dim"))
+        parts.append((f"recorder {significant(spent.seconds * 1000, 2)} ms/step{share}", "dim"))
     return parts
 
 

@@ -13,6 +13,7 @@ from ltxtui.drawing import GUTTER, Style
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.steps import Floats, StepView
 from ltxtui.spans import Row
+from ltxtui.text import significant
 from recorder.declarations import METRICS, QUANTITIES
 from recorder.words import Message
 
@@ -130,13 +131,13 @@ def with_unit(value: float, unit: str) -> str:
     if unit == "bytes":
         for name, size in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20)):
             if value >= size:
-                return f"{value / size:.3g}{name}" if value < 1000 * size else f"{value / size:.0f}{name}"
+                return f"{significant(value / size)}{name}"
         return f"{value / 1024:.0f}KiB"
     if unit == "MHz" and value >= 1000:
         return f"{value / 1000:.2f}GHz"
     if unit == "s" and value < 1:
-        return f"{value * 1000:.3g} ms"
-    return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"[:7]
+        return f"{significant(value * 1000)} ms"
+    return f"{significant(value)} {unit}"[: None if value < 1000 else 7]
 
 
 class SystemView(StepView):

@@ -19,12 +19,6 @@ if TYPE_CHECKING:
     from ltxtui.app import Dashboard
 
 
-QUITS: Final[list[BindingType]] = [
-    (key, "app.leave", "") for key in (*actions.BY_ID["quit"].keys, *actions.BY_ID["quit"].also)
-]
-"""For dialogs: the keys that quit do so from there too."""
-
-
 _NOTICE_SECONDS: Final = 4.0
 
 
@@ -62,6 +56,11 @@ class ActionScreen(Screen[None], inherit_bindings=False):
     def drawing(self) -> Style:
         return self.dashboard.drawing
 
+    @property
+    def on_top(self) -> bool:
+        """Whether nothing lies above; Textual's `is_current` is true below one other screen too."""
+        return self.app.screen_stack[-1:] == [self]
+
     def command(self) -> list[str]:
         """The words of the command line that brings back what is on the screen."""
         return ["ltxtui"]
@@ -74,11 +73,20 @@ class ActionScreen(Screen[None], inherit_bindings=False):
             if view.display:
                 view.changed()
 
+    @property
+    def made(self) -> bool:
+        """Whether its parts are there: not before it is composed, and not any more while it is removed."""
+        return bool(self.query(View))
+
     def on_screen_resume(self) -> None:
+        if not self.made:
+            return
         self._take_drawing()
         self.show()
 
     def action_do(self, id: str, which: int) -> None:
+        if not (self.on_top and self.made):
+            return  # a key that was typed before another screen came, or this one went
         if actions.perform(self, self.model, id, which):
             self.show()
         else:

@@ -131,6 +131,8 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
 
     def lay_out(self) -> None:
         """As many charts as there is room for, and what the size or the user has chosen beside them."""
+        if not self.made:
+            return
         width, height = self.app.size
         deck = self.deck
         self.set_class(width < SMALLEST[0] or height < SMALLEST[1], "-small")

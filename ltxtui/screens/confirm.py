@@ -8,14 +8,13 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from ltxtui.screens.base import QUITS
-from ltxtui.text import clean
+from ltxtui.drawing import Style
+from ltxtui.screens.dialog import QUITS, Dialog
 
 
-class Confirm(ModalScreen[bool]):
+class Confirm(Dialog[bool]):
     """Asks before something that cannot be taken back; Enter alone does not confirm it."""
 
     CSS_PATH = "confirm.tcss"
@@ -28,37 +27,37 @@ class Confirm(ModalScreen[bool]):
         *QUITS,
     ]
 
-    def __init__(self, question: str, yes: str, no: str = "leave it") -> None:
-        super().__init__()
+    def __init__(self, question: str, yes: str, no: str = "leave it", drawing: Style = Style.BRAILLE) -> None:
+        super().__init__(drawing)
         self._question = question
         self._yes = yes
         self._no = no
 
     def compose(self) -> ComposeResult:
         with Vertical(id="question", classes="dialog"):
-            yield Static(Content(clean(self._question)), classes="asked")
-            yield Static(Content(f"y {self._yes}    n {self._no}"), classes="answers")
+            yield Static(Content(self.plain(self._question)), classes="asked")
+            yield Static(Content(f"y {self.plain(self._yes)}    n {self.plain(self._no)}"), classes="answers")
 
     def action_answer(self, yes: bool) -> None:
         self.dismiss(yes)
 
 
-class Ask(ModalScreen[str | None]):
+class Ask(Dialog[str | None]):
     """Asks for a line of text; None if it was given up."""
 
     CSS_PATH = "confirm.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [("escape", "give_up", ""), *QUITS]
 
-    def __init__(self, question: str, value: str = "", hint: str = "") -> None:
-        super().__init__()
+    def __init__(self, question: str, value: str = "", hint: str = "", drawing: Style = Style.BRAILLE) -> None:
+        super().__init__(drawing)
         self._question = question
         self._value = value
         self._hint = hint
 
     def compose(self) -> ComposeResult:
         with Vertical(id="question", classes="dialog"):
-            yield Static(Content(clean(self._question)), classes="asked")
-            yield Input(self._value, placeholder=self._hint, id="answer")
+            yield Static(Content(self.plain(self._question)), classes="asked")
+            yield Input(self._value, placeholder=self.plain(self._hint), id="answer")
             yield Static(Content("Enter takes it    Esc gives up"), classes="answers")
 
     def on_mount(self) -> None:

@@ -9,13 +9,13 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.geometry import Size
-from textual.screen import ModalScreen
 
 from ltxtui import actions
 from ltxtui.actions import keys_text
 from ltxtui.drawing import Style
 from ltxtui.panels.view import View
-from ltxtui.screens.base import QUITS, ActionScreen, plain_bar
+from ltxtui.screens.base import ActionScreen, plain_bar
+from ltxtui.screens.dialog import QUITS, Dialog
 from ltxtui.spans import Row
 
 _KEYS = 17
@@ -44,7 +44,7 @@ class HelpView(View):
                 keys = keys_text(action, self._keymap, ascii_only=self.ascii)
                 row = self.row(width).add("  ").add(f"{keys:<{_KEYS}} ", "key")
                 said = wrap(action.description, max(20, width - indent))
-                named = [f"{action.label:<{longest}}"] if width >= _WIDE else wrap(action.label, width - indent)
+                named = [f"{action.label:<{longest}}"] if width >= _WIDE else wrap(action.label, max(1, width - indent))
                 row.add(named[0], role)
                 if width >= _WIDE:
                     row.add(said.pop(0), "dim")
@@ -57,7 +57,7 @@ class HelpView(View):
         return len(self.rows(width, 0))
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Dialog[None]):
     """Over another screen; the keys that open it close it."""
 
     CSS_PATH = "help.tcss"
@@ -69,7 +69,7 @@ class HelpScreen(ModalScreen[None]):
     ]
 
     def __init__(self, over: ActionScreen) -> None:
-        super().__init__()
+        super().__init__(over.drawing)
         self._over = over
 
     def compose(self) -> ComposeResult:

@@ -25,6 +25,7 @@ from ltxtui.panels.too_small import SMALLEST, TooSmall
 from ltxtui.screens.base import ActionScreen
 from ltxtui.screens.confirm import Ask, Confirm
 from ltxtui.screens.home_views import HomeDetails, HomeHeading, HomeTable, HomeTitle, no_runs
+from recorder.numerals import counted
 from replay import upkeep
 from replay.run_info import RunInfo
 from replay.shelf import Shelf
@@ -237,7 +238,8 @@ class Home(ActionScreen):
                 self._change([run], lambda path: upkeep.rename(path, said), "renamed")
 
         known = cell_text(f"{time}{name}")
-        self.app.push_screen(Ask(f"New name of {known}", cell_text(name), "letters, digits, . _ -"), answered)
+        hint = "letters, digits, . _ -"
+        self.app.push_screen(Ask(f"New name of {known}", cell_text(name), hint, self.drawing), answered)
 
     def ask_tags(self) -> None:
         runs = self._list.chosen
@@ -249,7 +251,8 @@ class Home(ActionScreen):
                 self._change(runs, lambda path: upkeep.set_tags(path, upkeep.read_tags(said)), "tagged")
 
         tags = " ".join(dict.fromkeys(cell_text(tag) for run in runs for tag in run.tags))
-        self.app.push_screen(Ask(f"Tags of {_named(runs)}", tags, "separated by spaces; empty: none"), answered)
+        hint = "separated by spaces; empty: none"
+        self.app.push_screen(Ask(f"Tags of {_named(runs)}", tags, hint, self.drawing), answered)
 
     def ask_delete(self) -> None:
         runs = self._list.chosen
@@ -261,7 +264,7 @@ class Home(ActionScreen):
                 self._change(runs, upkeep.delete, "deleted")
 
         question = f"Delete {_named(runs)} for good, with all that was recorded?"
-        self.app.push_screen(Confirm(question, "delete"), answered)
+        self.app.push_screen(Confirm(question, "delete", drawing=self.drawing), answered)
 
     def _change(self, runs: Sequence[RunInfo], change: Callable[[Path], Path | None], done: str) -> None:
         """Do something to runs in a thread; say what came of it, and read them again."""
@@ -295,4 +298,4 @@ class Home(ActionScreen):
 
 
 def _named(runs: Sequence[RunInfo]) -> str:
-    return cell_text(runs[0].name) if len(runs) == 1 else f"{len(runs)} runs"
+    return cell_text(runs[0].name) if len(runs) == 1 else counted(len(runs), "run")

@@ -17,6 +17,7 @@ from ltxtui.home.model import HomeModel
 from ltxtui.panels.view import View
 from ltxtui.spans import Row
 from ltxtui.text import to_ascii
+from recorder.numerals import counted
 
 _WHEEL: Final = 3
 """Rows per notch of the mouse wheel."""
@@ -115,7 +116,7 @@ class HomeDetails(HomeView):
 def no_runs(model: HomeModel, folder: Path, pending: int, plain: bool) -> list[str]:
     """What stands where there is no run to show, and what to do about it."""
     if model.query:
-        said = [f"None of {len(model.runs):,} runs fits the filter.", "Esc shows all again."]
+        said = [f"None of {counted(len(model.runs), 'run')} fits the filter.", "Esc shows all again."]
     elif pending:
         said = ["Reading …"]
     else:

@@ -10,13 +10,13 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from ltxtui import actions
 from ltxtui.drawing import Style
-from ltxtui.screens.base import QUITS, ActionScreen, Entry, plain_bar
+from ltxtui.screens.base import ActionScreen, Entry, plain_bar
+from ltxtui.screens.dialog import QUITS, Dialog
 from ltxtui.text import clean, fit, to_ascii
 
 _KEYS = 16
@@ -65,26 +65,35 @@ def entries(screen: ActionScreen) -> list[Entry]:
     ]
 
 
-class Chooser(ModalScreen[str | None]):
+class Found(OptionList):
+    """The entries that fit."""
+
+    def on_click(self, event: events.Click) -> None:
+        """A click on an entry that was typed away before the click arrived is on nothing."""
+        clicked = event.style.meta.get("option")
+        if clicked is not None and clicked >= self.option_count:
+            event.prevent_default()
+
+
+class Chooser(Dialog[str | None]):
     """A list that is narrowed down by typing; gives the id of the chosen entry, or None."""
 
     CSS_PATH = "palette.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [("escape", "give_up", ""), *QUITS]
 
     def __init__(self, found: Sequence[Entry], hint: str, drawing: Style) -> None:
-        super().__init__()
+        super().__init__(drawing)
         self._entries = list(found)
         self._longest = max((len(clean(entry.label)) for entry in self._entries), default=0)
         self._hint = hint
-        self._drawing = drawing
 
     def compose(self) -> ComposeResult:
         with Vertical(id="palette"):
-            yield Input(placeholder=self._hint, id="typed")
-            yield OptionList(id="found")
+            yield Input(placeholder=self.plain(self._hint), id="typed")
+            yield Found(id="found")
 
     def on_mount(self) -> None:
-        plain_bar(self.query_one(OptionList), self._drawing)
+        plain_bar(self.query_one(OptionList), self.drawing)
         self._list("")
         self.query_one(Input).focus()
 
@@ -132,5 +141,5 @@ class Chooser(ModalScreen[str | None]):
         room = width - _KEYS - label - 2
         if room > 10:
             parts.append((fit(clean(said), room), "dim"))
-        texts = [(to_ascii(text) if self._drawing is Style.ASCII else text, style) for text, style in parts]
+        texts = [(to_ascii(text) if self.drawing is Style.ASCII else text, style) for text, style in parts]
         return Option(Content.assemble(*texts), id=entry.id, disabled=bool(entry.why_not))

@@ -28,6 +28,7 @@ from ltxtui.panels.steps import next_quantity
 from ltxtui.panels.too_small import SMALLEST, TooSmall
 from ltxtui.screens.run_dialogs import RunDialogs
 from ltxtui.text import clean
+from recorder.numerals import counted
 from replay.run import Run
 from replay.source import Liveness, Source
 
@@ -107,7 +108,8 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         width, height = event.size
         self.set_class(width < SMALLEST[0] or height < SMALLEST[1], "-small")
         self.set_class(height >= _HIGH, "-high")
-        self.board.fit(Size(width, height - (5 if height >= _HIGH else 4)))
+        if self.made:
+            self.board.fit(Size(width, height - (5 if height >= _HIGH else 4)))
 
     def on_run_changed(self) -> None:
         began = time.perf_counter()
@@ -130,11 +132,13 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         how, role = outcome(self.deck)
         if self.deck.liveness is Liveness.UNFINISHED:
             how = "its recorder is gone without a word, killed perhaps; what it wrote is kept"
-        steps = f"{self.deck.total} step{'s' * (self.deck.total != 1)}"
+        steps = counted(self.deck.total, "step")
         self.say(f"{clean(self.deck.run.name, 80)} has ended after {steps}: {how}", alert=role == "alert")
 
     def show(self) -> None:
         """The deck has changed: draw what differs."""
+        if not self.made:
+            return
         if self.is_current and self.board.lanes_changed():
             self.board.lay_out()
         super().show()
@@ -177,6 +181,11 @@ class RunScreen(RunDialogs, inherit_bindings=False):
             deck.next_stage(opening.stage - deck.stage_index)
         if opening.at_step is not None:
             deck.move_to(opening.at_step)
+
+    def _take_drawing(self) -> None:
+        for board in self.query(Board):  # there is none while the screen is being made
+            board.drawing = self.drawing  # panels that are opened later are drawn likewise
+        super()._take_drawing()
 
     # Controls
 

@@ -10,6 +10,7 @@ from ltxtui.panels.board import Board
 from ltxtui.panels.registry import BY_ID, PANELS
 from ltxtui.screens.base import ActionScreen, Entry
 from recorder import locations
+from recorder.numerals import real, whole
 from recorder.words import Command
 from replay.source import Source
 
@@ -30,7 +31,9 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
     def go_to(self) -> None:
         from ltxtui.screens.confirm import Ask
 
-        self.app.push_screen(Ask("Playhead to which step?", hint="12, or 30% of the run"), self._go_to)
+        self.app.push_screen(
+            Ask("Playhead to which step?", hint="12, or 30% of the run", drawing=self.drawing), self._go_to
+        )
 
     def _go_to(self, asked: str | None) -> None:
         if asked is None or not asked.strip():
@@ -38,9 +41,9 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
         text = asked.strip()
         try:
             if text.endswith("%"):
-                self.deck.seek(float(text[:-1]) / 100)
+                self.deck.seek(real(text[:-1]) / 100)
             else:
-                self.deck.seek_to(int(text) + 1)
+                self.deck.seek_to(whole(text) + 1)
         except (ValueError, OverflowError):
             self.say(f"{text!r} is neither a step such as 12 nor a part such as 30%", alert=True)
         self.show()
@@ -71,6 +74,8 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
     def _choose_other(self, found: list[Entry]) -> None:
         from ltxtui.screens.palette import Chooser
 
+        if not self.on_top:
+            return  # the folder was read meanwhile, and something else is looked at now
         if found:
             self.app.push_screen(Chooser(found, "Compare with which run?", self.drawing), self._compare)
         else:
@@ -111,7 +116,8 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
         from ltxtui.screens.confirm import Confirm
 
         question = f"Stop {self.deck.run.name} after the step under way? What was recorded is kept."
-        self.app.push_screen(Confirm(question, "stop the run"), lambda yes: self._send("stop") if yes else None)
+        ask = Confirm(question, "stop the run", drawing=self.drawing)
+        self.app.push_screen(ask, lambda yes: self._send("stop") if yes else None)
 
     def ask_snapshot(self) -> None:
         self._send("snapshot")

@@ -12,15 +12,13 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from ltxtui.deck import Deck
 from ltxtui.drawing import Curve, Mark, Plot, Style, draw
 from ltxtui.panels.view import View
-from ltxtui.screens.base import QUITS
+from ltxtui.screens.dialog import QUITS, Dialog
 from ltxtui.spans import Row
-from ltxtui.text import clean
 from recorder.shocks.online import fired, settled
 from recorder.shocks.parse import parse_shock
 from recorder.shocks.plan import Action, Plan, PlanError
@@ -111,24 +109,23 @@ class PreviewView(View):
         return [legend.filled(), *draw(plot, width, max(1, height - 1), self.drawing)]
 
 
-class ShockScreen(ModalScreen[Shock | None]):
+class ShockScreen(Dialog[Shock | None]):
     """Gives the shock to be sent, or None. The picture follows the run while it goes on."""
 
     CSS_PATH: ClassVar[list[str | PurePath]] = ["confirm.tcss", "shock.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = [("escape", "give_up", ""), *QUITS]
 
     def __init__(self, deck: Deck, drawing: Style, text: str = FIRST) -> None:
-        super().__init__()
+        super().__init__(drawing)
         self._deck = deck
-        self._drawing = drawing
         self._text = text
         self._arrived = -1
 
     def compose(self) -> ComposeResult:
         with Vertical(id="shock", classes="dialog"):
-            yield Static(Content("Shock at the next step: KIND:KEY=VALUE,…"), classes="asked")
+            yield Static(Content(self.plain("Shock at the next step: KIND:KEY=VALUE,…")), classes="asked")
             yield Input(self._text, placeholder=HINT, id="answer")
-            yield PreviewView(self._deck, self._drawing)
+            yield PreviewView(self._deck, self.drawing)
             yield Static(id="said")
             yield Static(Content("Enter sends it    Esc gives up    the recorder's answer is shown"), classes="answers")
 
@@ -153,7 +150,7 @@ class ShockScreen(ModalScreen[Shock | None]):
         view = self.query_one(PreviewView)
         view.found = found
         view.changed()
-        self.query_one("#said", Static).update(Content(clean(found.said)))
+        self.query_one("#said", Static).update(Content(self.plain(found.said)))
         return found
 
     def on_input_submitted(self) -> None:

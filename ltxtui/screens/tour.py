@@ -10,12 +10,12 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from ltxtui import actions
 from ltxtui.drawing import Style
-from ltxtui.screens.base import QUITS, ActionScreen, plain_bar
+from ltxtui.screens.base import ActionScreen, plain_bar
+from ltxtui.screens.dialog import QUITS, Dialog
 from ltxtui.text import to_ascii
 
 # By screen: a heading and what it tells; {id} stands for the keys of an action.
@@ -51,7 +51,7 @@ def stops(screen: str, keymap: actions.Keymap) -> list[tuple[str, str]]:
     return [(heading, text.format(**keys)) for heading, text in _STOPS[screen]]
 
 
-class TourScreen(ModalScreen[None]):
+class TourScreen(Dialog[None]):
     """Over another screen; any of the usual keys closes it, and it does not come back by itself."""
 
     CSS_PATH: ClassVar[list[str | PurePath]] = ["confirm.tcss", "tour.tcss"]
@@ -61,7 +61,7 @@ class TourScreen(ModalScreen[None]):
     ]
 
     def __init__(self, over: ActionScreen) -> None:
-        super().__init__()
+        super().__init__(over.drawing)
         self._over = over
 
     def compose(self) -> ComposeResult:

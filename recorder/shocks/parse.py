@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
+from recorder.numerals import real, whole
 from recorder.shocks import schedules
 from recorder.shocks.spec import CRITICAL, EVERY, MAX_LIST, Kind, Shock, need
 
@@ -61,18 +62,18 @@ def _read(key: str, value: str, text: str, several: bool) -> tuple[str, Any]:
                 places = [_place(v) for v in value.split("+")]
                 return "at", places if several else places[0] if len(places) == 1 else _many(value)
             case "sigma":
-                return "at", [float(v) for v in value.split("+")] if several else float(value)
+                return "at", [real(v) for v in value.split("+")] if several else real(value)
             case "step":
-                return "at", int(value)
+                return "at", whole(value)
             case "snr" | "at_snr_db":
-                return "at_snr_db", float(value)
+                return "at_snr_db", real(value)
             case "db" | "strength_db":
-                return "strength_db", float(value)
+                return "strength_db", real(value)
             case "to" | "eta":
-                return key, float(value)
+                return key, real(value)
             case "shape":
                 low, dash, high = value.partition("-")
-                return key, (float(low), float(high)) if dash else value
+                return key, (real(low), real(high)) if dash else value
             case "streams":
                 return key, tuple(value.split("+"))
             case "frames":
@@ -81,7 +82,7 @@ def _read(key: str, value: str, text: str, several: bool) -> tuple[str, Any]:
                 need(value in ("yes", "no"), "respace is yes or no")
                 return key, value == "yes"
             case "seed":
-                return key, int(value)
+                return key, whole(value)
             case "kind" if several:
                 return key, value
     except ValueError as error:
@@ -96,12 +97,12 @@ def _many(value: str) -> Any:
 def _place(value: str) -> float | int | str:
     if value in (CRITICAL, EVERY):
         return value
-    return int(value) if value.lstrip("+-").isdigit() else float(value)
+    return whole(value) if value.lstrip("+-").isdecimal() else real(value)
 
 
 def _ranges(value: str) -> Iterable[int]:
     for part in value.split("+"):
         first, dash, last = part.partition("-")
-        end = int(last) if dash else int(first)
-        need(int(first) <= end < MAX_LIST, f"{part} is no range of frames")
-        yield from range(int(first), end + 1)
+        end = whole(last) if dash else whole(first)
+        need(whole(first) <= end < MAX_LIST, f"{part} is no range of frames")
+        yield from range(whole(first), end + 1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from textual.events import Key
+from textual.keys import key_to_character
 from textual.pilot import Pilot
 
 from ltxtui.app import Dashboard
@@ -47,3 +49,15 @@ def shown(pilot: Pilot[None], selector: str) -> str:
     """The text of one region of the screen, as drawn."""
     view = dashboard(pilot).screen_stack[0].query_one(selector, View)
     return "\n".join(view.render_line(y).text for y in range(view.size.height))
+
+
+def burst(pilot: Pilot[None], *keys: str) -> None:
+    """Keys that are all there before the first of them is handled, as from fast fingers or a slow line."""
+    for key in keys:
+        pilot.app.post_message(key_event(key))
+
+
+def key_event(key: str) -> Key:
+    """The event of a key by its name in Textual, such as `enter`, `a`, `colon`."""
+    character = key if len(key) == 1 else key_to_character(key)
+    return Key(key, character if character is not None and character.isprintable() else None)

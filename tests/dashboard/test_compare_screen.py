@@ -390,7 +390,7 @@ def test_the_command_opens_the_screen_with_what_was_asked(
 ) -> None:
     seen: list[CompareScreen] = []
 
-    def run(self: Dashboard) -> None:
+    def run(self: Dashboard, **options: Any) -> None:
         screen = self.get_default_screen()
         assert isinstance(screen, CompareScreen)
         seen.append(screen)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 import shlex
-import stat
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from textual.pilot import Pilot
 from ltxtui import export
 from ltxtui.app import Dashboard
 from ltxtui.cli.view import replay as replay_command
-from ltxtui.export import CannotExport, save_csv, save_screenshot, shell_line
+from ltxtui.export import CannotExport, save_csv, shell_line
 from ltxtui.panels.panel import Table
 from ltxtui.screens.run import Opening
 from ltxtui.settings import Loaded, Settings
@@ -57,24 +57,6 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotExport, match="export_dir"):
         save_csv(Table(["a"], []), tmp_path / "file", "x")
-
-
-def test_screenshot_with_and_without_a_converter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    assert "for PNG too install" in save_screenshot("<svg/>", tmp_path / "a")
-    assert (tmp_path / "a" / "ltxtui.svg").read_text() == "<svg/>"
-    converter = tmp_path / "bin" / "rsvg-convert"
-    converter.parent.mkdir()
-    converter.write_text('#!/bin/sh\nprintf png > "$2"\n')
-    converter.chmod(converter.stat().st_mode | stat.S_IXUSR)
-    assert "ltxtui.png" in save_screenshot("<svg/>", tmp_path / "b")
-    assert (tmp_path / "b" / "ltxtui.png").read_text() == "png"
-    converter.write_text("#!/bin/sh\nexit 3\n")
-    assert "could not make a PNG" in save_screenshot("<svg/>", tmp_path / "c")
-    (tmp_path / "d").mkdir()
-    (tmp_path / "d" / "ltxtui.png").write_text("mine")
-    assert "left as it is" in save_screenshot("<svg/>", tmp_path / "d")
-    assert (tmp_path / "d" / "ltxtui.png").read_text() == "mine"
 
 
 def test_a_line_to_paste_is_one_line_of_the_same_words() -> None:
@@ -119,15 +101,17 @@ async def test_a_failure_is_told_and_nothing_ends(tmp_path: Path) -> None:
         assert app.is_running
 
 
-async def test_a_screenshot_shows_the_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export.shutil, "which", lambda name: None)
+async def test_a_screenshot_shows_the_screen_and_fetches_nothing(tmp_path: Path) -> None:
     app = Dashboard(open_fixture(), settings=at(tmp_path))
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: any("for PNG too" in text for text in said(app)))
+        await until(pilot, lambda: any("screen in" in text for text in said(app)))
         svg = (tmp_path / "ltxtui.svg").read_text()
         assert svg.startswith("<svg") and "restart" in svg
+        fetched = re.findall(r"""(?:url\(|href=|src=|@import)\s*['"]?(\w+:)""", svg)
+        assert not fetched and "@font-face" not in svg, "a picture asks nobody for anything"
+        assert [p.name for p in tmp_path.iterdir()] == ["ltxtui.svg"], "no other format, which would be drawn wrongly"
 
 
 async def press(pilot: Pilot[None], *keys: str) -> None:

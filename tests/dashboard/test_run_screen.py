@@ -453,3 +453,11 @@ async def test_a_lost_connection_is_said_and_comes_back(recorder: Recorder, runt
         wire.lay()
         await until(pilot, lambda: "connected" in shown(pilot, "#header"))
         assert app.deck.visible == 9 and "connection lost" not in shown(pilot, "#event")
+
+
+async def test_panels_opened_after_a_change_of_drawing_are_drawn_likewise() -> None:
+    app = Dashboard(open_fixture())
+    async with app.run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        await press(pilot, "d", "d", "3")
+        assert all(shown(pilot, f"#{id}").isascii() for id in board(app).on_page), "new panels are in ASCII too"

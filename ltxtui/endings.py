@@ -1,0 +1,183 @@
+"""How a program on a terminal ends: by a signal, with its terminal gone, or by an error that nobody foresaw."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import types
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from textual import events
+from textual.app import App
+from textual.driver import Driver
+
+from ltxtui import mishap
+
+T = TypeVar("T")
+
+SIGNALLED: Final = 128
+"""Added to the number of a signal it is the exit status of a process that the signal ended."""
+LAST_WAIT: Final = 5.0
+"""Seconds that an app has to end after a signal before the terminal is taken from it."""
+_OTHERS: Final = frozenset(
+    getattr(signal, name)
+    for name in (
+        # Cannot be caught, do not end a process, or tell that the process itself is broken.
+        "SIGKILL", "SIGSTOP", "SIGCHLD", "SIGCONT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGWINCH", "SIGPIPE",
+        "SIGSEGV", "SIGILL", "SIGFPE", "SIGBUS", "SIGABRT", "SIGTRAP", "SIGSYS", "SIGINFO", "SIGXFSZ", "SIGEMT",
+    )
+    if hasattr(signal, name)
+)  # fmt: skip
+
+
+class Signals:
+    """While it is entered, the first signal that would end the process is told, and every later one ignored.
+
+    Signals that are ignored already, such as SIGHUP under nohup, stay so. After a signal the handlers stay too: the
+    process is on its way out, and a storm of signals shall not hinder it.
+    """
+
+    def __init__(self, told: Callable[[int], None]) -> None:
+        self.number = 0
+        """The signal that came; 0 if none did."""
+        self._told = told
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        for number in sorted(signal.valid_signals() - _OTHERS):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                with contextlib.suppress(OSError):  # of the C library's own
+                    self._before[number] = signal.signal(number, self._caught)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self.number:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+
+    def _caught(self, number: int, frame: types.FrameType | None) -> None:
+        if not self.number:
+            self.number = number
+            self._told(number)
+
+
+class TerminalApp(App[T], inherit_bindings=False):
+    """An app that gives the terminal back as it was, however it ends. `show_app` runs it.
+
+    A subclass with more to do when it is left overrides `leave`; `plain` says whether nothing but ASCII may be written.
+    """
+
+    signalled = 0
+    """The signal that came first; 0 if none did."""
+    _status = 0
+    _ended: str = ""
+    leaving = False
+    """Whether it is on its way out; keys are left to the shell from then on."""
+
+    @property
+    def plain(self) -> bool:
+        return False
+
+    @property
+    def status(self) -> int:
+        """The exit status of the process."""
+        if self.signalled:
+            return SIGNALLED + self.signalled
+        return self._status or self.return_code or 0
+
+    def on_load(self) -> None:
+        if self.signalled:  # before there was a loop to tell it to
+            self.end_with(SIGNALLED + self.signalled)
+
+    def leave(self) -> None:
+        """End the app."""
+        self.exit()
+
+    def exit(self, *given: Any, **named: Any) -> None:
+        self.leaving = True
+        super().exit(*given, **named)
+
+    def hung_up(self) -> None:
+        """The terminal is gone: end as after SIGHUP, even where that is ignored."""
+        self.end_with(SIGNALLED + signal.SIGHUP)
+
+    def end_with(self, status: int) -> None:
+        """End the app with an exit status, unless it has one already."""
+        self._status = self._status or status
+        self.leave()
+
+    def get_driver_class(self) -> type[Driver]:
+        from ltxtui.driver import Terminal
+
+        return Terminal
+
+    async def on_event(self, event: events.Event) -> None:
+        """Keys and clicks that were read before the app was left have nobody any more."""
+        over = self.leaving or not self._running
+        if not (over and isinstance(event, events.InputEvent | events.Paste)):
+            await super().on_event(event)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """In place of a traceback with all variables: details in a file, one line on the terminal."""
+        self._return_code = self._status = 1
+        self.leaving = True
+        if self._exception is None:
+            self._ended = mishap.told(error)
+            self._exception = error
+            self._exception_event.set()
+        self._close_messages_no_wait()
+
+    def _print_error_renderables(self) -> None:
+        if self._ended:
+            say(self._ended)
+
+
+def show_app(app: TerminalApp[Any], *, mouse: bool = True) -> int:
+    """Run an app on the terminal until it ends; the exit status.
+
+    Must be called in the main thread.
+    """
+    came, over = threading.Event(), threading.Event()
+
+    def told(number: int) -> None:
+        app.signalled = number
+        came.set()
+        if (loop := app._loop) is not None:
+            loop.call_soon_threadsafe(app.end_with, SIGNALLED + number)
+
+    def watch() -> None:
+        """Whatever holds an app that does not end: the terminal is given back and the process is over."""
+        came.wait()
+        if not over.wait(LAST_WAIT):
+            _restore(app)
+            os._exit(SIGNALLED + app.signalled)
+
+    with Signals(told):
+        threading.Thread(target=watch, name="last-wait", daemon=True).start()
+        try:
+            app.run(mouse=mouse)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the terminal comes first
+            _restore(app)
+            say(mishap.told(error))
+            return 1
+        finally:
+            over.set()
+            came.set()
+    return app.status
+
+
+def say(line: str) -> None:
+    """A line on standard error, as far as there is one."""
+    with contextlib.suppress(OSError, ValueError):
+        print(line, file=sys.__stderr__, flush=True)
+
+
+def _restore(app: TerminalApp[Any]) -> None:
+    from ltxtui.driver import Terminal
+
+    if isinstance(app._driver, Terminal):
+        app._driver.restore_now()
