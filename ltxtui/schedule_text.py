@@ -218,7 +218,7 @@ def _db(value: float) -> str:
 def _waiting(plan: Plan) -> Iterator[str]:
     assert plan.waiting is not None
     index, shock = plan.waiting
-    yield f"{index}  {shock.describe()}: decided in the run, one step after the change of x0 has peaked"
+    yield f"{index}  {shock.describe()}: decided in the run, once a peak of the change of x0 stands out"
     if plan.spare:
         many = f"{plan.spare} evaluations are" if plan.spare > 1 else "1 evaluation is"
         yield f"   {many} kept for it, and spent on smooth steps at the end if no peak is found"

@@ -323,7 +323,7 @@ class SamplingObserver(hooks.Observer):
         self._stages.put(
             event(
                 "shock",
-                action.describe(),
+                self._conductor.describe(action),
                 stage=stage.index,
                 step=row,
                 stream=None if len(action.shock.streams) > 1 else action.shock.streams[0],

@@ -125,6 +125,12 @@ class Pump:
             self._write(found)
 
     def _end_stage(self, item: StageEnd) -> None:
+        for watch, _, _ in item.streams:
+            try:
+                for found in watch.ended():
+                    self._write(found)
+            except Exception as error:  # noqa: BLE001 - the stage ends all the same
+                self._tell(error)
         try:
             message = item.message()
         except Exception:
