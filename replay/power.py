@@ -66,37 +66,38 @@ def smallest_effect(pairs: int, level: float, power: float) -> float:
         raise ValueError(f"power needs two pairs, not {pairs}")
     if smallest_p(pairs) > level:
         return math.inf
+    # The exact p is the share of sign patterns, taken with their opposites, whose sum is at least as far out.
+    patterns = 2 ** (pairs - 1)
+    allowed = math.floor(level * patterns + 1e-9)
     if 2**pairs <= MAX_EXACT:
-        # p is the share of sign patterns, taken with their opposites, whose sum is at least as far out.
-        patterns = 2 ** (pairs - 1)
-        allowed = math.floor(level * patterns + 1e-9)
         level = allowed / patterns
-        if pairs <= FEW:
-            return _least(_flip_power(pairs, allowed), power)
-    return _least(lambda effect: t_power(effect, pairs - 1, level), power)
+    effect = _least(lambda size: t_power(size, pairs - 1, level), power, 0.0, 4.0, 1e-4)
+    return effect if pairs > FEW else _least(_flip_power(pairs, allowed), power, 0.8 * effect, 1.4 * effect, 0.005)
 
 
 def _flip_power(pairs: int, allowed: int) -> Callable[[float], float]:
     """Power of the exact sign-flip test by effect in standard errors, over fixed normal samples."""
     signs = sign_patterns(pairs)[: 2 ** (pairs - 1)]
     drawn = np.random.default_rng(0).standard_normal((min(2_000, _WORK // len(signs)), pairs))
-    drawn = np.concatenate([drawn, -drawn])
-    sums, moved = drawn @ signs.T, signs.sum(axis=1) / math.sqrt(pairs)
+    drawn = np.concatenate([drawn, -drawn]).astype(np.float32)
+    signs = signs.astype(np.float32)
+    sums, moved = drawn @ signs.T, signs.sum(axis=1) / np.float32(math.sqrt(pairs))
     whole = drawn.sum(axis=1)
 
     def power(effect: float) -> float:
-        seen = np.abs(whole + effect * math.sqrt(pairs)) - 1e-9
-        as_far = (np.abs(sums + effect * moved) >= seen[:, None]).sum(axis=1)
+        # A hair less, for sums that are equal but for the order of additions.
+        seen = np.abs(whole + np.float32(effect * math.sqrt(pairs))) - np.float32(1e-4)
+        as_far = (np.abs(sums + np.float32(effect) * moved) >= seen[:, None]).sum(axis=1)
         return float(np.mean(as_far <= allowed))
 
     return power
 
 
-def _least(reached: Callable[[float], float], power: float) -> float:
-    low, high = 0.0, 4.0
+def _least(reached: Callable[[float], float], power: float, low: float, high: float, error: float) -> float:
+    """The least effect that reaches a power, to within an error, looked for from `low` to `high` first."""
     while reached(high) < power:
-        high *= 2
-    for _ in range(16):
+        low, high = high, 2 * high
+    while high - low > error:
         middle = (low + high) / 2
         low, high = (middle, high) if reached(middle) < power else (low, middle)
     return high
