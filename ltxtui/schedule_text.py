@@ -13,9 +13,9 @@ from ltxtui import scales
 from ltxtui.drawing import GUTTER, Curve, Mark, columns, curve_text
 from ltxtui.text import clean, number, to_ascii
 from recorder.shocks import levels
-from recorder.shocks.cautions import COARSE_DB
+from recorder.shocks.cautions import COARSE_DB, takes_long_step
 from recorder.shocks.plan import Action, Plan
-from recorder.shocks.spec import KEEPS_MARGINAL
+from recorder.shocks.spec import EVERY, KEEPS_MARGINAL
 
 if TYPE_CHECKING:
     from recorder.native import Native
@@ -94,8 +94,11 @@ def as_json(model: str, native: Native, plan: Plan) -> dict[str, Any]:
 
 
 def marginal(action: Action) -> str:
-    """Whether the sample is distributed as the model expects after a shock: `on`, `in part`, `nearly` or `off`."""
+    """Whether the sample is distributed as the model expects: `on`, `in part`, `nearly`, `long step` or `off`."""
     shock = action.shock
+    one_step = shock.at != EVERY and not shock.respace
+    if one_step and takes_long_step(shock.kind, action.sigma, action.strength_db):
+        return "long step"
     if shock.kind in KEEPS_MARGINAL:
         # Where no fresh noise goes, Euler re-noises with the predicted ε.
         return "in part" if shock.placed else "on"

@@ -58,6 +58,8 @@ def _doubts(lower: Sequence[ArmResult]) -> Iterator[str]:
         yield (
             f"Off the marginal, so that a lower drift index may be lost variance and no steadier clip: {_names(off)}."
         )
+    if long := [f for f in lower if "L" in f.flags]:
+        yield f"Off the marginal by a long Euler step, so that the sampler's error may be part of it: {_names(long)}."
     for letter, said in (
         ("V", "Less variance in the final sample than the control"),
         ("M", "Less motion than the control"),

@@ -17,6 +17,7 @@ from replay.sweep import ENDPOINTS, PRIMARY, TASK, Row
 
 FLAGS: Final[dict[str, str]] = {
     "O": "off the marginal, where lost variance can look like stability",
+    "L": "a long Euler step leaves the marginal, by the measured bound of docs/shocks.md",
     "V": "the final sample's standard deviation fell (p < .05, uncorrected)",
     "M": "motion fell (p < .05, uncorrected): a frozen clip does not drift",
     "T": "colour, shape or direction is right less often (p < .05, uncorrected)",
@@ -75,6 +76,7 @@ class ArmResult:
             **self.arm.as_dict(),
             "control": self.control,
             "off_marginal": self.arm.off_marginal,
+            "long_step": self.arm.long_step,
             "evaluations": _plain(self.evaluations),
             "runs": self.runs,
             "missing": self.missing,
@@ -148,6 +150,7 @@ def _against(sweep: Sweep, arm: Arm, by_job: dict[Job, Row]) -> ArmResult:
     )
     flags = {
         "O": arm.off_marginal,
+        "L": arm.long_step,
         "V": _fell(differences["final_std"]),
         "M": _fell(differences["motion"]),
         "T": any(_fell(differences[name]) for name in _TASK_FALLS),

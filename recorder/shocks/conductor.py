@@ -18,7 +18,7 @@ from torch import Tensor
 
 from recorder.critical import CriticalPhase
 from recorder.measures import log_snr
-from recorder.shocks import online
+from recorder.shocks import cautions, online
 from recorder.shocks import plan as planning
 from recorder.shocks.noise import Where
 from recorder.shocks.plan import Action, Plan, PlanError
@@ -120,12 +120,14 @@ class Conductor:
         }
 
     def details(self, action: Action) -> dict[str, Any]:
-        """What an event tells of an action beside the action itself: that it came live, or which peak it follows."""
-        if action.number >= len(self.shocks):
-            return {"live": True}
-        if action.shock.at != CRITICAL:
+        """What an event tells of an action that was decided in the run: how, and what to know of it."""
+        live = action.number >= len(self.shocks)
+        if self.plan is None or not (live or action.shock.at == CRITICAL):
             return {}
-        return {"critical_sigma": self.critical_sigma, "critical_confidence": self.critical_confidence}
+        told = {"cautions": cautions.of_shock(action.shock, [action], self.plan.native)}
+        if live:
+            return {"live": True, **told}
+        return {"critical_sigma": self.critical_sigma, "critical_confidence": self.critical_confidence, **told}
 
     def describe(self, action: Action) -> str:
         """What an event says of an action: the action itself, and how sure the peak is that it follows."""
