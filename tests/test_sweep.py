@@ -74,7 +74,7 @@ def test_combinations_without_sense_are_left_out_with_one_note() -> None:
 
 def test_grids_and_shocks_are_united_and_doubles_made_once() -> None:
     found = names(
-        "kind=restart at=0.9 db=6",
+        "kind=restart at=0.9 db=3",
         "kind=restart at=0.9,0.5",
         shocks=(
             "restart:sigma=0.9",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +14,12 @@ from benchmarks import marginal
 from ltxtui.schedule_text import marginal as shown
 from recorder import Shock
 from recorder.shocks.cautions import LONG_STEPS, long_step_bound, takes_long_step
+from recorder.shocks.parse import parse_shocks
 from recorder.shocks.plan import plan
 from recorder.shocks.spec import DEFAULT_DB
 from recorder.sweep.grid import arms_of
 
+ROOT = Path(__file__).parent.parent.parent
 NATIVE = tuple(0.999 - i / 50 for i in range(50))
 SAMPLES = 60_000
 MOVED = 0.01
@@ -89,3 +94,18 @@ def test_sweeps_flag_arms_by_the_same_bound() -> None:
     assert long("restart:at=0.5,to=0.8") and not long("restart:at=0.5,to=0.55")
     assert long("restart:step=12,db=6"), "where it acts is not known, so it may"
     assert not long("ancestral:eta=1") and not long("additive:at=0.5,db=6") and not long("restart:critical")
+
+
+EXAMPLES = [
+    shock
+    for page in ("README.md", "docs/shocks.md", "ltxtui/cli/record.py", "ltxtui/cli/plan.py", "ltxtui/cli/demo.py")
+    for shock in re.findall(r"(?:--shock|control shock) (\w[\w:=,.+-]*)", (ROOT / page).read_text("utf-8"))
+]
+
+
+def test_no_example_of_a_command_warns_of_its_strength() -> None:
+    assert len(EXAMPLES) >= 6
+    for text in EXAMPLES:
+        for shock in parse_shocks(text):
+            placed = shock if shock.at is not None or shock.at_snr_db is not None else replace(shock, at=0.5)
+            assert not re.search("churn cap|long Euler step", told(placed)), text
