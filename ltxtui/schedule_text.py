@@ -14,9 +14,9 @@ from ltxtui.drawing import GUTTER, Curve, Mark, columns, curve_text
 from ltxtui.text import clean, number, to_ascii
 from recorder.numerals import counted
 from recorder.shocks import levels
-from recorder.shocks.cautions import COARSE_DB
+from recorder.shocks.cautions import COARSE_DB, takes_long_step
 from recorder.shocks.plan import Action, Plan
-from recorder.shocks.spec import KEEPS_MARGINAL
+from recorder.shocks.spec import EVERY, KEEPS_MARGINAL
 
 if TYPE_CHECKING:
     from recorder.native import Native
@@ -95,8 +95,11 @@ def as_json(model: str, native: Native, plan: Plan) -> dict[str, Any]:
 
 
 def marginal(action: Action) -> str:
-    """Whether the sample is distributed as the model expects after a shock: `on`, `in part`, `nearly` or `off`."""
+    """Whether the sample is distributed as the model expects: `on`, `in part`, `nearly`, `long step` or `off`."""
     shock = action.shock
+    one_step = shock.at != EVERY and not shock.respace
+    if one_step and takes_long_step(shock.kind, action.sigma, action.strength_db):
+        return "long step"
     if shock.kind in KEEPS_MARGINAL:
         # Where no fresh noise goes, Euler re-noises with the predicted ε.
         return "in part" if shock.placed else "on"
@@ -220,7 +223,7 @@ def _db(value: float) -> str:
 def _waiting(plan: Plan) -> Iterator[str]:
     assert plan.waiting is not None
     index, shock = plan.waiting
-    yield f"{index}  {shock.describe()}: decided in the run, one step after the change of x0 has peaked"
+    yield f"{index}  {shock.describe()}: decided in the run, once a peak of the change of x0 stands out"
     if plan.spare:
         many = f"{plan.spare} evaluations are" if plan.spare > 1 else "1 evaluation is"
         yield f"   {many} kept for it, and spent on smooth steps at the end if no peak is found"

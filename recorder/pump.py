@@ -208,6 +208,12 @@ class Pump:
         self._gather(encode(message), message)
 
     def _end_stage(self, item: StageEnd) -> None:
+        for watch, _, _ in item.streams:
+            try:
+                for found in watch.ended():
+                    self._write(found)
+            except Exception as error:  # noqa: BLE001 - the stage ends all the same
+                self._tell(error)
         try:
             message = self._arrived(item.message)
         except Exception:

@@ -84,6 +84,8 @@ class Summarises(Protocol):
 
     def summary(self, measured: dict[str, NDArray[np.float32]]) -> dict[str, list[float | None]]: ...
 
+    def ended(self) -> list[Message]: ...
+
 
 @dataclass(frozen=True)
 class StageEnd:

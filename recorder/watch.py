@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from recorder.critical import TEXTS, CriticalPhase
+from recorder.critical import TEXTS, CriticalPhase, Found
 from recorder.events import event
 from recorder.summary import StageSummary
 from recorder.words import Message
@@ -29,6 +29,9 @@ class StreamWatch:
         self._broken = False
         # Phases are the clip's, so they are looked for once: in the video.
         self._phase = CriticalPhase(eigenvalue) if stream == "video" else None
+        self._rows = 0
+        self._noise = [0.0, 0.0]
+        self._shocked = False
 
     def take(self, step: int, row: NDArray[np.float32]) -> list[Message]:
         """Events that this row gives rise to, in order."""
@@ -55,19 +58,42 @@ class StreamWatch:
         text = f"{self.stream}: {count:.0f} values of the sample are NaN or Inf after step {step}"
         return [event("nan", text, stage=self._stage, step=step, stream=self.stream)]
 
+    def ended(self) -> list[Message]:
+        """Events that can be told only now that the stage is over."""
+        return [] if self._phase is None else self._events(self._phase.finish(), self._rows - 1)
+
     def _critical(self, step: int, row: NDArray[np.float32]) -> list[Message]:
         if self._phase is None:
             return []
-        sigma = self._value(row, "sigma")
-        found = self._phase.take(step, sigma, self._value(row, "x0_change_rate"))
+        sigma, rate = self._value(row, "sigma"), self._value(row, "x0_change_rate")
+        found = self._phase.take(step, sigma, rate, shocked=self._shocked)
+        self._shocked = self._stands_out(self._value(row, "noise_injected"))
+        self._rows = step + 1
+        return self._events(found, step)
+
+    def _stands_out(self, noise: float) -> bool:
+        """Whether a step injected far more noise than the ones before: a single shock, not a stochastic sampler."""
+        self._noise = [*self._noise[-8:], noise if math.isfinite(noise) else 0.0]
+        return self._noise[-1] > 4 * float(np.median(self._noise)) + 1e-6
+
+    def _events(self, found: list[Found], seen_at: int) -> list[Message]:
         return [
             event(
                 "critical",
-                f"{TEXTS[f.notion]} (σ {f.sigma:.4g})",
+                f"{TEXTS[f.notion]} (σ {f.sigma:.4g}{_sure(f)})",
                 stage=self._stage,
                 step=f.step,
                 stream=self.stream,
-                payload={"notion": f.notion, "sigma": f.sigma, "confirmed_at": step},
+                payload={
+                    "notion": f.notion,
+                    "sigma": f.sigma,
+                    "confirmed_at": seen_at,
+                    "confidence": f.confidence,
+                },
             )
             for f in found
         ]
+
+
+def _sure(found: Found) -> str:
+    return f", {100 * found.confidence:.3g} % sure that it is a peak" if found.confidence < 1 else ""

@@ -74,7 +74,7 @@ def sign_flip_p(differences: Sequence[float] | Values, seed: int = 0) -> float:
     # Sums that are equal but for the order of additions count as equal.
     slack = 1e-9 * float(np.abs(found).sum())
     exact = 2 ** len(found) <= MAX_EXACT
-    signs = _all_signs(len(found)) if exact else _random_signs(len(found), seed)
+    signs = sign_patterns(len(found)) if exact else _random_signs(len(found), seed)
     count = int((np.abs(signs @ found) >= seen - slack).sum())
     return count / len(signs) if exact else (count + 1) / (len(signs) + 1)
 
@@ -85,7 +85,7 @@ def smallest_p(pairs: int) -> float:
 
 
 @lru_cache(maxsize=4)
-def _all_signs(n: int) -> Values:
+def sign_patterns(n: int) -> Values:
     bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
     return (1.0 - 2.0 * bits).astype(np.float64)
 

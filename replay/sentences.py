@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from replay.paired import LEVEL, Difference, smallest_p
+from replay.power import smallest_seen
 
 if TYPE_CHECKING:
     from replay.verdict import ArmResult
@@ -46,6 +46,7 @@ def sentences(baseline: ArmResult, controls: Sequence[ArmResult], ranked: Sequen
     yield from _doubts(lower)
     yield from _extra_steps(controls, judged, lower)
     yield _smallest(judged)
+    yield from _family(judged, ranked)
     yield from _too_few(judged)
     yield from _gaps([baseline, *controls, *ranked])
 
@@ -57,6 +58,8 @@ def _doubts(lower: Sequence[ArmResult]) -> Iterator[str]:
         yield (
             f"Off the marginal, so that a lower drift index may be lost variance and no steadier clip: {_names(off)}."
         )
+    if long := [f for f in lower if "L" in f.flags]:
+        yield f"Off the marginal by a long Euler step, so that the sampler's error may be part of it: {_names(long)}."
     for letter, said in (
         ("V", "Less variance in the final sample than the control"),
         ("M", "Less motion than the control"),
@@ -101,16 +104,39 @@ def _extra_steps(
 
 
 def _smallest(judged: Sequence[ArmResult]) -> str:
-    """The smallest effect that so many pairs could have shown, by the normal approximation."""
-    spread = float(np.median([f.primary.se for f in judged]))
-    z = NormalDist()
-    alone = (z.inv_cdf(1 - LEVEL / 2) + z.inv_cdf(POWER)) * spread
-    all_ = (z.inv_cdf(1 - LEVEL / 2 / len(judged)) + z.inv_cdf(POWER)) * spread
-    corrected = f", and of {all_:.2g} against the correction's hardest threshold" if len(judged) > 1 else ""
+    """The smallest effect that so many pairs could have shown."""
+    varied = [f.primary for f in judged if f.primary.se > 0]
+    if not varied:
+        return (
+            "What could have been seen cannot be said: within every arm all pairs differ by the same amount, so there "
+            "is no spread to judge by."
+        )
+    errors, pairs = [d.se for d in varied], [d.pairs for d in varied]
+    alone = smallest_seen(errors, pairs, LEVEL, POWER)
+    if not math.isfinite(alone):
+        return f"What could have been seen: nothing; with {max(pairs)} pairs no p can be below {LEVEL:g}."
+    corrected = ""
+    if len(judged) > 1:
+        hardest = smallest_seen(errors, pairs, LEVEL / len(judged), POWER)
+        amount = f"one of {hardest:.2g}" if math.isfinite(hardest) else "none"
+        corrected = f", and {amount} against the correction's hardest threshold"
+    same = len(judged) - len(varied)
+    without = f" ({_count(same, 'arm')} without any spread left out)" if same else ""
     return (
-        f"What could have been seen: a difference of {alone:.2g} on its own (2.8 standard errors of the median arm, "
-        f"{POWER:.0%} power){corrected}; anything smaller may be there and was missed."
+        f"What could have been seen: a difference of {alone:.2g} on its own ({alone / float(np.median(errors)):.1f} "
+        f"standard errors of the median arm, {POWER:.0%} power, by the noncentral t){corrected}; anything smaller may "
+        f"be there and was missed{without}."
     )
+
+
+def _family(judged: Sequence[ArmResult], ranked: Sequence[ArmResult]) -> Iterator[str]:
+    """Arms that the correction does not count, because they have no p."""
+    if absent := [f for f in ranked if not f.primary.known]:
+        yield (
+            f"Holm's family is {len(judged)} of {_count(len(ranked), 'arm')}: fewer than two pairs of {_names(absent)} "
+            f"have a finite drift index. Over all of them, corrected p would be up to {len(ranked) / len(judged):.2g} "
+            "times as large."
+        )
 
 
 def _too_few(judged: Sequence[ArmResult]) -> Iterator[str]:
@@ -130,6 +156,8 @@ def _gaps(found: Sequence[ArmResult]) -> Iterator[str]:
     if broken := [f for f in found if f.broken]:
         runs = sum(f.broken for f in broken)
         yield f"{_count(runs, 'run')} without a finite drift index, left out: {_names(broken)}."
+    if infinite := [f for f in found if "I" in f.flags]:
+        yield f"Infinite values in other endpoints, left out of their means and differences: {_names(infinite)}."
     if silent := [f for f in found if f.unshocked]:
         listed = ", ".join(f"{f.arm.name} ({f.unshocked} of {f.runs})" for f in silent[:12])
         yield f"Not every shock acted in every run, and those runs count all the same: {listed}."

@@ -201,14 +201,14 @@ def _measures(folder: Path, job: Job, run: str) -> dict[str, Any] | None:
 
 
 def _mean(values: Any) -> float:
-    """The mean; NaN if there is nothing, or anything that is no finite number."""
+    """The mean; NaN if there is nothing or anything that is no number, infinite if anything is."""
     numbers = np.asarray([_number(v) for v in np.ravel(np.asarray(values, object))], np.float64)
-    return float(numbers.mean()) if numbers.size else math.nan
+    with np.errstate(invalid="ignore"):
+        return float(numbers.mean()) if numbers.size else math.nan
 
 
 def _number(value: Any) -> float:
-    known = isinstance(value, bool | int | float) and math.isfinite(value)
-    return float(value) if known else math.nan
+    return float(value) if isinstance(value, bool | int | float) else math.nan
 
 
 def from_csv(text: str, sweep: Sweep) -> list[Row]:

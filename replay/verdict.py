@@ -17,12 +17,14 @@ from replay.sweep import ENDPOINTS, PRIMARY, TASK, Row
 
 FLAGS: Final[dict[str, str]] = {
     "O": "off the marginal, where lost variance can look like stability",
+    "L": "a long Euler step leaves the marginal, by the measured bound of docs/shocks.md",
     "V": "the final sample's standard deviation fell (p < .05, uncorrected)",
     "M": "motion fell (p < .05, uncorrected): a frozen clip does not drift",
     "T": "colour, shape or direction is right less often (p < .05, uncorrected)",
     "F": "a shock did not act in some runs",
     "E": "evaluations differ from the control's",
-    "N": "NaN in the drift index of some runs; they are left out",
+    "N": "the drift index of some runs is NaN or infinite; they are left out",
+    "I": "an infinite value in another endpoint of some runs; it is left out",
 }
 """What the letters beside an arm mean."""
 _TASK_FALLS: Final = ("colour", "shape", "direction", "shape_frames")
@@ -36,7 +38,8 @@ class ArmResult:
         arm: who.
         control: the name of the arm it is compared with; smooth at equal evaluations.
         evaluations: model evaluations per run; NaN if there is no run.
-        runs, missing, broken: finished runs, runs that are not there, and finished ones whose drift index is NaN.
+        runs, missing, broken: finished runs, runs that are not there, and finished ones whose drift index is
+            NaN or infinite.
         unshocked: finished runs in which fewer shocks acted than in this arm's others, or none.
         values: mean of each endpoint over its runs.
         differences: each endpoint's paired difference to the control.
@@ -73,10 +76,11 @@ class ArmResult:
             **self.arm.as_dict(),
             "control": self.control,
             "off_marginal": self.arm.off_marginal,
+            "long_step": self.arm.long_step,
             "evaluations": _plain(self.evaluations),
             "runs": self.runs,
             "missing": self.missing,
-            "nan_runs": self.broken,
+            "not_finite_runs": self.broken,
             "runs_without_their_shock": self.unshocked,
             "means": {k: _plain(v) for k, v in self.values.items()},
             "differences": {k: d.as_json() for k, d in self.differences.items()},
@@ -139,18 +143,21 @@ def _against(sweep: Sweep, arm: Arm, by_job: dict[Job, Row]) -> ArmResult:
     differences = {n: difference(_values(rows, n), _values(against, n)) for n in (*ENDPOINTS, *TASK)}
     most = max((r.shocks for r in there), default=0)
     unshocked = sum(r.shocks < max(most, 1) for r in there) if arm.shocks else 0
-    broken = sum(math.isnan(r.values[PRIMARY]) for r in there)
+    broken = sum(not math.isfinite(r.values[PRIMARY]) for r in there)
+    infinite = any(math.isinf(v) for r in there for name, v in r.values.items() if name != PRIMARY)
     unequal = arm.shocks and any(
         a is not None and b is not None and a.evaluations != b.evaluations for a, b in zip(rows, against, strict=True)
     )
     flags = {
         "O": arm.off_marginal,
+        "L": arm.long_step,
         "V": _fell(differences["final_std"]),
         "M": _fell(differences["motion"]),
         "T": any(_fell(differences[name]) for name in _TASK_FALLS),
         "F": unshocked > 0,
         "E": bool(unequal),
         "N": broken > 0,
+        "I": infinite,
     }
     return ArmResult(
         arm=arm,

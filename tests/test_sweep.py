@@ -56,7 +56,7 @@ def test_a_grid_is_the_product_of_its_values_with_short_names() -> None:
     ]
     assert names("kind=ancestral eta=0.25,1") == ["ancestral,eta0.25", "ancestral,eta1"]
     assert names("kind=restart at=critical") == ["restart@critical"]
-    assert names("kind=restart at=0.9 respace=yes frames=1-2") == ["restart@0.9+6dB,frames1+2,respaced"]
+    assert names("kind=restart at=0.9 respace=yes frames=1-2") == ["restart@0.9+3dB,frames1+2,respaced"]
 
 
 def test_combinations_without_sense_are_left_out_with_one_note() -> None:
@@ -77,7 +77,7 @@ def test_combinations_without_sense_are_left_out_with_one_note() -> None:
 
 def test_grids_and_shocks_are_united_and_doubles_made_once() -> None:
     found = names(
-        "kind=restart at=0.9 db=6",
+        "kind=restart at=0.9 db=3",
         "kind=restart at=0.9,0.5",
         shocks=(
             "restart:sigma=0.9",
@@ -87,11 +87,11 @@ def test_grids_and_shocks_are_united_and_doubles_made_once() -> None:
         ),
     )
     assert found == [
-        "restart@0.9+6dB",
-        "restart@0.5+6dB",
+        "restart@0.9+3dB",
+        "restart@0.5+3dB",
         "restart@0.95/0.9+3dB",
         "ancestral,eta0.5",
-        "restart@0.9+3dB&renoise@0.5+6dB",
+        "restart@0.9+3dB&renoise@0.5+3dB",
     ]
 
 
@@ -181,7 +181,7 @@ def test_what_differs_is_named_and_seeds_and_arms_can_be_added() -> None:
     assert made.differences(small(steps=9)) == ["steps 30 there, 9 asked for"]
     more = small(grid="kind=sigma_bump at=0.9")
     assert made.differences(more) == [
-        "2 new arms: smooth+2, sigma_bump@0.9+6dB",
+        "2 new arms: smooth+2, sigma_bump@0.9+3dB",
         "2 arms not asked for now: smooth+1, restart@0.9+6dB",
     ]
     joined = made.extended(Sweep.make(more.settings, (1, 2), more.arms, {}))

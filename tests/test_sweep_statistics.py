@@ -6,16 +6,19 @@ import itertools
 import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.power import measured as detected_power
 from ltxtui import forest, sweep_text
 from recorder.sweep.grid import arms_of, with_controls
 from recorder.sweep.spec import Job, Settings, Sweep
 from replay.paired import difference, holm, sign_flip_p, smallest_p, t_cdf, t_quantile
+from replay.power import smallest_effect, t_power
 from replay.sweep import ENDPOINTS, TASK, Row, as_csv, from_csv
 from replay.verdict import Analysis, analyse
 
@@ -211,10 +214,82 @@ def test_an_arm_without_extra_evaluations_is_measured_against_one_smooth_step_mo
     assert "renoise@0.9+6dB gains no more against smooth" in said(found)
 
 
-def test_the_smallest_effect_that_could_be_seen_is_that_of_the_power_formula() -> None:
+@pytest.mark.parametrize(
+    ("df", "effect", "level", "power"),
+    [  # scipy.stats.nct: sf(t, df, effect) + cdf(−t, df, effect), t the two-sided quantile
+        (1, 2.0, 0.05, 0.1257563177570528),
+        (7, 3.3, 0.05, 0.8070324325644536),
+        (11, 2.8, 0.05, 0.7224308461341823),
+        (31, 2.8, 0.05, 0.7740922144237095),
+        (31, 3.7, 0.05 / 6, 0.8029063375282447),
+        (33, 2.9154759474226504, 0.05, 0.8077775012792738),
+    ],
+)
+def test_power_is_that_of_the_noncentral_t(df: int, effect: float, level: float, power: float) -> None:
+    assert t_power(effect, df, level) == pytest.approx(power, abs=1e-6)
+
+
+def test_power_without_an_effect_is_the_level() -> None:
+    for df in (1, 2, 5, 30, 500):
+        assert t_power(0.0, df, 0.05) == pytest.approx(0.05, abs=1e-5)
+
+
+@pytest.mark.parametrize(("pairs", "arms"), [(8, 1), (8, 6), (12, 1), (12, 6)])
+def test_promised_power_is_measured(pairs: int, arms: int) -> None:
+    power, by_normal = detected_power(pairs, arms, 400)
+    # 80 % within 3 points, and three standard errors of 400 sweeps.
+    assert power == pytest.approx(0.8, abs=0.03 + 0.06)
+    assert by_normal < 0.75
+
+
+def test_few_pairs_need_what_the_sign_flip_test_needs() -> None:
+    # With 8 pairs and 6 arms only differences that are all of one sign are found: power is Φ(effect/√8)^8.
+    effect = smallest_effect(8, 0.05 / 6, 0.8)
+    assert NormalDist().cdf(effect / math.sqrt(8)) ** 8 == pytest.approx(0.8, abs=0.02)
+    assert smallest_effect(8, 0.05 / 8, 0.8) == math.inf and smallest_effect(4, 0.05, 0.8) == math.inf
+    with pytest.raises(ValueError, match="two pairs"):
+        smallest_effect(1, 0.05, 0.8)
+
+
+def test_the_smallest_effect_that_could_be_seen_is_said() -> None:
+    sweep = sweep_of(12, "kind=renoise at=0.9 db=6")
+    drift = {"smooth": [0.0] * 12, "renoise@0.9+6dB": [1.0, -1.0] * 6}
+    size = smallest_effect(12, 0.05, 0.8)
+    told = said(analyse(sweep, rows_of(sweep, drift)))
+    assert 3.0 < size < 3.2 and f"a difference of {size / math.sqrt(11):.2g} on its own ({size:.1f} standard" in told
+    few = sweep_of(4, "kind=renoise at=0.9 db=6")
+    rows = rows_of(few, {name: values[:4] for name, values in drift.items()})
+    assert "could have been seen: nothing; with 4 pairs" in said(analyse(few, rows))
+
+
+def test_ties_are_no_difference_of_0_that_could_have_been_seen() -> None:
+    sweep = sweep_of(8, "kind=renoise at=0.9,0.5 db=6")
+    tied = {"smooth": [0.1] * 8, "renoise@0.9+6dB": [0.1] * 8, "renoise@0.5+6dB": [0.3] * 8}
+    told = said(analyse(sweep, rows_of(sweep, tied)))
+    assert "difference of 0 " not in told and "cannot be said: within every arm all pairs differ by the same" in told
+    some = {**tied, "renoise@0.5+6dB": np.random.default_rng(0).normal(0.1, 0.01, 8)}
+    told = said(analyse(sweep, rows_of(sweep, some)))
+    assert "(1 arm without any spread left out)" in told and "a difference of 0.0" in told
+
+
+def test_infinite_values_are_flagged_and_not_dropped_in_silence() -> None:
     sweep = sweep_of(4, "kind=renoise at=0.9 db=6")
-    drift = {"smooth": [0.0] * 4, "renoise@0.9+6dB": [1.0, -1.0, 1.0, -1.0]}  # SE 1/√3
-    assert f"a difference of {2.8016 / math.sqrt(3):.2g} on its own" in said(analyse(sweep, rows_of(sweep, drift)))
+    drift = {"smooth": [0.1, 0.2, 0.3, 0.4], "renoise@0.9+6dB": [0.1, math.inf, 0.3, 0.4]}
+    found = analyse(sweep, rows_of(sweep, drift)).ranked[0]
+    assert found.flags == "N" and found.broken == 1 and found.primary.pairs == 3
+    motion = {"renoise@0.9+6dB": [0.1, math.inf, 0.3, 0.4]}
+    other = analyse(sweep, rows_of(sweep, {**drift, "renoise@0.9+6dB": [0.1] * 4}, motion=motion))
+    assert other.ranked[0].flags == "I" and "Infinite values in other endpoints" in said(other)
+    again = from_csv(as_csv(rows_of(sweep, drift), sweep), sweep)
+    assert analyse(sweep, again).ranked[0].flags == "N"
+
+
+def test_arms_that_are_missing_from_the_correction_are_said() -> None:
+    sweep = sweep_of(4, "kind=renoise at=0.9,0.75,0.5 db=6")
+    rows = rows_of(sweep, {arm.name: [0.1, 0.2, 0.3, 0.5] for arm in sweep.arms})
+    told = said(analyse(sweep, [r for r in rows if r.job.arm != "renoise@0.75+6dB" or r.job.seed < 1]))
+    assert "Holm's family is 2 of 3 arms: fewer than two pairs of renoise@0.75+6dB" in told and "1.5 times" in told
+    assert "Holm's family" not in said(analyse(sweep, rows))
 
 
 def test_too_few_seeds_missing_and_broken_runs_are_said() -> None:

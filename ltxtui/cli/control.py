@@ -22,7 +22,7 @@ USAGE = "type: ltxtui control [RUN] shock KIND:KEY=VALUE,…   or: ltxtui contro
 @click.command(
     epilog="""\b
 Examples:
-  ltxtui control shock renoise:db=6            fresh noise in the next step, σ as planned
+  ltxtui control shock renoise:db=3            fresh noise in the next step, σ as planned
   ltxtui control red-disc shock restart:db=3   back up by 3 dB, then down again in the steps that are left
   ltxtui control stop                          end after the step under way; what was recorded is kept
   ltxtui control snapshot                      keep the latents of the next step in the archive
@@ -82,7 +82,7 @@ def _read(arguments: tuple[str, ...]) -> tuple[str | None, Command, Shock | None
     except ValueError as error:
         raise Problem(str(error)) from error
     if shock.at is not None or shock.at_snr_db is not None:
-        raise Problem("a live shock acts at the next step; leave out its place, such as in: renoise:db=6")
+        raise Problem("a live shock acts at the next step; leave out its place, such as in: renoise:db=3")
     return name, command, shock
 
 

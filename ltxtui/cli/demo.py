@@ -70,7 +70,7 @@ def _recording(runs_dir: Path, prompt: str, steps: int, seed: int, more: list[st
 Examples:
   ltxtui demo
   ltxtui demo --prompt "a yellow cross moving up" --steps 60
-  ltxtui demo --shock restart:sigma=0.8,db=6
+  ltxtui demo --shock restart:sigma=0.8,db=3
   ltxtui demo | cat            without a terminal: progress, then the curves as text
 """
 )

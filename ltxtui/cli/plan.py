@@ -25,13 +25,13 @@ _COLOURS = {"s1": "cyan", "s2": "yellow", "axis": "bright_black", "tick": "brigh
 @click.command(
     epilog=f"""\b
 Examples:
-  ltxtui plan --steps 30 --shock restart:sigma=0.93,db=6
+  ltxtui plan --steps 30 --shock restart:sigma=0.93,db=3
   ltxtui plan --model diffusers/LTX-2.3-Diffusers --shock restart:snr=-20 --shock renoise:step=20,db=3
   ltxtui plan --shock ancestral:eta=0.5                 fresh noise at every step
   ltxtui plan --shock restart:at=critical               decided in the run, by the critical-phase detector
   ltxtui plan --sigmas 1,0.97,0.9,0.95,0.7,0.4          levels of your own
   ltxtui plan --config scheduler_config.json --height 704 --width 1216 --frames 121
-  ltxtui plan --shock spikes:at=0.95+0.8,db=6 --json | jq .evaluations
+  ltxtui plan --shock spikes:at=0.95+0.8,db=3 --json | jq .evaluations
 
 {SHOCK_KEYS}
 \b

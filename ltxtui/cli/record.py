@@ -26,7 +26,7 @@ Examples:
   ltxtui record --model diffusers/LTX-2.3-Diffusers --prompt "a fox in the snow" --output fox.mp4
   ltxtui record --model diffusers/LTX-2.3-Distilled-Diffusers --distilled --prompt "a fox in the snow"
   ltxtui record --model nano --steps 20 --seed 0 --json | jq -r .archive
-  ltxtui record --model nano --shock restart:sigma=0.93,db=6     see it beforehand: ltxtui plan
+  ltxtui record --model nano --shock restart:sigma=0.93,db=3     see it beforehand: ltxtui plan
   ltxtui record --like 20261122-143015-red-disc                  the same run again, bit for bit
   ltxtui record --like 20261122-143015-red-disc --shock none     its smooth twin
 

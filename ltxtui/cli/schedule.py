@@ -20,7 +20,7 @@ SHOCK_KEYS = """\b
 Keys of a shock:
   sigma=0.93, step=12, snr=-20   where: on arrival at a σ, a step, an SNR in dB
   at=critical, at=every          decided in the run; at every step (renoise, additive)
-  db=6, to=0.97, eta=0.5         how strong, 6 dB if nothing is said; up (renoise: down) to a σ
+  db=3, to=0.97, eta=0.5         how strong, 3 dB if nothing is said; up (renoise: down) to a σ
   shape=low                      white, low, mid, high, or 0.1-0.3 of the Nyquist frequency
   streams=video, frames=2-4+7    where noise is fresh; restart and sigma_bump take both streams
   respace, seed=3                a restart without an evaluation more; another noise
@@ -34,7 +34,7 @@ def shock_option(command: Command) -> Command:
         "shocks",
         multiple=True,
         metavar="KIND:KEY=VALUE,…",
-        help="A noise shock, such as restart:sigma=0.93,db=6; may be given several times, none for none. "
+        help="A noise shock, such as restart:sigma=0.93,db=3; may be given several times, none for none. "
         "Kinds: renoise, restart, predict_perturb, additive, sigma_bump; also ancestral:eta=1, spikes:at=0.9+0.8.",
     )(command)
 

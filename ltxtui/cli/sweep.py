@@ -29,9 +29,9 @@ MAX_WIDTH = 100
 PLAIN_LINES = 40
 EXAMPLES = """\b
 Examples:
-  ltxtui sweep --model nano --seeds 16 --grid 'kind=restart,renoise at=0.95,0.9,0.75,0.5 db=3,6,9'
+  ltxtui sweep --model nano --seeds 16 --grid 'kind=restart,renoise at=0.95,0.9,0.75,0.5 db=1,2,3'
   ltxtui sweep --model nano --seeds 32 --guidance-scale 1 --workers 2 \\
-      --grid 'kind=restart,renoise,predict_perturb at=0.9,critical db=6' --shock ancestral:eta=0.5
+      --grid 'kind=restart,renoise,predict_perturb at=0.9,critical db=3' --shock ancestral:eta=0.5
   ltxtui sweep my-sweep --model nano --shock 'spikes:at=0.95+0.9+0.8,db=3'
   ltxtui sweep my-sweep                                go on where it was stopped
   ltxtui sweep my-sweep --seeds 64 --extend            more seeds, or more arms

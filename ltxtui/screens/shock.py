@@ -27,7 +27,7 @@ from recorder.words import Message
 from replay.run import StageData
 
 FIRST: Final = "restart:db=3"
-HINT: Final = "renoise:db=6   restart:db=3   additive:db=6   predict_perturb"
+HINT: Final = "renoise:db=3   restart:db=3   additive:db=3   predict_perturb"
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from recorder.critical import CriticalPhase
 from recorder.measures import log_snr
-from recorder.shocks import online
+from recorder.shocks import cautions, online
 from recorder.shocks import plan as planning
 from recorder.shocks.noise import Where
 from recorder.shocks.plan import Action, Plan, PlanError
-from recorder.shocks.spec import CRITICAL, Shock
+from recorder.shocks.spec import CRITICAL, EVERY, Shock
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,8 @@ class Conductor:
         self.plan: Plan | None = None
         self.critical_sigma: float | None = None
         """Where the critical phase was found in this loop, if a shock waited for it."""
+        self.critical_confidence: float | None = None
+        """How sure it was that this is a peak of the rate; whether a larger one follows, nobody knew."""
         self._requests: deque[tuple[Shock, Answer]] = deque()
         self._live = 0
         self._begun: dict[str, tuple[float, ...]] = {}
@@ -89,7 +91,8 @@ class Conductor:
             return self.plan
         if joins and self.shocks:
             raise PlanError("video and audio are on different schedules; shocks need one that both share")
-        self._begun, self._stepped, self.critical_sigma = {stream: native}, {}, None
+        self._begun, self._stepped = {stream: native}, {}
+        self.critical_sigma = self.critical_confidence = None
         self._forget()
         self.plan = self._planned(native)
         self._begun_before.any = True
@@ -134,10 +137,21 @@ class Conductor:
         }
 
     def details(self, action: Action) -> dict[str, Any]:
-        """What an event tells of an action beside the action itself: that it came live, or which peak it follows."""
-        if action.number >= len(self.shocks):
-            return {"live": True}
-        return {"critical_sigma": self.critical_sigma} if action.shock.at == CRITICAL else {}
+        """What an event tells of an action that was decided in the run: how, and what to know of it."""
+        live = action.number >= len(self.shocks)
+        if self.plan is None or not (live or action.shock.at == CRITICAL):
+            return {}
+        told = {"cautions": cautions.of_shock(action.shock, [action], self.plan.native)}
+        if live:
+            return {"live": True, **told}
+        return {"critical_sigma": self.critical_sigma, "critical_confidence": self.critical_confidence, **told}
+
+    def describe(self, action: Action) -> str:
+        """What an event says of an action: the action itself, and how sure the peak is that it follows."""
+        if action.shock.at != CRITICAL or self.critical_sigma is None or self.critical_confidence is None:
+            return action.describe()
+        peak = f"the change of x0 peaked at σ {self.critical_sigma:.4g}, {self.critical_confidence:.1%} sure"
+        return f"{action.describe()}; {peak}; a larger peak may follow"
 
     # -- live requests, from another thread
 
@@ -194,16 +208,17 @@ class Conductor:
             self._give_up("this pipeline steps audio before video, so nothing can be decided in between")
             return
         sigma = self.plan.sigmas[index]
-        found = self._phase.take(index, sigma, self._change_rate(sigma, sample, velocity))
+        shocked = any(a.shock.at != EVERY for a in self.plan.at(index, "video"))
+        found = self._phase.take(index, sigma, self._change_rate(sigma, sample, velocity), shocked=shocked)
         peak = next((f for f in found if f.notion == "x0_rate_peak"), None)
         if peak is not None:
-            self.critical_sigma = peak.sigma
+            self.critical_sigma, self.critical_confidence = peak.sigma, peak.confidence
             try:
                 self.plan = online.fired(self.plan, index + 1, shock, number, peak.sigma)
             except PlanError as error:
                 self._give_up(str(error))
         elif index + 1 >= len(self.plan.sigmas) - self.plan.spare:
-            self._give_up("the rate at which x0 changes had no peak in this loop")
+            self._give_up("no peak of the rate at which x0 changes stood out from its noise in time")
 
     def _give_up(self, reason: str) -> None:
         assert self.plan is not None and self.plan.waiting is not None

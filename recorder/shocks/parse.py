@@ -1,4 +1,4 @@
-"""Shocks as text, as on a command line: `restart:sigma=0.93,db=6`. Light: no torch here."""
+"""Shocks as text, as on a command line: `restart:sigma=0.93,db=3`. Light: no torch here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KEYS = "sigma or at, step, snr, db, to, eta, shape, streams, frames, respace, s
 
 
 def parse_shock(text: str) -> Shock:
-    """One shock from `kind:key=value,key=value`, such as `restart:sigma=0.93,db=6`.
+    """One shock from `kind:key=value,key=value`, such as `restart:sigma=0.93,db=3`.
 
     `sigma=0.93`, `step=12`, `snr=-20` or `at=critical` say where; `at=` takes all of them, a whole number being a step.
     `frames=2-4+7` and `shape=0.1-0.3` are ranges, `streams=video+audio` is a list.
@@ -27,7 +27,7 @@ def parse_shock(text: str) -> Shock:
 
 
 def parse_shocks(text: str) -> list[Shock]:
-    """One or several shocks from text: as `parse_shock`, and `ancestral:eta=0.5`, `spikes:at=0.95+0.9+0.8,db=6`.
+    """One or several shocks from text: as `parse_shock`, and `ancestral:eta=0.5`, `spikes:at=0.95+0.9+0.8,db=3`.
 
     Raises:
         ValueError: naming what could not be read.

@@ -41,6 +41,11 @@ class Action:
         return levels.strength_db(self.sigma_down, self.sigma_up)
 
     @property
+    def sigma(self) -> float:
+        """The native level that it acts on arrival at."""
+        return self.sigma_down if self.shock.kind in MOVES_SIGMA else self.sigma_up
+
+    @property
     def reaches(self) -> float:
         """The lowest level the sample itself is at; additive noise is only as strong as if it had gone down."""
         return self.sigma_up if self.shock.kind == "additive" else self.sigma_down

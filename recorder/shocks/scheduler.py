@@ -43,7 +43,7 @@ class ShockScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
 
     Example:
         >>> pipe.scheduler = ShockScheduler.from_config(
-        ...     pipe.scheduler.config, shocks=[Shock("restart", at=0.93, strength_db=6)]
+        ...     pipe.scheduler.config, shocks=[Shock("restart", at=0.93, strength_db=3)]
         ... )
     """
 

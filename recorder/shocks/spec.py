@@ -14,18 +14,19 @@ Kind = Literal["renoise", "restart", "predict_perturb", "additive", "sigma_bump"
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 MEANINGS: Final[dict[Kind, str]] = {
-    "renoise": "go further down than the step's end, then re-noise to it with fresh noise: keeps the marginal",
-    "restart": "arrive, re-noise up to a higher σ, descend again (Xu et al., 2306.14878): keeps the marginal",
+    "renoise": "go further down than the step's end, then re-noise to it with fresh noise: keeps the marginal if weak",
+    "restart": "arrive, re-noise up to a higher σ, descend again (Xu et al., 2306.14878): keeps the marginal if weak",
     "predict_perturb": "(1−σ)·x0 + σ·ξ (2601.18577): loses the posterior's variance",
     "additive": "x + k·ξ at the old σ, the naive shock: the sample is noisier than the model is told",
     "sigma_bump": "an up-step in the σ list alone: no fresh noise, Euler re-noises with the predicted ε",
 }
 KEEPS_MARGINAL: Final[frozenset[Kind]] = frozenset({"renoise", "restart"})
-"""Kinds after which the sample is distributed as the model expects at its σ."""
+"""Kinds whose re-noising keeps the sample distributed as the model expects at its σ."""
 MOVES_SIGMA: Final[frozenset[Kind]] = frozenset({"restart", "sigma_bump"})
 """Kinds that change the σ list, which video and audio share."""
 
-DEFAULT_DB: Final = 6.0
+DEFAULT_DB: Final = 3.0
+"""Below EDM's churn cap, and below what leaves the marginal by a long Euler step."""
 CHURN_CAP_DB: Final = 20 * math.log10(math.sqrt(2))
 """EDM's churn raises σ by at most a factor of √2 in a step (Karras et al., 2206.00364): 3.01 dB."""
 MAX_LIST: Final = 4096
@@ -43,7 +44,7 @@ class Shock:
             online; `"every"` is every step but the first (renoise and additive). The shock acts on arrival at the first
             native level σ_j ≤ σ, so 1 ≤ j ≤ N−1. None only for a shock that is sent to a running recorder.
         at_snr_db: the place as schedule SNR in dB, instead of `at`.
-        strength_db: 20·log10(s_hi/s_lo) with s = σ/(1−σ). 6 if nothing is said; a restart at `"critical"` then goes
+        strength_db: 20·log10(s_hi/s_lo) with s = σ/(1−σ). 3 if nothing is said; a restart at `"critical"` then goes
             back up to the σ of the peak. 0 is no shock at all.
         to: the strength as a target instead: the σ to go up to (restart, sigma_bump) or down to (renoise, additive).
         eta: the strength as in ancestral sampling instead (renoise, additive): 0 is smooth, 1 the full down-step.
@@ -176,7 +177,7 @@ class Shock:
             raise ValueError(f"not a shock: {error}") from error
 
     def describe(self) -> str:
-        """One line, such as `restart at σ 0.93, +6 dB, seed 0`."""
+        """One line, such as `restart at σ 0.93, 3 dB, seed 0`."""
         return f"{self.kind}{self._place()}{self._strength()}{self._where()}, seed {self.seed}"
 
     def _place(self) -> str:

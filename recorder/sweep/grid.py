@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from recorder import words
 from recorder.shocks import levels
-from recorder.shocks.cautions import COARSE_DB
+from recorder.shocks.cautions import COARSE_DB, takes_long_step
 from recorder.shocks.parse import parse_shocks
 from recorder.shocks.plan import spike
 from recorder.shocks.spec import CRITICAL, DEFAULT_DB, EVERY, KINDS, MOVES_SIGMA, Shock
@@ -63,6 +63,11 @@ class Arm:
         """True if the sample is not distributed as the model expects after one of its shocks."""
         return any(leaves_marginal(s) for s in self.shocks)
 
+    @property
+    def long_step(self) -> bool:
+        """True if one of its shocks leaves the marginal by its long Euler step, or may where it is not known where."""
+        return any(steps_long(s) for s in self.shocks)
+
     def shocks_of(self, seed: int) -> list[Shock]:
         """Its shocks in the run with this seed: noise differs from seed to seed, and arms of one seed share it."""
         return [replace(s, seed=s.seed + seed) for s in self.shocks]
@@ -102,6 +107,23 @@ def leaves_marginal(shock: Shock) -> bool:
         known = isinstance(shock.at, float) and shock.to > shock.at
         return not known or levels.strength_db(float(shock.at or 0), shock.to) > COARSE_DB
     return (DEFAULT_DB if shock.strength_db is None else shock.strength_db) > COARSE_DB
+
+
+def steps_long(shock: Shock) -> bool:
+    """Whether a shock is beyond the measured bound of what one Euler step can be; False if its size is not known."""
+    if shock.at == EVERY or shock.respace or shock.eta is not None:
+        return False
+    sigma = levels.of_snr_db(shock.at_snr_db) if shock.at_snr_db is not None else shock.at
+    place = sigma if isinstance(sigma, float) else None
+    if shock.to is not None:
+        if place is None:
+            return False
+        strength = levels.strength_db(min(place, shock.to), max(place, shock.to))
+    elif shock.strength_db is None and shock.kind == "restart" and shock.at == CRITICAL:
+        return False
+    else:
+        strength = DEFAULT_DB if shock.strength_db is None else shock.strength_db
+    return takes_long_step(shock.kind, place, strength)
 
 
 def with_controls(arms: Iterable[Arm]) -> tuple[Arm, ...]:

@@ -185,17 +185,18 @@ def towards(target: Any) -> Any:
     return lambda x, sigma, i: (x - target(i)) / sigma
 
 
-def test_critical_fires_right_after_the_peak() -> None:
+def test_critical_fires_once_the_peak_is_confirmed() -> None:
     path = [0, 0.5, 1.2, 2.2, 4.2, 9, 11, 12, 12.5, 13, 13.5, 14, 14.5]  # changes fastest into call 5
     shock = Shock("restart", at="critical")
     scheduler, said = loop(towards(lambda i: path[i]), shock, LEVELS)
     (action,) = scheduler.shock_plan.actions
     assert said == []
     assert scheduler._shocked.conductor.critical_sigma == pytest.approx(LEVELS[5])
-    # Seen in row 6, so it arrives at native level 7 and goes back up to where the peak was.
-    assert (action.position, action.sigma_down) == (7, pytest.approx(LEVELS[7]))
+    assert 0.97 < scheduler._shocked.conductor.critical_confidence < 1
+    # Two lower rates confirm it in row 7, so it arrives at native level 8 and goes back up to where the peak was.
+    assert (action.position, action.sigma_down) == (8, pytest.approx(LEVELS[8]))
     assert action.sigma_up == pytest.approx(LEVELS[5])
-    assert scheduler.sigmas.tolist() == pytest.approx([*LEVELS[:7], LEVELS[5], *LEVELS[7:], 0])
+    assert scheduler.sigmas.tolist() == pytest.approx([*LEVELS[:8], LEVELS[5], *LEVELS[8:], 0])
 
 
 @pytest.mark.parametrize("kind", ["renoise", "additive", "predict_perturb", "sigma_bump"])
@@ -203,7 +204,7 @@ def test_every_kind_can_wait_for_the_critical_phase(kind: Any) -> None:
     path = [0, 0.5, 1.2, 2.2, 4.2, 9, 11, 12, 12.5, 13, 13.5, 14, 14.5]
     scheduler, _ = loop(towards(lambda i: path[i]), Shock(kind, at="critical"), LEVELS)
     (action,) = scheduler.shock_plan.actions
-    assert action.position == (8 if kind == "sigma_bump" else 7)
+    assert action.position == (9 if kind == "sigma_bump" else 8)
     assert len(scheduler.sigmas) == len(LEVELS) + 1 + (2 if kind == "sigma_bump" else 0)
 
 
