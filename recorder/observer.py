@@ -312,7 +312,7 @@ class CallObserver:
         self._stages.put(
             event(
                 "shock",
-                self._conductor.describe(action),
+                self.conductor.describe(action),
                 stage=stage.index,
                 step=row,
                 stream=None if len(action.shock.streams) > 1 else action.shock.streams[0],

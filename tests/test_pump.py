@@ -183,7 +183,7 @@ def test_a_slow_device_is_not_taken_for_a_disk_that_does_not_answer(
         waits.set()
         assert computing.wait(60)
 
-    watch: Any = SimpleNamespace(stream="video", summary=lambda measured: {})
+    watch: Any = SimpleNamespace(stream="video", summary=lambda measured: {}, ended=lambda: [])
     pump.put(replace(row(0), wait=wait) if what == "row" else StageEnd({"t": "event"}, [(watch, {}, wait)]))
     assert waits.wait(30)
     assert pump.close({"t": "end", "time": 0.0, "status": "complete", "error": None})
