@@ -25,9 +25,7 @@ def steps(run: Run, count: int) -> None:
 
 
 @pytest.mark.parametrize("before", [0, 2])
-def test_a_block_may_change_the_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
-) -> None:
+def test_a_block_may_change_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int) -> None:
     other = tmp_path / "other"
     other.mkdir()
     monkeypatch.chdir(tmp_path)

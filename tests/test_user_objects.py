@@ -83,7 +83,8 @@ def test_an_exception_whose_text_ends_the_program_leaves_nothing_open(
         run.stage(SIGMAS)
         steps(run, 3)
         raise Worse
-    assert load(run.path).error == "Worse" and run.status == "failed"
+    end = load(run.path).end
+    assert end is not None and end["status"] == "failed" and end["error"] == "Worse"
     assert not is_being_written(run.path.with_suffix(".journal"))
     assert {t.name for t in set(threading.enumerate()) - threads} <= {"ltxtui-settler"}
 
