@@ -167,7 +167,7 @@ def generate(
     seconds = time.monotonic() - began
     if request.output:
         write_video(request.output, result, pipe, float(call.get("frame_rate", 24.0)))
-    archive = run.path if run.kept else None
+    archive = request.runs_dir / run.path.name if run.kept else None  # as it was asked for, not from the root
     return Outcome(archive, run.status, run.standing, run.rows, run.missed, seconds, request.output)
 
 

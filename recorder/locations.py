@@ -43,6 +43,11 @@ def local_path(given: str | os.PathLike[str], what: str) -> Path:
     return Path(given)
 
 
+def named_path(path: Path) -> Path:
+    """The same place by a path that ends in its name, as `.` and `..` do not. Raises OSError if that cannot be had."""
+    return path.resolve() if path.name in ("", "..") else path
+
+
 def safe_name(name: str) -> str:
     """A run name reduced to what is safe as one path component: letters, digits, `.`, `_`, `-`; at most 80 long."""
     reduced = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80].rstrip("-.")
@@ -51,12 +56,12 @@ def safe_name(name: str) -> str:
 
 def journal_of(archive: Path) -> Path:
     """The journal that stands beside an archive while its run is not finished."""
-    return archive.with_suffix(JOURNAL_SUFFIX)
+    return archive.parent / f"{archive.stem}{JOURNAL_SUFFIX}"  # `with_suffix` refuses `/`
 
 
 def archive_of(journal: Path) -> Path:
     """The archive that a journal belongs to."""
-    return journal.with_suffix(ARCHIVE_SUFFIX)
+    return journal.parent / f"{journal.stem}{ARCHIVE_SUFFIX}"
 
 
 def told_archive(said: object) -> Path | None:

@@ -9,6 +9,7 @@ import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from recorder import describe, families, hooks, locations, words
@@ -86,8 +87,8 @@ def record(
             the next step, stop after this step, a snapshot of the latents. See `ltxtui control`.
 
     Returns:
-        A context manager that gives the run: `run.path` is its archive, complete when the block has ended; its journal
-        stays beside it until the archive is on the disk, which a slow disk may do later. A run in
+        A context manager that gives the run: `run.path` is its archive's absolute path, complete when the block has
+        ended; its journal stays beside it until the archive is on the disk, which a slow disk may do later. A run in
         which no step was taken leaves nothing, and `run.kept` is False then.
 
     Raises:
@@ -109,7 +110,8 @@ def record(
         for p in pipes:
             families.check(p)
         _check_free(pipes)
-        folder = locations.local_path(runs_dir, "runs_dir")
+        # Absolute, since the program may change its working directory while the block runs.
+        folder = Path(os.path.abspath(locations.local_path(runs_dir, "runs_dir")))  # noqa: PTH100 - keeps links
         conductor = _conductor(pipes, shocks, sigmas) or (Conductor() if pipes and allow_control else None)
         make = partial(
             Run,
@@ -251,7 +253,10 @@ def _ending(run: Run, error: BaseException | None) -> tuple[words.Status, str | 
     if error is None:
         return ("interrupted", STOPPED) if run.stopping else ("complete", None)
     if isinstance(error, Exception):
-        return "failed", named(error)
+        try:
+            return "failed", named(error)
+        except BaseException:  # noqa: BLE001 - its text is the user's code, which may raise SystemExit too
+            return "failed", type(error).__name__
     return "interrupted", type(error).__name__  # Ctrl-C, exit, a generator that is closed, a task that is cancelled
 
 

@@ -83,6 +83,7 @@ def check(path: Path) -> Report:
     Raises:
         OSError: if it cannot be read at all.
     """
+    path = locations.named_path(path)
     archive = locations.archive_of(path) if path.suffix == locations.JOURNAL_SUFFIX else path
     journal = locations.journal_of(archive)
     if journal.is_file() and is_being_written(journal):

@@ -67,6 +67,7 @@ def repair(path: Path) -> Repaired:
             nothing that can be read.
         OSError: if files cannot be read or written; what was there is then still there, and nothing else.
     """
+    path = locations.named_path(path)
     archive = locations.archive_of(path) if path.suffix == locations.JOURNAL_SUFFIX else path
     journal = locations.journal_of(archive)
     if not archive.parent.is_dir():

@@ -204,6 +204,7 @@ def open_path(path: Path) -> Source:
         NotARun: if there is no run at `path`, with what is wrong.
         OSError: if it cannot be read.
     """
+    path = locations.named_path(path)
     if path.suffix == locations.JOURNAL_SUFFIX and path.is_file():
         return _checked_journal(path)
     journal = locations.journal_of(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,25 @@ def test_an_exception_without_a_text_is_the_one_that_comes_out(tmp_path: Path) -
     found = load(run.path)
     assert found.end is not None and found.end["status"] == "failed"
     assert found.end["error"] == "EvilError: (EvilError whose text raises LookupError)"
+
+
+@pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_an_exception_whose_text_ends_the_program_leaves_nothing_open(
+    tmp_path: Path, raised: type[BaseException]
+) -> None:
+    class Worse(Exception):
+        def __str__(self) -> str:
+            raise raised
+
+    threads = set(threading.enumerate())
+    with pytest.raises(Worse), record(runs_dir=tmp_path) as run:
+        run.stage(SIGMAS)
+        steps(run, 3)
+        raise Worse
+    end = load(run.path).end
+    assert end is not None and end["status"] == "failed" and end["error"] == "Worse"
+    assert not is_being_written(run.path.with_suffix(".journal"))
+    assert {t.name for t in set(threading.enumerate()) - threads} <= {"ltxtui-settler"}
 
 
 def test_an_exception_without_a_text_inside_the_recorder_is_an_event(

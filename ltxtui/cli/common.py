@@ -132,9 +132,11 @@ def run_path(given: str, runs_dir: Path) -> Path:
     """The path that an argument means: a path as it is, or the whole name of a run in the runs directory.
 
     Raises:
-        Problem: if it is a URL.
+        Problem: if it is a URL or empty.
     """
     check_local(given, "a run")
+    if not given:
+        raise Problem("the name of a run is empty; see the runs there are with: ltxtui runs")
     path = Path(given)
     if path.exists() or os.sep in given:
         return path
