@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -125,6 +126,14 @@ class JournalSource:
         if self._known.ended:
             return Liveness.FINISHED
         return Liveness.LIVE if self._written else Liveness.UNFINISHED
+
+    @property
+    def quiet_seconds(self) -> float:
+        """Seconds since the journal was written to, as far as its clock and this machine's agree."""
+        try:
+            return time.time() - self._path.stat().st_mtime
+        except OSError:
+            return 0.0
 
     def poll(self) -> list[Message]:
         # Asked before reading: what is written between the two is read now or at the next poll, never missed.

@@ -78,7 +78,7 @@ class CompareRuns(CompareView):
         self._mark(row, member)
         name = self._name_width(width)
         row.add(f"{fit(member.name, name - 1):<{name}}", "" if member.shown else "dim")
-        alert = bool(member.problem) or member.status in ("failed", "interrupted")
+        alert = bool(member.problem) or member.status in ("failed", "interrupted", "stalled")
         row.add(f"{fit(member.status, _STATE - 1):<{_STATE}}", "alert" if alert else "label")
         steps = f"{member.run.steps}/{member.planned}" if member.run else ""
         row.add(f"{fit(steps, _STEPS - 1):<{_STEPS}}", "label")
