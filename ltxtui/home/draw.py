@@ -34,7 +34,9 @@ def cell_text(text: str) -> str:
     return clean(text, _SHOWN_CHARACTERS)
 
 
-def title(model: HomeModel, folder: Path, width: int, *, pending: int, work: str = "", ascii_only: bool) -> Row:
+def title(
+    model: HomeModel, folder: Path, width: int, *, pending: int, unreadable: int, work: str = "", ascii_only: bool
+) -> Row:
     """Which folder, how many runs, and what is going on."""
     row = Row(width, ascii_only=ascii_only)
     row.add(" Runs ", "title")
@@ -44,8 +46,8 @@ def title(model: HomeModel, folder: Path, width: int, *, pending: int, work: str
         said[0] = f"{len(model.shown):,} shown of {said[0]}"
     if pending:
         said.append(f"reading {pending:,} more")
-    if model.unreadable:
-        said.append(f"{len(model.unreadable):,} unreadable")
+    if unreadable:
+        said.append(f"{unreadable:,} unreadable")
     said.append(f"sorted by {model.sort.title.lower()}")
     if model.live:
         row.add(f" {model.live} live ", "live").add(" ")

@@ -153,7 +153,7 @@ class CostView(View):
         text = f"newest row {duration(seconds)} old"
         if unread:
             text += f", {unread / 1000:,.0f} kB behind" if unread >= 1000 else f", {unread} B behind"
-        return text, "alert" if self.deck.stall else "label"
+        return text, "label" if self.deck.stall is None and self.link().health is Health.LIVE else "alert"
 
     def _connection(self) -> tuple[str, str]:
         health = self.link().health

@@ -107,9 +107,9 @@ def watching(deck: Deck, link: Link) -> list[tuple[str, str]]:
     """What watching costs and whether it works, with roles, the most important first: connection, lag, recorder."""
     parts = []
     if link.health is Health.RECONNECTING:
-        parts.append(("trying to connect", "alert"))
+        parts.append(("reconnecting, what is here stays", "alert"))
     elif link.health is Health.LOST:
-        parts.append(("nobody answers; trying to connect", "alert"))
+        parts.append(("nobody answers; reconnecting", "alert"))
     elif deck.live and link.health in (Health.LIVE, Health.STALLED):
         parts.append(("connected", "dim"))
     if deck.live and link.unread:

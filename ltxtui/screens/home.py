@@ -77,7 +77,7 @@ class Home(ActionScreen):
         self._keymap = keymap
         self._lock = threading.Lock()
         self._wake = asyncio.Event()
-        self._reading = 0
+        self._reading = (0, 0)
         self._work = ""
         """What is being done to several runs at the moment."""
         self._passes = 0
@@ -99,11 +99,11 @@ class Home(ActionScreen):
         yield FooterView(model, style, screen="home", keymap=self._keymap, id="footer")
         yield TooSmall(model, style, id="too-small")  # type: ignore[arg-type]
 
-    def _said(self) -> tuple[int, str]:
-        return self._reading, self._work
+    def _said(self) -> tuple[int, int, str]:
+        return *self._reading, self._work
 
     def _nothing(self) -> list[str]:
-        waiting = self._reading or not self._passes
+        waiting = self._reading[0] or not self._passes
         return no_runs(self._list, self._runs_dir, waiting, self.drawing is Style.ASCII)
 
     def on_mount(self) -> None:
@@ -136,7 +136,7 @@ class Home(ActionScreen):
             if self._seen:
                 await self._pass()
             try:
-                rest = _BUSY_SECONDS if self._reading else LOOK_SECONDS
+                rest = _BUSY_SECONDS if self._reading[0] else LOOK_SECONDS
                 await asyncio.wait_for(self._wake.wait(), rest if self._seen else None)
             except TimeoutError:
                 continue
@@ -151,7 +151,7 @@ class Home(ActionScreen):
         if changed:
             self.show()
 
-    def _look(self) -> tuple[list[RunInfo], list[Unreadable], int]:
+    def _look(self) -> tuple[list[RunInfo], list[Unreadable], tuple[int, int]]:
         with self._lock:
             if self._shelf is None:
                 self._shelf = Shelf(self._runs_dir)
@@ -159,7 +159,8 @@ class Home(ActionScreen):
             if self._passes:
                 self._shelf.look_for_sockets()
             self._shelf.update()
-            return self._shelf.runs, self._shelf.unreadable, self._shelf.pending
+            unreadable = self._shelf.unreadable
+            return self._shelf.runs, unreadable, (self._shelf.pending, len(unreadable))
 
     def _close(self) -> None:
         with self._lock:

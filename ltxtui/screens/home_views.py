@@ -33,16 +33,17 @@ class HomeView(View):
 
 
 class HomeTitle(HomeView):
-    """Which folder, and how many runs; `said` gives how many are still to be read, and what is done to others."""
+    """Which folder, and how many runs; `said` gives how many are still to be read and cannot be, and what is done to runs."""
 
-    def __init__(self, model: HomeModel, style: Style, folder: Path, said: Callable[[], tuple[int, str]]) -> None:
+    def __init__(self, model: HomeModel, style: Style, folder: Path, said: Callable[[], tuple[int, int, str]]) -> None:
         super().__init__(model, style, id="home-title")
         self._folder = folder
         self._said = said
 
     def rows(self, width: int, height: int) -> list[Row]:
-        pending, work = self._said()
-        return [draw.title(self.model, self._folder, width, pending=pending, work=work, ascii_only=self.ascii)]
+        pending, unreadable, work = self._said()
+        counts = {"pending": pending, "unreadable": unreadable}
+        return [draw.title(self.model, self._folder, width, **counts, work=work, ascii_only=self.ascii)]
 
 
 class HomeHeading(HomeView):

@@ -214,7 +214,7 @@ def test_hostile_text_draws_as_harmless_text_of_the_right_width(style: Style, wi
     model = home(made(1, **hostile), made(2, path=Path("/runs/\x1b[31m\udcff.zarr")), made(3, name="日本" * 40))
     plain = style is Style.ASCII
     rows = [
-        draw.title(model, Path("/\x1b[31m" + "日" * 300), width, pending=3, work="", ascii_only=plain),
+        draw.title(model, Path("/\x1b[31m" + "日" * 300), width, pending=3, unreadable=2, ascii_only=plain),
         draw.heading(model, width, ascii_only=plain),
         *draw.runs(model, width, 3, style, 2000.0),
         *draw.details(model, width, 8, ascii_only=plain),
