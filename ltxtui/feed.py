@@ -10,7 +10,7 @@ from recorder.messages import CorruptMessage
 from recorder.words import Message
 from replay.pulse import Pulse, Stall
 from replay.run import NotARun, Run
-from replay.source import Liveness, Source
+from replay.source import Liveness, Source, damage_of
 
 PERIOD: Final = 0.1
 """Seconds between two polls at least: a screen faster than this only costs."""
@@ -75,6 +75,7 @@ class Feed:
                 if not connected(self._source):
                     self._pulse.rest()
                 await self._take(messages)
+                self._run.damage = damage_of(self._source)
                 if self._closed.is_set():
                     return
                 self.done = not messages and self._source.liveness is not Liveness.LIVE

@@ -88,6 +88,8 @@ class Run:
         """Steps that were taken and not recorded, by stage and stream such as `stage_0/video`."""
         self.broken = BrokenItems()
         """What of it is NaN or Inf, as its events tell."""
+        self.damage = ""
+        """What of its archive is damaged, in a line; whoever reads it from its files says so."""
         self.version = 0
         self.skipped = 0
         """Events and samples that are not as the format says: markers less, nothing else."""
@@ -131,9 +133,10 @@ class Run:
 
     @property
     def standing(self) -> str:
-        """The status, `unfinished` before the end, which steps are not recorded, and what is NaN."""
+        """The status, `unfinished` before the end, which steps are not recorded, what is NaN, and damage."""
         status = str(self.end.get("status", "ended")) if self.end else "unfinished"
-        return standing(status, self.steps, missed_steps(self.missed), broken_words(self.broken.found))
+        found = standing(status, self.steps, missed_steps(self.missed), broken_words(self.broken.found))
+        return f"{found}, damaged" if self.damage else found
 
     def feed(self, message: Message) -> None:
         """Take in one message; types that this version does not know are skipped.

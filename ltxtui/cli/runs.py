@@ -29,7 +29,12 @@ COLUMNS = ("NAME", "WHEN", "STAGES", "STEPS", "DURATION", "STATUS", "SHOCKS", "D
 
 @click.group(epilog=EXAMPLES, invoke_without_command=True)
 @runs_dir_option
-@click.option("--json", "as_json", is_flag=True, help='Print {"runs": [...], "unreadable": [...]} instead of a table.')
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help='Print {"runs": [...]} instead of a table, and "unreadable", if there is any.',
+)
 @click.pass_context
 def runs(context: click.Context, /, runs_dir: Path, as_json: bool) -> None:
     """List live and archived runs, newest first.
@@ -48,8 +53,10 @@ def runs(context: click.Context, /, runs_dir: Path, as_json: bool) -> None:
     listing = cached_look(runs_dir)
     found = listing.runs
     if as_json:
-        unreadable = [u.as_json() for u in listing.unreadable]
-        click.echo(json.dumps({"runs": [r.as_json() for r in found], "unreadable": unreadable}, indent=2))
+        said = {"runs": [r.as_json() for r in found]}
+        if listing.unreadable:
+            said["unreadable"] = [u.as_json() for u in listing.unreadable]
+        click.echo(json.dumps(said, indent=2))
         return
     _print(found, runs_dir, bool(listing.unreadable))
     if listing.unreadable:

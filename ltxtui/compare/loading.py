@@ -12,7 +12,7 @@ from ltxtui.feed import Feed
 from recorder.messages import CorruptMessage
 from replay.pulse import Pulse
 from replay.run import NotARun, Run
-from replay.source import Source, open_path
+from replay.source import Source, damage_of, open_path
 
 _AT_ONCE: Final = 2
 """Runs that are read at a time: more threads only wait for one another."""
@@ -75,6 +75,7 @@ class Loader:
                 pulse.feed(messages)
                 for message in messages:
                     run.feed(message)
+            run.damage = damage_of(source)
         except BaseException:
             source.close()
             raise

@@ -110,11 +110,14 @@ class CompareRuns(CompareView):
         if together is not None and member not in together.members:
             yet = " yet" if member.live else ""
             return f"has no {deck.stream} in stage {deck.stage_index}{yet}", "alert"
+        damaged = "damaged, see: ltxtui runs check; " if member.run.damage else ""
         if member is deck.reference:
-            return "reference", "dim"
+            return f"{damaged}reference", "alert" if damaged else "dim"
         notes = [setting(m) for m in deck.unfair(member)]
         hidden = "" if member.shown else "hidden; "
-        return hidden + ("no: " + "; ".join(notes) if notes else "yes"), "alert" if notes else "dim"
+        return damaged + hidden + (
+            "no: " + "; ".join(notes) if notes else "yes"
+        ), "alert" if notes or damaged else "dim"
 
     def _legend(self, width: int) -> Row:
         """All runs in one row, names as long as there is room."""

@@ -33,7 +33,7 @@ class HomeView(View):
 
 
 class HomeTitle(HomeView):
-    """Which folder, and how many runs; `said` gives how many are still to be read and cannot be, and what is done to runs."""
+    """Which folder, and how many runs; `said`: to be read still, unreadable, and what is done to runs."""
 
     def __init__(self, model: HomeModel, style: Style, folder: Path, said: Callable[[], tuple[int, int, str]]) -> None:
         super().__init__(model, style, id="home-title")
