@@ -33,7 +33,7 @@ COLUMNS = ("NAME", "WHEN", "STAGES", "STEPS", "DURATION", "STATUS", "SHOCKS", "D
     "--json",
     "as_json",
     is_flag=True,
-    help='Print {"runs": [...]} instead of a table, and "unreadable", if there is any.',
+    help='Print {"runs": [...], …} instead of a table.',
 )
 @click.pass_context
 def runs(context: click.Context, /, runs_dir: Path, as_json: bool) -> None:
