@@ -12,6 +12,7 @@ from ltxtui.look import Look
 from ltxtui.markers import neighbour
 from ltxtui.playback import SPEEDS, Playback
 from ltxtui.selection import median_step
+from replay.pulse import Stall
 from replay.run import Run
 from replay.source import Liveness
 
@@ -35,6 +36,8 @@ class Deck(Look):
         self.opened_live = self.live
         self.note = ""
         """What the source has to say, such as that the recording ends in the middle of a message."""
+        self.stall: Stall | None = None
+        """Why nothing goes on in a run that is being recorded, and for how long."""
         self.loading = True
         """Until the source has brought all it had when it was opened; a replay does not play before."""
         speed = min(SPEEDS, key=lambda s: abs(s - speed)) if math.isfinite(speed) else math.inf

@@ -8,8 +8,9 @@ from typing import Final
 
 from recorder.messages import CorruptMessage
 from recorder.words import Message
+from replay.pulse import Pulse, Stall
 from replay.run import NotARun, Run
-from replay.source import Liveness, Source
+from replay.source import Liveness, Source, damage_of
 
 PERIOD: Final = 0.1
 """Seconds between two polls at least: a screen faster than this only costs."""
@@ -21,17 +22,19 @@ REST: Final = 3.0
 """How many times as long as the last picture took the next one of a live run waits: of a run of a million steps every
 picture takes long, and the dashboard shall not take a whole core for them."""
 LONGEST_REST: Final = 2.0
-_PATIENCE: Final = 2.0
+_PATIENCE: Final = 1.0
 _QUIET: Final = 0.25
 
 
 class Feed:
     """Polls a source until its run is over; `changed` is called whenever the run or what is known of it changed."""
 
-    def __init__(self, source: Source, run: Run, changed: Callable[[], None]) -> None:
+    def __init__(self, source: Source, run: Run, changed: Callable[[], None], pulse: Pulse | None = None) -> None:
+        """`pulse` has been fed with what the run has already; by default there is nothing of it yet."""
         self._source = source
         self._run = run
         self._changed = changed
+        self._pulse = pulse or Pulse()
         self.liveness = source.liveness
         """As of what has been fed: a run that ended is live until its last message is in."""
         self.problem = ""
@@ -45,11 +48,19 @@ class Feed:
     def note(self) -> str:
         return self.problem or "; ".join(note for note in (self._source.note, self._run.note) if note)
 
+    @property
+    def stall(self) -> Stall | None:
+        """Whether the run, as far as it has a recorder, is stalled, and for how long."""
+        if self.liveness is not Liveness.LIVE or self._run.end is not None or not connected(self._source):
+            return None
+        return self._pulse.stall
+
     async def run(self) -> None:
         """Feed until the run is over or cannot be read further."""
         self._told = asyncio.get_running_loop().time()
         try:
-            first, told, owed = True, (self.liveness, ""), True
+            caught_up = False
+            first, told, owed = True, (self.liveness, "", -1), True
             while not self.done and not self._closed.is_set():
                 messages = await self._poll()
                 if self._closed.is_set():
@@ -57,13 +68,22 @@ class Feed:
                 if first:
                     # Only now is it known whether this run was still going on when it was opened.
                     self.liveness, first = self._source.liveness, False
+                self._pulse.feed(messages)
+                if not messages and not caught_up:
+                    caught_up = True
+                    self._pulse.aged(getattr(self._source, "quiet_seconds", 0.0))
+                if not connected(self._source):
+                    self._pulse.rest()
                 await self._take(messages)
+                self._run.damage = damage_of(self._source)
                 if self._closed.is_set():
                     return
                 self.done = not messages and self._source.liveness is not Liveness.LIVE
                 if self.done or self._source.liveness is Liveness.LIVE:
                     self.liveness = self._source.liveness
-                known = self.liveness, self.note  # a note may change between two polls: for how long a line is dead
+                # What is known may change between two polls: for how long a line is dead, or a run stalled.
+                stall = self.stall
+                known = self.liveness, self.note, -1 if stall is None else int(stall.seconds)
                 owed = owed or bool(messages) or told != known
                 if self.done or (owed and self._due() <= 0):
                     told, owed = known, False
@@ -132,3 +152,8 @@ class Feed:
             return
         finally:
             loop.remove_reader(descriptor)
+
+
+def connected(source: Source) -> bool:
+    """Whether messages can come now: not while a run is awaited, or its connection tried for."""
+    return bool(getattr(source, "connected", True))

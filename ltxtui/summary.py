@@ -26,6 +26,8 @@ def summary(run: Run, *, width: int = WIDTH) -> str:
     ]
     if run.end and run.end["error"]:
         lines.append(f"error: {clean(run.end['error'])}")
+    if run.damage:
+        lines.append(f"damaged: {clean(run.damage, 400)}")
     for stage in run.stages:
         stream = stage.streams.get("video") or next(iter(stage.streams.values()), None)
         if stream is None or not stream.rows:

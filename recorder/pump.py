@@ -8,11 +8,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import TypeVar
 
 from recorder import words
 from recorder.archivist import MAX_WAITING_SNAPSHOTS, Archivist, ended
+from recorder.broken import BrokenItems
 from recorder.events import event, reason_of
 from recorder.fitting import lesser
 from recorder.journal import Journal
@@ -59,10 +59,14 @@ class Pump:
         self._dropped_pictures = 0
         self._told_pictures = 0
         self._device_waits = False
+        self._writing = threading.Lock()
+        """Held by the pump's thread, but while it waits for the device."""
         self.rows = 0
         """Rows written so far, of all streams."""
         self.missed: Counter[tuple[int, str]] = Counter()
         """Steps that were taken and could not be recorded so far, by stage and stream."""
+        self.broken = BrokenItems()
+        """What of the run is NaN or Inf, as its events tell."""
         self.errors = 0
         """Events written so far that tell that something could not be recorded."""
         self._failed: set[tuple[str, str]] = set()
@@ -86,7 +90,27 @@ class Pump:
             if item.picture is not None and waiting >= MAX_WAITING_PICTURES:
                 self._dropped_pictures += 1
                 item = replace(item, picture=None)
-        self._queue.put(item)
+        if not (self._device_waits and isinstance(item, dict) and item["t"] == words.SYSTEM and self._beat(item)):
+            self._queue.put(item)
+
+    def _beat(self, sample: Message) -> bool:
+        """Write a sample of the machine's load beside a pump that waits for the device; False if it does not.
+
+        Viewers take samples for the heartbeat of the recorder: behind a row that the GPU takes a minute for, they
+        would come too late to tell a slow step from a recorder that is stopped.
+        """
+        if not self._writing.acquire(blocking=False):
+            return False
+        try:
+            if not self._device_waits:
+                return False
+            self._write(sample)
+            self._write_group()
+        except Exception as error:  # noqa: BLE001 - as in the pump's thread; the next sample gets its chance
+            self._tell(error)
+        finally:
+            self._writing.release()
+        return True
 
     def turn_off(self) -> None:
         """Take nothing from now on: in a forked child, where no thread would ever take it out again."""
@@ -112,6 +136,10 @@ class Pump:
         self._thread.join()
 
     def _pump(self) -> None:
+        with self._writing:
+            self._take_all()
+
+    def _take_all(self) -> None:
         over = False
         while not over:
             item = self._queue.get()
@@ -152,8 +180,10 @@ class Pump:
             else:
                 self._write(item)
             return
-        untimed = partial(self._tell, what="the time of a step on the GPU")
-        values = self._arrived(lambda: item.values(untimed))
+        untimed: list[Exception] = []
+        values = self._arrived(lambda: item.values(untimed.append))
+        for error in untimed:
+            self._tell(error, what="the time of a step on the GPU")
         if item.snapshot is not None:
             self._archivist.put_snapshot(item)
         if item.kept is not None:
@@ -177,10 +207,12 @@ class Pump:
     def _arrived(self, what: Callable[[], T]) -> T:
         """What has to wait for the device first."""
         self._device_waits = True
+        self._writing.release()
         try:
             return what()
         finally:
-            self._device_waits = False
+            self._device_waits = False  # first: what another thread writes meanwhile is the disk's time
+            self._writing.acquire()
 
     def _tell_dropped(self) -> None:
         # Told once the worst is over: as long as rows are given up one by one, every one of them would be told.
@@ -251,6 +283,7 @@ class Pump:
     def _gather(self, data: bytes, message: Message) -> None:
         self.rows += message["t"] == words.STEP
         self.errors += message.get("kind") == "error"
+        self.broken.feed(message)
         vital = message["t"] in _VITAL or message.get("kind") == "stage_end"
         self._group.append((data, message, vital))
         # Streams are declared before snapshots of theirs go to the archivist; a failing disk takes one at a time.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from recorder import forks, settle, words
 from recorder.archive import ArchiveWriter
 from recorder.archivist import Archivist
+from recorder.broken import broken_words
 from recorder.claims import claim, make_server, run_name
 from recorder.control import Control
 from recorder.events import cut, event, reason_of
@@ -148,7 +149,7 @@ class Run:
         if self.status == "recording":
             return "live"
         missed = {f"stage_{stage}/{stream}": count for (stage, stream), count in dict(self._pump.missed).items()}
-        return standing(self.status, self.rows, missed_steps(missed))
+        return standing(self.status, self.rows, missed_steps(missed), broken_words(self._pump.broken.found))
 
     def stage(self, sigmas: Sequence[float] | None = None, **metadata: Any) -> None:
         """Begin a stage of a sampling loop of your own; the one before ends. Hooked pipelines do this by themselves.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, MutableMapping
@@ -253,9 +254,9 @@ class Stages:
         name = layout.stream
         declaration, columns = declaration_of(stage.index, layout, sample)
         self.put(declaration)
-        stream = Stream(
-            layout, sample.shape[-1], StreamWatch(stage.index, name, layout.batch, columns, self._eigenvalue)
-        )
+        size = math.prod(declaration["shape"][1:])
+        watch = StreamWatch(stage.index, name, layout.batch, columns, self._eigenvalue, size)
+        stream = Stream(layout, sample.shape[-1], watch)
         if self._previews and name == "video":
             stream.filmstrip = Filmstrip(stage.index, layout)
         if sample.device.type == "cuda":

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from recorder.broken import broken_text
 from recorder.critical import TEXTS, CriticalPhase, Found
 from recorder.events import event
 from recorder.summary import StageSummary
@@ -16,17 +17,26 @@ from recorder.words import Message
 class StreamWatch:
     """Follows the rows of one stream of one stage.
 
-    `columns` maps a metric to its place in the row; a metric that is not there is not looked at.
+    `columns` maps a metric to its place in the row; a metric that is not there is not looked at. `size` is how many
+    values one batch item of a sample has; 0 if that is not known.
     """
 
     def __init__(
-        self, stage: int, stream: str, batch: int, columns: dict[str, slice], eigenvalue: float | None = None
+        self,
+        stage: int,
+        stream: str,
+        batch: int,
+        columns: dict[str, slice],
+        eigenvalue: float | None = None,
+        size: int = 0,
     ) -> None:
         self._stage = stage
         self.stream = stream
         self._summary = StageSummary(batch)
         self._columns = columns
-        self._broken = False
+        self._batch, self._size = batch, size
+        self._broken: dict[int, float] = {}
+        """Share of the values that are NaN or Inf, by batch item, as last told."""
         # Phases are the clip's, so they are looked for once: in the video.
         self._phase = CriticalPhase(eigenvalue) if stream == "video" else None
         self._rows = 0
@@ -49,14 +59,35 @@ class StreamWatch:
         return math.nan if place is None else float(row[place].mean())
 
     def _health(self, step: int, row: NDArray[np.float32]) -> list[Message]:
-        if self._broken:
+        """Told of every batch item once, and once more when nothing of it is left."""
+        nan, inf = (np.nan_to_num(row[self._columns[m]].astype(np.float64)) for m in ("nan_count", "inf_count"))
+        counts = nan + inf
+        shares = np.minimum(counts / self._size, 1.0) if self._size else np.where(counts > 0, 1.0, 0.0)
+        news = [
+            item
+            for item in np.flatnonzero(counts > 0).tolist()
+            if item not in self._broken or shares[item] >= 1 > self._broken[item]
+        ]
+        if not news:
             return []
-        count = sum(float(row[self._columns[m]].sum()) for m in ("nan_count", "inf_count"))
-        if not count > 0:
-            return []
-        self._broken = True
-        text = f"{self.stream}: {count:.0f} values of the sample are NaN or Inf after step {step}"
-        return [event("nan", text, stage=self._stage, step=step, stream=self.stream)]
+        self._broken.update({item: float(shares[item]) for item in news})
+        what = " or ".join(word for word, there in (("NaN", nan[news].any()), ("Inf", inf[news].any())) if there)
+        text = broken_text(self.stream, self._batch, {i: float(shares[i]) for i in news} if self._size else news)
+        payload = {
+            "items": news,
+            "share": [float(shares[i]) for i in news] if self._size else [],
+            "count": int(counts[news].sum()),
+        }
+        return [
+            event(
+                "nan",
+                f"{text} {what} from step {step} on",
+                stage=self._stage,
+                step=step,
+                stream=self.stream,
+                payload=payload,
+            )
+        ]
 
     def ended(self) -> list[Message]:
         """Events that can be told only now that the stage is over."""

@@ -61,7 +61,8 @@ class Archive:
 
         Args:
             path: of the archive.
-            skip: by array, keys of chunks that are known to be damaged.
+            skip: by array, keys of chunks that are known to be damaged; if that is not given, chunks of rows are looked
+                at when the messages are read.
 
         Raises:
             NotARun, OSError: as `root_attributes`.
@@ -69,6 +70,7 @@ class Archive:
         self.attributes = root_attributes(path)
         self.store = Store(path)
         self._skip = skip or {}
+        self._look = skip is None
         self._cache = Cache()
         self._run = Run()
 
@@ -166,7 +168,7 @@ class Archive:
         if count < 1:
             return
         rows = ArchivedRows(self.store, self._cache, key, declared, count, self._skip)
-        rows.check_documents()
+        rows.check_documents(look=self._look)
         if rows.rows:
             yield from self._accepted(key, {"t": words.STEP, **place, "step": 0, "count": rows.rows, "data": rows})
             yield from self._previews(key, place, declared)

@@ -9,13 +9,14 @@ import contextlib
 import math
 import os
 import stat
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.documents import Damaged, Missing, bytes_on_disk, open_file
+from replay.documents import Damaged, Missing, bytes_on_disk, open_file, read_file
 from replay.layout import layout_of
 from replay.zstd import unpacked
 
@@ -125,6 +126,41 @@ class Array:
             numbers = range(-(-self.rows // self.chunk_rows))
             whole = sum(self._chunk_size(folder, n) == self.chunk_bytes for n in self._there(folder, numbers))
         return min(self.rows, whole * self.chunk_rows)
+
+    def look(self, rows: int, checksums: Mapping[str, int], most: int) -> int:
+        """Note chunks of the first rows that are missing, of another size or checksum; gives the bytes looked into.
+
+        Args:
+            rows: that count.
+            checksums: of chunks by their paths in the archive; those that have none are only looked at from outside.
+            most: bytes of the chunks that are read for their checksums at most; if they are more, none is.
+        """
+        numbers = range(-(-min(rows, self.rows) // self.chunk_rows))
+        read = self.chunk_bytes * len(numbers)
+        absent, first_bad, taken = 0, "", 0
+        with self._folder() as folder:
+            for number in numbers:
+                key = self.key(number)
+                size = self._chunk_size(folder, number)
+                said = ""
+                if size < 0:
+                    said = "" if self.packed else "is missing"
+                elif size != self.chunk_bytes:
+                    said = f"has {size:,} bytes instead of {self.chunk_bytes:,}"
+                elif read <= most and f"{self.name}/{key}" in checksums:
+                    taken += size
+                    try:
+                        if zlib.crc32(read_file(key, size, folder)) != checksums[f"{self.name}/{key}"]:
+                            said = "has another checksum than when it was written"
+                    except Damaged as error:
+                        said = str(error)
+                if said:
+                    absent += 1
+                    first_bad = first_bad or f", {key} {said}"
+        if absent:
+            of = f"{absent:,} of {len(numbers):,} chunks are" if len(numbers) > 1 else "its chunk is"
+            self.store.note(self.name, f"is not whole: {of} damaged{first_bad}")
+        return taken
 
     def key(self, number: int) -> str:
         """The path of a chunk from the array's folder."""

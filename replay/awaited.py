@@ -51,6 +51,16 @@ class AwaitedSource:
         return bool(getattr(self._source, "reconnecting", False))
 
     @property
+    def connected(self) -> bool:
+        """Whether messages can come now."""
+        return self._source is not None and bool(getattr(self._source, "connected", True))
+
+    @property
+    def disconnected_seconds(self) -> float | None:
+        """For how long the run's connection has been broken; None while it is there."""
+        return getattr(self._source, "disconnected_seconds", None)
+
+    @property
     def unread(self) -> int | None:
         """Bytes that have arrived and were not read yet; None where that is not known."""
         return getattr(self._source, "unread", None)

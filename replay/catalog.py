@@ -6,20 +6,22 @@ import contextlib
 import errno
 import os
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from recorder import locations
 from recorder.journal import JournalReader, is_being_written
-from replay import format
+from replay import format, pulse
 from replay.catalog_cache import Cache, stamp_of
 from replay.documents import Damaged, Missing, read_attributes
 from replay.live import LiveRun as LiveRun
 from replay.live import live_runs as live_runs
+from replay.pulse import Pulse
 from replay.run import NotARun, check_header
 from replay.run_info import Gathered, known_tags
 from replay.run_info import RunInfo as RunInfo
+from replay.unreadable import Unreadable, refuse
 
 POLL_BYTES = 4 << 20
 
@@ -29,25 +31,69 @@ def list_runs(runs_dir: Path, cache: Cache | None = None) -> list[RunInfo]:
 
     With a cache only those are read that have changed since; it is filled, and the caller saves it.
     """
-    found = []
-    for archive, has_journal in archives_in(runs_dir).items():
-        with contextlib.suppress(NotARun, OSError):
+    return look(runs_dir, cache).runs
+
+
+def look(runs_dir: Path, cache: Cache | None = None) -> Listing:
+    """All runs in a folder, newest first, and what looks like one and cannot be read; with a cache as `list_runs`."""
+    found: list[RunInfo] = []
+    unreadable: list[Unreadable] = []
+    suspects: list[JournalTail] = []
+    try:
+        for archive, has_journal in archives_in(runs_dir).items():
             stamp = stamp_of(archive, has_journal)
             info = cache.get(archive, stamp) if cache is not None and stamp is not None else None
             if info is None:
-                info = describe_run(archive)
+                try:
+                    info = _described(archive, suspects)
+                except (NotARun, OSError) as error:
+                    if (refused := refuse(archive, error)) is not None:
+                        unreadable.append(refused)
+                    continue
                 if cache is not None and stamp is not None and not info.live:
                     cache.put(info, stamp)
             found.append(info)
-    return sorted(found, key=lambda r: (r.started, r.name), reverse=True)
+        again = {line.path: line for line in _looked_again(suspects)}
+    finally:
+        for tail in suspects:
+            tail.close()
+    found = [again.get(line.path, line) for line in found]
+    found.sort(key=lambda r: (r.started, r.name), reverse=True)
+    return Listing(found, sorted(unreadable, key=lambda u: u.name, reverse=True))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a folder has: runs, and what looks like one and cannot be read."""
+
+    runs: list[RunInfo]
+    unreadable: list[Unreadable]
+
+
+def _looked_again(tails: list[JournalTail]) -> list[RunInfo]:
+    """Lines of runs that may be stalled, after a second look that decides."""
+    if tails:
+        time.sleep(pulse.CONFIRM_SECONDS)
+    found = []
+    for tail in tails:
+        with contextlib.suppress(NotARun, OSError):  # it has just ended; the first look stands
+            while tail.read():
+                pass
+            found.append(tail.info())
+    return found
+
+
+def cached_look(runs_dir: Path) -> Listing:
+    """The same as `look`, with the folder's cache: thousands of runs are listed at once."""
+    cache = Cache(runs_dir)
+    found = look(runs_dir, cache)
+    cache.save()
+    return found
 
 
 def cached_runs(runs_dir: Path) -> list[RunInfo]:
-    """The same as `list_runs`, with the folder's cache: thousands of runs are listed at once."""
-    cache = Cache(runs_dir)
-    found = list_runs(runs_dir, cache)
-    cache.save()
-    return found
+    """The runs of `cached_look`."""
+    return cached_look(runs_dir).runs
 
 
 def archives_in(runs_dir: Path) -> dict[Path, bool]:
@@ -73,15 +119,30 @@ def archives_in(runs_dir: Path) -> dict[Path, bool]:
 
 def describe_run(archive: Path) -> RunInfo:
     """One run's line. Raises NotARun or OSError if it cannot be read."""
-    if locations.journal_of(archive).is_file():
-        tail = JournalTail(archive)
-        try:
-            while tail.read():
-                pass
-            return tail.info()
-        finally:
+    suspects: list[JournalTail] = []
+    try:
+        line = _described(archive, suspects)
+        return next(iter(_looked_again(suspects)), line)
+    finally:
+        for tail in suspects:
             tail.close()
-    return _from_archive(archive)
+
+
+def _described(archive: Path, suspects: list[JournalTail]) -> RunInfo:
+    """One run's line; the tail of one that may be stalled is left open among the suspects, to be closed there."""
+    if not locations.journal_of(archive).is_file():
+        return _from_archive(archive)
+    tail = JournalTail(archive)
+    try:
+        while tail.read():
+            pass
+        line = tail.info()
+        if tail.suspect and line.live:
+            suspects.append(tail)
+        return line
+    finally:
+        if tail not in suspects:
+            tail.close()
 
 
 class JournalTail:
@@ -94,6 +155,8 @@ class JournalTail:
         self._reader = JournalReader(self._journal)
         self._gathered = Gathered()
         self._size = (-1e9, 0)
+        self._pulse = Pulse()
+        self._caught_up = False
 
     def read(self) -> bool:
         """Take in some of what is new; whether there may be more.
@@ -102,17 +165,33 @@ class JournalTail:
             NotARun: if it is not the journal of a run, and has no archive either.
         """
         messages = self._reader.poll(POLL_BYTES)
+        if not messages and not self._caught_up:
+            self._caught_up = True
+            self._pulse.aged(self._age())
         try:
             for message in messages:
                 self._gathered.feed(message)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise NotARun(f"{self._journal} is not the journal of a run: {error!r}") from error
+        self._pulse.feed(messages)
         if not messages and not self._gathered.started and not is_archive(self._archive):
             raise NotARun(f"{self._journal} is not the journal of a run")
         return bool(messages)
 
+    @property
+    def suspect(self) -> bool:
+        """Whether it may be stalled, and another look in `pulse.CONFIRM_SECONDS` tells."""
+        return self._pulse.suspect
+
+    def _age(self) -> float:
+        """Seconds since the journal was written to, if its clock is this machine's."""
+        try:
+            return time.time() - self._journal.stat().st_mtime
+        except OSError:
+            return 0.0
+
     def info(self) -> RunInfo:
-        """The line as of what was read; `live` while the journal's lock is held.
+        """The line as of what was read; `live` while the journal's lock is held, `stalled` if nothing goes on there.
 
         Raises:
             NotARun: if nothing could be read, nor of the archive.
@@ -122,13 +201,15 @@ class JournalTail:
         live = is_being_written(self._journal)
         if not live and not known.ended and (ahead := self._archive_ahead()):
             return ahead
-        return known.info(
+        stall = self._pulse.stall if live and not known.ended else None
+        line = known.info(
             self._archive,
-            status="live" if live else known.ended or "unfinished",
+            status=("stalled" if stall else "live") if live else known.ended or "unfinished",
             seconds=max(0.0, (time.time() if live and not known.ended else known.last) - known.started),
             bytes=self._archive_size() + self._journal.stat().st_size,
             tags=_tags(self._archive),
         )
+        return line if stall is None else replace(line, stalled_seconds=round(stall.seconds, 1))
 
     def _archive_ahead(self) -> RunInfo | None:
         """The archive's line, if it has more than a journal that was left without an end."""

@@ -6,22 +6,24 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Final
 
 import msgpack
 
 from recorder import locations
+from recorder.broken import Broken
 from recorder.folders import PRIVATE_MODE, make_folders
 from replay.run_info import RunInfo
 
-VERSION: Final = 2
+VERSION: Final = 3
 MAX_BYTES: Final = 256 << 20
 _MAYBE: Final = (float, type(None))
 _FIELDS: Final[tuple[tuple[str, type | tuple[type, ...]], ...]] = (
     ("name", str), ("started", float), ("stages", int), ("steps", int), ("planned", int), ("seconds", _MAYBE),
     ("status", str), ("bytes", int), ("prompt", str), ("model", str), ("shocks", int), ("drift", _MAYBE),
-    ("sigmas", list), ("tags", list), ("missed", int),
+    ("sigmas", list), ("tags", list), ("missed", int), ("broken", list),
 )  # fmt: skip
 _NAMES: Final = tuple(name for name, _ in _FIELDS)
 _KINDS: Final = tuple(kind for _, kind in _FIELDS)
@@ -141,7 +143,9 @@ def _packed(value: Any) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    if not isinstance(value, tuple):
+        return value
+    return [list(astuple(one)) if isinstance(one, Broken) else one for one in value]
 
 
 def _info(archive: Path, line: list[Any]) -> RunInfo:
@@ -151,4 +155,15 @@ def _info(archive: Path, line: list[Any]) -> RunInfo:
     if not set(map(type, said["sigmas"])) <= {float} or not set(map(type, said["tags"])) <= {str}:
         raise TypeError("lists of something else than expected")
     said["sigmas"], said["tags"] = tuple(said["sigmas"]), tuple(said["tags"])
+    if said["broken"]:
+        said["broken"] = tuple(_broken(*one) for one in said["broken"])
+    else:
+        said["broken"] = ()
     return RunInfo(path=archive, **said)
+
+
+def _broken(stage: int, stream: str, step: int, item: int | None, share: float) -> Broken:
+    known = type(stage) is type(step) is int and type(stream) is str and type(share) is float
+    if not known or not isinstance(item, int | None):
+        raise TypeError("other fields than expected")
+    return Broken(stage, stream, step, item, share)

@@ -94,7 +94,7 @@ def check(path: Path) -> Report:
     beside = journal.is_file()
     followed = _read_journal(journal, report) if beside else None
     try:
-        opened = Archive(archive)
+        opened = Archive(archive, {})  # its chunks are all looked at below
     except NotARun as error:
         # Before anything is folded the journal is the whole run.
         (report.notes if followed and not archive.exists() else report.problems).append(str(error))

@@ -15,10 +15,13 @@ from recorder import words
 from recorder.messages import CorruptMessage, Decoder, encode
 from recorder.shocks.spec import Shock
 from recorder.words import Message
+from replay import pulse
 
 RECEIVE_BYTES = 1 << 16
 CONNECT_SECONDS = 5.0
 TIMEOUT_SECONDS = 60.0
+LOOK_SECONDS = 0.5
+"""So often it is looked whether a recorder of which nothing comes is stalled."""
 
 
 class ControlError(RuntimeError):
@@ -35,6 +38,10 @@ class ControlOff(ControlError):
 
 class NoAnswer(ControlError):
     """No answer came in time; the command may still take effect."""
+
+
+class Stalled(ControlError):
+    """Nothing comes from the recorder: it is stopped, or hangs."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,7 @@ def send(
         NotLive: if nobody answers at the socket, or the run ended first.
         ControlOff: if the recorder does not allow it; nothing is sent then.
         NoAnswer: if the time is over.
+        Stalled: if nothing comes from the recorder for `pulse.SILENT_SECONDS`.
         ValueError: if `shock` and the command do not fit together.
     """
     if (command == "shock") != (shock is not None):
@@ -86,33 +94,55 @@ def send(
         message["shock"] = shock.as_dict()
     data = encode(message, words.MAX_VIEWER_MESSAGE)
     limit = time.monotonic() + timeout
+    process, sent = "PID", False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.settimeout(min(CONNECT_SECONDS, timeout))
             connection.connect(str(socket_path))
         except OSError as error:
             raise NotLive(f"no live run answers at {socket_path} ({error.strerror or error})") from error
-        for received in _receive(connection, limit):
-            if received["t"] == words.HEADER:
-                if not received.get("control"):
-                    raise ControlOff("this run's control is off; start the recorder with --allow-control")
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # what it sent before says why
-                    connection.sendall(data)
-            elif received["t"] == words.END:
-                raise NotLive("the run ended before the command was answered")
-            elif received["t"] == words.EVENT and (answer := _answer(received, message["id"])) is not None:
-                return answer
+        try:
+            for received in _receive(connection, limit):
+                if received["t"] == words.HEADER:
+                    process = process_of(received)
+                    if not received.get("control"):
+                        raise ControlOff("this run's control is off; start the recorder with --allow-control")
+                    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # what it sent before says why
+                        connection.sendall(data)
+                        sent = True
+                elif received["t"] == words.END:
+                    raise NotLive("the run ended before the command was answered")
+                elif received["t"] == words.EVENT and (answer := _answer(received, message["id"])) is not None:
+                    return answer
+        except Stalled as stalled:
+            done = "the command may take effect when it goes on" if sent else "the command was not sent"
+            raise Stalled(f"{stalled}; {done}; {pulse.WAY_ON.format(process=process)}") from None
     raise AssertionError("unreachable: the stream ends with an error or an answer")
+
+
+def process_of(header: Message) -> str:
+    """The number of a recorder's process, and where it runs if that is another machine; `PID` if it is not told."""
+    known = header.get("metadata")
+    known = known if isinstance(known, dict) else {}
+    number, host = known.get("process"), known.get("host")
+    if type(number) is not int or number <= 0:
+        return "PID"
+    return str(number) if not isinstance(host, str) or host == socket.gethostname() else f"{number} (on {host[:80]})"
 
 
 def _receive(connection: socket.socket, limit: float) -> Iterator[Message]:
     """Messages as they come; never ends but by an error."""
-    decoder = Decoder()
+    decoder, heard = Decoder(), pulse.Pulse()
     while True:
-        left = limit - time.monotonic()
+        left, stall = limit - time.monotonic(), heard.stall
+        if stall is not None and stall.silent:
+            raise Stalled(f"this run is stalled: {stall.text} for {stall.seconds:.0f} s")
         if left <= 0:
-            raise NoAnswer("no answer in time; the command may still take effect at the end of the step under way")
-        connection.settimeout(left)
+            why = f"; this run is stalled: {stall.text} for {stall.seconds:.0f} s" if stall is not None else ""
+            raise NoAnswer(
+                f"no answer in time; the command may still take effect at the end of the step under way{why}"
+            )
+        connection.settimeout(min(left, LOOK_SECONDS))
         try:
             data = connection.recv(RECEIVE_BYTES)
         except TimeoutError:
@@ -123,7 +153,9 @@ def _receive(connection: socket.socket, limit: float) -> Iterator[Message]:
             raise NotLive("the recorder closed the connection without an answer")
         decoder.feed(data)
         try:
-            yield from decoder
+            for message in decoder:
+                heard.feed((message,))
+                yield message
         except CorruptMessage as error:
             raise NotLive(f"this is not the stream of a run: {error}") from error
 

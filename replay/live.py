@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recorder import locations, peers, words
+from recorder.tail import JournalReader
 from replay.format import check_header, table_or_empty
 from replay.source import SocketSource
 
@@ -18,7 +19,7 @@ _YOUNG_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class LiveRun:
-    """A run whose recorder answers on a socket."""
+    """A run whose recorder answers on a socket, or lives and does not answer: it is stopped, or hangs."""
 
     name: str
     socket: Path
@@ -26,10 +27,13 @@ class LiveRun:
     started: float
     host: str
     process: int
+    answers: bool = True
 
 
 def live_runs() -> list[LiveRun]:
-    """Runs of this user that answer on a socket, newest first; sockets that nobody serves are removed.
+    """Runs of this user that have a socket and a recorder, newest first; sockets that nobody serves are removed.
+
+    A recorder that does not answer within two seconds is told by the journal that its socket names.
 
     Raises:
         locations.UnsafeLocation: if the runtime directory could have been prepared by somebody else.
@@ -83,12 +87,31 @@ def _live_run(path: Path) -> LiveRun | None:
     except ConnectionRefusedError:
         _sweep(path)
         return None
-    except OSError:
-        return None
+    except OSError:  # such as a full queue of a recorder that is stopped
+        return _silent(path)
     with contextlib.closing(source):
         header = _first_header(source)
-    if header is None:
+    return _silent(path) if header is None else _told(path, header)
+
+
+def _silent(path: Path) -> LiveRun | None:
+    """A recorder that lives and does not answer, by its journal; None if that is not known, or it has just ended."""
+    if not peers.is_served(path):
         return None
+    try:
+        reader = JournalReader(peers.lock_of(path).readlink())
+        try:
+            first = reader.poll(1)
+        finally:
+            reader.close()
+    except OSError:
+        return None
+    found = _told(path, first[0]) if first and first[0]["t"] == words.HEADER else None
+    return None if found is None else replace(found, answers=False)
+
+
+def _told(path: Path, header: words.Message) -> LiveRun | None:
+    """What a header tells of the run behind a socket."""
     archive = locations.told_archive(header.get("archive"))
     try:
         check_header(header)

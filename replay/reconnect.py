@@ -77,6 +77,16 @@ class ReconnectingSource:
         return self._source is None and not self._over and not self._ended
 
     @property
+    def connected(self) -> bool:
+        """Whether messages can come now."""
+        return self._source is not None
+
+    @property
+    def disconnected_seconds(self) -> float | None:
+        """For how long the connection has been broken and is being tried for; None while it is there."""
+        return self._clock() - self._lost if self.reconnecting and self._lost is not None else None
+
+    @property
     def note(self) -> str:
         if self._over:
             return self._over

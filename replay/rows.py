@@ -86,11 +86,13 @@ class ArchivedRows:
                 break
         return most
 
-    def check_documents(self) -> None:
-        """Note every array that is missing or not as declared, without reading values."""
+    def check_documents(self, *, look: bool = False) -> None:
+        """Note every array that is missing or not as declared; also what `Store.look` finds, if it shall look."""
         for name in ("time", *self._metrics):
             try:
-                self._declared(name, self._metrics.get(name))
+                array = self._declared(name, self._metrics.get(name))
+                if look:
+                    self._store.look(array, self.rows)
             except Damaged as error:
                 self._store.note(f"{self._group}/{name}", str(error))
 

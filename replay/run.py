@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from recorder import words
+from recorder.broken import BrokenItems, broken_words
 from recorder.standing import missed_steps, standing
 from recorder.words import Message
 from replay import bounds, format
@@ -85,6 +86,10 @@ class Run:
         self.end: Message | None = None
         self.missed: dict[str, int] = {}
         """Steps that were taken and not recorded, by stage and stream such as `stage_0/video`."""
+        self.broken = BrokenItems()
+        """What of it is NaN or Inf, as its events tell."""
+        self.damage = ""
+        """What of its archive is damaged, in a line; whoever reads it from its files says so."""
         self.version = 0
         self.skipped = 0
         """Events and samples that are not as the format says: markers less, nothing else."""
@@ -128,9 +133,10 @@ class Run:
 
     @property
     def standing(self) -> str:
-        """The status, `unfinished` before the end, and what is not recorded of the steps that were taken."""
+        """The status, `unfinished` before the end, which steps are not recorded, what is NaN, and damage."""
         status = str(self.end.get("status", "ended")) if self.end else "unfinished"
-        return standing(status, self.steps, missed_steps(self.missed))
+        found = standing(status, self.steps, missed_steps(self.missed), broken_words(self.broken.found))
+        return f"{found}, damaged" if self.damage else found
 
     def feed(self, message: Message) -> None:
         """Take in one message; types that this version does not know are skipped.
@@ -222,6 +228,7 @@ class Run:
         except NotARun:
             self.skipped += 1
             return
+        self.broken.feed(message)
         self._told_of_stage(message)
         self.events = self._events.added(self.events, message)
 

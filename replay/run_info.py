@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from recorder import words
-from recorder.standing import missed_steps, standing
+from recorder.broken import Broken, BrokenItems, broken_words
+from recorder.standing import GOING_ON, missed_steps, standing
 from recorder.words import Message
 from replay import format
 
@@ -29,7 +30,7 @@ TAG_CHARACTERS = 40
 
 @dataclass(frozen=True)
 class RunInfo:
-    """One line of the list of runs. `status` is the stored one, or `live` or `unfinished`."""
+    """One line of the list of runs. `status` is the stored one, or `live`, `stalled` or `unfinished`."""
 
     name: str
     path: Path
@@ -51,22 +52,27 @@ class RunInfo:
     tags: tuple[str, ...] = ()
     missed: int = 0
     """Steps that were taken and not recorded."""
+    broken: tuple[Broken, ...] = ()
+    """What of it is NaN or Inf, as its events tell."""
+    stalled_seconds: float | None = None
+    """For how long a run that is stalled has been so."""
     socket: Path | None = None
     """Where the recorder of a live run answers, if that is known."""
 
     @property
     def live(self) -> bool:
-        return self.status == "live"
+        """Whether it has a recorder, stalled or not."""
+        return self.status in GOING_ON
 
     @property
     def standing(self) -> str:
-        """The status, and what is not recorded of the steps that were taken."""
-        return standing(self.status, self.steps, self.missed)
+        """The status, what is not recorded of the steps that were taken, and what of the rest is NaN."""
+        return standing(self.status, self.steps, self.missed, broken_words(self.broken))
 
     def as_json(self) -> dict[str, Any]:
         """As a map that JSON can hold; without the thinned σ, which are for drawing, and without the socket."""
-        said = {k: v for k, v in asdict(self).items() if k not in ("sigmas", "socket")}
-        return {**said, "path": str(self.path)}
+        said = {k: v for k, v in asdict(self).items() if k not in ("sigmas", "socket", "broken")}
+        return {**said, "path": str(self.path), "nan": [one.as_json() for one in self.broken]}
 
 
 @dataclass
@@ -88,6 +94,7 @@ class Gathered:
     _levels: int = 0
     missed: dict[str, int] = field(default_factory=dict)
     """Steps that were taken and not recorded, by stage and stream such as `stage_0/video`."""
+    broken: BrokenItems = field(default_factory=BrokenItems)
 
     def feed(self, message: Message) -> None:
         """Take in one message.
@@ -139,7 +146,8 @@ class Gathered:
         self.sigmas[stage] = kept
 
     def event(self, message: Mapping[str, Any]) -> None:
-        """Take in an event: shocks are counted, a stage's end tells its drift."""
+        """Take in an event: shocks are counted, a stage's end tells its drift, and some what is NaN."""
+        self.broken.feed(message)
         kind, stage, payload = message["kind"], message["stage"], message["payload"]
         if kind == "shock":
             self.shocks += 1
@@ -178,6 +186,7 @@ class Gathered:
             sigmas=thinned([s for i in sorted(self.sigmas) for s in self.sigmas[i]]),
             tags=tuple(tags),
             missed=missed_steps(self.missed),
+            broken=self.broken.found,
         )
 
 

@@ -12,6 +12,7 @@ from replay.catalog_cache import Cache, Stamp, stamp_of
 from replay.live import LiveRun, LiveSockets
 from replay.run import NotARun
 from replay.run_info import RunInfo
+from replay.unreadable import Unreadable, refuse
 
 LOOK_SECONDS = 10.0
 """How often every archive's time of change is looked at; new and finished runs change the folder's own."""
@@ -36,7 +37,7 @@ class Shelf:
         self._lines: dict[Path, RunInfo] = {}
         self._stamps: dict[Path, Stamp] = {}
         self._tails: dict[Path, JournalTail] = {}
-        self._unreadable: set[Path] = set()
+        self._unreadable: dict[Path, Unreadable] = {}
         self._young: list[Path] = []
         """Runs whose journal is still empty."""
         self._pending: list[Path] = []
@@ -58,9 +59,9 @@ class Shelf:
         return len(self._pending)
 
     @property
-    def unreadable(self) -> int:
-        """Archives and journals that are no runs, damaged, or of a newer version."""
-        return len(self._unreadable)
+    def unreadable(self) -> list[Unreadable]:
+        """Archives and journals that are no runs, damaged, or of a newer version; the newest first."""
+        return sorted(self._unreadable.values(), key=lambda u: u.name, reverse=True)
 
     def update(self, seconds: float = 0.2) -> None:
         """Take in what has changed; reads one run at least, for about `seconds`, and the rest at the next call."""
@@ -125,12 +126,14 @@ class Shelf:
         here = archives_in(self.runs_dir)
         known = here.keys()
         elsewhere = {p for p in self._lines if p.parent != self.runs_dir and p.exists()}
-        for path in (self._lines.keys() | self._unreadable) - known - elsewhere:
+        for path in (self._lines.keys() | self._unreadable.keys()) - known - elsewhere:
             self._drop(path)
         self._cache.keep_only({path.name for path in here})
         waiting = {p for p in self._pending if p in known or p.parent != self.runs_dir}
         for path, has_journal in here.items():
             stamp = stamp_of(path, has_journal)
+            if stamp is None and path not in self._tails:
+                self._refuse(path, FileNotFoundError())
             if stamp is None or self._stamps.get(path) == stamp or path in self._tails:
                 continue
             self._stamps[path] = stamp
@@ -139,7 +142,7 @@ class Shelf:
                 waiting.add(path)
             else:
                 self._lines[path] = line
-                self._unreadable.discard(path)
+                self._unreadable.pop(path, None)
         # The last one is read first: names begin with the time.
         self._pending = sorted(waiting, key=lambda p: p.name)
 
@@ -155,8 +158,8 @@ class Shelf:
             elif (stamp := stamp_of(path)) is not None:
                 self._stamps[path] = stamp
                 self._keep(describe_run(path))
-        except (NotARun, OSError):
-            self._refuse(path)
+        except (NotARun, OSError) as error:
+            self._refuse(path, error)
 
     def _follow(self, end: float) -> None:
         for path in list(self._tails):
@@ -165,8 +168,8 @@ class Shelf:
             except FileNotFoundError:  # the run has ended; its archive has everything
                 self._close_tail(path)
                 self._pending.append(path)
-            except (NotARun, OSError):
-                self._refuse(path)
+            except (NotARun, OSError) as error:
+                self._refuse(path, error)
 
     def _advance(self, path: Path, end: float) -> None:
         """Read on in a journal. It stays open while its recorder goes on, and until all of it is read."""
@@ -183,22 +186,24 @@ class Shelf:
 
     def _keep(self, line: RunInfo) -> None:
         self._lines[line.path] = line
-        self._unreadable.discard(line.path)
+        self._unreadable.pop(line.path, None)
         # The stamp of before it was read is the honest one: what changed meanwhile will be read again.
         if line.path.parent == self.runs_dir and not line.live:
             self._cache.put(line, self._stamps[line.path])
             self._unsaved += 1
 
-    def _refuse(self, path: Path) -> None:
+    def _refuse(self, path: Path, error: Exception) -> None:
         self._close_tail(path)
         self._lines.pop(path, None)
-        self._unreadable.add(path)
+        self._unreadable.pop(path, None)
+        if (refused := refuse(path, error)) is not None:
+            self._unreadable[path] = refused
 
     def _drop(self, path: Path) -> None:
         self._close_tail(path)
         self._lines.pop(path, None)
         self._stamps.pop(path, None)
-        self._unreadable.discard(path)
+        self._unreadable.pop(path, None)
 
     def _close_tail(self, path: Path) -> None:
         if (tail := self._tails.pop(path, None)) is not None:

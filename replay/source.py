@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -126,6 +128,14 @@ class JournalSource:
             return Liveness.FINISHED
         return Liveness.LIVE if self._written else Liveness.UNFINISHED
 
+    @property
+    def quiet_seconds(self) -> float:
+        """Seconds since the journal was written to, as far as its clock and this machine's agree."""
+        try:
+            return time.time() - self._path.stat().st_mtime
+        except OSError:
+            return 0.0
+
     def poll(self) -> list[Message]:
         # Asked before reading: what is written between the two is read now or at the next poll, never missed.
         self._written = self._lock.held()
@@ -177,11 +187,18 @@ class ArchiveSource:
 
     @property
     def note(self) -> str:
-        """What is missing, as far as it has been met: damage of rows is found when they are looked at."""
-        notes = self._archive.notes
-        more = f" (and {len(notes) - 1} more; see: ltxtui runs check)" if len(notes) > 1 else ""
+        """What is missing or damaged, as far as it has been met."""
         found = [] if self._archive.ended else ["its journal is gone; what had been folded into the archive is shown"]
-        return "; ".join([*found, *(f"{n}{more}" for n in notes[:1])])
+        return "; ".join([*found, self.damage] if self.damage else found)
+
+    @property
+    def damage(self) -> str:
+        """What is damaged, in a line: sizes, and checksums of most runs, are known once all messages were polled."""
+        notes = self._archive.notes
+        if not notes:
+            return ""
+        more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
+        return f"{notes[0]}{more}; all of it: ltxtui runs check {shlex.quote(str(self._archive.store.path))}"
 
     @property
     def liveness(self) -> Liveness:
@@ -243,6 +260,12 @@ def load(path: Path) -> Run:
         while messages := source.poll():
             for message in messages:
                 run.feed(message)
+        run.damage = damage_of(source)
     finally:
         source.close()
     return run
+
+
+def damage_of(source: Source) -> str:
+    """What is damaged of the files that a source reads, in a line; empty if nothing, or it reads none."""
+    return str(getattr(source, "damage", ""))

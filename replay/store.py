@@ -12,11 +12,17 @@ import stat
 from pathlib import Path
 from typing import Any, Final
 
+from recorder.zarr3 import CHECKSUMS
 from replay.array import Array as Array
 from replay.array import Values as Values
 from replay.documents import MAX_DOCUMENT_BYTES, Damaged, Missing, checked, parse, read_file
 
 MAX_NOTES: Final = 200
+MAX_LOOKED_INTO: Final = 8 << 20
+"""Bytes of rows whose checksums are compared when an archive is opened: some 200 steps."""
+MAX_CHECKSUMS: Final = 1 << 20
+MAX_CHUNKS: Final = 64
+"""Chunks of an array of rows that are looked at when an archive is opened: 65,536 rows."""
 
 
 class Store:
@@ -28,6 +34,8 @@ class Store:
         self.recovered: set[str] = set()
         """Documents that were damaged and of which there is a copy: nothing of them is lost."""
         self._folders: set[str] = {""}
+        self._unread = MAX_LOOKED_INTO
+        self._checksums: dict[str, int] | None = None
         self._consolidated: dict[str, Any] | None = None
 
     def note(self, name: str, text: str) -> None:
@@ -85,6 +93,21 @@ class Store:
         if found.get("node_type") != "group" or found.get("zarr_format") != 3:
             raise Damaged("is no Zarr v3 group")
         return checked(found.get("attributes", {}))
+
+    def look(self, array: Array, rows: int) -> None:
+        """Note what of an array's rows is damaged: sizes of its chunks, and checksums as long as that is little work.
+
+        `ltxtui runs check` reads everything. Arrays of very many chunks are not looked at here.
+        """
+        if rows // array.chunk_rows > MAX_CHUNKS:
+            return
+        if self._checksums is None:
+            try:
+                known = checked(parse(read_file(self.path / CHECKSUMS, MAX_CHECKSUMS)).get("crc32"))
+                self._checksums = {name: crc for name, crc in known.items() if type(crc) is int}
+            except Damaged:
+                self._checksums = {}
+        self._unread -= array.look(rows, self._checksums, self._unread)
 
     def names(self, name: str) -> list[str]:
         """Names of the real folders in a group, sorted; empty if it is not there."""

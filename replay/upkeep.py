@@ -41,8 +41,10 @@ def rename(archive: Path, name: str) -> Path:
     run says of its name stays as it was recorded.
 
     Raises:
-        CannotChange: if the run is live, nothing is left of the name, another run has it, or the disk refuses.
+        CannotChange: if the run is live or is not there any more, nothing is left of the name, another run has it, or
+            the disk refuses.
     """
+    _check_there(archive)
     if not re.search("[A-Za-z0-9]", name):
         raise CannotChange("a name needs a letter or a digit")
     renamed = archive.with_name(f"{name_part(archive)[0]}{locations.safe_name(name)}{locations.ARCHIVE_SUFFIX}")
@@ -136,6 +138,7 @@ def _changing(archive: Path) -> Iterator[int]:
     """Gives a descriptor of the folder that the run is in, where no other process changes it meanwhile."""
     try:
         with changing(archive) as place:
+            _check_there(archive)
             if is_being_written(locations.journal_of(archive)):
                 raise CannotChange(f"{archive.stem} is being recorded; wait for its end")
             yield place
@@ -143,6 +146,11 @@ def _changing(archive: Path) -> Iterator[int]:
         raise CannotChange(f"{archive.stem} cannot be changed: {error.strerror or error}") from error
     except NotARun as error:
         raise CannotChange(str(error)) from error
+
+
+def _check_there(archive: Path) -> None:
+    if not any(os.path.lexists(path) for path in (archive, locations.journal_of(archive))):
+        raise CannotChange(f"{archive.stem} is not there any more: it was deleted or renamed")
 
 
 def _set_attributes(archive: Path, changes: dict[str, Any], place: int) -> None:

@@ -111,7 +111,7 @@ def test_damaged_attributes_are_passed_over(tmp_path: Path, attributes: dict[str
     (bad / "zarr.json").write_text(json.dumps(document))
     assert [r.path for r in catalog.list_runs(tmp_path)] == [good]
     shelf = Shelf(tmp_path)
-    assert list(listed(shelf)) == ["good"] and shelf.unreadable == 1
+    assert list(listed(shelf)) == ["good"] and len(shelf.unreadable) == 1
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"attributes": []}', '{"attributes": {', "[" * 100_000])
@@ -122,7 +122,7 @@ def test_files_that_are_no_documents_are_passed_over(tmp_path: Path, content: st
     (tmp_path / "z.zarr").write_text("a file")
     assert catalog.list_runs(tmp_path) == []
     shelf = Shelf(tmp_path)
-    assert listed(shelf) == {} and shelf.unreadable == 2
+    assert listed(shelf) == {} and len(shelf.unreadable) == 2
     shelf.update()
 
 
@@ -146,8 +146,8 @@ def test_the_cache_is_used_as_long_as_nothing_changed(tmp_path: Path, monkeypatc
     fresh = catalog.list_runs(runs, cache)
     cache.save()
     read: list[Path] = []
-    describe = catalog.describe_run
-    monkeypatch.setattr(catalog, "describe_run", lambda path: read.append(path) or describe(path))
+    describe = catalog._described
+    monkeypatch.setattr(catalog, "_described", lambda path, tails: read.append(path) or describe(path, tails))
     assert catalog.list_runs(runs, Cache(runs)) == fresh and read == []
     os.utime(second / "zarr.json", (fake.START, fake.START))
     assert catalog.list_runs(runs, Cache(runs)) == fresh and read == [second]
@@ -244,7 +244,7 @@ def test_names_and_prompts_that_are_no_utf8_are_kept(tmp_path: Path) -> None:
 
 def test_new_changed_and_deleted_runs_appear_by_themselves(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "runs")
-    assert listed(shelf) == {} and shelf.unreadable == 0
+    assert listed(shelf) == {} and not shelf.unreadable
     recorded.archive(tmp_path / "runs", "a")
     assert set(listed(shelf)) == {"a"}
     recorded.archive(tmp_path / "runs", "b")
@@ -259,7 +259,7 @@ def test_a_run_is_followed_from_its_first_byte_to_its_archive(tmp_path: Path) ->
     messages = recorded.whole("x", steps=8, shocks=1)
     live = recorded.Recording(tmp_path, "x")
     shelf = Shelf(tmp_path)
-    assert listed(shelf) == {} and shelf.unreadable == 0, "an empty journal is not looked into"
+    assert listed(shelf) == {} and not shelf.unreadable, "an empty journal is not looked into"
     half = next(i for i, m in enumerate(messages) if m["t"] == words.STEP and m["step"] == 4)
     live.write(messages[:half])
     run = listed(shelf)["x"]

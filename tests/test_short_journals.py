@@ -141,7 +141,7 @@ def test_a_short_journal_hides_nothing_of_a_finished_archive(tmp_path: Path, sho
     shelf = Shelf(tmp_path)
     shelf.update(5)
     shelf.close()
-    assert shelf.unreadable == 0 and shelf.runs == [line]
+    assert not shelf.unreadable and shelf.runs == [line]
     assert (line.status, line.steps) == ("complete", 2 * STEPS)
     report = check(path)
     problems = "\n".join(report.problems)

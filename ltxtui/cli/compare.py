@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltxtui.cli.common import Problem, coloured, need_terminal, recorded_path, runs_dir_option
+from ltxtui.text import clean
 
 if TYPE_CHECKING:
     from ltxtui.screens.base import ActionScreen
@@ -80,7 +81,7 @@ def compare(runs: tuple[str, ...], as_json: bool, no_plot: bool, tui: bool, runs
         _show(paths, runs_dir, options)
         return
     loaded = [_load(path) for path in paths]
-    from replay.comparison import CannotCompare
+    from replay.comparison import CannotCompare, letter
     from replay.comparison import compare as compared
 
     options["metrics"] = options["metrics"] or None
@@ -90,11 +91,14 @@ def compare(runs: tuple[str, ...], as_json: bool, no_plot: bool, tui: bool, runs
         raise Problem(str(error)) from error
     if as_json:
         found = comparison.as_json()
-        for run, path in zip(found["runs"], paths, strict=True):
-            run["path"] = str(path)
+        for run, path, read in zip(found["runs"], paths, loaded, strict=True):
+            run["path"], run["damage"] = str(path), read.damage
         click.echo(json.dumps(found, indent=2, allow_nan=False))
         return
     _print(comparison, plots=not no_plot)
+    for index, read in enumerate(loaded):
+        if read.damage:
+            click.echo(f"ltxtui: run {letter(index)} is damaged: {clean(read.damage, 400)}", err=True)
 
 
 def _show(paths: list[Path], runs_dir: Path, options: dict[str, Any]) -> None:

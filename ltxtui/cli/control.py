@@ -15,6 +15,7 @@ from recorder.words import COMMANDS, Command
 
 if TYPE_CHECKING:
     from recorder.shocks.spec import Shock
+    from replay.live import LiveRun
 
 USAGE = "type: ltxtui control [RUN] shock KIND:KEY=VALUE,…   or: ltxtui control [RUN] stop   or: … snapshot"
 
@@ -101,4 +102,24 @@ def _socket(name: str | None) -> Path:
     if len(found) > 1:
         names = ", ".join(r.name for r in found[:4])
         raise Problem(f"{len(found)} runs are live ({names}); name one of them: ltxtui control RUN …")
+    if not found[0].answers:
+        _check_stalled(found[0])
     return found[0].socket
+
+
+def _check_stalled(run: LiveRun) -> None:
+    """Raise a Problem if a run whose recorder does not answer is stalled, and not only slow to answer."""
+    from replay import pulse
+    from replay.catalog import describe_run
+    from replay.format import NotARun
+
+    try:
+        line = describe_run(run.archive)
+    except (NotARun, OSError):
+        return
+    if line.status == "stalled":
+        way_on = pulse.WAY_ON.format(process=run.process or "PID")
+        raise Problem(
+            f"{run.name} is stalled: its recorder does not answer, and nothing has come from it for "
+            f"{line.stalled_seconds or 0.0:.0f} s; the command was not sent; {way_on}"
+        )

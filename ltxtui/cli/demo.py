@@ -20,6 +20,7 @@ from ltxtui.cli.schedule import read_shocks, shock_option
 from ltxtui.text import clean
 
 if TYPE_CHECKING:
+    from replay.pulse import Stall
     from replay.run import Run
     from replay.source import Source
 
@@ -153,26 +154,40 @@ def _dashboard(recorder: Recorder) -> int:
 def _headless(recorder: Recorder) -> None:
     """Follow the run as a viewer does and print plain lines, then its summary."""
     from ltxtui.summary import summary
+    from replay.pulse import Pulse
     from replay.run import Run
     from replay.source import AwaitedSource, Liveness
 
     click.echo("loading torch and the nano model")
     source = AwaitedSource(lambda: _find(recorder), "")
-    run = Run()
-    told = 0
+    run, pulse = Run(), Pulse()
+    told, stalled = 0, False
     with contextlib.closing(source):
         while True:
             messages = source.poll()
+            pulse.feed(messages)
             for message in messages:
                 run.feed(message)
+            stalled = _tell_stalled(pulse.stall if source.connected and not run.end else None, stalled)
             told = _tell(run, told)
             if source.liveness is not Liveness.LIVE:
                 break
+            if not source.connected:
+                pulse.rest()
             if not messages:
                 time.sleep(0.05)
     with contextlib.suppress(subprocess.TimeoutExpired):
         recorder.process.wait(STOP_SECONDS)  # the run is over; let its process close in peace
     click.echo(summary(run) if run.stages else clean(source.note))
+
+
+def _tell_stalled(stall: Stall | None, told: bool) -> bool:
+    """Print a line when the run stalls and when it moves again; whether it is stalled."""
+    if stall is not None and not told:
+        click.echo(f"stalled for {stall.seconds:.0f} s: {stall.text}")
+    elif stall is None and told:
+        click.echo("no longer stalled")
+    return stall is not None
 
 
 def _tell(run: Run, told: int) -> int:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ltxtui.cli.common import Problem, ago, recorded_path, runs_dir_option, size
 from ltxtui.text import clean, duration, number
 from recorder.numerals import counted
+
+if TYPE_CHECKING:
+    from replay.run_info import RunInfo
 
 EXAMPLES = """\b
 Examples:
@@ -25,23 +29,52 @@ COLUMNS = ("NAME", "WHEN", "STAGES", "STEPS", "DURATION", "STATUS", "SHOCKS", "D
 
 @click.group(epilog=EXAMPLES, invoke_without_command=True)
 @runs_dir_option
-@click.option("--json", "as_json", is_flag=True, help='Print {"runs": [...]} instead of a table.')
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help='Print {"runs": [...], …} instead of a table.',
+)
 @click.pass_context
 def runs(context: click.Context, /, runs_dir: Path, as_json: bool) -> None:
     """List live and archived runs, newest first.
 
     SHOCKS is how many shocks acted, DRIFT the drift index of the last stage (0: frames stay as the first one).
 
-    `live` runs are being recorded; `unfinished` ones lost their recorder and still hold every step it acknowledged.
+    `live` runs are being recorded, `stalled` ones too, but nothing comes from their recorder, or their loop takes no
+    step; `unfinished` ones lost their recorder and still hold every step it acknowledged. NaN names what of a run is
+    NaN or Inf. What looks like a run and cannot be read is named below the table, with what to do about it.
     """
     if context.invoked_subcommand is not None:
         context.obj = runs_dir
         return
-    from replay.catalog import cached_runs
+    from replay.catalog import cached_look
 
-    found = cached_runs(runs_dir)
+    listing = cached_look(runs_dir)
+    found = listing.runs
     if as_json:
-        click.echo(json.dumps({"runs": [r.as_json() for r in found]}, indent=2))
+        said = {"runs": [r.as_json() for r in found]}
+        if listing.unreadable:
+            said["unreadable"] = [u.as_json() for u in listing.unreadable]
+        click.echo(json.dumps(said, indent=2))
+        return
+    _print(found, runs_dir, bool(listing.unreadable))
+    if listing.unreadable:
+        many = len(listing.unreadable)
+        click.echo(f"{counted(many, 'archive or journal', 'archives or journals')} cannot be read:", err=True)
+        for refused in listing.unreadable:
+            click.echo(f"  {clean(refused.name)}: {clean(refused.text, 400)}", err=True)
+
+
+def _status(run: RunInfo) -> str:
+    """The standing; of a stalled run also for how long."""
+    if run.stalled_seconds is None:
+        return run.standing
+    return run.standing.replace("stalled", f"stalled for {duration(run.stalled_seconds)}", 1)
+
+
+def _print(found: list[RunInfo], runs_dir: Path, unreadable: bool) -> None:
+    if not found and unreadable:
         return
     if not found:
         click.echo(f"no runs in {runs_dir}; record one with: ltxtui demo", err=True)
@@ -53,7 +86,7 @@ def runs(context: click.Context, /, runs_dir: Path, as_json: bool) -> None:
             str(r.stages),
             f"{r.steps}/{r.planned}" if r.planned and r.steps != r.planned else str(r.steps),
             "-" if r.seconds is None else duration(r.seconds),
-            clean(r.standing),
+            clean(_status(r)),
             str(r.shocks),
             "-" if r.drift is None else number(r.drift),
             size(r.bytes),

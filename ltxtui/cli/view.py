@@ -109,7 +109,9 @@ def _live_source(run: str | None, socket_path: Path | None, wait: bool, runs_dir
         return _live(found[0])
     from ltxtui.chooser import choose
 
-    chosen, status = choose("Live runs", [(r.name, r.host, "live", r.started) for r in found])
+    chosen, status = choose(
+        "Live runs", [(r.name, r.host, "live" if r.answers else "stalled", r.started) for r in found]
+    )
     if chosen is None:
         sys.exit(status)
     return _live(found[chosen])
@@ -121,7 +123,12 @@ def _need_terminal() -> None:
 
 def _live(run: LiveRun) -> Source:
     from replay.reconnect import open_live
+    from replay.run import NotARun
+    from replay.source import open_path
 
+    if not run.answers:
+        with contextlib.suppress(OSError, NotARun):  # what it has recorded is in its journal
+            return open_path(run.archive)
     try:
         return open_live(run.socket, run.archive)
     except OSError as error:

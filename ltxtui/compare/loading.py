@@ -10,8 +10,9 @@ from typing import Final
 from ltxtui.compare.member import Member
 from ltxtui.feed import Feed
 from recorder.messages import CorruptMessage
+from replay.pulse import Pulse
 from replay.run import NotARun, Run
-from replay.source import Source, open_path
+from replay.source import Source, damage_of, open_path
 
 _AT_ONCE: Final = 2
 """Runs that are read at a time: more threads only wait for one another."""
@@ -38,7 +39,7 @@ class Loader:
                 # Shielded: a thread cannot be stopped, so who leaves early lets it end and close what it opened.
                 reading = asyncio.ensure_future(asyncio.to_thread(self._caught_up, member))
                 try:
-                    source, run = await asyncio.shield(reading)
+                    source, run, pulse = await asyncio.shield(reading)
                 except asyncio.CancelledError:
                     reading.add_done_callback(_close)
                     raise
@@ -49,35 +50,38 @@ class Loader:
         member.run, member.liveness = run, source.liveness
         member.note = "; ".join(note for note in (source.note, run.note) if note)
         self._changed()
-        await self._follow(member, source, run)
+        await self._follow(member, source, run, pulse)
 
-    async def _follow(self, member: Member, source: Source, run: Run) -> None:
+    async def _follow(self, member: Member, source: Source, run: Run, pulse: Pulse) -> None:
         def changed() -> None:
             member.liveness, member.note = feed.liveness, "" if feed.problem else feed.note
+            member.stall = feed.stall
             member.problem = feed.problem
             self._changed()
 
-        feed = Feed(source, run, changed)
+        feed = Feed(source, run, changed, pulse)
         try:
             await feed.run()
         finally:
             await feed.close()
 
-    def _caught_up(self, member: Member) -> tuple[Source, Run]:
-        """The source, and the run as far as it is now; in a thread."""
+    def _caught_up(self, member: Member) -> tuple[Source, Run, Pulse]:
+        """The source, the run as far as it is now, and what was seen of its recorder; in a thread."""
         assert member.path is not None
         source = self._open(member.path)
-        run = Run()
+        run, pulse = Run(), Pulse()
         try:
             while messages := source.poll():
+                pulse.feed(messages)
                 for message in messages:
                     run.feed(message)
+            run.damage = damage_of(source)
         except BaseException:
             source.close()
             raise
-        return source, run
+        return source, run, pulse
 
 
-def _close(reading: asyncio.Future[tuple[Source, Run]]) -> None:
+def _close(reading: asyncio.Future[tuple[Source, Run, Pulse]]) -> None:
     if not reading.cancelled() and reading.exception() is None:
         reading.result()[0].close()

@@ -9,6 +9,7 @@ from typing import Final
 from ltxtui.roles import RUN_ROLES
 from ltxtui.text import clean
 from replay.comparison import letter
+from replay.pulse import Stall
 from replay.run import Run
 from replay.source import Liveness
 
@@ -24,6 +25,8 @@ class Member:
     path: Path | None = None
     run: Run | None = None
     liveness: Liveness = Liveness.FINISHED
+    stall: Stall | None = None
+    """Why nothing goes on in a live run, and for how long."""
     note: str = ""
     """What its source has to say, such as a torn end."""
     problem: str = ""
@@ -54,11 +57,11 @@ class Member:
 
     @property
     def status(self) -> str:
-        """In a word: opening, unreadable, live, unfinished, or as it ended."""
+        """In a word: opening, unreadable, live, stalled, unfinished, or as it ended."""
         if self.run is None:
             return "unreadable" if self.problem else "opening"
         if self.live:
-            return "live"
+            return "stalled" if self.stall else "live"
         return clean(self.run.end.get("status", "ended"), 20) if self.run.end else "unfinished"
 
     @property

@@ -50,7 +50,13 @@ def size(count: int) -> str:
 
 
 def status(run: RunInfo) -> str:
-    """The status; of a live run also how far it is."""
+    """The status; of a live run also how far it is, of a stalled one for how long it is; first that it has NaN."""
+    return f"NaN {_status(run)}" if run.broken else _status(run)
+
+
+def _status(run: RunInfo) -> str:
+    if run.stalled_seconds is not None:
+        return f"stalled {ago(max(5.0, run.stalled_seconds))}"
     if not run.live:
         return run.status
     return f"live {100 * run.steps // run.planned}%" if run.planned else "live"

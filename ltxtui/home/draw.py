@@ -19,8 +19,11 @@ from ltxtui.text import clean, duration, fit, number, to_ascii
 from recorder.numerals import counted
 from replay.run_info import RunInfo
 
-_STATUS_ROLES: Final = {"failed": "alert", "interrupted": "s2", "unfinished": "s2", "complete": "dim"}
+_STATUS_ROLES: Final = {"failed": "alert", "interrupted": "s2", "unfinished": "s2", "complete": "dim",
+                        "stalled": "alert"}  # fmt: skip
 _TIME: Final = re.compile(r"\d{8}-\d{6}-")
+MOST_UNREADABLE: Final = 4
+"""Rows that are kept for what cannot be read."""
 _SHOWN_CHARACTERS: Final = 500
 """So much of a text is made harmless for a cell: no cell is wider."""
 
@@ -31,7 +34,9 @@ def cell_text(text: str) -> str:
     return clean(text, _SHOWN_CHARACTERS)
 
 
-def title(model: HomeModel, folder: Path, width: int, *, pending: int, unreadable: int, ascii_only: bool) -> Row:
+def title(
+    model: HomeModel, folder: Path, width: int, *, pending: int, unreadable: int, work: str = "", ascii_only: bool
+) -> Row:
     """Which folder, how many runs, and what is going on."""
     row = Row(width, ascii_only=ascii_only)
     row.add(" Runs ", "title")
@@ -46,6 +51,10 @@ def title(model: HomeModel, folder: Path, width: int, *, pending: int, unreadabl
     said.append(f"sorted by {model.sort.title.lower()}")
     if model.live:
         row.add(f" {model.live} live ", "live").add(" ")
+    if model.stalled:
+        row.add(f" {model.stalled} stalled ", "alert").add(" ")
+    if work:
+        row.add(f" {work} … ", "alert").add(" ")
     if model.marks:
         row.add(f" {len(model.marks)} marked ", "key").add(" ")
     row.add(" · ".join(said), "label")
@@ -70,6 +79,22 @@ def runs(model: HomeModel, width: int, height: int, style: Style, now: float) ->
     """The rows of the runs that are seen."""
     columns = fitting(width, model.longest_name, model.without)
     return [_run(model, index, columns, width, style, now) for index in model.window(height)]
+
+
+def unreadable(model: HomeModel, width: int, height: int, *, ascii_only: bool) -> list[Row]:
+    """What cannot be read: a row each with the reason and what to do, below the runs; at most a third of the height."""
+    most = min(MOST_UNREADABLE, height // 3)
+    shown = model.unreadable if len(model.unreadable) <= most else model.unreadable[: max(0, most - 1)]
+    rows = []
+    for one in shown:
+        row = Row(width, ascii_only=ascii_only).add(" ! ", "alert")
+        name = fit(_ascii(cell_text(one.name), ascii_only), max(8, width // 4))
+        row.add(f"{name}  ", "label")
+        rows.append(row.add(_ascii(cell_text(one.text), ascii_only), "alert").filled())
+    if len(shown) < len(model.unreadable) and most:
+        text = f" ! {len(model.unreadable) - len(shown):,} more cannot be read; all of them: ltxtui runs"
+        rows.append(Row(width, ascii_only=ascii_only).add(text, "alert").filled())
+    return rows
 
 
 def _run(model: HomeModel, index: int, columns: list[tuple[Column, int]], width: int, style: Style, now: float) -> Row:
@@ -126,7 +151,9 @@ def _spark(row: Row, run: RunInfo, wide: int, style: Style, here: bool) -> None:
 
 def _role(column: Column, run: RunInfo, here: bool) -> str:
     if column.id == "status":
-        return "live" if run.live else _STATUS_ROLES.get(run.status, "")
+        if run.broken:
+            return "alert"
+        return "live" if run.status == "live" else _STATUS_ROLES.get(run.status, "")
     if column.id == "name":
         return "title" if here else ""
     if column.id == "shocks" and run.shocks:
@@ -147,7 +174,7 @@ def details(model: HomeModel, width: int, height: int, *, ascii_only: bool) -> l
     if run is None:
         return rows
     known = [
-        clean(run.status),
+        clean(run.standing, 120),
         f"{run.steps}/{run.planned} steps" if run.planned else counted(run.steps, "step"),
         counted(run.stages, "stage"),
         counted(run.shocks, "shock"),

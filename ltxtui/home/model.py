@@ -8,6 +8,7 @@ from pathlib import Path
 from ltxtui.home import query
 from ltxtui.home.columns import BY_ID, COLUMNS, Column
 from replay.run_info import RunInfo
+from replay.unreadable import Unreadable
 
 
 class HomeModel:
@@ -17,6 +18,8 @@ class HomeModel:
         self.runs: list[RunInfo] = []
         self.shown: list[RunInfo] = []
         """What the filter lets through, in order."""
+        self.unreadable: list[Unreadable] = []
+        """What looks like a run and cannot be read."""
         self.query = ""
         self.sort: Column = BY_ID["when"]
         self.falling = True
@@ -41,6 +44,11 @@ class HomeModel:
     def live(self) -> int:
         """How many runs are live."""
         return len(self.runs) - len(self._ended)
+
+    @property
+    def stalled(self) -> int:
+        """How many of the live runs are stalled."""
+        return sum(run.stalled_seconds is not None for run in self.runs)
 
     @property
     def current(self) -> RunInfo | None:

@@ -23,7 +23,7 @@ _NUMBERS: Final[dict[str, Callable[[RunInfo], float | None]]] = {
     "size": lambda r: r.bytes / 1e6,
 }
 _TEXTS: Final[dict[str, Callable[[RunInfo], str]]] = {
-    "status": lambda r: r.status,
+    "status": lambda r: r.standing,
     "model": lambda r: r.model,
     "name": lambda r: r.name,
     "prompt": lambda r: r.prompt,
@@ -37,7 +37,7 @@ _SIGNS: Final[dict[str, Callable[[float, float], bool]]] = {
 
 def searched(run: RunInfo) -> str:
     """The text of a run that plain words are looked for in."""
-    return "\n".join((run.name, run.prompt, run.model, run.status, *(f"#{t}" for t in run.tags))).casefold()
+    return "\n".join((run.name, run.prompt, run.model, run.standing, *(f"#{t}" for t in run.tags))).casefold()
 
 
 def parse(query: str) -> list[Test]:

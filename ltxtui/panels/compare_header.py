@@ -30,13 +30,21 @@ def selection(deck: CompareDeck) -> str:
     return " · ".join(parts)
 
 
+def standing(deck: CompareDeck) -> tuple[str, str]:
+    """Whether any of the runs goes on, in a word, and its role."""
+    live = [m for m in deck.members if m.live]
+    if live and all(m.stall for m in live):
+        return "! STALLED", "alert"
+    return ("● LIVE", "live") if live else ("COMPARE", "replay")
+
+
 class CompareHeader(CompareView):
     """Two rows."""
 
     def rows(self, width: int, height: int) -> list[Row]:
         deck = self.compare
         first = self.row(width)
-        first.add("● LIVE" if deck.live else "COMPARE", "live" if deck.live else "replay").add("  ")
+        first.add(*standing(deck)).add("  ")
         first.add(f"{len(deck.members)} runs by {_NAMED[deck.align]}", "title").add("  ")
         reference = deck.reference.letter
         first.add(f"minus {reference}" if deck.residuals else "values", "title" if deck.residuals else "label")

@@ -78,7 +78,7 @@ class CompareRuns(CompareView):
         self._mark(row, member)
         name = self._name_width(width)
         row.add(f"{fit(member.name, name - 1):<{name}}", "" if member.shown else "dim")
-        alert = bool(member.problem) or member.status in ("failed", "interrupted")
+        alert = bool(member.problem) or member.status in ("failed", "interrupted", "stalled")
         row.add(f"{fit(member.status, _STATE - 1):<{_STATE}}", "alert" if alert else "label")
         steps = f"{member.run.steps}/{member.planned}" if member.run else ""
         row.add(f"{fit(steps, _STEPS - 1):<{_STEPS}}", "label")
@@ -110,11 +110,14 @@ class CompareRuns(CompareView):
         if together is not None and member not in together.members:
             yet = " yet" if member.live else ""
             return f"has no {deck.stream} in stage {deck.stage_index}{yet}", "alert"
+        damaged = "damaged, see: ltxtui runs check; " if member.run.damage else ""
         if member is deck.reference:
-            return "reference", "dim"
+            return f"{damaged}reference", "alert" if damaged else "dim"
         notes = [setting(m) for m in deck.unfair(member)]
         hidden = "" if member.shown else "hidden; "
-        return hidden + ("no: " + "; ".join(notes) if notes else "yes"), "alert" if notes else "dim"
+        return damaged + hidden + (
+            "no: " + "; ".join(notes) if notes else "yes"
+        ), "alert" if notes or damaged else "dim"
 
     def _legend(self, width: int) -> Row:
         """All runs in one row, names as long as there is room."""

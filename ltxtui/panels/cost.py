@@ -21,8 +21,6 @@ from recorder.declarations import METRICS
 from replay.source import Liveness
 
 _ID: Final = "cost"
-_LATE: Final = 5.0
-"""Seconds, and steps, after which the newest row is called late."""
 _TICK: Final = 1.0
 _ROOMY: Final = 40
 
@@ -32,7 +30,9 @@ class Health(Enum):
 
     LIVE = "live"
     WAITING = "waiting"
+    STALLED = "stalled"
     RECONNECTING = "reconnecting"
+    LOST = "lost"
     ENDED = "ended"
     GONE = "recorder gone"
 
@@ -61,7 +61,7 @@ class Cost:
 def link_of(deck: Deck) -> Link:
     """What the deck itself knows of the connection."""
     if deck.live:
-        return Link(Health.WAITING if deck.waiting else Health.LIVE)
+        return Link(Health.WAITING if deck.waiting else Health.STALLED if deck.stall else Health.LIVE)
     return Link(Health.GONE if deck.liveness is Liveness.UNFINISHED else Health.ENDED)
 
 
@@ -90,12 +90,6 @@ def age(deck: Deck, now: float) -> float | None:
         float(s.recent_times(1, s.rows)[0]) for stage in deck.run.stages[-2:] for s in stage.streams.values() if s.rows
     ]
     return max(0.0, now - max(newest)) if newest and np.isfinite(max(newest)) else None
-
-
-def late(deck: Deck, seconds: float) -> bool:
-    """Whether the newest row is older than the run's pace explains."""
-    pace = deck.seconds_per_step
-    return seconds > _LATE * max(1.0, pace if np.isfinite(pace) else 1.0)
 
 
 class CostView(View):
@@ -159,7 +153,7 @@ class CostView(View):
         text = f"newest row {duration(seconds)} old"
         if unread:
             text += f", {unread / 1000:,.0f} kB behind" if unread >= 1000 else f", {unread} B behind"
-        return text, "alert" if late(self.deck, seconds) else "label"
+        return text, "label" if self.deck.stall is None and self.link().health is Health.LIVE else "alert"
 
     def _connection(self) -> tuple[str, str]:
         health = self.link().health

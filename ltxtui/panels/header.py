@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -12,6 +13,7 @@ from ltxtui.panels.cost import Health, Link, cost, link_of
 from ltxtui.panels.view import View
 from ltxtui.spans import Row
 from ltxtui.text import clean, duration, significant
+from recorder.broken import broken_words
 from replay.source import Liveness
 
 _MUCH: Final = 100_000
@@ -25,10 +27,14 @@ def speed_label(speed: float) -> str:
     return f"1/{round(1 / speed)}×" if speed < 1 else f"{speed:g}×"
 
 
-def status(deck: Deck) -> tuple[str, str]:
+_AWAY: Final = {Health.RECONNECTING: "! RECONNECTING", Health.LOST: "! LOST", Health.STALLED: "! STALLED"}
+"""How a live run stands of which nothing can be seen."""
+
+
+def status(deck: Deck, health: Health = Health.LIVE) -> tuple[str, str]:
     """What goes on, in a word or two, and its role."""
     if deck.live:
-        return "● LIVE", "live"
+        return (_AWAY[health], "alert") if health in _AWAY else ("● LIVE", "live")
     if deck.loading and not deck.total:
         return "… READING", "replay"
     if deck.playing:
@@ -41,13 +47,16 @@ def status(deck: Deck) -> tuple[str, str]:
 
 
 def outcome(deck: Deck) -> tuple[str, str]:
-    """How the run ended, if it is over."""
-    if deck.liveness is Liveness.LIVE or (deck.loading and not deck.total):
+    """How the run ended, if it is over, and what of it is NaN."""
+    if deck.liveness is Liveness.LIVE:
+        return clean(broken_words(deck.run.broken.found), 80), "alert"
+    if deck.loading and not deck.total:
         return "", ""
     end = deck.run.end
     if deck.liveness is Liveness.UNFINISHED or end is None:
-        return "unfinished", "alert"
-    word = clean(deck.run.standing, 60)
+        broken = broken_words(deck.run.broken.found)
+        return clean(f"unfinished, {broken}" if broken else "unfinished", 120), "alert"
+    word = clean(deck.run.standing, 120)
     if end.get("error"):
         return f"{word}: {clean(end['error'], 200)}", "alert"
     return word, "dim" if word == "complete" else "alert"
@@ -68,16 +77,26 @@ def selection(deck: Deck) -> str:
     return " · ".join(parts)
 
 
+def stalled(deck: Deck) -> list[str]:
+    """Since when nothing goes on, and what is missing; empty while a live run goes on."""
+    if not deck.live or deck.stall is None:
+        return []
+    since = time.strftime("%H:%M:%S", time.localtime(time.time() - deck.stall.seconds))
+    return [f"stalled for {duration(deck.stall.seconds)}, since {since}: {deck.stall.text}"]
+
+
 def progress(deck: Deck) -> list[str]:
     """Step, speed and time, the most important first."""
     if deck.stage is None:
         if deck.live:
-            return [deck.waiting or "waiting for the first stage"]
+            return [*stalled(deck), deck.waiting or "waiting for the first stage"]
         return ["reading …" if deck.loading else "no steps recorded"]
     parts = [f"step {deck.visible}/{deck.steps}" if deck.stage.sigmas else f"step {deck.visible}"]
     if math.isfinite(deck.seconds_per_step):
         parts.append(f"{duration(deck.seconds_per_step)}/step")
-        if deck.live and deck.visible < deck.steps:
+        if stopped := stalled(deck):
+            parts += stopped
+        elif deck.live and deck.visible < deck.steps:
             parts.append(f"{duration(deck.seconds_left)} left")
     if deck.visible:
         parts.append(f"cursor {deck.cursor}" + ("" if not deck.live else " following" if deck.follow else " held"))
@@ -88,8 +107,10 @@ def watching(deck: Deck, link: Link) -> list[tuple[str, str]]:
     """What watching costs and whether it works, with roles, the most important first: connection, lag, recorder."""
     parts = []
     if link.health is Health.RECONNECTING:
-        parts.append(("! reconnecting", "alert"))
-    elif deck.live and link.health is Health.LIVE:
+        parts.append(("reconnecting, what is here stays", "alert"))
+    elif link.health is Health.LOST:
+        parts.append(("nobody answers; reconnecting", "alert"))
+    elif deck.live and link.health in (Health.LIVE, Health.STALLED):
         parts.append(("connected", "dim"))
     if deck.live and link.unread:
         parts.append((f"{link.unread / 1000:,.1f} kB behind", "alert" if link.unread > _MUCH else "dim"))
@@ -123,7 +144,8 @@ class HeaderView(View):
         deck = self.deck
         model = clean(deck.known("model"), 80)
         prompt = clean(deck.known("prompt"), 1000)
-        first = self.row(width).add(*status(deck)).add("  ")
+        link = self._link()
+        first = self.row(width).add(*status(deck, link.health)).add("  ")
         ended, role = outcome(deck)
         if ended:
             first.add(ended, role).add("  ")
@@ -135,10 +157,11 @@ class HeaderView(View):
         second = self.row(width)
         for n, part in enumerate(progress(deck)):
             if second.fits(part + "   "):
-                second.add(" · " if n else "", "dim").add(part, "label" if n else "title")
+                role = "alert" if part.startswith("stalled") else "label" if n else "title"
+                second.add(" · " if n else "", "dim").add(part, role)
         if (pages := self._pages()) and second.fits(f" · {pages}   "):
             second.add(" · ", "dim").add(pages, "label")
-        for text, role in watching(deck, self._link()):
+        for text, role in watching(deck, link):
             if second.fits(f" · {text}   "):
                 second.add(" · ", "dim").add(text, role)
             elif first.fits(f"  {text}  {selection(deck)}  "):

@@ -29,6 +29,7 @@ from recorder.numerals import counted
 from replay import upkeep
 from replay.run_info import RunInfo
 from replay.shelf import Shelf
+from replay.unreadable import Unreadable
 
 LOOK_SECONDS: Final = 1.0
 """So often new runs and the progress of live ones are looked for."""
@@ -77,6 +78,8 @@ class Home(ActionScreen):
         self._lock = threading.Lock()
         self._wake = asyncio.Event()
         self._reading = (0, 0)
+        self._work = ""
+        """What is being done to several runs at the moment."""
         self._passes = 0
 
     @property
@@ -88,13 +91,16 @@ class Home(ActionScreen):
 
     def compose(self) -> ComposeResult:
         model, style = self._list, self._style
-        yield HomeTitle(model, style, self._runs_dir, lambda: self._reading)
+        yield HomeTitle(model, style, self._runs_dir, self._said)
         yield Input(placeholder=query.HELP, id="home-filter", select_on_focus=False)
         yield HomeHeading(model, style, id="home-heading")
         yield HomeTable(model, style, self._nothing)
         yield HomeDetails(model, style, id="home-details")
         yield FooterView(model, style, screen="home", keymap=self._keymap, id="footer")
         yield TooSmall(model, style, id="too-small")  # type: ignore[arg-type]
+
+    def _said(self) -> tuple[int, int, str]:
+        return *self._reading, self._work
 
     def _nothing(self) -> list[str]:
         waiting = self._reading[0] or not self._passes
@@ -136,14 +142,16 @@ class Home(ActionScreen):
                 continue
 
     async def _pass(self) -> None:
-        runs, reading = await asyncio.to_thread(self._look)
-        changed = self._list.set_runs(runs) or reading != self._reading or not self._passes
+        runs, unreadable, reading = await asyncio.to_thread(self._look)
+        others = unreadable != self._list.unreadable or reading != self._reading
+        changed = self._list.set_runs(runs) or others or not self._passes
+        self._list.unreadable = unreadable
         self._passes += 1
         self._reading = reading
         if changed:
             self.show()
 
-    def _look(self) -> tuple[list[RunInfo], tuple[int, int]]:
+    def _look(self) -> tuple[list[RunInfo], list[Unreadable], tuple[int, int]]:
         with self._lock:
             if self._shelf is None:
                 self._shelf = Shelf(self._runs_dir)
@@ -151,7 +159,8 @@ class Home(ActionScreen):
             if self._passes:
                 self._shelf.look_for_sockets()
             self._shelf.update()
-            return self._shelf.runs, (self._shelf.pending, self._shelf.unreadable)
+            unreadable = self._shelf.unreadable
+            return self._shelf.runs, unreadable, (self._shelf.pending, len(unreadable))
 
     def _close(self) -> None:
         with self._lock:
@@ -235,7 +244,7 @@ class Home(ActionScreen):
 
         def answered(said: str | None) -> None:
             if said is not None and said.strip():
-                self._change([run], lambda path: upkeep.rename(path, said), "renamed")
+                self._change([run], lambda path: upkeep.rename(path, said), "renaming", "renamed", named_as(said))
 
         known = cell_text(f"{time}{name}")
         hint = "letters, digits, . _ -"
@@ -248,7 +257,7 @@ class Home(ActionScreen):
 
         def answered(said: str | None) -> None:
             if said is not None:
-                self._change(runs, lambda path: upkeep.set_tags(path, upkeep.read_tags(said)), "tagged")
+                self._change(runs, lambda path: upkeep.set_tags(path, upkeep.read_tags(said)), "tagging", "tagged")
 
         tags = " ".join(dict.fromkeys(cell_text(tag) for run in runs for tag in run.tags))
         hint = "separated by spaces; empty: none"
@@ -261,13 +270,31 @@ class Home(ActionScreen):
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._change(runs, upkeep.delete, "deleted")
+                self._change(runs, upkeep.delete, "deleting", "deleted")
 
         question = f"Delete {_named(runs)} for good, with all that was recorded?"
         self.app.push_screen(Confirm(question, "delete", drawing=self.drawing), answered)
 
-    def _change(self, runs: Sequence[RunInfo], change: Callable[[Path], Path | None], done: str) -> None:
-        """Do something to runs in a thread; say what came of it, and read them again."""
+    def _change(
+        self,
+        runs: Sequence[RunInfo],
+        change: Callable[[Path], Path | None],
+        doing: str,
+        done: str,
+        note: Callable[[Path], str] = lambda path: "",
+    ) -> None:
+        """Do something to runs in a thread; say how far it is and what came of it, and read them again.
+
+        `note` says what a person should know of a path that has changed.
+        """
+        loop = asyncio.get_running_loop()
+        if len(runs) > 1:
+            self._work = f"{doing} {len(runs)} runs"
+            self.show()
+
+        def progress(count: int) -> None:
+            self._work = f"{doing} {count} of {len(runs)} runs" if count < len(runs) else ""
+            self.show()
 
         def work() -> tuple[list[Path | None], str]:
             with self._lock:
@@ -282,12 +309,16 @@ class Home(ActionScreen):
                     finally:
                         if self._shelf is not None:
                             self._shelf.forget(run.path)
+                    if len(runs) > 1:
+                        loop.call_soon_threadsafe(progress, len(changed))
                 return changed, problem
 
         async def worked() -> None:
             changed, problem = await asyncio.to_thread(work)
+            self._work = ""
             if changed:
-                self.say(f"{done} {_named(runs[: len(changed)])}")
+                notes = "".join(f"; {said}" for path in changed if path is not None and (said := note(path)))
+                self.say(f"{done} {_named(runs[: len(changed)])}{notes}")
             if problem:
                 self.say(cell_text(problem), alert=True)
             await self._pass()
@@ -295,6 +326,18 @@ class Home(ActionScreen):
                 self.show()
 
         self.run_worker(worked(), name=done, exit_on_error=True)
+
+
+def named_as(asked: str) -> Callable[[Path], str]:
+    """What to say of a run that was renamed: which name it has, where that is not the one that was asked for."""
+
+    def note(path: Path) -> str:
+        _, name = upkeep.name_part(path)
+        if name == asked.strip():
+            return ""
+        return cell_text(f"it is named {name}: a name keeps letters A to Z, digits and . _ - only, 80 at most")
+
+    return note
 
 
 def _named(runs: Sequence[RunInfo]) -> str:

@@ -33,17 +33,17 @@ class HomeView(View):
 
 
 class HomeTitle(HomeView):
-    """Which folder, and how many runs; `reading` gives how many are still to be read, and how many cannot be."""
+    """Which folder, and how many runs; `said`: to be read still, unreadable, and what is done to runs."""
 
-    def __init__(self, model: HomeModel, style: Style, folder: Path, reading: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, model: HomeModel, style: Style, folder: Path, said: Callable[[], tuple[int, int, str]]) -> None:
         super().__init__(model, style, id="home-title")
         self._folder = folder
-        self._reading = reading
+        self._said = said
 
     def rows(self, width: int, height: int) -> list[Row]:
-        pending, unreadable = self._reading()
-        said = {"pending": pending, "unreadable": unreadable}
-        return [draw.title(self.model, self._folder, width, **said, ascii_only=self.ascii)]
+        pending, unreadable, work = self._said()
+        counts = {"pending": pending, "unreadable": unreadable}
+        return [draw.title(self.model, self._folder, width, **counts, work=work, ascii_only=self.ascii)]
 
 
 class HomeHeading(HomeView):
@@ -88,14 +88,16 @@ class HomeTable(HomeView):
         self._empty = empty
 
     def rows(self, width: int, height: int) -> list[Row]:
+        last = draw.unreadable(self.model, width, height, ascii_only=self.ascii)
+        height -= len(last)
         rows = draw.runs(self.model, width, height, self.drawing, time.time())
         if not rows:
             rows = [self.row(width).filled(), *(self.row(width).add(f"   {line}").filled() for line in self._empty())]
-        return [*rows, *(self.row(width).filled() for _ in range(height - len(rows)))][:height]
+        return [*[*rows, *(self.row(width).filled() for _ in range(height - len(rows)))][:height], *last]
 
     def on_click(self, event: events.Click) -> None:
         index = self.model.top + event.y
-        if index < len(self.model.shown):
+        if event.y < self.model.page and index < len(self.model.shown):
             self.post_message(self.Picked(index, event.chain >= 2))
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:

@@ -29,6 +29,7 @@ from ltxtui.panels.too_small import SMALLEST, TooSmall
 from ltxtui.screens.run_dialogs import RunDialogs
 from ltxtui.text import clean
 from recorder.numerals import counted
+from replay.pulse import State, state
 from replay.run import Run
 from replay.source import Liveness, Source
 
@@ -117,7 +118,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         self._feed.drawn(time.perf_counter() - began)
 
     def _take_change(self) -> None:
-        self.deck.note = self._feed.note
+        self.deck.note, self.deck.stall = self._feed.note, self._feed.stall
         live = self.deck.live and self.deck.total > 0
         self.deck.changed(self._feed.liveness, loading=not self._feed.done)
         if live and not self.deck.live:
@@ -226,7 +227,9 @@ class RunScreen(RunDialogs, inherit_bindings=False):
     def _link(self) -> Link:
         """What this side knows of the connection."""
         if getattr(self.source, "reconnecting", False):
-            return Link(Health.RECONNECTING)
+            away = getattr(self.source, "disconnected_seconds", None) or 0.0
+            lost = state(self.deck.liveness, None, away) is State.LOST
+            return Link(Health.LOST if lost else Health.RECONNECTING)
         known = link_of(self.deck)
         return Link(known.health, getattr(self.source, "unread", None)) if self.deck.live else known
 

@@ -455,6 +455,25 @@ async def test_a_lost_connection_is_said_and_comes_back(recorder: Recorder, runt
         assert app.deck.visible == 9 and "connection lost" not in shown(pilot, "#event")
 
 
+async def test_a_silent_recorder_is_stalled_in_the_header_until_it_goes_on(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("replay.pulse.SILENT_SECONDS", 0.3)
+    app = Dashboard(ReconnectingSource(recorder.server.path))
+    async with app.run_test(size=ROOMY) as pilot:
+        await until(pilot, lambda: app.deck.visible == 9)
+        recorder.journal.append(encode({"t": "system", "time": 1.0, "values": {}}))
+        recorder.server.notify()
+        await until(pilot, lambda: "STALLED" in shown(pilot, "#header"))
+        header = shown(pilot, "#header")
+        assert "LIVE" not in header and "no sign of its recorder" in header and "since " in header
+        assert "s left" not in header and app.deck.live
+        monkeypatch.setattr("replay.pulse.SILENT_SECONDS", 1e6)
+        recorder.journal.append(encode({"t": "system", "time": 2.0, "values": {}}))
+        recorder.server.notify()
+        await until(pilot, lambda: "● LIVE" in shown(pilot, "#header"))
+
+
 async def test_panels_opened_after_a_change_of_drawing_are_drawn_likewise() -> None:
     app = Dashboard(open_fixture())
     async with app.run_test(size=ROOMY) as pilot:
