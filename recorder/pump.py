@@ -18,6 +18,7 @@ from recorder.fitting import lesser
 from recorder.journal import Journal
 from recorder.messages import encode
 from recorder.rows import Row, StageEnd
+from recorder.standing import Flaws
 from recorder.words import Message
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ class Pump:
         """Steps that were taken and could not be recorded so far, by stage and stream."""
         self.errors = 0
         """Events written so far that tell that something could not be recorded."""
+        self.flaws = Flaws()
+        """What is wrong with the result, as far as the events written so far tell."""
         self._failed: set[tuple[str, str]] = set()
         self._undeclared: set[tuple[int, str]] = set()
         """Streams, by stage and name, whose declaration could not be sent."""
@@ -250,7 +253,9 @@ class Pump:
 
     def _gather(self, data: bytes, message: Message) -> None:
         self.rows += message["t"] == words.STEP
-        self.errors += message.get("kind") == "error"
+        if message["t"] == words.EVENT:
+            self.errors += message["kind"] == "error"
+            self.flaws.take(message["kind"], message["payload"])
         vital = message["t"] in _VITAL or message.get("kind") == "stage_end"
         self._group.append((data, message, vital))
         # Streams are declared before snapshots of theirs go to the archivist; a failing disk takes one at a time.

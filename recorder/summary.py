@@ -91,9 +91,12 @@ class PathTracker:
         size = abs(sigma_next - step.sigma)
         if self._first_sigma is None:
             self._first_sigma = step.sigma
-        self._square = _added(self._square, step.mean_square["velocity"], size)
+        # A step of no length has no part in the path, whatever its velocity: at σ = 0 that may be NaN.
+        if size or self._square is None:
+            self._square = _added(self._square, step.mean_square["velocity"], size)
         if self._whole:
-            self._velocity = _added(self._velocity, step.velocity, size)
+            if size or self._velocity is None:
+                self._velocity = _added(self._velocity, step.velocity, size)
             self._moved = _added(self._moved, step.displacement)
         self._sum_of_steps += size
         self._last_sigma = sigma_next

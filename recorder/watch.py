@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recorder.critical import TEXTS, CriticalPhase, Found
 from recorder.events import event
+from recorder.standing import percent
 from recorder.summary import StageSummary
 from recorder.words import Message
 
@@ -16,17 +18,25 @@ from recorder.words import Message
 class StreamWatch:
     """Follows the rows of one stream of one stage.
 
-    `columns` maps a metric to its place in the row; a metric that is not there is not looked at.
+    `columns` maps a metric to its place in the row; a metric that is not there is not looked at. `size` is how many
+    values each item of the batch has.
     """
 
     def __init__(
-        self, stage: int, stream: str, batch: int, columns: dict[str, slice], eigenvalue: float | None = None
+        self,
+        stage: int,
+        stream: str,
+        batch: int,
+        columns: dict[str, slice],
+        eigenvalue: float | None = None,
+        size: int | None = None,
     ) -> None:
         self._stage = stage
         self.stream = stream
         self._summary = StageSummary(batch)
         self._columns = columns
-        self._broken = False
+        self._size = size
+        self._broken: set[int] = set()
         # Phases are the clip's, so they are looked for once: in the video.
         self._phase = CriticalPhase(eigenvalue) if stream == "video" else None
         self._rows = 0
@@ -49,14 +59,25 @@ class StreamWatch:
         return math.nan if place is None else float(row[place].mean())
 
     def _health(self, step: int, row: NDArray[np.float32]) -> list[Message]:
-        if self._broken:
+        """One event for the clips of the batch that have values that are not finite for the first time."""
+        counts = row[self._columns["nan_count"]] + row[self._columns["inf_count"]]
+        items = [i for i, count in enumerate(counts.tolist()) if count > 0 and i not in self._broken]
+        if not items:
             return []
-        count = sum(float(row[self._columns[m]].sum()) for m in ("nan_count", "inf_count"))
-        if not count > 0:
-            return []
-        self._broken = True
-        text = f"{self.stream}: {count:.0f} values of the sample are NaN or Inf after step {step}"
-        return [event("nan", text, stage=self._stage, step=step, stream=self.stream)]
+        self._broken.update(items)
+        count = float(counts[items].sum())
+        payload: dict[str, Any] = {"items": items, "values": [float(counts[i]) for i in items]}
+        part = ""
+        if self._size:
+            payload["share"] = [float(counts[i]) / self._size for i in items]
+            part = (
+                f" ({percent(max(payload['share']))})"
+                if len(items) == 1
+                else f" (up to {percent(max(payload['share']))} of a clip)"
+            )
+        where = f", in {_of_batch(items, len(counts))}" if len(counts) > 1 else ""
+        text = f"{self.stream}: {count:.0f} values{part} of the sample are NaN or Inf after step {step}{where}"
+        return [event("nan", text, stage=self._stage, step=step, stream=self.stream, payload=payload)]
 
     def ended(self) -> list[Message]:
         """Events that can be told only now that the stage is over."""
@@ -93,6 +114,12 @@ class StreamWatch:
             )
             for f in found
         ]
+
+
+def _of_batch(items: list[int], count: int) -> str:
+    if len(items) == count:
+        return f"all {count} clips of the batch"
+    return f"clip{'s' * (len(items) > 1)} {', '.join(map(str, items[:8]))}{'…' * (len(items) > 8)} of {count} (from 0)"
 
 
 def _sure(found: Found) -> str:

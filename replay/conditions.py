@@ -46,7 +46,8 @@ def settings(run: Run, stage: StageData) -> dict[str, Setting]:
         found[f"{name} size"] = Setting("×".join(str(n) for n in (*stream.shape[:1], *stream.grid)))
         if isinstance(kind := stream.declaration.get("dtype"), str):
             found[f"{name} dtype"] = Setting(kind)
-    for name, value in _table(known.get("arguments")).items():
+    # Two arguments that come to the same are the same.
+    for name, value in {**_table(known.get("arguments")), **_table(known.get("in_effect"))}.items():
         if name not in _OF_THE_OUTPUT:
             found[str(name)] = Setting(value, name not in _OF_THE_SCHEDULE)
     found |= _scheduler(known)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from recorder import words
-from recorder.standing import missed_steps, standing
+from recorder.standing import Flaws, missed_steps, standing
 from recorder.words import Message
 from replay import bounds, format
 from replay.bounds import Budget, Declared
@@ -85,6 +85,8 @@ class Run:
         self.end: Message | None = None
         self.missed: dict[str, int] = {}
         """Steps that were taken and not recorded, by stage and stream such as `stage_0/video`."""
+        self.flaws = Flaws()
+        """What its events tell of its result."""
         self.version = 0
         self.skipped = 0
         """Events and samples that are not as the format says: markers less, nothing else."""
@@ -128,9 +130,9 @@ class Run:
 
     @property
     def standing(self) -> str:
-        """The status, `unfinished` before the end, and what is not recorded of the steps that were taken."""
+        """The status, `unfinished` before the end, what is not recorded, and what is wrong with the result."""
         status = str(self.end.get("status", "ended")) if self.end else "unfinished"
-        return standing(status, self.steps, missed_steps(self.missed))
+        return standing(status, self.steps, missed_steps(self.missed), self.flaws)
 
     def feed(self, message: Message) -> None:
         """Take in one message; types that this version does not know are skipped.
@@ -171,7 +173,7 @@ class Run:
             call=format.whole(message["call"], "the call"),
             tile=tile if type(tile) is int else None,
             time=format.number(message["time"], "the stage's time"),
-            sigmas=format.numbers(message["sigmas"], "the planned σ"),
+            sigmas=format.levels(message["sigmas"], "the planned σ"),
             metadata=format.table_or_empty(message.get("metadata")),
             declaration=message,
         )
@@ -222,6 +224,7 @@ class Run:
         except NotARun:
             self.skipped += 1
             return
+        self.flaws.take(message["kind"], message["payload"])
         self._told_of_stage(message)
         self.events = self._events.added(self.events, message)
 
@@ -243,7 +246,7 @@ class Run:
                 self._left_out["summaries of stages"] += 1
             return
         # Decided in the run, so the levels that are still to come are others than those announced.
-        sigmas = format.numbers(payload["sigmas"], "the planned σ")
+        sigmas = format.levels(payload["sigmas"], "the planned σ")
         if self._declared.takes((stage.index, kind), sigmas):
             stage.sigmas = sigmas
         else:

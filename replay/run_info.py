@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recorder import words
-from recorder.standing import missed_steps, standing
+from recorder.standing import Flaws, missed_steps, standing
 from recorder.words import Message
 from replay import format
 
@@ -51,6 +51,10 @@ class RunInfo:
     tags: tuple[str, ...] = ()
     missed: int = 0
     """Steps that were taken and not recorded."""
+    noise_left: float = 0.0
+    """Noise level that the result was left at; 0 if no noise was left."""
+    nan: bool = False
+    """Whether values of the result were NaN or Inf."""
     socket: Path | None = None
     """Where the recorder of a live run answers, if that is known."""
 
@@ -60,8 +64,8 @@ class RunInfo:
 
     @property
     def standing(self) -> str:
-        """The status, and what is not recorded of the steps that were taken."""
-        return standing(self.status, self.steps, self.missed)
+        """The status, what is not recorded of the steps that were taken, and what is wrong with the result."""
+        return standing(self.status, self.steps, self.missed, Flaws(self.nan, self.noise_left))
 
     def as_json(self) -> dict[str, Any]:
         """As a map that JSON can hold; without the thinned σ, which are for drawing, and without the socket."""
@@ -88,6 +92,8 @@ class Gathered:
     _levels: int = 0
     missed: dict[str, int] = field(default_factory=dict)
     """Steps that were taken and not recorded, by stage and stream such as `stage_0/video`."""
+
+    flaws: Flaws = field(default_factory=Flaws)
 
     def feed(self, message: Message) -> None:
         """Take in one message.
@@ -130,7 +136,7 @@ class Gathered:
         """Keep a stage's planned levels: its only ones, or its new ones."""
         if not _fits(self.lengths, stage):
             return
-        kept = [float(s) for s in levels]
+        kept = [math.nan if s is None else float(s) for s in levels]
         self.lengths[stage] = len(kept)
         self._levels -= len(self.sigmas.get(stage, ()))
         if self._levels + len(kept) > MOST_LEVELS:
@@ -141,6 +147,7 @@ class Gathered:
     def event(self, message: Mapping[str, Any]) -> None:
         """Take in an event: shocks are counted, a stage's end tells its drift."""
         kind, stage, payload = message["kind"], message["stage"], message["payload"]
+        self.flaws.take(kind, payload)
         if kind == "shock":
             self.shocks += 1
             if "sigmas" in payload:  # decided in the run: the plan is another one now
@@ -178,6 +185,8 @@ class Gathered:
             sigmas=thinned([s for i in sorted(self.sigmas) for s in self.sigmas[i]]),
             tags=tuple(tags),
             missed=missed_steps(self.missed),
+            noise_left=self.flaws.noise_left,
+            nan=self.flaws.nan,
         )
 
 
