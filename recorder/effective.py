@@ -10,6 +10,12 @@ from recorder.describe import brief
 
 _GUIDERS = {"video": "guider", "audio": "audio_guider"}
 """Where the blocks of a modular pipeline keep the guidance of a stream."""
+_REPLACED = "the pipeline takes some values, such as 0, for not given, and uses another one's; 1 is no guidance"
+_ROUNDED = "a clip has whole latents only, so its size is rounded down"
+_WHY = {
+    "num_inference_steps": "the list of levels decides how many steps there are",
+    **dict.fromkeys(("num_frames", "height", "width"), _ROUNDED),
+}
 _SCALES = {"video": ("guidance_scale",), "audio": ("audio_guidance_scale", "guidance_scale")}
 
 
@@ -51,8 +57,7 @@ def steps(arguments: Mapping[str, Any], calls: int) -> dict[str, Any]:
 def cautions(arguments: Mapping[str, Any], given: Collection[str], in_effect: Mapping[str, Any]) -> list[str]:
     """What to say of arguments that a caller named and that are not what is used."""
     return [
-        f"{name}={arguments[name]:g} was asked for and {value:g} is in effect: the pipeline replaces a value that it "
-        "takes for not given, such as 0, and rounds a size to whole latents"
+        f"{name}={arguments[name]:g} was asked for and {value:g} is in effect: {_WHY.get(name, _REPLACED)}"
         for name, value in in_effect.items()
         if name in given and _number(arguments.get(name)) and _number(value)
     ]

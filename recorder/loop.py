@@ -107,7 +107,7 @@ class Loop:
         if (velocity is None) == (x0 is None):
             raise ValueError("give either velocity or x0")
         if not 0 <= sigma <= 1:
-            raise ValueError(f"sigma must be 0 or above 0, and at most 1, not {sigma}")
+            raise ValueError(f"sigma must be at least 0 and at most 1, not {sigma}")
         for name, tensor in (("velocity", velocity), ("x0", x0), ("result", result)):
             if tensor is not None and tensor.shape != sample.shape:
                 raise ValueError(f"{name} has shape {list(tensor.shape)}, the sample {list(sample.shape)}")

@@ -102,7 +102,11 @@ class PathTracker:
         self._last_sigma = sigma_next
         if step.layout.stream == "video":
             places = step.layout.places
-            self._drift = step.pooled_x0, first_frame_rms(step.x0, places), places
+            if step.sigma:
+                self._drift = step.pooled_x0, first_frame_rms(step.x0, places), places
+            else:  # the sample is the clip, and what comes out of this call is what its caller gets
+                x0 = step.x_next.float()
+                self._drift = x0.mean(dim=(2, 3)), first_frame_rms(x0, places), places
 
     def broken(self) -> None:
         """The path was broken, by a shock: it has no straightness any more, and its latents are let go of."""
