@@ -31,6 +31,9 @@ UNKNOWN: Final = Drift(math.nan, math.nan)
 """Of a sampler whose steps are not known."""
 
 
+_OURS: Final = ("diffusers.", "recorder.")
+
+
 def _euler(config: Any, sigma: float, sigma_next: float) -> Drift | None:
     """FlowMatchEulerDiscreteScheduler: Euler's step, or x0 and new noise at the next level."""
     if not config.get("stochastic_sampling") or sigma_next == 0:
@@ -49,22 +52,26 @@ def _ancestral(config: Any, sigma: float, sigma_next: float) -> Drift | None:
 
 
 _RULES: Final[dict[str, Callable[[Any, float, float], Drift | None]]] = {
-    "FlowMatchEulerDiscreteScheduler": _euler,
     "ShockScheduler": _euler,
+    "FlowMatchEulerDiscreteScheduler": _euler,
     "LTXEulerAncestralRFScheduler": _ancestral,
 }
-"""By the class whose `step` runs; what a shock adds comes on top, and is known."""
+"""By the class; what a shock adds comes on top, and is known."""
 
 
 def drift_of(scheduler: Any, sigma: float, sigma_next: float) -> Drift | None:
     """How a scheduler steps from one level to the next; None if it adds no noise there.
 
-    `UNKNOWN` if its class has a `step` of somebody else's, or a level makes no sense.
+    A class derived from a known one may add noise of its own: what its step differs by from the known one's is measured
+    then. `UNKNOWN` of any other class, and where a level makes no sense.
     """
-    stepping = stepping_class(scheduler)
-    if stepping.__module__.partition(".")[0] not in ("diffusers", "recorder") or stepping.__name__ not in _RULES:
+    known = next((c for c in type(scheduler).__mro__ if c.__module__.startswith(_OURS) and c.__name__ in _RULES), None)
+    if known is None:
         return UNKNOWN
     try:
-        return _RULES[stepping.__name__](scheduler.config, sigma, sigma_next)
+        drift = _RULES[known.__name__](scheduler.config, sigma, sigma_next)
     except ZeroDivisionError:
         return UNKNOWN
+    if drift is None and not issubclass(known, stepping_class(scheduler)):
+        return Drift(1.0, sigma_next - sigma)
+    return drift

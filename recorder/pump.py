@@ -254,8 +254,8 @@ class Pump:
     def _gather(self, data: bytes, message: Message) -> None:
         self.rows += message["t"] == words.STEP
         if message["t"] == words.EVENT:
-            self.errors += message["kind"] == "error"
-            self.flaws.take(message["kind"], message["payload"])
+            self.errors += message.get("kind") == "error"
+            self.flaws.take(message.get("kind", ""), message.get("payload") or {})
         vital = message["t"] in _VITAL or message.get("kind") == "stage_end"
         self._group.append((data, message, vital))
         # Streams are declared before snapshots of theirs go to the archivist; a failing disk takes one at a time.

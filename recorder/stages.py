@@ -143,8 +143,10 @@ class Stages:
         done = max((s.rows for s in stage.streams.values()), default=0)
         of = f" of {len(stage.sigmas)}" if stage.sigmas else ""
         text = f"stage {stage.index} ends after {done}{of} steps"
-        for name, missed in stage.lost.items():
-            text += f", {missed} of {name} not recorded"
+        if stage.lost:
+            text += f", {max(stage.lost.values())} of them not recorded"
+            if set(stage.streams) - set(stage.lost):
+                text += f" of {' and '.join(stage.lost)}"
         ends = []
         for name, stream in stage.streams.items():
             try:

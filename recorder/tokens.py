@@ -66,7 +66,9 @@ def take(tokens: Tensor, layout: Layout) -> Tensor:
     """
     if tokens.ndim == 5 and layout.stream == "video":
         first = layout.grid[0] - tokens.shape[2]
-        if tuple(tokens.shape[3:]) != layout.grid[1:] or not 0 <= first <= layout.places[0]:
+        # Who steps every frame of a clip has given none of them.
+        fits = 0 < first <= layout.places[0] or (first == 0 and layout.frames is None)
+        if tuple(tokens.shape[3:]) != layout.grid[1:] or not fits:
             raise ValueError(f"latents {list(tokens.shape)} are not the generated frames {list(layout.shape)}")
         laid = tokens.movedim(1, -1)
         if tokens.shape[2] == len(layout.places):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -96,7 +97,7 @@ def changed_guidance(one: StreamData, other: StreamData) -> tuple[int, str, floa
     for name in _PER_STEP:
         if name not in one.metrics or name not in other.metrics or max(one.rows, other.rows) > _MOST_ROWS:
             continue
-        values = [s.values(name).reshape(s.rows, -1)[:, :1] for s in (one, other)]
+        values = [s.values(name).reshape(s.rows, math.prod(s.metrics[name].shape))[:, :1] for s in (one, other)]
         count = min(map(len, values))
         a, b = (v[:count, 0] for v in values)
         places = np.flatnonzero((a != b) & ~(np.isnan(a) & np.isnan(b)))
