@@ -46,7 +46,7 @@ class LiveRun:
         sigmas = [1 - i / 200 for i in range(200)]
         layout = Layout("video", 1, (9, 10, 12))
         metrics = declarations.on_stream("video")
-        shapes = [layout.row_shape(m) for m in metrics]
+        shapes = [layout.row_shape(m, 8) for m in metrics]
         self._width = sum(math.prod(shape) for shape in shapes)
         stage = {
             "stage": 0,

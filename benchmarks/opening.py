@@ -48,7 +48,7 @@ def make(path: Path, steps: int) -> None:
     for stream, grid in GRIDS.items():
         layout = Layout(stream, 1, grid)
         metrics = declarations.on_stream(stream)
-        shapes = [layout.row_shape(m) for m in metrics]
+        shapes = [layout.row_shape(m, 8) for m in metrics]
         widths[stream] = sum(math.prod(shape) for shape in shapes)
         declared = [m.as_message(stream, s) for m, s in zip(metrics, shapes, strict=True)]
         own = {"grid": list(grid), "shape": [1, math.prod(grid), 8], "coordinates": {}, "metrics": declared}

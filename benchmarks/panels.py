@@ -30,7 +30,7 @@ def long_run(steps: int, planned: int) -> list[dict[str, object]]:
     ]
     for stream, grid in (("video", GRID), ("audio", (68, 2))):
         layout = Layout(stream, 1, grid)
-        shapes = [(m, layout.row_shape(m)) for m in declarations.on_stream(stream)]
+        shapes = [(m, layout.row_shape(m, 8)) for m in declarations.on_stream(stream)]
         at = 0
         places = {}
         for metric, shape in shapes:

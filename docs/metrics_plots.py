@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -100,27 +101,28 @@ def part(what: str, page: str, stream: Callable[[], StreamData], drift: Callable
     return "\n\n".join([table, *(f"{', '.join(f'`{n}`' for n in g)}:\n\n{plot(stream(), g)}" for g in found)])
 
 
-def recorded() -> StreamData:
-    """The video stream of a fully guided nano run."""
+@contextmanager
+def recorded() -> Iterator[StreamData]:
+    """The video stream of a fully guided nano run; its rows are read where they are needed."""
     from recorder.generate import Request, generate
     from replay.source import load
 
     with tempfile.TemporaryDirectory() as folder:
         request = Request(model="nano", prompt="a red ball moving left", steps=30, runs_dir=Path(folder))
-        return load(generate(request).archive).stages[0].streams["video"]
+        yield load(generate(request).archive).stages[0].streams["video"]
 
 
 def main() -> None:
     from recorder import study
 
-    stream = recorded()
     page = PAGE.read_text()
+    with recorded() as stream:
 
-    def rewritten(match: re.Match[str]) -> str:
-        text = part(match["what"], page, lambda: stream, study.table)
-        return f"{match['what']} -->\n\n{text}\n\n" if text else f"{match['what']} -->\n"
+        def rewritten(match: re.Match[str]) -> str:
+            text = part(match["what"], page, lambda: stream, study.table)
+            return f"{match['what']} -->\n\n{text}\n\n" if text else f"{match['what']} -->\n"
 
-    PAGE.write_text(PART.sub(rewritten, page))
+        PAGE.write_text(PART.sub(rewritten, page))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from recorder.rows import Row, StageEnd
 from recorder.words import Message
@@ -15,6 +16,21 @@ if TYPE_CHECKING:
 
 Put = Callable[[Message | Row | StageEnd], None]
 """Takes messages, rows and ends of stages; must not wait."""
+
+
+CONTINUES: Final = 1e-3
+"""Noise levels that differ by no more are one: a later stage goes on from there."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """Noise that the result of a stage was left with, unless a later stage goes on from there."""
+
+    stage: int
+    step: int
+    level: float
+    thread: int
+    """The thread that took its last step; stages of other threads may be under way."""
 
 
 class Book:
@@ -28,6 +44,7 @@ class Book:
         self._stages = itertools.count()
         self._calls = itertools.count()
         self._told: set[tuple[str, int | None]] = set()
+        self._left: list[Left] = []
         # Replaced and never changed in place, so that it is read without the lock.
         self._open: tuple[Stage, ...] = ()
         self._latest: Stage | None = None
@@ -65,6 +82,26 @@ class Book:
                 return False
             self._told.add((what, stage))
             return True
+
+    def leaves(self, stage: int, step: int, level: float) -> None:
+        """A stage has ended with noise left in its result."""
+        with self._lock:
+            self._left.append(Left(stage, step, level, threading.get_ident()))
+
+    def goes_on(self, sigma: float | None) -> list[Left]:
+        """A stage takes its first step from a level, or the run ends (None): what noise is left for good.
+
+        The next stage of the same thread decides; any other one only if it begins where the noise was left.
+        """
+        with self._lock:
+            kept, here = self._left, threading.get_ident()
+            if sigma is None:
+                self._left = []
+                return kept
+            taken = next((left for left in kept if abs(left.level - sigma) <= CONTINUES), None)
+            told = [left for left in kept if left is not taken and left.thread == here]
+            self._left = [left for left in kept if left is not taken and left not in told]
+            return told
 
     @property
     def current(self) -> Stage | None:

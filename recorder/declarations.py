@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Dimension = Literal["step", "batch", "spatial_frequency", "temporal_frequency", "frequency", "frame", "frame_frequency"]
+Dimension = Literal[
+    "step", "batch", "channel", "spatial_frequency", "temporal_frequency", "frequency", "frame", "frame_frequency"
+]
 
 BANDS: dict[str, tuple[float, float]] = {"low": (0.0, 0.25), "mid": (0.25, 0.5), "high": (0.5, 2**0.5)}
 """Bands of radial frequency in parts of the Nyquist frequency; the last one is closed at √2, the grid's corner."""
@@ -81,6 +83,7 @@ class Summary:
 
 _SCHEDULE: tuple[Dimension, ...] = ("step",)
 _SPECTRUM: tuple[Dimension, ...] = ("step", "batch", "frequency")
+_CHANNELS: tuple[Dimension, ...] = ("step", "batch", "channel")
 _FRAMES: tuple[Dimension, ...] = ("step", "batch", "frame")
 _FRAME_SPECTRUM: tuple[Dimension, ...] = ("step", "batch", "frame_frequency")
 
@@ -154,9 +157,12 @@ _DECLARED: list[Metric] = [
     Metric("vram_peak", "bytes", "VRAM peak",
            "most GPU memory that the process had allocated so far; NaN without CUDA or ROCm", _SCHEDULE,
            source="torch.cuda.max_memory_allocated"),
+    Metric("guidance_scale", "1", "guidance scale",
+           "scale of classifier-free guidance of this stream that the pipeline has at this step; 1 is none, NaN "
+           "where it is not known", _SCHEDULE, source=_CFG),
+    Metric("velocity_rms", "1", "velocity RMS", "√mean(v²) of the velocity v = ε − x0 after guidance", source=_FLOW),
     Metric("snr_measured_db", "dB", "SNR measured",
            "10·log10((1−σ)²·mean(x0²) / (σ²·mean(ε²))) of the model's own x0 and noise; −inf at σ = 1", source=_VDM),
-    Metric("velocity_rms", "1", "velocity RMS", "√mean(v²) of the velocity v = ε − x0 after guidance", source=_FLOW),
     Metric("velocity_cosine", "1", "velocity cosine",
            "cos(v_i, v_{i−1}): cosine between this step's velocity and the last one's; 1 is a straight path",
            first_step=False, source=_RECTIFIED),
@@ -167,7 +173,8 @@ _DECLARED: list[Metric] = [
     _gap("modality", "hearing or seeing the other stream", _LTX2),
     Metric("displacement_rms", "1", "displacement", "√mean((x_next − x)²): how far this step moves the sample"),
     Metric("noise_injected", "power", "noise injected",
-           "mean square of the fresh noise that a shock added to the sample at the end of this step; 0 without one"),
+           "mean square of the fresh noise in the sample after this step: what a shock added, or what an ancestral or "
+           "stochastic scheduler did; 0 where none is added, NaN where the sampler is not known"),
     Metric("x0_change_rms", "1", "x0 change",
            "√mean((x0_i − x0_{i−1})²): change of the predicted clean sample since the last step", first_step=False),
     Metric("x0_change_rate", "1", "x0 change rate",
@@ -193,6 +200,11 @@ _DECLARED: list[Metric] = [
                f"share of the predicted noise's power in the {band} band, divided by white noise's share on this grid")
         for band in BANDS
     ],
+    Metric("x0_mean", "1", "x0 mean", "mean of the predicted clean sample x0"),
+    Metric("channel_mean", "1", "channel mean",
+           "mean of each latent channel of x0: a channel that runs away is a colour cast or an artefact", _CHANNELS),
+    Metric("channel_std", "1", "channel std",
+           "standard deviation of each latent channel of x0; 0 is a channel that holds nothing", _CHANNELS),
     Metric("temporal_spectrum_x0", "power", "temporal spectrum",
            "one-sided |FFT of x0|² over latent frames 1…, mean removed, averaged over space and channels: sums to the "
            "mean square of what changes over time", _FRAME_SPECTRUM, ("video",), source=_PARSEVAL),

@@ -18,11 +18,11 @@ def declaration_of(stage: int, layout: Layout, sample: Tensor) -> tuple[Message,
         RuntimeError: if the tokens do not fill the grid.
     """
     layout.on_grid(sample)
-    name = layout.stream
+    name, channels = layout.stream, sample.shape[-1]
     metrics = declarations.on_stream(name)
     columns, at = {}, 0
     for metric in metrics:
-        size = math.prod(layout.row_shape(metric))
+        size = math.prod(layout.row_shape(metric, channels))
         columns[metric.name] = slice(at, at + size)
         at += size
     message: Message = {
@@ -32,8 +32,8 @@ def declaration_of(stage: int, layout: Layout, sample: Tensor) -> tuple[Message,
         "grid": list(layout.grid),
         "shape": [layout.batch, math.prod(layout.shape), sample.shape[-1]],
         "dtype": str(sample.dtype).removeprefix("torch."),
-        "metrics": [m.as_message(name, layout.row_shape(m)) for m in metrics],
-        "coordinates": layout.coordinates(),
+        "metrics": [m.as_message(name, layout.row_shape(m, channels)) for m in metrics],
+        "coordinates": layout.coordinates(channels),
     }
     if layout.frames is not None:
         message["conditioning_frames"] = sorted(set(range(layout.grid[0])) - set(layout.frames))

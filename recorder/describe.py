@@ -110,10 +110,8 @@ class _Budget:
 
 def call_arguments(pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of one pipeline call with defaults filled in, before they are made brief."""
-    signature = inspect.signature(type(pipe).__call__)
-    try:
-        bound = signature.bind(pipe, *args, **kwargs)
-    except TypeError:  # the pipeline refuses them in a moment
+    signature, bound = _bound(pipe, args, kwargs)
+    if bound is None:
         return dict(kwargs)
     bound.apply_defaults()
     arguments = dict(bound.arguments)
@@ -122,6 +120,23 @@ def call_arguments(pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         if parameter.kind is parameter.VAR_KEYWORD:  # modular pipelines take everything so
             arguments.update(arguments.pop(name))
     return arguments
+
+
+def given_names(pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> frozenset[str]:
+    """Names of the arguments that a caller gave, by place or by name."""
+    bound = _bound(pipe, args, kwargs)[1]
+    return frozenset(kwargs) if bound is None else frozenset({*bound.arguments, *kwargs} - {"self"})
+
+
+def _bound(
+    pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[inspect.Signature, inspect.BoundArguments | None]:
+    """A call's arguments by name; None for those that the pipeline refuses in a moment."""
+    signature = inspect.signature(type(pipe).__call__)
+    try:
+        return signature, signature.bind(pipe, *args, **kwargs)
+    except TypeError:
+        return signature, None
 
 
 def seed_of(generator: Any) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from recorder.shocks.cautions import Stepping
+
 
 @dataclass(frozen=True)
 class Family:
@@ -13,12 +15,14 @@ class Family:
     Attributes:
         streams: the streams whose steps mean something.
         prepared: grid and conditioning are told by `prepare_latents`, since the model is called without a grid.
+        first: the first latent frame that is stepped; the frames before it are given and stay as they are.
         tiled: each schedule of a call denoises one tile of the clip.
         guiders: guidance runs as separate model calls that interchangeable guiders choose.
     """
 
     streams: tuple[str, ...] = ("video", "audio")
     prepared: bool = False
+    first: int = 0
     tiled: bool = False
     guiders: tuple[str, ...] = ()
 
@@ -27,7 +31,7 @@ _MODULAR = Family(guiders=("guider", "audio_guider"))
 
 FAMILIES: dict[str, Family] = {
     "LTX2Pipeline": Family(),
-    "LTX2ImageToVideoPipeline": Family(),
+    "LTX2ImageToVideoPipeline": Family(first=1),
     "LTX2ConditionPipeline": Family(),
     "LTX2InContextPipeline": Family(),
     # Steps its audio scheduler with a velocity of zeros, only to keep two counters alike.
@@ -90,6 +94,13 @@ def check(pipe: Any) -> Family:
     if video is not None and video is audio:
         raise ValueError(f"{type(pipe).__name__} steps video and audio with one scheduler object; give each its own")
     return family
+
+
+def stepping_of(scheduler: Any) -> Stepping:
+    """How a scheduler's steps rise, for `cautions.of_list`."""
+    if "LTXEulerAncestralRFScheduler" in _names(scheduler):
+        return "ancestral"
+    return "stochastic" if scheduler.config.get("stochastic_sampling") else "euler"
 
 
 def passes_are_known(pipe: Any, family: Family) -> bool:

@@ -217,6 +217,12 @@ def _report_to(scheduler: Any, stream: str, observer: Observer) -> None:
     observer.scheduler_hooked(scheduler)
 
 
+def stepping_class(scheduler: Any) -> type[Any]:
+    """The class whose `step` a scheduler takes, whether it is hooked or not."""
+    classes = [c for c in type(scheduler).__mro__ if _HookedScheduler not in c.__bases__]
+    return next((c for c in classes if "step" in vars(c)), type(scheduler))
+
+
 def unhook(pipe: Any) -> None:
     """Give a pipeline and its present schedulers their own classes back."""
     observer = pipe.__dict__.get(OBSERVER)

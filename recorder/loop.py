@@ -6,6 +6,7 @@ context: loops that run at the same time are kept apart if each begins a stage o
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections.abc import Sequence
@@ -16,13 +17,18 @@ import torch
 from torch import Tensor
 
 from recorder import describe, words
-from recorder.stages import Misfit, Stages
+from recorder.fresh import UNKNOWN
+from recorder.shocks import cautions
+from recorder.stages import Misfit, Sampler, Stages
 from recorder.step import Layout
 
 
 class _Place:
     """Stands for the contexts in which a stage was begun; it is gone once none of them is left."""
 
+
+_EULER = Sampler()
+_OF_ONES_OWN = Sampler(drift=UNKNOWN)
 
 _places: ContextVar[weakref.WeakKeyDictionary[Loop, _Place]] = ContextVar("ltxtui_places")
 
@@ -38,7 +44,9 @@ class Loop:
 
     def stage(self, sigmas: Sequence[float] | None, metadata: dict[str, Any]) -> None:
         """Begin a stage in this context; `sigmas` are the planned levels of its model calls, if they are known."""
-        planned = [float(s) for s in sigmas if s > 0] if sigmas is not None else []
+        planned = [float(s) for s in sigmas] if sigmas is not None else []
+        if planned and planned[-1] == 0:  # the closing level, to which the last step goes
+            planned.pop()
         place = _Place()
         if not self._stages.book.off:
             with self._lock:
@@ -56,7 +64,7 @@ class Loop:
                 self._lines.remove(kept)
                 kept[1].end()
         line = self._stages.beside()
-        line.begin(line.book.next_call(), sigmas, metadata)
+        line.begin(line.book.next_call(), sigmas, metadata, cautions=cautions.of_list(sigmas, "own"))
         self._lines.append((weakref.ref(place or _Place()), line))
         return line
 
@@ -98,8 +106,8 @@ class Loop:
             raise ValueError(f"stream must be one of {words.STREAMS}, not {stream!r}")
         if (velocity is None) == (x0 is None):
             raise ValueError("give either velocity or x0")
-        if not 0 < sigma <= 1:
-            raise ValueError(f"sigma must be above 0 and at most 1, not {sigma}")
+        if not 0 <= sigma <= 1:
+            raise ValueError(f"sigma must be at least 0 and at most 1, not {sigma}")
         for name, tensor in (("velocity", velocity), ("x0", x0), ("result", result)):
             if tensor is not None and tensor.shape != sample.shape:
                 raise ValueError(f"{name} has shape {list(tensor.shape)}, the sample {list(sample.shape)}")
@@ -117,6 +125,7 @@ class Loop:
                         as_tokens(sample, stream),
                         as_tokens(v, stream),
                         as_tokens(after, stream),
+                        sampler=_EULER if result is None else _OF_ONES_OWN,
                     )
         except Misfit:
             raise
@@ -134,9 +143,10 @@ def completed(
     """
     if velocity is None:
         assert x0 is not None
-        velocity = (sample.float() - x0.float()) / sigma
+        # At σ = 0 there is no noise to tell a velocity from: 0/0, and NaN of what is not x0.
+        velocity = (sample.float() - x0.float()) / sigma if sigma else torch.full_like(sample, math.nan)
     if result is None:
-        result = sample.float() + (sigma_next - sigma) * velocity.float()
+        result = sample.float() + (sigma_next - sigma) * velocity.float() if sigma_next != sigma else sample
     return velocity, result
 
 

@@ -39,12 +39,16 @@ def unknown(step: Step) -> Tensor:
 
 
 def log_snr(sigma: float) -> float:
-    """λ = ln((1−σ)²/σ²): log of the signal to noise ratio in power, of latents of unit power."""
-    return -math.inf if sigma >= 1 else 2 * math.log((1 - sigma) / sigma)
+    """λ = ln((1−σ)²/σ²): log of the signal to noise ratio in power, of latents of unit power; NaN of no level."""
+    if not sigma >= 0:  # no level, or none at all
+        return math.nan
+    if sigma in (0, 1) or sigma > 1:
+        return math.inf if sigma == 0 else -math.inf
+    return 2 * math.log((1 - sigma) / sigma)
 
 
 def decibels(step: Step, signal: Tensor, noise: Tensor) -> Tensor:
-    """(1−σ)²·signal / (σ²·noise) in dB; −inf at σ = 1, where x holds no signal."""
+    """(1−σ)²·signal / (σ²·noise) in dB; −inf at σ = 1, where x holds no signal, and inf at 0."""
     if step.sigma >= 1:
         return torch.full_like(signal, -math.inf)
     return torch.log10(signal / noise).mul_(10).add_(log_snr(step.sigma) * 10 / math.log(10))
@@ -96,7 +100,14 @@ def displacement_rms(step: Step) -> Tensor:
 
 @measure("noise_injected")
 def noise_injected(step: Step) -> Tensor:
-    return nothing((step.layout.batch,), step.device) if step.fresh is None else mean_square(step.fresh)
+    if step.fresh is not None:
+        return mean_square(step.fresh)
+    if step.drift is None:
+        return nothing((step.layout.batch,), step.device)
+    if not step.drift.known:
+        return unknown(step)
+    rest = torch.sub(step.x_next.float(), step.x, alpha=step.drift.keep)
+    return mean_square_(rest.sub_(step.velocity, alpha=step.drift.move))
 
 
 @measure("x0_change_rms")
@@ -106,7 +117,7 @@ def x0_change_rms(step: Step) -> Tensor:
 
 @measure("x0_change_rate")
 def x0_change_rate(step: Step) -> Tensor:
-    if step.previous is None or step.sigma == step.previous.sigma:
+    if step.previous is None or step.sigma == step.previous.sigma or step.sigma == 0:
         return unknown(step)
     # From σ = 1, where λ is infinite, any change is slow.
     return x0_change_rms(step) / abs(log_snr(step.sigma) - log_snr(step.previous.sigma))
@@ -158,6 +169,21 @@ def _register_bands() -> None:
 
 
 _register_bands()
+
+
+@measure("x0_mean")
+def x0_mean(step: Step) -> Tensor:
+    return step.channels[1].mean(dim=1)
+
+
+@measure("channel_mean")
+def channel_mean(step: Step) -> Tensor:
+    return step.channels[1]
+
+
+@measure("channel_std")
+def channel_std(step: Step) -> Tensor:
+    return step.channels[0]
 
 
 @measure("temporal_spectrum_x0")

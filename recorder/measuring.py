@@ -14,13 +14,13 @@ from torch import Tensor
 
 from recorder.extras import Attempts, along, did, kept_of, picture_of
 from recorder.host import no_time
-from recorder.measures import measured_row
+from recorder.measures import log_snr, measured_row
 from recorder.precision import full_precision
 from recorder.rows import Row
 from recorder.step import Step
 
 if TYPE_CHECKING:
-    from recorder.stage import Injected, Stage, Stream
+    from recorder.stage import Injected, Sampler, Stage, Stream
     from recorder.stages import Stages
 
 
@@ -38,6 +38,7 @@ class Taken:
     passes: MutableMapping[str, Tensor]
     """Emptied once the step has them, so that nobody else holds them."""
     shock: Injected | None
+    sampler: Sampler
 
 
 def measure(stages: Stages, stage: Stage, stream: Stream, taken: Taken) -> None:
@@ -58,6 +59,7 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: Taken) -> None:
             stream.previous,
             {k: layout.on_grid(v) for k, v in taken.passes.items()},
             None if shock is None or shock.fresh is None else layout.on_grid(shock.fresh),
+            taken.sampler.drift,
         )
         taken.passes.clear()
         row = {"row": measured_row(step)}
@@ -89,7 +91,12 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: Taken) -> None:
     sigma_down = sigma_next if shock is None else min(sigma_next, shock.sigma_down)
     # Taken last: all that this step still costs is a place in a queue.
     cost = time.perf_counter() - taken.clock
-    schedule = (sigma, sigma_next, sigma_down, taken.timestep, _snr_db(sigma), seconds, cost, gpu_ms, vram_peak)
+    clocks = (seconds, cost, gpu_ms, vram_peak)
+    schedule = (
+        *(sigma, sigma_next, sigma_down, taken.timestep, _snr_db(sigma)),
+        *clocks,
+        taken.sampler.guidance_scale,
+    )
     shown = picture_of(stream.filmstrip, number, sigma, picture)
     watch = stream.watch.take
     stages.put(Row(stage.index, name, number, now, schedule, measured, wait, watch, snapshot, kept, shown))
@@ -101,4 +108,4 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: Taken) -> None:
 
 
 def _snr_db(sigma: float) -> float:
-    return -math.inf if sigma >= 1 else 20 * math.log10((1 - sigma) / sigma)
+    return log_snr(sigma) * 10 / math.log(10)

@@ -5,50 +5,32 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from recorder import describe, families, hooks, tokens
+from recorder import describe, effective, families, hooks, tokens
+from recorder.call_loop import CallLoop, Schedule, grid_of
 from recorder.control import TOO_LATE, Answer, Place
 from recorder.events import event, reason_of
 from recorder.families import Family
+from recorder.fresh import drift_of
 from recorder.passes import Passes
-from recorder.shocks import noise
+from recorder.shocks import cautions, noise
 from recorder.shocks.conductor import Conductor, conductor_of, entrust
 from recorder.shocks.plan import Action
 from recorder.shocks.spec import Shock
-from recorder.stages import Injected, Stages
+from recorder.stages import Injected, Sampler, Stages
 from recorder.step import Layout
 
 logger = logging.getLogger(__name__)
 
+_MASK_LOST = (
+    "the first frame is given and not denoised, and yet the model is told that it is noise at the level of the step: "
+    "the conditioning mask is lost, as by a `prepare_latents` of one's own; the other frames are recorded"
+)
+
 Watch = Callable[[Any], Callable[[], None]]
-
-
-@dataclass
-class _Schedule:
-    """Noise levels and timesteps of one scheduler, read once; `source` is the tensor they were read from."""
-
-    source: Tensor
-    sigmas: list[float]
-    timesteps: list[float]
-    steps: int = 0
-
-
-@dataclass
-class _Loop:
-    """What is known of one denoising loop of a call."""
-
-    grids: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    frames: tokens.Frames | None = None
-    layouts: dict[str, Layout] = field(default_factory=dict)
-    schedules: dict[str, _Schedule] = field(default_factory=dict)
-    free: Tensor | None = None
-    """1 − conditioning strength of every token of the video [B, S, 1]; None if none is conditioned."""
-    sequence: int | None = None
-    """Tokens of the whole sequence, where the model may be called with a part of it."""
 
 
 class CallObserver:
@@ -87,8 +69,10 @@ class CallObserver:
         self._number = stages.book.next_call()
         self._family = Family()
         self._metadata: dict[str, Any] = {}
+        self._asked: dict[str, Any] = {}
+        self._given: frozenset[str] = frozenset()
         self._loops = 0
-        self._loop = _Loop()
+        self._loop = CallLoop()
         self._passes = Passes()
         self._unwatch: Callable[[], None] | None = None
         self._failed: set[str] = set()
@@ -141,7 +125,9 @@ class CallObserver:
         if self._lent is not None:
             for name, stream in hooks.SCHEDULER_NAMES.items():
                 entrust(getattr(self.pipe, name, None), self._lent, stream)
-        self._metadata = describe.call_metadata(self.pipe, describe.call_arguments(self.pipe, args, kwargs))
+        self._asked = describe.call_arguments(self.pipe, args, kwargs)
+        self._given = describe.given_names(self.pipe, args, kwargs)
+        self._metadata = describe.call_metadata(self.pipe, self._asked)
         self._family, self.streams, self.prepared = family, family.streams, family.prepared
         self.passes_known = families.passes_are_known(self.pipe, family)
         self._unwatch = watch(self.pipe.transformer)
@@ -173,7 +159,7 @@ class CallObserver:
         frames = (arguments["num_frames"] - 1) // time + 1
         grid = (frames, arguments["height"] // space, arguments["width"] // space)
         generated = tokens.generated_frames(mask.squeeze(-1) == 0, grid)
-        self._loop = _Loop({"video": grid}, generated, free=1 - mask.float(), sequence=mask.shape[1])
+        self._loop = CallLoop({"video": grid}, generated, free=1 - mask.float(), sequence=mask.shape[1])
 
     def schedule_set(self, scheduler: Any, stream: str) -> None:
         """A schedule was set: that of the video begins a loop."""
@@ -184,7 +170,7 @@ class CallObserver:
             return
         prepared = self._loop
         audio = prepared.schedules.get("audio")
-        self._loop = _Loop(sequence=prepared.sequence)
+        self._loop = CallLoop(sequence=prepared.sequence)
         if self._family.prepared:
             self._loop.grids, self._loop.frames = prepared.grids, prepared.frames
             self._loop.free = prepared.free
@@ -200,33 +186,54 @@ class CallObserver:
             metadata |= self.conductor.as_metadata()
         tile = self._loops if self._family.tiled else None
         self._loops += 1
-        self._stages.begin(self._number, [s for s in schedule.sigmas[:-1] if s > 0], metadata, tile)
+        made = self.conductor.plan if self.conductor is not None and self.conductor.wanted else None
+        told = cautions.of_list(schedule.opened if made is None else made.native, families.stepping_of(scheduler))
+        self._stages.begin(self._number, schedule.planned, metadata, tile, told)
+        in_effect = effective.settings(self.pipe, self._asked)
+        if made is None and not self._family.prepared and "num_inference_steps" in self._asked:
+            in_effect |= effective.steps(self._asked, len(schedule.planned))
+        self._use(in_effect)
 
-    def _read(self, scheduler: Any) -> _Schedule:
+    def _read(self, scheduler: Any) -> Schedule:
         sigmas, timesteps = scheduler.sigmas.tolist(), scheduler.timesteps.tolist()
-        return _Schedule(scheduler.sigmas, sigmas, timesteps)
+        return Schedule(scheduler.sigmas, sigmas, timesteps)
 
     # -- model calls
 
     def model_begins(self, arguments: dict[str, Any]) -> None:
         """The model is called: its first call of a loop tells the grid."""
         loop = self._loop
+        grid = grid_of(arguments)
+        if grid is not None and not self._family.prepared:
+            self._use(effective.size(self.pipe, self._asked, grid))
         self._stages.announce()
         if isinstance(length := arguments.get("audio_num_frames"), int):
             loop.grids["audio"] = (length,)
         if "video" in loop.grids:
             return
-        grid = tuple(arguments.get(k) for k in ("num_frames", "height", "width"))
-        if not all(isinstance(n, int) for n in grid):
+        if grid is None:
             raise ValueError("the model was called without num_frames, height and width, so the grid is unknown")
         timestep, level = arguments.get("timestep"), arguments.get("sigma")
         if isinstance(timestep, Tensor) and timestep.ndim == 2:
             if not isinstance(level, Tensor):
                 raise ValueError("the model was called with a timestep for every token but without the step's own")
-            loop.frames = tokens.generated_frames(tokens.free_tokens(timestep, level), grid)  # type: ignore[arg-type]
+            loop.frames = tokens.generated_frames(tokens.free_tokens(timestep, level), grid)
             loop.free = tokens.freedom(timestep, level)
-        loop.grids["video"] = grid  # type: ignore[assignment]
+        if first := self._family.first:
+            told = loop.frames if loop.frames is not None else tuple(range(grid[0]))
+            loop.frames = tuple(f for f in told if f >= first)
+            if told[0] < first:
+                self._notice(_MASK_LOST)
+        loop.grids["video"] = grid
         self._tell_where()
+
+    def _use(self, in_effect: dict[str, Any]) -> None:
+        """Keep with the stage what is used instead of what was asked for; the caller is told once per call."""
+        if in_effect:
+            texts = effective.cautions(self._asked, self._given, in_effect)
+            fresh = [text for text in texts if text not in self._failed]
+            self._failed.update(fresh)
+            self._stages.adds({"in_effect": in_effect}, fresh)
 
     def _tell_where(self) -> None:
         """Tell who injects noise where the clip's tokens lie and which of them are conditioned."""
@@ -269,12 +276,13 @@ class CallObserver:
             schedule.steps = count
         called, index = schedule.steps, step.index
         schedule.steps += 1
-        if index + 1 >= len(schedule.sigmas):
-            return  # the ancestral scheduler leaves the sample alone at the end of its list, where σ is 0
-        if schedule.timesteps[called] != schedule.timesteps[index]:
+        # The ancestral scheduler leaves the sample alone at the end of its list, whatever the level there.
+        at_end = index + 1 >= len(schedule.sigmas)
+        sigma, sigma_next = schedule.sigmas[index], schedule.sigmas[index if at_end else index + 1]
+        if called != index and schedule.timesteps[called] != schedule.timesteps[index]:
             raise ValueError(
                 f"the model was called at timestep {schedule.timesteps[called]:g}, but the scheduler stepped from "
-                f"σ = {schedule.sigmas[index]:g}; does the schedule begin with the same σ twice?"
+                f"σ = {sigma:g}; does the schedule begin with the same σ twice?"
             )
         layout = loop.layouts.get(stream)
         if layout is None:
@@ -290,14 +298,18 @@ class CallObserver:
             injected = Injected(applied.action.reaches, fresh)
         self._stages.step(
             layout,
-            schedule.sigmas[index],
-            schedule.sigmas[index + 1],
+            sigma,
+            sigma_next,
             schedule.timesteps[index],
             sample,
             tokens.take(step.velocity, layout),
             tokens.take(step.result, layout),
             self._passes.of_step(stream, sample.shape[0], sample.shape),
             injected,
+            Sampler(
+                effective.guidance_scale(self.pipe, stream),
+                None if at_end else drift_of(step.scheduler, sigma, sigma_next),
+            ),
         )
         if applied is not None and stream == applied.action.shock.streams[0]:
             self._tell_shock(step.scheduler, applied.action, called)
@@ -307,7 +319,7 @@ class CallObserver:
         assert stage is not None and self.conductor is not None
         payload = {**action.as_dict(), **self.conductor.details(action)}
         made = scheduler.shock_plan
-        if list(made.sigmas) != stage.sigmas:  # decided in the run
+        if list(made.sigmas) != [s for s in stage.sigmas if s > 0]:  # decided in the run
             stage.sigmas = payload["sigmas"] = list(made.sigmas)
         self._stages.put(
             event(

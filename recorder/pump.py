@@ -18,6 +18,7 @@ from recorder.fitting import lesser
 from recorder.journal import Journal
 from recorder.messages import encode
 from recorder.rows import Row, StageEnd
+from recorder.standing import noise_left_of
 from recorder.words import Message
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ class Pump:
         """What of the run is NaN or Inf, as its events tell."""
         self.errors = 0
         """Events written so far that tell that something could not be recorded."""
+        self.noise_left = 0.0
+        """The highest noise level that a stage's result was left at, as its events tell."""
         self._failed: set[tuple[str, str]] = set()
         self._undeclared: set[tuple[int, str]] = set()
         """Streams, by stage and name, whose declaration could not be sent."""
@@ -282,8 +285,10 @@ class Pump:
 
     def _gather(self, data: bytes, message: Message) -> None:
         self.rows += message["t"] == words.STEP
-        self.errors += message.get("kind") == "error"
-        self.broken.feed(message)
+        if message["t"] == words.EVENT:
+            self.errors += message.get("kind") == "error"
+            self.broken.feed(message)
+            self.noise_left = max(self.noise_left, noise_left_of(message))
         vital = message["t"] in _VITAL or message.get("kind") == "stage_end"
         self._group.append((data, message, vital))
         # Streams are declared before snapshots of theirs go to the archivist; a failing disk takes one at a time.

@@ -145,11 +145,13 @@ class Run:
 
     @property
     def standing(self) -> str:
-        """The status in a few words, with what is not recorded of the steps that were taken."""
+        """The status in a few words, with what is not recorded of the steps that were taken, and what is wrong with the
+        result."""
         if self.status == "recording":
             return "live"
         missed = {f"stage_{stage}/{stream}": count for (stage, stream), count in dict(self._pump.missed).items()}
-        return standing(self.status, self.rows, missed_steps(missed), broken_words(self._pump.broken.found))
+        broken = broken_words(self._pump.broken.found)
+        return standing(self.status, self.rows, missed_steps(missed), broken, self._pump.noise_left)
 
     def stage(self, sigmas: Sequence[float] | None = None, **metadata: Any) -> None:
         """Begin a stage of a sampling loop of your own; the one before ends. Hooked pipelines do this by themselves.
@@ -184,7 +186,7 @@ class Run:
         Inside of a CUDA graph's capture nothing is recorded; a warning says so.
 
         Args:
-            sigma: noise level the model was called at, in (0, 1].
+            sigma: noise level the model was called at, from 0 to 1.
             sigma_next: noise level the step goes to.
             sample: x at `sigma`: video [B, C, F, H, W], or tokens [B, F·H·W, C] with `grid`; audio [B, C, L, M] or
                 [B, L, C].
@@ -260,6 +262,7 @@ class Run:
         for what, function in (
             ("the end of viewers' commands", self.control.close),
             ("the end of the machine's load", self._stop_measuring_load),
+            ("noise that is left", self.stages.tell_left),
             ("what was lost", self._tell_lost),
         ):
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 from recorder import words
 from recorder.events import event
 from recorder.extras import Rest
+from recorder.fresh import Drift
 from recorder.host import GpuClock
 from recorder.order import CudaOrder
 from recorder.preview import Filmstrip
@@ -35,6 +37,8 @@ class Stream:
     rows: int = 0
     missed: int = 0
     """Rows that are empty since their step could not be recorded."""
+    reached: float = math.nan
+    """The level that the last step went to; NaN if it could not be recorded."""
     previous: Step | None = None
     last_time: float = 0.0
     rest: Rest = field(default_factory=Rest)
@@ -42,6 +46,7 @@ class Stream:
     def leave_out(self) -> None:
         """A step has no row: the next one is compared with none, and the path is broken."""
         self.previous = None
+        self.reached = math.nan
         self.tracker.broken()
         self.rows += 1
         self.missed += 1
@@ -60,6 +65,14 @@ class Stream:
 
 class Misfit(ValueError):
     """A sample of another shape than its stage's."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """What the host knows of how a step was taken: its guidance scale, and what it would be without fresh noise."""
+
+    guidance_scale: float = math.nan
+    drift: Drift | None = None
 
 
 @dataclass(frozen=True)
@@ -82,8 +95,12 @@ class Stage:
     sigmas: list[float]
     metadata: dict[str, Any]
     set_at: float
+    cautions: list[str] = field(default_factory=list)
+    """What to know of it, told when it begins."""
     index: int = -1
     ended: bool = False
+    lost: dict[str, int] = field(default_factory=dict)
+    """Steps that could not be recorded, by stream, of streams that were never declared too."""
     streams: dict[str, Stream] = field(default_factory=dict)
     clocks: dict[torch.device, GpuClock] = field(default_factory=dict)
     kept: set[int] = field(default_factory=set)
@@ -101,7 +118,16 @@ class Stage:
             "metadata": self.metadata,
         }
         planned = f": {len(self.sigmas)} steps" if self.sigmas else ""
-        return [declared, event("stage_start", f"stage {index} begins{planned}", stage=index)]
+        begins = event("stage_start", f"stage {index} begins{planned}", stage=index)
+        return [declared, begins, *(event("warning", text, stage=index) for text in self.cautions)]
+
+    def left(self) -> float:
+        """The noise level that its result is at, if all its planned steps were taken; 0 where that is not known."""
+        planned = len(self.sigmas)
+        whole = [
+            s.reached for s in self.streams.values() if planned and s.rows >= planned and not math.isnan(s.reached)
+        ]
+        return max(whole, default=0.0)
 
     def position(self) -> tuple[int | None, int | None]:
         """Its number and its last step that has a row; None for what there is not. For any thread."""

@@ -8,14 +8,14 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, Final, ParamSpec
 
 from torch import Tensor
 
 from recorder import order, words
-from recorder.book import Book, Put
+from recorder.book import Book, Left, Put
 from recorder.control import Control, Place
 from recorder.declared import declaration_of
 from recorder.events import event, reason_of
@@ -26,7 +26,9 @@ from recorder.preview import Filmstrip
 from recorder.rows import StageEnd
 from recorder.stage import Injected as Injected
 from recorder.stage import Misfit as Misfit
+from recorder.stage import Sampler as Sampler
 from recorder.stage import Stage, Stream
+from recorder.standing import NOISE_LEFT, noise_percent
 from recorder.step import Layout
 from recorder.summary import PathTracker
 from recorder.watch import StreamWatch
@@ -34,6 +36,10 @@ from recorder.watch import StreamWatch
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
+
+_NO_NOISE = Sampler()
+NOISE_NOT_SEEN: Final = 1e-3
+"""A result at this level or below is taken for clean."""
 
 
 def _one_by_one(
@@ -88,16 +94,38 @@ class Stages:
         return (None, None) if stage is None else stage.position()
 
     @_one_by_one
-    def begin(self, call: int, sigmas: list[float], metadata: dict[str, Any], tile: int | None = None) -> None:
-        """End the stage under way and prepare the next one; it is announced once its model is called."""
+    def begin(
+        self,
+        call: int,
+        sigmas: list[float],
+        metadata: dict[str, Any],
+        tile: int | None = None,
+        cautions: Sequence[str] = (),
+    ) -> None:
+        """End the stage under way and prepare the next one; it is announced once its model is called.
+
+        `sigmas` are the levels that its model calls are planned at, `cautions` what to know of them.
+        """
         self.end()
-        self.current = Stage(call, tile, sigmas, metadata, time.perf_counter())
+        self.current = Stage(call, tile, sigmas, metadata, time.perf_counter(), list(cautions))
         self.book.begins(self.current)
+
+    @_one_by_one
+    def adds(self, metadata: dict[str, Any], cautions: Sequence[str] = ()) -> None:
+        """More of what is known of the stage that begins; tables are joined. Too late once it was announced."""
+        stage = self.current
+        if stage is None or stage.index >= 0:
+            return
+        for name, value in metadata.items():
+            stage.metadata[name] = {**stage.metadata.get(name, {}), **value}
+        stage.cautions += cautions
 
     @_one_by_one
     def announce(self) -> None:
         """Tell of the current stage, once: a schedule that is set and never used is no stage."""
         if self.current is not None and self.current.index < 0:
+            for text in self.current.cautions:
+                logger.warning("%s", text)
             self.book.announce(self.current, self.current.messages)
 
     @_one_by_one
@@ -115,8 +143,10 @@ class Stages:
         done = max((s.rows for s in stage.streams.values()), default=0)
         of = f" of {len(stage.sigmas)}" if stage.sigmas else ""
         text = f"stage {stage.index} ends after {done}{of} steps"
-        if missed := max((s.missed for s in stage.streams.values()), default=0):
-            text += f", {missed} of them not recorded"
+        if stage.lost:
+            text += f", {max(stage.lost.values())} of them not recorded"
+            if set(stage.streams) - set(stage.lost):
+                text += f" of {' and '.join(stage.lost)}"
         ends = []
         for name, stream in stage.streams.items():
             try:
@@ -127,6 +157,8 @@ class Stages:
             # Latents that were kept to compare with go with their stage.
             stream.previous, stream.tracker = None, PathTracker()
         self.put(StageEnd(event("stage_end", text, stage=stage.index, step=done - 1 if done else None), ends))
+        if (level := stage.left()) > NOISE_NOT_SEEN:
+            self.book.leaves(stage.index, done - 1, level)
 
     @_one_by_one
     def step(
@@ -140,12 +172,13 @@ class Stages:
         result: Tensor,
         passes: MutableMapping[str, Tensor] | None = None,
         shock: Injected | None = None,
+        sampler: Sampler = _NO_NOISE,
     ) -> None:
         """Take one row of the current stage.
 
         Args:
             layout: the stream, and where its tokens lie.
-            sigma: level the model was called at; a call at 0 has no noise left to measure and gives no row.
+            sigma: level the model was called at; of a call at 0 the sample is x0, and what is divided by σ is NaN.
             sigma_next: level the step went to.
             timestep: what the model was told.
             sample: tokens before the step [B, F′·H·W, C] or [B, L, C], or laid out on the grid.
@@ -154,6 +187,7 @@ class Stages:
             passes: the model's raw velocities before guidance, of the same shape, by name. Emptied: nobody else holds
                 them while the rest is measured.
             shock: the shock that the step ended with.
+            sampler: what else is known of how the step was taken.
 
         What fails while it is measured is told, and leaves the row empty; so does what a CUDA graph captures.
 
@@ -165,23 +199,26 @@ class Stages:
         stage = self.current
         if stage is None:
             raise RuntimeError("a step came before its schedule was set")
-        if sigma <= 0:
-            return
         if self.leaves_out(layout.stream):
             return
         self.announce()
         name = layout.stream
+        if not stage.streams:
+            self._tell_left(self.book.goes_on(sigma))
         stream = stage.streams.get(name) or self._declare(stage, layout, sample)
         if (layout, sample.shape[-1]) != (stream.layout, stream.channels):
             had, has = [*stream.layout.shape, stream.channels], [*layout.shape, sample.shape[-1]]
             raise Misfit(f"the {name} samples of stage {stage.index} are {had}, this one is {has}; begin another stage")
+        stream.reached = sigma_next
         if stream.rest.skips():
             self._leave_empty(name)
         else:
             try:
                 if stream.order is not None:
                     stream.order.begin(stream.previous, stream.tracker)
-                taken = Taken(clock, sigma, sigma_next, timestep, sample, velocity, result, passes or {}, shock)
+                taken = Taken(
+                    clock, sigma, sigma_next, timestep, sample, velocity, result, passes or {}, shock, sampler
+                )
                 measure(self, stage, stream, taken)
             except Exception as error:  # noqa: BLE001 - such as no memory left for the metrics: the generation goes on
                 self.missed(name, error)
@@ -191,6 +228,20 @@ class Stages:
         planned = len(stage.sigmas)
         if planned and len(stage.streams) > 1 and all(s.rows >= planned for s in stage.streams.values()):
             self._finish(stage)
+
+    def tell_left(self) -> None:
+        """The run ends: no later stage goes on from where noise was left."""
+        self._tell_left(self.book.goes_on(None))
+
+    def _tell_left(self, found: list[Left]) -> None:
+        for left in found:
+            text = (
+                f"{noise_percent(left.level)} of noise is left in the result of stage {left.stage}: its last step went "
+                f"to σ {left.level:.4g}, and no later stage continues there; let the list of levels end with 0"
+            )
+            logger.warning("%s", text)
+            payload = {NOISE_LEFT: left.level}
+            self.put(event("warning", text, stage=left.stage, step=left.step, payload=payload))
 
     def captured(self) -> bool:
         """Whether nothing may be measured now since a CUDA graph is being captured; that is told once."""
@@ -232,6 +283,7 @@ class Stages:
         """A step of a stream was taken and has no row."""
         self.announce()
         if (stage := self.current) is not None:
+            stage.lost[name] = stage.lost.get(name, 0) + 1
             self.put({"t": words.MISSED, "stage": stage.index, "stream": name, "count": 1})
 
     def resting(self) -> set[str]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recorder.declarations import Metric
+from recorder.fresh import Drift
 from recorder.spectra import Grid, bin_centres, grid_for, mean_square_
 
 
@@ -58,10 +59,11 @@ class Layout:
         """Packed tokens [B, F′·H·W, C] as [B, F′, H, W, C]; audio tokens [B, L, C] stay as they are."""
         return tokens.reshape(self.batch, *self.shape, tokens.shape[-1])
 
-    def coordinates(self) -> dict[str, dict[str, Any]]:
-        """The values along every dimension that has any, with their units."""
+    def coordinates(self, channels: int = 1) -> dict[str, dict[str, Any]]:
+        """The values along every dimension that has any, with their units; the channels are not the layout's own."""
         axis = "spatial_frequency" if self.stream == "video" else "temporal_frequency"
         found = {axis: _coordinate(bin_centres(self.axes), "Nyquist")}
+        found["channel"] = _coordinate(list(range(channels)), "latent channel")
         if self.stream == "video":
             span = self.timeline
             length = 1 if span is None else span.stop - span.start
@@ -69,13 +71,13 @@ class Layout:
             found["frame_frequency"] = _coordinate([k / length for k in range(length // 2 + 1)], "cycles/latent frame")
         return found
 
-    def lengths(self) -> dict[str, int]:
+    def lengths(self, channels: int = 1) -> dict[str, int]:
         """Length of every dimension that a metric may have."""
-        return {"batch": self.batch, **{name: len(c["values"]) for name, c in self.coordinates().items()}}
+        return {"batch": self.batch, **{name: len(c["values"]) for name, c in self.coordinates(channels).items()}}
 
-    def row_shape(self, metric: Metric) -> tuple[int, ...]:
-        """Shape of one row of a metric on this stream."""
-        lengths = self.lengths()
+    def row_shape(self, metric: Metric, channels: int = 1) -> tuple[int, ...]:
+        """Shape of one row of a metric on this stream, whose latents have so many channels."""
+        lengths = self.lengths(channels)
         return tuple(lengths[d] for d in metric.dims_on(self.stream) if d != "step")
 
 
@@ -127,8 +129,9 @@ class Step:
 
     `x`, `velocity` and `x_next` lie on the grid ([B, F′, H, W, C] or [B, L, C]), in whatever precision the sampler has
     them; `sigma` is a host number. `passes` are the model's raw velocities before guidance: `conditional`, and
-    whichever of `cfg`, `stg` and `modality` were run. `fresh` is the noise that a shock added to `x_next`. What several
-    metrics share is a cached property, computed when the first one asks.
+    whichever of `cfg`, `stg` and `modality` were run. `fresh` is the noise that a shock added to `x_next`, `drift` how
+    the sampler would step without the noise that it adds itself, if it adds any. What several metrics share is a cached
+    property, computed when the first one asks.
 
     Latents are large, so only the spectra of one step, and x0, stay while a step is measured; the rest is temporary.
     """
@@ -141,11 +144,13 @@ class Step:
     previous: Step | None = None
     passes: Mapping[str, Tensor] = field(default_factory=dict)
     fresh: Tensor | None = None
+    drift: Drift | None = None
     _memory: Tensor | None = field(default=None, init=False, repr=False)
 
     @cached_property
     def x0(self) -> Tensor:
-        return torch.sub(self.x.float(), self.velocity, alpha=self.sigma)
+        # At σ = 0 the sample is x0, whatever the velocity: it may be NaN there, since samplers divide by σ.
+        return torch.sub(self.x.float(), self.velocity, alpha=self.sigma) if self.sigma else self.x.float()
 
     @cached_property
     def noise(self) -> Tensor:
@@ -180,7 +185,8 @@ class Step:
         grid, scratch = self.grid, spectra.square()
         powers = [grid.summed(scratch)]
         (x0, velocity), half = spectra.split(1), scratch.narrow(0, 0, 1)
-        x0.sub_(velocity, alpha=self.sigma)
+        if self.sigma:
+            x0.sub_(velocity, alpha=self.sigma)
         powers.append(grid.summed(torch.mul(x0, x0, out=half)))
         powers.append(grid.summed(torch.add(x0, velocity, out=half).square_()))
         if before is not None:
@@ -255,6 +261,12 @@ class Step:
         """Spatial channel means of video's x0, of every generated frame: [B, F′, C]."""
         means: Tensor = self.x0.mean(dim=(2, 3))
         return means
+
+    @cached_property
+    def channels(self) -> tuple[Tensor, Tensor]:
+        """Standard deviation and mean of every channel of x0: [B, C] each."""
+        found: tuple[Tensor, Tensor] = torch.std_mean(self.x0, dim=self.per_item[:-1], correction=0)
+        return found
 
     @cached_property
     def by_frame(self) -> tuple[Tensor, ...]:

@@ -91,15 +91,22 @@ class PathTracker:
         size = abs(sigma_next - step.sigma)
         if self._first_sigma is None:
             self._first_sigma = step.sigma
-        self._square = _added(self._square, step.mean_square["velocity"], size)
+        # A step of no length has no part in the path, whatever its velocity: at σ = 0 that may be NaN.
+        if size or self._square is None:
+            self._square = _added(self._square, step.mean_square["velocity"], size)
         if self._whole:
-            self._velocity = _added(self._velocity, step.velocity, size)
+            if size or self._velocity is None:
+                self._velocity = _added(self._velocity, step.velocity, size)
             self._moved = _added(self._moved, step.displacement)
         self._sum_of_steps += size
         self._last_sigma = sigma_next
         if step.layout.stream == "video":
             places = step.layout.places
-            self._drift = step.pooled_x0, first_frame_rms(step.x0, places), places
+            if step.sigma:
+                self._drift = step.pooled_x0, first_frame_rms(step.x0, places), places
+            else:  # the sample is the clip, and what comes out of this call is what its caller gets
+                x0 = step.x_next.float()
+                self._drift = x0.mean(dim=(2, 3)), first_frame_rms(x0, places), places
 
     def broken(self) -> None:
         """The path was broken, by a shock: it has no straightness any more, and its latents are let go of."""

@@ -58,16 +58,23 @@ def take(tokens: Tensor, layout: Layout) -> Tensor:
 
     Args:
         tokens: packed [B, S, C] with the clip first and whatever else behind it, audio [B, L, C], or latents
-            [B, C, F′, H, W] of just the generated frames, as image-to-video steps them.
+            [B, C, F″, H, W] of the last F″ frames of the clip, as image-to-video steps them.
         layout: where they lie. Its batch does not matter.
 
     Raises:
         ValueError: if the shape is none of these.
     """
     if tokens.ndim == 5 and layout.stream == "video":
-        if tuple(tokens.shape[2:]) != layout.shape:
+        first = layout.grid[0] - tokens.shape[2]
+        # Who steps every frame of a clip has given none of them.
+        fits = 0 < first <= layout.places[0] or (first == 0 and layout.frames is None)
+        if tuple(tokens.shape[3:]) != layout.grid[1:] or not fits:
             raise ValueError(f"latents {list(tokens.shape)} are not the generated frames {list(layout.shape)}")
-        return tokens.movedim(1, -1)
+        laid = tokens.movedim(1, -1)
+        if tokens.shape[2] == len(layout.places):
+            return laid
+        chosen = [laid[:, a - first : b - first] for a, b in runs(layout.places)]
+        return chosen[0] if len(chosen) == 1 else torch.cat(chosen, dim=1)
     if tokens.ndim != 3:
         raise ValueError(f"packed latents [batch, tokens, channels] are needed, not {list(tokens.shape)}")
     count = math.prod(layout.grid)

@@ -17,13 +17,13 @@ from recorder.broken import Broken
 from recorder.folders import PRIVATE_MODE, make_folders
 from replay.run_info import RunInfo
 
-VERSION: Final = 3
+VERSION: Final = 4
 MAX_BYTES: Final = 256 << 20
 _MAYBE: Final = (float, type(None))
 _FIELDS: Final[tuple[tuple[str, type | tuple[type, ...]], ...]] = (
     ("name", str), ("started", float), ("stages", int), ("steps", int), ("planned", int), ("seconds", _MAYBE),
     ("status", str), ("bytes", int), ("prompt", str), ("model", str), ("shocks", int), ("drift", _MAYBE),
-    ("sigmas", list), ("tags", list), ("missed", int), ("broken", list),
+    ("sigmas", list), ("tags", list), ("missed", int), ("broken", list), ("noise_left", float),
 )  # fmt: skip
 _NAMES: Final = tuple(name for name, _ in _FIELDS)
 _KINDS: Final = tuple(kind for _, kind in _FIELDS)

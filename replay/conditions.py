@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -46,7 +47,8 @@ def settings(run: Run, stage: StageData) -> dict[str, Setting]:
         found[f"{name} size"] = Setting("×".join(str(n) for n in (*stream.shape[:1], *stream.grid)))
         if isinstance(kind := stream.declaration.get("dtype"), str):
             found[f"{name} dtype"] = Setting(kind)
-    for name, value in _table(known.get("arguments")).items():
+    # Two arguments that come to the same are the same.
+    for name, value in {**_table(known.get("arguments")), **_table(known.get("in_effect"))}.items():
         if name not in _OF_THE_OUTPUT:
             found[str(name)] = Setting(value, name not in _OF_THE_SCHEDULE)
     found |= _scheduler(known)
@@ -95,7 +97,7 @@ def changed_guidance(one: StreamData, other: StreamData) -> tuple[int, str, floa
     for name in _PER_STEP:
         if name not in one.metrics or name not in other.metrics or max(one.rows, other.rows) > _MOST_ROWS:
             continue
-        values = [s.values(name).reshape(s.rows, -1)[:, :1] for s in (one, other)]
+        values = [s.values(name).reshape(s.rows, math.prod(s.metrics[name].shape))[:, :1] for s in (one, other)]
         count = min(map(len, values))
         a, b = (v[:count, 0] for v in values)
         places = np.flatnonzero((a != b) & ~(np.isnan(a) & np.isnan(b)))

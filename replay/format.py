@@ -69,6 +69,12 @@ def numbers(value: Any, what: str) -> tuple[float, ...]:
     return tuple(number(v, what) for v in value)
 
 
+def levels(value: Any, what: str) -> tuple[float, ...]:
+    """Noise levels; None is NaN, which the attributes of an archive cannot hold."""
+    known = [math.nan if v is None else v for v in value] if isinstance(value, list | tuple) else value
+    return numbers(known, what)
+
+
 def table(value: Any, what: str) -> dict[str, Any]:
     """A map whose keys are text."""
     if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):

@@ -13,7 +13,7 @@ import numpy as np
 
 from recorder import words
 from recorder.broken import BrokenItems, broken_words
-from recorder.standing import missed_steps, standing
+from recorder.standing import missed_steps, noise_left_of, standing
 from recorder.words import Message
 from replay import bounds, format
 from replay.bounds import Budget, Declared
@@ -90,6 +90,8 @@ class Run:
         """What of it is NaN or Inf, as its events tell."""
         self.damage = ""
         """What of its archive is damaged, in a line; whoever reads it from its files says so."""
+        self.noise_left = 0.0
+        """The highest noise level that a stage's result was left at, as its events tell."""
         self.version = 0
         self.skipped = 0
         """Events and samples that are not as the format says: markers less, nothing else."""
@@ -133,9 +135,10 @@ class Run:
 
     @property
     def standing(self) -> str:
-        """The status, `unfinished` before the end, which steps are not recorded, what is NaN, and damage."""
+        """The status, `unfinished` before the end, what is not recorded, what is wrong with the result, and damage."""
         status = str(self.end.get("status", "ended")) if self.end else "unfinished"
-        found = standing(status, self.steps, missed_steps(self.missed), broken_words(self.broken.found))
+        broken = broken_words(self.broken.found)
+        found = standing(status, self.steps, missed_steps(self.missed), broken, self.noise_left)
         return f"{found}, damaged" if self.damage else found
 
     def feed(self, message: Message) -> None:
@@ -177,7 +180,7 @@ class Run:
             call=format.whole(message["call"], "the call"),
             tile=tile if type(tile) is int else None,
             time=format.number(message["time"], "the stage's time"),
-            sigmas=format.numbers(message["sigmas"], "the planned σ"),
+            sigmas=format.levels(message["sigmas"], "the planned σ"),
             metadata=format.table_or_empty(message.get("metadata")),
             declaration=message,
         )
@@ -229,6 +232,7 @@ class Run:
             self.skipped += 1
             return
         self.broken.feed(message)
+        self.noise_left = max(self.noise_left, noise_left_of(message))
         self._told_of_stage(message)
         self.events = self._events.added(self.events, message)
 
@@ -250,7 +254,7 @@ class Run:
                 self._left_out["summaries of stages"] += 1
             return
         # Decided in the run, so the levels that are still to come are others than those announced.
-        sigmas = format.numbers(payload["sigmas"], "the planned σ")
+        sigmas = format.levels(payload["sigmas"], "the planned σ")
         if self._declared.takes((stage.index, kind), sigmas):
             stage.sigmas = sigmas
         else:

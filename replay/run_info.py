@@ -10,7 +10,7 @@ from typing import Any
 
 from recorder import words
 from recorder.broken import Broken, BrokenItems, broken_words
-from recorder.standing import GOING_ON, missed_steps, standing
+from recorder.standing import GOING_ON, missed_steps, noise_left_of, standing
 from recorder.words import Message
 from replay import format
 
@@ -54,6 +54,8 @@ class RunInfo:
     """Steps that were taken and not recorded."""
     broken: tuple[Broken, ...] = ()
     """What of it is NaN or Inf, as its events tell."""
+    noise_left: float = 0.0
+    """The highest noise level that a stage's result was left at; 0 if none was."""
     stalled_seconds: float | None = None
     """For how long a run that is stalled has been so."""
     socket: Path | None = None
@@ -66,8 +68,8 @@ class RunInfo:
 
     @property
     def standing(self) -> str:
-        """The status, what is not recorded of the steps that were taken, and what of the rest is NaN."""
-        return standing(self.status, self.steps, self.missed, broken_words(self.broken))
+        """The status, what is not recorded of the steps that were taken, and what is wrong with the result."""
+        return standing(self.status, self.steps, self.missed, broken_words(self.broken), self.noise_left)
 
     def as_json(self) -> dict[str, Any]:
         """As a map that JSON can hold; without the thinned σ, which are for drawing, and without the socket."""
@@ -95,6 +97,8 @@ class Gathered:
     missed: dict[str, int] = field(default_factory=dict)
     """Steps that were taken and not recorded, by stage and stream such as `stage_0/video`."""
     broken: BrokenItems = field(default_factory=BrokenItems)
+
+    noise_left: float = 0.0
 
     def feed(self, message: Message) -> None:
         """Take in one message.
@@ -137,7 +141,7 @@ class Gathered:
         """Keep a stage's planned levels: its only ones, or its new ones."""
         if not _fits(self.lengths, stage):
             return
-        kept = [float(s) for s in levels]
+        kept = [math.nan if s is None else float(s) for s in levels]
         self.lengths[stage] = len(kept)
         self._levels -= len(self.sigmas.get(stage, ()))
         if self._levels + len(kept) > MOST_LEVELS:
@@ -149,6 +153,7 @@ class Gathered:
         """Take in an event: shocks are counted, a stage's end tells its drift, and some what is NaN."""
         self.broken.feed(message)
         kind, stage, payload = message["kind"], message["stage"], message["payload"]
+        self.noise_left = max(self.noise_left, noise_left_of(message))
         if kind == "shock":
             self.shocks += 1
             if "sigmas" in payload:  # decided in the run: the plan is another one now
@@ -187,6 +192,7 @@ class Gathered:
             tags=tuple(tags),
             missed=missed_steps(self.missed),
             broken=self.broken.found,
+            noise_left=self.noise_left,
         )
 
 

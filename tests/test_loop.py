@@ -75,8 +75,9 @@ def test_phases_are_events_of_their_own(tmp_path: Path) -> None:
     [
         ({"velocity": None}, "either velocity or x0"),
         ({"x0": latents(0, 1, 4, 3, 6, 8)}, "either velocity or x0"),
-        ({"sigma": 0.0}, "above 0"),
+        ({"sigma": -0.1}, "at least 0"),
         ({"sigma": 1.5}, "at most 1"),
+        ({"sigma": float("nan")}, "at least 0"),
         ({"stream": "smell"}, "stream must be"),
         ({"velocity": latents(0, 1, 4)}, "has shape"),
         ({"sample": latents(0, 1, 9, 4), "velocity": latents(0, 1, 9, 4)}, "grid="),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder import declarations
-from recorder.measures import MEASURES, measured_row
+from recorder.fresh import UNKNOWN, Drift
+from recorder.measures import MEASURES, log_snr, measured_row
 from recorder.spectra import bin_centres, grid_for, radial_bins
 from recorder.step import Layout, Step
 
@@ -89,8 +91,12 @@ def reference(step: Step) -> dict[str, np.ndarray]:
     x0, eps = x - s * v, x + (1 - s) * v
     flat = lambda a: a.reshape(len(a), -1)  # noqa: E731
     ms = lambda a: (flat(a) ** 2).mean(axis=1)  # noqa: E731
+    grid_dims = tuple(range(1, x0.ndim - 1))
     found = {
         "noise_injected": np.zeros(len(x)),
+        "x0_mean": flat(x0).mean(axis=1),
+        "channel_mean": x0.mean(axis=grid_dims),
+        "channel_std": x0.std(axis=grid_dims),
         "snr_measured_db": 10 * np.log10((1 - s) ** 2 * ms(x0) / (s**2 * ms(eps))),
         "velocity_rms": np.sqrt(ms(v)),
         "displacement_rms": np.sqrt(ms(nxt - x)),
@@ -175,7 +181,7 @@ def assert_agrees(step: Step) -> None:
         if metric.on_host or (step.previous is None and not metric.first_step):
             continue
         got = MEASURES[metric.name](step).double().numpy()
-        assert got.shape == step.layout.row_shape(metric), metric.name
+        assert got.shape == step.layout.row_shape(metric, step.x.shape[-1]), metric.name
         known = expected.get(metric.name, np.nan)  # what the reference does not have was not to be had
         np.testing.assert_allclose(got, known, rtol=1e-4, atol=2e-6, err_msg=metric.name, equal_nan=True)
 
@@ -406,7 +412,7 @@ def test_a_row_has_the_declared_width_and_order() -> None:
     row = measured_row(step)
     at = 0
     for metric in VIDEO_METRICS:
-        size = math.prod(step.layout.row_shape(metric))
+        size = math.prod(step.layout.row_shape(metric, step.x.shape[-1]))
         torch.testing.assert_close(
             row[at : at + size], MEASURES[metric.name](step).float().flatten(), rtol=0, atol=0, equal_nan=True
         )
@@ -426,3 +432,39 @@ def test_noise_injected_is_the_mean_square_of_what_was_added() -> None:
     shocked = dataclasses.replace(step, fresh=fresh)
     expected = fresh.double().square().flatten(1).mean(dim=1)
     torch.testing.assert_close(MEASURES["noise_injected"](shocked).double(), expected, rtol=1e-5, atol=0)
+
+
+def test_noise_injected_is_what_the_sampler_added_to_its_own_step() -> None:
+    step = make_step(0.7, (3, 4, 6))
+    fresh = torch.randn(step.x.shape, generator=torch.Generator().manual_seed(6))
+    drift = Drift(0.4, -0.3)
+    after = (0.4 * step.x.double() - 0.3 * step.velocity.double() + 0.2 * fresh.double()).float()
+    taken = dataclasses.replace(step, x_next=after, drift=drift)
+    expected = (0.2 * fresh.double()).square().flatten(1).mean(dim=1)
+    torch.testing.assert_close(MEASURES["noise_injected"](taken).double(), expected, rtol=1e-5, atol=0)
+    assert MEASURES["noise_injected"](dataclasses.replace(step, drift=UNKNOWN)).isnan().all()
+
+
+def test_at_sigma_0_the_sample_is_x0_and_what_is_divided_by_sigma_is_not_known() -> None:
+    before = make_step(0.4, (5, 4, 6), seed=3)
+    x, after = make_step(seed=4, grid=(5, 4, 6)).x, make_step(seed=5, grid=(5, 4, 6)).x
+    broken = make_step(0.0, (5, 4, 6), x=x, x_next=after, velocity=torch.full_like(x, math.nan), previous=before)
+    whole = make_step(1e-9, (5, 4, 6), x=x, x_next=after, velocity=torch.zeros_like(x), previous=before)
+    of_velocity = {m for m in measured(broken) if re.search("velocity|noise_|_noise|guidance|snr", m)}
+    unknown = (of_velocity | {"x0_change_rate"}) - {"noise_injected"}
+    for name in measured(broken):
+        found = MEASURES[name](broken)
+        if name in unknown:
+            assert found.isnan().all(), name
+        else:
+            torch.testing.assert_close(found, MEASURES[name](whole), rtol=1e-5, atol=1e-6, equal_nan=True, msg=name)
+    known = dataclasses.replace(broken, velocity=torch.ones_like(x), previous=None)
+    assert (MEASURES["snr_measured_db"](known) == math.inf).all()
+
+
+@pytest.mark.parametrize("level", [math.nan, -0.5, 1.2, 1000.0])
+def test_levels_that_make_no_sense_break_no_row(level: float) -> None:
+    step = make_step(level, previous=make_step(0.9))
+    row = measured_row(step)
+    assert row.isfinite().any() and math.isnan(log_snr(level)) is not (level >= 0)
+    assert not MEASURES["nan_count"](step).any() and MEASURES["std"](step).isfinite().all()

@@ -69,15 +69,34 @@ def test_ancestral_scheduler_with_a_trailing_zero(seen_with: Any, nano_pipe: Any
         if eta == 0:
             check_euler(rows)
     check_result(seen, nano_pipe)
+    (stage,) = seen.stages
+    assert stage.sigmas == pytest.approx([*STEPPED_FROM, 0.0]) and stage.steps == 4
+    for recorded in stage.streams.values():
+        assert (recorded.series("sigma")[3], recorded.series("sigma_next")[3]) == (0, 0)
+        assert (recorded.series("displacement_rms")[3], recorded.series("nan_count")[3]) == (0, 0)
+        assert np.isfinite(stage.summary[recorded.name]["straightness"][0])
+    assert not [e for e in seen.events if e["kind"] in ("warning", "nan") and "noise" in e["text"]]
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_a_trailing_zero_gives_no_row_with_euler(seen_with: Any, name: str) -> None:
+def test_a_trailing_zero_is_a_row_whose_health_is_known_with_euler(seen_with: Any, name: str) -> None:
     seen = seen_with(name, FlowMatchEulerDiscreteScheduler, sigmas=[*STEPPED_FROM, 0.0], check_plain=False)
+    (stage,) = seen.stages
+    assert stage.sigmas == pytest.approx([*STEPPED_FROM, 0.0])
     for stream in ("video", "audio"):
-        assert [r.sigma for r in seen.rows[stream]] == pytest.approx(STEPPED_FROM)
-        assert seen.stages[0].streams[stream].rows == 3
-    assert seen.errors() == [] and not [e for e in seen.events if e["kind"] == "nan"]
+        recorded = stage.streams[stream]
+        np.testing.assert_allclose(recorded.series("sigma"), [*STEPPED_FROM, 0.0])
+        # The scheduler divides by σ: velocity and result are NaN, and the sample before it is x0.
+        broken = recorded.series("nan_count") + recorded.series("inf_count")
+        assert broken.tolist() == [0, 0, 0, recorded.shape[1] * recorded.shape[2]]
+        assert np.isnan(recorded.series("velocity_rms")[3]) and np.isnan(recorded.series("displacement_rms")[3])
+        assert np.isfinite(recorded.series("x0_mean")).all()
+        np.testing.assert_array_equal(recorded.series("snr_schedule_db")[[0, 3]], [-np.inf, np.inf])
+    assert seen.errors() == []
+    told = [e for e in seen.events if e["kind"] == "nan"]
+    assert {e["stream"] for e in told} == {"video", "audio"} and all("(100 %)" in e["text"] for e in told)
+    assert all(e["step"] == 3 and e["payload"]["items"] == [0] and e["payload"]["share"] == [1.0] for e in told)
+    assert stage.summary["video"]["drift_index"] == [None]
 
 
 def test_a_repeated_first_sigma(seen_with: Any) -> None:

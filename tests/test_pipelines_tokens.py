@@ -102,3 +102,12 @@ def test_passes_are_copies_and_do_not_outlive_their_step() -> None:
     assert passes.of_step("video", 1, shape) == {}
     passes.add({}, (numbered(3, 1), None), layouts)  # the next step: audio of the last one is gone
     assert passes.of_step("audio", 1, torch.Size([1, 5, 4])) == {}
+
+
+def test_latents_of_which_some_frames_are_given() -> None:
+    latents = torch.randn(2, 8, 3, 2, 3)
+    for frames in ((2, 3), (1, 3), (3,)):
+        taken = take(latents, Layout("video", 2, GRID, frames))
+        assert torch.equal(taken, latents.movedim(1, -1)[:, [frame - 1 for frame in frames]])
+    with pytest.raises(ValueError, match="not the generated frames"):
+        take(latents, Layout("video", 2, GRID, (0, 2, 3)))

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from recorder.shocks.spec import CHURN_CAP_DB, CRITICAL, DEFAULT_DB, EVERY, KEEPS_MARGINAL, Shock
 
 if TYPE_CHECKING:
     from recorder.shocks.plan import Action
+
+Stepping = Literal["euler", "ancestral", "stochastic", "own"]
+"""Who steps: Euler, one that adds noise to reach a level, one that draws new noise, or a loop of one's own."""
+
+_RISING: Final[Mapping[Stepping, str]] = {
+    "euler": "no fresh noise there, Euler re-noises with the predicted ε; a restart, such as "
+    "--shock restart:step=3,db=3, adds fresh noise",
+    "ancestral": "the ancestral scheduler has no such step, and its sample leaves the level that the model is told; "
+    "let the list fall",
+    "stochastic": "",
+    "own": "right only if the loop adds fresh noise on the way up",
+}
+_THOUSANDS: Final = 10.0
+"""Levels beyond it are taken for timesteps."""
 
 COARSE_DB = 1.0
 """An up-step of Euler's that is larger than this is called coarse: it leaves the marginal for all to see."""
@@ -95,10 +109,37 @@ def _known_db(shock: Shock) -> float:
     return 0.0 if shock.kind == "restart" else DEFAULT_DB
 
 
-def of_list(native: Sequence[float]) -> list[str]:
-    """What to say of a σ list that rises by itself."""
-    rises = [i for i in range(1, len(native)) if native[i] > native[i - 1]]
-    if not rises:
-        return []
-    where = ", ".join(str(i) for i in rises[:8]) + ("…" if len(rises) > 8 else "")
-    return [f"the σ list itself rises at step {where}: no fresh noise there, Euler re-noises with the predicted ε"]
+def of_list(native: Sequence[float], sampler: Stepping = "euler") -> list[str]:
+    """What to say of the levels that the model is called at, without the closing 0: those that make no sense."""
+    count = len(native)
+    found = []
+    if broken := [i for i, s in enumerate(native) if math.isnan(s)]:
+        found.append(
+            f"the σ list is not a number at step {_places(broken)} of {count}: the clip becomes NaN; a schedule "
+            "that is stretched to shift_terminal needs two steps or more, and levels below 1 at its end"
+        )
+    if ended := [i for i, s in enumerate(native) if s <= 0]:
+        found.append(
+            f"the σ list is 0 or less at step {_places(ended)} of {count}: there is no noise to remove, and where the "
+            "sampler divides by σ the clip becomes NaN; leave that level out: the schedule is closed with 0 by itself"
+        )
+    top = max((s for s in native if not math.isnan(s)), default=0.0)
+    if top > _THOUSANDS:
+        found.append(
+            f"the σ list goes up to {top:g}: these look like timesteps; noise levels lie between 0 and 1, so divide "
+            "them by 1,000, or the model is told what it was never trained on"
+        )
+    elif top > 1 + 1e-6:
+        found.append(
+            f"the σ list goes up to {top:.4g}: at σ = 1 a sample is all noise, and the model was trained on nothing "
+            "beyond; let the list begin at 1 or below"
+        )
+    # NaN is neither above nor below.
+    rises = [i for i in range(1, count) if native[i] > native[i - 1]]
+    if rises and (consequence := _RISING[sampler]):
+        found.append(f"the σ list itself rises at step {_places(rises)}: {consequence}")
+    return found
+
+
+def _places(steps: Sequence[int]) -> str:
+    return ", ".join(str(i) for i in steps[:8]) + ("…" if len(steps) > 8 else "")

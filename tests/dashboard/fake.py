@@ -11,7 +11,7 @@ from recorder import declarations, words
 from recorder.words import Message
 
 START = 1_795_357_815.0
-_SIZES = {"spatial_frequency": 6, "temporal_frequency": 34, "frame": 9, "frame_frequency": 5}
+_SIZES = {"spatial_frequency": 6, "temporal_frequency": 34, "frame": 9, "frame_frequency": 5, "channel": 8}
 
 
 def sigmas(steps: int) -> np.ndarray:
