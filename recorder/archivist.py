@@ -89,11 +89,16 @@ class Archivist:
         """Hand over a snapshot that a viewer asked for; whoever takes the command bounds how many wait."""
         self._queue.put(kept)
 
-    def close(self) -> bool:
-        """Fold everything that was put before, then end the thread; False if the disk does not answer."""
+    def close(self, discard: bool = False) -> bool:
+        """Fold everything that was put before, then end the thread; False if the disk does not answer.
+
+        With `discard` an archive that has no end is removed.
+        """
         self._queue.put(None)
         over = ended(self._thread, lambda: (self._done, self._archive.written))
         if over and not self.ended:
+            if discard:
+                self._archive.discard()
             self._archive.close()
         return over
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from recorder import durable, locking
 from recorder.folders import FOLDER_MODE, Tree, open_folder, open_place, replace_file
 
+_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
 PATIENCE_SECONDS = 1.0
 """How long to wait for another process that changes the same run."""
 
@@ -51,7 +52,12 @@ def _locked(name: str, place: int, archive: Path) -> int:
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         # For this user alone: who can open it can keep others from changing the run.
-        lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=place)
+        try:
+            lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=place)
+        except OSError as error:
+            if error.errno in _NOT_WRITABLE:
+                raise type(error)(error.errno, os.strerror(error.errno), str(archive.parent)) from error
+            raise
         try:
             locking.acquire(lock)
             # Whoever had it before removes it: then it says nothing to those who come next.

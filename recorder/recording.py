@@ -302,8 +302,10 @@ class Run:
     def _write_end(self) -> bool:
         """Complete the archive; whether it is on the disk, and the journal has nothing any more that it lacks."""
         self._journal.flush()
-        answers = self._archivist.close()
-        if self._pump.idle:
+        nothing = self._pump.idle
+        # A stream may have been declared all the same: by a first step that a Ctrl-C cut off.
+        answers = self._archivist.close(discard=nothing)
+        if nothing:
             return self._leave_nothing()
         failure: Exception | None = TimeoutError("the disk does not answer")
         on_disk = False

@@ -31,7 +31,7 @@ def refold(journal: Journal, archive: Path) -> None:
     make_folders(archive.parent)  # it may have been moved away
     with changing(archive) as place:
         mend_names(archive, place)
-        made = f".{archive.stem}.refolding{locations.ARCHIVE_SUFFIX}"
+        made = refolding(archive)
         remove(made, place)
         try:
             _write(journal, archive, made)
@@ -44,6 +44,11 @@ def refold(journal: Journal, archive: Path) -> None:
         sync_place(archive.parent)
         with contextlib.suppress(OSError):
             remove(_aside(archive), place)
+
+
+def refolding(archive: Path) -> str:
+    """The name of the whole archive while it is made."""
+    return f".{archive.stem}.refolding{locations.ARCHIVE_SUFFIX}"
 
 
 def mend_names(archive: Path, place: int) -> None:

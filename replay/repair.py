@@ -18,7 +18,7 @@ from recorder.durable import sync_place
 from recorder.events import event
 from recorder.folders import FOLDER_MODE, open_folder, sync_folder
 from recorder.journal import JournalReader, is_being_written
-from recorder.refold import mend_names
+from recorder.refold import mend_names, refolding
 from recorder.settle import settle
 from recorder.words import Message
 from replay.archive import Archive
@@ -104,14 +104,14 @@ def _settled(archive: Path) -> Repaired | None:
 
 
 def _clear(archive: Path, place: int) -> bool:
-    """Remove what repairs left that were killed; True if one was as good as done, and was completed."""
+    """Remove what repairs and recorders left that were killed; True if one was as good as done, and was completed."""
     mend_names(archive, place)
     ready, finished = _ready(archive), False
     if is_folder(ready, place) and not exists(archive.name, place):
         move(ready, place, archive.name, place)
         finished = True
     for name in os.listdir(place):
-        if name == ready or name.startswith(f".{archive.stem}.repairing"):
+        if name in (ready, refolding(archive)) or name.startswith(f".{archive.stem}.repairing"):
             remove(name, place)
     return finished
 
@@ -148,19 +148,21 @@ def _replace(archive: Path, journal: Path, place: int) -> str:
     """Move the old files to a folder of their own, whose name is given back, and the new archive to their place."""
     kept = _made_free(f"{archive.stem}.before-repair", place)
     into = open_folder(kept, place)
-    moved: list[str] = []
+    old = (archive.name, journal.name)
     try:
-        for name in (archive.name, journal.name):
+        for name in old:
             if exists(name, place):
                 move(name, place, name, into)
-                moved.append(name)
         sync_folder(into)
         os.rename(_ready(archive), archive.name, src_dir_fd=place, dst_dir_fd=place)
     except BaseException:
+        # A Ctrl-C may come between any two of these: what is there tells how far it got.
         with contextlib.suppress(OSError):
-            for name in moved:
-                move(name, into, name, place)
-            os.rmdir(kept, dir_fd=place)
+            if exists(_ready(archive), place):
+                for name in old:
+                    if exists(name, into):
+                        move(name, into, name, place)
+                os.rmdir(kept, dir_fd=place)
         raise
     finally:
         os.close(into)

@@ -19,7 +19,9 @@ import torch
 from recorder import hooks, locations, observer, record, recording, session, stages
 from recorder import shielded as shielded_
 from recorder.journal import is_being_written
+from recorder.pump import Pump
 from recorder.recording import Run
+from recorder.rows import Row
 from recorder.shielded import shielded
 from replay import catalog
 from replay.source import load
@@ -380,6 +382,22 @@ def test_as_a_decorator_it_records_every_call_apart_and_a_block_is_entered_once(
     call(1)
     call(2)
     assert [load(r.path).steps for r in runs] == [1, 2]
+
+
+def test_a_first_step_that_is_cut_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = Pump.put
+
+    def interrupted(self: Pump, item: Any) -> None:
+        if isinstance(item, Row):
+            raise KeyboardInterrupt
+        put(self, item)
+
+    monkeypatch.setattr(Pump, "put", interrupted)
+    with pytest.raises(KeyboardInterrupt), record(runs_dir=tmp_path) as run:
+        run.stage(SIGMAS)
+        steps(run, 1)
+    assert not run.kept and run.status == "interrupted"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_kept_of_what_comes_after_the_end(tmp_path: Path) -> None:

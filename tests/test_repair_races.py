@@ -123,6 +123,44 @@ def test_a_rename_that_fails_is_undone(
     assert contents(tmp_path) == before and not [n for n in names(tmp_path) if n.startswith(".") or "before" in n]
 
 
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize("at", ["away", "in place"])
+def test_a_ctrl_c_between_two_moves_leaves_the_old_or_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, at: str
+) -> None:
+    path = BROKEN[broken](tmp_path)
+    before, rename = contents(tmp_path), os.rename
+
+    def interrupted(name: Any, to: Any, **more: Any) -> None:
+        rename(name, to, **more)
+        if name == (f".{NAME}.repaired.zarr" if at == "in place" else to):
+            monkeypatch.setattr(os, "rename", rename)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        repair(path)
+    if at == "away":
+        assert contents(tmp_path) == before and names(tmp_path) == sorted({n.partition("/")[0] for n in before})
+    else:
+        assert names(tmp_path) == [f"{NAME}.before-repair", path.name] and check(path).sound
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    path, real = torn(tmp_path), os.open
+
+    def refused(name: Any, flags: int, *more: Any, **where: Any) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(number, os.strerror(number), name)
+        return real(name, flags, *more, **where)
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(OSError, match=os.strerror(number)) as raised:
+        repair(path)
+    assert raised.value.filename == str(tmp_path) and raised.value.errno == number
+
+
 def test_nothing_is_moved_before_the_new_archive_is_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,8 +179,8 @@ def test_nothing_is_moved_before_the_new_archive_is_on_the_disk(
 
 def test_what_killed_repairs_left_is_removed(tmp_path: Path) -> None:
     path = damaged(tmp_path)
-    for name in (f".{NAME}.repairing.zarr", f".{NAME}.repairing-77.zarr", f".{NAME}.repaired.zarr"):
-        shutil.copytree(path, tmp_path / name)
+    for left in ("repairing", "repairing-77", "repaired", "refolding"):
+        shutil.copytree(path, tmp_path / f".{NAME}.{left}.zarr")
     (tmp_path / f".{NAME}.lock").write_bytes(b"")
     (tmp_path / ".other.repairing-77.zarr").mkdir()
     repair(path)
