@@ -9,7 +9,7 @@ from ltxtui.drawing import Style
 from ltxtui.panels.view import View
 from ltxtui.spans import Row
 
-_ALWAYS: Final = ("palette", "help", "back")
+_ALWAYS: Final = ("palette", "help", "back", "quit")
 
 
 class FooterView(View):
@@ -35,6 +35,8 @@ class FooterView(View):
     def rows(self, width: int, height: int) -> list[Row]:
         row = self.row(width)
         offered = [a for a in actions.of_screen(self._kind) if a.footer and a.available(self._model)]
+        if not self._keys(actions.BY_ID["back"]):  # the user left quitting to another key
+            offered = [a for a in offered if a.id != "back"] + [actions.BY_ID["quit"]]
         always = [a for a in offered if a.id in _ALWAYS]
         if width < 80:  # the palette lists what the help does, so the shorter one stays
             always = [a for a in always if a.id != "palette"]
@@ -51,5 +53,5 @@ class FooterView(View):
         return actions.key_name(actions.keys_of(action, self._keymap)[0], ascii_only=self.ascii)
 
     def _text(self, action: actions.Action[Any]) -> str:
-        word = self._back if action.id == "back" and self._back else action.footer
+        word = self._back if action.id == "back" and self._back else action.footer or action.label.lower()
         return f"{self._keys(action)} {word}  "
