@@ -15,7 +15,7 @@ from recorder import locations
 from recorder.folders import PRIVATE_MODE, make_folders
 from replay.run_info import RunInfo
 
-VERSION: Final = 2
+VERSION: Final = 3
 MAX_BYTES: Final = 256 << 20
 _MAYBE: Final = (float, type(None))
 _FIELDS: Final[tuple[tuple[str, type | tuple[type, ...]], ...]] = (

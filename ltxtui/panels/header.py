@@ -12,6 +12,7 @@ from ltxtui.panels.cost import Health, Link, cost, link_of
 from ltxtui.panels.view import View
 from ltxtui.spans import Row
 from ltxtui.text import clean, duration, significant
+from replay.prompts import prompt_text
 from replay.source import Liveness
 
 _MUCH: Final = 100_000
@@ -122,7 +123,7 @@ class HeaderView(View):
     def rows(self, width: int, height: int) -> list[Row]:
         deck = self.deck
         model = clean(deck.known("model"), 80)
-        prompt = clean(deck.known("prompt"), 1000)
+        prompt = clean(prompt_text(deck.known("prompt")), 1000)
         first = self.row(width).add(*status(deck)).add("  ")
         ended, role = outcome(deck)
         if ended:
