@@ -21,9 +21,10 @@ _WIDE = 50
 # From the roomiest to the tightest, with the width of the numbers; Δ is to the reference mark.
 _FORMS = (
     ("{sample} {label} {value}  ", " Δ{delta}", 6),
-    ("{sample}{label} {value} ", "", 6),
-    ("{sample}{value} ", "", 6),
-    ("{sample}{value} ", "", 5),
+    ("{sample} {label} {value} ", "", 6),
+    # Never `━4.261`, which reads as a negative number.
+    ("{sample} {value} ", "", 6),
+    ("{sample} {value} ", "", 5),
 )
 _ALERTS: Final = frozenset({"nan", "warning"})
 _ORDER: Final = ("nan", "shock", "warning", "control", "critical", "stage")

@@ -11,7 +11,7 @@ from ltxtui.drawing import Style
 from ltxtui.panels.cost import Health, Link, cost, link_of
 from ltxtui.panels.view import View
 from ltxtui.spans import Row
-from ltxtui.text import clean, duration, significant
+from ltxtui.text import clean, duration, one_of, significant
 from replay.prompts import prompt_text
 from replay.source import Liveness
 
@@ -59,13 +59,13 @@ def selection(deck: Deck) -> str:
     stage, stream = deck.stage, deck.stream
     parts = []
     if stage is not None:
-        parts.append(f"stage {stage.index}" + (f" (of {len(deck.run.stages)})" if len(deck.run.stages) > 1 else ""))
+        parts.append(f"stage {one_of(stage.index, len(deck.run.stages))}")
         if stage.tile is not None:
             parts.append(f"tile {clean(stage.tile, 9)}")
     if stream is not None:
         parts.append(clean(" + ".join(deck.lane_streams), 40))
         if deck.items > 1:
-            parts.append(f"item {deck.item} (of {deck.items})")
+            parts.append(f"item {one_of(deck.item, deck.items)}")
     return " · ".join(parts)
 
 
