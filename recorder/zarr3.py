@@ -265,7 +265,7 @@ class Array:
 
     @property
     def row_bytes(self) -> int:
-        return math.prod(self.shape[1:]) * self._dtype.itemsize
+        return math.prod(self.shape[1:]) * int(self._dtype.itemsize)
 
     def resize(self, rows: int, chunk_rows: int | None = None) -> None:
         """Another number of rows; chunks that lie beyond are removed.

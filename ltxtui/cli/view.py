@@ -31,13 +31,15 @@ if TYPE_CHECKING:
     from replay.source import Source
 
 _PRESETS = "Which panels: " + ", ".join(f"{p.key} {p.name}" for p in PRESETS) + "."
-_AXES = ("step", "sigma", "snr", "seconds", "evaluations")
+_AXES = ("step", "sigma", "snr", "seconds", "evaluations", "run")
 
 
 def looking_options(command: Command) -> Command:
     """What of a run is looked at first, the same for `watch` and `replay`: what `y` in the dashboard copies."""
     for option in (
-        click.option("--axis", type=click.Choice(_AXES), help="What the horizontal axis counts."),
+        click.option(
+            "--axis", type=click.Choice(_AXES), help="What the horizontal axis counts; run: the steps of all stages."
+        ),
         click.option("--item", type=click.IntRange(min=0), help="Which clip of the batch, counted from 0."),
         click.option("--stream", type=click.Choice(["video", "audio", "both"]), help="Which stream, or both as lanes."),
         click.option("--stage", type=click.IntRange(min=0), help="Which denoising loop, counted from 0."),

@@ -76,6 +76,10 @@ def progress(deck: Deck) -> list[str]:
             return [deck.waiting or "waiting for the first stage"]
         return ["reading …" if deck.loading else "no steps recorded"]
     parts = [f"step {deck.visible}/{deck.steps}" if deck.stage.sigmas else f"step {deck.visible}"]
+    if deck.live and not deck.follow:
+        stage, step = deck.newest
+        at = f"stage {stage} " if len(deck.run.stages) > 1 else ""
+        parts.append(f"run at {at}step {step}")
     if math.isfinite(deck.seconds_per_step):
         parts.append(f"{duration(deck.seconds_per_step)}/step")
         if deck.live and deck.visible < deck.steps:
