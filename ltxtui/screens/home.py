@@ -84,7 +84,7 @@ class Home(ActionScreen):
         return self._list
 
     def command(self) -> list[str]:
-        return ["ltxtui", "--runs-dir", str(self._runs_dir)]
+        return ["ltxtui", f"--runs-dir={self._runs_dir}"]
 
     def compose(self) -> ComposeResult:
         model, style = self._list, self._style
