@@ -26,6 +26,7 @@ _FORMS = (
     # Never `━4.261`, which reads as a negative number.
     ("{sample} {value} ", "", 6),
     ("{sample} {value} ", "", 5),
+    ("{sample} {value} ", "", 4),
 )
 _ALERTS: Final = frozenset({"nan", "warning"})
 _ORDER: Final = ("nan", "shock", "warning", "control", "critical", "stage")
