@@ -122,7 +122,7 @@ class Ruler:
         if not span > 0:
             return found
         distance = scales.round_up(span * 7 / max(1, width))
-        if self.mode in ("step", "evaluations"):
+        if self.mode in ("step", "evaluations", "run"):
             distance = max(1.0, distance)
         low, high = sorted((sign * self.low, sign * self.high))
         for value in scales.multiples(low, high, distance):
@@ -131,9 +131,15 @@ class Ruler:
         return found
 
     def _text(self, value: float) -> str:
-        if self.mode in ("step", "evaluations") and np.isfinite(value):
+        if self.mode in ("step", "evaluations", "run") and np.isfinite(value):
             return str(round(value))
         return significant(value) if 1e-3 <= abs(value) < 1e5 else number(value)
+
+
+def over_run(ruler: Ruler, total: int) -> Ruler:
+    """The same window with the steps of all stages in it, of which the ruler has those of one."""
+    places = np.arange(total, dtype=np.float64)
+    return Ruler(ruler.mode, places, places, ruler.low, ruler.high)
 
 
 EMPTY: Final = Ruler("step", np.empty(0), np.empty(0), 0.0, 1.0)
@@ -156,9 +162,14 @@ class Axis:
 
     def window(self, stage: int) -> tuple[float, float] | None:
         """The places that the window of a stage goes from and to; None where it shows all."""
-        return self._windows.get((stage, self.mode))
+        return self._windows.get(self._window(stage, self.mode))
 
-    def ruler(self, stage: StageData, steps: int, version: int, pace: float) -> Ruler:
+    @staticmethod
+    def _window(stage: int, mode: Mode) -> tuple[int, Mode]:
+        """The window that a stage is seen in: the axis over the whole run has one for all of them."""
+        return (-1 if mode == "run" else stage), mode
+
+    def ruler(self, stage: StageData, steps: int, version: int, pace: float, run: tuple[int, int] = (0, 0)) -> Ruler:
         """The steps of a stage on the present axis, with its window.
 
         Args:
@@ -166,15 +177,20 @@ class Axis:
             steps: how many, planned ones among them.
             version: of the run; what has been computed is kept until it changes.
             pace: seconds per step that are expected of steps to come.
+            run: steps of all stages before this one, and of all stages together, for the axis over the whole run.
         """
-        key = (id(stage), steps, version, self.mode)
+        key = (id(stage), steps, version, self.mode, run)
         if key != self._key:
             values = values_of(self.mode, stage, steps, pace)
+            if self.mode == "run":
+                values = values + run[0]
             places = placed(values, falls=INFO[self.mode].falls)
             known = places[np.isfinite(places)]
             low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
             if self.mode == "seconds":
                 low = min(0.0, low)
+            if self.mode == "run":
+                low, high = 0.0, run[1] - 1.0
             self._full = Ruler(self.mode, values, places, low, high if high > low else low + 1.0)
             self._key, self._shown = key, self._full
         low, high = self.window(stage.index) or (self._full.low, self._full.high)
@@ -186,12 +202,12 @@ class Axis:
         """Another axis over the same steps: those that were in the window stay in it."""
         shown, zoomed = make().inside, self.window(stage) is not None
         self.mode = mode
-        self._windows.pop((stage, mode), None)
+        self._windows.pop(self._window(stage, mode), None)
         if zoomed:
             kept = make().places[shown]
             kept = kept[np.isfinite(kept)]
             if kept.size and kept.max() > kept.min():
-                self._windows[stage, mode] = float(kept.min()), float(kept.max())
+                self._windows[self._window(stage, mode)] = float(kept.min()), float(kept.max())
 
     def zoom(self, by: float, stage: int, ruler: Ruler, cursor: int) -> None:
         """Halve the window `by` times, or double it if negative; the cursor keeps its column."""
@@ -210,7 +226,7 @@ class Axis:
 
     def reset(self, stage: int) -> None:
         """Show all."""
-        self._windows.pop((stage, self.mode), None)
+        self._windows.pop(self._window(stage, self.mode), None)
 
     def keep_in_view(self, stage: int, ruler: Ruler, step: int) -> None:
         """Move the window so that a step is in it, with room to go on beyond."""
@@ -225,7 +241,7 @@ class Axis:
             self.reset(stage)
         else:
             low = min(max(low, first), last - span)
-            self._windows[stage, self.mode] = low, low + span
+            self._windows[self._window(stage, self.mode)] = low, low + span
 
     @staticmethod
     def _place(ruler: Ruler, step: int) -> float:

@@ -79,11 +79,28 @@ class Deck(Look):
     # The cursor
 
     def move(self, by: int) -> None:
-        """Move the cursor; past the newest visible step of a replay it takes the playhead along."""
+        """Move the cursor; past the newest visible step of a replay it takes the playhead along.
+
+        On the axis over the whole run it goes on in the stage before or after.
+        """
+        if self.whole_run and (stage := self._beside(by)) is not None:
+            self.go_to(*stage)
+            return
         if by > 0 and self.cursor + by >= self.visible and not self.live:
             self.step(self.cursor + by - self.visible + 1)
             return
         self.move_to(self.cursor + by)
+
+    def _beside(self, by: int) -> tuple[int, int] | None:
+        """The stage and step that a cursor comes to which leaves its stage; None if it does not."""
+        step, stage, stages = self.cursor + by, self.stage_index, self.run.stages
+        while step < 0 and stage > 0:
+            stage -= 1
+            step += stages[stage].steps
+        while stage + 1 < len(stages) and step >= stages[stage].steps:
+            step -= stages[stage].steps
+            stage += 1
+        return None if stage == self.stage_index else (stage, max(0, step))
 
     def move_to(self, step: int) -> None:
         """Put the cursor on a visible step; on the newest one of the newest stage it follows again."""
@@ -251,14 +268,21 @@ class Deck(Look):
         """Seconds per step over the whole run, for playing it: the median."""
         stream = self.stream
         times = stream.times if stream else np.empty(0)
-        return self._keep("pace", (self.run.version, id(stream)), lambda: median_step(times, _PACE))
+        return self.keep("pace", (self.run.version, id(stream)), lambda: median_step(times, _PACE))
+
+    @property
+    def newest(self) -> tuple[int, int]:
+        """The stage and the step that the run has come to, wherever the cursor is."""
+        stage = self._stage_at(self.playhead)
+        stages = self.run.stages
+        return stage, max(0, stages[stage].steps - 1) if stages else 0
 
     # Inside
 
     @property
     def _elapsed(self) -> NDArray[np.float64]:
         """Seconds at which each step of the run was done, stage after stage [total]; see `_all_times`."""
-        return self._keep("elapsed", self.run.version, self._all_times)
+        return self.keep("elapsed", self.run.version, self._all_times)
 
     def _all_times(self) -> NDArray[np.float64]:
         """Clocks that went back stand still; a stage that ran beside the one before it is played behind that one."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
-from typing import Final, TypeVar, cast
+from typing import Final, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.axis import EMPTY, MODES, Axis, Mode, Ruler
+from ltxtui.axis import EMPTY, MODES, Axis, Mode, Ruler, over_run
 from ltxtui.markers import Marker, markers
-from ltxtui.selection import Selection
+from ltxtui.selection import Selection, length_of
 from recorder.words import Message
 from replay.run import Run
 
@@ -45,7 +46,40 @@ class Look(Selection):
         if stage is None:
             return EMPTY
         pace = self.seconds_per_step
-        return self.axis.ruler(stage, self.steps, self.run.version, pace if math.isfinite(pace) else _PACE)
+        run = (self.before(stage.index), self.planned_total) if self.whole_run else (0, 0)
+        return self.axis.ruler(stage, self.steps, self.run.version, pace if math.isfinite(pace) else _PACE, run)
+
+    @property
+    def whole_run(self) -> bool:
+        """Whether the axis goes over all stages of the run."""
+        return self.axis.mode == "run"
+
+    @property
+    def run_ruler(self) -> Ruler:
+        """The steps of all stages on the axis over the whole run, with its window."""
+        ruler, total = self.ruler, self.planned_total
+        return self.keep("run ruler", (ruler, total), lambda: over_run(ruler, total))
+
+    def place_at(self, column: int, width: int) -> tuple[int, int]:
+        """The stage and step nearest to a column."""
+        if not self.whole_run or self.stage is None:
+            return self.stage_index, self.step_at(column, width)
+        here = self.before(self.stage_index) + self.cursor
+        return self.place_of(self.run_ruler.step_at(column, width, here))
+
+    def place_of(self, step: int) -> tuple[int, int]:
+        """The stage and step of a step that is counted through all stages, planned ones among them."""
+        for stage in self.run.stages:
+            if step < length_of(stage):
+                return stage.index, step
+            step -= length_of(stage)
+        return self.stage_index, self.cursor
+
+    def at_stage(self, stage: int) -> Self:
+        """The same look at another stage, for drawing; it is thrown away after that."""
+        other = copy.copy(self)
+        other.stage_index, other._kept = stage, {}
+        return other
 
     def columns(self, width: int) -> NDArray[np.intp]:
         """The text column, 0…width−1, of every step of the selected stage; −1 outside the window [steps]."""
@@ -64,7 +98,8 @@ class Look(Selection):
             self.keep_in_view()
 
     def next_axis(self, by: int = 1) -> None:
-        self.set_axis(MODES[(MODES.index(self.axis.mode) + by) % len(MODES)])
+        offered = [mode for mode in MODES if mode != "run" or len(self.run.stages) > 1 or self.whole_run]
+        self.set_axis(offered[(offered.index(self.axis.mode) + by) % len(offered)])
 
     @property
     def zoomed(self) -> bool:
@@ -98,7 +133,7 @@ class Look(Selection):
     def levels(self) -> NDArray[np.float64]:
         """The planned noise levels of the selected stage [steps]."""
         sigmas = self.stage.sigmas if self.stage is not None else ()
-        return self._keep("levels", (self.stage_index, self.run.version), lambda: np.asarray(sigmas, np.float64))
+        return self.keep("levels", (self.stage_index, self.run.version), lambda: np.asarray(sigmas, np.float64))
 
     # Marks
 
@@ -120,7 +155,7 @@ class Look(Selection):
     @property
     def markers(self) -> list[Marker]:
         """What happened in all of the run, whether the playhead has passed it or not."""
-        return self._keep("markers", self.run.version, lambda: markers(self.run))
+        return self.keep("markers", self.run.version, lambda: markers(self.run))
 
     @property
     def markers_shown(self) -> list[Marker]:
@@ -150,7 +185,7 @@ class Look(Selection):
         here = self.time
         return here is None or not isinstance(time, float | int) or time <= here
 
-    def _keep(self, name: str, key: object, make: Callable[[], T]) -> T:
+    def keep(self, name: str, key: object, make: Callable[[], T]) -> T:
         """What has been made is kept until its key changes."""
         kept = self._kept.get(name)
         if kept is None or kept[0] != key:

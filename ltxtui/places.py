@@ -1,4 +1,4 @@
-"""What each step of a stage has of an axis (number, σ, SNR, seconds, model evaluations), and where that puts it."""
+"""What each step of a stage has of an axis (its number, σ, SNR, seconds, evaluations), and where that puts it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from replay.run import StageData, StreamData
 
-Mode = Literal["step", "sigma", "snr", "seconds", "evaluations"]
+Mode = Literal["step", "sigma", "snr", "seconds", "evaluations", "run"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 
 Floats = NDArray[np.float64]
@@ -30,6 +30,7 @@ INFO: Final[dict[Mode, Info]] = {
     "snr": Info("SNR of the schedule", "dB"),
     "seconds": Info("seconds since the stage began", "s"),
     "evaluations": Info("model evaluations", "evals"),
+    "run": Info("steps of the run, through all stages", "run"),
 }
 
 
@@ -124,4 +125,5 @@ _VALUES: Final[dict[Mode, Callable[[StageData, int, float], Floats]]] = {
     "snr": _snr,
     "seconds": _seconds,
     "evaluations": _evaluations,
+    "run": _steps,
 }

@@ -57,7 +57,7 @@ def right(shown: Shown, row_of: Callable[[float], int], rows: int, style: Style,
         at = row_of(math.log10(last) if log else last)
         free = sorted((y for y in range(rows) if y not in labels), key=lambda y: abs(y - at))
         if free:
-            labels[free[0]] = (f" {curve.sample(style)}{number(last)}", curve.role)
+            labels[free[0]] = (f"{curve.sample(style)} {number(last)}", curve.role)
     return labels
 
 

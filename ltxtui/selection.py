@@ -113,8 +113,7 @@ class Selection:
     @property
     def steps(self) -> int:
         """How many steps the selected stage has or will have: the length of the step axis."""
-        stage = self.stage
-        return max(len(stage.sigmas), stage.steps) if stage else 0
+        return length_of(self.stage) if self.stage else 0
 
     def series(self, metric: str, stream: str | None = None) -> NDArray[np.float32] | None:
         """The visible rows of one scalar metric of the selected or a named stream; None where it does not have it."""
@@ -137,6 +136,15 @@ class Selection:
         shape = found.metrics[metric].shape
         return None if len(shape) > 1 or 0 in shape else found
 
+    @property
+    def planned_total(self) -> int:
+        """Steps over all stages that have begun, planned ones among them."""
+        return self.before(len(self.run.stages))
+
+    def before(self, stage: int) -> int:
+        """Steps of all stages before one, planned ones among them."""
+        return sum(length_of(s) for s in self.run.stages[:stage])
+
     def offset(self, stage: int) -> int:
         """Steps of all stages before one."""
         return sum(s.steps for s in self.run.stages[:stage])
@@ -153,6 +161,11 @@ class Selection:
     def seconds_left(self) -> float:
         """Estimated seconds to the end of the selected stage."""
         return self.seconds_per_step * max(0, self.steps - self.visible)
+
+
+def length_of(stage: StageData) -> int:
+    """How many steps a stage has or will have."""
+    return max(len(stage.sigmas), stage.steps)
 
 
 def median_step(times: NDArray[np.float64], otherwise: float) -> float:

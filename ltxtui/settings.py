@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from ltxtui.actions import BY_ID
-from ltxtui.actions.keys import Keymap, read_key
+from ltxtui.actions import ACTIONS, BY_ID
+from ltxtui.actions.keys import Keymap, key_name, keys_of, read_key
 from ltxtui.drawing import Style
 from ltxtui.layout import PRESETS
 from ltxtui.themes import THEMES
@@ -33,8 +33,12 @@ EXAMPLE: Final = """\
 
 [keys]
 # By action (`ltxtui config --keys` lists them): one key, or as many as the action has; [] for none.
+# They replace all keys of the action. A key that has another job on the same screen has to be taken from it first.
 # theme = "T"
-# cursor = ["h", "l"]
+# cursor = ["h", "l"]      # where h hides a panel and l marks a loop:
+# hide = "D"
+# loop = "O"
+# quit = "Q"               # replaces Ctrl+Q, Ctrl+C and, unless `back` is set too, q
 """
 
 
@@ -135,15 +139,34 @@ def _keys(table: object, text: str, problems: list[Problem]) -> dict[str, tuple[
     keymap: dict[str, tuple[str, ...]] = {}
     for id, value in table.items():
         try:
-            keys = _keys_of(id, value)
-            for other, taken in keymap.items():
-                shared = set(BY_ID[id].screens) & set(BY_ID[other].screens)
-                if shared and (both := set(keys) & set(taken)):
-                    raise ValueError(f"{min(both)!r} is given to {other!r} already")
-            keymap[id] = keys
+            keymap[id] = _keys_of(id, value)
         except ValueError as error:
             problems.append(Problem(_line(text, id, "keys"), f"keys.{id}: {error}"))
+    if keymap.get("quit") and "back" not in keymap:
+        keymap["back"] = ()  # q quits too, and keys that are replaced do nothing any more
+    while (found := _clash(keymap)) is not None:
+        id, said = found
+        problems.append(Problem(_line(text, id, "keys"), f"keys.{id}: {said}"))
+        del keymap[id]  # its own keys are in force again, which may clash with what was set for another action
     return keymap
+
+
+def _clash(keymap: Mapping[str, tuple[str, ...]]) -> tuple[str, str] | None:
+    """An action that is given a key which another one has on the same screen, and what to say; None without any."""
+    owners: dict[tuple[str, str], str] = {}
+    # The user's own come last, in the order of the file: where two clash, the later one is at fault.
+    for id in (*(a.id for a in ACTIONS if a.id not in keymap), *keymap):
+        keys, also = keys_of(BY_ID[id], keymap)
+        for screen in BY_ID[id].screens:
+            for key in (*keys, *also):
+                other = owners.setdefault((screen, key), id)
+                if other != id:
+                    named = key_name((key,))
+                    if other in keymap:
+                        return id, f"{named!r} is given to {other!r} already"
+                    way = f"give {other} another key here, or [] for none"
+                    return id, f"{named!r} is the key of {other!r} on the {screen} screen; {way}"
+    return None
 
 
 def _keys_of(id: str, value: object) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from ltxtui.compare.partings import setting
 from ltxtui.drawing import Curve, Mark, curve_text
 from ltxtui.text import clean, fit, number, to_ascii
 from replay.comparison import Comparison, Series, letter
+from replay.prompts import prompt_text
 
 Values = NDArray[np.float64]
 
@@ -101,7 +102,7 @@ def _place(value: float, align: str) -> str:
 def _runs(comparison: Comparison) -> Iterator[str]:
     for i, run in enumerate(comparison.runs):
         seed = "no seed recorded" if run.seed is None else f"seed {clean(run.seed, 40)}"
-        prompt = f": {clean(run.prompt, 60)}" if run.prompt else ""
+        prompt = f": {clean(prompt_text(run.prompt), 60)}" if run.prompt else ""
         stages = f", {run.evaluations} evaluations in {run.stages} stages" if run.stages > 1 else ""
         yield f"{letter(i)}  {clean(run.name, 80)} ({clean(run.status, 20)}, {seed}{stages}){prompt}"
         yield from (f"   shock: {clean(text, 120)}" for text in run.shocks)

@@ -7,6 +7,7 @@ from ltxtui.text import clean, duration, to_ascii
 from ltxtui.themes import first_drawing
 from recorder.declarations import METRICS
 from recorder.numerals import counted
+from replay.prompts import prompt_text
 from replay.run import Run, StreamData
 
 WIDTH, HEIGHT = 76, 10
@@ -33,7 +34,7 @@ def summary(run: Run, *, width: int = WIDTH) -> str:
         if stream is None or not stream.rows:
             continue
         took = float(stream.times[-1] - stage.time)
-        lines += ["", f"stage {stage.index}: {clean(stage.metadata.get('prompt') or '')} - {duration(took)}"]
+        lines += ["", f"stage {stage.index}: {clean(prompt_text(stage.metadata.get('prompt')))} - {duration(took)}"]
         sigma = _curve(stream, "sigma", Mark.FIRST)
         lines += ["", curve_text([sigma], width, HEIGHT, ascii_only=ascii_only)]
         snr = [_curve(stream, "snr_schedule_db", Mark.SECOND), _curve(stream, "snr_measured_db", Mark.FIRST)]

@@ -100,6 +100,11 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}" if abs(value) < 10**digits - 0.5 else f"{value:.0f}"
 
 
+def one_of(index: int, count: int) -> str:
+    """A place among several, counted from 0, with where it can be: `1 of 0–1`; alone where it is the only one."""
+    return f"{index} of 0–{count - 1}" if count > 1 else str(index)
+
+
 def duration(seconds: float) -> str:
     """A stretch of time, short: `1.5 ms`, `0.05 s`, `12.3 s`, `4 m 05 s`, `2 h 10 m`."""
     if not math.isfinite(seconds):

@@ -14,12 +14,14 @@ from recorder import words
 from recorder.folders import Tree
 from recorder.tables import (
     BLOCK_ROWS,
+    MOST_ROWS,
     TIME_UNITS,
     Previews,
     create_previews,
     plain,
     rows_per_chunk,
     snapshot_dims,
+    trim,
     write_events,
     write_kept,
     write_system,
@@ -29,8 +31,6 @@ from recorder.zarr3 import Array, Store
 
 LONG_ROWS = 8 * BLOCK_ROWS
 """A stream of more rows has its chunks merged at the end: thousands of small files would make opening slow."""
-MOST_ROWS = 64 * BLOCK_ROWS
-"""Rows of a merged chunk."""
 SNAPSHOT_LABELS = {"latents": "sample before the step", "x0": "predicted clean sample"}
 
 
@@ -99,7 +99,7 @@ class ArchiveWriter:
                 # Also at the root, so that a list of runs can show it.
                 summary = plain(message["payload"].get("summary", {}))
                 self._attributes.setdefault("summary", {})[f"stage_{message['stage']}"] = summary
-                self.fold()
+                self._end_stage(int(message["stage"]))
         elif kind == words.SYSTEM:
             self._system.append(message)
         elif kind == words.PREVIEW:
@@ -287,7 +287,9 @@ class ArchiveWriter:
         first, end = stream.rows, stream.rows + len(rows)
         if end > stream.capacity:
             stream.capacity = max(end, 2 * stream.capacity)
-            self._resize(stream, stream.capacity)
+            for array in (*(a for a, _, _ in stream.arrays), stream.time):
+                # A loop that outruns a short plan must not leave hundreds of tiny chunks.
+                array.resize(stream.capacity, rows_per_chunk(stream.capacity, array.row_bytes))
         for array, columns, shape in stream.arrays:
             array.write(first, rows[:, columns].reshape(len(rows), *shape))
         stream.time.write(first, np.concatenate(stream.times))
@@ -296,11 +298,18 @@ class ArchiveWriter:
         stream.times.clear()
         stream.waiting_rows = 0
 
-    def _resize(self, stream: _Stream, rows: int) -> None:
-        for array in (*(a for a, _, _ in stream.arrays), *stream.snapshots.values(), stream.time):
-            array.resize(rows)
-        if stream.previews is not None:
-            stream.previews.resize(rows)
+    def _end_stage(self, index: int) -> None:
+        """Fold what waits, into arrays of the rows that there are: where none was folded yet, it is written once."""
+        for (stage, _), stream in self._streams.items():
+            if stage == index:
+                self._trim(stream, stream.rows + stream.waiting_rows)
+        self.fold()
+
+    def _trim(self, stream: _Stream, rows: int) -> None:
+        """Give a stream's metrics their last number of rows; more may follow all the same."""
+        for array in (*(a for a, _, _ in stream.arrays), stream.time):
+            trim(array, rows, MOST_ROWS if rows > LONG_ROWS else rows_per_chunk(rows, array.row_bytes))
+        stream.capacity = rows
 
     def finish(self, end: Message) -> None:
         """Fold what waits, trim arrays to their rows, write the tables, consolidate, and set the final status.
@@ -316,15 +325,11 @@ class ArchiveWriter:
             return
         self._make()
         for stream in self._streams.values():
-            sizes = {stream.capacity, *(a.shape[0] for a in stream.snapshots.values())}
+            self._trim(stream, stream.rows)
+            for array in stream.snapshots.values():
+                trim(array, stream.rows, 1)
             if stream.previews is not None:
-                sizes.add(stream.previews.pixels.shape[0])
-            if sizes != {stream.rows}:
-                self._resize(stream, stream.rows)
-            if stream.rows > LONG_ROWS:
-                size = min(MOST_ROWS, 1 << (stream.rows.bit_length() - 1))
-                for array in (*(a for a, _, _ in stream.arrays), stream.time):
-                    array.merge(size)
+                stream.previews.trim(stream.rows)
             name = f"{stream.group}/step"
             self.store.array(name, (stream.rows,), "int64", ("step",), {"units": "1"}, values=np.arange(stream.rows))
         if self._events:

@@ -16,10 +16,12 @@ from recorder.zarr3 import Array, Store
 
 BLOCK_ROWS = 1024
 """Rows per chunk, and the rows of a long stage that are folded at a time."""
-LEAST_ROWS = 64
-"""Rows per chunk at least: a loop that outruns a short plan must not leave hundreds of tiny chunks."""
+MOST_ROWS = 64 * BLOCK_ROWS
+"""Rows of a chunk of a run that has ended."""
 MOST_BYTES = 1 << 20
 """Of a chunk, but for wider rows: a file is as long as its chunk, however few rows there are."""
+SPARE = 8
+"""At the end the files of an array are at most by a SPARE-th longer than its rows need."""
 PREVIEW_STEPS = 32
 """Previews per chunk: some hundred KB, which a reader that scrubs through them decodes in a millisecond or two."""
 
@@ -38,9 +40,27 @@ def plain(value: Any) -> Any:
 
 
 def rows_per_chunk(capacity: int, row_bytes: int) -> int:
-    """Of arrays along `step`."""
-    rows = max(LEAST_ROWS, min(capacity, BLOCK_ROWS))
-    return max(1, min(rows, MOST_BYTES // max(1, row_bytes)))
+    """Of arrays along `step`, while rows come."""
+    return max(1, min(capacity, BLOCK_ROWS, MOST_BYTES // max(1, row_bytes)))
+
+
+def trim(array: Array, rows: int, most: int) -> None:
+    """Give an array the rows that it has in the end, in few chunks whose files are hardly longer than that.
+
+    Args:
+        array: along `step`.
+        rows: in the end.
+        most: rows of a chunk at most.
+
+    Raises:
+        OSError: when the disk does.
+    """
+    size, pieces = array.chunk_rows, max(1, -(-rows // most))
+    chunks = max(1, -(-rows // size))
+    if chunks > pieces or chunks * size - rows > rows // SPARE:
+        size = max(1, -(-rows // pieces))
+    if (rows, size) != (array.shape[0], array.chunk_rows):
+        array.resize(rows, size)
 
 
 @dataclass
@@ -85,9 +105,14 @@ class Previews:
         self.pixels.resize(rows)
         self.fits.resize(rows)
 
+    def trim(self, rows: int) -> None:
+        """Give the arrays the rows that they have in the end; nothing is added any more."""
+        trim(self.pixels, rows, PREVIEW_STEPS)
+        trim(self.fits, rows, MOST_ROWS)
+
 
 def create_previews(store: Store, group: str, capacity: int, first: Message) -> Previews:
-    shape = tuple(first["shape"])
+    shape, capacity = tuple(first["shape"]), max(1, capacity)
     steps = min(capacity, PREVIEW_STEPS)
     pixels = store.array(
         f"{group}/preview",

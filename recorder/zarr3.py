@@ -258,29 +258,56 @@ class Array:
             chunk[at - start : to - start] = values[at - first : to - first]
             self._write_chunk(number, chunk)
 
-    def resize(self, rows: int) -> None:
-        """Another number of rows; chunks that lie beyond are removed."""
+    @property
+    def chunk_rows(self) -> int:
+        """Rows of one chunk."""
+        return self._chunk[0]
+
+    @property
+    def row_bytes(self) -> int:
+        return math.prod(self.shape[1:]) * int(self._dtype.itemsize)
+
+    def resize(self, rows: int, chunk_rows: int | None = None) -> None:
+        """Another number of rows; chunks that lie beyond are removed.
+
+        Args:
+            rows: the new number.
+            chunk_rows: rows of a chunk from now on. Where that is another number, what was written is written again,
+                which needs memory for all of it.
+
+        Raises:
+            OSError: when the disk does.
+        """
         size = self._chunk[0]
         for number in range(-(-rows // size), -(-self.shape[0] // size)):
             # Of a chunk that was never written there may be no folder either.
             if self._store.checksums.pop(key := self._key(number), None) is not None:
                 self._store.tree.remove(key)
         self.shape = (rows, *self.shape[1:])
-        self._store.update(self._name, shape=list(self.shape))
+        if chunk_rows is None or chunk_rows == size:
+            self._store.update(self._name, shape=list(self.shape))
+            return
+        there = [n for n in range(-(-rows // size)) if self._key(n) in self._store.checksums]
+        values = self._values(min(rows, (there[-1] + 1) * size)) if there else None
+        old = [self._key(n) for n in there]
+        for key in old:
+            del self._store.checksums[key]
+        self._chunk = (chunk_rows, *self._chunk[1:])
+        grid = {"name": "regular", "configuration": {"chunk_shape": list(self._chunk)}}
+        self._store.update(self._name, shape=list(self.shape), chunk_grid=grid)
+        if values is not None:
+            self.write(0, values)
+        for key in old:
+            if key not in self._store.checksums:
+                self._store.tree.remove(key)
 
-    def merge(self, size: int) -> None:
-        """The same values in chunks of so many rows: fewer files. Needs memory for all of them."""
-        rows = self.shape[0]
+    def _values(self, rows: int) -> Values:
+        """The first rows, filled where no chunk was written."""
         values = np.full((rows, *self.shape[1:]), self._fill, self._dtype)
         for first in range(0, rows, self._chunk[0]):
             if (chunk := self._read_chunk(first // self._chunk[0])) is not None:
                 values[first : first + len(chunk)] = chunk[: rows - first]
-        self.resize(0)
-        self._chunk = (size, *self._chunk[1:])
-        self.shape = (rows, *self.shape[1:])
-        grid = {"name": "regular", "configuration": {"chunk_shape": list(self._chunk)}}
-        self._store.update(self._name, shape=list(self.shape), chunk_grid=grid)
-        self.write(0, values)
+        return values
 
     def make_folders(self, number: int) -> None:
         """The folders of a chunk."""

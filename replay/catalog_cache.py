@@ -17,7 +17,7 @@ from recorder.broken import Broken
 from recorder.folders import PRIVATE_MODE, make_folders
 from replay.run_info import RunInfo
 
-VERSION: Final = 4
+VERSION: Final = 5
 MAX_BYTES: Final = 256 << 20
 _MAYBE: Final = (float, type(None))
 _FIELDS: Final[tuple[tuple[str, type | tuple[type, ...]], ...]] = (

@@ -13,6 +13,7 @@ from recorder.broken import Broken, BrokenItems, broken_words
 from recorder.standing import GOING_ON, missed_steps, noise_left_of, standing
 from recorder.words import Message
 from replay import format
+from replay.prompts import prompt_text
 
 PROMPT_CHARACTERS = 4000
 """A longer prompt is cut in lists of runs."""
@@ -134,7 +135,7 @@ class Gathered:
         if _fits(self.steps, index):
             self.steps.setdefault(index, 0)
         metadata = message["metadata"]
-        self.prompt = self.prompt or str(metadata.get("prompt") or "")
+        self.prompt = self.prompt or prompt_text(metadata.get("prompt"))
         self.model = self.model or str(metadata.get("model") or "")
 
     def _plan(self, stage: int, levels: Sequence[Any]) -> None:

@@ -20,6 +20,7 @@ from recorder.journal import JournalReader, is_being_written
 from recorder.sweep import spec
 from recorder.sweep.spec import Job, Sweep
 from replay.archive import root_attributes
+from replay.prompts import prompt_text
 from replay.run import NotARun
 from replay.store import Store
 
@@ -183,7 +184,7 @@ def read_run(archive: Path, job: Job, measured: dict[str, Any]) -> Row:
         "final_std": _mean(row["std"]),
     }
     values |= {name: _number(measured.get(_MEASURED_AS.get(name, name))) for name in TASK}
-    return Row(job, str(attributes.get("prompt") or ""), archive.stem, sum(counts.values()), len(shocks), values)
+    return Row(job, prompt_text(attributes.get("prompt")), archive.stem, sum(counts.values()), len(shocks), values)
 
 
 def _shock_key(event: Any) -> tuple[Any, ...]:

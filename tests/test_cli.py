@@ -144,6 +144,29 @@ def test_runs_in_an_empty_folder(tmp_path: Path) -> None:
     assert json.loads(result.stdout) == {"runs": []}
 
 
+def test_the_folder_of_runs_may_be_said_before_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("before", "behind", "environment"):
+        recorded.archive(tmp_path / name, f"20261122-143015-{name}")
+
+    def listed(*words: str) -> list[str]:
+        done = CliRunner().invoke(cli, [str(word) for word in words])
+        assert done.exit_code == 0, done.output
+        return [run["name"].partition("-")[2].partition("-")[2] for run in json.loads(done.stdout)["runs"]]
+
+    monkeypatch.setenv("LTXTUI_RUNS_DIR", str(tmp_path / "environment"))
+    before, behind = ["--runs-dir", str(tmp_path / "before")], ["--runs-dir", str(tmp_path / "behind")]
+    assert listed("runs", "--json") == ["environment"]
+    assert listed(*before, "runs", "--json") == ["before"]
+    assert listed(*before, "runs", *behind, "--json") == ["behind"]
+    for command in (["runs", "check", "before"], ["compare", "before", "before", "--json"]):
+        assert CliRunner().invoke(cli, [*before, *command]).exit_code == 0
+    assert "on a terminal" in problem(*before, "watch", "before") or "terminal" in problem(*before, "replay", "before")
+    opened: list[Path] = []
+    monkeypatch.setattr("ltxtui.cli.browse", opened.append)
+    assert CliRunner().invoke(cli, before).exit_code == 0 and opened == [tmp_path / "before"]
+    assert "s3://" in problem("--runs-dir", "s3://bucket/runs", "runs")
+
+
 def test_a_part_of_a_name_is_enough_where_one_run_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As README has it: record with `--name smooth` and `--name spike`, then compare the two."""
     monkeypatch.setenv("LTXTUI_RUNS_DIR", str(tmp_path))

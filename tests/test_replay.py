@@ -129,7 +129,7 @@ def test_long_stages_are_folded_in_blocks_and_readable_meanwhile(
     assert finished.data[2499].tobytes() == rows[2499 % 3]["data"]
     assert zarr.open_group(str(tmp_path / "long.zarr"))["stage_0/video/sigma"].shape == (2500,)
     # Thousands of small files would make opening slow, so that chunks were merged.
-    assert zarr.open_group(str(tmp_path / "long.zarr"))["stage_0/video/sigma"].chunks == (2048,)
+    assert zarr.open_group(str(tmp_path / "long.zarr"))["stage_0/video/sigma"].chunks == (2500,)
     assert check(tmp_path / "long.zarr").problems == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,23 +77,36 @@ def test_writes_and_resizes_read_back(tmp_path_factory: pytest.TempPathFactory, 
     np.testing.assert_array_equal(zarr.open_group(str(path), mode="r")["x"][...], expected)
 
 
-@pytest.mark.parametrize(("rows", "size"), [(64, 16), (70, 32), (5, 64), (61, 60)])
-def test_merged_chunks_hold_the_same(tmp_path: Path, rows: int, size: int) -> None:
+@pytest.mark.parametrize(("rows", "size"), [(64, 16), (70, 32), (5, 64), (61, 60), (6, 6), (9, 3), (30, 1), (0, 1)])
+def test_chunks_of_another_size_hold_the_same(tmp_path: Path, rows: int, size: int) -> None:
     store = Store(tmp_path / "a", {})
     values = np.random.default_rng(0).standard_normal((rows, 2)).astype(np.float32)
     array = store.array("x", (rows + 30, 2), "float32", ("step", "batch"), {}, rows=4)
     array.write(0, values)
-    array.resize(rows)
-    before = dict(store.checksums)
-    array.merge(size)
+    array.resize(rows, size)
     store.consolidate({})
-    found = zarr.open_group(str(tmp_path / "a"), mode="r")["x"]
-    assert found.chunks == (size, 2)
+    root = zarr.open_group(str(tmp_path / "a"), mode="r")
+    found = root["x"]
+    assert found.chunks == (size, 2) and found.shape == (rows, 2)
     np.testing.assert_array_equal(found[:], values)
     files = [f for f in (tmp_path / "a" / "x" / "c").rglob("*") if f.is_file()]
-    assert len(files) == len(store.checksums) == -(-rows // size) and store.checksums != before
-    array.write(rows - 3, values[:3])
-    np.testing.assert_array_equal(zarr.open_group(str(tmp_path / "a"), mode="r")["x"][rows - 3 :], values[:3])
+    assert len(files) == len(store.checksums) == -(-rows // size)
+    assert all(zlib.crc32((tmp_path / "a" / key).read_bytes()) == crc for key, crc in store.checksums.items())
+    theirs = zarr.create_array(
+        str(tmp_path / "b"), shape=(rows, 2), chunks=(size, 2), dtype="float32", fill_value=float("nan"),
+        compressors=None, dimension_names=("step", "batch"),
+    )  # fmt: skip
+    assert document(tmp_path / "a" / "x") == document(tmp_path / "b") and theirs.shape == found.shape
+    if rows > 3:
+        array.write(rows - 3, values[:3])
+        np.testing.assert_array_equal(zarr.open_group(str(tmp_path / "a"), mode="r")["x"][rows - 3 :], values[:3])
+
+
+def test_an_array_without_a_row_gets_other_chunks_without_a_file(tmp_path: Path) -> None:
+    store = Store(tmp_path / "a", {})
+    array = store.array("x", (1 << 20,), "float32", ("step",), {}, rows=1024)
+    array.resize(1 << 30, 1 << 16)
+    assert not store.checksums and zarr.open_group(str(tmp_path / "a"), mode="r")["x"].chunks == (1 << 16,)
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,8 @@ def read_key(written: str) -> str:
     held = [h.strip().lower() for h in held]
     last = _SIGNS.get(last, last)
     last = last if len(last) == 1 and not held else last.lower()
+    if held == ["shift"] and len(last) == 1 and last.isalpha():
+        return last.upper()  # which is what terminals send
     known = len(last) == 1 and last.isprintable()
     if not (known or last in _NAMES) or not set(held) <= {"ctrl", "shift", "alt"}:
         raise ValueError(f"{written!r} is no key; keys look like x, X, ?, left, pageup, f2, ctrl+p, shift+left")

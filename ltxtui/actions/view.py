@@ -35,9 +35,9 @@ ACTIONS: Final[tuple[Action[RunControls], ...]] = (
            "hidden, shown and moved.", lambda c, n: c.reset_panels()),
     Action("export", "Panels", ("e",), "Panel's data to a CSV file", "Writes what the chosen panel shows; says where, "
            "and never overwrites a file.", lambda c, n: c.export_panel(), HAS_STEPS),
-    Action("axis", "Axis", ("u", "U"), "Axis: step, σ, SNR, seconds, evaluations", "What lies along the x axis of all "
-           "panels; σ runs from high to low.", lambda c, n: c.deck.next_axis((1, -1)[n]), HAS_STEPS, "axis",
-           each=("Next x axis", "X axis before")),
+    Action("axis", "Axis", ("u", "U"), "Axis: step, σ, SNR, seconds, evaluations, run", "What lies along the x axis of "
+           "all panels; σ runs from high to low, and `run` goes through the steps of all stages.",
+           lambda c, n: c.deck.next_axis((1, -1)[n]), HAS_STEPS, "axis", each=("Next x axis", "X axis before")),
     Action("zoom", "Axis", ("up", "down"), "Zoom in or out", "Around the cursor; the y axes follow what is in the "
            "window.", lambda c, n: c.deck.zoom((1, -1)[n]), HAS_STEPS, "zoom", each=("Zoom in", "Zoom out")),
     Action("pan", "Axis", ("H", "L"), "Window to the left or right", "By a quarter of what is shown; live it then "

@@ -12,6 +12,7 @@ from typing import Final
 
 import click
 
+from ltxtui.cli.common import RUNS_DIR_HELP, LocalPath
 from ltxtui.cli.compare import compare
 from ltxtui.cli.config import config
 from ltxtui.cli.control import control
@@ -42,8 +43,9 @@ def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     epilog="Without a command: the list of runs, to choose one and look at it.",
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.option("--runs-dir", type=LocalPath(file_okay=False, path_type=Path), help=f"{RUNS_DIR_HELP} For any command.")
 @click.pass_context
-def cli(context: click.Context) -> None:
+def cli(context: click.Context, /, runs_dir: Path | None) -> None:
     """Watch LTX 2.3 denoise: sigma, signal to noise, velocity and frequency energy, step by step.
 
     \b
@@ -53,7 +55,7 @@ def cli(context: click.Context) -> None:
     Afterwards:            ltxtui replay
     """
     if context.invoked_subcommand is None:
-        browse()
+        browse(runs_dir)
 
 
 for command in (demo, plan, record, watch, replay, runs, control, compare, sweep, config):

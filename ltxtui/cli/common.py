@@ -69,7 +69,16 @@ def runs_dir_option(command: Command) -> Command:
         envvar="LTXTUI_RUNS_DIR",
         show_default=True,
         help=RUNS_DIR_HELP,
+        callback=_said_before,
     )(command)
+
+
+def _said_before(context: click.Context, parameter: click.Parameter, value: Path) -> Path:
+    """`ltxtui --runs-dir X COMMAND` is `ltxtui COMMAND --runs-dir X`; what stands nearest to the command counts."""
+    root = context.find_root()
+    given: Path | None = root.params.get("runs_dir") if root is not context else None
+    here = context.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE
+    return value if given is None or here else given
 
 
 def is_terminal(stream: IO[str] | None) -> bool:

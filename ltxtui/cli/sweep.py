@@ -99,6 +99,7 @@ def sweep(context: click.Context, /, folder: Path | None, **options: Any) -> Non
         made = _read(folder)
     else:
         folder, made = _prepared(folder, given, options)
+        _foresee(folder, made)
         _run(folder, made, options["workers"])
     _report(folder, made, **outputs)
 
@@ -188,6 +189,18 @@ def _asked(options: dict[str, Any], more: bool) -> Sweep:
     first = options["first_seed"] or 0
     seeds = tuple(range(first, first + (options["seeds"] or 16)))
     return Sweep.make(settings, seeds, with_controls(arms), versions())
+
+
+def _foresee(folder: Path, made: Sweep) -> None:
+    """Say before any run is made what the verdict will not be able to say."""
+    from recorder.sweep import spec
+    from replay.foreseen import foreseen
+
+    found = foreseen(made)
+    if found.refused and not (folder / spec.SPEC).exists():
+        raise Problem(found.refused)
+    for note in filter(None, (found.refused, *found.notes)):
+        click.echo(f"note: {note}", err=True)
 
 
 def _own_prompts(model: str) -> tuple[str, ...]:

@@ -31,17 +31,19 @@ if TYPE_CHECKING:
     from replay.source import Source
 
 _PRESETS = "Which panels: " + ", ".join(f"{p.key} {p.name}" for p in PRESETS) + "."
-_AXES = ("step", "sigma", "snr", "seconds", "evaluations")
+_AXES = ("step", "sigma", "snr", "seconds", "evaluations", "run")
 
 
 def looking_options(command: Command) -> Command:
     """What of a run is looked at first, the same for `watch` and `replay`: what `y` in the dashboard copies."""
     for option in (
-        click.option("--axis", type=click.Choice(_AXES), help="What the horizontal axis counts."),
-        click.option("--item", type=click.IntRange(min=0), help="Which clip of the batch."),
+        click.option(
+            "--axis", type=click.Choice(_AXES), help="What the horizontal axis counts; run: the steps of all stages."
+        ),
+        click.option("--item", type=click.IntRange(min=0), help="Which clip of the batch, counted from 0."),
         click.option("--stream", type=click.Choice(["video", "audio", "both"]), help="Which stream, or both as lanes."),
-        click.option("--stage", type=click.IntRange(min=0), help="Which denoising loop."),
-        click.option("--at-step", type=click.IntRange(min=0), help="Where the cursor is."),
+        click.option("--stage", type=click.IntRange(min=0), help="Which denoising loop, counted from 0."),
+        click.option("--at-step", type=click.IntRange(min=0), help="Where the cursor is, counted from 0."),
         click.option("--preset", type=click.IntRange(min=1, max=len(PRESETS)), help=_PRESETS),
     ):
         command = option(command)
@@ -249,10 +251,11 @@ def _run(source: Source | None = None, **options: Any) -> None:
     sys.exit(show_app(app, mouse=app.settings.mouse))
 
 
-def browse(runs_dir: Path = Path("runs")) -> None:
-    """The list of runs: opens them, compares them, and is there again when they are left."""
-    runs_dir = Path(os.environ.get("LTXTUI_RUNS_DIR", runs_dir))
-    check_local(runs_dir, "LTXTUI_RUNS_DIR")
+def browse(runs_dir: Path | None = None) -> None:
+    """The list of runs of a folder: opens them, compares them, and is there again when they are left."""
+    if runs_dir is None:
+        runs_dir = Path(os.environ.get("LTXTUI_RUNS_DIR", "runs"))
+        check_local(runs_dir, "LTXTUI_RUNS_DIR")
     if not has_terminal():
         raise Problem("the list of runs needs a terminal; without one use: ltxtui runs, and see: ltxtui --help")
     _run(runs_dir=runs_dir)

@@ -6,6 +6,7 @@ from ltxtui.compare.member import Member
 from ltxtui.text import clean
 from replay import pairing
 from replay.pairing import Divergence
+from replay.prompts import prompt_text
 
 
 class Partings:
@@ -56,8 +57,13 @@ def setting(mismatch: pairing.Mismatch) -> str:
         return "no seed recorded"
     if mismatch.what == "start noise":
         return f"same seed, other start noise ({clean(mismatch.value, 20)})"
-    return f"{clean(mismatch.what, 60)} {_value(mismatch.value)}, not {_value(mismatch.reference)}"
+    what, value, reference = clean(mismatch.what, 60), mismatch.value, mismatch.reference
+    if isinstance(value, list) and isinstance(reference, list) and len(value) == len(reference):
+        # Of a batch only the first clip that differs: its whole list would be cut before that.
+        at = next((n for n, (one, other) in enumerate(zip(value, reference, strict=True)) if one != other), 0)
+        what, value, reference = f"{what} [{at}]", value[at], reference[at]
+    return f"{what} {_value(value)}, not {_value(reference)}"
 
 
 def _value(value: object) -> str:
-    return "none" if value is None else clean(value, 60) or "empty"
+    return "none" if value is None else clean(prompt_text(value), 60) or "empty"

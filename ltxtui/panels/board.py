@@ -233,6 +233,12 @@ class Board(Container):
                 break
         self.call_after_refresh(self.focus_on, id)
 
+    def on_click(self, event: events.Click) -> None:
+        """A click chooses a panel; a double click on its title maximises it, or gives the place back."""
+        view = event.widget
+        if isinstance(view, View) and view.id in BY_ID and event.screen_y == view.region.y and event.chain == 2:
+            self.maximise(None if self.maximised else view.id)
+
     def on_mouse_move(self, event: events.MouseMove) -> None:
         """What a panel tells is said where the mouse rests on its title."""
         view = event.widget

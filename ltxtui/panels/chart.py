@@ -11,8 +11,9 @@ from textual.message import Message
 
 from ltxtui.deck import Deck
 from ltxtui.drawing import GUTTER, Curve, Flag, Mark, Plot, Style, columns, draw
-from ltxtui.panels.charts import Chart, plot
+from ltxtui.panels.charts import Chart, plot, run_plot
 from ltxtui.panels.view import View
+from ltxtui.selection import length_of
 from ltxtui.spans import Row
 from ltxtui.text import clean, number
 
@@ -21,9 +22,11 @@ _WIDE = 50
 # From the roomiest to the tightest, with the width of the numbers; Δ is to the reference mark.
 _FORMS = (
     ("{sample} {label} {value}  ", " Δ{delta}", 6),
-    ("{sample}{label} {value} ", "", 6),
-    ("{sample}{value} ", "", 6),
-    ("{sample}{value} ", "", 5),
+    ("{sample} {label} {value} ", "", 6),
+    # Never `━4.261`, which reads as a negative number.
+    ("{sample} {value} ", "", 6),
+    ("{sample} {value} ", "", 5),
+    ("{sample} {value} ", "", 4),
 )
 _ALERTS: Final = frozenset({"nan", "warning"})
 _ORDER: Final = ("nan", "shock", "warning", "control", "critical", "stage")
@@ -50,14 +53,32 @@ def flags(deck: Deck) -> list[Flag]:
     return found
 
 
+def run_flags(deck: Deck) -> list[Flag]:
+    """The same on the axis over the whole run, of all its stages, and where each of them begins."""
+    starts, passed, start, seen = [], [], 0, 0
+    for stage in deck.run.stages:
+        starts.append(start)
+        passed.append(seen)
+        start, seen = start + length_of(stage), seen + stage.steps
+    here = deck.stage_index
+    found = [replace(flag, step=flag.step + starts[here]) for flag in flags(deck)]
+    for marker in sorted(deck.markers, key=lambda m: _ORDER.index(m.kind)):
+        visible = passed[marker.stage] + marker.step < deck.playhead
+        if visible and (marker.kind == "stage" or marker.stage != here):
+            role = "alert" if marker.kind in _ALERTS else "label"
+            found.append(Flag(starts[marker.stage] + marker.step, marker.letter, role))
+    return found
+
+
 class ChartView(View):
     """Draws a chart of the deck, or of one stream of it as a lane; a click names a step."""
 
     class StepPicked(Message):
         """The mouse asks for the cursor to be put on a step."""
 
-        def __init__(self, step: int) -> None:
+        def __init__(self, stage: int, step: int) -> None:
             super().__init__()
+            self.stage = stage
             self.step = step
 
     def __init__(self, chart: Chart, deck: Deck, style: Style, stream: str | None = None) -> None:
@@ -68,9 +89,12 @@ class ChartView(View):
 
     def shown(self) -> Plot:
         """What is drawn."""
-        drawn = plot(self.chart, self.deck, self.stream_name)
-        log = self.deck.log_y and self.chart.log
-        return replace(drawn, ruler=self.deck.ruler, flags=flags(self.deck), log=log)
+        deck, log = self.deck, self.deck.log_y and self.chart.log
+        if deck.whole_run and deck.stage is not None:
+            drawn = run_plot(self.chart, deck, self.stream_name)
+            return replace(drawn, ruler=deck.run_ruler, flags=run_flags(deck), log=log)
+        drawn = plot(self.chart, deck, self.stream_name)
+        return replace(drawn, ruler=deck.ruler, flags=flags(deck), log=log)
 
     def rows(self, width: int, height: int) -> list[Row]:
         shown = self.shown()
@@ -109,16 +133,18 @@ class ChartView(View):
                 text = f"{sample} {curve.label}  " if self.size.width >= _WIDE else ""
             else:
                 text = form.format(sample=sample, label=curve.label, value=number(value, digits))
-                if compared and self.deck.mark_step is not None and curve.mark is not Mark.GHOST:
-                    delta = number(value - _at(curve, self.deck.mark_step), digits)
+                marked = self.deck.mark_step
+                if compared and marked is not None and curve.mark is not Mark.GHOST:
+                    marked += self.deck.before(self.deck.stage_index) if self.deck.whole_run else 0
+                    delta = number(value - _at(curve, marked), digits)
                     text = text.rstrip() + compared.format(delta=delta) + "  "
             parts.append((text, curve.role))
         return [(text if n < len(parts) - 1 else text.rstrip(), role) for n, (text, role) in enumerate(parts)]
 
     def on_click(self, event: events.Click) -> None:
-        if self.deck.steps:
-            step = self.deck.step_at(event.x - GUTTER, columns(self.size.width - 1))
-            self.post_message(self.StepPicked(step))
+        if self.deck.steps and event.y:  # the title is above the plot
+            place = self.deck.place_at(event.x - GUTTER, columns(self.size.width - 1))
+            self.post_message(self.StepPicked(*place))
 
 
 def _at(curve: Curve, step: int | None) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -13,6 +14,7 @@ from ltxtui.deck import Deck
 from ltxtui.drawing import Curve, Mark, Plot, Style
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.view import View
+from ltxtui.selection import length_of
 from recorder.declarations import METRICS
 
 Over = Literal["", "mean", "min"]
@@ -245,6 +247,29 @@ def plot(chart: Chart, deck: Deck, stream: str | None = None) -> Plot:
     if planned is not None:
         curves.append(Curve("planned", planned, Mark.GHOST))
     return Plot(curves, deck.steps, chart.include, chart.references, empty, cursor=deck.cursor if visible else None)
+
+
+def run_plot(chart: Chart, deck: Deck, stream: str | None = None) -> Plot:
+    """The chart over all stages of the run, one behind the other; a line is broken between them."""
+    lines: dict[tuple[Mark, str], Curve] = {}
+    here, at, passed, total = plot(chart, deck, stream), 0, 0, deck.planned_total
+    for stage in deck.run.stages:
+        rows = tuple(s.rows for s in stage.streams.values())
+        seen = min(stage.steps, max(0, deck.playhead - passed))
+        key = (rows, length_of(stage), seen, deck.item, stream or deck.stream_name)
+        name = f"{chart.id} {stream} {stage.index}"
+        drawn = deck.keep(name, key, partial(_curves, chart, deck, stage.index, stream))
+        for curve in drawn:
+            name = curve.label.removesuffix(f" {chart.absent}") if chart.absent else curve.label
+            kept = lines.setdefault((curve.mark, name), replace(curve, label=name, values=np.full(total, np.nan)))
+            kept.values[at : at + len(curve.values)] = curve.values[: total - at]
+        at, passed = at + length_of(stage), passed + stage.steps
+    cursor = None if here.cursor is None else deck.before(deck.stage_index) + here.cursor
+    return replace(here, curves=list(lines.values()), steps=total, cursor=cursor)
+
+
+def _curves(chart: Chart, deck: Deck, stage: int, stream: str | None) -> Sequence[Curve]:
+    return plot(chart, deck.at_stage(stage), stream).curves
 
 
 def table(chart: Chart, deck: Deck) -> Table:

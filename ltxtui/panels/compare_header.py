@@ -5,7 +5,7 @@ from __future__ import annotations
 from ltxtui.compare.deck import CompareDeck
 from ltxtui.panels.compare_view import CompareView
 from ltxtui.spans import Row
-from ltxtui.text import clean, number
+from ltxtui.text import clean, number, one_of
 from replay.alignment import AXES
 
 _NAMED = {"step": "step", "sigma": "σ", "snr": "SNR", "evaluations": "evaluations"}
@@ -22,11 +22,11 @@ def place_text(deck: CompareDeck, point: int) -> str:
 
 def selection(deck: CompareDeck) -> str:
     """Stage, stream and clip, where there is a choice."""
-    parts = [f"stage {deck.stage_index}" + (f" (of {deck.stages})" if deck.stages > 1 else "")]
+    parts = [f"stage {one_of(deck.stage_index, deck.stages)}"]
     if deck.stream:
         parts.append(clean(deck.stream, 20))
     if deck.items > 1:
-        parts.append("mean over the batch" if deck.item is None else f"item {deck.item} (of {deck.items})")
+        parts.append("mean over the batch" if deck.item is None else f"item {one_of(deck.item, deck.items)}")
     return " · ".join(parts)
 
 

@@ -12,8 +12,9 @@ from ltxtui.drawing import Style
 from ltxtui.panels.cost import Health, Link, cost, link_of
 from ltxtui.panels.view import View
 from ltxtui.spans import Row
-from ltxtui.text import clean, duration, significant
+from ltxtui.text import clean, duration, one_of, significant
 from recorder.broken import broken_words
+from replay.prompts import prompt_text
 from replay.source import Liveness
 
 _MUCH: Final = 100_000
@@ -67,13 +68,13 @@ def selection(deck: Deck) -> str:
     stage, stream = deck.stage, deck.stream
     parts = []
     if stage is not None:
-        parts.append(f"stage {stage.index}" + (f" (of {len(deck.run.stages)})" if len(deck.run.stages) > 1 else ""))
+        parts.append(f"stage {one_of(stage.index, len(deck.run.stages))}")
         if stage.tile is not None:
             parts.append(f"tile {clean(stage.tile, 9)}")
     if stream is not None:
         parts.append(clean(" + ".join(deck.lane_streams), 40))
         if deck.items > 1:
-            parts.append(f"item {deck.item} (of {deck.items})")
+            parts.append(f"item {one_of(deck.item, deck.items)}")
     return " · ".join(parts)
 
 
@@ -92,6 +93,10 @@ def progress(deck: Deck) -> list[str]:
             return [*stalled(deck), deck.waiting or "waiting for the first stage"]
         return ["reading …" if deck.loading else "no steps recorded"]
     parts = [f"step {deck.visible}/{deck.steps}" if deck.stage.sigmas else f"step {deck.visible}"]
+    if deck.live and not deck.follow:
+        stage, step = deck.newest
+        at = f"stage {stage} " if len(deck.run.stages) > 1 else ""
+        parts.append(f"run at {at}step {step}")
     if math.isfinite(deck.seconds_per_step):
         parts.append(f"{duration(deck.seconds_per_step)}/step")
         if stopped := stalled(deck):
@@ -143,7 +148,7 @@ class HeaderView(View):
     def rows(self, width: int, height: int) -> list[Row]:
         deck = self.deck
         model = clean(deck.known("model"), 80)
-        prompt = clean(deck.known("prompt"), 1000)
+        prompt = clean(prompt_text(deck.known("prompt")), 1000)
         link = self._link()
         first = self.row(width).add(*status(deck, link.health)).add("  ")
         ended, role = outcome(deck)

@@ -88,9 +88,9 @@ class StepView(View):
         return columns(width - 1)
 
     def on_click(self, event: events.Click) -> None:
-        if self.deck.steps:
-            step = self.deck.step_at(event.x - GUTTER, self.plot_width(self.size.width))
-            self.post_message(ChartView.StepPicked(step))
+        if self.deck.steps and event.y:  # the title is above the plot
+            place = self.deck.place_at(event.x - GUTTER, self.plot_width(self.size.width))
+            self.post_message(ChartView.StepPicked(*place))
 
     def cursor_column(self, width: int) -> int | None:
         """The cursor's column in a plot of a width, None outside the window."""

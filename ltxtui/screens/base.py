@@ -13,6 +13,7 @@ from textual.widget import Widget
 
 from ltxtui import actions
 from ltxtui.drawing import Style
+from ltxtui.panels.footer import FooterView
 from ltxtui.panels.view import View
 
 if TYPE_CHECKING:
@@ -91,6 +92,9 @@ class ActionScreen(Screen[None], inherit_bindings=False):
             self.show()
         else:
             self._refuse(actions.why_not(id, self.model))
+
+    def on_footer_view_clicked(self, event: FooterView.Clicked) -> None:
+        self.action_do(event.action, event.which)
 
     def _refuse(self, why: str) -> None:
         """Say why a key does nothing; once, however long it is held."""

@@ -124,6 +124,25 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
         self.deck.move_to(event.point)
         self.show()
 
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self._wheel(event, -1)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self._wheel(event, 1)
+
+    def _wheel(self, event: events.MouseEvent, by: int) -> None:
+        """The wheel goes through the list of runs and the pages of the table; elsewhere it moves the cursor."""
+        if not self.on_top:
+            return
+        under = self.app.get_widget_at(event.screen_x, event.screen_y)[0]
+        if isinstance(under, CompareRuns):
+            self.deck.select(by)
+        elif isinstance(under, CompareTable):
+            self.deck.scrolled = max(0, self.deck.scrolled + by)
+        else:
+            self.deck.move(by)
+        self.show()
+
     def show(self) -> None:
         if self.is_current:
             self.lay_out()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textwrap import wrap
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -18,6 +18,15 @@ from ltxtui.screens.base import ActionScreen, plain_bar
 from ltxtui.screens.dialog import QUITS, Dialog
 from ltxtui.spans import Row
 
+MOUSE: Final = {
+    "home": "Mouse: the wheel scrolls; a click chooses a run, two open it; a click on a column's title sorts, one on a "
+    "key below does what the key does.",
+    "run": "Mouse: the wheel moves the cursor, with Ctrl it zooms; a click in a plot puts it there; a click on a "
+    "panel chooses it, two on its title maximise it; a click on a key below does what the key does.",
+    "compare": "Mouse: the wheel moves the cursor, over the runs it chooses one, over the table it turns the page; a "
+    "click in a plot puts the cursor there; a click on a key below does what the key does.",
+}
+"""What the mouse does on each screen."""
 _KEYS = 17
 _WIDE = 100
 
@@ -33,6 +42,7 @@ class HelpView(View):
 
     def rows(self, width: int, height: int) -> list[Row]:
         rows = [self.row(width).add("Keys", "title").add("   Esc closes this", "dim").filled()]
+        rows += [self.row(width).add(line, "dim").filled() for line in wrap(MOUSE[self._kind], max(20, width))]
         shown = actions.of_screen(self._kind)
         longest = max(len(action.label) for action in shown) + 1
         indent = _KEYS + (longest if width >= _WIDE else 0) + 3

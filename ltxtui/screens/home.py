@@ -87,7 +87,7 @@ class Home(ActionScreen):
         return self._list
 
     def command(self) -> list[str]:
-        return ["env", f"LTXTUI_RUNS_DIR={self._runs_dir}", "ltxtui"]
+        return ["ltxtui", f"--runs-dir={self._runs_dir}"]
 
     def compose(self) -> ComposeResult:
         model, style = self._list, self._style

@@ -146,7 +146,26 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         self._show_motion()
 
     def on_chart_view_step_picked(self, event: ChartView.StepPicked) -> None:
-        self.deck.move_to(event.step)
+        if event.stage == self.deck.stage_index:
+            self.deck.move_to(event.step)
+        else:
+            self.deck.go_to(event.stage, event.step)
+        self.show()
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self._wheel(event, -1)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self._wheel(event, 1)
+
+    def _wheel(self, event: events.MouseEvent, by: int) -> None:
+        """The wheel moves the cursor, as it scrolls a list; with Ctrl it zooms around the cursor."""
+        if not self.on_top or not self.deck.total:
+            return
+        if event.ctrl:
+            self.deck.zoom(-by)
+        else:
+            self.deck.move(by)
         self.show()
 
     def command(self) -> list[str]:

@@ -23,6 +23,7 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
 
     deck: Deck
     source: Source
+    origin: tuple[str, ...]
 
     @property
     def board(self) -> Board:
@@ -61,7 +62,7 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
             self.show()
 
     def compare_with(self) -> None:
-        runs_dir, own = self.dashboard.runs_dir, self.deck.run.name
+        runs_dir, own = self.folder, self.deck.run.name
 
         def look() -> list[Entry]:
             from replay.catalog import list_runs
@@ -79,7 +80,7 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
         if found:
             self.app.push_screen(Chooser(found, "Compare with which run?", self.drawing), self._compare)
         else:
-            self.say(f"there is no other run in {self.dashboard.runs_dir}", alert=True)
+            self.say(f"there is no other run in {self.folder}", alert=True)
 
     def _compare(self, path: str | None) -> None:
         if path is not None:
@@ -87,10 +88,27 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
 
     @property
     def place(self) -> Path | None:
-        """The run's archive, or where it will be, if that is on this machine."""
+        """The run's archive, or where it will be, if that is on this machine: where it was opened, else as it says."""
+        if (opened := self._opened) is not None:
+            return opened
         archive = Path(str(self.deck.run.header.get("archive", "")))
         here = archive.is_absolute() and (archive.exists() or locations.journal_of(archive).exists())
         return archive if here else None
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the run is in; the dashboard's where the run is not on this machine."""
+        return self.dashboard.runs_dir if self.place is None else self.place.parent
+
+    @property
+    def _opened(self) -> Path | None:
+        """The archive that the command line or the list of runs named."""
+        given = Path(self.origin[-1]) if len(self.origin) > 1 else Path()
+        if given.suffix == locations.JOURNAL_SUFFIX:
+            given = locations.archive_of(given)
+        there = given.suffix == locations.ARCHIVE_SUFFIX
+        there = there and (given.exists() or locations.journal_of(given).exists())
+        return given.absolute() if there else None
 
     def export_panel(self) -> None:
         from ltxtui.export import save_csv

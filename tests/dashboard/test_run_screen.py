@@ -30,6 +30,8 @@ from recorder.server import Server
 from recorder.shocks.plan import Plan
 from recorder.words import Message
 from replay.reconnect import ReconnectingSource
+from replay.source import ArchiveSource
+from tests import recorded
 from tests.dashboard.conftest import painted
 from tests.dashboard.driving import ROOMY, loaded, resized, shown, until
 from tests.dashboard.fixture import fixture_messages, journal_file, live_fixture, open_fixture, open_fixture_run
@@ -290,6 +292,20 @@ async def test_a_run_is_compared_with_another_from_its_screen(tmp_path: Path) ->
         path.unlink()
         await press(pilot, "c")
         await until(pilot, lambda: "there is no other run" in said(app))
+
+
+async def test_a_run_is_compared_with_those_of_its_own_folder(tmp_path: Path) -> None:
+    path = recorded.archive(tmp_path / "own", "20261122-143015-here")
+    recorded.archive(tmp_path / "own", "20261122-143016-beside")
+    recorded.archive(tmp_path / "other", "20261122-143017-elsewhere")
+    app = Dashboard(ArchiveSource(path), origin=("replay", str(path)), runs_dir=tmp_path / "other")
+    async with app.run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        await press(pilot, "c")
+        await until(pilot, lambda: isinstance(app.screen, Chooser))
+        listed = app.screen.query_one(OptionList)
+        named = " ".join(str(listed.get_option_at_index(n).prompt) for n in range(listed.option_count))
+        assert "beside" in named and "elsewhere" not in named and "here" not in named.replace("elsewhere", "")
 
 
 async def test_home_has_its_style_and_the_users_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ltxtui import settings
+from ltxtui import actions, settings
 from ltxtui.app import Dashboard
 from ltxtui.cli import cli
 from ltxtui.drawing import Style
@@ -22,12 +22,12 @@ from tests.dashboard.sources import Archive
 def test_a_whole_file_is_read() -> None:
     found, problems = settings.parse(
         'theme = "light"\ndrawing = "ascii"\npreset = 3\nexport_dir = "~/out"\ntour = false\nmouse = false\n'
-        '[keys]\ntheme = "T"\ncursor = ["h", "l"]\nexport = []\nhide = "x"\n'
+        '[keys]\ntheme = "T"\ncursor = ["K", "J"]\nexport = []\nhide = "X"\n'
     )
     assert not problems
     assert (found.theme, found.drawing, found.preset) == ("ltxtui-light", Style.ASCII, 3)
     assert found.export_dir == Path("~/out").expanduser() and not found.tour and not found.mouse
-    assert found.keys == {"theme": ("T",), "cursor": ("h", "l"), "export": (), "hide": ("x",)}
+    assert found.keys == {"theme": ("T",), "cursor": ("K", "J"), "export": (), "hide": ("X",)}
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,13 @@ def test_a_whole_file_is_read() -> None:
         ('[keys]\n\nfly = "x"\n', 3, "is no action"),
         ('[keys]\ntheme = "nokey"\n', 2, "is no key"),
         ('[keys]\ncursor = "x"\n', 2, "needs 2 keys"),
-        ('[keys]\ntheme = "x"\ndrawing = "x"\n', 3, "'theme' already"),
+        ('[keys]\ntheme = "Z"\ndrawing = "Z"\n', 3, "'theme' already"),
+        ('[keys]\ntheme = "x"\n', 2, "the key of 'delete' on the home screen"),
+        ('[keys]\ncursor = ["h", "B"]\n', 2, "'h' is the key of 'hide' on the run screen; give hide another key"),
+        ('[keys]\nhide = "Ctrl+P"\n', 2, "the key of 'palette'"),
+        ('[keys]\nhide = "F1"\n', 2, "the key of 'help'"),
+        ('[keys]\n\nhide = "shift+g"\n', 3, "'G' is the key of 'newest'"),
+        ('[keys]\nback = "q"\nquit = "q"\n', 3, "'q' is given to 'back' already"),
         ('[keys]\ntheme = ["x", "x"]\n', 2, "twice"),
         ("[keys]\ntheme = 3\n", 2, "neither a key"),
         ('theme = "dark"\npreset = = 3\n', 2, "no TOML"),
@@ -63,11 +69,50 @@ def test_the_same_key_on_different_screens_is_no_clash() -> None:
     assert [p.text for p in problems] == ["keys.sort: needs 2 keys, in the order of help, or [] for none; it has 1"]
     _, problems = settings.parse('[keys]\nfilter = "Z"\nreset = "Z"\n')
     assert not problems
+    assert not settings.parse('[keys]\nreset = "/"\n')[1], "which is a key of the home screen"
+
+
+def test_keys_change_places_when_both_are_set() -> None:
+    found, problems = settings.parse('[keys]\ntheme = "d"\ndrawing = "t"\nhide = []\nexport = "h"\n')
+    assert not problems and found.keys["export"] == ("h",)
+    # What is refused keeps its own keys, with which what was given to the other may clash in turn.
+    found, problems = settings.parse('[keys]\ndrawing = "t"\ntheme = "q"\n')
+    assert [p.line for p in problems] == [2, 3] and not found.keys
+
+
+@pytest.mark.parametrize("screen", ["home", "run", "compare"])
+@pytest.mark.parametrize("action", actions.ACTIONS, ids=lambda a: a.id)
+def test_keys_that_are_replaced_do_nothing_any_more(action: actions.Action[object], screen: str) -> None:
+    if screen not in action.screens:
+        return
+    free = [key for key in "BCDEFIJKMNOPQRTVWXZ" if key not in dict(actions.bindings(screen))]
+    new = free[: len(action.keys)]
+    written = ", ".join(f'"{key}"' for key in new)
+    found, problems = settings.parse(f"[keys]\n{action.id} = [{written}]\n")
+    assert not problems
+    bound = actions.bindings(screen, found.keys)
+    assert [key for key, does in bound if does.startswith(f"do('{action.id}'")] == new
+    gone = {*action.keys, *action.also} | ({"q"} if action.id == "quit" else set())
+    assert not gone & {key for key, _ in bound}
+
+
+async def test_quit_replaces_q(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    path.write_text('[keys]\nquit = "Q"\n')
+    monkeypatch.setenv("LTXTUI_CONFIG", str(path))
+    app = Dashboard(Archive(messages(5)))
+    async with app.run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        assert "Q quit" in shown(pilot, "#footer") and " q " not in shown(pilot, "#footer")
+        await pilot.press("q", "ctrl+q", "ctrl+c")
+        assert app.is_running and app.return_code is None
+        await pilot.press("Q")
+    assert app.return_code == 0
 
 
 def test_what_is_printed_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
-    path.write_text('theme = "safe"\nexport_dir = "a\\\\b\\"c"\n[keys]\ncursor = ["h", "l"]\n')
+    path.write_text('theme = "safe"\nexport_dir = "a\\\\b\\"c"\n[keys]\ncursor = ["K", "J"]\nquit = "Q"\n')
     first = settings.load(path)
     path.write_text("\n".join(settings.as_lines(first)))
     assert settings.load(path).settings == first.settings and not first.problems
@@ -76,7 +121,9 @@ def test_what_is_printed_is_read_back(tmp_path: Path) -> None:
         line[2:].partition("  ")[0] if line.startswith("# ") and " = " in line else line
         for line in settings.EXAMPLE.splitlines()
     )
-    assert not settings.parse(uncommented)[1], "what the example suggests is right"
+    example, problems = settings.parse(uncommented)
+    assert not problems, "what the example suggests is right"
+    assert set(example.keys) == {"theme", "cursor", "hide", "loop", "quit", "back"} and example.drawing is not None
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -103,7 +150,7 @@ async def test_a_bad_file_falls_back_with_a_notice(monkeypatch: pytest.MonkeyPat
 
 async def test_the_users_keys_work_and_are_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "keys.toml"
-    path.write_text('preset = 2\n[keys]\ncursor = ["h", "j"]\nback = "Q"\n')
+    path.write_text('preset = 2\n[keys]\ncursor = ["h", "j"]\nhide = []\nback = "Q"\n')
     monkeypatch.setenv("LTXTUI_CONFIG", str(path))
     app = Dashboard(Archive(messages(20)))
     async with app.run_test(size=ROOMY) as pilot:
