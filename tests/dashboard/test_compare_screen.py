@@ -79,7 +79,7 @@ async def test_runs_are_shown_with_what_keeps_them_apart(recorded: list[Path]) -
         assert "A*" in listed[1] and "20261122-143015-smooth" in listed[1] and "reference" in listed[1]
         assert "complete" in listed[2] and "18/18" in listed[2] and "no: model evaluations 18" in listed[2]
         assert "unfinished" in listed[3] and "stage 0 step 2" in listed[3]
-        assert "3 runs by step" in text(pilot, "#header") and "stage 0 (of 2) · video" in text(pilot, "#header")
+        assert "3 runs by step" in text(pilot, "#header") and "stage 0 of 0–1 · video" in text(pilot, "#header")
         charts = [c for c in screen_of(pilot).query(CompareChart) if c.display]
         assert [c.metric for c in charts] == ["sigma", "snr_measured_db", "velocity_rms", "low_frequency_wander"]
         for chart in charts:
@@ -120,7 +120,7 @@ async def test_a_key_goes_to_where_the_runs_part(recorded: list[Path]) -> None:
         assert (screen.deck.stage_index, screen.deck.cursor) == (0, 2)
         assert "B first differs from A in stage 0, step 2, video" in text(pilot, "#header")
         await pilot.press("right_curly_bracket")
-        assert "stage 1 (of 2)" in text(pilot, "#header") and screen.deck.cursor == 3
+        assert "stage 1 of 0–1" in text(pilot, "#header") and screen.deck.cursor == 3
         await pilot.press("j")
         assert (screen.deck.stage_index, screen.deck.cursor) == (0, 2), "there is one only"
         await pilot.press("v")
