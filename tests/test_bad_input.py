@@ -142,7 +142,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_file(
     def broken(runs_dir: Path) -> None:
         raise ZeroDivisionError("of something")
 
-    monkeypatch.setattr("replay.catalog.cached_runs", broken)
+    monkeypatch.setattr("replay.catalog.cached_look", broken)
     monkeypatch.setattr("ltxtui.cli._without_output", lambda status: status)
     monkeypatch.setattr(sys, "argv", ["ltxtui", "runs"])
     with pytest.raises(SystemExit) as end:

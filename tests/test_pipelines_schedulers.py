@@ -94,7 +94,7 @@ def test_a_trailing_zero_is_a_row_whose_health_is_known_with_euler(seen_with: An
         np.testing.assert_array_equal(recorded.series("snr_schedule_db")[[0, 3]], [-np.inf, np.inf])
     assert seen.errors() == []
     told = [e for e in seen.events if e["kind"] == "nan"]
-    assert {e["stream"] for e in told} == {"video", "audio"} and all("(100 %)" in e["text"] for e in told)
+    assert {e["stream"] for e in told} == {"video", "audio"} and all("all of the values" in e["text"] for e in told)
     assert all(e["step"] == 3 and e["payload"]["items"] == [0] and e["payload"]["share"] == [1.0] for e in told)
     assert stage.summary["video"]["drift_index"] == [None]
 

@@ -41,9 +41,10 @@ def steps(run: Run, count: int = PLANNED, first: int = 0, seed: int = 0, both: b
     video, audio = tensors(seed)
     for i in range(first, first + count):
         sigma = max(1 - i / PLANNED, 0.01)
-        run.step(sigma=sigma, sigma_next=sigma - 0.005, sample=video + i, velocity=video)
+        after = sigma - 0.005 if i + 1 < PLANNED else 0.0
+        run.step(sigma=sigma, sigma_next=after, sample=video + i, velocity=video)
         if both:
-            run.step(sigma=sigma, sigma_next=sigma - 0.005, sample=audio + i, velocity=audio, stream="audio")
+            run.step(sigma=sigma, sigma_next=after, sample=audio + i, velocity=audio, stream="audio")
 
 
 def settle(run: Run) -> None:
