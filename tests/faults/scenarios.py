@@ -252,6 +252,7 @@ def folder_trouble(runs: str, what: str) -> None:
         steps(run, 4, first=4)
         settle(run)
         run.stage(SIGMAS)
+        settle(run)  # what fails when the first stage is folded is told before the run ends
         steps(run, 4, seed=1)
         if what == "folder deleted at the end":
             settle(run)
