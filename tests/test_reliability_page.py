@@ -1,4 +1,4 @@
-"""Every test that docs/reliability.md names exists."""
+"""Every test that the pages on reliability and metrics name exists."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PAGE = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+PAGE = "\n".join((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("reliability", "metrics"))
 
 
 def test_the_page_names_only_tests_that_exist() -> None:
