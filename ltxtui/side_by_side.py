@@ -104,7 +104,7 @@ def _runs(comparison: Comparison) -> Iterator[str]:
         seed = "no seed recorded" if run.seed is None else f"seed {clean(run.seed, 40)}"
         prompt = f": {clean(prompt_text(run.prompt), 60)}" if run.prompt else ""
         stages = f", {run.evaluations} evaluations in {run.stages} stages" if run.stages > 1 else ""
-        yield f"{letter(i)}  {clean(run.name, 80)} ({clean(run.status, 20)}, {seed}{stages}){prompt}"
+        yield f"{letter(i)}  {clean(run.name, 80)} ({clean(run.standing, 100)}, {seed}{stages}){prompt}"
         yield from (f"   shock: {clean(text, 120)}" for text in run.shocks)
 
 

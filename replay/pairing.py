@@ -27,6 +27,8 @@ class RunFacts:
 
     name: str
     status: str
+    standing: str
+    """The status with what is missing or wrong."""
     prompt: Any
     seed: Any
     stages: int
@@ -104,6 +106,7 @@ def facts(run: Run) -> RunFacts:
     return RunFacts(
         name=run.name,
         status=str(run.end["status"]) if run.end else "unfinished",
+        standing=run.standing,
         prompt=first.get("prompt"),
         seed=first.get("seed"),
         stages=len(run.stages),

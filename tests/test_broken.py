@@ -75,7 +75,7 @@ def test_lists_and_json_and_headers_say_it(tmp_path: Path) -> None:
     cache.save()
     (again,) = catalog.list_runs(tmp_path, Cache(tmp_path, tmp_path / "cache"))
     assert again == line and line.standing == "complete, NaN in video item 0 (25 %)"
-    assert columns.status(line) == "NaN complete"
+    assert columns.status(line) == "NaN"
     found = json.loads(CliRunner().invoke(cli, ["runs", "--runs-dir", str(tmp_path), "--json"]).stdout)["runs"][0]
     assert found["nan"] == [{"stage": 0, "stream": "video", "step": 2, "item": 0, "share": 0.25}]
     assert "NaN in video item 0" in CliRunner().invoke(cli, ["runs", "--runs-dir", str(tmp_path)]).stdout

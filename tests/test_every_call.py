@@ -13,6 +13,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LTXEulerAncestralRFScheduler
 
+from ltxtui.home import columns
 from ltxtui.panels import header
 from recorder import record, words
 from recorder.declarations import on_stream
@@ -64,6 +65,7 @@ def test_noise_that_is_left_is_said_everywhere(pipe: Any, tmp_path: Path, caplog
     for _ in range(2):
         (line,) = catalog.list_runs(tmp_path / "runs", cache)
         assert line.standing == said and line.as_json()["noise_left"] == pytest.approx(0.4)
+        assert columns.status(line) == "noise 40 %"
     deck: Any = SimpleNamespace(liveness=Liveness.FINISHED, loading=False, total=3, run=found)
     assert header.outcome(deck) == (said, "alert")
 

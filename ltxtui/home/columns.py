@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ltxtui.text import duration, number
+from recorder.standing import noise_percent
 from replay.run_info import RunInfo
 
 Key = str | float | None
@@ -50,8 +51,26 @@ def size(count: int) -> str:
 
 
 def status(run: RunInfo) -> str:
-    """The status; of a live run also how far it is, of a stalled one for how long it is; first that it has NaN."""
-    return f"NaN {_status(run)}" if run.broken else _status(run)
+    """The status; of a live run also how far it is, of a stalled one for how long it is; first what is wrong with it.
+
+    There is little room: a run that is complete but for that has nothing else said of it.
+    """
+    flaw = _flaw(run)
+    if flaw and run.status == "complete":
+        return flaw
+    return f"{flaw} {_status(run)}" if flaw else _status(run)
+
+
+def _flaw(run: RunInfo) -> str:
+    if run.broken:
+        return "NaN"
+    if run.noise_left > 0:
+        return f"noise {noise_percent(run.noise_left)}"
+    if run.live:
+        return ""
+    if not run.steps:
+        return "no rows"
+    return f"{run.missed} missed" if run.missed else ""
 
 
 def _status(run: RunInfo) -> str:
