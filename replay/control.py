@@ -115,7 +115,7 @@ def send(
                 elif received["t"] == words.EVENT and (answer := _answer(received, message["id"])) is not None:
                     return answer
         except Stalled as stalled:
-            done = "the command may take effect when it goes on" if sent else "the command was not sent"
+            done = "the command may take effect when it continues" if sent else "the command was not sent"
             raise Stalled(f"{stalled}; {done}; {pulse.WAY_ON.format(process=process)}") from None
     raise AssertionError("unreachable: the stream ends with an error or an answer")
 

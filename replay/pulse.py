@@ -1,4 +1,4 @@
-"""Whether a run that is being recorded goes on: judged by what arrives, never by comparing two machines' clocks.
+"""Whether a run that is being recorded is alive: judged by what arrives, never by comparing two machines' clocks.
 
 A recorder sends a sample of the machine's load twice a second while it lives. So a slow step (samples and no row) is
 told apart from a recorder that is stopped or hangs (nothing at all). How long a step takes is measured on the
@@ -65,7 +65,7 @@ class Stall:
         return f"no step, and one usually takes {self.usual:.2g} s" if self.usual >= 0.1 else "no step"
 
 
-WAY_ON: Final = "if it was stopped, its process goes on with: kill -CONT {process}; what it has recorded is kept"
+WAY_ON: Final = "if it was stopped, continue its process with: kill -CONT {process}; what it has recorded is kept"
 """What to do about a recorder that is silent; `{process}` is its number, or `PID`."""
 
 
