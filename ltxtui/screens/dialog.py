@@ -44,8 +44,8 @@ class Dialog(ModalScreen[Answer]):
         return super().dismiss(result)
 
     async def on_event(self, event: events.Event) -> Any:
-        """No key or click is for a dialog that has answered."""
-        if self._answered and isinstance(event, events.InputEvent):
+        """No key or click is for a dialog that has answered, or whose widgets have not been made."""
+        if (self._answered or not self.is_mounted) and isinstance(event, events.InputEvent):
             return
         await super().on_event(event)
 

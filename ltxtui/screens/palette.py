@@ -98,7 +98,8 @@ class Chooser(Dialog[str | None]):
         self.query_one(Input).focus()
 
     def on_resize(self) -> None:
-        self._list(self.query_one(Input).value)
+        if self.is_mounted:
+            self._list(self.query_one(Input).value)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._list(event.value)

@@ -270,3 +270,14 @@ async def test_a_click_on_an_entry_that_was_typed_away_is_on_nothing() -> None:
         burst(pilot, *"zzz")
         await pilot.pause()
         assert app.is_running and app.return_code in (0, None)
+
+
+async def test_keys_that_come_before_a_dialog_has_its_widgets_are_on_nothing() -> None:
+    from textual import events
+
+    from ltxtui.drawing import Style
+    from ltxtui.screens.palette import Chooser
+
+    dialog = Chooser([], "type", Style.BRAILLE)
+    assert not dialog.is_mounted and not dialog.children
+    await dialog.on_event(events.Key("down", None))
