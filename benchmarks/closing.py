@@ -48,7 +48,7 @@ def own_loop(runs: Path, pause: float) -> Closing:
 def nano_run(runs: Path, pipe: Any) -> Closing:
     """50 unguided steps of the nano LTX 2.3."""
     from recorder import nano, record
-    from recorder.guidance import UNGUIDED
+    from recorder.sampling.guidance_presets import UNGUIDED
 
     call = {**nano.HOME, **nano.CALL, **UNGUIDED, "output_type": "latent", "num_inference_steps": STEPS}
     with record(pipe, runs_dir=runs, name="nano") as run:
@@ -60,12 +60,14 @@ def nano_run(runs: Path, pipe: Any) -> Closing:
 @contextlib.contextmanager
 def spent() -> Iterator[dict[str, list[float]]]:
     """Note what parts of closing take, in whatever thread they run: milliseconds of wall time per closing."""
-    from recorder import archive, journal, recording, zarr3
+    from recorder import recording
+    from recorder.archive import writer, zarr_writer
+    from recorder.journal import journal
 
     found: dict[str, list[float]] = {}
     parts = {
-        "rows and tables folded": (archive.ArchiveWriter, "finish"),
-        "metadata consolidated": (zarr3.Store, "consolidate"),
+        "rows and tables folded": (writer.ArchiveWriter, "finish"),
+        "metadata consolidated": (zarr_writer.Store, "consolidate"),
         "journal released": (journal.Journal, "release"),
         "in all": (recording.Run, "finish"),
     }

@@ -33,11 +33,11 @@ class LiveRun:
     """A recorder without a model: a journal and a socket that are fed made-up rows of the real metrics."""
 
     def __init__(self, folder: Path, rows: int) -> None:
-        from recorder import declarations, locations, words
-        from recorder.journal import Journal
-        from recorder.messages import encode
-        from recorder.server import Server
-        from recorder.step import Layout
+        from recorder.format import declarations, locations, protocol
+        from recorder.format.framing import encode
+        from recorder.journal.journal import Journal
+        from recorder.journal.server import Server
+        from recorder.metrics.step import Layout
 
         self._encode = encode
         folder.mkdir(exist_ok=True)
@@ -59,16 +59,16 @@ class LiveRun:
         stream = {"stage": 0, "stream": "video", "grid": [9, 10, 12], "shape": [1, 1080, 8], "coordinates": {}}
         declared = [m.as_message("video", s) for m, s in zip(metrics, shapes, strict=True)]
         header = {
-            "format": words.FORMAT,
+            "format": protocol.FORMAT,
             "version": 1,
             "run": "bench",
             "time": time.time(),
             "archive": "",
             "metadata": {},
         }
-        self.send({"t": words.HEADER, **header})
-        self.send({"t": words.STAGE, **stage})
-        self.send({"t": words.STREAM, **stream, "metrics": declared})
+        self.send({"t": protocol.HEADER, **header})
+        self.send({"t": protocol.STAGE, **stage})
+        self.send({"t": protocol.STREAM, **stream, "metrics": declared})
         self.rows = 0
         for _ in range(rows):
             self.step()

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recorder.critical import CriticalPhase
+from recorder.metrics.critical_phase import CriticalPhase
 
 Values = NDArray[np.float64]
 

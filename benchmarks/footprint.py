@@ -28,10 +28,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmarks.__main__ import table
-from recorder import tokens
-from recorder.passes import Passes
-from recorder.stages import Stages
-from recorder.step import Layout
+from recorder.metrics.step import Layout
+from recorder.sampling import tokens
+from recorder.sampling.guidance_passes import Passes
+from recorder.sampling.stages import Stages
 
 MOST_LATENTS = 12
 MOST_OPERATIONS = 200

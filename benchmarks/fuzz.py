@@ -25,10 +25,10 @@ from typing import Any, Final
 import psutil
 
 from benchmarks import mutations
-from recorder import locations, words
-from recorder.archive import ArchiveWriter
-from recorder.control import Control
-from recorder.messages import CorruptMessage, Decoder, encode
+from recorder.archive.writer import ArchiveWriter
+from recorder.format import locations, protocol
+from recorder.format.framing import CorruptMessage, Decoder, encode
+from recorder.sampling.commands import Control
 from replay import catalog
 from replay.again import CannotRepeat, request_of
 from replay.check import check
@@ -191,13 +191,13 @@ class Readers:
             (kept if kept.exists() else inside / "run.zarr").rename(self.archive_path)
 
     def _take(self, data: bytes, number: int) -> None:
-        told: list[words.Message] = []
+        told: list[protocol.Message] = []
         control = Control(told.append, allowed=number % 16 != 0)
         control.shock = (
             (lambda shock, answer: answer(True, shock.describe(), {"shock": shock.as_dict()})) if number % 2 else None
         )
         control.call_begins(object())
-        decoder = Decoder(words.MAX_VIEWER_MESSAGE)
+        decoder = Decoder(protocol.MAX_VIEWER_MESSAGE)
         taken = 0
         with contextlib.suppress(ValueError):
             decoder.feed(data)

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from recorder.shocks import levels
+from recorder.shocks import sigma_math
 from recorder.shocks.plan import plan
 from recorder.shocks.schedules import ancestral
 from recorder.shocks.spec import Kind, Shock
@@ -60,7 +60,7 @@ def loop(steps: int, shocks: Sequence[Shock], samples: int = SAMPLES, seed: int 
         if action is None:
             x = x + (after - sigma) * here
             continue
-        keep, fresh = levels.renoise_coefficients(action.sigma_down, action.sigma_up)
+        keep, fresh = sigma_math.renoise_coefficients(action.sigma_down, action.sigma_up)
         noise = fresh * rng.standard_normal(samples)
         if action.shock.kind == "additive":
             x = x + (action.sigma_up - sigma) * here + noise

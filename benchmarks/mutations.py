@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgpack
 import numpy as np
 
-from recorder.words import Message
+from recorder.format.protocol import Message
 
 SPLICES: Final[tuple[Any, ...]] = (
     None, True, False, 0, 1, -1, 2, 7, 255, 1 << 20, (1 << 31) - 1, 1 << 32, 1 << 53, (1 << 63) - 1, -(1 << 63),

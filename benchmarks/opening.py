@@ -35,15 +35,17 @@ START = 1_800_000_000.0
 
 def make(path: Path, steps: int) -> None:
     """An archive of one stage with video and audio, its rows noise around slow curves."""
-    from recorder import declarations, words
-    from recorder.archive import ArchiveWriter
-    from recorder.step import Layout
+    from recorder.archive.writer import ArchiveWriter
+    from recorder.format import declarations, protocol
+    from recorder.metrics.step import Layout
 
     writer = ArchiveWriter(path)
     known = {"metadata": {"prompt": "made up"}, "time": START}
-    writer.feed({"t": words.HEADER, "format": words.FORMAT, "version": 1, "run": path.stem, "archive": "", **known})
+    writer.feed(
+        {"t": protocol.HEADER, "format": protocol.FORMAT, "version": 1, "run": path.stem, "archive": "", **known}
+    )
     sigmas = [1 - i / steps for i in range(min(steps, 1000))]
-    writer.feed({"t": words.STAGE, "stage": 0, "call": 0, "tile": None, "sigmas": sigmas, **known})
+    writer.feed({"t": protocol.STAGE, "stage": 0, "call": 0, "tile": None, "sigmas": sigmas, **known})
     widths = {}
     for stream, grid in GRIDS.items():
         layout = Layout(stream, 1, grid)
@@ -52,7 +54,7 @@ def make(path: Path, steps: int) -> None:
         widths[stream] = sum(math.prod(shape) for shape in shapes)
         declared = [m.as_message(stream, s) for m, s in zip(metrics, shapes, strict=True)]
         own = {"grid": list(grid), "shape": [1, math.prod(grid), 8], "coordinates": {}, "metrics": declared}
-        writer.feed({"t": words.STREAM, "stage": 0, "stream": stream, **own})
+        writer.feed({"t": protocol.STREAM, "stage": 0, "stream": stream, **own})
     rng = np.random.default_rng(0)
     noise = {stream: rng.random((BLOCK, width), np.float32) for stream, width in widths.items()}
     for first in range(0, steps, BLOCK):
@@ -60,12 +62,12 @@ def make(path: Path, steps: int) -> None:
         for stream in GRIDS:
             rows = noise[stream][: len(at)] + np.sin(at / 900, dtype=np.float32)[:, None]
             rows[:, 0] = 1 - at / steps  # σ
-            step = {"t": words.STEP, "stage": 0, "stream": stream, "step": first, "data": rows.tobytes()}
+            step = {"t": protocol.STEP, "stage": 0, "stream": stream, "step": first, "data": rows.tobytes()}
             writer.feed({**step, "count": len(at), "time": (START + at * 0.05).tobytes()})
     for i in range(min(steps, 2000)):
         values = {"process_cpu": 100.0, "process_memory": 1e9 + i}
-        writer.feed({"t": words.SYSTEM, "time": START + i * 0.05 * steps / 2000, "values": values})
-    writer.feed({"t": words.END, "time": START + steps * 0.05, "status": "complete", "error": None})
+        writer.feed({"t": protocol.SYSTEM, "time": START + i * 0.05 * steps / 2000, "values": values})
+    writer.feed({"t": protocol.END, "time": START + steps * 0.05, "status": "complete", "error": None})
 
 
 async def painted_anew(app: App[None]) -> None:

@@ -20,13 +20,13 @@ GRID = (9, 10, 12)
 
 def long_run(steps: int, planned: int) -> list[dict[str, object]]:
     """Messages of a run of video and audio with every metric, its rows in one block, and small pictures."""
-    from recorder import declarations, words
-    from recorder.step import Layout
+    from recorder.format import declarations, protocol
+    from recorder.metrics.step import Layout
 
     sigmas = [1 - i / (planned + 1) for i in range(planned)]
     found: list[dict[str, object]] = [
-        {"t": words.HEADER, "format": words.FORMAT, "version": 1, "run": "bench", "time": 0.0, "metadata": {}},
-        {"t": words.STAGE, "stage": 0, "call": 0, "tile": None, "time": 0.0, "sigmas": sigmas, "metadata": {}},
+        {"t": protocol.HEADER, "format": protocol.FORMAT, "version": 1, "run": "bench", "time": 0.0, "metadata": {}},
+        {"t": protocol.STAGE, "stage": 0, "call": 0, "tile": None, "time": 0.0, "sigmas": sigmas, "metadata": {}},
     ]
     for stream, grid in (("video", GRID), ("audio", (68, 2))):
         layout = Layout(stream, 1, grid)
@@ -40,14 +40,14 @@ def long_run(steps: int, planned: int) -> list[dict[str, object]]:
         rows[:, places["sigma"]] = np.asarray(sigmas[:steps])[:, None]
         declared = [m.as_message(stream, s) for m, s in shapes]
         about = {"grid": list(grid), "shape": [1, 8, 8], "metrics": declared, "coordinates": {}}
-        found.append({"t": words.STREAM, "stage": 0, "stream": stream, **about})
+        found.append({"t": protocol.STREAM, "stage": 0, "stream": stream, **about})
         times = (np.arange(steps) * 0.1).astype("<f8").tobytes()
         block = {"step": 0, "count": steps, "time": times, "data": rows.tobytes()}
-        found.append({"t": words.STEP, "stage": 0, "stream": stream, **block})
+        found.append({"t": protocol.STEP, "stage": 0, "stream": stream, **block})
     frames, high, wide = GRID
     pixels = (np.arange(frames * high * wide * 3) % 251).astype(np.uint8).tobytes()
     picture = {"shape": [frames, high, wide, 3], "frames": list(range(frames)), "fit": 0, "data": pixels}
-    found += [{"t": words.PREVIEW, "stage": 0, "stream": "video", "step": n, **picture} for n in range(steps)[-200:]]
+    found += [{"t": protocol.PREVIEW, "stage": 0, "stream": "video", "step": n, **picture} for n in range(steps)[-200:]]
     for n in range(min(steps, 2000)):
         values = {
             "process_cpu": 90.0 + n % 9,
@@ -55,10 +55,10 @@ def long_run(steps: int, planned: int) -> list[dict[str, object]]:
             "gpu_utilisation": 97.0,
             "gpu_power": 400.0 + n % 50,
         }
-        found.append({"t": words.SYSTEM, "time": n * 0.5, "values": values})
+        found.append({"t": protocol.SYSTEM, "time": n * 0.5, "values": values})
         if n % 20 == 0:
             event = {"stage": 0, "step": n, "stream": None, "kind": "warning", "text": "something", "payload": {}}
-            found.append({"t": words.EVENT, "time": n * 0.1, **event})
+            found.append({"t": protocol.EVENT, "time": n * 0.1, **event})
     return found
 
 

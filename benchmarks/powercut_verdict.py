@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.disks import mounted
-from recorder.journal import is_being_written
+from recorder.journal.journal import is_being_written
 from replay import catalog
 from replay.check import check
 from replay.repair import CannotRepair, repair

@@ -39,8 +39,9 @@ def run(folder: Path) -> None:
     import diffusers
     import torch
 
-    from recorder import measuring, nano, observer, record
-    from recorder.guidance import UNGUIDED
+    from recorder import nano, record
+    from recorder.sampling import measure_step, observer
+    from recorder.sampling.guidance_presets import UNGUIDED
 
     print(f", torch {torch.__version__}, diffusers {diffusers.__version__}")
     torch.set_num_threads(1)
@@ -63,7 +64,7 @@ def run(folder: Path) -> None:
         for _ in range(REPEATS):
             bare.append(generate(guidance))
             spent: list[float] = []
-            with timed(observer.CallObserver, "stepped", hooks), timed(measuring, "measured_row", spent):
+            with timed(observer.CallObserver, "stepped", hooks), timed(measure_step, "measured_row", spent):
                 with record(pipe, runs_dir=folder / "runs"):
                     recorded.append(generate(guidance))
                     began = time.perf_counter()

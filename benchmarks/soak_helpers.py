@@ -128,7 +128,7 @@ def figures() -> dict[str, int]:
     """Of this process: KB in memory, threads, files, sockets among them, and entries of the directory of sockets."""
     import psutil
 
-    from recorder import locations
+    from recorder.format import locations
 
     me, sockets = psutil.Process(), locations.runtime_path()
     return {
@@ -174,7 +174,7 @@ def many_stages(folder: Path, count: int, steps: int = 5) -> dict[str, Any]:
 
 def settle() -> None:
     """Wait until servers that had viewers to serve have ended, or some seconds: no thread of a recorder is left."""
-    from recorder.server import CLOSING_SECONDS
+    from recorder.journal.server import CLOSING_SECONDS
 
     until = time.monotonic() + CLOSING_SECONDS + 3
     while any(t.name.startswith("ltxtui") for t in threading.enumerate()) and time.monotonic() < until:

@@ -80,27 +80,30 @@ def without_the_file(journal: Any, *_: Any, **__: Any) -> None:
 
 def strike(moment: str, seed: int) -> None:
     """Arrange that this process kills itself in the middle of something."""
-    from recorder import archive, journal, measuring, zarr3
+    from recorder.archive import writer as archive
+    from recorder.archive import zarr_writer
+    from recorder.journal import journal
+    from recorder.sampling import measure_step
 
     rng = random.Random(seed)
     if moment == "sampling":
-        on_call(rng.randint(1, 60), measuring, "measured_row", nothing)
+        on_call(rng.randint(1, 60), measure_step, "measured_row", nothing)
     elif moment == "journal":
         on_call(rng.randint(2, 120), journal.Journal, "_write", half_a_message)
     elif moment == "fold":
-        on_call(rng.randint(1, 200), zarr3, "replace_file", half_a_file)
+        on_call(rng.randint(1, 200), zarr_writer, "replace_file", half_a_file)
     elif moment == "close":
         finish = archive.ArchiveWriter.finish
         where = rng.choice(("files", "files", "consolidate", "journal", "journal gone"))
 
         def at_the_end(writer: Any, end: Any) -> None:
             if where == "files":
-                on_call(rng.randint(1, 40), zarr3, "replace_file", half_a_file)
+                on_call(rng.randint(1, 40), zarr_writer, "replace_file", half_a_file)
             finish(writer, end)
 
         archive.ArchiveWriter.finish = at_the_end  # type: ignore[method-assign]
         if where == "consolidate":
-            on_call(1, zarr3.Store, "consolidate", nothing)
+            on_call(1, zarr_writer.Store, "consolidate", nothing)
         elif where != "files":
             on_call(1, journal.Journal, "release", nothing if where == "journal" else without_the_file)
 
@@ -140,7 +143,7 @@ def record_nano(runs: Path, seed: int, pipe: Any) -> None:
 
 def view(runs: Path, out: Path) -> None:
     """Note every row that arrives over the socket, once it has: name, step and bytes."""
-    from recorder import locations
+    from recorder.format import locations
     from replay.source import Liveness, SocketSource
 
     deadline = time.monotonic() + 20

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ltxtui.drawing import Curve, Mark, curve_text
-from recorder.declarations import METRICS, SUMMARIES, Metric
+from recorder.format.declarations import METRICS, SUMMARIES, Metric
 from replay.run import StreamData
 
 PAGE = Path(__file__).parent / "metrics.md"
@@ -113,13 +113,13 @@ def recorded() -> Iterator[StreamData]:
 
 
 def main() -> None:
-    from recorder import study
+    from recorder.nano import drift_study
 
     page = PAGE.read_text()
     with recorded() as stream:
 
         def rewritten(match: re.Match[str]) -> str:
-            text = part(match["what"], page, lambda: stream, study.table)
+            text = part(match["what"], page, lambda: stream, drift_study.table)
             return f"{match['what']} -->\n\n{text}\n\n" if text else f"{match['what']} -->\n"
 
         PAGE.write_text(PART.sub(rewritten, page))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ltxtui.text import clean
-from recorder.words import Command
+from recorder.format.protocol import Command
 
 if TYPE_CHECKING:
     from recorder.shocks.spec import Shock

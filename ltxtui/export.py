@@ -13,9 +13,9 @@ from typing import IO, Final
 
 from ltxtui.panels.panel import Table
 from ltxtui.text import clean
-from recorder.folders import FILE_MODE, make_folders
-from recorder.locations import safe_name
-from recorder.numerals import counted
+from recorder.format.locations import safe_name
+from recorder.format.numerals import counted
+from recorder.system.open_folders import FILE_MODE, make_folders
 
 _FONT_FACE: Final = re.compile(r"@font-face\s*\{.*?\}\s*", re.DOTALL)
 _MOST_NAMES: Final = 10_000

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from recorder.messages import CorruptMessage
-from recorder.words import Message
+from recorder.format.framing import CorruptMessage
+from recorder.format.protocol import Message
 from replay.pulse import Pulse, Stall
 from replay.run import NotARun, Run
 from replay.source import Liveness, Source, damage_of

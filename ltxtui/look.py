@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ltxtui.axis import EMPTY, MODES, Axis, Mode, Ruler, over_run
 from ltxtui.markers import Marker, markers
 from ltxtui.selection import Selection, length_of
-from recorder.words import Message
+from recorder.format.protocol import Message
 from replay.run import Run
 
 _PACE: Final = 0.1

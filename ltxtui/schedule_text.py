@@ -12,14 +12,14 @@ import numpy as np
 from ltxtui import scales
 from ltxtui.drawing import GUTTER, Curve, Mark, columns, curve_text
 from ltxtui.text import clean, number, to_ascii
-from recorder.numerals import counted
-from recorder.shocks import levels
-from recorder.shocks.cautions import COARSE_DB, takes_long_step
+from recorder.format.numerals import counted
+from recorder.shocks import sigma_math
 from recorder.shocks.plan import Action, Plan
+from recorder.shocks.plan_warnings import COARSE_DB, takes_long_step
 from recorder.shocks.spec import EVERY, KEEPS_MARGINAL
 
 if TYPE_CHECKING:
-    from recorder.native import Native
+    from recorder.native_schedule import Native
 
 _ROWS: Final = 16
 _MANY: Final = 8
@@ -81,9 +81,9 @@ def as_json(model: str, native: Native, plan: Plan) -> dict[str, Any]:
         "shocks": [
             {
                 **action.as_dict(),
-                "snr_down_db": _finite(levels.snr_db(action.sigma_down) if action.sigma_down > 0 else math.inf),
-                "snr_up_db": _finite(levels.snr_db(action.sigma_up)),
-                "snr_db": _finite(levels.snr_db(action.sigma_up)),
+                "snr_down_db": _finite(sigma_math.snr_db(action.sigma_down) if action.sigma_down > 0 else math.inf),
+                "snr_up_db": _finite(sigma_math.snr_db(action.sigma_up)),
+                "snr_db": _finite(sigma_math.snr_db(action.sigma_up)),
                 "marginal": marginal(action),
                 "text": action.describe(),
             }
@@ -201,7 +201,7 @@ def _rows(actions: Sequence[Action]) -> Iterator[Sequence[str]]:
 
 def _row(action: Action) -> Sequence[str]:
     db, down = action.strength_db, action.sigma_down
-    snr_down = levels.snr_db(down) if down > 0 else math.inf
+    snr_down = sigma_math.snr_db(down) if down > 0 else math.inf
     return (
         str(action.number),
         action.shock.kind,
@@ -211,7 +211,7 @@ def _row(action: Action) -> Sequence[str]:
         f"{action.sigma_up:.4f}",
         f"+{db:.2f}" if math.isfinite(db) else "–",
         _db(snr_down),
-        _db(levels.snr_db(action.sigma_up)),
+        _db(sigma_math.snr_db(action.sigma_up)),
         marginal(action),
     )
 

@@ -15,7 +15,7 @@ from ltxtui.actions.keys import Keymap, key_name, keys_of, read_key
 from ltxtui.drawing import Style
 from ltxtui.layout import PRESETS
 from ltxtui.themes import THEMES
-from recorder.locations import user_folder
+from recorder.format.locations import user_folder
 
 FILE: Final = "config.toml"
 ENVIRONMENT: Final = "LTXTUI_CONFIG"

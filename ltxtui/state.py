@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from recorder.folders import PRIVATE_MODE, make_folders, replace_file
-from recorder.locations import user_folder
+from recorder.format.locations import user_folder
+from recorder.system.open_folders import PRIVATE_MODE, make_folders, replace_file
 
 ENVIRONMENT: Final = "LTXTUI_STATE"
 """Names another state file."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ltxtui.drawing import Curve, Mark, Style, curve_text
 from ltxtui.text import clean, duration, to_ascii
 from ltxtui.themes import first_drawing
-from recorder.declarations import METRICS
-from recorder.numerals import counted
+from recorder.format.declarations import METRICS
+from recorder.format.numerals import counted
 from replay.prompts import prompt_text
 from replay.run import Run, StreamData
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from ltxtui import forest
 from ltxtui.text import clean, fit, to_ascii
-from recorder.numerals import counted
+from recorder.format.numerals import counted
 from replay.paired import LEVEL
 from replay.sentences import effect, plain_number, probability, signed
 from replay.sweep import ENDPOINTS, PRIMARY, TASK

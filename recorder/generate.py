@@ -15,9 +15,9 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from recorder import describe
-from recorder.events import reason_of
-from recorder.guidance import UNGUIDED
+from recorder.format.events import reason_of
+from recorder.sampling import metadata
+from recorder.sampling.guidance_presets import UNGUIDED
 from recorder.shocks import schedules
 from recorder.shocks.spec import Shock
 
@@ -91,7 +91,7 @@ class Request:
         """What a run keeps of its request, so that `replay.again` finds how to run it again."""
         asked = self.as_dict()
         # A run keeps texts and lists of bounded size only; it must not seem to have everything if it has not.
-        return {"model": self.model, "request": asked, "request_is_whole": describe.brief(asked) == asked}
+        return {"model": self.model, "request": asked, "request_is_whole": metadata.brief(asked) == asked}
 
 
 @dataclass(frozen=True)

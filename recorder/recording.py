@@ -12,23 +12,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recorder import forks, settle, words
-from recorder.archive import ArchiveWriter
-from recorder.archivist import Archivist
-from recorder.broken import broken_words
-from recorder.claims import claim, make_server, run_name
-from recorder.control import Control
-from recorder.events import cut, event, reason_of
-from recorder.loop import Loop
-from recorder.pump import Pump
-from recorder.refold import refold
-from recorder.server import Server
-from recorder.shielded import shielded
-from recorder.stages import Stages
-from recorder.standing import missed_steps, standing
-from recorder.system import Gpu, SystemLane
-from recorder.tables import plain
-from recorder.words import Message
+from recorder.archive.rebuild import refold
+from recorder.archive.tables import plain
+from recorder.archive.writer import ArchiveWriter
+from recorder.format import protocol
+from recorder.format.events import cut, event, reason_of
+from recorder.format.nonfinite import broken_words
+from recorder.format.protocol import Message
+from recorder.format.run_status import missed_steps, standing
+from recorder.journal import fork_guard
+from recorder.journal.server import Server
+from recorder.reserve import claim, make_server, run_name
+from recorder.sampling.commands import Control
+from recorder.sampling.manual_loop import Loop
+from recorder.sampling.stages import Stages
+from recorder.system.interrupts import shielded
+from recorder.writing import journal_removal
+from recorder.writing.archive_thread import Archivist
+from recorder.writing.journal_thread import Pump
+from recorder.writing.machine_load import Gpu, SystemLane
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,14 +57,14 @@ class Run:
         allow_control: bool,
     ) -> None:
         now = time.time()
-        self.status: words.Status = "recording"
+        self.status: protocol.Status = "recording"
         self.kept = True
         """False once the run has ended without a step: then nothing of it is on the disk."""
         self._server: Server | None = None
         self._system: SystemLane | None = None
         self._forked = False
         self.path, self._journal = claim(runs_dir, run_name(name, now))
-        settle.settle_others(self.path)
+        journal_removal.settle_others(self.path)
         with contextlib.ExitStack() as undo:  # in the reverse order, if anything fails
             undo.callback(self._release, remove=True)
             self._archivist = Archivist(ArchiveWriter(self.path, sync=sync), self._archive_failed)
@@ -76,16 +78,16 @@ class Run:
             self._measure_load(gpu)
             undo.callback(self._stop_measuring_load)
             self._loop = Loop(self.stages)
-            self._ticket = forks.watch(self._let_go)
+            self._ticket = fork_guard.watch(self._let_go)
             _open_runs.add(self)
             undo.pop_all()
 
     def _put_header(self, now: float, metadata: dict[str, Any]) -> None:
         self._pump.put(
             {
-                "t": words.HEADER,
-                "format": words.FORMAT,
-                "version": words.FORMAT_VERSION,
+                "t": protocol.HEADER,
+                "format": protocol.FORMAT,
+                "version": protocol.FORMAT_VERSION,
                 "run": self.name,
                 "time": now,
                 "archive": str(self.path.resolve()),
@@ -240,14 +242,14 @@ class Run:
         logger.warning("%s", text)
         self._pump.put(event("warning", text))
 
-    def finish(self, status: words.Status, error: str | None) -> None:
+    def finish(self, status: protocol.Status, error: str | None) -> None:
         """End the run as `close` does, in a thread of its own.
 
         A Ctrl-C meanwhile is raised once the archive is complete, a second one at once.
         """
         shielded(partial(self.close, status, error), "ltxtui-closer", COMPLETING)
 
-    def close(self, status: words.Status, error: str | None) -> None:
+    def close(self, status: protocol.Status, error: str | None) -> None:
         """Write the end, complete the archive, and remove the journal once the archive has everything on the disk.
 
         A disk that takes long is not waited for: the journal then stays beside the complete archive, and goes later.
@@ -258,7 +260,7 @@ class Run:
             return
         self.status = status
         _open_runs.discard(self)
-        forks.unwatch(self._ticket)
+        fork_guard.unwatch(self._ticket)
         for what, function in (
             ("the end of viewers' commands", self.control.close),
             ("the end of the machine's load", self._stop_measuring_load),
@@ -314,7 +316,7 @@ class Run:
             if failure is None and not self._archivist.ended:
                 failure = RuntimeError("its end was not written")
             if failure is None:
-                on_disk = self._archivist.on_disk(settle.SETTLE_SECONDS)
+                on_disk = self._archivist.on_disk(journal_removal.SETTLE_SECONDS)
             else:
                 failure = self._fold_again(failure)
                 on_disk = failure is None
@@ -353,8 +355,8 @@ class Run:
         return None
 
 
-def _end(status: words.Status, error: str | None) -> Message:
-    return {"t": words.END, "time": time.time(), "status": status, "error": None if error is None else cut(error)}
+def _end(status: protocol.Status, error: str | None) -> Message:
+    return {"t": protocol.END, "time": time.time(), "status": status, "error": None if error is None else cut(error)}
 
 
 _open_runs: set[Run] = set()
@@ -365,7 +367,7 @@ def _end_open_runs() -> None:
     """At the end of the process: runs whose block was never left, such as one in a notebook or a daemon thread."""
     for run in list(_open_runs):
         run.finish("interrupted", "the process ended while it was recorded")
-    settle.wait_for_late()
+    journal_removal.wait_for_late()
 
 
 atexit.register(_end_open_runs)

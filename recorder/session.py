@@ -12,16 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recorder import describe, families, hooks, locations, words
-from recorder.control import STOPPED
-from recorder.dispatch import SamplingObserver
-from recorder.events import named
+from recorder.format import locations, protocol
+from recorder.format.events import named
 from recorder.recording import COMPLETING, Run
-from recorder.shielded import shielded
+from recorder.sampling import hooks, supported_pipelines
+from recorder.sampling import metadata as describe
+from recorder.sampling.commands import STOPPED
+from recorder.sampling.dispatch import SamplingObserver
 from recorder.shocks.conductor import Conductor
 from recorder.shocks.schedules import free
 from recorder.shocks.spec import Shock
-from recorder.system import gpu_of
+from recorder.system.interrupts import shielded
+from recorder.writing.machine_load import gpu_of
 
 
 def _conductor(
@@ -108,7 +110,7 @@ def record(
     def begin(recording: Recording) -> Callable[[], None]:
         pipes = list(pipe) if isinstance(pipe, Sequence) else [] if pipe is None else [pipe]
         for p in pipes:
-            families.check(p)
+            supported_pipelines.check(p)
         _check_free(pipes)
         # Absolute, since the program may change its working directory while the block runs.
         folder = Path(os.path.abspath(locations.local_path(runs_dir, "runs_dir")))  # noqa: PTH100 - keeps links
@@ -248,7 +250,7 @@ class Recording(contextlib.ContextDecorator):
         run.close(*_ending(run, error))
 
 
-def _ending(run: Run, error: BaseException | None) -> tuple[words.Status, str | None]:
+def _ending(run: Run, error: BaseException | None) -> tuple[protocol.Status, str | None]:
     """How a run ends whose block was left with this exception."""
     if error is None:
         return ("interrupted", STOPPED) if run.stopping else ("complete", None)

@@ -33,9 +33,9 @@ _OWN_FIELDS: Final = {
 _TEXTS: Final = frozenset({"system_prompt"})
 """Arguments that are texts; any other text stands for an object that was not kept."""
 MAX_ITEMS: Final = 128
-"""Lists of this length may have been cut when they were recorded; as in `recorder.describe`."""
+"""Lists of this length may have been cut when they were recorded; as in `recorder.sampling.metadata`."""
 MAX_TEXT: Final = 4_000
-"""Texts that are longer were; as in `recorder.describe`."""
+"""Texts that are longer were; as in `recorder.sampling.metadata`."""
 
 
 class CannotRepeat(ValueError):

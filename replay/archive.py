@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from recorder import words
-from recorder.words import Message
+from recorder.format import protocol
+from recorder.format.protocol import Message
 from replay import format
 from replay.documents import Damaged, Missing, read_attributes
 from replay.format import NotARun
@@ -93,7 +93,7 @@ class Archive:
         attributes = self.attributes
         own = {"status", "rows", "previews", "error", "ended", "planned", "prompt", "summary", "missed"}
         known = {k: v for k, v in attributes.items() if k not in own}
-        yield from self._accepted("", {**known, "t": words.HEADER})
+        yield from self._accepted("", {**known, "t": protocol.HEADER})
         for index in self._stages():
             yield from self._stage(index)
         yield from self._missed()
@@ -101,7 +101,7 @@ class Archive:
         yield from self._system()
         if self.ended:
             end = {"time": attributes["ended"], **{k: attributes.get(k) for k in ("status", "error")}}
-            yield from self._accepted("", {"t": words.END, **end})
+            yield from self._accepted("", {"t": protocol.END, **end})
 
     # Inside
 
@@ -129,25 +129,25 @@ class Archive:
         for key, count in self.attributes.get("missed", {}).items():
             stage, _, stream = key.partition("/")
             if (found := _STAGE.fullmatch(stage)) is not None:
-                missed = {"t": words.MISSED, "stage": int(found[1]), "stream": stream, "count": count}
+                missed = {"t": protocol.MISSED, "stage": int(found[1]), "stream": stream, "count": count}
                 yield from self._accepted("missed", missed)
 
     def _stage(self, index: int) -> Iterator[Message]:
         name = f"stage_{index}"
         try:
-            found = list(self._accepted(name, {**self.store.attributes(name), "t": words.STAGE, "stage": index}))
+            found = list(self._accepted(name, {**self.store.attributes(name), "t": protocol.STAGE, "stage": index}))
         except Damaged as error:
             found = []
             self.store.note(name, str(error))
         if not found:  # its streams may still be readable, and stages behind it are counted from it
             given = self.attributes.get("time")
-            bare = {"t": words.STAGE, "stage": index, "call": index, "tile": None, "sigmas": []}
+            bare = {"t": protocol.STAGE, "stage": index, "call": index, "tile": None, "sigmas": []}
             bare["time"] = given if isinstance(given, float) else 0.0
             found = list(self._accepted(name, {**bare, "metadata": {}}))
         if not found:
             return
         yield from found
-        for stream in words.STREAMS:
+        for stream in protocol.STREAMS:
             if self.store.folder(f"{name}/{stream}") or f"{name}/{stream}" in self.attributes["rows"]:
                 yield from self._stream(index, stream)
 
@@ -155,7 +155,7 @@ class Archive:
         key = f"stage_{index}/{stream}"
         place = {"stage": index, "stream": stream}
         try:
-            declaration = {**self.store.attributes(key), "t": words.STREAM, **place}
+            declaration = {**self.store.attributes(key), "t": protocol.STREAM, **place}
         except Damaged as error:
             self.store.note(key, str(error))
             return
@@ -170,7 +170,7 @@ class Archive:
         rows = ArchivedRows(self.store, self._cache, key, declared, count, self._skip)
         rows.check_documents(look=self._look)
         if rows.rows:
-            yield from self._accepted(key, {"t": words.STEP, **place, "step": 0, "count": rows.rows, "data": rows})
+            yield from self._accepted(key, {"t": protocol.STEP, **place, "step": 0, "count": rows.rows, "data": rows})
             yield from self._previews(key, place, declared)
 
     def _count(self, key: str) -> int:
@@ -195,7 +195,7 @@ class Archive:
         except (Damaged, NotARun) as error:
             self.store.note(f"{key}/preview", str(error))
             return
-        yield from self._accepted(key, {"t": words.PREVIEW, **place, "step": 0, "data": pictures})
+        yield from self._accepted(key, {"t": protocol.PREVIEW, **place, "step": 0, "data": pictures})
 
     def _events(self) -> Iterator[Message]:
         try:
@@ -210,7 +210,7 @@ class Archive:
             return
         for event in found:
             if isinstance(event, dict):
-                yield from self._accepted("events", {**event, "t": words.EVENT})
+                yield from self._accepted("events", {**event, "t": protocol.EVENT})
 
     def _system(self) -> Iterator[Message]:
         if not self.store.folder("system"):
@@ -243,4 +243,4 @@ class Archive:
                 self.store.note(f"system/{name}", str(error))
         for i, time in enumerate(columns.pop("time", [])):
             values = {name: column[i] for name, column in columns.items() if i < len(column) and column[i] == column[i]}
-            yield from self._accepted("system", {"t": words.SYSTEM, "time": time, "values": values})
+            yield from self._accepted("system", {"t": protocol.SYSTEM, "time": time, "values": values})

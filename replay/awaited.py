@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from recorder.words import Message
+from recorder.format.protocol import Message
 from replay.liveness import Liveness, Source
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from recorder import words
-from recorder.words import Message
+from recorder.format import protocol
+from recorder.format.protocol import Message
 from replay import format
 from replay.archive import Archive
 from replay.bounds import fingerprint
@@ -35,31 +35,31 @@ class Known:
     def feed(self, message: Message) -> None:
         """Take in a message; one that is not as the format says counts for nothing."""
         kind = message["t"]
-        if kind in (words.STREAM, words.STEP, words.PREVIEW) and not _has_place(message):
+        if kind in (protocol.STREAM, protocol.STEP, protocol.PREVIEW) and not _has_place(message):
             return
-        if kind == words.HEADER:
+        if kind == protocol.HEADER:
             self.begun = True
-        elif kind == words.STAGE and type(message.get("stage")) is int:
+        elif kind == protocol.STAGE and type(message.get("stage")) is int:
             if len(self._stages) < MOST_PLACES:
                 self._stages.add(message["stage"])
-        elif kind == words.STREAM:
+        elif kind == protocol.STREAM:
             if len(self._declared) < MOST_PLACES:
                 self._declared.setdefault(_place(message), fingerprint(message.get("metrics")))
-        elif kind == words.STEP:
+        elif kind == protocol.STEP:
             first, count = message.get("step"), message.get("count", 1)
             if type(first) is int and type(count) is int:
                 _furthest(self._rows, _place(message), first + count)
-        elif kind == words.PREVIEW:
+        elif kind == protocol.PREVIEW:
             data, last = message.get("data"), message.get("step")
             if isinstance(data, ArchivedPreviews):
                 last = max(data, default=-1)
             if type(last) is int:
                 _furthest(self._pictures, _place(message), last + 1)
-        elif kind == words.EVENT:
+        elif kind == protocol.EVENT:
             self._events.add(message)
-        elif kind == words.SYSTEM:
+        elif kind == protocol.SYSTEM:
             self._samples += 1
-        elif kind == words.END:
+        elif kind == protocol.END:
             self.ended = True
 
     def beyond(self, archive: Archive) -> Iterator[Message]:
@@ -74,12 +74,12 @@ class Known:
         others: set[str] = set()
         for message in archive.messages():
             kind, new = message["t"], True
-            if kind == words.EVENT:
+            if kind == protocol.EVENT:
                 new = not events.take(message)
-            elif kind == words.SYSTEM:
+            elif kind == protocol.SYSTEM:
                 new = samples <= 0
                 samples -= 1
-            elif kind == words.STREAM and self._differs(message):
+            elif kind == protocol.STREAM and self._differs(message):
                 others.add(_place(message))  # its rows are not those that the journal tells of
             found = self._rest(message) if new and _place(message) not in others else None
             if found is not None:
@@ -102,16 +102,16 @@ class Known:
     def _rest(self, message: Message) -> Message | None:
         """What of an archive's message was not read yet."""
         kind, place = message["t"], _place(message)
-        if kind == words.STEP:
+        if kind == protocol.STEP:
             had = self._rows.get(place, 0)
             return {**message, "step": had, "count": message["count"] - had} if message["count"] > had else None
-        if kind == words.PREVIEW:
+        if kind == protocol.PREVIEW:
             pictures = message["data"].from_step(self._pictures.get(place, 0))
             return {**message, "data": pictures} if pictures else None
         known = (
-            (kind == words.HEADER and self.begun)
-            or (kind == words.STAGE and message["stage"] in self._stages)
-            or (kind == words.STREAM and place in self._declared)
+            (kind == protocol.HEADER and self.begun)
+            or (kind == protocol.STAGE and message["stage"] in self._stages)
+            or (kind == protocol.STREAM and place in self._declared)
         )
         return None if known else message
 

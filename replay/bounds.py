@@ -13,8 +13,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from itertools import chain, compress
 from typing import Any, Final, get_args
 
-from recorder import words
-from recorder.words import Message
+from recorder.format import protocol
+from recorder.format.protocol import Message
 from replay.stream import StreamData
 
 EVENT_BYTES: Final = 32 << 20
@@ -27,7 +27,7 @@ DECLARED_BYTES: Final = 128 << 20
 """Of declarations of stages and streams, and of what stages came to: some 7,000 stages of a usual run."""
 ROW_BYTES: Final = 128 << 20
 """Of rows of all streams that are in memory; the others are in a file."""
-_KINDS: Final = frozenset(get_args(words.EventKind))
+_KINDS: Final = frozenset(get_args(protocol.EventKind))
 _SHARED: Final = ("metrics", "coordinates")
 _METRIC_BYTES: Final = 800
 """Of a metric that is unpacked, beside its declaration."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recorder import locations
-from recorder.journal import JournalReader, is_being_written
+from recorder.format import locations
+from recorder.journal.journal import JournalReader, is_being_written
 from replay import format, pulse
 from replay.catalog_cache import Cache, stamp_of
 from replay.documents import Damaged, Missing, read_attributes

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import msgpack
 
-from recorder import locations
-from recorder.broken import Broken
-from recorder.folders import PRIVATE_MODE, make_folders
+from recorder.format import locations
+from recorder.format.nonfinite import Broken
+from recorder.system.open_folders import PRIVATE_MODE, make_folders
 from replay.run_info import RunInfo
 
 VERSION: Final = 5

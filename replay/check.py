@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from recorder import locations, words
-from recorder.journal import JournalReader, is_being_written
-from recorder.numerals import counted
-from recorder.zarr3 import CHECKSUMS
+from recorder.archive.zarr_writer import CHECKSUMS
+from recorder.format import locations, protocol
+from recorder.format.numerals import counted
+from recorder.journal.journal import JournalReader, is_being_written
 from replay.archive import Archive
 from replay.documents import MAX_DOCUMENT_BYTES, Damaged, checked, parse, read_file
 from replay.format import NotARun
@@ -290,7 +290,7 @@ def _compare(held: Run, followed: Run, journal: str, report: Report) -> None:
 
 def rows_of(run: Run) -> dict[str, int]:
     """Rows by `stage_0/video`."""
-    return {f"stage_{s.index}/{n}": d.rows for s in run.stages for n, d in s.streams.items() if n in words.STREAMS}
+    return {f"stage_{s.index}/{n}": d.rows for s in run.stages for n, d in s.streams.items() if n in protocol.STREAMS}
 
 
 def damaged_chunks(archive: Path) -> dict[str, frozenset[str]]:

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recorder import words
-from recorder.messages import CorruptMessage, Decoder, encode
+from recorder.format import protocol
+from recorder.format.framing import CorruptMessage, Decoder, encode
+from recorder.format.protocol import Message
 from recorder.shocks.spec import Shock
-from recorder.words import Message
 from replay import pulse
 
 RECEIVE_BYTES = 1 << 16
@@ -70,7 +70,7 @@ class Answer:
 
 
 def send(
-    socket_path: Path, command: words.Command, *, shock: Shock | None = None, timeout: float = TIMEOUT_SECONDS
+    socket_path: Path, command: protocol.Command, *, shock: Shock | None = None, timeout: float = TIMEOUT_SECONDS
 ) -> Answer:
     """Send one command and wait until the recorder has answered it.
 
@@ -89,10 +89,10 @@ def send(
     """
     if (command == "shock") != (shock is not None):
         raise ValueError("a shock goes with the command `shock`, and with no other")
-    message: Message = {"t": words.CONTROL, "id": uuid.uuid4().hex, "command": command}
+    message: Message = {"t": protocol.CONTROL, "id": uuid.uuid4().hex, "command": command}
     if shock is not None:
         message["shock"] = shock.as_dict()
-    data = encode(message, words.MAX_VIEWER_MESSAGE)
+    data = encode(message, protocol.MAX_VIEWER_MESSAGE)
     limit = time.monotonic() + timeout
     process, sent = "PID", False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -103,16 +103,16 @@ def send(
             raise NotLive(f"no live run answers at {socket_path} ({error.strerror or error})") from error
         try:
             for received in _receive(connection, limit):
-                if received["t"] == words.HEADER:
+                if received["t"] == protocol.HEADER:
                     process = process_of(received)
                     if not received.get("control"):
                         raise ControlOff("this run's control is off; start the recorder with --allow-control")
                     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # what it sent before says why
                         connection.sendall(data)
                         sent = True
-                elif received["t"] == words.END:
+                elif received["t"] == protocol.END:
                     raise NotLive("the run ended before the command was answered")
-                elif received["t"] == words.EVENT and (answer := _answer(received, message["id"])) is not None:
+                elif received["t"] == protocol.EVENT and (answer := _answer(received, message["id"])) is not None:
                     return answer
         except Stalled as stalled:
             done = "the command may take effect when it continues" if sent else "the command was not sent"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from recorder import words
+from recorder.format import protocol
 
 NAME: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
 """Names of streams, metrics, coordinates and quantities: they are names of folders in archives."""
@@ -82,7 +82,7 @@ def table(value: Any, what: str) -> dict[str, Any]:
     return dict(value)
 
 
-def sizes(value: Any, what: str, most: int = words.MAX_RECORDER_MESSAGE) -> tuple[int, ...]:
+def sizes(value: Any, what: str, most: int = protocol.MAX_RECORDER_MESSAGE) -> tuple[int, ...]:
     """A shape of at most so many values in all."""
     if not isinstance(value, list | tuple) or len(value) > MAX_AXES:
         raise NotARun(f"{what} has the shape {str(value)[:60]}")
@@ -152,12 +152,12 @@ def check_header(message: Mapping[str, Any]) -> None:
     Raises:
         NotARun: with what to do about it.
     """
-    if message.get("format") != words.FORMAT:
+    if message.get("format") != protocol.FORMAT:
         raise NotARun("not a run recorded by ltxtui")
     version = message.get("version")
-    if type(version) is not int or version > words.FORMAT_VERSION:
+    if type(version) is not int or version > protocol.FORMAT_VERSION:
         raise NotARun(
-            f"recorded in format version {str(version)[:20]}, newer than this program's {words.FORMAT_VERSION}; "
+            f"recorded in format version {str(version)[:20]}, newer than this program's {protocol.FORMAT_VERSION}; "
             "upgrade it in its checkout: git pull, then pip install ."
         )
 
@@ -185,7 +185,7 @@ def end(message: Mapping[str, Any]) -> dict[str, Any]:
     """A run's last message; what is not as the format says is left out."""
     status, error, time = message.get("status"), message.get("error"), message.get("time")
     known = isinstance(status, str) and (error is None or isinstance(error, str)) and type(time) in (float, int)
-    return dict(message) if known else {"t": words.END, "time": 0.0, "status": "unknown", "error": None}
+    return dict(message) if known else {"t": protocol.END, "time": 0.0, "status": "unknown", "error": None}
 
 
 def table_or_empty(value: Any) -> dict[str, Any]:

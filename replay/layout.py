@@ -1,4 +1,4 @@
-"""Documents of arrays: exactly those that `recorder.zarr3` writes, or zarr-python wrote for earlier archives."""
+"""Documents of arrays: exactly those that `recorder.archive.zarr_writer` writes, or zarr-python wrote for earlier archives."""
 
 from __future__ import annotations
 

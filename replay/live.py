@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from recorder import locations, peers, words
-from recorder.tail import JournalReader
+from recorder.format import locations, protocol
+from recorder.journal import peers
+from recorder.journal.tail import JournalReader
 from replay.format import check_header, table_or_empty
 from replay.source import SocketSource
 
@@ -106,11 +107,11 @@ def _silent(path: Path) -> LiveRun | None:
             reader.close()
     except OSError:
         return None
-    found = _told(path, first[0]) if first and first[0]["t"] == words.HEADER else None
+    found = _told(path, first[0]) if first and first[0]["t"] == protocol.HEADER else None
     return None if found is None else replace(found, answers=False)
 
 
-def _told(path: Path, header: words.Message) -> LiveRun | None:
+def _told(path: Path, header: protocol.Message) -> LiveRun | None:
     """What a header tells of the run behind a socket."""
     archive = locations.told_archive(header.get("archive"))
     try:
@@ -130,10 +131,10 @@ def _told(path: Path, header: words.Message) -> LiveRun | None:
         return None  # whoever answers there is no recorder of this version
 
 
-def _first_header(source: SocketSource) -> words.Message | None:
+def _first_header(source: SocketSource) -> protocol.Message | None:
     limit = time.monotonic() + HEADER_SECONDS
     while time.monotonic() < limit:
         for message in source.poll():
-            return message if message["t"] == words.HEADER else None
+            return message if message["t"] == protocol.HEADER else None
         time.sleep(0.01)
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Protocol
 
-from recorder.words import Message
+from recorder.format.protocol import Message
 
 
 class Liveness(Enum):

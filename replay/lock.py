@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from recorder.locking import is_locked
-from recorder.tail import is_deleted
+from recorder.journal.tail import is_deleted
+from recorder.system.file_locks import is_locked
 
 GRACE_SECONDS: Final = 3.0
 """How long a deleted journal that nobody holds counts as held: its recorder may be just writing it anew."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recorder import declarations
+from recorder.format import declarations
 from replay.alignment import Floats, difference
 from replay.conditions import changed_guidance, cure, other_start, settings
 from replay.run import MetricInfo, Run, StageData, StreamData

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from recorder import words
-from recorder.words import Message
+from recorder.format import protocol
+from recorder.format.protocol import Message
 from replay import format
 from replay.format import NotARun
 from replay.stream import Preview, StreamData
@@ -44,7 +44,7 @@ class Pictures:
                 self._bound(stream, most)
             return
         step = format.whole(message["step"], "a preview's step")
-        if step > stream.rows + words.MAX_RECORDER_MESSAGE:
+        if step > stream.rows + protocol.MAX_RECORDER_MESSAGE:
             raise NotARun(f"a preview of row {step} after {stream.rows} rows")
         made = Preview.declared(message)
         if not isinstance(known, dict):

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from recorder import words
-from recorder.words import Message
+from recorder.format import protocol
+from recorder.format.protocol import Message
 from replay.liveness import Liveness
 
 SILENT_SECONDS: float = 8.0
@@ -182,18 +182,18 @@ class Pulse:
     def _take(self, message: Message) -> None:
         kind = message["t"]
         self._told = True
-        self._beating = self._beating or kind == words.SYSTEM
-        if kind in (words.SYSTEM, words.STEP):
+        self._beating = self._beating or kind == protocol.SYSTEM
+        if kind in (protocol.SYSTEM, protocol.STEP):
             self._advance(message.get("time"))
-        if kind in (words.STEP, words.MISSED):
+        if kind in (protocol.STEP, protocol.MISSED):
             self._step(message)
-        elif kind == words.STAGE:
+        elif kind == protocol.STAGE:
             planned = message.get("sigmas")
             if len(self._loops) >= _MOST_LOOPS:
                 self._loops.pop(next(iter(self._loops)))
             self._loops[_stage(message)] = _Loop(len(planned) if isinstance(planned, list | tuple) else 0)
             self._took.clear()
-        elif kind == words.EVENT:
+        elif kind == protocol.EVENT:
             self._event(message)
 
     def _advance(self, moment: object) -> None:
@@ -209,7 +209,7 @@ class Pulse:
         step, count = message.get("step", 0), message.get("count", 1)
         if loop is None or type(step) is not int or type(count) is not int:
             return
-        if message["t"] == words.MISSED:
+        if message["t"] == protocol.MISSED:
             loop.last = self._at
             return
         if step + count > loop.rows:  # not the other stream of the same step

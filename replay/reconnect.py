@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from recorder import locations, words
-from recorder.journal import is_being_written
-from recorder.words import Message
+from recorder.format import locations, protocol
+from recorder.format.protocol import Message
+from recorder.journal.journal import is_being_written
 from replay.run import NotARun
 from replay.source import ArchiveSource, JournalSource, Liveness, SocketSource, Source
 from replay.told import Told
@@ -126,7 +126,7 @@ class ReconnectingSource:
         # From the archive beside a journal that is shorter than what had been received: counting does not help there.
         self._by_name = self._by_name or (isinstance(source, JournalSource) and source.supplemented)
         found = self._new(messages)
-        self._ended = self._ended or any(m["t"] == words.END for m in found)
+        self._ended = self._ended or any(m["t"] == protocol.END for m in found)
         if isinstance(source, SocketSource) and source.liveness is Liveness.UNFINISHED:
             source.close()
             self._source, self._lost, self._tries = None, self._clock(), 0
@@ -146,7 +146,7 @@ class ReconnectingSource:
         """What has not been given on yet. Raises NotARun if it is another run's."""
         if not messages:
             return messages
-        if messages[0]["t"] == words.HEADER:
+        if messages[0]["t"] == protocol.HEADER:
             name = str(messages[0].get("run", ""))
             if self._name and name != self._name:
                 self._give_up(f"another run, {name}, answers there now; this one ended or was killed")

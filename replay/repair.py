@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from recorder import locations, words
-from recorder.archive import SNAPSHOT_LABELS, ArchiveWriter
-from recorder.changing import Busy, changing, exists, is_folder, move, remove
-from recorder.durable import sync_place
-from recorder.events import event
-from recorder.folders import FOLDER_MODE, open_folder, sync_folder
-from recorder.journal import JournalReader, is_being_written
-from recorder.refold import mend_names, refolding
-from recorder.settle import settle
-from recorder.words import Message
+from recorder.archive.rebuild import mend_names, refolding
+from recorder.archive.writer import SNAPSHOT_LABELS, ArchiveWriter
+from recorder.format import locations, protocol
+from recorder.format.events import event
+from recorder.format.protocol import Message
+from recorder.journal.journal import JournalReader, is_being_written
+from recorder.system.durability import sync_place
+from recorder.system.move_remove import Busy, changing, exists, is_folder, move, remove
+from recorder.system.open_folders import FOLDER_MODE, open_folder, sync_folder
+from recorder.writing.journal_removal import settle
 from replay.archive import Archive
 from replay.beyond import Known
 from replay.check import check, damaged_chunks, rows_of
@@ -246,7 +246,7 @@ def _write(made: Path, messages: list[Message], old: Archive | None, skip: Skip,
 def _fill(
     writer: ArchiveWriter, run: Run, messages: list[Message], old: Archive | None, skip: Skip, lost: list[str]
 ) -> None:
-    ends = [m for m in messages if m["t"] == words.END]
+    ends = [m for m in messages if m["t"] == protocol.END]
     if old is not None and (tags := known_tags(old.attributes)):
         messages = [{**messages[0], TAGS_ATTRIBUTE: list(tags)}, *messages[1:]]
     for message in messages:
@@ -254,7 +254,7 @@ def _fill(
         run.feed(message)
         if run.skipped > skipped:
             lost.append(f"an {message['t']} message that is not as the format says")
-        elif message["t"] != words.END and _known(message):
+        elif message["t"] != protocol.END and _known(message):
             writer.feed(message)
     if old is not None:
         _carry(writer, run, old.store, skip, lost)
@@ -262,7 +262,7 @@ def _fill(
     last = max((float(s.times[-1]) for g in run.stages for s in g.streams.values() if s.rows), default=time.time())
     if not ends:
         error = "its recorder never ended it; repaired"
-        ends = [{"t": words.END, "time": last, "status": "interrupted", "error": error}]
+        ends = [{"t": protocol.END, "time": last, "status": "interrupted", "error": error}]
     if lost:
         told = event("warning", f"repaired; lost: {'; '.join(lost[:20])}"[:2000], payload={"lost": lost[:1000]})
         writer.feed({**told, "time": float(ends[0]["time"])})
@@ -287,7 +287,9 @@ def _rows(archive: Path) -> dict[str, int]:
 
 def _known(message: Message) -> bool:
     """Whether an archive has a place for a message: streams of other names are a newer version's."""
-    return message["t"] not in (words.STREAM, words.STEP, words.PREVIEW) or message["stream"] in words.STREAMS
+    return (
+        message["t"] not in (protocol.STREAM, protocol.STEP, protocol.PREVIEW) or message["stream"] in protocol.STREAMS
+    )
 
 
 def _carry(writer: ArchiveWriter, run: Run, old: Store, skip: Skip, lost: list[str]) -> None:
@@ -295,7 +297,7 @@ def _carry(writer: ArchiveWriter, run: Run, old: Store, skip: Skip, lost: list[s
     writer.fold()
     for stage in run.stages:
         for name, stream in stage.streams.items():
-            for label in SNAPSHOT_LABELS if name in words.STREAMS else ():
+            for label in SNAPSHOT_LABELS if name in protocol.STREAMS else ():
                 key = f"stage_{stage.index}/{name}/{label}"
                 if not old.folder(key):
                     continue

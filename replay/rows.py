@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recorder.words import Message
+from recorder.format.protocol import Message
 from replay.documents import Damaged
 from replay.format import NotARun
 from replay.store import Array, Store, Values

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from recorder import words
-from recorder.broken import BrokenItems, broken_words
-from recorder.standing import missed_steps, noise_left_of, standing
-from recorder.words import Message
+from recorder.format import protocol
+from recorder.format.nonfinite import BrokenItems, broken_words
+from recorder.format.protocol import Message
+from recorder.format.run_status import missed_steps, noise_left_of, standing
 from replay import bounds, format
 from replay.bounds import Budget, Declared
 from replay.format import NotARun as NotARun
@@ -34,12 +34,12 @@ MAX_PREVIEWS: Final = 4096
 MAX_SAMPLES: Final = 1 << 14
 """Samples of the machine's load that are kept, likewise: two hours at first, then less and less dense."""
 _WORDS: Final = {
-    words.STAGE: "stages",
-    words.STREAM: "streams",
-    words.STEP: "rows",
-    words.EVENT: "events",
-    words.SYSTEM: "samples of the machine's load",
-    words.PREVIEW: "pictures",
+    protocol.STAGE: "stages",
+    protocol.STREAM: "streams",
+    protocol.STEP: "rows",
+    protocol.EVENT: "events",
+    protocol.SYSTEM: "samples of the machine's load",
+    protocol.PREVIEW: "pictures",
 }
 """What is said of messages that are not kept."""
 
@@ -107,9 +107,9 @@ class Run:
     def dropped(self) -> dict[str, int]:
         """What is not kept in memory, by what it is called; empty while everything is."""
         of_lists = {
-            words.EVENT: self._events.dropped,
-            words.SYSTEM: self._samples.dropped,
-            words.PREVIEW: self._pictures.dropped,
+            protocol.EVENT: self._events.dropped,
+            protocol.SYSTEM: self._samples.dropped,
+            protocol.PREVIEW: self._pictures.dropped,
         }
         found = self._left_out + Counter({_WORDS[kind]: count for kind, count in of_lists.items()})
         return {what: count for what, count in found.items() if count}
@@ -150,14 +150,14 @@ class Run:
         handler = getattr(self, f"_on_{message['t']}", None) if message["t"] in _KNOWN else None
         if handler is None:
             return
-        if not self.header and message["t"] != words.HEADER:
+        if not self.header and message["t"] != protocol.HEADER:
             raise NotARun("a run begins with its header")
         try:
             handler(message)
         except NotARun:
             raise
         except _NotKept:
-            count = message.get("count", 1) if message["t"] == words.STEP else 1
+            count = message.get("count", 1) if message["t"] == protocol.STEP else 1
             self._left_out[_WORDS[message["t"]]] += count if type(count) is int else 1
         except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
             raise NotARun(f"a {message['t']!r} message that is not as the format says: {error!r}") from error
@@ -264,7 +264,7 @@ class Run:
         stage = format.whole(message["stage"], "the stage", 0, len(self.stages))  # it may have failed to begin
         key = f"stage_{stage}/{format.name(message['stream'], 'a stream')}"
         count = format.whole(message["count"], "the number of missed steps")
-        if key in self.missed or len(self.missed) < len(words.STREAMS) * (len(self.stages) + 1):
+        if key in self.missed or len(self.missed) < len(protocol.STREAMS) * (len(self.stages) + 1):
             self.missed[key] = max(self.missed.get(key, 0), count)
 
     def _on_system(self, message: Message) -> None:
@@ -299,13 +299,13 @@ class Run:
 
 
 _KNOWN = {
-    words.HEADER,
-    words.STAGE,
-    words.STREAM,
-    words.STEP,
-    words.MISSED,
-    words.EVENT,
-    words.SYSTEM,
-    words.PREVIEW,
-    words.END,
+    protocol.HEADER,
+    protocol.STAGE,
+    protocol.STREAM,
+    protocol.STEP,
+    protocol.MISSED,
+    protocol.EVENT,
+    protocol.SYSTEM,
+    protocol.PREVIEW,
+    protocol.END,
 }

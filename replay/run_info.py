@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recorder import words
-from recorder.broken import Broken, BrokenItems, broken_words
-from recorder.standing import GOING_ON, missed_steps, noise_left_of, standing
-from recorder.words import Message
+from recorder.format import protocol
+from recorder.format.nonfinite import Broken, BrokenItems, broken_words
+from recorder.format.protocol import Message
+from recorder.format.run_status import GOING_ON, missed_steps, noise_left_of, standing
 from replay import format
 from replay.prompts import prompt_text
 
@@ -110,23 +110,23 @@ class Gathered:
         kind = message["t"]
         if isinstance(message.get("time"), float) and math.isfinite(message["time"]):
             self.last = message["time"]
-        if kind == words.HEADER:
+        if kind == protocol.HEADER:
             self.started = format.moment(message["time"], "the run's time")
             self.model = str(message["metadata"].get("model") or "")
-        elif kind == words.STAGE:
+        elif kind == protocol.STAGE:
             self._stage(message)
-        elif kind == words.STEP:
+        elif kind == protocol.STEP:
             stage = format.whole(message["stage"], "the stage")
             step, count = format.whole(message["step"], "the step"), format.whole(message.get("count", 1), "the rows")
             if _fits(self.steps, stage):
                 self.steps[stage] = max(self.steps.get(stage, 0), step + count)
-        elif kind == words.MISSED:
+        elif kind == protocol.MISSED:
             count = format.whole(message["count"], "the number of missed steps")
             key = f"stage_{format.whole(message['stage'], 'the stage')}/{message['stream']}"
             self.missed[key] = max(self.missed.get(key, 0), count)
-        elif kind == words.EVENT:
+        elif kind == protocol.EVENT:
             self.event(message)
-        elif kind == words.END:
+        elif kind == protocol.END:
             self.ended = str(message["status"])
 
     def _stage(self, message: Message) -> None:

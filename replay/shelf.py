@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from recorder import locations
+from recorder.format import locations
 from replay.catalog import JournalTail, archives_in, describe_run, is_archive
 from replay.catalog_cache import Cache, Stamp, stamp_of
 from replay.live import LiveRun, LiveSockets

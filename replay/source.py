@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
-from recorder import locations, words
-from recorder.journal import JournalReader, is_being_written
-from recorder.messages import CorruptMessage, Decoder
-from recorder.words import Message
+from recorder.format import locations, protocol
+from recorder.format.framing import CorruptMessage, Decoder
+from recorder.format.protocol import Message
+from recorder.journal.journal import JournalReader, is_being_written
 from replay.archive import Archive
 from replay.awaited import AwaitedSource as AwaitedSource
 from replay.beyond import Known
@@ -79,7 +79,7 @@ class SocketSource:
             except CorruptMessage as error:
                 self.note = f"the stream is damaged: {error}"
                 self._open = False
-        self._ended = self._ended or any(m["t"] == words.END for m in found)
+        self._ended = self._ended or any(m["t"] == protocol.END for m in found)
         return found
 
     def fileno(self) -> int | None:

@@ -1,4 +1,4 @@
-"""Reads archives as plain files, the mirror image of `recorder.zarr3`: what it writes is read, anything else refused.
+"""Reads archives as plain files, the mirror image of `recorder.archive.zarr_writer`: what it writes is read, anything else refused.
 
 Opening costs one small file per array that is looked at. Shapes, chunk sizes and names in an archive are claims of its
 author: memory is taken for what the files hold, never for what they say. zarr-python, which believes them, decodes any
@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 from typing import Any, Final
 
-from recorder.zarr3 import CHECKSUMS
+from recorder.archive.zarr_writer import CHECKSUMS
 from replay.array import Array as Array
 from replay.array import Values as Values
 from replay.documents import MAX_DOCUMENT_BYTES, Damaged, Missing, checked, parse, read_file

@@ -14,8 +14,8 @@ from typing import Any, Final, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from recorder import words
-from recorder.words import Message
+from recorder.format import protocol
+from recorder.format.protocol import Message
 from replay import format
 from replay.format import NotARun
 from replay.spill import SpilledRows, SpillFile
@@ -139,7 +139,7 @@ class StreamData:
             unit, label, told = (format.text(m[key], f"{key} of {name}") for key in ("unit", "label", "description"))
             metrics[name] = MetricInfo(name, unit, dims, shape, label, told, slice(at, at + size))
             at += size
-        if at * 4 > words.MAX_RECORDER_MESSAGE:
+        if at * 4 > protocol.MAX_RECORDER_MESSAGE:
             raise NotARun(f"a stream whose rows would take {at * 4:,} bytes each")
         coordinates = format.coordinates(message["coordinates"])
         format.unique((*metrics, *coordinates), "the array")

@@ -15,8 +15,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from recorder import locations, words
-from recorder.journal import JournalReader, is_being_written
+from recorder.format import locations, protocol
+from recorder.journal.journal import JournalReader, is_being_written
 from recorder.sweep import spec
 from recorder.sweep.spec import Job, Sweep
 from replay.archive import root_attributes
@@ -104,7 +104,7 @@ def _found(archive: Path, sweep: Sweep) -> Found | None:
 def _journal_header(journal: Path) -> dict[str, Any]:
     with contextlib.closing(JournalReader(journal)) as reader:
         messages = reader.poll(1)
-    if not messages or messages[0]["t"] != words.HEADER:
+    if not messages or messages[0]["t"] != protocol.HEADER:
         raise NotARun(f"{journal} has no header")
     return dict(messages[0])
 

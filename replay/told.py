@@ -6,8 +6,8 @@ import math
 from collections import OrderedDict
 from typing import Final
 
-from recorder import words
-from recorder.words import Message
+from recorder.format import protocol
+from recorder.format.protocol import Message
 from replay.bounds import fingerprint
 
 MOST: Final = 1 << 16
@@ -60,9 +60,9 @@ class Told:
 
 
 def _key(message: Message) -> bytes | None:
-    if message["t"] == words.EVENT:
+    if message["t"] == protocol.EVENT:
         return fingerprint([str(message.get(key)) for key in ("time", "stage", "step", "kind", "stream", "text")])
-    if message["t"] == words.SYSTEM:
+    if message["t"] == protocol.SYSTEM:
         return fingerprint(["system", str(message.get("time"))])
     return None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from recorder import locations
+from recorder.format import locations
 from replay.format import NotARun
 
 _PARTS: Final = ("stage_", "events", "system", "snapshots")

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from recorder import locations
-from recorder.changing import changing, exists, is_folder, move, remove
-from recorder.folders import open_folder, replace_file, sync_folder
-from recorder.journal import is_being_written
+from recorder.format import locations
+from recorder.journal.journal import is_being_written
+from recorder.system.move_remove import changing, exists, is_folder, move, remove
+from recorder.system.open_folders import open_folder, replace_file, sync_folder
 from replay.archive import root_attributes
 from replay.documents import MAX_DOCUMENT_BYTES, Damaged, checked, parse, read_file
 from replay.run import NotARun

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from recorder.guidance import UNGUIDED as UNGUIDED
+from recorder.sampling.guidance_presets import UNGUIDED as UNGUIDED
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: more threads only wait for each other
@@ -38,7 +38,7 @@ SMALL: dict[str, Any] = {"height": 128, "width": 160, "num_frames": 33, "output_
 def patience() -> Iterator[None]:
     """Most tests look at what is there once the block has been left, also on a disk that others keep busy."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("recorder.settle.SETTLE_SECONDS", 60.0)
+        patched.setattr("recorder.writing.journal_removal.SETTLE_SECONDS", 60.0)
         yield
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from recorder import host
+from recorder.sampling import device_copy
 
 
 @lru_cache
@@ -47,7 +47,7 @@ class Cuda:
     def installed(self, patch: pytest.MonkeyPatch) -> Cuda:
         patch.setattr(torch.cuda, "Event", self.event)
         patch.setattr(torch.cuda, "current_stream", lambda device=None: SimpleNamespace(device=device or self.current))
-        patch.setattr(host, "pinned", self.pinned)
+        patch.setattr(device_copy, "pinned", self.pinned)
         return self
 
     def event(self, enable_timing: bool = False, blocking: bool = False) -> Any:

@@ -17,9 +17,9 @@ from diffusers import ModularPipeline
 from torch import Tensor
 
 from recorder import record
-from recorder.guidance import UNGUIDED
-from recorder.stages import Stages
-from recorder.step import Layout
+from recorder.metrics.step import Layout
+from recorder.sampling.guidance_presets import UNGUIDED
+from recorder.sampling.stages import Stages
 from replay.source import load
 
 GRID = (5, 4, 5)

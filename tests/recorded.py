@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from recorder import locations
-from recorder.archive import ArchiveWriter
-from recorder.journal import Journal
-from recorder.messages import encode
-from recorder.words import Message
+from recorder.archive.writer import ArchiveWriter
+from recorder.format import locations
+from recorder.format.framing import encode
+from recorder.format.protocol import Message
+from recorder.journal.journal import Journal
 from tests.dashboard import fake
 
 SUMMARY = {"video": {"drift_index": [0.2, 0.4], "straightness": [0.1, 0.1]}, "audio": {"straightness": [0.3]}}

@@ -14,8 +14,9 @@ from click.testing import CliRunner, Result
 
 from ltxtui.cli import cli
 from ltxtui.cli.like import merge
-from recorder import describe, words
+from recorder.format import protocol
 from recorder.generate import Request, generate
+from recorder.sampling import metadata as describe
 from recorder.shocks.parse import parse_shock
 from replay import again
 from replay.again import CannotRepeat, request_of
@@ -119,7 +120,7 @@ def test_live_shocks_of_a_script_are_repeated_by_the_command(loaded: Any, tmp_pa
             calls += 1
             live = {3: {"kind": "restart", "strength_db": 4.0}, 5: {"kind": "renoise", "strength_db": 2.0, "seed": 5}}
             if calls in live:
-                message = {"t": words.CONTROL, "id": str(calls), "command": "shock", "shock": live[calls]}
+                message = {"t": protocol.CONTROL, "id": str(calls), "command": "shock", "shock": live[calls]}
                 answers.append(run.control.take(message))
 
         hook = loaded.transformer.register_forward_pre_hook(send)
@@ -193,17 +194,31 @@ def made_up(
 ) -> Run:
     run = Run()
     known = {"versions": {"torch": "0.1"}, "user": {"request": request, "request_is_whole": True, **user}}
-    header = {"t": words.HEADER, "format": words.FORMAT, "version": words.FORMAT_VERSION, "run": "made-up", "time": 0.0}
+    header = {
+        "t": protocol.HEADER,
+        "format": protocol.FORMAT,
+        "version": protocol.FORMAT_VERSION,
+        "run": "made-up",
+        "time": 0.0,
+    }
     run.feed({**header, "archive": "x.zarr", "metadata": known if request is not None else {}})
     for index in range(stages):
-        stage = {"t": words.STAGE, "stage": index, "call": index, "tile": None, "time": 0.0, "sigmas": [1.0, 0.5]}
+        stage = {"t": protocol.STAGE, "stage": index, "call": index, "tile": None, "time": 0.0, "sigmas": [1.0, 0.5]}
         run.feed({**stage, "metadata": metadata or {}})
     return run
 
 
 def shock_event(number: Any, shock: Any, **more: Any) -> dict[str, Any]:
     payload = {"number": number, "shock": shock, "live": True, **more}
-    return {"t": words.EVENT, "time": 0.0, "stage": 0, "step": 1, "stream": None, "kind": "shock", "payload": payload}
+    return {
+        "t": protocol.EVENT,
+        "time": 0.0,
+        "stage": 0,
+        "step": 1,
+        "stream": None,
+        "kind": "shock",
+        "payload": payload,
+    }
 
 
 ASKED = Request(model="nano", prompt="p", shocks=(parse_shock("renoise:step=1"),)).as_dict()

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from ltxtui.cli import BROKEN_PIPE, cli, main
 from ltxtui.cli.numbers import strict
-from recorder.numerals import counted, real, whole
+from recorder.format.numerals import counted, real, whole
 from recorder.shocks.parse import parse_shocks
 from tests.dashboard.fixture import journal_file
 

@@ -15,7 +15,7 @@ from benchmarks.peers import WIDTH, tools
 from benchmarks.peers.__main__ import table
 from benchmarks.peers.child import made_up
 from benchmarks.peers.ours import Ours
-from recorder import locations
+from recorder.format import locations
 
 
 def test_rows_put_beside_the_peers_are_read_back_exactly(tmp_path: Path) -> None:

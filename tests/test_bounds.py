@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recorder import words
-from recorder.journal import Journal
-from recorder.messages import encode
-from recorder.words import Message
+from recorder.format import protocol
+from recorder.format.framing import encode
+from recorder.format.protocol import Message
+from recorder.journal.journal import Journal
 from replay import beyond, bounds, reconnect, row_memory, run_info, spill, stream, told
 from replay import run as run_module
 from replay.bounds import Budget, every_second, footprint, newest_of_each_kind
@@ -28,15 +28,15 @@ from replay.told import Told
 
 BUDGET = 64 << 10
 WIRE = 640 << 10
-HEADER = {"t": words.HEADER, "format": words.FORMAT, "version": words.FORMAT_VERSION, "run": "r", "time": 1.0}
-STAGE = {"t": words.STAGE, "stage": 0, "call": 0, "tile": None, "time": 1.0, "sigmas": [1.0, 0.5], "metadata": {}}
+HEADER = {"t": protocol.HEADER, "format": protocol.FORMAT, "version": protocol.FORMAT_VERSION, "run": "r", "time": 1.0}
+STAGE = {"t": protocol.STAGE, "stage": 0, "call": 0, "tile": None, "time": 1.0, "sigmas": [1.0, 0.5], "metadata": {}}
 PLACE = {"stage": 0, "stream": "video"}
 
 
 def declared(width: int, stage: int = 0, name: str = "video") -> Message:
     metric = {"name": "m", "unit": "1", "dims": ["step", "of"], "shape": [width], "label": "m", "description": "m"}
     return {
-        "t": words.STREAM,
+        "t": protocol.STREAM,
         "stage": stage,
         "stream": name,
         "grid": [1, 1, 1],
@@ -47,19 +47,27 @@ def declared(width: int, stage: int = 0, name: str = "video") -> Message:
 
 
 def event(n: int, kind: str = "warning", text: str = "", **payload: Any) -> Message:
-    return {"t": words.EVENT, "time": float(n), **PLACE, "step": None, "kind": kind, "text": text, "payload": payload}
+    return {
+        "t": protocol.EVENT,
+        "time": float(n),
+        **PLACE,
+        "step": None,
+        "kind": kind,
+        "text": text,
+        "payload": payload,
+    }
 
 
 def rows(n: int, width: int, count: int, place: Message = PLACE) -> Message:
     time = float(n) if count == 1 else np.arange(n * count, (n + 1) * count, dtype="<f8").tobytes()
     data = bytes(4 * width * count)
-    return {"t": words.STEP, **place, "step": n * count, "count": count, "time": time, "data": data}
+    return {"t": protocol.STEP, **place, "step": n * count, "count": count, "time": time, "data": data}
 
 
 def picture(n: int, side: int, place: Message = PLACE) -> Message:
     shape = [1, side, side, 3]
     return {
-        "t": words.PREVIEW,
+        "t": protocol.PREVIEW,
         **place,
         "step": n,
         "shape": shape,
@@ -87,9 +95,10 @@ FLOODS: dict[str, Flood] = {
         event(n, "stage_end", summary={"video": {"m": [0.5] * 300}}) for n in itertools.count()
     ),
     "changed plans": lambda: (event(n, "shock", sigmas=[1] * 2000) for n in itertools.count()),
-    "samples": lambda: ({"t": words.SYSTEM, "time": float(n), "values": {"cpu": 1.0}} for n in itertools.count()),
+    "samples": lambda: ({"t": protocol.SYSTEM, "time": float(n), "values": {"cpu": 1.0}} for n in itertools.count()),
     "samples of much": lambda: (
-        {"t": words.SYSTEM, "time": float(n), "values": {f"q{i}": 1.0 for i in range(200)}} for n in itertools.count()
+        {"t": protocol.SYSTEM, "time": float(n), "values": {f"q{i}": 1.0 for i in range(200)}}
+        for n in itertools.count()
     ),
     "pictures": lambda: (picture(n, 60) for n in itertools.count()),
     "small pictures": lambda: (picture(n, 1) for n in itertools.count()),
@@ -114,7 +123,7 @@ FLOODS: dict[str, Flood] = {
     ),
     "headers": lambda: ({**HEADER, "metadata": {"n": str(n) * 2000}} for n in itertools.count()),
     "ends": lambda: (
-        {"t": words.END, "time": 1.0, "status": "failed", "error": f"{n}" * 1000} for n in itertools.count()
+        {"t": protocol.END, "time": 1.0, "status": "failed", "error": f"{n}" * 1000} for n in itertools.count()
     ),
     "what nobody knows": lambda: ({"t": f"new {n}", "data": "x" * 500} for n in itertools.count()),
 }
@@ -221,7 +230,7 @@ def test_rows_are_whole_as_far_as_they_are_kept() -> None:
         times = np.arange(first, first + len(some), dtype="<f8")
         time = times.tobytes() if len(some) > 1 else float(first)
         place = {"stage": 0, "stream": name}
-        run.feed({"t": words.STEP, **place, "step": first, "count": len(some), "time": time, "data": some.tobytes()})
+        run.feed({"t": protocol.STEP, **place, "step": first, "count": len(some), "time": time, "data": some.tobytes()})
         sent[name] = np.concatenate([sent[name], some])
     kept = 0
     for name, values in sent.items():
@@ -369,7 +378,7 @@ def test_a_list_of_runs_keeps_few_levels_of_a_long_journal(monkeypatch: pytest.M
     gathered = run_info.Gathered()
     for n in range(300):
         gathered.feed({**STAGE, "stage": n, "sigmas": [0.5] * 200})
-        gathered.feed({"t": words.STEP, "stage": n, "step": 0})
+        gathered.feed({"t": protocol.STEP, "stage": n, "step": 0})
         gathered.feed({**event(n, "shock", sigmas=[0.5] * 300), "stage": n})
         gathered.feed({**event(n, "stage_end", summary={"video": {"drift_index": [0.1]}}), "stage": n})
     assert sum(map(len, gathered.sigmas.values())) <= 1000 + 50 * run_info.SIGMAS and memory(gathered) < 2 * BUDGET
@@ -380,7 +389,7 @@ def test_a_list_of_runs_keeps_few_levels_of_a_long_journal(monkeypatch: pytest.M
 ROUNDS = 3000
 HOSTILE = """
 import resource, socket, sys
-from recorder.messages import encode
+from recorder.format.framing import encode
 from replay import bounds, spill
 from replay.run import Run
 from replay.source import SocketSource

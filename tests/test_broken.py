@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from ltxtui.cli import cli
 from ltxtui.home import columns
 from ltxtui.summary import summary
-from recorder.broken import Broken, BrokenItems, broken_words, read_broken
-from recorder.watch import StreamWatch
+from recorder.format.nonfinite import Broken, BrokenItems, broken_words, read_broken
+from recorder.metrics.row_events import StreamWatch
 from replay import catalog
 from replay.catalog_cache import Cache
 from replay.run import Run

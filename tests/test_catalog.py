@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from recorder import locations, words
-from recorder.messages import encode
+from recorder.format import locations, protocol
+from recorder.format.framing import encode
 from replay import catalog
 from replay.catalog_cache import Cache, stamp_of
 from replay.run_info import SIGMAS, thinned
@@ -194,7 +194,7 @@ def test_a_cache_line_of_other_types_is_read_again(tmp_path: Path) -> None:
 )
 def test_counts_of_a_journal_that_no_run_has_are_refused(tmp_path: Path, changes: dict[str, object]) -> None:
     recorded.archive(tmp_path, "good")
-    told = [{**m, **changes} if m["t"] == words.STEP else m for m in fake.messages(3, end=None)]
+    told = [{**m, **changes} if m["t"] == protocol.STEP else m for m in fake.messages(3, end=None)]
     (tmp_path / "bad.journal").write_bytes(b"".join(map(encode, told)))
     assert [r.name for r in catalog.cached_runs(tmp_path)] == ["good"]
     shelf = Shelf(tmp_path)
@@ -260,7 +260,7 @@ def test_a_run_is_followed_from_its_first_byte_to_its_archive(tmp_path: Path) ->
     live = recorded.Recording(tmp_path, "x")
     shelf = Shelf(tmp_path)
     assert listed(shelf) == {} and not shelf.unreadable, "an empty journal is not looked into"
-    half = next(i for i, m in enumerate(messages) if m["t"] == words.STEP and m["step"] == 4)
+    half = next(i for i, m in enumerate(messages) if m["t"] == protocol.STEP and m["step"] == 4)
     live.write(messages[:half])
     run = listed(shelf)["x"]
     assert (run.status, run.steps, run.planned, run.shocks, run.drift) == ("live", 4, 8, 0, None)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recorder import locations
+from recorder.format import locations
 from replay import catalog, upkeep
 from replay.check import check
 from replay.source import load

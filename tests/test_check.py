@@ -14,8 +14,9 @@ import torch
 import xarray
 import zarr
 
-from recorder import locations, record
-from recorder.journal import Journal
+from recorder import record
+from recorder.format import locations
+from recorder.journal.journal import Journal
 from replay.check import check
 from replay.repair import CannotRepair, repair
 from replay.source import load

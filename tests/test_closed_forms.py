@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from recorder import declarations
-from recorder.measures import MEASURES, measured_row
-from recorder.step import Layout, Step
+from recorder.format import declarations
+from recorder.metrics.measures import MEASURES, measured_row
+from recorder.metrics.step import Layout, Step
 from tests.test_measures import make_step
 
 GRID = (8, 12, 16)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import replay
-from recorder import words
+from recorder.format import protocol
 from replay.alignment import ALIGNMENTS, at_levels, descent
 from replay.comparison import CannotCompare, Comparison, UnknownMetric, compare
 from replay.pairing import Mismatch
@@ -33,14 +33,14 @@ def made(
     """A run of which every stage has one video stream with these columns: [rows], or [rows][batch]."""
     run = Run()
     run.feed(
-        {"t": words.HEADER, "format": words.FORMAT, "version": words.FORMAT_VERSION, "run": "made", "time": 0.0,
+        {"t": protocol.HEADER, "format": protocol.FORMAT, "version": protocol.FORMAT_VERSION, "run": "made", "time": 0.0,
          "archive": "", "metadata": {}}
     )  # fmt: skip
     for index, given_columns in enumerate(stages):
         columns = {**given_columns, "snr_schedule_db": [snr(s) for s in given_columns["sigma"]]}
         metadata = {"prompt": "a red ball", "seed": 0, **known}
         run.feed(
-            {"t": words.STAGE, "stage": index, "call": index, "tile": None, "time": float(index),
+            {"t": protocol.STAGE, "stage": index, "call": index, "tile": None, "time": float(index),
              "sigmas": [float(s) for s in columns["sigma"]], "metadata": metadata}
         )  # fmt: skip
         arrays = {name: np.array(values, "<f4") for name, values in columns.items()}
@@ -54,13 +54,13 @@ def made(
             {"name": "vector", "unit": "1", "label": "v", "description": "", "dims": ["step", "frame"], "shape": [3]}
         )
         run.feed(
-            {"t": words.STREAM, "stage": index, "stream": "video", "grid": [2, 2, 2], "shape": [batch, 8, 1],
+            {"t": protocol.STREAM, "stage": index, "stream": "video", "grid": [2, 2, 2], "shape": [batch, 8, 1],
              "metrics": metrics, "coordinates": {}}
         )  # fmt: skip
         for step in range(len(columns["sigma"])):
             row = np.concatenate([*(a[step].ravel() for a in arrays.values()), np.zeros(3, "<f4")])
             run.feed(
-                {"t": words.STEP, "stage": index, "stream": "video", "step": step, "time": index + step / 10,
+                {"t": protocol.STEP, "stage": index, "stream": "video", "step": step, "time": index + step / 10,
                  "data": row.astype("<f4").tobytes()}
             )  # fmt: skip
         for text in shocks:
@@ -69,12 +69,12 @@ def made(
             summary = {"video": {"drift_index": [float(index + len(columns["sigma"])), None], "own": [1.0, 3.0]}}
             run.feed({**event(index, "stage_end", ""), "payload": {"summary": summary}})
     if end is not None:
-        run.feed({"t": words.END, "time": 9.0, "status": end, "error": None})
+        run.feed({"t": protocol.END, "time": 9.0, "status": end, "error": None})
     return run
 
 
 def event(stage: int, kind: str, text: str) -> dict[str, Any]:
-    return {"t": words.EVENT, "time": 0.0, "stage": stage, "step": 1, "stream": None, "kind": kind, "text": text,
+    return {"t": protocol.EVENT, "time": 0.0, "stage": stage, "step": 1, "stream": None, "kind": kind, "text": text,
             "payload": {}}  # fmt: skip
 
 
@@ -352,10 +352,10 @@ def test_levels_of_the_audio_are_compared_too() -> None:
         run = made(rows(SMOOTH), end=None, ended=False)
         metrics = [{"name": "sigma", "unit": "1", "label": "", "description": "", "dims": ["step"], "shape": []}]
         stream = {"stage": 0, "stream": "audio", "grid": [4], "shape": [1, 4, 1], "metrics": metrics}
-        run.feed({"t": words.STREAM, **stream, "coordinates": {}})
+        run.feed({"t": protocol.STREAM, **stream, "coordinates": {}})
         for step, sigma in enumerate(SMOOTH):
             data = np.array([sigma - shift * (step > 1)], "<f4").tobytes()
-            run.feed({"t": words.STEP, "stage": 0, "stream": "audio", "step": step, "time": 1.0, "data": data})
+            run.feed({"t": protocol.STEP, "stage": 0, "stream": "audio", "step": step, "time": 1.0, "data": data})
         return run
 
     assert compare([with_audio(0), with_audio(0)]).plans == (None,)

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 from ltxtui import side_by_side
 from ltxtui.cli import cli
-from recorder import locations, record
+from recorder import record
+from recorder.format import locations
 from replay.alignment import ALIGNMENTS, Align
 from replay.comparison import DEFAULT_METRICS, compare
 from tests.test_compare import SMOOTH, SPIKE, made, rows

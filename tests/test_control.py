@@ -24,12 +24,15 @@ from ltxtui.cli import cli
 from ltxtui.deck import Deck
 from ltxtui.drawing import Style
 from ltxtui.panels.event_line import EventLine
-from recorder import Shock, control, peers, record, server, words
-from recorder.control import Control, Garbage
-from recorder.journal import Journal
-from recorder.messages import Decoder, encode
+from recorder import Shock, record
+from recorder.format import protocol
+from recorder.format.framing import Decoder, encode
+from recorder.journal import peers, server
+from recorder.journal.journal import Journal
+from recorder.journal.server import Server
 from recorder.recording import Run
-from recorder.server import Server
+from recorder.sampling import commands as control
+from recorder.sampling.commands import Control, Garbage
 from replay.control import Answer, ControlOff, NoAnswer, NotLive, send
 from replay.source import Liveness, load
 from tests import pipelines
@@ -151,7 +154,7 @@ def test_without_permission_every_command_is_refused_and_nothing_changes(pipe: A
 
         def ask(pipe: Any, step: int, timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
             if step == 1:
-                for command in words.COMMANDS:
+                for command in protocol.COMMANDS:
                     peer.command(command, shock={"kind": "renoise"})
                 assert len(peer.events(3)) == 3
                 with pytest.raises(ControlOff, match="--allow-control"):
@@ -168,7 +171,7 @@ def test_without_permission_every_command_is_refused_and_nothing_changes(pipe: A
     assert loaded.end is not None and loaded.end["status"] == "complete"
     told = [e for e in loaded.events if e["kind"] == "control"]
     off = "control is off; start the recorder with --allow-control"
-    assert [e["text"] for e in told] == [f"control refused: {c}: {off}" for c in words.COMMANDS]
+    assert [e["text"] for e in told] == [f"control refused: {c}: {off}" for c in protocol.COMMANDS]
     assert all(e["payload"]["accepted"] is False and e["payload"]["reason"] == off for e in told)
     assert not (run.path / "snapshots").exists()
     peer.close()
@@ -182,7 +185,7 @@ def test_a_command_that_no_step_can_see_any_more_is_refused(pipe: Any, tmp_path:
 
         def ask(pipe: Any, step: int, timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
             if step == 1:
-                for command in words.COMMANDS:
+                for command in protocol.COMMANDS:
                     peer.command(command, shock={"kind": "renoise"})
                 until(lambda: waiting(run) == 3)
             return kwargs
@@ -192,7 +195,7 @@ def test_a_command_that_no_step_can_see_any_more_is_refused(pipe: Any, tmp_path:
         peer.command("stop")
         idle = peer.events(1)
     assert sorted((e["payload"]["command"], e["payload"]["reason"]) for e in late) == [
-        (c, "the loop ended before the next step") for c in sorted(words.COMMANDS)
+        (c, "the loop ended before the next step") for c in sorted(protocol.COMMANDS)
     ]
     assert idle[0]["payload"]["reason"] == "nothing is being generated now"
     assert run.status == "complete" and waiting(run) == 0
@@ -235,7 +238,7 @@ def own_step(run: Run, sigma: float, seed: int = 0) -> None:
     video.zero_()
 
 
-def asked(run: Run, command: words.Command, **more: Any) -> Callable[[], Answer]:
+def asked(run: Run, command: protocol.Command, **more: Any) -> Callable[[], Answer]:
     """Send a command from a thread of its own; returns what waits for the answer."""
     found: list[Answer | Exception] = []
 
@@ -510,7 +513,7 @@ def framed(payload: bytes) -> bytes:
 
 GARBAGE = {
     "text": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    "too long": (words.MAX_VIEWER_MESSAGE + 1).to_bytes(4, "little") + bytes(4),
+    "too long": (protocol.MAX_VIEWER_MESSAGE + 1).to_bytes(4, "little") + bytes(4),
     "checksum": encode({"t": "control"})[:-1] + b"\xff",
     "not a map": framed(b"\x93\x01\x02\x03"),
     "deep": framed(b"\x82\xa1t\xa7control\xa5shock" + b"\x91" * 3000 + b"\x01"),
@@ -557,12 +560,12 @@ def test_who_is_refused_again_and_again_is_dropped(served: SimpleNamespace, monk
 
 def test_a_viewer_costs_no_more_memory_than_one_message(served: SimpleNamespace) -> None:
     peer = Peer(served.path)
-    whole = encode({"t": "control", "id": "a", "command": "stop", "filling": bytes(words.MAX_VIEWER_MESSAGE - 100)})
+    whole = encode({"t": "control", "id": "a", "command": "stop", "filling": bytes(protocol.MAX_VIEWER_MESSAGE - 100)})
     for _ in range(5):
         peer.send(whole[:-1])
         (viewer,) = until(lambda: list(served.server._viewers.values()))
         until(lambda v=viewer: v.heard.pending == len(whole) - 1)  # type: ignore[misc]
-        assert len(viewer.heard._buffer) <= words.MAX_VIEWER_MESSAGE + 8 + server.HEAR_BYTES
+        assert len(viewer.heard._buffer) <= protocol.MAX_VIEWER_MESSAGE + 8 + server.HEAR_BYTES
         peer.send(whole[-1:])
     until(lambda: len(served.heard) == 5)
     assert len(viewer.heard._buffer) == 0

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from recorder import control, record, words
-from recorder.control import Control
+from recorder import record
+from recorder.format import protocol
 from recorder.recording import Run
+from recorder.sampling import commands
+from recorder.sampling.commands import Control
 from replay.run import Run as Read
 from replay.source import load
 from tests.conftest import UNGUIDED
@@ -25,7 +27,7 @@ STEPS = 5
 
 
 def ask(of: Control, command: str, identity: str = "a", **more: Any) -> bool:
-    return of.take({"t": words.CONTROL, "id": identity, "command": command, **more})
+    return of.take({"t": protocol.CONTROL, "id": identity, "command": command, **more})
 
 
 def commanded(nano_pipe: Any, runs: Path, calls: int, ask_for: Callable[[Run], None]) -> tuple[Run, list[Any]]:
@@ -95,7 +97,7 @@ def test_a_snapshot_is_kept_of_one_call_and_says_of_which(nano_pipe: Any, tmp_pa
     run, _ = commanded(nano_pipe, tmp_path, 2, lambda run: ask(run.control, "snapshot"))
     (answer,) = answers(load(run.path))
     stage = answer["stage"]
-    assert answer["payload"]["group"] == words.snapshot_group(stage, 2)
+    assert answer["payload"]["group"] == protocol.snapshot_group(stage, 2)
     kept = sorted(p.relative_to(run.path).as_posix() for p in (run.path / "snapshots").glob("*/*/zarr.json"))
     assert kept and all(p.startswith(answer["payload"]["group"]) for p in kept)
 
@@ -135,7 +137,7 @@ def test_calls_end_in_any_order(idle: Any) -> None:
     assert other._interrupt and not one._interrupt
     assert [(e["stage"], e["step"], e["payload"]["accepted"]) for e in told] == [(1, 4, True)]
     found.call_ends(other)
-    assert not ask(found, "stop") and told[-1]["payload"]["reason"] == control.IDLE
+    assert not ask(found, "stop") and told[-1]["payload"]["reason"] == commands.IDLE
 
 
 def test_what_cannot_be_stopped_is_named(idle: Any) -> None:
@@ -172,4 +174,4 @@ def test_one_thread_at_a_time_keeps_a_step(idle: Any) -> None:
     found.snapshot_failed()
     assert elsewhere() and found.wants_snapshot()
     found.snapshot_begins(1, 3)
-    assert told[-1]["payload"]["group"] == words.snapshot_group(1, 3) and not found.wants_snapshot()
+    assert told[-1]["payload"]["group"] == protocol.snapshot_group(1, 3) and not found.wants_snapshot()

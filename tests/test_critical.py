@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from benchmarks import detector
-from recorder import rate_peak
-from recorder.critical import KEPT, TEXTS, CriticalPhase, speciation_sigma
-from recorder.declarations import on_stream
-from recorder.watch import StreamWatch
+from recorder.format.declarations import on_stream
+from recorder.metrics import rate_peak
+from recorder.metrics.critical_phase import KEPT, TEXTS, CriticalPhase, speciation_sigma
+from recorder.metrics.row_events import StreamWatch
 
 
 def follow(rates: Sequence[float], sigmas: Sequence[float] | None = None, eigenvalue: float | None = None) -> dict:

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from recorder import record
-from recorder.order import CudaOrder, _tensors, capturing
-from recorder.step import Layout, Step
-from recorder.summary import PathTracker
+from recorder.metrics.stage_summary import PathTracker
+from recorder.metrics.step import Layout, Step
+from recorder.sampling.cuda_streams import CudaOrder, _tensors, capturing
 from replay.source import load
 from tests.conftest import UNGUIDED
 from tests.pipelines import GUIDED, build, generate
@@ -56,7 +56,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: found.now)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: ("in", stream.name))
-    monkeypatch.setattr("recorder.order._tensors", lambda thing: [thing] if thing is not None else [])
+    monkeypatch.setattr("recorder.sampling.cuda_streams._tensors", lambda thing: [thing] if thing is not None else [])
     yield found
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from benchmarks.mutations import valid_messages
-from recorder import locations
-from recorder.archive import ArchiveWriter
-from recorder.journal import JournalReader
-from recorder.messages import encode
-from recorder.words import Message
+from recorder.archive.writer import ArchiveWriter
+from recorder.format import locations
+from recorder.format.framing import encode
+from recorder.format.protocol import Message
+from recorder.journal.journal import JournalReader
 from replay import catalog
 from replay.check import check
 from replay.repair import CannotRepair, repair

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from recorder.study import KINDS, Fault, draw, indices, relative_to_pooled, share_above, table
+from recorder.nano.drift_study import KINDS, Fault, draw, indices, relative_to_pooled, share_above, table
 
 FAULTS = [name for name, fault in KINDS.items() if not fault.clean]
 CLEAN = [name for name, fault in KINDS.items() if fault.clean]

@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from recorder import durable, locations, record, settle
-from recorder.journal import Journal, JournalReader, is_being_written
-from recorder.messages import encode
+from recorder import record
+from recorder.format import locations
+from recorder.format.framing import encode
+from recorder.journal.journal import Journal, JournalReader, is_being_written
+from recorder.system import durability
+from recorder.writing import journal_removal
 from replay import catalog
 from replay.check import check
 from replay.source import load
@@ -74,7 +77,7 @@ def test_every_file_and_folder_is_forced_before_the_journal_goes(
     tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch, sync: bool
 ) -> None:
     """Where the file system cannot be forced at once."""
-    monkeypatch.setattr(durable, "_sync_file_system", lambda descriptor: False)
+    monkeypatch.setattr(durability, "_sync_file_system", lambda descriptor: False)
     runs = tmp_path / "new" / "runs"
     with record(runs_dir=runs, save_latents=True, sync=sync) as run:
         run.stage([1.0, 0.6, 0.3])
@@ -87,7 +90,7 @@ def test_every_file_and_folder_is_forced_before_the_journal_goes(
 
 def test_a_file_system_that_can_is_forced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, bool]] = []
-    real = durable._sync_file_system
+    real = durability._sync_file_system
 
     def noted(descriptor: int) -> bool:
         folder = Path(f"/proc/self/fd/{descriptor}").readlink()
@@ -95,7 +98,7 @@ def test_a_file_system_that_can_is_forced_at_once(tmp_path: Path, monkeypatch: p
         seen.append((folder.name, complete and locations.journal_of(folder).exists()))
         return real(descriptor)
 
-    monkeypatch.setattr(durable, "_sync_file_system", noted)
+    monkeypatch.setattr(durability, "_sync_file_system", noted)
     with record(runs_dir=tmp_path) as run:
         take_steps(run)
     assert seen == [(run.path.name, True)] and not locations.journal_of(run.path).exists()
@@ -103,7 +106,7 @@ def test_a_file_system_that_can_is_forced_at_once(tmp_path: Path, monkeypatch: p
 
 def test_with_sync_stages_are_forced_when_they_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forced: list[int] = []
-    monkeypatch.setattr(durable, "_sync_file_system", lambda descriptor: forced.append(descriptor) or True)
+    monkeypatch.setattr(durability, "_sync_file_system", lambda descriptor: forced.append(descriptor) or True)
     with record(runs_dir=tmp_path, sync=True) as run:
         for _ in range(3):
             run.stage([1.0, 0.6, 0.3])
@@ -116,8 +119,8 @@ class Disk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answer, self.error = threading.Event(), False
-        monkeypatch.setattr(settle, "SETTLE_SECONDS", 0.05)
-        monkeypatch.setattr(durable, "_sync_file_system", self._sync)
+        monkeypatch.setattr(journal_removal, "SETTLE_SECONDS", 0.05)
+        monkeypatch.setattr(durability, "_sync_file_system", self._sync)
 
     def _sync(self, descriptor: int) -> bool:
         assert self.answer.wait(60)
@@ -133,13 +136,13 @@ def test_a_slow_disk_is_not_waited_for_and_the_journal_goes_later(
     with record(runs_dir=tmp_path) as run:
         take_steps(run)
     journal = locations.journal_of(run.path)
-    assert journal.exists() and not is_being_written(journal) and settle._late
+    assert journal.exists() and not is_being_written(journal) and journal_removal._late
     (line,) = catalog.list_runs(tmp_path)
     assert (line.status, line.steps) == ("complete", 3) and load(run.path).steps == 3
     report = check(run.path)
     assert report.sound and "stands beside the finished archive" in report.notes[0]
     disk.answer.set()
-    until(lambda: not journal.exists() and not settle._late)
+    until(lambda: not journal.exists() and not journal_removal._late)
     assert check(run.path).notes == [] and load(run.path).end is not None
     assert [p.name for p in tmp_path.iterdir()] == [run.path.name]
 
@@ -148,12 +151,12 @@ def test_the_end_of_the_process_waits_a_moment_for_the_disk(tmp_path: Path, monk
     disk = Disk(monkeypatch)
     with record(runs_dir=tmp_path) as run:
         take_steps(run)
-    monkeypatch.setattr(settle, "EXIT_SECONDS", 0.0)
-    settle.wait_for_late()
+    monkeypatch.setattr(journal_removal, "EXIT_SECONDS", 0.0)
+    journal_removal.wait_for_late()
     assert locations.journal_of(run.path).exists()
-    monkeypatch.setattr(settle, "EXIT_SECONDS", 60.0)
+    monkeypatch.setattr(journal_removal, "EXIT_SECONDS", 60.0)
     disk.answer.set()
-    settle.wait_for_late()
+    journal_removal.wait_for_late()
     assert not locations.journal_of(run.path).exists()
 
 
@@ -165,11 +168,11 @@ def test_a_disk_that_fails_keeps_the_journal(
     disk.error = True
     if not late:
         disk.answer.set()
-        monkeypatch.setattr(settle, "SETTLE_SECONDS", 60.0)
+        monkeypatch.setattr(journal_removal, "SETTLE_SECONDS", 60.0)
     with caplog.at_level(logging.WARNING), record(runs_dir=tmp_path) as run:
         take_steps(run)
     disk.answer.set()
-    until(lambda: not settle._late and caplog.records)
+    until(lambda: not journal_removal._late and caplog.records)
     assert "Input/output error" in caplog.text and "its journal stays beside it" in caplog.text
     assert locations.journal_of(run.path).exists() and load(run.path).steps == 3
 
@@ -217,7 +220,7 @@ def test_a_journal_that_may_be_needed_stays(tmp_path: Path, harm: str) -> None:
     path = left(tmp_path)
     HARM[harm](path)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    assert settle.settle(path) is False
+    assert journal_removal.settle(path) is False
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
@@ -227,18 +230,20 @@ def test_a_live_run_and_what_is_not_ones_own_are_left_alone(tmp_path: Path, monk
     locations.journal_of(path).unlink()
     journal = Journal(locations.journal_of(path))
     journal.append(data)
-    assert settle.settle(path) is False
+    assert journal_removal.settle(path) is False
     journal.release(remove=False)
     journal.close()
     link = tmp_path / "link.zarr"
     link.symlink_to(path, target_is_directory=True)
     locations.journal_of(link).write_bytes(data)
     with pytest.raises(NotADirectoryError):
-        settle.settle(link)
+        journal_removal.settle(link)
     started: list[Any] = []
-    monkeypatch.setattr(settle.threading, "Thread", lambda **given: started.append(given["args"][0]) or threading.Event)
-    monkeypatch.setattr(settle, "_is_ours", lambda journal, archive: False)
-    settle.settle_others(tmp_path / "new.zarr")
+    monkeypatch.setattr(
+        journal_removal.threading, "Thread", lambda **given: started.append(given["args"][0]) or threading.Event
+    )
+    monkeypatch.setattr(journal_removal, "_is_ours", lambda journal, archive: False)
+    journal_removal.settle_others(tmp_path / "new.zarr")
     assert started == [] and locations.journal_of(path).exists() and locations.journal_of(link).exists()
 
 

@@ -15,13 +15,14 @@ from diffusers import FlowMatchEulerDiscreteScheduler, LTXEulerAncestralRFSchedu
 
 from ltxtui.home import columns
 from ltxtui.panels import header
-from recorder import record, words
-from recorder.declarations import on_stream
+from recorder import record
+from recorder.format import protocol
+from recorder.format.declarations import on_stream
+from recorder.format.run_status import noise_left_of, noise_percent, standing
+from recorder.metrics.row_events import StreamWatch
 from recorder.nano import components
-from recorder.shocks.cautions import of_list
+from recorder.shocks.plan_warnings import of_list
 from recorder.shocks.spec import Shock
-from recorder.standing import noise_left_of, noise_percent, standing
-from recorder.watch import StreamWatch
 from replay import catalog
 from replay.catalog_cache import Cache
 from replay.run import Run
@@ -193,7 +194,7 @@ def test_a_nan_event_says_which_clip_of_a_batch_and_how_much() -> None:
             width += size
     watch = StreamWatch(0, "video", 3, columns, size=200)
 
-    def health(step: int, nans: list[float], infs: list[float]) -> list[words.Message]:
+    def health(step: int, nans: list[float], infs: list[float]) -> list[protocol.Message]:
         row = np.zeros(width, np.float32)
         row[columns["nan_count"]], row[columns["inf_count"]] = nans, infs
         return [e for e in watch.take(step, row) if e["kind"] == "nan"]
@@ -248,7 +249,7 @@ def test_image_to_video_without_its_mask_keeps_its_video(nano_pipe: Any, tmp_pat
 def test_a_stream_that_is_lost_as_a_whole_is_told_at_the_end_of_its_stage(
     pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recorder import tokens
+    from recorder.sampling import tokens
 
     real = tokens.clip_layout
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from recorder import extras, host, measuring
-from recorder.extras import Rest, out_of_memory
-from recorder.rows import Row
-from recorder.stages import Stages
-from recorder.step import Layout, Step
-from recorder.summary import PathTracker
+from recorder.metrics.stage_summary import PathTracker
+from recorder.metrics.step import Layout, Step
+from recorder.sampling import device_copy, measure_step, row_attachments
+from recorder.sampling.row_attachments import Rest, out_of_memory
+from recorder.sampling.stages import Stages
+from recorder.writing.items import Row
 
 LAYOUT = Layout("video", 1, (3, 22, 40))
 """Larger than a picture, so that it is averaged."""
@@ -55,7 +55,7 @@ def test_what_fails_beside_a_row_costs_no_row(what: str, monkeypatch: pytest.Mon
     take(loop, 3)
     error = RuntimeError("Adaptive pool MPS: input sizes must be divisible by output sizes.")
     if what == "picture":
-        monkeypatch.setattr(extras, "shrunk", fails(error))
+        monkeypatch.setattr(row_attachments, "shrunk", fails(error))
     elif what == "latents":
         monkeypatch.setattr(torch.Tensor, "half", fails(error))
     elif what == "path":
@@ -63,9 +63,9 @@ def test_what_fails_beside_a_row_costs_no_row(what: str, monkeypatch: pytest.Mon
     elif what == "memory":
         monkeypatch.setattr(Step, "forget", fails(error))
     else:
-        whole = extras.to_host
+        whole = row_attachments.to_host
         monkeypatch.setattr(
-            extras, "to_host", lambda sent, told: fails(error)() if len(sent) > 1 else whole(sent, told)
+            row_attachments, "to_host", lambda sent, told: fails(error)() if len(sent) > 1 else whole(sent, told)
         )
     sent: list[Any] = []
     loop = Stages(sent.append, save_latents=True)
@@ -88,7 +88,7 @@ def test_what_fails_beside_a_row_costs_no_row(what: str, monkeypatch: pytest.Mon
 
 
 def test_a_clock_that_fails_costs_its_own_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Failing(host.GpuClock):
+    class Failing(device_copy.GpuClock):
         def lap(self, stream: str, row: int) -> Callable[[], float]:
             if row == 0:
                 return fails(RuntimeError("events of two devices"))
@@ -121,13 +121,13 @@ def test_a_clock_that_fails_costs_its_own_numbers(monkeypatch: pytest.MonkeyPatc
 
 
 def test_pinned_memory_that_is_refused_is_told_once_and_the_row_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = host.to_host
+    real = device_copy.to_host
 
     def refused(sent: Any, told: Any) -> Any:
         told(RuntimeError("CUDA error: OS call failed"))
         return real(sent)
 
-    monkeypatch.setattr(extras, "to_host", refused)
+    monkeypatch.setattr(row_attachments, "to_host", refused)
     sent: list[Any] = []
     loop = Stages(sent.append)
     loop.begin(0, [], {})
@@ -170,7 +170,7 @@ def test_after_out_of_memory_nothing_is_kept_and_steps_are_left_out(monkeypatch:
     loop = Stages(sent.append)
     loop.begin(0, [], {})
     tried: list[int] = []
-    measured = measuring.measured_row
+    measured = measure_step.measured_row
 
     def short(step: Any) -> torch.Tensor:
         tried.append(1)
@@ -178,7 +178,7 @@ def test_after_out_of_memory_nothing_is_kept_and_steps_are_left_out(monkeypatch:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return measured(step)
 
-    monkeypatch.setattr(measuring, "measured_row", short)
+    monkeypatch.setattr(measure_step, "measured_row", short)
     held: list[tuple[bool, bool, set[str]]] = []
     step = loop.step
 

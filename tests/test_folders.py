@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recorder import locations, record
-from recorder.archive import ArchiveWriter
-from recorder.folders import Tree, make_folders, open_folder
+from recorder import record
+from recorder.archive.writer import ArchiveWriter
+from recorder.archive.zarr_writer import Store
+from recorder.format import locations
 from recorder.sweep import spec
-from recorder.zarr3 import Store
+from recorder.system.open_folders import Tree, make_folders, open_folder
 from replay import upkeep
 from replay.catalog_cache import Cache
 from replay.check import check

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.footprint import MOST_LATENTS, MOST_OPERATIONS, PRECISIONS, Ledger, measure
-from recorder import measuring
+from recorder.sampling import measure_step
 
 # As many frames as in a clip of 257, since operations depend on them, and 128 channels, since the ratio does.
 GRID, CHANNELS = (33, 6, 10), 128
@@ -32,13 +32,13 @@ def test_memory_and_operations_of_a_step(stream: str, grid: tuple[int, ...], pre
 @pytest.mark.parametrize("keep", [lambda step: step.x, lambda step: step.x.clone(), lambda step: None])
 def test_what_a_metric_keeps_is_seen(monkeypatch: pytest.MonkeyPatch, keep: Callable[[Any], Any]) -> None:
     kept: list[Any] = []
-    original = measuring.measured_row
+    original = measure_step.measured_row
 
     def keeping(step: Any) -> torch.Tensor:
         kept.append(keep(step))
         return original(step)
 
-    monkeypatch.setattr(measuring, "measured_row", keeping)
+    monkeypatch.setattr(measure_step, "measured_row", keeping)
     grid = (3, 6, 10)
     held = measure("video", grid, CHANNELS, torch.float32, torch.float32).held
     # Four steps, a latent each, whether it is a copy or the sampler's own that nobody else needs any more.

@@ -40,7 +40,7 @@ def test_too_few_pairs_are_said_with_how_many_are_enough() -> None:
 def test_what_is_foreseen_is_what_the_drift_index_does() -> None:
     import torch
 
-    from recorder.summary import drift_index
+    from recorder.metrics.stage_summary import drift_index
 
     for frames in (9, 17):
         latent = (frames - 1) // 8 + 1

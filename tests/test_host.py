@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from recorder import host
-from recorder.host import GpuClock, to_host
+from recorder.sampling import device_copy
+from recorder.sampling.device_copy import GpuClock, to_host
 from tests.cuda_fakes import Cuda, on
 
 FIRST, SECOND = torch.device("cuda", 0), torch.device("cuda", 1)
@@ -89,7 +89,7 @@ def test_without_pinned_memory_or_events_a_copy_is_made_at_once(
     def refuse(*_: Any, **more: Any) -> Any:
         raise RuntimeError("CUDA error: out of locked memory")
 
-    monkeypatch.setattr(*((host, "pinned") if failing == "pinned" else (torch.cuda, "Event")), refuse)
+    monkeypatch.setattr(*((device_copy, "pinned") if failing == "pinned" else (torch.cuda, "Event")), refuse)
     told: list[Exception] = []
     sent = {"picture": torch.arange(5).half(), "row": torch.arange(3.0), "none": torch.zeros(0), "one": torch.tensor(4)}
     found, wait = to_host({name: on(SECOND, t) for name, t in sent.items()}, told.append)
@@ -109,7 +109,7 @@ def test_a_device_without_events_gives_one_packed_copy(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(torch, "cat", one)
     device = torch.device("mps")
-    assert not host.has_events(device)
+    assert not device_copy.has_events(device)
     told: list[Exception] = []
     sent = {"row": on(device, torch.arange(3.0)), "picture": on(device, torch.ones(2, 3).half())}
     found, wait = to_host(sent, told.append)
@@ -146,18 +146,18 @@ class Unpinned(TorchFunctionMode):
 
 def test_memory_of_the_host_is_on_the_host_whatever_the_default_device_is() -> None:
     with Unpinned(), torch.device("meta"):
-        assert host.pinned((2, 3), torch.float16).device.type == "cpu"
-        assert host.staging((2, 3), torch.float32, torch.device("cpu"))[0].device.type == "cpu"
-        assert host.staging((2, 3), torch.float32, FIRST)[0].device.type == "cpu"
+        assert device_copy.pinned((2, 3), torch.float16).device.type == "cpu"
+        assert device_copy.staging((2, 3), torch.float32, torch.device("cpu"))[0].device.type == "cpu"
+        assert device_copy.staging((2, 3), torch.float32, FIRST)[0].device.type == "cpu"
 
 
 def test_noise_is_staged_where_the_device_can_fetch_it(cuda: Cuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    memory, fetched = host.staging((4,), torch.float32, SECOND)
+    memory, fetched = device_copy.staging((4,), torch.float32, SECOND)
     assert fetched and memory.tolist() == [99] * 4
 
     def refuse(*_: Any) -> Any:
         raise RuntimeError("no locked memory")
 
-    monkeypatch.setattr(host, "pinned", refuse)
-    memory, fetched = host.staging((4,), torch.float32, SECOND)
+    monkeypatch.setattr(device_copy, "pinned", refuse)
+    memory, fetched = device_copy.staging((4,), torch.float32, SECOND)
     assert not fetched and memory.shape == (4,)

@@ -26,7 +26,10 @@ def loaded_after(statement: str) -> set[str]:
         ("import replay.source, replay.catalog", {"torch", "diffusers", "transformers", "textual", "zarr"}),
         ("import zarr, replay.archive", {"torch", "diffusers", "textual"}),
         ("from recorder import record", {"textual", "plotext"}),
-        ("import recorder.archive, recorder.journal, recorder.declarations", {"torch", "textual", "zarr"}),
+        (
+            "import recorder.archive.writer, recorder.journal.journal, recorder.format.declarations",
+            {"torch", "textual", "zarr"},
+        ),
         ("import recorder.generate, recorder.nano", {"torch", "diffusers", "textual"}),
     ],
 )

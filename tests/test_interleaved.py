@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from ltxtui.deck import Deck
-from recorder import locations
-from recorder.archive import ArchiveWriter
-from recorder.journal import Journal
-from recorder.messages import encode
-from recorder.models import watch_model
-from recorder.stages import Stages
-from recorder.words import Message
+from recorder.archive.writer import ArchiveWriter
+from recorder.format import locations
+from recorder.format.framing import encode
+from recorder.format.protocol import Message
+from recorder.journal.journal import Journal
+from recorder.sampling.model_calls import watch_model
+from recorder.sampling.stages import Stages
 from replay import repair
 from replay.catalog import list_runs
 from replay.check import check

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from recorder import backlog, locations
-from recorder import journal as journal_module
-from recorder.journal import Journal, JournalReader, is_being_written
-from recorder.messages import Decoder, encode
-from recorder.server import Server
+from recorder.format import locations
+from recorder.format.framing import Decoder, encode
+from recorder.journal import backlog
+from recorder.journal import journal as journal_module
+from recorder.journal.journal import Journal, JournalReader, is_being_written
+from recorder.journal.server import Server
 
 
 def message(n: int) -> dict[str, Any]:

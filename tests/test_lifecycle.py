@@ -16,13 +16,15 @@ from typing import Any
 import pytest
 import torch
 
-from recorder import hooks, locations, observer, record, recording, session, stages
-from recorder import shielded as shielded_
-from recorder.journal import is_being_written
-from recorder.pump import Pump
+from recorder import record, recording, session
+from recorder.format import locations
+from recorder.journal.journal import is_being_written
 from recorder.recording import Run
-from recorder.rows import Row
-from recorder.shielded import shielded
+from recorder.sampling import hooks, observer, stages
+from recorder.system import interrupts as shielded_
+from recorder.system.interrupts import shielded
+from recorder.writing.items import Row
+from recorder.writing.journal_thread import Pump
 from replay import catalog
 from replay.source import load
 from tests.conftest import UNGUIDED, nano_call

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from recorder import journal as journal_module
-from recorder import locations, locking, syncing
-from recorder.journal import Journal, JournalReader, is_being_written
-from recorder.messages import encode
+from recorder.format import locations
+from recorder.format.framing import encode
+from recorder.journal import journal as journal_module
+from recorder.journal.journal import Journal, JournalReader, is_being_written
 from recorder.sweep import spec
+from recorder.system import file_locks, fsync
 from replay import lock as lock_module
 from replay import upkeep
 from replay.lock import JournalLock
@@ -27,7 +28,7 @@ MESSAGE = {"t": "event", "n": 1}
 
 
 def read_lock(fd: int) -> None:
-    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, locking._request(fcntl.F_RDLCK))
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, file_locks._request(fcntl.F_RDLCK))
 
 
 def flock_shared(fd: int) -> None:
@@ -63,7 +64,7 @@ def without_open_file_locks(monkeypatch: pytest.MonkeyPatch, code: int = errno.E
             raise OSError(code, os.strerror(code))
         return real(fd, command, *more)
 
-    monkeypatch.setattr(locking.fcntl, "fcntl", refuse)
+    monkeypatch.setattr(file_locks.fcntl, "fcntl", refuse)
 
 
 @pytest.mark.usefixtures("kind")
@@ -71,9 +72,9 @@ def test_the_lock_is_seen_through_a_descriptor_for_reading(tmp_path: Path) -> No
     journal = Journal(tmp_path / "a.journal")
     journal.path.chmod(0o444)
     fd = os.open(journal.path, os.O_RDONLY)
-    assert journal.unlocked is None and locking.is_locked(fd) and is_being_written(journal.path)
+    assert journal.unlocked is None and file_locks.is_locked(fd) and is_being_written(journal.path)
     journal.release(remove=False)
-    assert not locking.is_locked(fd) and not is_being_written(journal.path)
+    assert not file_locks.is_locked(fd) and not is_being_written(journal.path)
     os.close(fd)
     journal.close()
 
@@ -151,7 +152,7 @@ def test_a_reader_that_is_faster_than_the_recorder_does_not_stop_it(
 
 def test_nor_where_there_is_only_flock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_open_file_locks(monkeypatch)
-    monkeypatch.setattr(locking, "TRIES", 3)
+    monkeypatch.setattr(file_locks, "TRIES", 3)
     held = grabbed(monkeypatch, flock_shared)
     journal = Journal(tmp_path / "a.journal")
     assert len(held) == 1 and is_being_written(journal.path)
@@ -164,7 +165,7 @@ def test_nor_where_there_is_only_flock(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_mode_is_what_the_umask_leaves_however_the_file_was_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int
 ) -> None:
-    real, tries = locking.acquire, iter([True, False])
+    real, tries = file_locks.acquire, iter([True, False])
 
     def acquire(fd: int) -> OSError | None:
         if next(tries):
@@ -172,7 +173,7 @@ def test_the_mode_is_what_the_umask_leaves_however_the_file_was_made(
         assert stat.S_IMODE(os.fstat(fd).st_mode) == 0o600
         return real(fd)
 
-    monkeypatch.setattr(locking, "acquire", acquire)
+    monkeypatch.setattr(file_locks, "acquire", acquire)
     before = os.umask(umask)
     try:
         journal = Journal(tmp_path / "a.journal")
@@ -195,7 +196,7 @@ def test_a_journal_of_another_recorder_is_left_alone(tmp_path: Path, monkeypatch
             path.write_bytes(b"theirs")
         return real(given, flags, *mode, **more)
 
-    monkeypatch.setattr(locking, "acquire", acquire)
+    monkeypatch.setattr(file_locks, "acquire", acquire)
     monkeypatch.setattr(journal_module.os, "open", taken)
     with pytest.raises(FileExistsError):
         Journal(path)
@@ -214,7 +215,7 @@ def test_another_user_who_may_read(tmp_path: Path) -> None:
     if not child:
         os.setuid(65534)
         fd = os.open(journal.path, os.O_RDONLY)
-        seen = locking.is_locked(fd)
+        seen = file_locks.is_locked(fd)
         fcntl.flock(fd, fcntl.LOCK_EX)
         os.write(ready[1], b"y" if seen else b"n")
         os.close(done[1])
@@ -255,10 +256,10 @@ def test_a_disk_that_fails_is_no_disk_without_locks(tmp_path: Path, monkeypatch:
 def test_requests_are_laid_out_as_the_system_has_them(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
     """`struct flock` of Linux with offsets of 64 bits, and of macOS."""
     monkeypatch.setattr(sys, "platform", platform)
-    request = locking._request(fcntl.F_WRLCK)
+    request = file_locks._request(fcntl.F_WRLCK)
     at = {"linux": 0, "darwin": 20}[platform]
     assert len(request) == {"linux": 32, "darwin": 24}[platform]
-    assert int.from_bytes(request[at : at + 2], sys.byteorder) == fcntl.F_WRLCK == locking._type(request)
+    assert int.from_bytes(request[at : at + 2], sys.byteorder) == fcntl.F_WRLCK == file_locks._type(request)
     assert not any(request[:at] + request[at + 2 :])  # from the beginning to the end, by nobody: what the kernel wants
 
 
@@ -339,8 +340,8 @@ def test_where_a_drive_has_a_cache_of_its_own_that_is_emptied_too(
             raise OSError(code, os.strerror(code))
         return 0
 
-    monkeypatch.setattr(syncing.fcntl, "F_FULLFSYNC", 51, raising=False)
-    monkeypatch.setattr(syncing.fcntl, "fcntl", control)
+    monkeypatch.setattr(fsync.fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fsync.fcntl, "fcntl", control)
     monkeypatch.delattr(os, "fdatasync", raising=False)
     monkeypatch.setattr(os, "fsync", plain.append)
     if code == errno.EIO:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recorder import words
+from recorder.format import protocol
 from replay import run as run_module
 from replay import spill, stream
 from replay.run import Run, StreamData
@@ -18,7 +18,7 @@ WIDTH = 7
 def declared() -> dict[str, Any]:
     metrics = [("sigma", ["step"], []), ("pair", ["step", "batch"], [2]), ("grid", ["step", "batch", "frame"], [2, 2])]
     return {
-        "t": words.STREAM,
+        "t": protocol.STREAM,
         "stage": 0,
         "stream": "video",
         "grid": [3, 4, 6],
@@ -102,13 +102,15 @@ def test_pictures_and_loads_of_a_long_run_are_thinned(monkeypatch: pytest.Monkey
     monkeypatch.setattr(run_module, "MAX_PREVIEWS", 16)
     monkeypatch.setattr(run_module, "MAX_SAMPLES", 16)
     run = Run()
-    run.feed({"t": words.HEADER, "format": words.FORMAT, "version": words.FORMAT_VERSION, "run": "r", "time": 0.0})
-    run.feed({"t": words.STAGE, "stage": 0, "call": 0, "tile": None, "time": 0.0, "sigmas": [], "metadata": {}})
+    run.feed(
+        {"t": protocol.HEADER, "format": protocol.FORMAT, "version": protocol.FORMAT_VERSION, "run": "r", "time": 0.0}
+    )
+    run.feed({"t": protocol.STAGE, "stage": 0, "call": 0, "tile": None, "time": 0.0, "sigmas": [], "metadata": {}})
     run.feed(declared())
-    picture = {"t": words.PREVIEW, "stage": 0, "stream": "video", "shape": [1, 1, 1, 3], "frames": [0], "fit": 1}
+    picture = {"t": protocol.PREVIEW, "stage": 0, "stream": "video", "shape": [1, 1, 1, 3], "frames": [0], "fit": 1}
     for step in range(1000):
         run.feed({**picture, "step": step, "data": bytes(3)})
-        run.feed({"t": words.SYSTEM, "time": float(step), "values": {"gpu": 1.0}})
+        run.feed({"t": protocol.SYSTEM, "time": float(step), "values": {"gpu": 1.0}})
     previews = run.stages[0].streams["video"].previews
     assert 8 <= len(previews) <= 16 and 0 in previews and max(previews) > 900
     times = [m["time"] for m in run.system]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from recorder import declarations, record
-from recorder.measures import MEASURES
+from recorder import record
+from recorder.format import declarations
+from recorder.metrics.measures import MEASURES
 from replay.run import Run
 from replay.source import load
 from tests.test_measures import make_step

@@ -13,11 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recorder import declarations
-from recorder.fresh import UNKNOWN, Drift
-from recorder.measures import MEASURES, log_snr, measured_row
-from recorder.spectra import bin_centres, grid_for, radial_bins
-from recorder.step import Layout, Step
+from recorder.format import declarations
+from recorder.metrics.measures import MEASURES, log_snr, measured_row
+from recorder.metrics.spectra import bin_centres, grid_for, radial_bins
+from recorder.metrics.step import Layout, Step
+from recorder.sampling.scheduler_noise import UNKNOWN, Drift
 
 CPU = torch.device("cpu")
 VIDEO_METRICS = [m for m in declarations.on_stream("video") if not m.on_host]

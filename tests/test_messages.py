@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.messages import FRAME_BYTES, CorruptMessage, Decoder, MessageTooLong, encode
+from recorder.format.framing import FRAME_BYTES, CorruptMessage, Decoder, MessageTooLong, encode
 
 SAMPLES = [
     {"t": "header", "run": "ünïcode", "n": 1},

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from recorder import declarations
+from recorder.format import declarations
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "metrics.md").read_text()

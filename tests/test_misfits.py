@@ -12,41 +12,49 @@ import numpy as np
 import pytest
 import torch
 
-from recorder import archivist as archivist_module
-from recorder import record, words
-from recorder.archive import ArchiveWriter
-from recorder.archivist import Archivist
-from recorder.journal import Journal, JournalReader
-from recorder.pump import Pump
-from recorder.rows import Kept
-from recorder.tables import MOST_BYTES, create_previews, write_system
-from recorder.zarr3 import Store
+from recorder import record
+from recorder.archive.tables import MOST_BYTES, create_previews, write_system
+from recorder.archive.writer import ArchiveWriter
+from recorder.archive.zarr_writer import Store
+from recorder.format import protocol
+from recorder.journal.journal import Journal, JournalReader
+from recorder.writing import archive_thread as archivist_module
+from recorder.writing.archive_thread import Archivist
+from recorder.writing.items import Kept
+from recorder.writing.journal_thread import Pump
 from replay.run import Run
 from replay.source import load
 
-END = {"t": words.END, "time": 9.0, "status": "complete", "error": None}
+END = {"t": protocol.END, "time": 9.0, "status": "complete", "error": None}
 
 
 def header(**more: Any) -> dict[str, Any]:
-    known = {"t": words.HEADER, "format": words.FORMAT, "version": 1, "run": "r", "time": 1.0, "control": False}
+    known = {"t": protocol.HEADER, "format": protocol.FORMAT, "version": 1, "run": "r", "time": 1.0, "control": False}
     return {**known, "archive": "/x/r.zarr", "metadata": {}, **more}
 
 
 def stage(**more: Any) -> dict[str, Any]:
-    known = {"t": words.STAGE, "stage": 0, "call": 0, "tile": None, "time": 1.0}
+    known = {"t": protocol.STAGE, "stage": 0, "call": 0, "tile": None, "time": 1.0}
     return {**known, "sigmas": [0.9, 0.8, 0.7], "metadata": {"prompt": "a ball"}, **more}
 
 
 def stream(name: str = "video", shape: tuple[int, ...] = (), **more: Any) -> dict[str, Any]:
     metric = {"name": "sigma", "dims": ["step"], "shape": [], "unit": "1", "label": "", "description": ""}
     wide = {**metric, "name": "wide", "dims": ["step", "batch"], "shape": list(shape)}
-    known = {"t": words.STREAM, "stage": 0, "stream": name, "grid": [1, 2, 2], "shape": [1, 4, 2], "dtype": "float32"}
+    known = {
+        "t": protocol.STREAM,
+        "stage": 0,
+        "stream": name,
+        "grid": [1, 2, 2],
+        "shape": [1, 4, 2],
+        "dtype": "float32",
+    }
     return {**known, "metrics": [metric, wide] if shape else [metric], "coordinates": {}, **more}
 
 
 def step(number: int, name: str = "video", width: int = 1) -> dict[str, Any]:
     data = np.full(width, number, "<f4").tobytes()
-    return {"t": words.STEP, "stage": 0, "stream": name, "step": number, "time": 2.0 + number, "data": data}
+    return {"t": protocol.STEP, "stage": 0, "stream": name, "step": number, "time": 2.0 + number, "data": data}
 
 
 def kept(folder: Path, messages: list[dict[str, Any]]) -> tuple[Run, Run]:
@@ -187,7 +195,7 @@ def test_after_that_a_viewer_is_refused_its_snapshots(tmp_path: Path) -> None:
         run._archivist._fail(OSError(28, "No space left on device"))
         x = torch.randn(1, 4, 3, 4, 6)
         run.step(sigma=0.9, sigma_next=0.8, sample=x, velocity=x)
-        assert run.control.take({"t": words.CONTROL, "id": "1", "command": "snapshot"})
+        assert run.control.take({"t": protocol.CONTROL, "id": "1", "command": "snapshot"})
         run.step(sigma=0.8, sigma_next=0.7, sample=x, velocity=x)
     answers = [e["payload"] for e in load(run.path).events if e["kind"] == "control"]
     assert [(a["accepted"], a["reason"]) for a in answers] == [(False, "the archive cannot be written")]

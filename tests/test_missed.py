@@ -14,11 +14,14 @@ from click.testing import CliRunner
 
 from ltxtui.cli import cli
 from ltxtui.panels import header
-from recorder import generate, locations, measuring, pump, record, words
-from recorder.measures import MEASURES
-from recorder.messages import encode
-from recorder.precision import full_precision
-from recorder.standing import missed_steps, standing
+from recorder import generate, record
+from recorder.format import locations, protocol
+from recorder.format.framing import encode
+from recorder.format.run_status import missed_steps, standing
+from recorder.metrics.full_precision import full_precision
+from recorder.metrics.measures import MEASURES
+from recorder.sampling import measure_step
+from recorder.writing import journal_thread
 from replay import catalog
 from replay.catalog_cache import Cache
 from replay.check import check
@@ -96,7 +99,7 @@ def test_some_missed_steps_are_counted_once_for_both_streams(
 def test_steps_that_fail_before_they_are_measured_are_counted(
     pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recorder import tokens
+    from recorder.sampling import tokens
 
     monkeypatch.setattr(tokens, "clip_layout", fails)
     with record(pipe, runs_dir=tmp_path / "runs") as run:
@@ -109,7 +112,7 @@ def test_steps_that_fail_before_they_are_measured_are_counted(
 def test_a_call_that_is_given_up_is_kept_with_its_reason(
     pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recorder.observer import CallObserver
+    from recorder.sampling.observer import CallObserver
 
     monkeypatch.setattr(CallObserver, "_read", fails)
     with record(pipe, runs_dir=tmp_path / "runs") as run:
@@ -121,7 +124,7 @@ def test_a_call_that_is_given_up_is_kept_with_its_reason(
 
 
 def test_rows_that_are_dropped_or_cannot_be_read_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from recorder.rows import Row
+    from recorder.writing.items import Row
 
     real = Row.values
     with record(runs_dir=tmp_path / "runs", previews=False) as run:
@@ -129,10 +132,10 @@ def test_rows_that_are_dropped_or_cannot_be_read_are_counted(tmp_path: Path, mon
         monkeypatch.setattr(Row, "values", lambda row, told: fails() if row.step == 0 else real(row, told))
         steps(run, 1)
         settle(run)
-        monkeypatch.setattr(pump, "MAX_WAITING_ROWS", -1)
-        monkeypatch.setattr(pump, "MAX_WAITING_SNAPSHOTS", -1)
+        monkeypatch.setattr(journal_thread, "MAX_WAITING_ROWS", -1)
+        monkeypatch.setattr(journal_thread, "MAX_WAITING_SNAPSHOTS", -1)
         steps(run, 2, first=1)
-        monkeypatch.setattr(pump, "MAX_WAITING_ROWS", 1 << 16)
+        monkeypatch.setattr(journal_thread, "MAX_WAITING_ROWS", 1 << 16)
         steps(run, 1, first=3)
     assert (run.rows, run.missed) == (1, 3) and load(run.path).missed == {"stage_0/video": 3}
 
@@ -176,12 +179,12 @@ def test_what_was_missed_is_known_of_a_killed_run_and_counted_once_where_journal
 )
 def test_a_count_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
     run = Run()
-    run.feed({"t": words.HEADER, "format": words.FORMAT, "version": 1, "run": "r", "time": 1.0})
+    run.feed({"t": protocol.HEADER, "format": protocol.FORMAT, "version": 1, "run": "r", "time": 1.0})
     with pytest.raises(ValueError):
-        run.feed({"t": words.MISSED, "stage": 0, "stream": "video", "count": 1, **wrong})
+        run.feed({"t": protocol.MISSED, "stage": 0, "stream": "video", "count": 1, **wrong})
     for i in range(100):  # nor does a reader grow with names
-        run.feed({"t": words.MISSED, "stage": 0, "stream": f"s{i}", "count": 1})
-    assert len(run.missed) <= 4 and encode({"t": words.MISSED, "stage": 0, "stream": "video", "count": 1})
+        run.feed({"t": protocol.MISSED, "stage": 0, "stream": f"s{i}", "count": 1})
+    assert len(run.missed) <= 4 and encode({"t": protocol.MISSED, "stage": 0, "stream": "video", "count": 1})
 
 
 def test_the_words() -> None:
@@ -212,14 +215,14 @@ def test_a_device_without_autocast_costs_no_row(tmp_path: Path, monkeypatch: pyt
 
 def test_mixed_precision_of_the_caller_does_not_reach_the_metrics(tmp_path: Path) -> None:
     inside: list[bool] = []
-    real = measuring.measured_row
+    real = measure_step.measured_row
 
     def looks(step: Any) -> torch.Tensor:
         inside.append(torch.is_autocast_enabled("cpu"))
         return real(step)
 
     with pytest.MonkeyPatch.context() as patch, record(runs_dir=tmp_path, previews=False) as run:
-        patch.setattr(measuring, "measured_row", looks)
+        patch.setattr(measure_step, "measured_row", looks)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             steps(run, 1)
     assert inside == [False] and run.rows == 1

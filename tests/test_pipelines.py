@@ -11,8 +11,8 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LTXEulerAncestralRFScheduler
 
-from recorder.guidance import UNGUIDED
 from recorder.nano import components
+from recorder.sampling.guidance_presets import UNGUIDED
 from tests.pipelines import (
     GRID,
     GUIDED,

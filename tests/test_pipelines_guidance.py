@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from recorder import families, record
-from recorder.guidance import UNGUIDED
-from recorder.hooks import watch_model
+from recorder import record
+from recorder.sampling import supported_pipelines
+from recorder.sampling.guidance_presets import UNGUIDED
+from recorder.sampling.hooks import watch_model
 from replay.source import load
 from tests.pipelines import CALL, GRID, GUIDED, build, generate, modular, observe, picture
 
@@ -106,7 +107,7 @@ def test_only_passes_that_ran_are_handed_on(
 def test_a_guider_whose_passes_are_unknown_gives_none(
     nano_pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(families, "GUIDER", "AnotherGuidance")
+    monkeypatch.setattr(supported_pipelines, "GUIDER", "AnotherGuidance")
     seen = observe(lambda: modular(nano_pipe), tmp_path, monkeypatch, num_inference_steps=2)
     assert seen.errors() == [] and [r.passes for r in seen.rows["video"]] == [{}, {}]
 
@@ -208,7 +209,7 @@ def test_precision_and_inference_mode(
 def test_an_image_costs_one_copy_to_the_host_per_stage(
     nano_pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recorder import tokens
+    from recorder.sampling import tokens
 
     copies = []
     original = tokens.generated_frames
@@ -226,12 +227,12 @@ def test_an_image_costs_one_copy_to_the_host_per_stage(
 def test_a_pass_that_cannot_be_read_costs_no_row(
     nano_pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recorder import passes
+    from recorder.sampling import guidance_passes
 
     def broken(result: Any) -> Any:
         raise RuntimeError("no velocities")
 
-    monkeypatch.setattr(passes, "outputs_of", broken)
+    monkeypatch.setattr(guidance_passes, "outputs_of", broken)
     seen = observe(lambda: build(nano_pipe, "LTX2Pipeline"), tmp_path, monkeypatch, num_inference_steps=2, **UNGUIDED)
     assert seen.errors() == ["a guidance pass could not be recorded: no velocities"]
     assert [r.passes for r in seen.rows["video"]] == [{}, {}]

@@ -19,8 +19,8 @@ from diffusers import (
 )
 
 from recorder import record
-from recorder.guidance import UNGUIDED
 from recorder.nano import components
+from recorder.sampling.guidance_presets import UNGUIDED
 from replay.source import load
 from tests.pipelines import build, check_euler, check_result, condition, generate, modular, observe, picture
 

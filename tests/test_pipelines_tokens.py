@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.passes import Passes, kind_of, named
-from recorder.step import Layout
-from recorder.tokens import clip_layout, free_tokens, generated_frames, runs, take
+from recorder.metrics.step import Layout
+from recorder.sampling.guidance_passes import Passes, kind_of, named
+from recorder.sampling.tokens import clip_layout, free_tokens, generated_frames, runs, take
 
 GRID = (4, 2, 3)
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from ltxtui.cli import cli
 from recorder.generate import DISTILLED_SIGMAS, CannotGenerate, Request, generate
-from recorder.native import native, planned
+from recorder.native_schedule import native, planned
 from recorder.shocks.parse import parse_shock
 from recorder.shocks.plan import plan
 from recorder.shocks.schedules import ancestral

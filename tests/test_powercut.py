@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks import powercut
 from benchmarks.powercut_verdict import Cut, Trial, Verdict, look_at, missing, promised, table
-from recorder import locations
-from recorder.messages import encode
+from recorder.format import locations
+from recorder.format.framing import encode
 from tests import recorded
 from tests.dashboard import fake
 

@@ -16,11 +16,12 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recorder import preview, record
-from recorder.archive import ArchiveWriter
-from recorder.messages import encode
-from recorder.preview import Filmstrip, colours, frames_of, principal_axes, shrunk, size_of
-from recorder.step import Layout
+from recorder import record
+from recorder.archive.writer import ArchiveWriter
+from recorder.format.framing import encode
+from recorder.metrics import preview
+from recorder.metrics.preview import Filmstrip, colours, frames_of, principal_axes, shrunk, size_of
+from recorder.metrics.step import Layout
 from replay.run import MAX_PREVIEW_BYTES, NotARun, Run
 from replay.source import SocketSource, load
 from tests.conftest import UNGUIDED, nano_call

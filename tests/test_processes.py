@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from recorder import locations
-from recorder.journal import is_being_written
+from recorder.format import locations
+from recorder.journal.journal import is_being_written
 from replay import catalog
 from replay.source import Liveness, SocketSource, load, open_path
 from tests.waiting import PATIENCE_SECONDS, until
@@ -130,8 +130,8 @@ def test_a_stopped_viewer_does_not_slow_the_run(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can try as another user")
 def test_another_user_cannot_connect(tmp_path: Path, runtime_dir: Path) -> None:
     runtime_dir.chmod(0o755)  # even where the directory's own guard is gone
-    from recorder.journal import Journal
-    from recorder.server import Server
+    from recorder.journal.journal import Journal
+    from recorder.journal.server import Server
 
     journal = Journal(tmp_path / "x.journal")
     server = Server(journal, runtime_dir / "x.sock")

@@ -16,10 +16,10 @@ import torch
 from click.testing import CliRunner
 
 from ltxtui.cli import cli
-from recorder import words
-from recorder.pump import Pump
-from recorder.rows import Row
-from recorder.words import Message
+from recorder.format import protocol
+from recorder.format.protocol import Message
+from recorder.writing.items import Row
+from recorder.writing.journal_thread import Pump
 from replay import catalog, control, pulse
 from replay.live import live_runs
 from replay.liveness import Liveness
@@ -62,8 +62,8 @@ class Watched:
     def __init__(self, planned: int = 20) -> None:
         self.now, self.offset = 1000.0, 1.7e9
         self.pulse = Pulse(clock=lambda: self.now)
-        stage = {"t": words.STAGE, "stage": 0, "sigmas": [0.5] * planned}
-        self.pulse.feed([{"t": words.HEADER, "time": self.offset}, stage])
+        stage = {"t": protocol.STAGE, "stage": 0, "sigmas": [0.5] * planned}
+        self.pulse.feed([{"t": protocol.HEADER, "time": self.offset}, stage])
         self.steps = 0
 
     @property
@@ -74,13 +74,13 @@ class Watched:
         found = []
         for _ in range(round(2 * seconds)):
             self.now += 0.5
-            self.pulse.feed([{"t": words.SYSTEM, "time": self.time, "values": {}}])
+            self.pulse.feed([{"t": protocol.SYSTEM, "time": self.time, "values": {}}])
             found.append(self.pulse.stall)
         return found
 
     def step(self) -> None:
-        for stream in words.STREAMS:
-            row = {"t": words.STEP, "stage": 0, "stream": stream, "step": self.steps, "time": self.time}
+        for stream in protocol.STREAMS:
+            row = {"t": protocol.STEP, "stage": 0, "stream": stream, "step": self.steps, "time": self.time}
             self.pulse.feed([row])
         self.steps += 1
 
@@ -103,7 +103,7 @@ def test_a_loop_that_a_viewer_has_stopped_is_not_stalled() -> None:
         seen.step()
         seen.beats(1)
     payload = {"command": "stop", "accepted": True}
-    seen.pulse.feed([{"t": words.EVENT, "kind": "control", "stage": 0, "payload": payload}])
+    seen.pulse.feed([{"t": protocol.EVENT, "kind": "control", "stage": 0, "payload": payload}])
     assert not any(seen.beats(60))
 
 
@@ -162,19 +162,19 @@ def test_samples_are_sent_while_a_row_waits_for_the_device() -> None:
     row = Row(0, "video", 0, 1.0, (), torch.zeros(1), lambda: bool(computed.wait(60)), lambda step, values: [])
     pump.put(row)
     until(lambda: pump._device_waits)
-    pump.put({"t": words.SYSTEM, "time": 1.0, "values": {}})
+    pump.put({"t": protocol.SYSTEM, "time": 1.0, "values": {}})
     assert len(journal.written) == 1 and pump.rows == 0
     computed.set()
-    assert pump.close({"t": words.END, "time": 2.0, "status": "complete", "error": None})
+    assert pump.close({"t": protocol.END, "time": 2.0, "status": "complete", "error": None})
     assert pump.rows == 1 and len(journal.written) == 3
 
 
 RECORDER = """
 import os, sys, time
 from pathlib import Path
-from recorder.claims import make_server
-from recorder.journal import Journal
-from recorder.messages import encode
+from recorder.reserve import make_server
+from recorder.journal.journal import Journal
+from recorder.format.framing import encode
 from tests import recorded
 folder = Path(sys.argv[1])
 journal = Journal(folder / "x.journal")

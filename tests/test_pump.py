@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from recorder import archivist as archivist_module
-from recorder import pump as pump_module
-from recorder.archive import ArchiveWriter
-from recorder.archivist import Archivist
-from recorder.journal import Journal, JournalReader
-from recorder.pump import Pump
-from recorder.rows import Row, StageEnd
+from recorder.archive.writer import ArchiveWriter
+from recorder.journal.journal import Journal, JournalReader
+from recorder.writing import archive_thread as archivist_module
+from recorder.writing import journal_thread as pump_module
+from recorder.writing.archive_thread import Archivist
+from recorder.writing.items import Row, StageEnd
+from recorder.writing.journal_thread import Pump
 
 
 class HangingJournal(Journal):

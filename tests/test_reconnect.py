@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recorder.journal import Journal
-from recorder.messages import encode
-from recorder.server import Server
-from recorder.words import Message
+from recorder.format.framing import encode
+from recorder.format.protocol import Message
+from recorder.journal.journal import Journal
+from recorder.journal.server import Server
 from replay.reconnect import ReconnectingSource
 from replay.run import Run
 from replay.source import Liveness, load

@@ -13,8 +13,9 @@ import torch
 import xarray
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from recorder import declarations, record
-from recorder.measures import MEASURES
+from recorder import record
+from recorder.format import declarations
+from recorder.metrics.measures import MEASURES
 from replay.source import load
 from tests.conftest import UNGUIDED, nano_call
 from tests.test_measures import make_step, reference

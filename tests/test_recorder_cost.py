@@ -8,22 +8,23 @@ from typing import Any
 import pytest
 import torch
 
-from recorder import declarations, measuring
-from recorder.rows import Row
-from recorder.stages import Stages
-from recorder.step import Layout
+from recorder.format import declarations
+from recorder.metrics.step import Layout
+from recorder.sampling import measure_step
+from recorder.sampling.stages import Stages
+from recorder.writing.items import Row
 
 PAUSE = 0.05
 
 
 def test_recorder_seconds_is_the_time_that_measuring_held_the_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = measuring.measured_row
+    measured = measure_step.measured_row
 
     def slow(step: Any) -> torch.Tensor:
         time.sleep(PAUSE)
         return measured(step)
 
-    monkeypatch.setattr(measuring, "measured_row", slow)
+    monkeypatch.setattr(measure_step, "measured_row", slow)
     sent: list[Any] = []
     loop = Stages(sent.append)
     loop.begin(0, [1.0, 0.5], {})

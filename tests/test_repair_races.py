@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from recorder import changing, folders, locations, zarr3
-from recorder.messages import encode
+from recorder.archive import zarr_writer
+from recorder.format import locations
+from recorder.format.framing import encode
+from recorder.system import move_remove, open_folders
 from replay import repair as repair_module
 from replay import upkeep
 from replay.check import check
@@ -71,9 +73,9 @@ def test_of_many_repairs_at_once_one_does_it(tmp_path: Path, broken: str) -> Non
 
 
 def test_a_run_that_another_process_changes_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changing, "PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr(move_remove, "PATIENCE_SECONDS", 0.02)
     path = torn(tmp_path)
-    with changing.changing(path):
+    with move_remove.changing(path):
         with pytest.raises(CannotRepair, match="being changed by another process"):
             repair(path)
         with pytest.raises(upkeep.CannotChange, match="another process changes it just now; try again"):
@@ -88,7 +90,7 @@ def test_a_disk_that_is_full_leaves_what_was_there_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, at: int
 ) -> None:
     path = BROKEN[broken](tmp_path)
-    before, real, calls = contents(tmp_path), zarr3.replace_file, [0]
+    before, real, calls = contents(tmp_path), zarr_writer.replace_file, [0]
 
     def full(*arguments: Any, **more: Any) -> None:
         calls[0] += 1
@@ -96,7 +98,7 @@ def test_a_disk_that_is_full_leaves_what_was_there_and_nothing_else(
             raise OSError(errno.ENOSPC, "No space left on device")
         real(*arguments, **more)
 
-    monkeypatch.setattr(zarr3, "replace_file", full)
+    monkeypatch.setattr(zarr_writer, "replace_file", full)
     with pytest.raises(OSError, match="No space left"):
         repair(path)
     assert contents(tmp_path) == before and not [n for n in names(tmp_path) if n.startswith(".")]
@@ -171,7 +173,7 @@ def test_nothing_is_moved_before_the_new_archive_is_on_the_disk(
         assert contents(path) == before
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("recorder.durable.sync_tree", fails)
+    monkeypatch.setattr("recorder.system.durability.sync_tree", fails)
     with pytest.raises(OSError, match="Input/output"):
         repair(path)
     assert contents(path) == before and names(tmp_path) == [path.name]
@@ -215,8 +217,8 @@ def test_a_repair_that_was_killed_when_all_but_done_is_completed(
 
 def move_there(name: str, place: int, to: str, other: int) -> None:
     """As a process that is killed would leave it: moved away, and never back."""
-    if changing.exists(name, place) and not changing.exists(f"{NAME}.before-repair", other):
-        changing.move(name, place, to, other)
+    if move_remove.exists(name, place) and not move_remove.exists(f"{NAME}.before-repair", other):
+        move_remove.move(name, place, to, other)
 
 
 @pytest.mark.parametrize("latents", [True, False])
@@ -275,7 +277,7 @@ def test_a_copy_that_fails_leaves_the_original(tmp_path: Path, monkeypatch: pyte
     def full(*arguments: Any, **more: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(changing, "replace_file", full)
+    monkeypatch.setattr(move_remove, "replace_file", full)
     with pytest.raises(upkeep.CannotChange, match="No space left"):
         upkeep.rename(path, "other")
-    assert contents(path) == before and names(tmp_path) == [path.name] and folders.FOLDER_MODE == 0o755
+    assert contents(path) == before and names(tmp_path) == [path.name] and open_folders.FOLDER_MODE == 0o755

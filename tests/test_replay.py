@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import zarr
 
-from recorder import archive as archive_module
-from recorder import locations, record
-from recorder.archive import ArchiveWriter
-from recorder.messages import encode
+from recorder import record
+from recorder.archive import writer as archive_module
+from recorder.archive.writer import ArchiveWriter
+from recorder.format import locations
+from recorder.format.framing import encode
 from replay import catalog
 from replay.check import check
 from replay.run import NotARun, Run

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recorder import locations
-from recorder.archive import ArchiveWriter
-from recorder.journal import Journal
-from recorder.messages import encode
-from recorder.words import Message
+from recorder.archive.writer import ArchiveWriter
+from recorder.format import locations
+from recorder.format.framing import encode
+from recorder.format.protocol import Message
+from recorder.journal.journal import Journal
 from replay import catalog
 from replay.check import check
 from replay.reconnect import ReconnectingSource
@@ -231,7 +231,7 @@ def test_an_empty_journal_without_an_archive_is_still_no_run(tmp_path: Path) -> 
 
 
 def test_a_viewer_that_lost_its_connection_gets_what_only_the_archive_has(runtime_dir: Path, tmp_path: Path) -> None:
-    from recorder.server import Server
+    from recorder.journal.server import Server
 
     path, told = tmp_path / "r.zarr", [*messages(), END]
     told[0] = {**HEADER, "archive": str(path)}

@@ -12,9 +12,9 @@ import pytest
 import xarray
 import zarr
 
-from recorder import words
-from recorder.archive import ArchiveWriter
-from recorder.words import Message
+from recorder.archive.writer import ArchiveWriter
+from recorder.format import protocol
+from recorder.format.protocol import Message
 from replay.check import check
 from replay.source import load
 from tests.dashboard.fake import messages
@@ -23,12 +23,12 @@ from tests.dashboard.fake import messages
 def a_run(plan: int, rows: int, pictures: bool = True) -> Iterator[Message]:
     """A run that was planned with `plan` steps (0: not at all) and took others."""
     for message in messages(rows):
-        if message["t"] == words.STAGE:
+        if message["t"] == protocol.STAGE:
             message = {**message, "sigmas": message["sigmas"][:plan] + [0.01] * (plan - rows)}
         yield message
-        if message["t"] == words.STEP and message["stream"] == "video" and pictures:
+        if message["t"] == protocol.STEP and message["stream"] == "video" and pictures:
             yield {
-                "t": words.PREVIEW, "stage": 0, "stream": "video", "step": message["step"], "time": 0.0, "fit": 1,
+                "t": protocol.PREVIEW, "stage": 0, "stream": "video", "step": message["step"], "time": 0.0, "fit": 1,
                 "shape": [2, 3, 4, 3], "frames": [0, 4], "data": bytes([message["step"] % 256]) * 72,
             }  # fmt: skip
 
@@ -84,16 +84,16 @@ def test_consolidated_documents_are_those_of_the_nodes(tmp_path: Path) -> None:
 
 def test_a_plan_that_is_kept_writes_every_chunk_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing stays quick: also where nothing was planned, rows are written in their last shape."""
-    from recorder import zarr3
+    from recorder.archive import zarr_writer
 
     chunks: list[str] = []
-    original = zarr3.Array._write_chunk
+    original = zarr_writer.Array._write_chunk
 
-    def noted(self: zarr3.Array, number: int, values: zarr3.Values) -> None:
+    def noted(self: zarr_writer.Array, number: int, values: zarr_writer.Values) -> None:
         chunks.append(self._key(number))
         original(self, number, values)
 
-    monkeypatch.setattr(zarr3.Array, "_write_chunk", noted)
+    monkeypatch.setattr(zarr_writer.Array, "_write_chunk", noted)
     for plan in (30, 0, 50):
         chunks.clear()
         written(tmp_path / f"{plan}.zarr", a_run(plan, 30, pictures=False))
@@ -102,7 +102,7 @@ def test_a_plan_that_is_kept_writes_every_chunk_once(tmp_path: Path, monkeypatch
 
 def test_rows_after_the_end_of_a_stage_are_kept(tmp_path: Path) -> None:
     told = list(a_run(4, 6, pictures=False))
-    at = next(i for i, m in enumerate(told) if m["t"] == words.STEP and m["step"] == 3)
-    ended = next(m for m in told if m["t"] == words.EVENT and m["kind"] == "stage_end")
+    at = next(i for i, m in enumerate(told) if m["t"] == protocol.STEP and m["step"] == 3)
+    ended = next(m for m in told if m["t"] == protocol.EVENT and m["kind"] == "stage_end")
     written(path := tmp_path / "run.zarr", iter([*told[:at], ended, *told[at:]]))
     assert check(path).sound and load(path).stages[0].streams["video"].rows == 6

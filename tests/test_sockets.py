@@ -11,17 +11,18 @@ from typing import Any
 
 import pytest
 
-from recorder import locations, peers, words
-from recorder.claims import make_server
-from recorder.journal import Journal
-from recorder.messages import encode
-from recorder.server import Server
+from recorder.format import locations, protocol
+from recorder.format.framing import encode
+from recorder.journal import peers
+from recorder.journal.journal import Journal
+from recorder.journal.server import Server
+from recorder.reserve import make_server
 from replay import documents, live
 
 HEADER = {
-    "t": words.HEADER,
-    "format": words.FORMAT,
-    "version": words.FORMAT_VERSION,
+    "t": protocol.HEADER,
+    "format": protocol.FORMAT,
+    "version": protocol.FORMAT_VERSION,
     "time": 1.0,
     "archive": "/runs/x.zarr",
     "metadata": {"host": "here", "process": 7},
@@ -58,7 +59,7 @@ def test_long_names_have_sockets_and_are_found_by_their_own_names(tmp_path: Path
         runs.append(served(tmp_path / str(n), name))
     paths = [server.path for _, server in runs]
     assert len(set(paths)) == 3 and all(p.parent == deep for p in paths)
-    assert all(len(os.fsencode(p)) <= words.MAX_SOCKET_PATH and p.name.startswith("20261122") for p in paths)
+    assert all(len(os.fsencode(p)) <= protocol.MAX_SOCKET_PATH and p.name.startswith("20261122") for p in paths)
     assert sorted(r.name for r in live.live_runs()) == sorted(names)
     again = served(tmp_path, names[0])  # a second run of that name
     assert again[1].path not in paths and len(live.live_runs()) == 4
@@ -71,10 +72,10 @@ def test_long_names_have_sockets_and_are_found_by_their_own_names(tmp_path: Path
 def test_a_name_is_cut_only_where_it_must_be(length: int) -> None:
     folder, name = Path("/" + "d" * 68), "n" * length
     path = locations.socket_of(folder, name)
-    assert len(os.fsencode(path)) <= words.MAX_SOCKET_PATH
+    assert len(os.fsencode(path)) <= protocol.MAX_SOCKET_PATH
     whole = f"{name}{locations.SOCKET_SUFFIX}"
-    assert (path.name == whole) == (len(os.fsencode(folder / whole)) <= words.MAX_SOCKET_PATH)
-    assert len(os.fsencode(path)) == min(len(os.fsencode(folder / whole)), words.MAX_SOCKET_PATH)
+    assert (path.name == whole) == (len(os.fsencode(folder / whole)) <= protocol.MAX_SOCKET_PATH)
+    assert len(os.fsencode(path)) == min(len(os.fsencode(folder / whole)), protocol.MAX_SOCKET_PATH)
 
 
 def test_a_directory_that_leaves_no_room_is_refused_with_the_way_out(tmp_path: Path) -> None:

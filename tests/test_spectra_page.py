@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from recorder.measures import MEASURES
-from recorder.step import Layout, Step
+from recorder.metrics.measures import MEASURES
+from recorder.metrics.step import Layout, Step
 
 PAGE = (Path(__file__).parent.parent / "docs" / "metrics.md").read_text("utf-8")
 QUANTITIES = ("x", "x0", "noise", "velocity")

@@ -15,7 +15,7 @@ import zarr
 from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
 
 from benchmarks.mutations import valid_messages
-from recorder.archive import ArchiveWriter
+from recorder.archive.writer import ArchiveWriter
 from replay.archive import Archive
 from replay.documents import Damaged, parse
 from replay.store import Store
@@ -227,7 +227,7 @@ def test_a_document_longer_than_the_limit_is_not_read(archive: Path, monkeypatch
 
 
 def test_an_array_is_read_in_parts_as_a_whole(tmp_path: Path) -> None:
-    from recorder.zarr3 import Store as Writer
+    from recorder.archive.zarr_writer import Store as Writer
 
     values = np.random.default_rng(1).random((1000, 3)).astype(np.float32)
     Writer(tmp_path / "a", {}).array("x", values.shape, "float32", ("step", "batch"), {}, rows=16, values=values)
@@ -246,7 +246,7 @@ def test_an_array_is_read_in_parts_as_a_whole(tmp_path: Path) -> None:
 
 def made(path: Path, node: str, rows: int, kind: str = "float64") -> None:
     """An array of one axis without chunks."""
-    from recorder.zarr3 import Store as Writer
+    from recorder.archive.zarr_writer import Store as Writer
 
     Writer(path, {}).array(node, (rows,), kind, ("step",), {})
 
@@ -285,7 +285,7 @@ def test_a_chunk_of_real_bytes_is_held(tmp_path: Path) -> None:
 
 
 def test_a_second_name_of_a_chunk_is_no_chunk(tmp_path: Path) -> None:
-    from recorder.zarr3 import Store as Writer
+    from recorder.archive.zarr_writer import Store as Writer
 
     rows, size = 20 * 64, 64
     array = Writer(tmp_path / "a", {}).array("x", (rows,), "float32", ("step",), {}, rows=size)
@@ -300,7 +300,7 @@ def test_a_second_name_of_a_chunk_is_no_chunk(tmp_path: Path) -> None:
 
 def system_archive(path: Path, samples: int, names: int) -> None:
     """An archive whose `system` has times, one real quantity and many that are there by their documents only."""
-    from recorder.zarr3 import Store as Writer
+    from recorder.archive.zarr_writer import Store as Writer
 
     header = {"format": "ltxtui-run", "version": 1, "run": "r", "time": 1.0, "metadata": {}}
     writer = Writer(path, {**header, "status": "complete", "ended": 2.0, "rows": {}})

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recorder import declarations
-from recorder.measures import MEASURES
-from recorder.step import Layout, Step
-from recorder.summary import PathTracker, StageSummary, drift_index
+from recorder.format import declarations
+from recorder.metrics.measures import MEASURES
+from recorder.metrics.stage_summary import PathTracker, StageSummary, drift_index
+from recorder.metrics.step import Layout, Step
 
 GRID = (4, 5, 6)
 SHAPE = (2, *GRID, 3)

@@ -16,9 +16,10 @@ import pytest
 import torch
 import xarray
 
-from recorder import record, system
-from recorder.declarations import QUANTITIES
-from recorder.system import Gpu, SystemLane, gpu_of
+from recorder import record
+from recorder.format.declarations import QUANTITIES
+from recorder.writing import machine_load
+from recorder.writing.machine_load import Gpu, SystemLane, gpu_of
 from replay.source import load
 from tests.waiting import PATIENCE_SECONDS, until
 
@@ -231,7 +232,7 @@ def test_a_slow_driver_holds_up_neither_the_end_nor_anything_after_it(
     answer = threading.Event()
     reading = threading.Event()
     monkeypatch.setattr(nvml, "nvmlDeviceGetUtilizationRates", lambda device: reading.set() or answer.wait())
-    monkeypatch.setattr(system, "CLOSING_SECONDS", 0.01)
+    monkeypatch.setattr(machine_load, "CLOSING_SECONDS", 0.01)
     found: list[dict[str, Any]] = []
     lane = SystemLane(found.append, Gpu(0), period=0.01)
     assert reading.wait(PATIENCE_SECONDS)
@@ -258,7 +259,7 @@ def test_a_pipeline_is_asked_where_it_computes_not_where_it_waits(monkeypatch: p
 
 
 def test_a_run_keeps_its_loads_with_units_and_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system.SystemLane.__init__, "__defaults__", (None, 0.02))
+    monkeypatch.setattr(machine_load.SystemLane.__init__, "__defaults__", (None, 0.02))
     before = psutil.Process().num_fds()
     with record(runs_dir=tmp_path) as run:
         assert len(lanes()) == 1
@@ -282,6 +283,6 @@ def test_a_run_keeps_its_loads_with_units_and_leaves_no_thread(tmp_path: Path, m
 
 def test_the_declarations_are_light() -> None:
     heavy = ("torch", "zarr", "psutil", "pynvml")
-    code = f"import sys; import recorder.system; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys; import recorder.writing.machine_load; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

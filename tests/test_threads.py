@@ -16,7 +16,8 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LTX2Pipeline
 
-from recorder import Shock, declarations, record
+from recorder import Shock, record
+from recorder.format import declarations
 from recorder.nano import components
 from recorder.recording import Run
 from replay.run import Run as Read

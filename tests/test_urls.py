@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from ltxtui.cli import cli
-from recorder import locations, record
+from recorder import record
+from recorder.format import locations
 
 URLS = [
     "s3://bucket/runs",

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from recorder import archivist, describe, locations, pump, record, words
-from recorder.events import MAX_TEXT, event, named, reason_of, text_of
-from recorder.fitting import lesser
-from recorder.journal import is_being_written
-from recorder.messages import Decoder, encode
+from recorder import record
+from recorder.format import locations, protocol
+from recorder.format.events import MAX_TEXT, event, named, reason_of, text_of
+from recorder.format.framing import Decoder, encode
+from recorder.journal.journal import is_being_written
+from recorder.sampling import metadata
+from recorder.writing import archive_thread, journal_thread
+from recorder.writing.message_fallback import lesser
 from replay.check import check
 from replay.source import load
 from tests.conftest import UNGUIDED, nano_call
@@ -92,9 +95,9 @@ def test_an_exception_whose_text_ends_the_program_leaves_nothing_open(
 def test_an_exception_without_a_text_inside_the_recorder_is_an_event(
     pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recorder.measures import MEASURES
-    from recorder.rows import Row
-    from recorder.summary import PathTracker
+    from recorder.metrics.measures import MEASURES
+    from recorder.metrics.stage_summary import PathTracker
+    from recorder.writing.items import Row
 
     def fails(*_: Any, **__: Any) -> Any:
         raise EvilError
@@ -151,29 +154,29 @@ def test_any_argument_of_a_call_is_kept_as_far_as_it_can_be(pipe: Any, tmp_path:
 
 
 def test_a_generator_that_tells_no_seed_costs_nothing() -> None:
-    assert describe.seed_of(Evil()) is None and describe.seed_of([Evil()]) is None
-    assert describe.seed_of([torch.Generator().manual_seed(3)]) == [3]
+    assert metadata.seed_of(Evil()) is None and metadata.seed_of([Evil()]) is None
+    assert metadata.seed_of([torch.Generator().manual_seed(3)]) == [3]
 
 
 def test_what_is_left_out_is_marked_where_it_was() -> None:
-    many = describe.brief({"a": [[0] * 100] * 100, "b": 1})
+    many = metadata.brief({"a": [[0] * 100] * 100, "b": 1})
     flat = json.dumps(many, ensure_ascii=False)
-    assert (len(flat) < 40_000 and describe.LEFT_OUT in many["a"][-1]) or describe.LEFT_OUT in many["a"]
-    long = describe.brief(["y" * 4000] * 100)
-    assert sum(map(len, long)) <= describe.MAX_CHARACTERS + 100 and long[-1].endswith("…")
-    assert describe.brief({"a": [1, 2.5, None, True, "t"]}) == {"a": [1, 2.5, None, True, "t"]}
+    assert (len(flat) < 40_000 and metadata.LEFT_OUT in many["a"][-1]) or metadata.LEFT_OUT in many["a"]
+    long = metadata.brief(["y" * 4000] * 100)
+    assert sum(map(len, long)) <= metadata.MAX_CHARACTERS + 100 and long[-1].endswith("…")
+    assert metadata.brief({"a": [1, 2.5, None, True, "t"]}) == {"a": [1, 2.5, None, True, "t"]}
 
 
 @pytest.mark.parametrize(
     "message",
     [
-        {"t": words.END, "time": 1.0, "status": "failed", "error": LONG},
+        {"t": protocol.END, "time": 1.0, "status": "failed", "error": LONG},
         event("error", LONG),
         {**event("error", "x"), "text": LONG},
         event("warning", "x", payload={"text": LONG, "list": [LONG]}),
         event("shock", "x", payload={"sigmas": [0.5] * 300_000}),
-        {"t": words.HEADER, "archive": LONG, "metadata": {"a": [LONG] * 4}},
-        {"t": words.STAGE, "sigmas": [0.5] * 300_000, "metadata": {LONG: 1}},
+        {"t": protocol.HEADER, "archive": LONG, "metadata": {"a": [LONG] * 4}},
+        {"t": protocol.STAGE, "sigmas": [0.5] * 300_000, "metadata": {LONG: 1}},
     ],
     ids=["end", "event", "made event", "payload", "plan of a shock", "header", "stage"],
 )
@@ -208,10 +211,12 @@ def test_an_end_that_was_never_taken_in_keeps_the_journal(
         steps(run, 3)
         settle(run)
         if where == "pump":
-            real = pump.encode
-            monkeypatch.setattr(pump, "encode", lambda m: real({} if m["t"] == words.END else m) and 1 // 0)
+            real = journal_thread.encode
+            monkeypatch.setattr(
+                journal_thread, "encode", lambda m: real({} if m["t"] == protocol.END else m) and 1 // 0
+            )
         else:
-            monkeypatch.setattr(archivist.Archivist, "put", lambda self, message: None)
+            monkeypatch.setattr(archive_thread.Archivist, "put", lambda self, message: None)
     monkeypatch.undo()
     journal = locations.journal_of(run.path)
     if where == "archivist":  # the journal has the end, and is folded from its beginning

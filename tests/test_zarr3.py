@@ -1,4 +1,4 @@
-"""What `recorder.zarr3` writes is what zarr-python would have written, and reads the same."""
+"""What `recorder.archive.zarr_writer` writes is what zarr-python would have written, and reads the same."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recorder.zarr3 import Store, replace_file
+from recorder.archive.zarr_writer import Store, replace_file
 
 
 def document(path: Path) -> Any:

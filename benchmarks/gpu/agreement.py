@@ -22,7 +22,7 @@ GRIDS = ((16, 16, 24), (9, 10, 12), (3, 5, 7), (126,))
 
 def taken(grid: tuple[int, ...], device: torch.device, dtype: torch.dtype = torch.float32) -> list[tuple[Any, ...]]:
     """Arguments for `Stages.step` of three steps of random latents, the same on every device."""
-    from recorder.step import Layout
+    from recorder.metrics.step import Layout
 
     layout = Layout("video" if len(grid) == 3 else "audio", 2, grid)
     made = torch.Generator("cpu").manual_seed(SEED)
@@ -41,7 +41,7 @@ def taken(grid: tuple[int, ...], device: torch.device, dtype: torch.dtype = torc
 
 def sent_of(steps: list[tuple[Any, ...]]) -> list[Any]:
     """What the sampling thread hands over for these steps. Raises RuntimeError if one could not be measured."""
-    from recorder.stages import Stages
+    from recorder.sampling.stages import Stages
 
     sent: list[Any] = []
     stages = Stages(sent.append)
@@ -55,8 +55,8 @@ def sent_of(steps: list[tuple[Any, ...]]) -> list[Any]:
 
 def rows_of(steps: list[tuple[Any, ...]]) -> tuple[np.ndarray, list[Any]]:
     """Measured numbers of every step [steps, metrics], and pictures, through the same code as any recording."""
-    from recorder import declarations
-    from recorder.rows import Row
+    from recorder.format import declarations
+    from recorder.writing.items import Row
 
     known = sum(m.on_host for m in declarations.on_stream(steps[0][0].stream))
     rows = [item for item in sent_of(steps) if isinstance(item, Row)]
@@ -147,7 +147,7 @@ def shocks(bench: Bench) -> Answer:
 
 def race(bench: Bench) -> Answer:
     """Rows are read once they have arrived: sources are overwritten with the next step's number at once."""
-    from recorder.host import to_host
+    from recorder.sampling.device_copy import to_host
 
     count = 50 if bench.small else 2000
     devices = [bench.device]

@@ -27,8 +27,8 @@ class Switch:
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
-        from recorder.passes import Passes
-        from recorder.stages import Stages
+        from recorder.sampling.guidance_passes import Passes
+        from recorder.sampling.stages import Stages
 
         step, add = Stages.step, Passes.add
 
@@ -73,7 +73,7 @@ class Instruments:
 
     @contextlib.contextmanager
     def installed(self, switch: Switch | None = None) -> Iterator[None]:
-        from recorder.observer import CallObserver
+        from recorder.sampling.observer import CallObserver
 
         stepped, model_ends = CallObserver.stepped, CallObserver.model_ends
 

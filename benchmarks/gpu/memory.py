@@ -29,12 +29,12 @@ def full(bench: Bench) -> Iterator[None]:
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0, bench.device)
     else:
-        from recorder import measuring
+        from recorder.sampling import measure_step
 
         def no_memory(step: Any) -> torch.Tensor:
             raise torch.OutOfMemoryError("out of memory, for a test")
 
-        with patched(measuring, "measured_row", no_memory):
+        with patched(measure_step, "measured_row", no_memory):
             yield
 
 

@@ -54,7 +54,7 @@ class Ours:
         import torch
 
         from recorder import record
-        from recorder.rows import Row
+        from recorder.writing.items import Row
 
         self._row, self._tensor, self._time = Row, torch.from_numpy, time.time
         self._stack = contextlib.ExitStack()

@@ -13,8 +13,8 @@ from typing import IO, Any, TypeVar
 import click
 
 from ltxtui.text import clean
-from recorder import locations
-from recorder.folders import make_folders
+from recorder.format import locations
+from recorder.system.open_folders import make_folders
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

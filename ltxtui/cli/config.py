@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from ltxtui.cli.common import Problem
-from recorder.folders import PRIVATE_MODE, make_folders, replace_file
+from recorder.system.open_folders import PRIVATE_MODE, make_folders, replace_file
 
 NO_HOME = "no home directory is known here; name a settings file with LTXTUI_CONFIG"
 

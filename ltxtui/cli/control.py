@@ -11,7 +11,7 @@ import click
 
 from ltxtui.cli.common import Problem
 from ltxtui.text import clean
-from recorder.words import COMMANDS, Command
+from recorder.format.protocol import COMMANDS, Command
 
 if TYPE_CHECKING:
     from recorder.shocks.spec import Shock
@@ -89,7 +89,7 @@ def _read(arguments: tuple[str, ...]) -> tuple[str | None, Command, Shock | None
 
 def _socket(name: str | None) -> Path:
     """The socket of the live run that is meant."""
-    from recorder.locations import UnsafeLocation
+    from recorder.format.locations import UnsafeLocation
     from replay.catalog import live_runs
 
     try:

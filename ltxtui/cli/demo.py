@@ -97,7 +97,7 @@ def demo(runs_dir: Path, prompt: str, steps: int, seed: int, shocks: tuple[str, 
     check_writable(runs_dir)
     read_shocks(shocks)
     more = [part for text in shocks for part in ("--shock", text)] + (["--allow-control"] if allow_control else [])
-    from recorder.signals import as_ctrl_c
+    from recorder.system.signals import as_ctrl_c
 
     status = 0
     try:
@@ -122,7 +122,7 @@ def demo(runs_dir: Path, prompt: str, steps: int, seed: int, shocks: tuple[str, 
 
 def _find(recorder: Recorder) -> Source | None:
     """The demo's run once its recorder answers; LookupError once it never will."""
-    from recorder.locations import UnsafeLocation
+    from recorder.format.locations import UnsafeLocation
     from replay.catalog import live_runs
     from replay.source import SocketSource, open_path
 

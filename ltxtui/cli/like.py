@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltxtui.cli.common import Problem, recorded_path
 from ltxtui.text import clean
-from recorder.guidance import UNGUIDED
+from recorder.sampling.guidance_presets import UNGUIDED
 
 if TYPE_CHECKING:
     from replay.run import Run
@@ -84,7 +84,7 @@ def _load(path: Path) -> Run:
 
 def _notes(run: Run, rebuilt: bool) -> tuple[str, ...]:
     """What makes a difference and was another when the run was recorded, or is not known."""
-    from recorder.describe import versions
+    from recorder.sampling.metadata import versions
 
     notes = []
     if rebuilt:

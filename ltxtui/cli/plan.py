@@ -13,7 +13,7 @@ from ltxtui.cli.common import Problem, coloured
 from ltxtui.cli.numbers import FRAMES, PIXELS, STEPS
 from ltxtui.cli.record import check_request
 from ltxtui.cli.schedule import SHOCK_KEYS, read_shocks, read_sigmas, shock_option, sigmas_option
-from recorder.numerals import counted
+from recorder.format.numerals import counted
 
 if TYPE_CHECKING:
     from recorder.generate import Request
@@ -102,7 +102,7 @@ def _with_config(options: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _plan(request: Request, as_json: bool) -> None:
     from recorder.generate import CannotGenerate
-    from recorder.native import planned
+    from recorder.native_schedule import planned
     from recorder.shocks.plan import PlanError
 
     try:

@@ -105,7 +105,7 @@ def _check_plan(request: Any, again: Repetition | None) -> None:
         click.echo(f"note: {clean(note)}", err=True)
     if not request.shocks and request.sigmas is None:
         return
-    from recorder.native import planned
+    from recorder.native_schedule import planned
     from recorder.shocks.plan import PlanError
 
     try:
@@ -119,9 +119,9 @@ def _check_plan(request: Any, again: Repetition | None) -> None:
 
 
 def _run(request: Any, again: Repetition | None, as_json: bool) -> None:
-    from recorder.events import named
+    from recorder.format.events import named
     from recorder.generate import CannotGenerate, generate
-    from recorder.signals import as_ctrl_c
+    from recorder.system.signals import as_ctrl_c
 
     runs: list[Run] = []
     try:

@@ -11,7 +11,7 @@ import click
 
 from ltxtui.cli.common import Problem, ago, recorded_path, runs_dir_option, size
 from ltxtui.text import clean, duration, number
-from recorder.numerals import counted
+from recorder.format.numerals import counted
 
 if TYPE_CHECKING:
     from replay.run_info import RunInfo

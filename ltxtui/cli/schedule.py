@@ -72,7 +72,7 @@ def read_sigmas(given: str | None) -> tuple[float, ...] | None:
     Raises:
         Problem: naming what could not be read.
     """
-    from recorder.numerals import real
+    from recorder.format.numerals import real
     from recorder.shocks.schedules import free
 
     if given is None or given.strip() == NONE:

@@ -17,8 +17,8 @@ from ltxtui.cli.common import LocalPath, Problem, is_terminal, say
 from ltxtui.cli.numbers import FRAMES, PIXELS, SEED, STEPS
 from ltxtui.cli.record import check_request
 from ltxtui.text import clean
-from recorder.folders import make_folders
-from recorder.numerals import counted
+from recorder.format.numerals import counted
+from recorder.system.open_folders import make_folders
 
 if TYPE_CHECKING:
     from recorder.sweep.runner import Answer
@@ -157,7 +157,7 @@ def _left_as_they_are(stored: Sweep, given: set[str]) -> dict[str, Any]:
 
 def _asked(options: dict[str, Any], more: bool) -> Sweep:
     """A sweep as the command line says it; `more` if it may name no arm, because there are some already."""
-    from recorder.describe import versions
+    from recorder.sampling.metadata import versions
     from recorder.sweep.grid import arms_of, with_controls
     from recorder.sweep.spec import Settings, Sweep
 
@@ -216,7 +216,7 @@ def _own_prompts(model: str) -> tuple[str, ...]:
 
 
 def _default_folder(asked: Sweep) -> Path:
-    from recorder.locations import safe_name
+    from recorder.format.locations import safe_name
 
     said = {k: v for k, v in asked.as_dict().items() if k in ("settings", "arms")}
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
@@ -228,9 +228,9 @@ def _default_folder(asked: Sweep) -> Path:
 
 def _run(folder: Path, made: Sweep, workers: int) -> None:
     """Make the runs that are missing, and say how to go on if that is interrupted."""
-    from recorder.signals import as_ctrl_c
     from recorder.sweep import spec
     from recorder.sweep.runner import Stopped, run_jobs, wait_for_workers
+    from recorder.system.signals import as_ctrl_c
     from replay.sweep import discard, find_runs, finished
 
     done: dict[Job, Path] = {}
@@ -275,7 +275,7 @@ def _check_extra() -> None:
 
 
 def _warn_of_versions(made: Sweep) -> None:
-    from recorder.describe import versions
+    from recorder.sampling.metadata import versions
 
     here = versions()
     changed = [f"{k} {v} then, {here[k]} now" for k, v in made.versions.items() if here.get(k, v) != v]

@@ -138,7 +138,7 @@ def _live(run: LiveRun) -> Source:
 
 
 def _live_runs() -> list[LiveRun]:
-    from recorder.locations import UnsafeLocation
+    from recorder.format.locations import UnsafeLocation
     from replay.catalog import live_runs
 
     try:
@@ -149,7 +149,7 @@ def _live_runs() -> list[LiveRun]:
 
 def _first_since(begun: float, name: str | None) -> Source | None:
     """The run that is awaited, once it is there. Raises LookupError if runs can no longer be looked for."""
-    from recorder.locations import UnsafeLocation
+    from recorder.format.locations import UnsafeLocation
     from replay.catalog import live_runs
     from replay.reconnect import open_live
 

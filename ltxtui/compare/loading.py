@@ -9,7 +9,7 @@ from typing import Final
 
 from ltxtui.compare.member import Member
 from ltxtui.feed import Feed
-from recorder.messages import CorruptMessage
+from recorder.format.framing import CorruptMessage
 from replay.pulse import Pulse
 from replay.run import NotARun, Run
 from replay.source import Source, damage_of, open_path

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ltxtui.text import duration, number
-from recorder.standing import noise_percent
+from recorder.format.run_status import noise_percent
 from replay.run_info import RunInfo
 
 Key = str | float | None

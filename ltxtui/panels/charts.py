@@ -15,7 +15,7 @@ from ltxtui.drawing import Curve, Mark, Plot, Style
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.view import View
 from ltxtui.selection import length_of
-from recorder.declarations import METRICS
+from recorder.format.declarations import METRICS
 
 Over = Literal["", "mean", "min"]
 FIRST_FRAME: Final = 2

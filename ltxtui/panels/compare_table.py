@@ -16,7 +16,7 @@ from ltxtui.panels.compare_chart import unit_text
 from ltxtui.panels.compare_view import CompareView
 from ltxtui.spans import Row
 from ltxtui.text import clean, fit, number
-from recorder.numerals import counted
+from recorder.format.numerals import counted
 
 _LABEL: Final = 22
 _CELL: Final = 10

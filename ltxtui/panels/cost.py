@@ -17,7 +17,7 @@ from ltxtui.panels.view import View
 from ltxtui.selection import RECENT
 from ltxtui.spans import Row
 from ltxtui.text import duration, significant
-from recorder.declarations import METRICS
+from recorder.format.declarations import METRICS
 from replay.source import Liveness
 
 _ID: Final = "cost"

@@ -12,7 +12,7 @@ from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.view import View
 from ltxtui.spans import Row
 from ltxtui.text import clean, duration
-from recorder.words import Message
+from recorder.format.protocol import Message
 
 _ID: Final = "events"
 _ALERTS: Final = frozenset({"nan", "warning", "error", "degraded"})

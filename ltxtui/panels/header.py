@@ -13,7 +13,7 @@ from ltxtui.panels.cost import Health, Link, cost, link_of
 from ltxtui.panels.view import View
 from ltxtui.spans import Row
 from ltxtui.text import clean, duration, one_of, significant
-from recorder.broken import broken_words
+from recorder.format.nonfinite import broken_words
 from replay.prompts import prompt_text
 from replay.source import Liveness
 

@@ -18,7 +18,7 @@ from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.view import View
 from ltxtui.spans import Row
 from ltxtui.text import clean, duration, number
-from recorder.declarations import METRICS
+from recorder.format.declarations import METRICS
 
 MAIN: Final = (
     "sigma", "snr_schedule_db", "snr_measured_db", "velocity_rms", "velocity_cosine", "energy_low_noise",

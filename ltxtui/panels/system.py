@@ -14,8 +14,8 @@ from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.steps import Floats, StepView
 from ltxtui.spans import Row
 from ltxtui.text import significant
-from recorder.declarations import METRICS, QUANTITIES
-from recorder.words import Message
+from recorder.format.declarations import METRICS, QUANTITIES
+from recorder.format.protocol import Message
 
 _ID: Final = "system"
 _BARS: Final = " ▁▂▃▄▅▆▇█"

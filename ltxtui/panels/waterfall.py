@@ -15,7 +15,7 @@ from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.steps import QUANTITIES, StepView, decibels, frequencies, vectors
 from ltxtui.spans import Row
 from ltxtui.text import clean
-from recorder.declarations import METRICS
+from recorder.format.declarations import METRICS
 from replay.run import StreamData
 
 _ID: Final = "waterfall"

@@ -25,7 +25,7 @@ from ltxtui.panels.too_small import SMALLEST, TooSmall
 from ltxtui.screens.base import ActionScreen
 from ltxtui.screens.confirm import Ask, Confirm
 from ltxtui.screens.home_views import HomeDetails, HomeHeading, HomeTable, HomeTitle, no_runs
-from recorder.numerals import counted
+from recorder.format.numerals import counted
 from replay import upkeep
 from replay.run_info import RunInfo
 from replay.shelf import Shelf

@@ -17,7 +17,7 @@ from ltxtui.home.model import HomeModel
 from ltxtui.panels.view import View
 from ltxtui.spans import Row
 from ltxtui.text import to_ascii
-from recorder.numerals import counted
+from recorder.format.numerals import counted
 
 _WHEEL: Final = 3
 """Rows per notch of the mouse wheel."""

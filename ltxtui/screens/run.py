@@ -28,7 +28,7 @@ from ltxtui.panels.steps import next_quantity
 from ltxtui.panels.too_small import SMALLEST, TooSmall
 from ltxtui.screens.run_dialogs import RunDialogs
 from ltxtui.text import clean
-from recorder.numerals import counted
+from recorder.format.numerals import counted
 from replay.pulse import State, state
 from replay.run import Run
 from replay.source import Liveness, Source

@@ -9,9 +9,9 @@ from ltxtui.deck import Deck
 from ltxtui.panels.board import Board
 from ltxtui.panels.registry import BY_ID, PANELS
 from ltxtui.screens.base import ActionScreen, Entry
-from recorder import locations
-from recorder.numerals import real, whole
-from recorder.words import Command
+from recorder.format import locations
+from recorder.format.numerals import real, whole
+from recorder.format.protocol import Command
 from replay.source import Source
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from ltxtui.drawing import Curve, Mark, Plot, Style, draw
 from ltxtui.panels.view import View
 from ltxtui.screens.dialog import QUITS, Dialog
 from ltxtui.spans import Row
-from recorder.shocks.online import fired, settled
+from recorder.format.protocol import Message
 from recorder.shocks.parse import parse_shock
 from recorder.shocks.plan import Action, Plan, PlanError
+from recorder.shocks.replan import fired, settled
 from recorder.shocks.spec import Shock
-from recorder.words import Message
 from replay.run import StageData
 
 FIRST: Final = "restart:db=3"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recorder.guidance import GUIDED as GUIDED
-from recorder.guidance import UNGUIDED as UNGUIDED
+from recorder.sampling.guidance_presets import GUIDED as GUIDED
+from recorder.sampling.guidance_presets import UNGUIDED as UNGUIDED
 
 if TYPE_CHECKING:
     import torch

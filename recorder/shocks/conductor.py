@@ -16,10 +16,10 @@ from typing import Any
 
 from torch import Tensor
 
-from recorder.critical import CriticalPhase
-from recorder.measures import log_snr
-from recorder.shocks import cautions, online
+from recorder.metrics.critical_phase import CriticalPhase
+from recorder.metrics.measures import log_snr
 from recorder.shocks import plan as planning
+from recorder.shocks import plan_warnings, replan
 from recorder.shocks.noise import Where
 from recorder.shocks.plan import Action, Plan, PlanError
 from recorder.shocks.spec import CRITICAL, EVERY, Shock
@@ -141,7 +141,7 @@ class Conductor:
         live = action.number >= len(self.shocks)
         if self.plan is None or not (live or action.shock.at == CRITICAL):
             return {}
-        told = {"cautions": cautions.of_shock(action.shock, [action], self.plan.native)}
+        told = {"cautions": plan_warnings.of_shock(action.shock, [action], self.plan.native)}
         if live:
             return {"live": True, **told}
         return {"critical_sigma": self.critical_sigma, "critical_confidence": self.critical_confidence, **told}
@@ -214,7 +214,7 @@ class Conductor:
         if peak is not None:
             self.critical_sigma, self.critical_confidence = peak.sigma, peak.confidence
             try:
-                self.plan = online.fired(self.plan, index + 1, shock, number, peak.sigma)
+                self.plan = replan.fired(self.plan, index + 1, shock, number, peak.sigma)
             except PlanError as error:
                 self._give_up(str(error))
         elif index + 1 >= len(self.plan.sigmas) - self.plan.spare:
@@ -225,7 +225,7 @@ class Conductor:
         spare = self.plan.spare
         more = f"; its {spare} spare evaluation{'s are' if spare > 1 else ' is'} spent on smooth steps" if spare else ""
         self.notice(f"{self.plan.waiting[1].describe()}: did not fire: {reason}{more}")
-        self.plan = online.given_up(self.plan)
+        self.plan = replan.given_up(self.plan)
         self._last = None
 
     def _fire_live(self, index: int, shock: Shock, answer: Answer) -> None:
@@ -234,8 +234,8 @@ class Conductor:
         try:
             if shock.at == CRITICAL:
                 raise PlanError("a live shock acts at the next step; it cannot wait for the critical phase")
-            shock = online.settled(shock, self.plan.native_step(index + 1))
-            self.plan = online.fired(self.plan, index + 1, shock, number, None)
+            shock = replan.settled(shock, self.plan.native_step(index + 1))
+            self.plan = replan.fired(self.plan, index + 1, shock, number, None)
         except ValueError as error:
             answer(False, str(error), {})
             return

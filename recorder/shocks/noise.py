@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recorder.host import staging
-from recorder.shocks import levels
+from recorder.metrics.spectra import exact_dtype
+from recorder.sampling.device_copy import staging
+from recorder.shocks import sigma_math
 from recorder.shocks.plan import Action
 from recorder.shocks.spec import EVERY, Shock
-from recorder.spectra import exact_dtype
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ def renoised(x_lo: Tensor, lo: float, hi: float, noise: Tensor, free: Tensor | N
         free: 1 − conditioning strength per token; such a token's level is σ·free, and at 0 it stays as it is.
     """
     if free is None:
-        alpha, beta = levels.renoise_coefficients(lo, hi)
+        alpha, beta = sigma_math.renoise_coefficients(lo, hi)
         fresh = beta * noise
         return alpha * x_lo + fresh, fresh
-    levels.renoise_coefficients(lo, hi)  # refuses levels that cannot be
+    sigma_math.renoise_coefficients(lo, hi)  # refuses levels that cannot be
     exact = free.to(exact_dtype(free.device))
     # 1 − σ·free and up² − (α·down)², written without differences of nearly equal numbers: a device may have no float64.
     kept = 1 - exact

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
-from recorder.numerals import real, whole
+from recorder.format.numerals import real, whole
 from recorder.shocks import schedules
 from recorder.shocks.spec import CRITICAL, EVERY, MAX_LIST, Kind, Shock, need
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from recorder.shocks import cautions, levels
+from recorder.shocks import plan_warnings, sigma_math
 from recorder.shocks.spec import CRITICAL, DEFAULT_DB, EVERY, MOVES_SIGMA, Shock
 
 
@@ -38,7 +38,7 @@ class Action:
 
     @property
     def strength_db(self) -> float:
-        return levels.strength_db(self.sigma_down, self.sigma_up)
+        return sigma_math.strength_db(self.sigma_down, self.sigma_up)
 
     @property
     def sigma(self) -> float:
@@ -61,7 +61,7 @@ class Action:
             "sigma_down": self.sigma_down,
             "sigma_up": self.sigma_up,
             "strength_db": db if np.isfinite(db) else None,
-            "snr_db": levels.snr_db(self.sigma_up),
+            "snr_db": sigma_math.snr_db(self.sigma_up),
         }
 
     def describe(self) -> str:
@@ -162,8 +162,10 @@ def plan(native: Sequence[float], shocks: Sequence[Shock]) -> Plan:
         _arrive(draft, j, placed.get(j, []))
     for number, shock in enumerate(shocks):
         if not shock.nothing and shock.at != CRITICAL:
-            draft.warnings += cautions.of_shock(shock, [a for a in draft.actions if a.number == number], draft.native)
-    draft.warnings += cautions.of_list(draft.native)
+            draft.warnings += plan_warnings.of_shock(
+                shock, [a for a in draft.actions if a.number == number], draft.native
+            )
+    draft.warnings += plan_warnings.of_list(draft.native)
     spare = 0
     if waiting is not None:
         if len(native) < 4:
@@ -171,7 +173,7 @@ def plan(native: Sequence[float], shocks: Sequence[Shock]) -> Plan:
         spare = rows_more(waiting[1])
         last = draft.sigmas[-1]
         draft.sigmas += [float(np.float32(last * (1 - (k + 1) / (spare + 1)))) for k in range(spare)]
-        draft.warnings += cautions.of_shock(waiting[1], [], draft.native)
+        draft.warnings += plan_warnings.of_shock(waiting[1], [], draft.native)
     unique = tuple(dict.fromkeys(draft.warnings))
     return Plan(draft.native, tuple(draft.sigmas), tuple(draft.actions), waiting, spare, unique)
 
@@ -183,7 +185,7 @@ def step_of(shock: Shock, native: Sequence[float]) -> int:
         PlanError: unless 1 ≤ j ≤ N−1, or if the shock says no place.
     """
     last = len(native) - 1
-    at = levels.of_snr_db(shock.at_snr_db) if shock.at_snr_db is not None else shock.at
+    at = sigma_math.of_snr_db(shock.at_snr_db) if shock.at_snr_db is not None else shock.at
     if at is None or isinstance(at, str):
         raise PlanError(f"{shock.kind} needs a place: at as a σ, a step, or at_snr_db")
     if isinstance(at, int):
@@ -225,11 +227,11 @@ def _target(shock: Shock, sigma: float, before: float) -> tuple[float, float]:
         return 0.0, sigma
     if shock.kind in ("renoise", "additive"):
         if shock.eta is not None:
-            down = levels.ancestral_down(before, sigma, shock.eta) if before > sigma else sigma
+            down = sigma_math.ancestral_down(before, sigma, shock.eta) if before > sigma else sigma
         else:
-            down = shock.to if shock.to is not None else levels.raised(sigma, -_db(shock))
+            down = shock.to if shock.to is not None else sigma_math.raised(sigma, -_db(shock))
         return down, sigma
-    return sigma, shock.to if shock.to is not None else levels.raised(sigma, _db(shock))
+    return sigma, shock.to if shock.to is not None else sigma_math.raised(sigma, _db(shock))
 
 
 def _db(shock: Shock) -> float:
@@ -291,14 +293,14 @@ def respaced(remaining: Sequence[float], up: float) -> list[float]:
     if up <= line[0] or count == 1:
         return [up, *remaining[1:]]
     if line[1] > 0:
-        slope = levels.strength_db(float(line[1]), float(line[0])) if line[0] < 1 else 1.0
+        slope = sigma_math.strength_db(float(line[1]), float(line[0])) if line[0] < 1 else 1.0
     else:
         slope = 1.0
-    start = -levels.strength_db(float(line[0]), up) / max(slope, 1e-6)
+    start = -sigma_math.strength_db(float(line[0]), up) / max(slope, 1e-6)
     start = max(start, -float(count))
     places = start + (count - start) * np.arange(count) / count
     found = np.interp(places, np.arange(count + 1), line)
     between = places < 0
     share = np.where(between, places / start, 0.0)
-    rising = [levels.raised(float(line[0]), f * levels.strength_db(float(line[0]), up)) for f in share]
+    rising = [sigma_math.raised(float(line[0]), f * sigma_math.strength_db(float(line[0]), up)) for f in share]
     return [up, *(float(np.float32(r if b else v)) for r, b, v in zip(rising[1:], between[1:], found[1:], strict=True))]

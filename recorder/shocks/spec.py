@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, cast, get_args
 
-from recorder import words
-from recorder.declarations import BANDS
+from recorder.format import protocol
+from recorder.format.declarations import BANDS
 
 Kind = Literal["renoise", "restart", "predict_perturb", "additive", "sigma_bump"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
@@ -67,7 +67,7 @@ class Shock:
     to: float | None = None
     eta: float | None = None
     shape: str | tuple[float, float] = "white"
-    streams: tuple[str, ...] = words.STREAMS
+    streams: tuple[str, ...] = protocol.STREAMS
     frames: tuple[int, ...] | None = None
     mask: tuple[Any, ...] | None = None
     respace: bool = False
@@ -119,10 +119,10 @@ class Shock:
         need(not self.respace or self.kind == "restart", "only a restart can be respaced")
 
     def _check_where(self) -> None:
-        known = set(self.streams) <= set(words.STREAMS)
-        need(bool(self.streams) and known, f"streams must be of {', '.join(words.STREAMS)}, not {self.streams}")
+        known = set(self.streams) <= set(protocol.STREAMS)
+        need(bool(self.streams) and known, f"streams must be of {', '.join(protocol.STREAMS)}, not {self.streams}")
         if self.kind in MOVES_SIGMA:
-            both = set(self.streams) == set(words.STREAMS)
+            both = set(self.streams) == set(protocol.STREAMS)
             need(both, f"{self.kind} moves σ, which video and audio share: it cannot act on one stream alone")
         if isinstance(self.shape, str):
             need(self.shape == "white" or self.shape in BANDS, f"shape must be white, {', '.join(BANDS)} or two bounds")
@@ -204,7 +204,7 @@ class Shock:
     def _where(self) -> str:
         shape = self.shape if isinstance(self.shape, str) else f"band {self.shape[0]:g} to {self.shape[1]:g}"
         parts = [] if shape == "white" else [f"{shape} frequencies"]
-        if len(self.streams) < len(words.STREAMS):
+        if len(self.streams) < len(protocol.STREAMS):
             parts.append(f"{self.streams[0]} only")
         if self.frames is not None:
             parts.append("frames " + "+".join(map(str, self.frames)))

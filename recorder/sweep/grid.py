@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from recorder import words
-from recorder.shocks import levels
-from recorder.shocks.cautions import COARSE_DB, takes_long_step
+from recorder.format import protocol
+from recorder.shocks import sigma_math
 from recorder.shocks.parse import parse_shocks
 from recorder.shocks.plan import spike
+from recorder.shocks.plan_warnings import COARSE_DB, takes_long_step
 from recorder.shocks.spec import CRITICAL, DEFAULT_DB, EVERY, KINDS, MOVES_SIGMA, Shock
 
 SMOOTH: Final = "smooth"
@@ -105,7 +105,7 @@ def leaves_marginal(shock: Shock) -> bool:
     if shock.to is not None:
         # It begins at the first native level at or below the place, so this is the least it can be.
         known = isinstance(shock.at, float) and shock.to > shock.at
-        return not known or levels.strength_db(float(shock.at or 0), shock.to) > COARSE_DB
+        return not known or sigma_math.strength_db(float(shock.at or 0), shock.to) > COARSE_DB
     return (DEFAULT_DB if shock.strength_db is None else shock.strength_db) > COARSE_DB
 
 
@@ -113,12 +113,12 @@ def steps_long(shock: Shock) -> bool:
     """Whether a shock is beyond the measured bound of what one Euler step can be; False if its size is not known."""
     if shock.at == EVERY or shock.respace or shock.eta is not None:
         return False
-    sigma = levels.of_snr_db(shock.at_snr_db) if shock.at_snr_db is not None else shock.at
+    sigma = sigma_math.of_snr_db(shock.at_snr_db) if shock.at_snr_db is not None else shock.at
     place = sigma if isinstance(sigma, float) else None
     if shock.to is not None:
         if place is None:
             return False
-        strength = levels.strength_db(min(place, shock.to), max(place, shock.to))
+        strength = sigma_math.strength_db(min(place, shock.to), max(place, shock.to))
     elif shock.strength_db is None and shock.kind == "restart" and shock.at == CRITICAL:
         return False
     else:
@@ -262,7 +262,7 @@ def _strength(shock: Shock) -> str:
 def _where(shock: Shock) -> str:
     shape = shock.shape if isinstance(shock.shape, str) else f"{shock.shape[0]:g}-{shock.shape[1]:g}"
     parts = [] if shape == "white" else [shape]
-    if len(shock.streams) < len(words.STREAMS):
+    if len(shock.streams) < len(protocol.STREAMS):
         parts.append(shock.streams[0])
     if shock.frames is not None:
         parts.append("frames" + "+".join(map(str, shock.frames)))

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from recorder.folders import FILE_MODE
 from recorder.sweep import spec
 from recorder.sweep.spec import Job
+from recorder.system.open_folders import FILE_MODE
 
 STOP_SECONDS: Final = 20.0
 """How long workers get to complete the archive of a run that is stopped."""

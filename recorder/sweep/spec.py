@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from recorder import folders, locations
-from recorder.folders import make_folders
+from recorder.format import locations
 from recorder.sweep.grid import Arm
+from recorder.system import open_folders
+from recorder.system.open_folders import make_folders
 
 FORMAT: Final = "ltxtui-sweep"
 FORMAT_VERSION: Final = 1
@@ -215,7 +216,7 @@ def write(folder: Path, sweep: Sweep) -> None:
 
 def replace_file(file: Path, text: str) -> None:
     """Write a file so that a reader sees the old text or the new one, and never a part. Raises OSError."""
-    folders.replace_file(file, text.encode(), sync=True)
+    open_folders.replace_file(file, text.encode(), sync=True)
 
 
 def measures_file(folder: Path, job: Job) -> Path:

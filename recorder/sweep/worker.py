@@ -18,11 +18,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from recorder.events import reason_of
-from recorder.signals import as_ctrl_c
+from recorder.format.events import reason_of
 from recorder.sweep import spec
 from recorder.sweep.grid import Arm
 from recorder.sweep.spec import Job, Sweep
+from recorder.system.signals import as_ctrl_c
 
 
 def main(arguments: Sequence[str]) -> int:

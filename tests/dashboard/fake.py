@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from recorder import declarations, words
-from recorder.words import Message
+from recorder.format import declarations, protocol
+from recorder.format.protocol import Message
 
 START = 1_795_357_815.0
 _SIZES = {"spatial_frequency": 6, "temporal_frequency": 34, "frame": 9, "frame_frequency": 5, "channel": 8}
@@ -35,14 +35,14 @@ def messages(
 ) -> Iterator[Message]:
     """A whole run, from its header to its end; without an end if `end` is None."""
     yield {
-        "t": words.HEADER, "format": words.FORMAT, "version": words.FORMAT_VERSION, "run": name, "time": START,
+        "t": protocol.HEADER, "format": protocol.FORMAT, "version": protocol.FORMAT_VERSION, "run": name, "time": START,
         "archive": "runs/x.zarr", "metadata": {"host": "gpu-box", "device": "cpu", "model": "nano"},
     }  # fmt: skip
     time = START
     for stage in range(stages):
         levels = sigmas(steps)
         yield {
-            "t": words.STAGE, "stage": stage, "call": stage, "tile": None, "time": time,
+            "t": protocol.STAGE, "stage": stage, "call": stage, "tile": None, "time": time,
             "sigmas": [float(s) for s in levels], "metadata": {"prompt": prompt, "seed": 0, "model": "nano"},
         }  # fmt: skip
         yield event(stage, None, "stage_start", f"stage {stage} began: {steps} steps", time)
@@ -52,18 +52,18 @@ def messages(
             time = START + (stage * steps + step) * pace
             for stream in streams:
                 data = _row(stream, step, levels, batch, broken=step == nan_at)
-                yield {"t": words.STEP, "stage": stage, "stream": stream, "step": step, "time": time, "data": data}
+                yield {"t": protocol.STEP, "stage": stage, "stream": stream, "step": step, "time": time, "data": data}
             if step == nan_at:
                 yield event(stage, step, "nan", "12 values of the velocity are not numbers", time)
         yield event(stage, steps - 1, "stage_end", f"stage {stage} ended after {steps} steps", time)
     if end is not None:
-        yield {"t": words.END, "time": time, "status": end, "error": error}
+        yield {"t": protocol.END, "time": time, "status": end, "error": error}
 
 
 def event(stage: int | None, step: int | None, kind: str, text: str, time: float = START) -> Message:
     """An event message."""
     return {
-        "t": words.EVENT, "time": time, "stage": stage, "step": step, "stream": None, "kind": kind, "text": text,
+        "t": protocol.EVENT, "time": time, "stage": stage, "step": step, "stream": None, "kind": kind, "text": text,
         "payload": {},
     }  # fmt: skip
 
@@ -75,7 +75,7 @@ def _shapes(stream: str, batch: int) -> list[tuple[declarations.Metric, tuple[in
 
 def _stream(stage: int, stream: str, batch: int) -> Message:
     return {
-        "t": words.STREAM, "stage": stage, "stream": stream, "grid": [9, 10, 12] if stream == "video" else [68, 2],
+        "t": protocol.STREAM, "stage": stage, "stream": stream, "grid": [9, 10, 12] if stream == "video" else [68, 2],
         "shape": [batch, 1080, 8], "metrics": [m.as_message(stream, shape) for m, shape in _shapes(stream, batch)],
         "coordinates": {},
     }  # fmt: skip

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from recorder.words import Message
+from recorder.format.protocol import Message
 from replay.run import Run
 from tests.dashboard.sources import Archive, Live
 
@@ -31,7 +31,7 @@ def journal_bytes(name: str = "restart") -> bytes:
 
 def fixture_messages(name: str = "restart") -> list[Message]:
     """The run's messages, from the header to the end."""
-    from recorder.messages import Decoder
+    from recorder.format.framing import Decoder
 
     decoder = Decoder()
     decoder.feed(journal_bytes(name))
@@ -75,7 +75,7 @@ def live_fixture(name: str = "restart") -> tuple[Live, Callable[[int], None]]:
 
 def journal_file(folder: Path, name: str = "restart", *, without_end: bool = False) -> Path:
     """The run's journal in a folder, as a recorder leaves it when it is killed."""
-    from recorder.messages import encode
+    from recorder.format.framing import encode
 
     path = folder / f"20261122-143015-{name}.journal"
     kept = [m for m in fixture_messages(name) if not (without_end and m["t"] == "end")]
@@ -86,8 +86,9 @@ def journal_file(folder: Path, name: str = "restart", *, without_end: bool = Fal
 def _record(name: str, shocks: list[Any], folder: Path) -> bytes:
     import torch
 
-    from recorder import locations, nano, record
-    from recorder.guidance import GUIDED
+    from recorder import nano, record
+    from recorder.format import locations
+    from recorder.sampling.guidance_presets import GUIDED
 
     torch.set_num_threads(1)
     pipe = nano.load()
@@ -104,7 +105,7 @@ def _record(name: str, shocks: list[Any], folder: Path) -> bytes:
 
 def _neutral(written: bytes, name: str) -> bytes:
     """The same run without what tells where it was recorded."""
-    from recorder.messages import Decoder, encode
+    from recorder.format.framing import Decoder, encode
 
     decoder = Decoder()
     decoder.feed(written)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from recorder.words import Message
+from recorder.format.protocol import Message
 from replay.source import Liveness
 
 

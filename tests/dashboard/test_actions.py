@@ -22,7 +22,7 @@ from ltxtui.screens.help import HelpView
 from ltxtui.screens.home import Home
 from ltxtui.screens.palette import entries, score
 from ltxtui.screens.run import RunScreen
-from recorder.words import Message
+from recorder.format.protocol import Message
 from replay.run import Run
 from replay.source import Liveness
 from tests.dashboard.driving import ROOMY, loaded

@@ -14,7 +14,7 @@ from ltxtui import scales
 from ltxtui.axis import MODES, Mode, Ruler, counted
 from ltxtui.deck import Deck
 from ltxtui.places import placed
-from recorder.words import Message
+from recorder.format.protocol import Message
 from replay.run import Run
 from replay.source import Liveness
 from tests.dashboard.fake import messages

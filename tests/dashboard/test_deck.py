@@ -15,7 +15,7 @@ from ltxtui.drawing import Style
 from ltxtui.panels.cost import Health, Link
 from ltxtui.panels.header import HeaderView
 from ltxtui.playback import Playback
-from recorder.words import Message
+from recorder.format.protocol import Message
 from replay.run import Run
 from replay.source import Liveness
 from tests.dashboard.fake import event, messages

@@ -23,7 +23,7 @@ from ltxtui.scales import column
 from ltxtui.screens.help import HelpScreen
 from ltxtui.screens.run import RunScreen
 from ltxtui.themes import THEMES, first_drawing, first_theme
-from recorder.words import Message
+from recorder.format.protocol import Message
 from replay.run import Run
 from replay.source import Liveness
 from tests.dashboard.driving import ROOMY, loaded, resized, shown, until

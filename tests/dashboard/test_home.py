@@ -22,7 +22,7 @@ from ltxtui.panels.view import View
 from ltxtui.screens import home as module
 from ltxtui.screens.confirm import Ask, Confirm
 from ltxtui.screens.home import Home
-from recorder import locations
+from recorder.format import locations
 from replay import catalog
 from replay.shelf import Shelf
 from tests import recorded

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ltxtui.deck import Deck
 from ltxtui.markers import KINDS, Marker, markers, neighbour
 from ltxtui.panels.chart import flags
-from recorder.words import Message
+from recorder.format.protocol import Message
 from replay.run import Run
 from replay.source import Liveness
 from tests.dashboard.fake import START, event, messages

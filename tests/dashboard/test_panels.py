@@ -23,8 +23,8 @@ from ltxtui.panels.view import View
 from ltxtui.roles import COMPONENTS
 from ltxtui.spans import Ink
 from ltxtui.themes import THEMES
-from recorder import words
-from recorder.words import Message
+from recorder.format import protocol
+from recorder.format.protocol import Message
 from replay.run import Run
 from replay.source import Liveness
 from tests.dashboard import fake
@@ -107,7 +107,7 @@ def with_spectrum(values: np.ndarray, metric: str = "spectrum_x0") -> Deck:
 
 def preview(step: int, pixels: np.ndarray) -> Message:
     return {
-        "t": words.PREVIEW, "stage": 0, "stream": "video", "step": step, "shape": list(pixels.shape),
+        "t": protocol.PREVIEW, "stage": 0, "stream": "video", "step": step, "shape": list(pixels.shape),
         "frames": list(range(1, 1 + len(pixels))), "fit": 1, "data": pixels.astype(np.uint8).tobytes(),
     }  # fmt: skip
 
@@ -199,7 +199,7 @@ def test_a_chart_of_frames_says_what_it_takes_over_which_frames() -> None:
 def test_frame_metrics_of_another_shape_are_not_recorded() -> None:
     declared = list(fake.messages(2))
     for message in declared:
-        if message["t"] == words.STREAM:
+        if message["t"] == protocol.STREAM:
             for metric in message["metrics"]:
                 if metric["name"].startswith("frame_"):
                     metric["dims"] = ["step", "batch", "flavour"]
@@ -434,7 +434,7 @@ async def test_a_damaged_picture_is_said_to_be_one() -> None:
 
 
 def sample(time: float, **values: object) -> Message:
-    return {"t": words.SYSTEM, "time": time, "values": values}
+    return {"t": protocol.SYSTEM, "time": time, "values": values}
 
 
 async def test_a_step_has_the_last_sample_at_or_before_it() -> None:
@@ -462,8 +462,8 @@ async def test_samples_that_come_late_out_of_order_or_broken_do_no_harm() -> Non
     bad = [
         sample(fake.START + 9, gpu_power=1.0),
         sample(fake.START, gpu_power=300.0),
-        {"t": words.SYSTEM, "time": "soon", "values": {"gpu_power": 5.0}},
-        {"t": words.SYSTEM, "time": fake.START + 0.1, "values": None},
+        {"t": protocol.SYSTEM, "time": "soon", "values": {"gpu_power": 5.0}},
+        {"t": protocol.SYSTEM, "time": fake.START + 0.1, "values": None},
         sample(fake.START + 0.2, gpu_power="\x1b[2J", process_cpu=math.inf),
     ]
     deck = deck_of(fake.messages(4))
@@ -532,7 +532,7 @@ def test_samples_that_were_thinned_are_read_again(monkeypatch: pytest.MonkeyPatc
     run, samples = Run(), system.Samples()
     run.feed(next(iter(fake.messages(1))))
     for n in range(200):
-        run.feed({"t": words.SYSTEM, "time": float(n), "values": {"process_cpu": float(n)}})
+        run.feed({"t": protocol.SYSTEM, "time": float(n), "values": {"process_cpu": float(n)}})
         if n % 7 == 0:
             found = samples.at(np.array([float(n)]), run.system)[0, system._KEYS.index("process_cpu")]
             assert found == max(m["time"] for m in run.system if m["time"] <= n)
@@ -547,7 +547,7 @@ async def test_hostile_events_are_harmless_text() -> None:
     bad: list[Message] = [
         {**fake.event(0, 1, "shock", HOSTILE), "stream": HOSTILE},
         {**fake.event(0, None, HOSTILE, HOSTILE), "stage": HOSTILE, "time": "never"},
-        {"t": words.EVENT, "kind": "warning", "time": math.nan, "step": 1 << 70, "stage": -5},
+        {"t": protocol.EVENT, "kind": "warning", "time": math.nan, "step": 1 << 70, "stage": -5},
     ]
     deck = deck_of([*fake.messages(3), *bad])
     async with shown(deck, "events", size=(70, 12)) as (view,):

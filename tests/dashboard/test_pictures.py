@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 
 from ltxtui.app import Dashboard
 from ltxtui.drawing import Style
-from recorder.words import Message
+from recorder.format.protocol import Message
 from tests.dashboard.driving import dashboard, loaded, until
 from tests.dashboard.fake import messages
 from tests.dashboard.sources import Archive, Live

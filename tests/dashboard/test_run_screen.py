@@ -24,11 +24,11 @@ from ltxtui.screens.palette import Chooser
 from ltxtui.screens.run import RunScreen
 from ltxtui.screens.shock import PreviewView, ShockScreen, plan_of, preview
 from ltxtui.state import State
-from recorder.journal import Journal
-from recorder.messages import encode
-from recorder.server import Server
+from recorder.format.framing import encode
+from recorder.format.protocol import Message
+from recorder.journal.journal import Journal
+from recorder.journal.server import Server
 from recorder.shocks.plan import Plan
-from recorder.words import Message
 from replay.reconnect import ReconnectingSource
 from replay.source import ArchiveSource
 from tests import recorded

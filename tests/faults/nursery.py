@@ -81,7 +81,7 @@ def main() -> None:
 
     from tests.faults import scenarios
 
-    for used in ("multiprocessing.popen_fork", "ltxtui.cli.record", "recorder.generate", "recorder.refold"):
+    for used in ("multiprocessing.popen_fork", "ltxtui.cli.record", "recorder.generate", "recorder.archive.rebuild"):
         import_module(used)
     import_module("replay.source")
     torch.set_num_threads(1)

@@ -18,8 +18,11 @@ from typing import Any
 
 import torch
 
-from recorder import backlog, journal, locations, record, recording, zarr3
-from recorder.journal import is_being_written
+from recorder import record, recording
+from recorder.archive import zarr_writer
+from recorder.format import locations
+from recorder.journal import backlog, journal
+from recorder.journal.journal import is_being_written
 from recorder.recording import Run
 from tests.waiting import until
 
@@ -130,11 +133,11 @@ def killed(runs: str, where: str, number: int = 1) -> None:
 
             journal.os.write = write  # type: ignore[assignment]
         elif where == "fold":
-            at_call(zarr3, "replace_file", number, torn_file)
+            at_call(zarr_writer, "replace_file", number, torn_file)
         elif where == "renaming":
-            at_call(zarr3.os, "replace", number, lambda *a: die())
+            at_call(zarr_writer.os, "replace", number, lambda *a: die())
         elif where == "consolidation":
-            at_call(zarr3.Store, "consolidate", 1, lambda *a: die())
+            at_call(zarr_writer.Store, "consolidate", 1, lambda *a: die())
         elif where == "journal's removal":
             at_call(journal.Journal, "release", 1, lambda *a: die())
         elif where == "unlocking":
@@ -169,7 +172,7 @@ def interrupted(runs: str, times: int) -> None:
             os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.3 if times < 3 else 600)
 
-    at_call(zarr3.Store, "consolidate", 1, slow)
+    at_call(zarr_writer.Store, "consolidate", 1, slow)
     with recorded(runs) as run:
         steps(run, 5)
         os.kill(os.getpid(), signal.SIGINT)
@@ -271,9 +274,9 @@ def _delete(folder: Path) -> None:
 
 def hanging_disk(runs: str, which: str) -> None:
     """A disk that takes a write and never answers."""
-    from recorder import archivist
+    from recorder.writing import archive_thread
 
-    archivist.MAX_PATIENCE_SECONDS = 0.3
+    archive_thread.MAX_PATIENCE_SECONDS = 0.3
     answer = threading.Event()
     with recorded(runs) as run:
         steps(run, 4)
@@ -281,16 +284,16 @@ def hanging_disk(runs: str, which: str) -> None:
         if which == "journal":
             at_call(run._journal, "append", 3, lambda *a: answer.wait())
         else:
-            at_call(zarr3, "replace_file", 3, lambda *a: answer.wait())
+            at_call(zarr_writer, "replace_file", 3, lambda *a: answer.wait())
         steps(run, 4, first=4)
     say(status=run.status)
 
 
 def hesitating_disk(runs: str) -> None:
     """A disk that answers only after the block has ended without it."""
-    from recorder import archivist
+    from recorder.writing import archive_thread
 
-    archivist.MAX_PATIENCE_SECONDS = 0.3
+    archive_thread.MAX_PATIENCE_SECONDS = 0.3
     answer = threading.Event()
     with recorded(runs) as run:
         steps(run, 4)

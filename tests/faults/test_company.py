@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recorder import locations
-from recorder.journal import is_being_written
+from recorder.format import locations
+from recorder.journal.journal import is_being_written
 from replay.source import Liveness
 from tests.faults.conftest import Child, until
 from tests.faults.viewing import holds, mended, rows, watch, whole
@@ -91,10 +91,10 @@ def test_two_recorders_in_one_process(start: Start) -> None:
 
 
 def test_an_archive_that_appears_after_the_look_is_not_taken(tmp_path: Path, monkeypatch: object) -> None:
-    from recorder import claims
+    from recorder import reserve
 
     archive = tmp_path / "a.zarr"
-    original = claims.Journal
+    original = reserve.Journal
 
     class Late(original):  # type: ignore[misc, valid-type]
         """Another run of the name ends just before this one's journal is made."""
@@ -104,11 +104,11 @@ def test_an_archive_that_appears_after_the_look_is_not_taken(tmp_path: Path, mon
                 archive.mkdir()
             super().__init__(path)
 
-    claims.Journal = Late  # type: ignore[misc]
+    reserve.Journal = Late  # type: ignore[misc]
     try:
-        path, journal = claims.claim(tmp_path, "a")
+        path, journal = reserve.claim(tmp_path, "a")
     finally:
-        claims.Journal = original  # type: ignore[misc]
+        reserve.Journal = original  # type: ignore[misc]
     journal.close()
     assert path.stem == "a-2" and not locations.journal_of(archive).exists()
 
@@ -118,7 +118,7 @@ def test_a_reader_that_asks_at_that_moment_does_not_stop_a_run(tmp_path: Path, m
     import fcntl
     import threading
 
-    from recorder import journal as module
+    from recorder.journal import journal as module
 
     monkeypatch.delattr(fcntl, "F_OFD_GETLK", raising=False)
     held = threading.Event()

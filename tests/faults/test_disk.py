@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recorder import locations
+from recorder.format import locations
 from replay.check import check
 from replay.source import load
 from tests.faults.conftest import Child

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from recorder import locations
-from recorder.journal import is_being_written
-from recorder.signals import as_ctrl_c
+from recorder.format import locations
+from recorder.journal.journal import is_being_written
+from recorder.system.signals import as_ctrl_c
 from replay.source import load
 from tests.faults.conftest import ROOT, Child, until
 from tests.faults.viewing import mended, rows, whole

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from recorder import locations
-from recorder.journal import is_being_written
+from recorder.format import locations
+from recorder.journal.journal import is_being_written
 from replay.source import Liveness, load
 from tests.faults.conftest import Child, until
 from tests.faults.viewing import holds, mended, rows, watch, whole

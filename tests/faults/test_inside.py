@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 import torch
 
-from recorder import locations, record, recording, server
-from recorder.journal import Journal
-from recorder.measures import MEASURES
-from recorder.passes import Passes
+from recorder import record, recording
+from recorder.format import locations
+from recorder.journal import server
+from recorder.journal.journal import Journal
+from recorder.metrics.measures import MEASURES
+from recorder.sampling.guidance_passes import Passes
 from replay.source import SocketSource, load
 from tests.conftest import UNGUIDED, nano_call
 from tests.faults.conftest import until
@@ -71,7 +73,7 @@ def test_no_memory_for_the_metrics_of_a_pipeline(
 def test_no_memory_in_a_loop_of_ones_own_and_in_its_summary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from recorder.summary import PathTracker
+    from recorder.metrics.stage_summary import PathTracker
 
     def short_of_memory(*arguments: Any) -> Any:
         raise MemoryError
@@ -117,7 +119,7 @@ def test_errors_at_the_end_do_not_reach_the_caller(
     def fails(*arguments: Any, **more: Any) -> Any:
         raise OSError(5, "Input/output error")
 
-    from recorder import archive
+    from recorder.archive import writer
 
     with record(runs_dir=tmp_path) as run:
         run.stage(SIGMAS)
@@ -125,7 +127,7 @@ def test_errors_at_the_end_do_not_reach_the_caller(
         if what == "unlink":
             monkeypatch.setattr(Path, "unlink", fails)
         else:
-            monkeypatch.setattr(archive.ArchiveWriter, "finish", fails)
+            monkeypatch.setattr(writer.ArchiveWriter, "finish", fails)
     monkeypatch.undo()
     assert run.status == "complete" and lines(caplog)
     assert rows(load(run.path)) == [0, 1, 2, 3]
@@ -213,7 +215,7 @@ def test_many_runs_of_one_process_leave_nothing(tmp_path: Path, runtime_dir: Pat
 def test_a_thousand_viewers_that_vanish(tmp_path: Path, runtime_dir: Path) -> None:
     journal = Journal(tmp_path / "a.journal")
     serving = server.Server(journal, runtime_dir / "a.sock", lambda message: False)
-    from recorder.messages import encode
+    from recorder.format.framing import encode
 
     journal.append(encode({"t": "header", "n": "x" * 5000}))
     gc.collect()

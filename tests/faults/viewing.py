@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recorder import locations
+from recorder.format import locations
 from replay.check import check
 from replay.repair import repair
 from replay.run import Run

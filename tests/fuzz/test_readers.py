@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from benchmarks import mutations
 from benchmarks.fuzz import SHARES, Readers, fuzz, limits
-from recorder.messages import CorruptMessage, Decoder, encode
+from recorder.format.framing import CorruptMessage, Decoder, encode
 from recorder.shocks.spec import Shock
 from replay.catalog import list_runs
 from replay.check import check

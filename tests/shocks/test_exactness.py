@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from recorder import Shock, ShockScheduler
-from recorder.shocks import levels, noise
+from recorder.shocks import noise, sigma_math
 from recorder.shocks.plan import Action
 
 N = 40_000
@@ -91,7 +91,7 @@ def test_strong_shocks_where_the_model_makes_no_error(sigma: float, db: float) -
     x, level = walk(Shock("additive", at=1, strength_db=db), [sigma + 0.001, sigma, sigma / 2], 1)
     assert level == pytest.approx(sigma) and distance(x, level) > 2 * NOISE_FLOOR
     if db >= 12:  # a bump leaves the marginal by how coarse it is: see also `test_a_fine_bump_stays`
-        down = levels.raised(sigma, -db)
+        down = sigma_math.raised(sigma, -db)
         x, level = walk(Shock("sigma_bump", at=1, to=sigma), [down + 0.001, down, down / 2], 2)
         assert level == pytest.approx(sigma) and distance(x, level) > 2 * NOISE_FLOOR
 
@@ -162,19 +162,19 @@ def test_coefficients_keep_the_noise_level(lo: float, hi: float) -> None:
     """(1−σ_lo)·α = 1−σ_hi and (α·σ_lo)² + β² = σ_hi²: signal and noise are those of the new level."""
     if hi < lo:
         with pytest.raises(ValueError, match="from a lower"):
-            levels.renoise_coefficients(lo, hi)
+            sigma_math.renoise_coefficients(lo, hi)
         return
-    alpha, beta = levels.renoise_coefficients(lo, hi)
+    alpha, beta = sigma_math.renoise_coefficients(lo, hi)
     assert alpha * (1 - lo) == pytest.approx(1 - hi)
     assert (alpha * lo) ** 2 + beta**2 == pytest.approx(hi**2)
 
 
 @given(sigma=st.floats(0.01, 0.99), db=st.floats(-40, 40))
 def test_decibels_there_and_back(sigma: float, db: float) -> None:
-    other = levels.raised(sigma, db)
-    assert levels.strength_db(sigma, other) == pytest.approx(db, abs=1e-6)
-    assert levels.of_snr_db(levels.snr_db(sigma)) == pytest.approx(sigma)
-    assert levels.snr_db(other) == pytest.approx(levels.snr_db(sigma) - db, abs=1e-6)
+    other = sigma_math.raised(sigma, db)
+    assert sigma_math.strength_db(sigma, other) == pytest.approx(db, abs=1e-6)
+    assert sigma_math.of_snr_db(sigma_math.snr_db(sigma)) == pytest.approx(sigma)
+    assert sigma_math.snr_db(other) == pytest.approx(sigma_math.snr_db(sigma) - db, abs=1e-6)
 
 
 def action(shock: Shock, down: float, up: float) -> Action:
@@ -192,7 +192,7 @@ def test_conditioned_tokens() -> None:
         assert torch.equal(after[:, :10_000], x[:, :10_000])
         assert not fresh[:, :10_000].any()
     after, fresh = noise.apply(action(shock, 0.6, 0.9), "video", x, v, 0.65, noise.Where(free=free))
-    alpha, beta = levels.renoise_coefficients(0.3, 0.45)
+    alpha, beta = sigma_math.renoise_coefficients(0.3, 0.45)
     half = slice(10_000, 20_000)
     x_lo = x[:, half] + (0.6 - 0.65) * v[:, half]
     torch.testing.assert_close(after[:, half], alpha * x_lo + fresh[:, half])

@@ -13,9 +13,9 @@ import pytest
 from benchmarks import marginal
 from ltxtui.schedule_text import marginal as shown
 from recorder import Shock
-from recorder.shocks.cautions import LONG_STEPS, long_step_bound, takes_long_step
 from recorder.shocks.parse import parse_shocks
 from recorder.shocks.plan import plan
+from recorder.shocks.plan_warnings import LONG_STEPS, long_step_bound, takes_long_step
 from recorder.shocks.spec import DEFAULT_DB
 from recorder.sweep.grid import arms_of
 

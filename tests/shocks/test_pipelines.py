@@ -12,8 +12,8 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LTXEulerAncestralRFScheduler
 
 from recorder import Shock, ShockScheduler, ancestral, record
-from recorder.guidance import UNGUIDED
 from recorder.nano import components
+from recorder.sampling.guidance_presets import UNGUIDED
 from replay.source import load
 from tests.pipelines import GUIDED, VIDEO_UNGUIDED, build, condition, generate, modular, picture
 from tests.shocks.calls import levels_of_calls

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.shocks import levels, schedules
+from recorder.shocks import schedules, sigma_math
 from recorder.shocks.parse import parse_shock, parse_shocks
 from recorder.shocks.plan import Plan, PlanError, plan
 from recorder.shocks.spec import CHURN_CAP_DB, Shock
@@ -32,7 +32,7 @@ def test_kinds_without_a_spike_leave_the_levels_alone() -> None:
         assert made.sigmas == NATIVE
         assert made.actions[0].sigma_up == NATIVE[4]
     down = plan(NATIVE, [Shock("renoise", at=4, strength_db=3)]).actions[0].sigma_down
-    assert levels.strength_db(down, NATIVE[4]) == pytest.approx(3, abs=1e-4)
+    assert sigma_math.strength_db(down, NATIVE[4]) == pytest.approx(3, abs=1e-4)
 
 
 def test_a_bump_goes_up_and_comes_back() -> None:
@@ -57,7 +57,7 @@ def test_a_level_is_met_as_it_is_written(level: float) -> None:
     assert plan([1, level + 0.01, level], [Shock("renoise", at=level)]).actions[0].step == 2
     (action,) = plan([1, level + 0.01, level], [Shock("restart", at=2, to=level)]).actions
     assert action.sigma_up == action.sigma_down, "up to the level itself is no step down"
-    (action,) = plan([1, level + 0.01, level], [Shock("renoise", at_snr_db=levels.snr_db(level))]).actions
+    (action,) = plan([1, level + 0.01, level], [Shock("renoise", at_snr_db=sigma_math.snr_db(level))]).actions
     assert action.step == 2
 
 

@@ -11,8 +11,8 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from recorder import Shock, ShockScheduler, ancestral
-from recorder.guidance import UNGUIDED
-from recorder.shocks import levels
+from recorder.sampling.guidance_presets import UNGUIDED
+from recorder.shocks import sigma_math
 from recorder.shocks.conductor import Conductor
 from tests.conftest import nano_call
 from tests.shocks.calls import levels_of_calls
@@ -177,7 +177,7 @@ def loop(velocities: Any, shock: Shock, levels_: list[float]) -> tuple[ShockSche
     return video, said
 
 
-LEVELS = [levels.of_snr_db(db) for db in range(-20, 20, 4)]
+LEVELS = [sigma_math.of_snr_db(db) for db in range(-20, 20, 4)]
 
 
 def towards(target: Any) -> Any:

@@ -1,0 +1,1 @@
+"""The Zarr v3 archive of a run, written as plain files."""

@@ -1,0 +1,1 @@
+"""What recorder and readers share: message types, framing, declarations, events, locations. Neither torch nor Zarr."""

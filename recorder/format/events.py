@@ -1,0 +1,60 @@
+"""Events, which anybody makes, and what an error says in one line. Light: no torch."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from recorder.format import protocol
+from recorder.format.protocol import Message
+
+MAX_TEXT: Final = 4_000
+"""Characters kept of any text in a message; enough for every prompt that a text encoder reads."""
+MAX_REASON: Final = 300
+"""Characters kept of what an error says, where one line tells it."""
+
+
+def event(
+    kind: protocol.EventKind,
+    text: str,
+    *,
+    stage: int | None = None,
+    step: int | None = None,
+    stream: str | None = None,
+    payload: dict[str, Any] | None = None,
+) -> Message:
+    """An `event` message as of now."""
+    return {
+        "t": protocol.EVENT,
+        "time": time.time(),
+        "stage": stage,
+        "step": step,
+        "stream": stream,
+        "kind": kind,
+        "text": cut(text),
+        "payload": payload or {},
+    }
+
+
+def cut(text: str, most: int = MAX_TEXT) -> str:
+    """A text, or its first `most` characters and `…` if it is longer."""
+    return text if len(text) <= most else text[:most] + "…"
+
+
+def text_of(value: object) -> str:
+    """What `str` makes of any object, cut to `MAX_TEXT` characters; never raises, whatever the object does."""
+    try:
+        return cut(str(value))
+    except Exception as error:  # noqa: BLE001 - `__str__` and `__repr__` are the user's code
+        return f"({type(value).__name__} whose text raises {type(error).__name__})"
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, in one line; its type where it says nothing. Never raises."""
+    lines = text_of(error).strip().splitlines()
+    return lines[0][:MAX_REASON] if lines else type(error).__name__
+
+
+def named(error: BaseException) -> str:
+    """The type of an error and what it says, which may be several lines. Never raises."""
+    return cut(f"{type(error).__name__}: {text_of(error)}")

@@ -1,0 +1,147 @@
+"""Where runs, sockets and the user's own files live, and which names are safe."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from recorder.format.protocol import MAX_SOCKET_PATH
+from recorder.system.open_folders import PRIVATE_MODE, make_folders
+
+ARCHIVE_SUFFIX = ".zarr"
+JOURNAL_SUFFIX = ".journal"
+SOCKET_SUFFIX = ".sock"
+
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z0-9+.-]+)*:/")
+"""What URLs begin with, also where a path has made one of their slashes; a single letter may be a drive."""
+
+
+class UnsafeLocation(OSError):
+    """A runtime directory that another user could have prepared, or a socket path that cannot be used."""
+
+
+def local_path(given: str | os.PathLike[str], what: str) -> Path:
+    """A folder or file of this machine.
+
+    Args:
+        given: a path.
+        what: the name of the argument, for the error.
+
+    Raises:
+        ValueError: if it is a URL, such as `s3://bucket/runs` or `file:///runs`.
+    """
+    if (url := _URL.match(os.fspath(given))) is not None:
+        scheme = url[0].partition(":")[0]
+        way_out = "leave out file://" if scheme == "file" else "record to a local or mounted folder and copy it later"
+        raise ValueError(f"{what} must be a local path, not the URL {os.fspath(given)!r}; {way_out}")
+    return Path(given)
+
+
+def named_path(path: Path) -> Path:
+    """The same place by a path that ends in its name, as `.` and `..` do not. Raises OSError if that cannot be had."""
+    return path.resolve() if path.name in ("", "..") else path
+
+
+def safe_name(name: str) -> str:
+    """A run name reduced to what is safe as one path component: letters, digits, `.`, `_`, `-`; at most 80 long."""
+    reduced = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80].rstrip("-.")
+    return reduced or "run"
+
+
+def journal_of(archive: Path) -> Path:
+    """The journal that stands beside an archive while its run is not finished."""
+    return archive.parent / f"{archive.stem}{JOURNAL_SUFFIX}"  # `with_suffix` refuses `/`
+
+
+def archive_of(journal: Path) -> Path:
+    """The archive that a journal belongs to."""
+    return journal.parent / f"{journal.stem}{ARCHIVE_SUFFIX}"
+
+
+def told_archive(said: object) -> Path | None:
+    """The archive's path that a stream tells of its run; None if it is no absolute path of an archive."""
+    if not isinstance(said, str) or "\0" in said:
+        return None
+    path = Path(said)
+    return path if path.is_absolute() and path.suffix == ARCHIVE_SUFFIX and path.stem else None
+
+
+def runtime_path() -> Path:
+    """The directory of this user's sockets, whether it exists or not.
+
+    `<temporary directory>/ltxtui-<uid>`, as tmux does it, since the XDG runtime directory disappears at the last
+    logout under a run that tmux keeps alive. `LTXTUI_RUNTIME_DIR` overrides it.
+    """
+    override = os.environ.get("LTXTUI_RUNTIME_DIR")
+    return Path(override) if override else Path(tempfile.gettempdir()) / f"ltxtui-{os.getuid()}"
+
+
+def user_folder(kind: Literal["cache", "config", "state"]) -> Path | None:
+    """Where this program keeps what is the user's, after the XDG rules; None if no home directory is known."""
+    import platformdirs
+
+    try:
+        folder = getattr(platformdirs, f"user_{kind}_path")("ltxtui")
+    except (RuntimeError, KeyError, OSError):  # a container may have no home and no such user
+        return None
+    return folder if isinstance(folder, Path) and folder.is_absolute() else None
+
+
+def check_runtime_directory(path: Path) -> None:
+    """Accept a directory only if it is a real one, owned by this user and closed to all others.
+
+    Raises:
+        UnsafeLocation: otherwise.
+        FileNotFoundError: if it does not exist.
+    """
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode):
+        raise UnsafeLocation(f"{path} is not a directory; remove it or set LTXTUI_RUNTIME_DIR to another place")
+    if found.st_uid != os.getuid():
+        raise UnsafeLocation(f"{path} belongs to another user; set LTXTUI_RUNTIME_DIR to a directory of your own")
+    if found.st_mode & 0o077:
+        raise UnsafeLocation(f"{path} is open to other users; run: chmod 700 {path}")
+
+
+def make_runtime_directory() -> Path:
+    """The runtime directory, made with mode 0700 if missing and checked either way."""
+    path = runtime_path()
+    make_folders(path, PRIVATE_MODE)
+    check_runtime_directory(path)
+    return path
+
+
+def socket_of(directory: Path, name: str) -> Path:
+    """The path of a run's socket.
+
+    A name too long for a socket is cut and ends in a hash of the whole, so that two long names have two sockets; the
+    run's header has the whole name.
+    """
+    path = directory / f"{name}{SOCKET_SUFFIX}"
+    over = len(os.fsencode(path)) - MAX_SOCKET_PATH
+    if over <= 0:
+        return path
+    encoded = os.fsencode(name)
+    digest = hashlib.sha256(encoded).hexdigest()[:8]
+    room = max(0, len(encoded) - over - len(f"-{digest}"))
+    return directory / f"{encoded[:room].decode(errors='ignore')}-{digest}{SOCKET_SUFFIX}"
+
+
+def check_socket_path(path: Path) -> None:
+    """Refuse a socket path that the system would cut.
+
+    Raises:
+        UnsafeLocation: if it is longer than every system allows.
+    """
+    length = len(os.fsencode(path))
+    if length > MAX_SOCKET_PATH:
+        raise UnsafeLocation(
+            f"the socket path {path} has {length} bytes, over {MAX_SOCKET_PATH}; "
+            "set LTXTUI_RUNTIME_DIR to a shorter directory"
+        )

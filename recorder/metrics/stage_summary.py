@@ -1,0 +1,176 @@
+"""What is said of one stream of a stage at its end: `SUMMARIES` in `recorder/format/declarations.py`, per batch item.
+
+Two parts feed it. `StageSummary` runs on the host and takes the rows that go to the journal anyway; it needs no torch.
+`PathTracker` runs on the device that holds the latents, since what it sums are whole latents; it never waits for the
+device, and hands over two small tensors when the stage ends. For one stream:
+
+    tracker, summary = PathTracker(), StageSummary(batch)
+    for each step:
+        tracker.add(step, sigma_next)      # sampling thread; before step.forget()
+        summary.add({name: row[name] for name in StageSummary.NEEDS})      # wherever rows are on the host
+    measured = tracker.finish()            # copy to the host as rows are
+    summary.finish({name: tensor.numpy() for name, tensor in measured.items()})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recorder.metrics.spectra import mean_square, mean_square_
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from recorder.metrics.step import Step
+
+Values = NDArray[np.floating[Any]]
+
+
+class StageSummary:
+    """Sums over the rows of one stream of a stage, in memory that does not grow with them."""
+
+    NEEDS: ClassVar[tuple[str, ...]] = ("snr_schedule_db", "displacement_rms", "low_frequency_wander")
+    """The metrics that `add` reads: the first a number, the others one per batch item."""
+
+    def __init__(self, batch: int) -> None:
+        self._batch = batch
+        self._rows = 0
+        self._steps = {"above": 0, "below": 0}
+        self._wander = {"above": np.zeros(batch), "below": np.zeros(batch)}
+        self._path = np.zeros(batch)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take in one row: what it holds of `NEEDS`."""
+        side = "above" if float(np.squeeze(row["snr_schedule_db"])) >= 0 else "below"
+        self._steps[side] += 1
+        self._path += np.asarray(row["displacement_rms"], np.float64)
+        if self._rows:  # a stage's first row has no step before it, and so no wander
+            self._wander[side] += np.asarray(row["low_frequency_wander"], np.float64)
+        self._rows += 1
+
+    def finish(self, measured: Mapping[str, Values]) -> dict[str, Values]:
+        """Every summary by name, one value per batch item; `measured` is what `PathTracker.finish` gave.
+
+        NaN where there is nothing to say: no step, a shock in the path, too few frames. A row that was broken makes
+        the sums over it NaN.
+        """
+        found: dict[str, Values] = {
+            "path_length": self._path,
+            "steps_above_0db": np.full(self._batch, float(self._steps["above"])),
+            "steps_below_0db": np.full(self._batch, float(self._steps["below"])),
+            "wander_total": self._wander["above"] + self._wander["below"],
+            "wander_above_0db": self._wander["above"],
+            "wander_below_0db": self._wander["below"],
+        }
+        return {name: np.asarray(values, np.float64) for name, values in {**measured, **found}.items()}
+
+
+class PathTracker:
+    """The path of one stream's latents through a stage, on their device: straightness, and drift of the last x0.
+
+    It holds two latents' worth of memory until it is dropped, or the path is broken.
+    """
+
+    def __init__(self) -> None:
+        self._sum_of_steps = 0.0  # Σ|Δσ|
+        self._first_sigma: float | None = None
+        self._last_sigma = 0.0
+        self._whole = True
+        self._square: Tensor | None = None  # Σ mean(v²)·|Δσ|
+        self._velocity: Tensor | None = None  # Σ v·|Δσ|
+        self._moved: Tensor | None = None  # x_N − x_0
+        self._drift: tuple[Tensor, Tensor, tuple[int, ...]] | None = None
+
+    def add(self, step: Step, sigma_next: float) -> None:
+        """Take in one step that went to `sigma_next`; before the step forgets its latents."""
+        size = abs(sigma_next - step.sigma)
+        if self._first_sigma is None:
+            self._first_sigma = step.sigma
+        # A step of no length has no part in the path, whatever its velocity: at σ = 0 that may be NaN.
+        if size or self._square is None:
+            self._square = _added(self._square, step.mean_square["velocity"], size)
+        if self._whole:
+            if size or self._velocity is None:
+                self._velocity = _added(self._velocity, step.velocity, size)
+            self._moved = _added(self._moved, step.displacement)
+        self._sum_of_steps += size
+        self._last_sigma = sigma_next
+        if step.layout.stream == "video":
+            places = step.layout.places
+            if step.sigma:
+                self._drift = step.pooled_x0, first_frame_rms(step.x0, places), places
+            else:  # the sample is the clip, and what comes out of this call is what its caller gets
+                x0 = step.x_next.float()
+                self._drift = x0.mean(dim=(2, 3)), first_frame_rms(x0, places), places
+
+    def broken(self) -> None:
+        """The path was broken, by a shock: it has no straightness any more, and its latents are let go of."""
+        self._whole = False
+        self._velocity = self._moved = None
+
+    def finish(self) -> dict[str, Tensor]:
+        """`straightness` and, of video, `drift_index`, each [B] on the latents' device; nothing if there was no step.
+
+        The mean over the path of (d − v)², d = (x_N−x_0)/(σ_N−σ_0), is (d − mean v)² plus the variance of v: sums over
+        steps are enough, and no velocity has to be kept.
+        """
+        if self._square is None:
+            return {}
+        span = self._last_sigma - (self._first_sigma or 0.0)
+        if self._velocity is not None and self._moved is not None and span:
+            mean = self._velocity / self._sum_of_steps
+            spread = self._square / self._sum_of_steps - mean_square(mean)
+            miss = mean_square_((self._moved / span).sub_(mean))
+            found = {"straightness": miss + spread.clamp(min=0)}
+        else:
+            found = {"straightness": self._square.new_full(self._square.shape, float("nan"))}
+        if self._drift is not None:
+            found["drift_index"] = drift_of_means(*self._drift)
+        return found
+
+
+def _added(total: Tensor | None, values: Tensor, weight: float = 1.0) -> Tensor:
+    """total + weight·values, in place where that is possible: totals are whole latents."""
+    if total is None:
+        return values.float() * weight
+    if total.is_inference() and not torch.is_inference_mode_enabled():  # such a one may not be changed outside
+        return total.add(values, alpha=weight)
+    return total.add_(values, alpha=weight)
+
+
+def drift_index(x0: Tensor, places: tuple[int, ...]) -> Tensor:
+    """How far the later frames' channel means are from those of the first: [B], of x0 [B, F′, H, W, C].
+
+    Mean over frames f ≥ 2 of ‖p_f − p_1‖ / ‖x0_1‖, p_f the means over space of frame f, and ‖x0_1‖² the mean over
+    space of frame 1's squared norm. The denominator is that of the whole frame, because ‖p_1‖ alone may be next to
+    nothing: then clean motion scores as drift. `places` are the latent frames that x0 holds; the first of them after
+    frame 0 (which stands for a single pixel frame) is the one that others are compared with.
+    """
+    return drift_of_means(x0.mean(dim=(2, 3)), first_frame_rms(x0, places), places)
+
+
+def _later(places: tuple[int, ...]) -> list[int]:
+    """Which of the generated frames come after frame 0."""
+    return [i for i, place in enumerate(places) if place > 0]
+
+
+def first_frame_rms(x0: Tensor, places: tuple[int, ...]) -> Tensor:
+    """RMS [B] of the frame that others are compared with; zero where there is none."""
+    later = _later(places)
+    if not later:
+        return x0.new_zeros(x0.shape[0])
+    return mean_square(x0.select(1, later[0])).sqrt_()
+
+
+def drift_of_means(pooled: Tensor, first: Tensor, places: tuple[int, ...]) -> Tensor:
+    """The drift index [B] from p_f [B, F′, C] of all frames, and the RMS [B] of frame 1: ‖x0_1‖ is √C times that."""
+    later = _later(places)
+    if len(later) < 2:
+        return first.new_full(first.shape, float("nan"))
+    means = pooled[:, later[0] :]
+    return torch.linalg.vector_norm(means[:, 1:] - means[:, :1], dim=2).mean(dim=1) / (first * pooled.shape[2] ** 0.5)

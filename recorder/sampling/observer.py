@@ -1,0 +1,336 @@
+"""Watches a call of a diffusers pipeline: where a denoising loop begins and ends, and which tokens its steps carry."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from recorder.format.events import event, reason_of
+from recorder.metrics.step import Layout
+from recorder.sampling import effective_settings, hooks, supported_pipelines, tokens
+from recorder.sampling import metadata as describe
+from recorder.sampling.commands import TOO_LATE, Answer, Place
+from recorder.sampling.guidance_passes import Passes
+from recorder.sampling.pipeline_loop import CallLoop, Schedule, grid_of
+from recorder.sampling.scheduler_noise import drift_of
+from recorder.sampling.stages import Injected, Sampler, Stages
+from recorder.sampling.supported_pipelines import Family
+from recorder.shocks import noise, plan_warnings
+from recorder.shocks.conductor import Conductor, conductor_of, entrust
+from recorder.shocks.plan import Action
+from recorder.shocks.spec import Shock
+
+logger = logging.getLogger(__name__)
+
+_MASK_LOST = (
+    "the first frame is given and not denoised, and yet the model is told that it is noise at the level of the step: "
+    "the conditioning mask is lost, as by a `prepare_latents` of one's own; the other frames are recorded"
+)
+
+Watch = Callable[[Any], Callable[[], None]]
+
+
+class CallObserver:
+    """Reports the loops of one call of a pipeline to `stages`; never raises into the generation.
+
+    What is called in other threads or in other calls reaches other objects: nothing here is shared.
+    """
+
+    def __init__(self, stages: Stages, pipe: Any, outer: CallObserver | None, lent: Conductor | None) -> None:
+        """Observe the call of a pipeline that begins now.
+
+        Args:
+            stages: a line of stages of its own.
+            pipe: the pipeline.
+            outer: the call that this one is made in, if any.
+            lent: in charge of shocks in this call, and lent to every scheduler that can be shocked.
+        """
+        self.pipe = pipe
+        self.pipes: tuple[Any, ...] = (*(outer.pipes if outer is not None else ()), pipe)
+        """The pipelines of the calls around this one, and its own."""
+        self.thread = threading.get_ident()
+        self.over = False
+        self.given_up = False
+        """What follows would be measured wrongly, so nothing of it is recorded."""
+        self.calls_itself = False
+        """It has called its model in its own context; a pipeline may do all that in threads of its own."""
+        self.conductor: Conductor | None = None
+        """In charge of the loop under way: the lent one, or that of a ShockScheduler of the user's."""
+        self.streams: tuple[str, ...] = ()
+        self.prepared = False
+        self.passes_known = False
+        self._lent = lent
+        if lent is not None:
+            lent.notice = self._notice
+        self._stages = stages
+        self._number = stages.book.next_call()
+        self._family = Family()
+        self._metadata: dict[str, Any] = {}
+        self._asked: dict[str, Any] = {}
+        self._given: frozenset[str] = frozenset()
+        self._loops = 0
+        self._loop = CallLoop()
+        self._passes = Passes()
+        self._unwatch: Callable[[], None] | None = None
+        self._failed: set[str] = set()
+
+    @property
+    def loop_under_way(self) -> bool:
+        return self._stages.current is not None
+
+    def position(self) -> Place:
+        """The stage of this call that is under way, and its last row."""
+        return self._stages.position()
+
+    def guard(self, what: str, function: Callable[..., None], *arguments: Any, vital: bool = False) -> None:
+        """Do what must not fail the generation; after a failure of what is vital, nothing more is recorded."""
+        try:
+            function(*arguments)
+        except Exception as error:
+            self.given_up = self.given_up or vital
+            if what not in self._failed:  # once per kind and call: a loop must not say it 50 times
+                self._failed.add(what)
+                text = f"{what} could not be recorded: {reason_of(error)}"
+                logger.error("%s; the generation goes on", text)
+                logger.debug("%s", what, exc_info=error)
+                self._stages.put(event("error", text, stage=self.position()[0]))
+
+    def give_up(self, text: str) -> None:
+        """Record nothing more of this call, and say why."""
+        if not self.given_up and not self.over:
+            self.given_up = True
+            logger.error("%s; the generation goes on", text)
+            self._stages.put(event("error", text, stage=self.position()[0]))
+
+    def shock(self, shock: Shock, answer: Answer) -> None:
+        """Ask for a shock at the next step of the loop under way; called in the server's thread, waits for nothing."""
+        conductor = self.conductor
+        if conductor is None:
+            begun = self.loop_under_way
+            answer(False, "this loop's scheduler cannot be shocked" if begun else "its denoising has not begun yet", {})
+            return
+        conductor.request(shock, answer)
+        if self.conductor is not conductor:  # the loop ended meanwhile, maybe before this request was there
+            conductor.abandon(TOO_LATE)
+
+    # -- calls and loops
+
+    def begin(self, observer: hooks.Observer, watch: Watch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Prepare for the call's loops; `watch` lets its model be watched, and returns what ends that."""
+        family = supported_pipelines.check(self.pipe)
+        hooks.hook_schedulers(self.pipe, observer)
+        if self._lent is not None:
+            for name, stream in hooks.SCHEDULER_NAMES.items():
+                entrust(getattr(self.pipe, name, None), self._lent, stream)
+        self._asked = describe.call_arguments(self.pipe, args, kwargs)
+        self._given = describe.given_names(self.pipe, args, kwargs)
+        self._metadata = describe.call_metadata(self.pipe, self._asked)
+        self._family, self.streams, self.prepared = family, family.streams, family.prepared
+        self.passes_known = supported_pipelines.passes_are_known(self.pipe, family)
+        self._unwatch = watch(self.pipe.transformer)
+
+    def end(self) -> None:
+        """The call has ended, or the recording has."""
+        self.over = True
+        conductor, self.conductor = self.conductor, None  # first, so that no request comes after the last look
+        for one in (conductor, self._lent):
+            if one is not None:
+                one.release(TOO_LATE)
+        if self._unwatch is not None:
+            self._unwatch()
+            self._unwatch = None
+        self._stages.end()
+        self._passes.clear()
+
+    def forget_model_calls(self) -> None:
+        """The model calls so far were not of this call."""
+        self._passes.clear()
+        if not self._family.prepared:
+            self._loop.grids.clear()
+
+    def latents_prepared(self, arguments: dict[str, Any], result: Any) -> None:
+        """Take grid and conditioning from the pipeline's own preparation; the loop they are for begins next."""
+        mask = result[1]  # conditioning strength of every token [B, S, 1]
+        pipe = self.pipe
+        space, time = pipe.vae_spatial_compression_ratio, pipe.vae_temporal_compression_ratio
+        frames = (arguments["num_frames"] - 1) // time + 1
+        grid = (frames, arguments["height"] // space, arguments["width"] // space)
+        generated = tokens.generated_frames(mask.squeeze(-1) == 0, grid)
+        self._loop = CallLoop({"video": grid}, generated, free=1 - mask.float(), sequence=mask.shape[1])
+
+    def schedule_set(self, scheduler: Any, stream: str) -> None:
+        """A schedule was set: that of the video begins a loop."""
+        # The one place that may wait for the device: before the loop, never inside it.
+        schedule = self._read(scheduler)
+        if stream != "video":
+            self._loop.schedules[stream] = schedule  # set just before the video's
+            return
+        prepared = self._loop
+        audio = prepared.schedules.get("audio")
+        self._loop = CallLoop(sequence=prepared.sequence)
+        if self._family.prepared:
+            self._loop.grids, self._loop.frames = prepared.grids, prepared.frames
+            self._loop.free = prepared.free
+        self._loop.schedules = {"video": schedule}
+        if audio is not None and audio.steps == 0:
+            self._loop.schedules["audio"] = audio
+        self._passes.clear()
+        metadata = {**self._metadata, "scheduler": describe.scheduler_metadata(scheduler)}
+        self.conductor = conductor_of(scheduler)
+        if self.conductor is not None:
+            self.conductor.notice = self._notice
+            self._tell_where()
+            metadata |= self.conductor.as_metadata()
+        tile = self._loops if self._family.tiled else None
+        self._loops += 1
+        made = self.conductor.plan if self.conductor is not None and self.conductor.wanted else None
+        told = plan_warnings.of_list(
+            schedule.opened if made is None else made.native, supported_pipelines.stepping_of(scheduler)
+        )
+        self._stages.begin(self._number, schedule.planned, metadata, tile, told)
+        in_effect = effective_settings.settings(self.pipe, self._asked)
+        if made is None and not self._family.prepared and "num_inference_steps" in self._asked:
+            in_effect |= effective_settings.steps(self._asked, len(schedule.planned))
+        self._use(in_effect)
+
+    def _read(self, scheduler: Any) -> Schedule:
+        sigmas, timesteps = scheduler.sigmas.tolist(), scheduler.timesteps.tolist()
+        return Schedule(scheduler.sigmas, sigmas, timesteps)
+
+    # -- model calls
+
+    def model_begins(self, arguments: dict[str, Any]) -> None:
+        """The model is called: its first call of a loop tells the grid."""
+        loop = self._loop
+        grid = grid_of(arguments)
+        if grid is not None and not self._family.prepared:
+            self._use(effective_settings.size(self.pipe, self._asked, grid))
+        self._stages.announce()
+        if isinstance(length := arguments.get("audio_num_frames"), int):
+            loop.grids["audio"] = (length,)
+        if "video" in loop.grids:
+            return
+        if grid is None:
+            raise ValueError("the model was called without num_frames, height and width, so the grid is unknown")
+        timestep, level = arguments.get("timestep"), arguments.get("sigma")
+        if isinstance(timestep, Tensor) and timestep.ndim == 2:
+            if not isinstance(level, Tensor):
+                raise ValueError("the model was called with a timestep for every token but without the step's own")
+            loop.frames = tokens.generated_frames(tokens.free_tokens(timestep, level), grid)
+            loop.free = tokens.freedom(timestep, level)
+        if first := self._family.first:
+            told = loop.frames if loop.frames is not None else tuple(range(grid[0]))
+            loop.frames = tuple(f for f in told if f >= first)
+            if told[0] < first:
+                self._notice(_MASK_LOST)
+        loop.grids["video"] = grid
+        self._tell_where()
+
+    def _use(self, in_effect: dict[str, Any]) -> None:
+        """Keep with the stage what is used instead of what was asked for; the caller is told once per call."""
+        if in_effect:
+            texts = effective_settings.cautions(self._asked, self._given, in_effect)
+            fresh = [text for text in texts if text not in self._failed]
+            self._failed.update(fresh)
+            self._stages.adds({"in_effect": in_effect}, fresh)
+
+    def _tell_where(self) -> None:
+        """Tell who injects noise where the clip's tokens lie and which of them are conditioned."""
+        if self.conductor is not None and "video" in self._loop.grids:
+            self.conductor.where["video"] = noise.Where(self._loop.grids["video"], self._loop.free)
+
+    def _notice(self, text: str) -> None:
+        logger.warning("%s", text)
+        self._stages.put(event("warning", text, stage=self.position()[0]))
+
+    def model_ends(self, arguments: dict[str, Any], result: Any) -> None:
+        """The model has returned: one pass of the step that follows."""
+        loop = self._loop
+        hidden = arguments.get("hidden_states")
+        if loop.sequence is not None and isinstance(hidden, Tensor) and hidden.shape[1] != loop.sequence:
+            return  # one spatial tile of the canvas: its raw velocity is no pass of the whole step
+        wanted = {s: Layout(s, 1, g, loop.frames if s == "video" else None) for s, g in loop.grids.items()}
+        streams = set(self._family.streams) - self._stages.resting()  # what will not be measured is not kept
+        self._passes.add(arguments, result, {s: wanted[s] for s in wanted if s in streams})
+
+    # -- steps
+
+    def stepped(self, step: hooks.SchedulerStep) -> None:
+        """A scheduler of this call has taken a step."""
+        try:
+            self._take_step(step)
+        except Exception:
+            self._stages.lost(step.stream)
+            raise
+
+    def _take_step(self, step: hooks.SchedulerStep) -> None:
+        if step.per_token:
+            raise ValueError("the scheduler moves every token from a noise level of its own")
+        loop, stream = self._loop, step.stream
+        schedule = loop.schedules.get(stream)
+        if schedule is None or schedule.source is not step.scheduler.sigmas:
+            # A copy made after the schedule was set, or one that was replaced since: read again, once.
+            count = schedule.steps if schedule else 0
+            loop.schedules[stream] = schedule = self._read(step.scheduler)
+            schedule.steps = count
+        called, index = schedule.steps, step.index
+        schedule.steps += 1
+        # The ancestral scheduler leaves the sample alone at the end of its list, whatever the level there.
+        at_end = index + 1 >= len(schedule.sigmas)
+        sigma, sigma_next = schedule.sigmas[index], schedule.sigmas[index if at_end else index + 1]
+        if called != index and schedule.timesteps[called] != schedule.timesteps[index]:
+            raise ValueError(
+                f"the model was called at timestep {schedule.timesteps[called]:g}, but the scheduler stepped from "
+                f"σ = {sigma:g}; does the schedule begin with the same σ twice?"
+            )
+        layout = loop.layouts.get(stream)
+        if layout is None:
+            if stream not in loop.grids:
+                raise ValueError("the model was not called before the step, as far as is known, so the grid is not")
+            frames = loop.frames if stream == "video" else None
+            layout = loop.layouts[stream] = tokens.clip_layout(stream, step.sample, loop.grids[stream], frames)
+        sample = tokens.take(step.sample, layout)
+        applied = step.applied
+        injected = None
+        if applied is not None:
+            fresh = None if applied.fresh is None else tokens.take(applied.fresh, layout)
+            injected = Injected(applied.action.reaches, fresh)
+        self._stages.step(
+            layout,
+            sigma,
+            sigma_next,
+            schedule.timesteps[index],
+            sample,
+            tokens.take(step.velocity, layout),
+            tokens.take(step.result, layout),
+            self._passes.of_step(stream, sample.shape[0], sample.shape),
+            injected,
+            Sampler(
+                effective_settings.guidance_scale(self.pipe, stream),
+                None if at_end else drift_of(step.scheduler, sigma, sigma_next),
+            ),
+        )
+        if applied is not None and stream == applied.action.shock.streams[0]:
+            self._tell_shock(step.scheduler, applied.action, called)
+
+    def _tell_shock(self, scheduler: Any, action: Action, row: int) -> None:
+        stage = self._stages.current
+        assert stage is not None and self.conductor is not None
+        payload = {**action.as_dict(), **self.conductor.details(action)}
+        made = scheduler.shock_plan
+        if list(made.sigmas) != [s for s in stage.sigmas if s > 0]:  # decided in the run
+            stage.sigmas = payload["sigmas"] = list(made.sigmas)
+        self._stages.put(
+            event(
+                "shock",
+                self.conductor.describe(action),
+                stage=stage.index,
+                step=row,
+                stream=None if len(action.shock.streams) > 1 else action.shock.streams[0],
+                payload=payload,
+            )
+        )

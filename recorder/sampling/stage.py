@@ -1,0 +1,137 @@
+"""One denoising loop while it is under way, and what is remembered of its streams between their steps."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recorder.format import protocol
+from recorder.format.events import event
+from recorder.format.protocol import Message
+from recorder.metrics.preview import Filmstrip
+from recorder.metrics.row_events import StreamWatch
+from recorder.metrics.stage_summary import PathTracker
+from recorder.metrics.step import Layout, Step
+from recorder.sampling.cuda_streams import CudaOrder
+from recorder.sampling.device_copy import GpuClock
+from recorder.sampling.row_attachments import Rest
+from recorder.sampling.scheduler_noise import Drift
+
+
+@dataclass
+class Stream:
+    """What is remembered of one stream of a stage between its steps."""
+
+    layout: Layout
+    channels: int
+    watch: StreamWatch
+    tracker: PathTracker = field(default_factory=PathTracker)
+    filmstrip: Filmstrip | None = None
+    gpu: GpuClock | None = None
+    order: CudaOrder | None = None
+    rows: int = 0
+    missed: int = 0
+    """Rows that are empty since their step could not be recorded."""
+    reached: float = math.nan
+    """The level that the last step went to; NaN if it could not be recorded."""
+    previous: Step | None = None
+    last_time: float = 0.0
+    rest: Rest = field(default_factory=Rest)
+
+    def leave_out(self) -> None:
+        """A step has no row: the next one is compared with none, and the path is broken."""
+        self.previous = None
+        self.reached = math.nan
+        self.tracker.broken()
+        self.rows += 1
+        self.missed += 1
+
+    def out_of_memory(self) -> None:
+        """Drop every latent that is kept, and rest."""
+        self.previous = None
+        self.lose_path()
+        self.rest.begin()
+
+    def lose_path(self) -> None:
+        """Drop what the path was followed with; what comes of it from here on has no straightness."""
+        self.tracker = PathTracker()
+        self.tracker.broken()
+
+
+class Misfit(ValueError):
+    """A sample of another shape than its stage's."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """What the host knows of how a step was taken: its guidance scale, and what it would be without fresh noise."""
+
+    guidance_scale: float = math.nan
+    drift: Drift | None = None
+
+
+@dataclass(frozen=True)
+class Injected:
+    """A shock at the end of a step: how far down the sample went, and the fresh noise in it, as tokens, if any."""
+
+    sigma_down: float
+    fresh: Tensor | None
+
+
+@dataclass
+class Stage:
+    """One denoising loop. `sigmas` are the levels its model calls are planned at; empty if nobody knows.
+
+    `index` is -1 until it is announced.
+    """
+
+    call: int
+    tile: int | None
+    sigmas: list[float]
+    metadata: dict[str, Any]
+    set_at: float
+    cautions: list[str] = field(default_factory=list)
+    """What to know of it, told when it begins."""
+    index: int = -1
+    ended: bool = False
+    lost: dict[str, int] = field(default_factory=dict)
+    """Steps that could not be recorded, by stream, of streams that were never declared too."""
+    streams: dict[str, Stream] = field(default_factory=dict)
+    clocks: dict[torch.device, GpuClock] = field(default_factory=dict)
+    kept: set[int] = field(default_factory=set)
+    """Steps that a viewer asked to keep, as the first stream to step decided; the others follow it."""
+
+    def messages(self, index: int) -> list[Message]:
+        """What tells that it begins, as stage number `index`."""
+        declared: Message = {
+            "t": protocol.STAGE,
+            "stage": index,
+            "call": self.call,
+            "tile": self.tile,
+            "time": time.time(),
+            "sigmas": self.sigmas,
+            "metadata": self.metadata,
+        }
+        planned = f": {len(self.sigmas)} steps" if self.sigmas else ""
+        begins = event("stage_start", f"stage {index} begins{planned}", stage=index)
+        return [declared, begins, *(event("warning", text, stage=index) for text in self.cautions)]
+
+    def left(self) -> float:
+        """The noise level that its result is at, if all its planned steps were taken; 0 where that is not known."""
+        planned = len(self.sigmas)
+        whole = [
+            s.reached for s in self.streams.values() if planned and s.rows >= planned and not math.isnan(s.reached)
+        ]
+        return max(whole, default=0.0)
+
+    def position(self) -> tuple[int | None, int | None]:
+        """Its number and its last step that has a row; None for what there is not. For any thread."""
+        if self.index < 0:
+            return None, None
+        rows = max((s.rows for s in list(self.streams.values())), default=0)
+        return self.index, rows - 1 if rows else None

@@ -1,0 +1,108 @@
+"""The LTX 2.x pipelines and schedulers that are observed, and in what their loops differ. Anything else is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from recorder.shocks.plan_warnings import Stepping
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the denoising loop of one kind of pipeline is to be read.
+
+    Attributes:
+        streams: the streams whose steps mean something.
+        prepared: grid and conditioning are told by `prepare_latents`, since the model is called without a grid.
+        first: the first latent frame that is stepped; the frames before it are given and stay as they are.
+        tiled: each schedule of a call denoises one tile of the clip.
+        guiders: guidance runs as separate model calls that interchangeable guiders choose.
+    """
+
+    streams: tuple[str, ...] = ("video", "audio")
+    prepared: bool = False
+    first: int = 0
+    tiled: bool = False
+    guiders: tuple[str, ...] = ()
+
+
+_MODULAR = Family(guiders=("guider", "audio_guider"))
+
+FAMILIES: dict[str, Family] = {
+    "LTX2Pipeline": Family(),
+    "LTX2ImageToVideoPipeline": Family(first=1),
+    "LTX2ConditionPipeline": Family(),
+    "LTX2InContextPipeline": Family(),
+    # Steps its audio scheduler with a velocity of zeros, only to keep two counters alike.
+    "LTX2HDRPipeline": Family(streams=("video",)),
+    "LTX2DFRPipeline": Family(prepared=True),
+    "LTX2DFRTemporalRefinePipeline": Family(prepared=True, tiled=True),
+    "LTX2ModularPipeline": _MODULAR,
+    "LTX25ModularPipeline": _MODULAR,
+}
+SCHEDULERS = ("FlowMatchEulerDiscreteScheduler", "LTXEulerAncestralRFScheduler")
+GUIDER = "LTX2Guidance"
+"""The guider whose plain model calls are the conditional one and then the unconditional one."""
+
+
+def _names(thing: Any) -> set[str]:
+    """Names of the diffusers classes that something is an instance of."""
+    return {c.__name__ for c in type(thing).__mro__ if c.__module__.split(".")[0] == "diffusers"}
+
+
+def family_of(pipe: Any) -> Family:
+    """The family of a pipeline, or of the one it is derived from.
+
+    Raises:
+        ValueError: if it is none whose loop is known.
+    """
+    names = _names(pipe)
+    for name, family in FAMILIES.items():
+        if name in names:
+            return family
+    kind = type(pipe).__name__
+    if kind.startswith("LTX2"):
+        raise ValueError(f"{kind} has no denoising loop; record the pipelines before and after it")
+    raise ValueError(f"{kind} cannot be recorded: it is not one of {', '.join(FAMILIES)}")
+
+
+def check_scheduler(scheduler: Any) -> None:
+    """Refuse a scheduler whose steps would be measured wrongly.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    kind = type(scheduler).__name__
+    if not _names(scheduler) & set(SCHEDULERS):
+        raise ValueError(f"{kind} cannot be recorded: its steps are not those of {' or '.join(SCHEDULERS)}")
+    if scheduler.config.get("invert_sigmas"):
+        raise ValueError(f"{kind} with invert_sigmas cannot be recorded: its noise levels run from 0 to 1")
+
+
+def check(pipe: Any) -> Family:
+    """The family of a pipeline that can be observed rightly with the schedulers it has now.
+
+    Raises:
+        ValueError: if it cannot, with the reason.
+    """
+    family = family_of(pipe)
+    video, audio = getattr(pipe, "scheduler", None), getattr(pipe, "audio_scheduler", None)
+    for scheduler in (video, audio):
+        if scheduler is not None:
+            check_scheduler(scheduler)
+    if video is not None and video is audio:
+        raise ValueError(f"{type(pipe).__name__} steps video and audio with one scheduler object; give each its own")
+    return family
+
+
+def stepping_of(scheduler: Any) -> Stepping:
+    """How a scheduler's steps rise, for `cautions.of_list`."""
+    if "LTXEulerAncestralRFScheduler" in _names(scheduler):
+        return "ancestral"
+    return "stochastic" if scheduler.config.get("stochastic_sampling") else "euler"
+
+
+def passes_are_known(pipe: Any, family: Family) -> bool:
+    """Whether it can be told from a model call's arguments and order which guidance pass it is."""
+    return all(GUIDER in _names(getattr(pipe, name, None)) for name in family.guiders)

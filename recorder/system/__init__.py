@@ -1,0 +1,1 @@
+"""The operating system: open folders, locks, forced writes, signals."""

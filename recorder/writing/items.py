@@ -1,0 +1,103 @@
+"""What the sampling thread hands over: rows, ends of stages, snapshots."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recorder.format import protocol
+from recorder.format.protocol import Message
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One stream's share of a snapshot that a viewer asked for; its tensors arrive with the row of the same step.
+
+    `done` is called once it waits no longer, in the archivist's thread: it is in the archive, or that has failed.
+    """
+
+    stage: int
+    stream: str
+    step: int
+    sigma: float
+    frames: tuple[int, ...] | None
+    tensors: dict[str, Tensor]
+    done: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one step hands over: numbers the host knows, and a small vector that may still be on its way to it.
+
+    `wait` returns once `measured` may be read: at once on the CPU, after a CUDA event otherwise. `watch` is shown the
+    whole row in the pump's thread and says what events it gives rise to. `picture` makes the `preview` message; like
+    the snapshots it is left out where too many rows wait, and what fails in it costs no row.
+    """
+
+    stage: int
+    stream: str
+    step: int
+    time: float
+    schedule: tuple[float | Callable[[], float], ...]
+    measured: Tensor
+    wait: Callable[[], None]
+    watch: Callable[[int, NDArray[np.float32]], list[Message]]
+    snapshot: dict[str, Tensor] | None = None
+    kept: Kept | None = None
+    picture: Callable[[], Message] | None = None
+
+    def values(self, told: Callable[[Exception], None]) -> NDArray[np.float32]:
+        """The whole row, once it has arrived. A number that fails is NaN, and `told` what failed."""
+        self.wait()
+        known = []
+        for value in self.schedule:
+            try:
+                known.append(value() if callable(value) else value)
+            except Exception as error:  # noqa: BLE001 - a clock that fails must not cost the row
+                told(error)
+                known.append(math.nan)
+        return np.concatenate([np.array(known, np.float32), self.measured.numpy()])
+
+    def message(self, values: NDArray[np.float32]) -> Message:
+        return {
+            "t": protocol.STEP,
+            "stage": self.stage,
+            "stream": self.stream,
+            "step": self.step,
+            "time": self.time,
+            "data": values.astype("<f4", copy=False).tobytes(),
+        }
+
+
+class Summarises(Protocol):
+    """Who has followed a stream's rows and can say what they come to."""
+
+    stream: str
+
+    def summary(self, measured: dict[str, NDArray[np.float32]]) -> dict[str, list[float | None]]: ...
+
+    def ended(self) -> list[Message]: ...
+
+
+@dataclass(frozen=True)
+class StageEnd:
+    """The end of a stage: its event, and for each stream what was measured over it, maybe still on its way."""
+
+    event: Message
+    streams: Sequence[tuple[Summarises, dict[str, Tensor], Callable[[], None]]]
+
+    def message(self) -> Message:
+        """The event with the summaries of all streams in its payload."""
+        summary = {}
+        for watch, measured, wait in self.streams:
+            wait()
+            summary[watch.stream] = watch.summary({name: tensor.numpy() for name, tensor in measured.items()})
+        return {**self.event, "payload": {"summary": summary}}
