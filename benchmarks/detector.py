@@ -210,7 +210,7 @@ def nano(seeds: int, steps: Sequence[int] = (8, 12, 20, 30, 60)) -> Iterator[str
     from recorder import nano as model
     from recorder import record
     from recorder.nano import components
-    from replay.source import load
+    from replay.sources.open import load
 
     torch.set_num_threads(1)
     pipe = model.load()

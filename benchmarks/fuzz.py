@@ -29,15 +29,15 @@ from recorder.archive.writer import ArchiveWriter
 from recorder.format import locations, protocol
 from recorder.format.framing import CorruptMessage, Decoder, encode
 from recorder.sampling.commands import Control
-from replay import catalog
-from replay.again import CannotRepeat, request_of
-from replay.check import check
-from replay.comparison import CannotCompare, compare
-from replay.format import NotARun
-from replay.pairing import facts
-from replay.repair import CannotRepair, repair
-from replay.run import Run
-from replay.source import Source, open_path
+from replay.comparison.compare import CannotCompare, compare
+from replay.comparison.run_differences import facts
+from replay.integrity.check import check
+from replay.integrity.repair import CannotRepair, repair
+from replay.library import listing
+from replay.model.run import Run
+from replay.model.validation import NotARun
+from replay.rerun import CannotRepeat, request_of
+from replay.sources.open import Source, open_path
 
 SHARES: Final = {"messages": 0.5, "control": 0.46, "journal": 0.03, "archive": 0.01}
 """An archive is many files, and takes forty times as long as a command."""
@@ -139,7 +139,7 @@ class Readers:
             use(followed(open_path(path)), number % 16 == 0)
         if number % 4 == 0:
             with contextlib.suppress(NotARun):
-                catalog.describe_run(locations.archive_of(path)).as_json()
+                listing.describe_run(locations.archive_of(path)).as_json()
         if number % 32 == 0:
             check(path)
         if number % 128 == 0:
@@ -166,7 +166,7 @@ class Readers:
             with contextlib.suppress(NotARun):
                 use(followed(open_path(self.archive_path)))
             with contextlib.suppress(NotARun, OSError):
-                catalog.describe_run(self.archive_path).as_json()
+                listing.describe_run(self.archive_path).as_json()
             if number % 16 == 0:
                 check(self.archive_path)
             if number % 64 == 0:

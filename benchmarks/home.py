@@ -101,7 +101,7 @@ def run(folder: Path, count: int = RUNS) -> None:
 
 def _cold(runs: Path) -> list[tuple[str, str]]:
     """Without a cache: how soon the first runs are there, and how long until all are."""
-    from replay.shelf import Shelf
+    from replay.library.watcher import Shelf
 
     shelf = Shelf(runs)
     began = time.perf_counter()
@@ -117,7 +117,7 @@ def _cold(runs: Path) -> list[tuple[str, str]]:
 def _warm(runs: Path) -> list[tuple[str, str]]:
     """With a cache: the whole list, and a pass in which nothing or one thing has changed."""
     from ltxtui.home.model import HomeModel
-    from replay.shelf import Shelf
+    from replay.library.watcher import Shelf
 
     whole, idle, typed = [], [], []
     for _ in range(REPEATS):
@@ -142,7 +142,7 @@ def _screen(runs: Path, count: int) -> list[tuple[str, str]]:
     from ltxtui.drawing import Style
     from ltxtui.home import draw
     from ltxtui.home.model import HomeModel
-    from replay.shelf import Shelf
+    from replay.library.watcher import Shelf
 
     shelf, model = Shelf(runs), HomeModel()
     shelf.update()

@@ -80,7 +80,7 @@ async def painted_anew(app: App[None]) -> None:
 async def first_paint(path: Path, steps: int) -> tuple[float, list[float], float]:
     """Seconds to the first picture with curves, seconds of each seek, and those of open and poll alone."""
     from ltxtui.app import Dashboard
-    from replay.source import open_path
+    from replay.sources.open import open_path
 
     began = time.perf_counter()
     source = open_path(path)

@@ -68,7 +68,7 @@ class Still:
     note = ""
 
     def __init__(self, messages: list[dict[str, object]], live: bool) -> None:
-        from replay.source import Liveness
+        from replay.sources.open import Liveness
 
         self._left = messages
         self.liveness = Liveness.LIVE if live else Liveness.FINISHED

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from replay.paired import LEVEL, sign_flip_p
-from replay.power import smallest_seen
-from replay.sentences import POWER
+from replay.sweep.power import smallest_seen
+from replay.sweep.statistics import LEVEL, sign_flip_p
+from replay.sweep.verdict_text import POWER
 
 PAIRS = (8, 12, 32)
 ARMS = (1, 6)

@@ -31,7 +31,7 @@ from pathlib import Path
 
 from benchmarks.disks import SIZES, Unavailable, clone, make, mounted
 from benchmarks.powercut_verdict import Cut, Trial, Verdict, judge, promised, table
-from replay.source import SocketSource
+from replay.sources.open import SocketSource
 
 ROOT = Path(__file__).parent.parent
 STEPS, PAUSE_SECONDS = 250, 0.12

@@ -10,11 +10,11 @@ from typing import Any
 
 from benchmarks.disks import mounted
 from recorder.journal.journal import is_being_written
-from replay import catalog
-from replay.check import check
-from replay.repair import CannotRepair, repair
-from replay.run import NotARun
-from replay.source import load
+from replay.integrity.check import check
+from replay.integrity.repair import CannotRepair, repair
+from replay.library import listing
+from replay.model.run import NotARun
+from replay.sources.open import load
 
 
 @dataclass
@@ -82,7 +82,7 @@ def judge(trial: Trial, made: Cut, place: Path) -> Verdict:
 def look_at(trial: Trial, run: Path, verdict: Verdict) -> None:
     """List, open and check a run, repair it, and compare its rows with those that the viewer had."""
     assert not is_being_written(run.with_suffix(".journal"))
-    listed = catalog.list_runs(run.parent)
+    listed = listing.list_runs(run.parent)
     report = check(run)
     if verdict.kind == "archive" and report.status == "complete" and not report.sound:
         verdict.broken.append(f"complete but not sound: {report.problems[0]}")

@@ -24,7 +24,7 @@ LIMIT_SECONDS = 24 * 3600
 
 def viewer(socket_path: str) -> None:
     """Receive a run until it ends, and count: rows in order, and places where one is missing."""
-    from replay.source import Liveness, SocketSource
+    from replay.sources.open import Liveness, SocketSource
 
     source = SocketSource(Path(socket_path))
     print(os.getpid(), flush=True)
@@ -91,8 +91,8 @@ def opener(path: str) -> None:
     import psutil
     import zarr  # noqa: F401 - imported before the clock starts
 
-    from replay.run import Run
-    from replay.source import open_path
+    from replay.model.run import Run
+    from replay.sources.open import open_path
 
     print(os.getpid(), flush=True)
     began = time.perf_counter()

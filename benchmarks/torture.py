@@ -144,7 +144,7 @@ def record_nano(runs: Path, seed: int, pipe: Any) -> None:
 def view(runs: Path, out: Path) -> None:
     """Note every row that arrives over the socket, once it has: name, step and bytes."""
     from recorder.format import locations
-    from replay.source import Liveness, SocketSource
+    from replay.sources.open import Liveness, SocketSource
 
     deadline = time.monotonic() + 20
     source = None
@@ -222,9 +222,9 @@ def ended(child: int, limit: float) -> None:
 
 def examine(runs: Path, out: Path) -> Outcome:
     """Compare what is on disk with what the viewer had noted."""
-    from replay.check import check
-    from replay.repair import repair
-    from replay.source import load
+    from replay.integrity.check import check
+    from replay.integrity.repair import repair
+    from replay.sources.open import load
 
     seen = [line.split() for line in out.read_text().splitlines()] if out.exists() else []
     found = sorted({p.with_suffix(".zarr") for p in runs.glob("*") if p.suffix in (".zarr", ".journal")})
@@ -260,10 +260,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments [0]")
     given = parser.parse_args()
     # Loaded once; a child that is forked has it at once. No thread may run when that is done.
+    import replay.repair  # noqa: F401
     import torch
 
     import recorder.session  # noqa: F401
-    import replay.repair  # noqa: F401
 
     torch.set_num_threads(1)
     pipe, nano_seconds = None, 0.0

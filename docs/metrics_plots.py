@@ -18,7 +18,7 @@ import numpy as np
 
 from ltxtui.drawing import Curve, Mark, curve_text
 from recorder.format.declarations import METRICS, SUMMARIES, Metric
-from replay.run import StreamData
+from replay.model.run import StreamData
 
 PAGE = Path(__file__).parent / "metrics.md"
 PART = re.compile(r"(?<=<!-- begin )(?P<what>[^\n]*?) -->\n.*?(?=<!-- end -->)", re.DOTALL)
@@ -105,7 +105,7 @@ def part(what: str, page: str, stream: Callable[[], StreamData], drift: Callable
 def recorded() -> Iterator[StreamData]:
     """The video stream of a fully guided nano run; its rows are read where they are needed."""
     from recorder.generate import Request, generate
-    from replay.source import load
+    from replay.sources.open import load
 
     with tempfile.TemporaryDirectory() as folder:
         request = Request(model="nano", prompt="a red ball moving left", steps=30, runs_dir=Path(folder))

@@ -13,7 +13,7 @@ from ltxtui.export import self_contained
 from ltxtui.screens.compare import CompareScreen
 from recorder.generate import Request, generate
 from recorder.shocks.spec import Shock
-from replay.source import open_path
+from replay.sources.open import open_path
 
 HERE = Path(__file__).parent / "pictures"
 SIZE = (120, 36)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ltxtui import forest, sweep_text
 from recorder.sweep import spec
-from replay.sweep import from_csv
-from replay.verdict import Analysis, analyse
+from replay.sweep.analysis import Analysis, analyse
+from replay.sweep.results import from_csv
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "shock-study.md"

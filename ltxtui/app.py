@@ -21,8 +21,8 @@ from ltxtui.screens.run import Opening, RunScreen
 from ltxtui.state import State
 from ltxtui.text import clean, to_ascii
 from ltxtui.themes import THEMES, first_drawing, first_theme
-from replay.run import Run
-from replay.source import Source
+from replay.model.run import Run
+from replay.sources.open import Source
 
 if TYPE_CHECKING:
     from ltxtui.screens.home import Home
@@ -169,9 +169,9 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
     def on_home_open_asked(self, event: Home.OpenAsked) -> None:
         if len(self.screen_stack) != 1:
             return  # asked twice: the first time has been answered with a screen over the list
-        from replay.reconnect import open_live
-        from replay.run import NotARun
-        from replay.source import open_path
+        from replay.model.run import NotARun
+        from replay.sources.open import open_path
+        from replay.sources.reconnect import open_live
 
         words = ("replay", str(event.path)) if event.socket is None else ("watch", event.run.name)
         try:

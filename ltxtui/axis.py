@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ltxtui import scales
 from ltxtui.places import INFO, MODES, Floats, Mode, placed, values_of
 from ltxtui.text import number, significant
-from replay.run import StageData
+from replay.model.run import StageData
 
 __all__ = ["EMPTY", "INFO", "MODES", "Axis", "Mode", "Ruler", "counted"]
 

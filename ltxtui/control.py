@@ -18,8 +18,8 @@ def give(command: Command, shock: Shock | None, socket: Path | None, name: str) 
     Raises:
         replay.control.ControlError: if it could not be delivered or was not answered.
     """
-    from replay.catalog import live_runs
     from replay.control import NotLive, send
+    from replay.library.listing import live_runs
 
     where = socket or next((run.socket for run in live_runs() if run.name == name), None)
     if where is None:

@@ -12,9 +12,9 @@ from ltxtui.look import Look
 from ltxtui.markers import neighbour
 from ltxtui.playback import SPEEDS, Playback
 from ltxtui.selection import median_step
-from replay.pulse import Stall
-from replay.run import Run
-from replay.source import Liveness
+from replay.model.pulse import Stall
+from replay.model.run import Run
+from replay.sources.open import Liveness
 
 __all__ = ["SPEEDS", "Deck"]
 

@@ -8,9 +8,9 @@ from typing import Final
 
 from recorder.format.framing import CorruptMessage
 from recorder.format.protocol import Message
-from replay.pulse import Pulse, Stall
-from replay.run import NotARun, Run
-from replay.source import Liveness, Source, damage_of
+from replay.model.pulse import Pulse, Stall
+from replay.model.run import NotARun, Run
+from replay.sources.open import Liveness, Source, damage_of
 
 PERIOD: Final = 0.1
 """Seconds between two polls at least: a screen faster than this only costs."""

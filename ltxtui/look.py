@@ -14,7 +14,7 @@ from ltxtui.axis import EMPTY, MODES, Axis, Mode, Ruler, over_run
 from ltxtui.markers import Marker, markers
 from ltxtui.selection import Selection, length_of
 from recorder.format.protocol import Message
-from replay.run import Run
+from replay.model.run import Run
 
 _PACE: Final = 0.1
 

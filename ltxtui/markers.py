@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ltxtui.text import clean
-from replay.run import Run, StageData
+from replay.model.run import Run, StageData
 
 KINDS: Final[dict[str, tuple[str, str]]] = {
     "stage": (">", "stage begins"),

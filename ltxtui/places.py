@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.run import StageData, StreamData
+from replay.model.run import StageData, StreamData
 
 Mode = Literal["step", "sigma", "snr", "seconds", "evaluations", "run"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)

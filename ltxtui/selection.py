@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.run import Run, StageData, StreamData
+from replay.model.run import Run, StageData, StreamData
 
 BOTH: Final = "both"
 """The lanes of all streams, one above the other."""

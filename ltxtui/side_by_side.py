@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ltxtui.compare.partings import setting
 from ltxtui.drawing import Curve, Mark, curve_text
 from ltxtui.text import clean, fit, number, to_ascii
-from replay.comparison import Comparison, Series, letter
-from replay.prompts import prompt_text
+from replay.comparison.compare import Comparison, Series, letter
+from replay.model.prompts import prompt_text
 
 Values = NDArray[np.float64]
 

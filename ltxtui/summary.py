@@ -7,8 +7,8 @@ from ltxtui.text import clean, duration, to_ascii
 from ltxtui.themes import first_drawing
 from recorder.format.declarations import METRICS
 from recorder.format.numerals import counted
-from replay.prompts import prompt_text
-from replay.run import Run, StreamData
+from replay.model.prompts import prompt_text
+from replay.model.run import Run, StreamData
 
 WIDTH, HEIGHT = 76, 10
 

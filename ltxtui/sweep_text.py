@@ -10,10 +10,10 @@ from typing import Final
 from ltxtui import forest
 from ltxtui.text import clean, fit, to_ascii
 from recorder.format.numerals import counted
-from replay.paired import LEVEL
-from replay.sentences import effect, plain_number, probability, signed
-from replay.sweep import ENDPOINTS, PRIMARY, TASK
-from replay.verdict import FLAGS, Analysis, ArmResult
+from replay.sweep.analysis import FLAGS, Analysis, ArmResult
+from replay.sweep.results import ENDPOINTS, PRIMARY, TASK
+from replay.sweep.statistics import LEVEL
+from replay.sweep.verdict_text import effect, plain_number, probability, signed
 
 _NAME: Final = 28
 _EXPLORED: Final = (

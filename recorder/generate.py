@@ -88,7 +88,7 @@ class Request:
         return cls(**{**given, "shocks": shocks, "sigmas": None if sigmas is None else schedules.free(sigmas)})
 
     def as_metadata(self) -> dict[str, Any]:
-        """What a run keeps of its request, so that `replay.again` finds how to run it again."""
+        """What a run keeps of its request, so that `replay.rerun` finds how to run it again."""
         asked = self.as_dict()
         # A run keeps texts and lists of bounded size only; it must not seem to have everything if it has not.
         return {"model": self.model, "request": asked, "request_is_whole": metadata.brief(asked) == asked}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from replay.comparison import Comparison, compare
+    from replay.comparison.compare import Comparison, compare
 
 __all__ = ["Comparison", "compare"]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from replay import comparison
+        from replay.comparison import compare
 
-        return getattr(comparison, name)
+        return getattr(compare, name)
     raise AttributeError(f"module 'replay' has no attribute {name!r}")

@@ -15,7 +15,7 @@ from recorder.format import protocol
 from recorder.format.framing import CorruptMessage, Decoder, encode
 from recorder.format.protocol import Message
 from recorder.shocks.spec import Shock
-from replay import pulse
+from replay.model import pulse
 
 RECEIVE_BYTES = 1 << 16
 CONNECT_SECONDS = 5.0
@@ -75,7 +75,7 @@ def send(
     """Send one command and wait until the recorder has answered it.
 
     Args:
-        socket_path: the socket of a live run, such as `replay.catalog.LiveRun.socket`.
+        socket_path: the socket of a live run, such as `replay.library.listing.LiveRun.socket`.
         command: `shock`, `stop` or `snapshot`.
         shock: what to inject at the next step, with `shock` only; it names no place.
         timeout: seconds; a command takes effect at the end of the step under way, which may take long.

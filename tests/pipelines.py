@@ -20,7 +20,7 @@ from recorder import record
 from recorder.metrics.step import Layout
 from recorder.sampling.guidance_presets import UNGUIDED
 from recorder.sampling.stages import Stages
-from replay.source import load
+from replay.sources.open import load
 
 GRID = (5, 4, 5)
 VIDEO_UNGUIDED = {k: v for k, v in UNGUIDED.items() if not k.startswith("audio")}

@@ -33,7 +33,7 @@ def recorder(runs_dir: str, steps: str, pause: str) -> None:
 
 def viewer(socket_path: str, out: str) -> None:
     """Receive a run until it ends, noting every row once it has been received."""
-    from replay.source import Liveness, SocketSource
+    from replay.sources.open import Liveness, SocketSource
 
     source = SocketSource(Path(socket_path))
     with Path(out).open("w") as file:

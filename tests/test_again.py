@@ -18,10 +18,10 @@ from recorder.format import protocol
 from recorder.generate import Request, generate
 from recorder.sampling import metadata as describe
 from recorder.shocks.parse import parse_shock
-from replay import again
-from replay.again import CannotRepeat, request_of
-from replay.run import Run
-from replay.source import load
+from replay import rerun
+from replay.model.run import Run
+from replay.rerun import CannotRepeat, request_of
+from replay.sources.open import load
 from tests.conftest import UNGUIDED, nano_call
 
 SIZE = ["--height", "64", "--width", "96", "--frames", "17", "--guidance-scale", "1"]
@@ -334,4 +334,4 @@ def test_a_request_that_was_cut_when_it_was_recorded_says_so() -> None:
     assert long["request_is_whole"] is False and Request(model="nano", prompt="p").as_metadata()["request_is_whole"]
     with pytest.raises(CannotRepeat, match="too long to be kept whole"):
         request_of(made_up(**describe.brief(long)))
-    assert (again.MAX_ITEMS, again.MAX_TEXT) == (describe.MAX_ITEMS, describe.MAX_TEXT)
+    assert (rerun.MAX_ITEMS, rerun.MAX_TEXT) == (describe.MAX_ITEMS, describe.MAX_TEXT)

@@ -142,7 +142,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_file(
     def broken(runs_dir: Path) -> None:
         raise ZeroDivisionError("of something")
 
-    monkeypatch.setattr("replay.catalog.cached_look", broken)
+    monkeypatch.setattr("replay.library.listing.cached_look", broken)
     monkeypatch.setattr("ltxtui.cli._without_output", lambda status: status)
     monkeypatch.setattr(sys, "argv", ["ltxtui", "runs"])
     with pytest.raises(SystemExit) as end:
@@ -157,7 +157,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_file(
 def test_without_a_home_nothing_is_kept_and_nothing_fails(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ltxtui.settings import load, settings_path
     from ltxtui.state import State, state_path
-    from replay.catalog_cache import cache_file
+    from replay.library.cache import cache_file
 
     def nobody(path: str) -> str:
         return path

@@ -19,12 +19,14 @@ from recorder.format import protocol
 from recorder.format.framing import encode
 from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
-from replay import beyond, bounds, reconnect, row_memory, run_info, spill, stream, told
-from replay import run as run_module
-from replay.bounds import Budget, every_second, footprint, newest_of_each_kind
-from replay.run import Run
-from replay.source import JournalSource
-from replay.told import Told
+from replay.library import run_info
+from replay.model import memory_limits, row_memory, spill_file, stream
+from replay.model import run as run_module
+from replay.model.memory_limits import Budget, every_second, footprint, newest_of_each_kind
+from replay.model.run import Run
+from replay.sources import already_read, archive_remainder, reconnect
+from replay.sources.already_read import Told
+from replay.sources.open import JournalSource
 
 BUDGET = 64 << 10
 WIRE = 640 << 10
@@ -133,13 +135,13 @@ FLOODS: dict[str, Flood] = {
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Budgets that are quickly spent; what is tested is that there are some, and that they hold."""
     for name in ("EVENT_BYTES", "SAMPLE_BYTES", "PICTURE_BYTES", "DECLARED_BYTES", "ROW_BYTES"):
-        monkeypatch.setattr(bounds, name, BUDGET)
+        monkeypatch.setattr(memory_limits, name, BUDGET)
     monkeypatch.setattr(stream, "MEMORY_BYTES", BUDGET // 4)
     monkeypatch.setattr(stream, "_FIRST_BYTES", 1024)
-    monkeypatch.setattr(spill, "BLOCK_BYTES", BUDGET // 16)
-    monkeypatch.setattr(spill, "FILE_BYTES", 4 * BUDGET)
-    monkeypatch.setattr(told, "MOST", 500)
-    monkeypatch.setattr(beyond, "MOST_PLACES", 500)
+    monkeypatch.setattr(spill_file, "BLOCK_BYTES", BUDGET // 16)
+    monkeypatch.setattr(spill_file, "FILE_BYTES", 4 * BUDGET)
+    monkeypatch.setattr(already_read, "MOST", 500)
+    monkeypatch.setattr(archive_remainder, "MOST_PLACES", 500)
 
 
 def memory(*roots: Any) -> int:
@@ -214,7 +216,7 @@ def test_a_source_that_connects_again_forgets_too(runtime_dir: Path, name: str) 
         source = reconnect.ReconnectingSource(runtime_dir / "x.sock")
         for message in itertools.islice(FLOODS[name](), 20_000):
             source._new([message])
-        assert len(source._told) == told.MOST and memory(source._told) < 400 * told.MOST
+        assert len(source._told) == already_read.MOST and memory(source._told) < 400 * already_read.MOST
         source.close()
 
 
@@ -247,7 +249,7 @@ def test_where_no_file_can_be_written_rows_end_with_memory(monkeypatch: pytest.M
     def full(*_: Any, **__: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(spill.tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(spill_file.tempfile, "TemporaryFile", full)
     run = Run()
     for message in (HEADER, STAGE, declared(32)):
         run.feed(message)
@@ -260,8 +262,8 @@ def test_where_no_file_can_be_written_rows_end_with_memory(monkeypatch: pytest.M
 
 def test_a_file_system_is_not_filled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A part of it stays free for others: what is there is asked, not tried."""
-    monkeypatch.setattr(spill, "FREE_PART", 1)
-    file = spill.SpillFile()
+    monkeypatch.setattr(spill_file, "FREE_PART", 1)
+    file = spill_file.SpillFile()
     with pytest.raises(OSError, match="No space left"):
         file.append(b"x")
 
@@ -391,8 +393,8 @@ HOSTILE = """
 import resource, socket, sys
 from recorder.format.framing import encode
 from replay import bounds, spill
-from replay.run import Run
-from replay.source import SocketSource
+from replay.model.run import Run
+from replay.sources.open import SocketSource
 from pathlib import Path
 
 def resident():

@@ -15,10 +15,10 @@ from ltxtui.home import columns
 from ltxtui.summary import summary
 from recorder.format.nonfinite import Broken, BrokenItems, broken_words, read_broken
 from recorder.metrics.row_events import StreamWatch
-from replay import catalog
-from replay.catalog_cache import Cache
-from replay.run import Run
-from replay.source import load
+from replay.library import listing
+from replay.library.cache import Cache
+from replay.model.run import Run
+from replay.sources.open import load
 from tests import recorded
 from tests.dashboard import fake
 
@@ -71,9 +71,9 @@ def archive(folder: Path) -> Path:
 def test_lists_and_json_and_headers_say_it(tmp_path: Path) -> None:
     path = archive(tmp_path)
     cache = Cache(tmp_path, tmp_path / "cache")
-    (line,) = catalog.list_runs(tmp_path, cache)
+    (line,) = listing.list_runs(tmp_path, cache)
     cache.save()
-    (again,) = catalog.list_runs(tmp_path, Cache(tmp_path, tmp_path / "cache"))
+    (again,) = listing.list_runs(tmp_path, Cache(tmp_path, tmp_path / "cache"))
     assert again == line and line.standing == "complete, NaN in video item 0 (25 %)"
     assert columns.status(line) == "NaN"
     found = json.loads(CliRunner().invoke(cli, ["runs", "--runs-dir", str(tmp_path), "--json"]).stdout)["runs"][0]
@@ -85,7 +85,7 @@ def test_lists_and_json_and_headers_say_it(tmp_path: Path) -> None:
 def test_a_live_run_says_it_in_its_header() -> None:
     from ltxtui.deck import Deck
     from ltxtui.panels.header import outcome
-    from replay.source import Liveness
+    from replay.sources.open import Liveness
 
     run = Run()
     for message in fake.messages(6, nan_at=2, end=None):

@@ -12,15 +12,15 @@ import pytest
 
 from recorder.format import locations, protocol
 from recorder.format.framing import encode
-from replay import catalog
-from replay.catalog_cache import Cache, stamp_of
-from replay.run_info import SIGMAS, thinned
-from replay.shelf import Shelf
+from replay.library import listing
+from replay.library.cache import Cache, stamp_of
+from replay.library.run_info import SIGMAS, thinned
+from replay.library.watcher import Shelf
 from tests import recorded
 from tests.dashboard import fake
 
 
-def listed(shelf: Shelf) -> dict[str, catalog.RunInfo]:
+def listed(shelf: Shelf) -> dict[str, listing.RunInfo]:
     """All runs by name, after as many passes as it takes."""
     shelf.update()
     while shelf.pending:
@@ -30,12 +30,12 @@ def listed(shelf: Shelf) -> dict[str, catalog.RunInfo]:
 
 def test_a_line_tells_what_the_run_was(tmp_path: Path) -> None:
     path = recorded.archive(tmp_path, "20261122-143015-red-disc", stages=2, shocks=3)
-    run = catalog.describe_run(path)
+    run = listing.describe_run(path)
     assert (run.name, run.status, run.stages, run.steps, run.planned) == (path.stem, "complete", 2, 12, 12)
     assert (run.model, run.prompt, run.shocks) == ("nano", "a red ball moving left", 6)
     assert run.drift == pytest.approx(0.3), "the mean over the batch"
     assert len(run.sigmas) == 12 and run.sigmas[0] == run.sigmas[6] == 1.0, "both stages' schedules"
-    assert run.seconds == pytest.approx(1.1) and run.bytes == catalog.tree_size(path) > 10_000
+    assert run.seconds == pytest.approx(1.1) and run.bytes == listing.tree_size(path) > 10_000
     said = run.as_json()
     assert said["shocks"] == 6 and said["path"] == str(path) and json.dumps(said)
 
@@ -44,11 +44,11 @@ def test_archive_and_journal_say_the_same(tmp_path: Path) -> None:
     messages = recorded.whole("x", shocks=2)
     live = recorded.Recording(tmp_path, "x")
     live.write(messages)
-    running = catalog.describe_run(live.path)
+    running = listing.describe_run(live.path)
     live.die()
-    dead = catalog.describe_run(live.path)
+    dead = listing.describe_run(live.path)
     locations.journal_of(live.path).unlink()
-    done = catalog.describe_run(recorded.archive(tmp_path, "x", shocks=2))
+    done = listing.describe_run(recorded.archive(tmp_path, "x", shocks=2))
     same = ("name", "started", "stages", "steps", "planned", "prompt", "model", "shocks", "drift", "sigmas")
     assert all(getattr(running, k) == getattr(dead, k) == getattr(done, k) for k in same)
     assert (running.status, dead.status, done.status) == ("live", "complete", "complete")
@@ -58,7 +58,7 @@ def test_without_an_end_a_run_is_unfinished(tmp_path: Path) -> None:
     live = recorded.Recording(tmp_path, "x")
     live.write(fake.messages(5, end=None))
     live.die()
-    assert catalog.describe_run(live.path).status == "unfinished"
+    assert listing.describe_run(live.path).status == "unfinished"
 
 
 def test_a_plan_that_changed_in_the_run_is_the_one_that_is_shown(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_plan_that_changed_in_the_run_is_the_one_that_is_shown(tmp_path: Path)
     messages = [*fake.messages(3, end=None), shock]
     live = recorded.Recording(tmp_path, "x")
     live.write(messages)
-    run = catalog.describe_run(live.path)
+    run = listing.describe_run(live.path)
     assert run.sigmas == (1.0, 0.5, 0.9, 0.4) and run.planned == 4 and run.shocks == 1
     live.die()
 
@@ -109,7 +109,7 @@ def test_damaged_attributes_are_passed_over(tmp_path: Path, attributes: dict[str
     document = json.loads((bad / "zarr.json").read_text())
     document["attributes"].update(attributes)
     (bad / "zarr.json").write_text(json.dumps(document))
-    assert [r.path for r in catalog.list_runs(tmp_path)] == [good]
+    assert [r.path for r in listing.list_runs(tmp_path)] == [good]
     shelf = Shelf(tmp_path)
     assert list(listed(shelf)) == ["good"] and len(shelf.unreadable) == 1
 
@@ -120,7 +120,7 @@ def test_files_that_are_no_documents_are_passed_over(tmp_path: Path, content: st
     (tmp_path / "x.zarr" / "zarr.json").write_text(content)
     (tmp_path / "y.journal").write_bytes(b"no journal at all")
     (tmp_path / "z.zarr").write_text("a file")
-    assert catalog.list_runs(tmp_path) == []
+    assert listing.list_runs(tmp_path) == []
     shelf = Shelf(tmp_path)
     assert listed(shelf) == {} and len(shelf.unreadable) == 2
     shelf.update()
@@ -136,21 +136,21 @@ def test_attributes_are_read_wherever_they_stand(tmp_path: Path) -> None:
         '{"attributes"  : {"a": 1}}',
     ):
         file.write_text(text)
-        assert catalog.attributes_of(file) == {"a": 1}, text
+        assert listing.attributes_of(file) == {"a": 1}, text
 
 
 def test_the_cache_is_used_as_long_as_nothing_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = tmp_path / "runs"
     first, second = recorded.archive(runs, "a"), recorded.archive(runs, "b", shocks=0)
     cache = Cache(runs)
-    fresh = catalog.list_runs(runs, cache)
+    fresh = listing.list_runs(runs, cache)
     cache.save()
     read: list[Path] = []
-    describe = catalog._described
-    monkeypatch.setattr(catalog, "_described", lambda path, tails: read.append(path) or describe(path, tails))
-    assert catalog.list_runs(runs, Cache(runs)) == fresh and read == []
+    describe = listing._described
+    monkeypatch.setattr(listing, "_described", lambda path, tails: read.append(path) or describe(path, tails))
+    assert listing.list_runs(runs, Cache(runs)) == fresh and read == []
     os.utime(second / "zarr.json", (fake.START, fake.START))
-    assert catalog.list_runs(runs, Cache(runs)) == fresh and read == [second]
+    assert listing.list_runs(runs, Cache(runs)) == fresh and read == [second]
     assert Cache(runs).get(first, (0, 0)) is None
 
 
@@ -159,13 +159,13 @@ def test_a_damaged_cache_counts_as_none(tmp_path: Path, damage: bytes | None) ->
     path = recorded.archive(tmp_path / "runs", "a")
     file = tmp_path / "cache"
     cache = Cache(path.parent, file)
-    catalog.list_runs(path.parent, cache)
+    listing.list_runs(path.parent, cache)
     cache.save()
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
     again = Cache(path.parent, file)
     assert len(again) == 0
-    assert [r.name for r in catalog.list_runs(path.parent, again)] == ["a"]
+    assert [r.name for r in listing.list_runs(path.parent, again)] == ["a"]
     again.save()
     stamp = stamp_of(path)
     assert stamp is not None and Cache(path.parent, file).get(path, stamp) is not None
@@ -177,7 +177,7 @@ def test_a_cache_line_of_other_types_is_read_again(tmp_path: Path) -> None:
     path = recorded.archive(tmp_path / "runs", "a")
     file = tmp_path / "cache"
     cache = Cache(path.parent, file)
-    catalog.list_runs(path.parent, cache)
+    listing.list_runs(path.parent, cache)
     cache.save()
     content = msgpack.unpackb(file.read_bytes())
     stamp, line = content["lines"]["a.zarr"]
@@ -196,7 +196,7 @@ def test_counts_of_a_journal_that_no_run_has_are_refused(tmp_path: Path, changes
     recorded.archive(tmp_path, "good")
     told = [{**m, **changes} if m["t"] == protocol.STEP else m for m in fake.messages(3, end=None)]
     (tmp_path / "bad.journal").write_bytes(b"".join(map(encode, told)))
-    assert [r.name for r in catalog.cached_runs(tmp_path)] == ["good"]
+    assert [r.name for r in listing.cached_runs(tmp_path)] == ["good"]
     shelf = Shelf(tmp_path)
     assert list(listed(shelf)) == ["good"]
     shelf.close()
@@ -208,7 +208,7 @@ def test_a_line_that_no_file_can_hold_is_read_again_the_next_time(tmp_path: Path
     for name in ("a", "b"):
         recorded.archive(runs, name)
     cache = Cache(runs, tmp_path / "cache")
-    first, second = catalog.list_runs(runs)
+    first, second = listing.list_runs(runs)
     cache.put(replace(first, bytes=1 << 64), (1, 2))
     cache.put(replace(first, prompt=object()), (1, 2))  # type: ignore[arg-type]
     cache.put(second, (1 << 70, 2))
@@ -222,7 +222,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     path = recorded.archive(tmp_path / "runs", "a")
     (tmp_path / "file").write_text("")
     cache = Cache(path.parent, tmp_path / "file" / "cache")
-    assert len(catalog.list_runs(path.parent, cache)) == 1
+    assert len(listing.list_runs(path.parent, cache)) == 1
     cache.save()
     assert (tmp_path / "file").read_text() == ""
 
@@ -270,7 +270,7 @@ def test_a_run_is_followed_from_its_first_byte_to_its_archive(tmp_path: Path) ->
     live.finish(messages)
     shelf.update()
     run = listed(shelf)["x"]
-    assert run.status == "complete" and run == catalog.describe_run(live.path)
+    assert run.status == "complete" and run == listing.describe_run(live.path)
     shelf.close()
     stamp = stamp_of(live.path)
     assert stamp is not None and Cache(tmp_path).get(live.path, stamp) == run
@@ -300,12 +300,12 @@ def test_live_runs_are_never_cached(tmp_path: Path) -> None:
 
 
 def test_nothing_is_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from replay import shelf as module
+    from replay.library import watcher as module
 
     for name in "abc":
         recorded.archive(tmp_path, name)
     read: list[Path] = []
-    monkeypatch.setattr(module, "describe_run", lambda path: read.append(path) or catalog.describe_run(path))
+    monkeypatch.setattr(module, "describe_run", lambda path: read.append(path) or listing.describe_run(path))
     shelf = Shelf(tmp_path)
     listed(shelf)
     for _ in range(3):

@@ -17,9 +17,9 @@ import zarr
 from recorder import record
 from recorder.format import locations
 from recorder.journal.journal import Journal
-from replay.check import check
-from replay.repair import CannotRepair, repair
-from replay.source import load
+from replay.integrity.check import check
+from replay.integrity.repair import CannotRepair, repair
+from replay.sources.open import load
 from tests.waiting import until
 
 STEPS = 7

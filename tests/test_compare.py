@@ -14,10 +14,10 @@ from numpy.testing import assert_array_equal
 
 import replay
 from recorder.format import protocol
-from replay.alignment import ALIGNMENTS, at_levels, descent
-from replay.comparison import CannotCompare, Comparison, UnknownMetric, compare
-from replay.pairing import Mismatch
-from replay.run import Run
+from replay.comparison.alignment import ALIGNMENTS, at_levels, descent
+from replay.comparison.compare import CannotCompare, Comparison, UnknownMetric, compare
+from replay.comparison.run_differences import Mismatch
+from replay.model.run import Run
 from tests.test_imports import loaded_after
 
 Columns = dict[str, Sequence[Any]]

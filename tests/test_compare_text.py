@@ -17,8 +17,8 @@ from ltxtui import side_by_side
 from ltxtui.cli import cli
 from recorder import record
 from recorder.format import locations
-from replay.alignment import ALIGNMENTS, Align
-from replay.comparison import DEFAULT_METRICS, compare
+from replay.comparison.alignment import ALIGNMENTS, Align
+from replay.comparison.compare import DEFAULT_METRICS, compare
 from tests.test_compare import SMOOTH, SPIKE, made, rows
 
 

@@ -34,7 +34,7 @@ from recorder.recording import Run
 from recorder.sampling import commands as control
 from recorder.sampling.commands import Control, Garbage
 from replay.control import Answer, ControlOff, NoAnswer, NotLive, send
-from replay.source import Liveness, load
+from replay.sources.open import Liveness, load
 from tests import pipelines
 from tests.conftest import UNGUIDED, nano_call
 from tests.waiting import PATIENCE_SECONDS, until

@@ -17,8 +17,8 @@ from recorder.format import protocol
 from recorder.recording import Run
 from recorder.sampling import commands
 from recorder.sampling.commands import Control
-from replay.run import Run as Read
-from replay.source import load
+from replay.model.run import Run as Read
+from replay.sources.open import load
 from tests.conftest import UNGUIDED
 from tests.pipelines import build, generate
 from tests.test_threads import PATIENCE, PROMPTS, at_once

@@ -15,7 +15,7 @@ from recorder import record
 from recorder.metrics.stage_summary import PathTracker
 from recorder.metrics.step import Layout, Step
 from recorder.sampling.cuda_streams import CudaOrder, _tensors, capturing
-from replay.source import load
+from replay.sources.open import load
 from tests.conftest import UNGUIDED
 from tests.pipelines import GUIDED, build, generate
 

@@ -19,12 +19,12 @@ from recorder.format import locations
 from recorder.format.framing import encode
 from recorder.format.protocol import Message
 from recorder.journal.journal import JournalReader
-from replay import catalog
-from replay.check import check
-from replay.repair import CannotRepair, repair
-from replay.run import NotARun, Run
-from replay.source import load, open_path
-from replay.store import Store
+from replay.archive.store import Store
+from replay.integrity.check import check
+from replay.integrity.repair import CannotRepair, repair
+from replay.library import listing
+from replay.model.run import NotARun, Run
+from replay.sources.open import load, open_path
 
 SMALL = [m for m in valid_messages(1, ("video",)) if m["t"] in ("header", "stage", "stream", "step", "end")]
 
@@ -286,7 +286,7 @@ def test_archives_edited_by_hand(whole: Path, archive: Path, what: str) -> None:
     if not report.sound:
         done = repair(archive)
         assert check(archive).sound and done.kept.is_dir()
-    catalog.list_runs(archive.parent)
+    listing.list_runs(archive.parent)
 
 
 @pytest.mark.parametrize("version", [2, 99, 10**30])

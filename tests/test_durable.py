@@ -19,9 +19,9 @@ from recorder.format.framing import encode
 from recorder.journal.journal import Journal, JournalReader, is_being_written
 from recorder.system import durability
 from recorder.writing import journal_removal
-from replay import catalog
-from replay.check import check
-from replay.source import load
+from replay.integrity.check import check
+from replay.library import listing
+from replay.sources.open import load
 from tests import recorded
 
 
@@ -137,7 +137,7 @@ def test_a_slow_disk_is_not_waited_for_and_the_journal_goes_later(
         take_steps(run)
     journal = locations.journal_of(run.path)
     assert journal.exists() and not is_being_written(journal) and journal_removal._late
-    (line,) = catalog.list_runs(tmp_path)
+    (line,) = listing.list_runs(tmp_path)
     assert (line.status, line.steps) == ("complete", 3) and load(run.path).steps == 3
     report = check(run.path)
     assert report.sound and "stands beside the finished archive" in report.notes[0]

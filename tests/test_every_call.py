@@ -23,10 +23,10 @@ from recorder.metrics.row_events import StreamWatch
 from recorder.nano import components
 from recorder.shocks.plan_warnings import of_list
 from recorder.shocks.spec import Shock
-from replay import catalog
-from replay.catalog_cache import Cache
-from replay.run import Run
-from replay.source import Liveness, load
+from replay.library import listing
+from replay.library.cache import Cache
+from replay.model.run import Run
+from replay.sources.open import Liveness, load
 from tests.conftest import UNGUIDED, nano_call
 from tests.pipelines import build, modular, picture
 
@@ -64,7 +64,7 @@ def test_noise_that_is_left_is_said_everywhere(pipe: Any, tmp_path: Path, caplog
     assert any("40 % of noise" in r.getMessage() for r in caplog.records)
     cache = Cache(tmp_path / "runs", tmp_path / "cache")
     for _ in range(2):
-        (line,) = catalog.list_runs(tmp_path / "runs", cache)
+        (line,) = listing.list_runs(tmp_path / "runs", cache)
         assert line.standing == said and line.as_json()["noise_left"] == pytest.approx(0.4)
         assert columns.status(line) == "noise 40 %"
     deck: Any = SimpleNamespace(liveness=Liveness.FINISHED, loading=False, total=3, run=found)
@@ -133,7 +133,7 @@ def test_one_step_of_a_stretched_schedule_is_a_row_of_nan(pipe: Any, tmp_path: P
     (warning,) = told(found)
     assert "not a number at step 0 of 1" in warning["text"] and "two steps" in warning["text"]
     assert [e["text"] for e in found.events if e["kind"] == "error"] == []
-    (line,) = catalog.list_runs(tmp_path)
+    (line,) = listing.list_runs(tmp_path)
     assert (line.steps, line.planned, line.standing) == (1, 1, run.standing)
 
 

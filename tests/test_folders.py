@@ -18,11 +18,11 @@ from recorder.archive.zarr_writer import Store
 from recorder.format import locations
 from recorder.sweep import spec
 from recorder.system.open_folders import Tree, make_folders, open_folder
-from replay import upkeep
-from replay.catalog_cache import Cache
-from replay.check import check
-from replay.repair import CannotRepair, repair
-from replay.source import load
+from replay.integrity.check import check
+from replay.integrity.repair import CannotRepair, repair
+from replay.library import edit
+from replay.library.cache import Cache
+from replay.sources.open import load
 from tests import recorded
 from tests.faults.scenarios import settle
 from tests.test_durable import take_steps
@@ -146,26 +146,26 @@ def test_a_link_is_neither_tagged_nor_repaired_and_only_itself_renamed(tmp_path:
     before = contents(other)
     link = tmp_path / "20261122-143015-link.zarr"
     link.symlink_to(other, target_is_directory=True)
-    with pytest.raises(upkeep.CannotChange, match="is a link"):
-        upkeep.set_tags(link, ["x"])
+    with pytest.raises(edit.CannotChange, match="is a link"):
+        edit.set_tags(link, ["x"])
     with pytest.raises(CannotRepair, match="is a link"):
         repair(link)
-    renamed = upkeep.rename(link, "new")
+    renamed = edit.rename(link, "new")
     assert renamed.is_symlink() and not link.is_symlink() and contents(other) == before
     assert sorted(p.name for p in tmp_path.iterdir()) == [renamed.name, "elsewhere"]
 
 
 def test_tags_go_to_the_folder_that_was_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, other = recorded.archive(tmp_path, "20261122-143015-mine"), recorded.archive(tmp_path, OTHER)
-    before, real = contents(other), upkeep.read_file
+    before, real = contents(other), edit.read_file
 
     def read_and_swapped(*arguments: Any) -> bytes:
         data = real(*arguments)
         swap_for_a_link(path, other)
         return data
 
-    monkeypatch.setattr(upkeep, "read_file", read_and_swapped)
-    upkeep.set_tags(path, ["x"])
+    monkeypatch.setattr(edit, "read_file", read_and_swapped)
+    edit.set_tags(path, ["x"])
     assert contents(other) == before and b'"x"' in (tmp_path / "aside" / "zarr.json").read_bytes()
 
 
@@ -197,8 +197,8 @@ def test_nobody_else_may_write_whatever_the_umask(tmp_path: Path, monkeypatch: p
     with record(runs_dir=mine / "deep" / "runs", save_latents=True, allow_control=True) as run:
         take_steps(run, 2)
         assert open_to_others(mine) == []
-    renamed = upkeep.rename(run.path, "new")
-    upkeep.set_tags(renamed, ["x"])
+    renamed = edit.rename(run.path, "new")
+    edit.set_tags(renamed, ["x"])
     (renamed / "stage_0/video/sigma/c/0").unlink()
     repair(renamed)
     cache = Cache(renamed.parent)

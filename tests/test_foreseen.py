@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from ltxtui.cli.sweep import sweep as command
 from recorder.sweep.grid import arms_of, with_controls
 from recorder.sweep.spec import Settings, Sweep
-from replay.foreseen import foreseen
+from replay.sweep.feasibility import foreseen
 
 
 def asked(seeds: int = 16, frames: int | None = 65, grid: str = "kind=restart at=0.9 db=6") -> Sweep:

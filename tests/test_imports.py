@@ -23,8 +23,11 @@ def loaded_after(statement: str) -> set[str]:
         ("import recorder", set(HEAVY)),
         ("import ltxtui.cli", set(HEAVY)),
         ("import ltxtui.app", {"torch", "diffusers", "transformers", "zarr"}),
-        ("import replay.source, replay.catalog", {"torch", "diffusers", "transformers", "textual", "zarr"}),
-        ("import zarr, replay.archive", {"torch", "diffusers", "textual"}),
+        (
+            "import replay.sources.open, replay.library.listing",
+            {"torch", "diffusers", "transformers", "textual", "zarr"},
+        ),
+        ("import zarr, replay.archive.reader", {"torch", "diffusers", "textual"}),
         ("from recorder import record", {"textual", "plotext"}),
         (
             "import recorder.archive.writer, recorder.journal.journal, recorder.format.declarations",

@@ -18,11 +18,11 @@ from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
 from recorder.sampling.model_calls import watch_model
 from recorder.sampling.stages import Stages
-from replay import repair
-from replay.catalog import list_runs
-from replay.check import check
-from replay.run import Run
-from replay.source import Liveness, load
+from replay.integrity import repair
+from replay.integrity.check import check
+from replay.library.listing import list_runs
+from replay.model.run import Run
+from replay.sources.open import Liveness, load
 from tests.dashboard.fake import START, messages
 
 STEPS = (6, 4)

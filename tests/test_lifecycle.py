@@ -25,8 +25,8 @@ from recorder.system import interrupts as shielded_
 from recorder.system.interrupts import shielded
 from recorder.writing.items import Row
 from recorder.writing.journal_thread import Pump
-from replay import catalog
-from replay.source import load
+from replay.library import listing
+from replay.sources.open import load
 from tests.conftest import UNGUIDED, nano_call
 from tests.faults.conftest import until
 from tests.faults.scenarios import SIGMAS, steps
@@ -220,7 +220,7 @@ def test_a_recorded_pipeline_is_refused_before_anything_is_made(pipe: Any, tmp_p
     with pytest.raises(RuntimeError, match="given twice"), record([pipe, pipe], runs_dir=tmp_path / "other"):
         raise AssertionError("recorded twice")
     assert not (tmp_path / "other").exists()
-    assert [r.path for r in catalog.list_runs(tmp_path)] == [run.path]
+    assert [r.path for r in listing.list_runs(tmp_path)] == [run.path]
 
 
 def test_of_two_recordings_that_begin_at_once_one_is_refused_and_leaves_nothing(pipe: Any, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_of_two_recordings_that_begin_at_once_one_is_refused_and_leaves_nothing(
     pipe(**nano_call(steps=2, **UNGUIDED))
     opened[0].__exit__(None, None, None)
     is_itself(pipe)
-    assert [r.steps for r in catalog.list_runs(tmp_path)] == [2]
+    assert [r.steps for r in listing.list_runs(tmp_path)] == [2]
 
 
 def test_a_pipeline_that_cannot_be_hooked_is_as_it_was(

@@ -20,9 +20,9 @@ from recorder.journal import journal as journal_module
 from recorder.journal.journal import Journal, JournalReader, is_being_written
 from recorder.sweep import spec
 from recorder.system import file_locks, fsync
-from replay import lock as lock_module
-from replay import upkeep
-from replay.lock import JournalLock
+from replay.library import edit
+from replay.sources import journal_lock as lock_module
+from replay.sources.journal_lock import JournalLock
 
 MESSAGE = {"t": "event", "n": 1}
 
@@ -99,8 +99,8 @@ def test_a_reader_cannot_keep_a_dead_run_live(tmp_path: Path, take: Lock) -> Non
     held = JournalLock(journal.path)
     assert not held.held()
     held.close()
-    upkeep.rename(locations.archive_of(journal.path), "other")
-    upkeep.delete(tmp_path / "other.zarr")
+    edit.rename(locations.archive_of(journal.path), "other")
+    edit.delete(tmp_path / "other.zarr")
     assert not list(tmp_path.iterdir())
     os.close(fd)
 

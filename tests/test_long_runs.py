@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from recorder.format import protocol
-from replay import run as run_module
-from replay import spill, stream
-from replay.run import Run, StreamData
+from replay.model import run as run_module
+from replay.model import spill_file, stream
+from replay.model.run import Run, StreamData
 
 WIDTH = 7
 
@@ -33,7 +33,7 @@ def declared() -> dict[str, Any]:
 @pytest.fixture
 def small_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "MEMORY_BYTES", 4 * WIDTH * 50)
-    monkeypatch.setattr(spill, "BLOCK_BYTES", 4 * WIDTH * 20)
+    monkeypatch.setattr(spill_file, "BLOCK_BYTES", 4 * WIDTH * 20)
 
 
 def filled(rows: np.ndarray, times: np.ndarray, seed: int = 0) -> StreamData:
@@ -83,14 +83,14 @@ def test_a_gap_is_nan_there_too() -> None:
 def test_where_no_file_can_be_written_memory_has_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks: list[int] = []
 
-    def add(self: spill.SpilledRows, times: Any, rows: Any) -> None:
+    def add(self: spill_file.SpilledRows, times: Any, rows: Any) -> None:
         if len(blocks) >= 2:
             raise OSError(28, "No space left on device")
         blocks.append(len(rows))
         real(self, times, rows)
 
-    real = spill.SpilledRows.add
-    monkeypatch.setattr(spill.SpilledRows, "add", add)
+    real = spill_file.SpilledRows.add
+    monkeypatch.setattr(spill_file.SpilledRows, "add", add)
     rows = np.random.default_rng(0).standard_normal((500, WIDTH)).astype(np.float32)
     found = filled(rows, np.arange(500.0))
     assert len(blocks) == 2

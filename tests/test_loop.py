@@ -12,8 +12,8 @@ import torch
 from recorder import record
 from recorder.format import declarations
 from recorder.metrics.measures import MEASURES
-from replay.run import Run
-from replay.source import load
+from replay.model.run import Run
+from replay.sources.open import load
 from tests.test_measures import make_step
 
 SIGMAS = [1.0, 0.8, 0.5, 0.2, 0.0]

@@ -22,8 +22,8 @@ import torch
 
 from recorder import record
 from recorder.recording import Run
-from replay.run import StageData
-from replay.source import load
+from replay.model.run import StageData
+from replay.sources.open import load
 from tests.test_loop import latents
 from tests.test_threads import at_once, rows
 

@@ -22,8 +22,8 @@ from recorder.writing import archive_thread as archivist_module
 from recorder.writing.archive_thread import Archivist
 from recorder.writing.items import Kept
 from recorder.writing.journal_thread import Pump
-from replay.run import Run
-from replay.source import load
+from replay.model.run import Run
+from replay.sources.open import load
 
 END = {"t": protocol.END, "time": 9.0, "status": "complete", "error": None}
 

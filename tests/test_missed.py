@@ -22,12 +22,12 @@ from recorder.metrics.full_precision import full_precision
 from recorder.metrics.measures import MEASURES
 from recorder.sampling import measure_step
 from recorder.writing import journal_thread
-from replay import catalog
-from replay.catalog_cache import Cache
-from replay.check import check
-from replay.repair import repair
-from replay.run import Run
-from replay.source import Liveness, load
+from replay.integrity.check import check
+from replay.integrity.repair import repair
+from replay.library import listing
+from replay.library.cache import Cache
+from replay.model.run import Run
+from replay.sources.open import Liveness, load
 from tests.conftest import UNGUIDED, nano_call
 from tests.faults.scenarios import SIGMAS, settle, steps
 
@@ -38,10 +38,10 @@ def fails(*_: Any, **__: Any) -> Any:
 
 def listed(folder: Path) -> list[tuple[str, str, int, int]]:
     """What lists say of the runs of a folder, without and with their cache."""
-    fresh = catalog.list_runs(folder)
+    fresh = listing.list_runs(folder)
     cache = Cache(folder, folder.parent / "cache")
     for _ in range(2):
-        assert catalog.list_runs(folder, cache) == fresh
+        assert listing.list_runs(folder, cache) == fresh
     return [(r.status, r.standing, r.steps, r.missed) for r in fresh]
 
 
@@ -156,7 +156,7 @@ def test_what_was_missed_is_known_of_a_killed_run_and_counted_once_where_journal
     assert load(run.path).missed == {"stage_0/video": 2}
     left = tmp_path / "left.journal"
     left.write_bytes(journal)
-    assert [(r.standing, r.missed) for r in catalog.list_runs(tmp_path) if r.name == "left"] == [
+    assert [(r.standing, r.missed) for r in listing.list_runs(tmp_path) if r.name == "left"] == [
         ("unfinished, 2 steps not recorded", 2)
     ]
     run.path.rename(tmp_path / "left.zarr")

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from ltxtui.cli import cli
 from recorder import record
 from recorder.recording import Run
-from replay.check import check
-from replay.repair import CannotRepair, repair
-from replay.source import load
+from replay.integrity.check import check
+from replay.integrity.repair import CannotRepair, repair
+from replay.sources.open import load
 
 
 def steps(run: Run, count: int) -> None:

@@ -292,7 +292,7 @@ def test_two_stages_with_upsampled_latents(nano_pipe: Any, tmp_path: Path) -> No
     from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel
 
     from recorder import record
-    from replay.source import load
+    from replay.sources.open import load
     from tests.pipelines import CALL
 
     torch.manual_seed(0)

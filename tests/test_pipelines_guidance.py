@@ -16,7 +16,7 @@ from recorder import record
 from recorder.sampling import supported_pipelines
 from recorder.sampling.guidance_presets import UNGUIDED
 from recorder.sampling.hooks import watch_model
-from replay.source import load
+from replay.sources.open import load
 from tests.pipelines import CALL, GRID, GUIDED, build, generate, modular, observe, picture
 
 PASSES = ("conditional", "cfg", "stg", "modality")

@@ -21,7 +21,7 @@ from diffusers import (
 from recorder import record
 from recorder.nano import components
 from recorder.sampling.guidance_presets import UNGUIDED
-from replay.source import load
+from replay.sources.open import load
 from tests.pipelines import build, check_euler, check_result, condition, generate, modular, observe, picture
 
 PIPELINES: dict[str, dict[str, Any]] = {

@@ -17,7 +17,7 @@ from recorder.native_schedule import native, planned
 from recorder.shocks.parse import parse_shock
 from recorder.shocks.plan import plan
 from recorder.shocks.schedules import ancestral
-from replay.source import load
+from replay.sources.open import load
 
 SMALL: dict[str, Any] = {"height": 64, "width": 96, "frames": 17, "guidance_scale": 1.0}
 """A clip of 3 latent frames of 2×3."""

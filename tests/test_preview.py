@@ -22,8 +22,8 @@ from recorder.format.framing import encode
 from recorder.metrics import preview
 from recorder.metrics.preview import Filmstrip, colours, frames_of, principal_axes, shrunk, size_of
 from recorder.metrics.step import Layout
-from replay.run import MAX_PREVIEW_BYTES, NotARun, Run
-from replay.source import SocketSource, load
+from replay.model.run import MAX_PREVIEW_BYTES, NotARun, Run
+from replay.sources.open import SocketSource, load
 from tests.conftest import UNGUIDED, nano_call
 from tests.test_replay import METRIC, STAGE, STEP, STREAM, header
 

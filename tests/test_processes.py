@@ -16,8 +16,8 @@ import pytest
 
 from recorder.format import locations
 from recorder.journal.journal import is_being_written
-from replay import catalog
-from replay.source import Liveness, SocketSource, load, open_path
+from replay.library import listing
+from replay.sources.open import Liveness, SocketSource, load, open_path
 from tests.waiting import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).parent.parent
@@ -61,7 +61,7 @@ def test_sigkill_loses_no_step_that_any_viewer_received(tmp_path: Path, runtime_
         assert (socket.stat().st_mode & 0o777, socket.parent.stat().st_mode & 0o777) == (0o600, 0o700)
         with process("viewer", str(socket), str(seen)) as watching:
             until(lambda: len(rows_in(seen)) >= 12)
-            assert [r.status for r in catalog.list_runs(runs)] == ["live"]
+            assert [r.status for r in listing.list_runs(runs)] == ["live"]
             recording.send_signal(signal.SIGKILL)
             recording.wait()
             watching.wait(PATIENCE_SECONDS)
@@ -75,12 +75,12 @@ def test_sigkill_loses_no_step_that_any_viewer_received(tmp_path: Path, runtime_
     source = open_path(path)
     source.poll()
     assert source.liveness is Liveness.UNFINISHED and run.end is None
-    found = catalog.list_runs(runs)
+    found = listing.list_runs(runs)
     assert [(r.status, r.steps) for r in found] == [("unfinished", run.steps)]
     # The dead socket is swept when somebody looks for live runs; a young one might only not listen yet.
-    assert socket.exists() and catalog.live_runs() == [] and socket.exists()
+    assert socket.exists() and listing.live_runs() == [] and socket.exists()
     os.utime(socket, (0, 0))
-    assert catalog.live_runs() == [] and not socket.exists()
+    assert listing.live_runs() == [] and not socket.exists()
 
 
 def test_late_and_several_viewers_get_everything_and_a_stopped_one_stops_nobody(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ from ltxtui.raster import Style
 from ltxtui.side_by_side import tables
 from ltxtui.summary import summary
 from replay import compare
-from replay.catalog import list_runs
-from replay.pairing import Mismatch
-from replay.prompts import prompt_text
-from replay.source import Liveness, load
+from replay.comparison.run_differences import Mismatch
+from replay.library.listing import list_runs
+from replay.model.prompts import prompt_text
+from replay.sources.open import Liveness, load
 from tests import recorded
 
 SHOWN = "a red ball and 2 more"

@@ -20,11 +20,13 @@ from recorder.format import protocol
 from recorder.format.protocol import Message
 from recorder.writing.items import Row
 from recorder.writing.journal_thread import Pump
-from replay import catalog, control, pulse
-from replay.live import live_runs
-from replay.liveness import Liveness
-from replay.pulse import Pulse, Signs, State, stalled, state
-from replay.shelf import Shelf
+from replay import control
+from replay.library import listing
+from replay.library.live_runs import live_runs
+from replay.library.watcher import Shelf
+from replay.model import pulse
+from replay.model.pulse import Pulse, Signs, State, stalled, state
+from replay.sources.interface import Liveness
 from tests.waiting import until
 
 NAN = float("nan")
@@ -198,7 +200,7 @@ while True:
 def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
     monkeypatch.setattr(pulse, "SILENT_SECONDS", 2.0)
     monkeypatch.setattr(pulse, "STEP_SECONDS", 1e6)
-    monkeypatch.setattr("replay.live.HEADER_SECONDS", 0.5)
+    monkeypatch.setattr("replay.library.live_runs.HEADER_SECONDS", 0.5)
     with subprocess.Popen(
         [sys.executable, "-c", RECORDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -248,5 +250,5 @@ def test_a_stopped_recorder_is_stalled_everywhere_and_goes_on(tmp_path: Path, re
 def test_a_list_does_not_believe_the_time_of_a_file(
     tmp_path: Path, recorder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog.JournalTail, "_age", lambda self: 3600.0)
-    assert catalog.describe_run(tmp_path / "x.zarr").status == "live"
+    monkeypatch.setattr(listing.JournalTail, "_age", lambda self: 3600.0)
+    assert listing.describe_run(tmp_path / "x.zarr").status == "live"

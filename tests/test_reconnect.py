@@ -20,9 +20,9 @@ from recorder.format.framing import encode
 from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
 from recorder.journal.server import Server
-from replay.reconnect import ReconnectingSource
-from replay.run import Run
-from replay.source import Liveness, load
+from replay.model.run import Run
+from replay.sources.open import Liveness, load
+from replay.sources.reconnect import ReconnectingSource
 from tests.dashboard.fixture import fixture_messages
 from tests.waiting import PATIENCE_SECONDS
 

@@ -16,7 +16,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from recorder import record
 from recorder.format import declarations
 from recorder.metrics.measures import MEASURES
-from replay.source import load
+from replay.sources.open import load
 from tests.conftest import UNGUIDED, nano_call
 from tests.test_measures import make_step, reference
 

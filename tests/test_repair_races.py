@@ -16,11 +16,11 @@ from recorder.archive import zarr_writer
 from recorder.format import locations
 from recorder.format.framing import encode
 from recorder.system import move_remove, open_folders
-from replay import repair as repair_module
-from replay import upkeep
-from replay.check import check
-from replay.repair import CannotRepair, repair
-from replay.source import load
+from replay.integrity import repair as repair_module
+from replay.integrity.check import check
+from replay.integrity.repair import CannotRepair, repair
+from replay.library import edit
+from replay.sources.open import load
 from tests import recorded
 from tests.test_folders import contents
 
@@ -78,8 +78,8 @@ def test_a_run_that_another_process_changes_is_left_alone(tmp_path: Path, monkey
     with move_remove.changing(path):
         with pytest.raises(CannotRepair, match="being changed by another process"):
             repair(path)
-        with pytest.raises(upkeep.CannotChange, match="another process changes it just now; try again"):
-            upkeep.delete(path)
+        with pytest.raises(edit.CannotChange, match="another process changes it just now; try again"):
+            edit.delete(path)
     assert names(tmp_path) == [f"{NAME}.journal"]
     repair(path)
 
@@ -257,7 +257,7 @@ def test_what_cannot_be_renamed_is_copied(tmp_path: Path) -> None:
     done = repair(path)
     assert done.kept is not None and contents(done.kept / path.name) == before
     assert (done.kept / path.name / "link").is_symlink() and check(path).sound
-    renamed = upkeep.rename(path, "other")
+    renamed = edit.rename(path, "other")
     assert check(renamed).sound and load(renamed).name == renamed.stem
     assert names(tmp_path) == sorted([done.kept.name, renamed.name])
 
@@ -265,7 +265,7 @@ def test_what_cannot_be_renamed_is_copied(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("image")
 def test_what_cannot_be_renamed_is_deleted_all_the_same(tmp_path: Path) -> None:
     path = recorded.archive(tmp_path, NAME)
-    upkeep.delete(path)
+    edit.delete(path)
     assert names(tmp_path) == []
 
 
@@ -278,6 +278,6 @@ def test_a_copy_that_fails_leaves_the_original(tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(move_remove, "replace_file", full)
-    with pytest.raises(upkeep.CannotChange, match="No space left"):
-        upkeep.rename(path, "other")
+    with pytest.raises(edit.CannotChange, match="No space left"):
+        edit.rename(path, "other")
     assert contents(path) == before and names(tmp_path) == [path.name] and open_folders.FOLDER_MODE == 0o755

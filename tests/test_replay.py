@@ -16,10 +16,10 @@ from recorder.archive import writer as archive_module
 from recorder.archive.writer import ArchiveWriter
 from recorder.format import locations
 from recorder.format.framing import encode
-from replay import catalog
-from replay.check import check
-from replay.run import NotARun, Run
-from replay.source import ArchiveSource, JournalSource, Liveness, SocketSource, load, open_path
+from replay.integrity.check import check
+from replay.library import listing
+from replay.model.run import NotARun, Run
+from replay.sources.open import ArchiveSource, JournalSource, Liveness, SocketSource, load, open_path
 from tests.conftest import UNGUIDED, nano_call
 from tests.waiting import until
 
@@ -135,7 +135,7 @@ def test_long_stages_are_folded_in_blocks_and_readable_meanwhile(
 
 
 def test_listing_needs_only_one_small_file_per_run(recorded: dict[str, Any]) -> None:
-    found = {r.name: r for r in catalog.list_runs(recorded["runs"])}
+    found = {r.name: r for r in listing.list_runs(recorded["runs"])}
     run = found[recorded["path"].stem]
     assert (run.status, run.stages, run.steps, run.planned) == ("complete", 2, 7, 7)
     assert run.prompt == "a red ball moving left" and run.seconds and run.bytes > 10_000

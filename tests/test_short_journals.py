@@ -16,13 +16,13 @@ from recorder.format import locations
 from recorder.format.framing import encode
 from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
-from replay import catalog
-from replay.check import check
-from replay.reconnect import ReconnectingSource
-from replay.repair import CannotRepair, repair
-from replay.run import NotARun, Run
-from replay.shelf import Shelf
-from replay.source import JournalSource, Liveness, load, open_path
+from replay.integrity.check import check
+from replay.integrity.repair import CannotRepair, repair
+from replay.library import listing
+from replay.library.watcher import Shelf
+from replay.model.run import NotARun, Run
+from replay.sources.open import JournalSource, Liveness, load, open_path
+from replay.sources.reconnect import ReconnectingSource
 from tests.waiting import PATIENCE_SECONDS
 
 STEPS = 20
@@ -137,7 +137,7 @@ def test_a_short_journal_hides_nothing_of_a_finished_archive(tmp_path: Path, sho
     assert_all_there(run, told)
     assert source.liveness is Liveness.FINISHED
     assert ("beyond its journal" in source.note) == (short != "whole")
-    (line,) = catalog.list_runs(tmp_path)
+    (line,) = listing.list_runs(tmp_path)
     shelf = Shelf(tmp_path)
     shelf.update(5)
     shelf.close()
@@ -227,7 +227,7 @@ def test_an_empty_journal_without_an_archive_is_still_no_run(tmp_path: Path) -> 
     (tmp_path / "r.journal").write_bytes(b"")
     with pytest.raises(NotARun, match="it is empty"):
         open_path(tmp_path / "r.journal")
-    assert catalog.list_runs(tmp_path) == []
+    assert listing.list_runs(tmp_path) == []
 
 
 def test_a_viewer_that_lost_its_connection_gets_what_only_the_archive_has(runtime_dir: Path, tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_a_journal_that_is_deleted_and_written_anew_is_followed(
     assert source.poll() == told[11:12] and source.liveness is Liveness.LIVE, "the new file is followed"
     journal.release(remove=True)
     assert source.poll() == [] and source.liveness is Liveness.LIVE, "it may come back for some seconds"
-    monkeypatch.setattr("replay.lock.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("replay.sources.journal_lock.GRACE_SECONDS", 0.0)
     assert source.poll() == [] and source.liveness is Liveness.UNFINISHED
     journal.close()
     source.close()

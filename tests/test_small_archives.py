@@ -15,8 +15,8 @@ import zarr
 from recorder.archive.writer import ArchiveWriter
 from recorder.format import protocol
 from recorder.format.protocol import Message
-from replay.check import check
-from replay.source import load
+from replay.integrity.check import check
+from replay.sources.open import load
 from tests.dashboard.fake import messages
 
 

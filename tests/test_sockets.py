@@ -17,7 +17,8 @@ from recorder.journal import peers
 from recorder.journal.journal import Journal
 from recorder.journal.server import Server
 from recorder.reserve import make_server
-from replay import documents, live
+from replay.archive import safe_files
+from replay.library import live_runs
 
 HEADER = {
     "t": protocol.HEADER,
@@ -60,9 +61,9 @@ def test_long_names_have_sockets_and_are_found_by_their_own_names(tmp_path: Path
     paths = [server.path for _, server in runs]
     assert len(set(paths)) == 3 and all(p.parent == deep for p in paths)
     assert all(len(os.fsencode(p)) <= protocol.MAX_SOCKET_PATH and p.name.startswith("20261122") for p in paths)
-    assert sorted(r.name for r in live.live_runs()) == sorted(names)
+    assert sorted(r.name for r in live_runs.live_runs()) == sorted(names)
     again = served(tmp_path, names[0])  # a second run of that name
-    assert again[1].path not in paths and len(live.live_runs()) == 4
+    assert again[1].path not in paths and len(live_runs.live_runs()) == 4
     for run in (*runs, again):
         ended(*run)
     assert not list(deep.iterdir())
@@ -96,10 +97,10 @@ def test_a_socket_that_refuses_is_removed_only_if_its_recorder_is_gone(
 ) -> None:
     journal, server = served(tmp_path, "run")
     os.utime(server.path, (OLD, OLD))
-    monkeypatch.setattr(live, "SocketSource", Refuses)
-    assert live.live_runs() == [] and server.path.exists(), "stopped, and too many are waiting"
+    monkeypatch.setattr(live_runs, "SocketSource", Refuses)
+    assert live_runs.live_runs() == [] and server.path.exists(), "stopped, and too many are waiting"
     journal.release(remove=False)
-    assert live.live_runs() == [] and not list(runtime_dir.iterdir())
+    assert live_runs.live_runs() == [] and not list(runtime_dir.iterdir())
     server.close()
     server.join(10)
 
@@ -117,7 +118,7 @@ def test_what_a_killed_recorder_left_is_removed(tmp_path: Path, runtime_dir: Pat
         peers.name_lock(path, tmp_path / "dead.journal")
     elif lock == "a loop":
         peers.name_lock(path, peers.lock_of(path))
-    assert live.live_runs() == []
+    assert live_runs.live_runs() == []
     assert path.exists() == (lock == "a loop"), "what cannot be asked is left alone"
 
 
@@ -129,7 +130,7 @@ def test_a_lock_that_was_left_is_replaced_and_a_file_in_its_place_is_not(tmp_pat
     kept = runtime_dir / "run.sock.lock"
     kept.write_text("somebody's")
     journal, server = served(tmp_path, "run")
-    assert [r.name for r in live.live_runs()] == ["run"]
+    assert [r.name for r in live_runs.live_runs()] == ["run"]
     ended(journal, server)
     assert kept.read_text() == "somebody's" and list(runtime_dir.iterdir()) == [kept]
 
@@ -198,7 +199,7 @@ def test_a_peer_that_has_left_does_not_stop_the_server(
         refused.connect(str(server.path))
         assert refused.recv(1) == b""
     monkeypatch.setattr(peers, "_peer", real)
-    assert [r.name for r in live.live_runs()] == ["run"]
+    assert [r.name for r in live_runs.live_runs()] == ["run"]
     ended(journal, server)
 
 
@@ -244,6 +245,6 @@ def test_without_a_way_to_find_holes_a_file_has_all_its_bytes(tmp_path: Path, mo
     file = tmp_path / "sparse"
     file.touch()
     os.truncate(file, 1 << 20)
-    descriptor, size = documents.open_file(file)
-    assert documents.bytes_on_disk(descriptor, size) == 1 << 20
+    descriptor, size = safe_files.open_file(file)
+    assert safe_files.bytes_on_disk(descriptor, size) == 1 << 20
     os.close(descriptor)

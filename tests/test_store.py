@@ -16,10 +16,10 @@ from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
 
 from benchmarks.mutations import valid_messages
 from recorder.archive.writer import ArchiveWriter
-from replay.archive import Archive
-from replay.documents import Damaged, parse
-from replay.store import Store
-from replay.zstd import claimed
+from replay.archive.packed_chunks import claimed
+from replay.archive.reader import Archive
+from replay.archive.safe_files import Damaged, parse
+from replay.archive.store import Store
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ def test_documents_are_limited_in_depth_and_number_of_values() -> None:
 
 
 def test_a_document_longer_than_the_limit_is_not_read(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("replay.store.MAX_DOCUMENT_BYTES", 100)
+    monkeypatch.setattr("replay.archive.store.MAX_DOCUMENT_BYTES", 100)
     with pytest.raises(Damaged, match="limit"):
         Store(archive).document("stage_0/video")
 

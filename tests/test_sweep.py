@@ -28,8 +28,8 @@ from recorder import record
 from recorder.sweep import runner, spec, worker
 from recorder.sweep.grid import Arm, arms_of, smooth, with_controls
 from recorder.sweep.spec import Job, Settings, Sweep
-from replay import sweep as results
-from replay.verdict import analyse
+from replay.sweep import results
+from replay.sweep.analysis import analyse
 from tests.test_imports import loaded_after
 from tests.waiting import PATIENCE_SECONDS, until
 
@@ -211,7 +211,8 @@ def test_a_fixed_list_gets_more_steps_on_the_same_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "modules", ["recorder.sweep.runner, recorder.sweep.grid, recorder.sweep.worker", "replay.verdict, ltxtui.cli.sweep"]
+    "modules",
+    ["recorder.sweep.runner, recorder.sweep.grid, recorder.sweep.worker", "replay.sweep.analysis, ltxtui.cli.sweep"],
 )
 def test_starting_a_sweep_loads_nothing_heavy(modules: str) -> None:
     assert loaded_after(f"import {modules}") & {"torch", "diffusers", "transformers", "zarr", "textual"} == set()
@@ -363,7 +364,7 @@ def rows_in(folder: Path) -> list[dict[str, str]]:
 
 
 def test_endpoints_come_from_the_archives(undisturbed: tuple[Path, Sweep]) -> None:
-    from replay.source import load
+    from replay.sources.open import load
 
     folder, made = undisturbed
     found = results.find_runs(folder, made)

@@ -17,10 +17,10 @@ from benchmarks.power import measured as detected_power
 from ltxtui import forest, sweep_text
 from recorder.sweep.grid import arms_of, with_controls
 from recorder.sweep.spec import Job, Settings, Sweep
-from replay.paired import difference, holm, sign_flip_p, smallest_p, t_cdf, t_quantile
-from replay.power import smallest_effect, t_power
-from replay.sweep import ENDPOINTS, TASK, Row, as_csv, from_csv
-from replay.verdict import Analysis, analyse
+from replay.sweep.analysis import Analysis, analyse
+from replay.sweep.power import smallest_effect, t_power
+from replay.sweep.results import ENDPOINTS, TASK, Row, as_csv, from_csv
+from replay.sweep.statistics import difference, holm, sign_flip_p, smallest_p, t_cdf, t_quantile
 
 numbers = st.floats(-1e3, 1e3, allow_nan=False).map(lambda v: round(v, 6))
 

@@ -20,7 +20,7 @@ from recorder import record
 from recorder.format.declarations import QUANTITIES
 from recorder.writing import machine_load
 from recorder.writing.machine_load import Gpu, SystemLane, gpu_of
-from replay.source import load
+from replay.sources.open import load
 from tests.waiting import PATIENCE_SECONDS, until
 
 

@@ -20,9 +20,9 @@ from recorder import Shock, record
 from recorder.format import declarations
 from recorder.nano import components
 from recorder.recording import Run
-from replay.run import Run as Read
-from replay.run import StageData
-from replay.source import load
+from replay.model.run import Run as Read
+from replay.model.run import StageData
+from replay.sources.open import load
 from tests.conftest import UNGUIDED
 from tests.pipelines import GUIDED, build, generate
 

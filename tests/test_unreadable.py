@@ -13,9 +13,9 @@ from ltxtui.home import draw
 from ltxtui.home.model import HomeModel
 from ltxtui.screens.home import named_as
 from ltxtui.summary import summary
-from replay import upkeep
-from replay.shelf import Shelf
-from replay.source import load
+from replay.library import edit
+from replay.library.watcher import Shelf
+from replay.sources.open import load
 from tests import recorded
 
 
@@ -51,17 +51,17 @@ def test_what_cannot_be_read_is_named_with_the_reason_and_the_way_on(tmp_path: P
 def test_a_run_that_is_gone_is_not_renamed_tagged_or_deleted(tmp_path: Path) -> None:
     gone = tmp_path / "gone.zarr"
     for change in (
-        lambda: upkeep.rename(gone, "other"),
-        lambda: upkeep.rename(gone, "gone"),
-        lambda: upkeep.set_tags(gone, ["a"]),
-        lambda: upkeep.delete(gone),
+        lambda: edit.rename(gone, "other"),
+        lambda: edit.rename(gone, "gone"),
+        lambda: edit.set_tags(gone, ["a"]),
+        lambda: edit.delete(gone),
     ):
-        with pytest.raises(upkeep.CannotChange, match="is not there any more"):
+        with pytest.raises(edit.CannotChange, match="is not there any more"):
             change()
 
 
 def test_characters_that_a_name_cannot_have_are_told(tmp_path: Path) -> None:
-    renamed = upkeep.rename(recorded.archive(tmp_path, "20261122-143015-x"), "böse Kugel")
+    renamed = edit.rename(recorded.archive(tmp_path, "20261122-143015-x"), "böse Kugel")
     assert "it is named b-se-Kugel" in named_as("böse Kugel")(renamed) and not named_as("b-se-Kugel ")(renamed)
 
 

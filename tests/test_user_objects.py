@@ -18,8 +18,8 @@ from recorder.journal.journal import is_being_written
 from recorder.sampling import metadata
 from recorder.writing import archive_thread, journal_thread
 from recorder.writing.message_fallback import lesser
-from replay.check import check
-from replay.source import load
+from replay.integrity.check import check
+from replay.sources.open import load
 from tests.conftest import UNGUIDED, nano_call
 from tests.faults.scenarios import SIGMAS, settle, steps
 

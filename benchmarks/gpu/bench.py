@@ -114,7 +114,7 @@ def generate(pipe: Any, device: torch.device, guided: bool = False) -> tuple[Ten
 
 def troubles(path: Path) -> list[str]:
     """What a run says went wrong while it was recorded."""
-    from replay.source import load
+    from replay.sources.open import load
 
     run = load(path)
     return [e["text"] for e in run.events if e["kind"] in ("error", "warning", "degraded")]
@@ -125,7 +125,7 @@ def bare_and_recorded(
 ) -> Answer:
     """A nano call without and with the recorder: whether latents are the same bits, rows, and what the run says."""
     from recorder import record
-    from replay.source import load
+    from replay.sources.open import load
 
     with around():
         try:

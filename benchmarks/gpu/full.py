@@ -197,7 +197,7 @@ def deeply(bench: Bench, model: Model, clip: tuple[int, int, int], step_ms: floa
 
 def nan_count(path: Path) -> float:
     """NaNs in a run's samples: random weights may overflow in bfloat16, and then rows are no numbers."""
-    from replay.source import load
+    from replay.sources.open import load
 
     return float(load(path).stages[0].streams["video"].values("nan_count").max())
 

@@ -41,7 +41,7 @@ def full(bench: Bench) -> Iterator[None]:
 def out_of_memory(bench: Bench) -> Answer:
     """A loop of one's own whose steps 4 to 7 find no memory for the metrics."""
     from recorder import record
-    from replay.source import load
+    from replay.sources.open import load
 
     shape = (1, 16, 3, 8, 8) if bench.small else (1, 128, 16, 32, 48)
     x = torch.randn(shape, device=bench.device)

@@ -48,7 +48,7 @@ class Ours:
     """Journal, socket server and archivist all run, as in any recording."""
 
     distribution = ""
-    modules = ("torch", "recorder.session", "replay.source", "zarr")
+    modules = ("torch", "recorder.session", "replay.sources.open", "zarr")
 
     def open(self, folder: Path, steps: int) -> None:
         import torch
@@ -70,7 +70,7 @@ class Ours:
         self._stack.close()
 
     def read(self, folder: Path) -> Rows:
-        from replay.source import load
+        from replay.sources.open import load
 
         found = sorted({p.with_suffix(".zarr") for p in folder.iterdir() if p.suffix in (".zarr", ".journal")})
         stream = load(found[0]).stages[0].streams["video"]

@@ -159,7 +159,7 @@ def recorded_path(given: str, runs_dir: Path) -> Path:
     Raises:
         Problem: if there is none, or if there are several.
     """
-    from replay.catalog import archives_in
+    from replay.library.listing import archives_in
 
     path = run_path(given, runs_dir)
     if path.exists() or locations.journal_of(path).exists():

@@ -15,8 +15,8 @@ from ltxtui.text import clean
 
 if TYPE_CHECKING:
     from ltxtui.screens.base import ActionScreen
-    from replay.comparison import Comparison
-    from replay.run import Run
+    from replay.comparison.compare import Comparison
+    from replay.model.run import Run
 
 MAX_RUNS = 8
 MAX_WIDTH = 100
@@ -81,8 +81,8 @@ def compare(runs: tuple[str, ...], as_json: bool, no_plot: bool, tui: bool, runs
         _show(paths, runs_dir, options)
         return
     loaded = [_load(path) for path in paths]
-    from replay.comparison import CannotCompare, letter
-    from replay.comparison import compare as compared
+    from replay.comparison.compare import CannotCompare, letter
+    from replay.comparison.compare import compare as compared
 
     options["metrics"] = options["metrics"] or None
     try:
@@ -117,8 +117,8 @@ def _show(paths: list[Path], runs_dir: Path, options: dict[str, Any]) -> None:
 
 
 def _load(path: Path) -> Run:
-    from replay.run import NotARun
-    from replay.source import load
+    from replay.model.run import NotARun
+    from replay.sources.open import load
 
     try:
         return load(path)

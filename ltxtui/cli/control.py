@@ -15,7 +15,7 @@ from recorder.format.protocol import COMMANDS, Command
 
 if TYPE_CHECKING:
     from recorder.shocks.spec import Shock
-    from replay.live import LiveRun
+    from replay.library.live_runs import LiveRun
 
 USAGE = "type: ltxtui control [RUN] shock KIND:KEY=VALUE,…   or: ltxtui control [RUN] stop   or: … snapshot"
 
@@ -90,7 +90,7 @@ def _read(arguments: tuple[str, ...]) -> tuple[str | None, Command, Shock | None
 def _socket(name: str | None) -> Path:
     """The socket of the live run that is meant."""
     from recorder.format.locations import UnsafeLocation
-    from replay.catalog import live_runs
+    from replay.library.listing import live_runs
 
     try:
         found = [r for r in live_runs() if name is None or name in r.name]
@@ -109,9 +109,9 @@ def _socket(name: str | None) -> Path:
 
 def _check_stalled(run: LiveRun) -> None:
     """Raise a Problem if a run whose recorder does not answer is stalled, and not only slow to answer."""
-    from replay import pulse
-    from replay.catalog import describe_run
-    from replay.format import NotARun
+    from replay.library.listing import describe_run
+    from replay.model import pulse
+    from replay.model.validation import NotARun
 
     try:
         line = describe_run(run.archive)

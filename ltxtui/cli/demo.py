@@ -20,9 +20,9 @@ from ltxtui.cli.schedule import read_shocks, shock_option
 from ltxtui.text import clean
 
 if TYPE_CHECKING:
-    from replay.pulse import Stall
-    from replay.run import Run
-    from replay.source import Source
+    from replay.model.pulse import Stall
+    from replay.model.run import Run
+    from replay.sources.open import Source
 
 STOP_SECONDS = 15.0
 
@@ -123,8 +123,8 @@ def demo(runs_dir: Path, prompt: str, steps: int, seed: int, shocks: tuple[str, 
 def _find(recorder: Recorder) -> Source | None:
     """The demo's run once its recorder answers; LookupError once it never will."""
     from recorder.format.locations import UnsafeLocation
-    from replay.catalog import live_runs
-    from replay.source import SocketSource, open_path
+    from replay.library.listing import live_runs
+    from replay.sources.open import SocketSource, open_path
 
     ended = recorder.process.poll() is not None
     try:
@@ -144,7 +144,7 @@ def _find(recorder: Recorder) -> Source | None:
 def _dashboard(recorder: Recorder) -> int:
     from ltxtui.app import Dashboard
     from ltxtui.endings import show_app
-    from replay.source import AwaitedSource
+    from replay.sources.open import AwaitedSource
 
     source = AwaitedSource(lambda: _find(recorder), "loading torch and the nano model, which takes some ten seconds")
     app = Dashboard(source)
@@ -154,9 +154,9 @@ def _dashboard(recorder: Recorder) -> int:
 def _headless(recorder: Recorder) -> None:
     """Follow the run as a viewer does and print plain lines, then its summary."""
     from ltxtui.summary import summary
-    from replay.pulse import Pulse
-    from replay.run import Run
-    from replay.source import AwaitedSource, Liveness
+    from replay.model.pulse import Pulse
+    from replay.model.run import Run
+    from replay.sources.open import AwaitedSource, Liveness
 
     click.echo("loading torch and the nano model")
     source = AwaitedSource(lambda: _find(recorder), "")

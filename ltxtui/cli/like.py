@@ -12,7 +12,7 @@ from ltxtui.text import clean
 from recorder.sampling.guidance_presets import UNGUIDED
 
 if TYPE_CHECKING:
-    from replay.run import Run
+    from replay.model.run import Run
 
 _VERSIONS = ("torch", "diffusers", "transformers")
 _BESIDE = frozenset({"runs_dir", "name", "output", "device", "allow_control", "offload", "save_latents"})
@@ -40,7 +40,7 @@ def repetition(like: str, runs_dir: Path, changed: Mapping[str, Any]) -> Repetit
     Raises:
         Problem: if there is no such run, or it does not tell how to run it again.
     """
-    from replay.again import CannotRepeat, asked_by_command, request_of
+    from replay.rerun import CannotRepeat, asked_by_command, request_of
 
     run = _load(recorded_path(like, runs_dir))
     try:
@@ -71,8 +71,8 @@ def merge(fields: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, An
 
 
 def _load(path: Path) -> Run:
-    from replay.run import NotARun
-    from replay.source import load
+    from replay.model.run import NotARun
+    from replay.sources.open import load
 
     try:
         return load(path)

@@ -14,7 +14,7 @@ from ltxtui.text import clean, duration, number
 from recorder.format.numerals import counted
 
 if TYPE_CHECKING:
-    from replay.run_info import RunInfo
+    from replay.library.run_info import RunInfo
 
 EXAMPLES = """\b
 Examples:
@@ -48,7 +48,7 @@ def runs(context: click.Context, /, runs_dir: Path, as_json: bool) -> None:
     if context.invoked_subcommand is not None:
         context.obj = runs_dir
         return
-    from replay.catalog import cached_look
+    from replay.library.listing import cached_look
 
     listing = cached_look(runs_dir)
     found = listing.runs
@@ -108,7 +108,7 @@ def check(runs_dir: Path, given: tuple[str, ...], as_json: bool) -> None:
 
     Changes nothing. Ends with status 1 if anything is missing or damaged, or if nothing was recorded.
     """
-    from replay.check import check as verify
+    from replay.integrity.check import check as verify
 
     reports = []
     for name in given:
@@ -138,8 +138,8 @@ def repair(runs_dir: Path, given: str) -> None:
     be had any more is NaN or missing; it is listed, and told by an event of the new archive. Of a whole archive whose
     journal stands beside it the journal is removed.
     """
-    from replay.repair import CannotRepair
-    from replay.repair import repair as mend
+    from replay.integrity.repair import CannotRepair
+    from replay.integrity.repair import repair as mend
 
     try:
         done = mend(recorded_path(given, runs_dir))

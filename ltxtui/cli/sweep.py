@@ -23,7 +23,7 @@ from recorder.system.open_folders import make_folders
 if TYPE_CHECKING:
     from recorder.sweep.runner import Answer
     from recorder.sweep.spec import Job, Sweep
-    from replay.verdict import Analysis
+    from replay.sweep.analysis import Analysis
 
 MAX_WIDTH = 100
 PLAIN_LINES = 40
@@ -194,7 +194,7 @@ def _asked(options: dict[str, Any], more: bool) -> Sweep:
 def _foresee(folder: Path, made: Sweep) -> None:
     """Say before any run is made what the verdict will not be able to say."""
     from recorder.sweep import spec
-    from replay.foreseen import foreseen
+    from replay.sweep.feasibility import foreseen
 
     found = foreseen(made)
     if found.refused and not (folder / spec.SPEC).exists():
@@ -231,7 +231,7 @@ def _run(folder: Path, made: Sweep, workers: int) -> None:
     from recorder.sweep import spec
     from recorder.sweep.runner import Stopped, run_jobs, wait_for_workers
     from recorder.system.signals import as_ctrl_c
-    from replay.sweep import discard, find_runs, finished
+    from replay.sweep.results import discard, find_runs, finished
 
     done: dict[Job, Path] = {}
     try:
@@ -331,9 +331,9 @@ def _progress(done: int, more: int, workers: int) -> Iterator[Callable[[Answer, 
 
 def _report(folder: Path, made: Sweep, as_json: bool, markdown: Path | None, svg: Path | None) -> None:
     from recorder.sweep import spec
-    from replay.run import NotARun
-    from replay.sweep import as_csv, collect, find_runs, finished, from_csv
-    from replay.verdict import analyse
+    from replay.model.run import NotARun
+    from replay.sweep.analysis import analyse
+    from replay.sweep.results import as_csv, collect, find_runs, finished, from_csv
 
     try:
         if not (folder / spec.RUNS).exists() and (folder / spec.RESULTS).exists():

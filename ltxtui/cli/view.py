@@ -27,8 +27,8 @@ from ltxtui.layout import PRESETS
 
 if TYPE_CHECKING:
     from ltxtui.screens.run import Opening
-    from replay.catalog import LiveRun
-    from replay.source import Source
+    from replay.library.listing import LiveRun
+    from replay.sources.open import Source
 
 _PRESETS = "Which panels: " + ", ".join(f"{p.key} {p.name}" for p in PRESETS) + "."
 _AXES = ("step", "sigma", "snr", "seconds", "evaluations", "run")
@@ -80,8 +80,8 @@ def watch(run: str | None, socket_path: Path | None, wait: bool, runs_dir: Path,
 
 def _live_source(run: str | None, socket_path: Path | None, wait: bool, runs_dir: Path) -> Source:
     """What is to be watched. That there is nothing is told before that there is no terminal to show it on."""
-    from replay.reconnect import open_live
-    from replay.source import AwaitedSource
+    from replay.sources.open import AwaitedSource
+    from replay.sources.reconnect import open_live
 
     if socket_path is not None:
         try:
@@ -124,9 +124,9 @@ def _need_terminal() -> None:
 
 
 def _live(run: LiveRun) -> Source:
-    from replay.reconnect import open_live
-    from replay.run import NotARun
-    from replay.source import open_path
+    from replay.model.run import NotARun
+    from replay.sources.open import open_path
+    from replay.sources.reconnect import open_live
 
     if not run.answers:
         with contextlib.suppress(OSError, NotARun):  # what it has recorded is in its journal
@@ -139,7 +139,7 @@ def _live(run: LiveRun) -> Source:
 
 def _live_runs() -> list[LiveRun]:
     from recorder.format.locations import UnsafeLocation
-    from replay.catalog import live_runs
+    from replay.library.listing import live_runs
 
     try:
         return live_runs()
@@ -150,8 +150,8 @@ def _live_runs() -> list[LiveRun]:
 def _first_since(begun: float, name: str | None) -> Source | None:
     """The run that is awaited, once it is there. Raises LookupError if runs can no longer be looked for."""
     from recorder.format.locations import UnsafeLocation
-    from replay.catalog import live_runs
-    from replay.reconnect import open_live
+    from replay.library.listing import live_runs
+    from replay.sources.reconnect import open_live
 
     try:
         for found in reversed(live_runs()):
@@ -197,7 +197,7 @@ def replay(path: str | None, play: bool, speed: float, runs_dir: Path, **looking
 
 
 def _newest(runs_dir: Path) -> Path:
-    from replay.catalog import cached_runs
+    from replay.library.listing import cached_runs
 
     found = cached_runs(runs_dir)
     if not found:
@@ -206,8 +206,8 @@ def _newest(runs_dir: Path) -> Path:
 
 
 def _open(path: Path) -> Source:
-    from replay.run import NotARun
-    from replay.source import open_path
+    from replay.model.run import NotARun
+    from replay.sources.open import open_path
 
     try:
         return open_path(path)

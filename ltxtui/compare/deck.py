@@ -8,10 +8,10 @@ from typing import Final, Literal, get_args
 from ltxtui.compare.lineup import Lineup
 from ltxtui.compare.member import Member
 from ltxtui.compare.partings import Partings, told
-from replay import pairing
-from replay.alignment import ALIGNMENTS, AXES, Align
-from replay.comparison import first_different_stage
-from replay.pairing import Divergence, Mismatch
+from replay.comparison import run_differences
+from replay.comparison.alignment import ALIGNMENTS, AXES, Align
+from replay.comparison.compare import first_different_stage
+from replay.comparison.run_differences import Divergence, Mismatch
 
 Face = Literal["charts", "table", "pictures"]
 FACES: Final[tuple[Face, ...]] = get_args(Face)
@@ -191,7 +191,7 @@ class CompareDeck(Lineup):
         if (key := (reference.index, versions)) != self._settings_key:
             known = [m for m in self.members if m.run is not None and m is not reference]
             runs = [m.run for m in (reference, *known) if m.run is not None]
-            found = pairing.mismatches(runs) if reference.run is not None else ()
+            found = run_differences.mismatches(runs) if reference.run is not None else ()
             self._settings = {m.index: [f for f in found if f.run == i] for i, m in enumerate(known, 1)}
             self._settings_key = key
         return self._settings.get(member.index, [])

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from ltxtui.compare.member import Member
 from ltxtui.compare.together import Together, lined_up, metrics_of
-from replay.alignment import Align
-from replay.comparison import CannotCompare
-from replay.run import StreamData
+from replay.comparison.alignment import Align
+from replay.comparison.compare import CannotCompare
+from replay.model.run import StreamData
 
 
 class Lineup:

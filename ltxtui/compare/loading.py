@@ -10,9 +10,9 @@ from typing import Final
 from ltxtui.compare.member import Member
 from ltxtui.feed import Feed
 from recorder.format.framing import CorruptMessage
-from replay.pulse import Pulse
-from replay.run import NotARun, Run
-from replay.source import Source, damage_of, open_path
+from replay.model.pulse import Pulse
+from replay.model.run import NotARun, Run
+from replay.sources.open import Source, damage_of, open_path
 
 _AT_ONCE: Final = 2
 """Runs that are read at a time: more threads only wait for one another."""

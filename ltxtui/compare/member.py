@@ -8,10 +8,10 @@ from typing import Final
 
 from ltxtui.roles import RUN_ROLES
 from ltxtui.text import clean
-from replay.comparison import letter
-from replay.pulse import Stall
-from replay.run import Run
-from replay.source import Liveness
+from replay.comparison.compare import letter
+from replay.model.pulse import Stall
+from replay.model.run import Run
+from replay.sources.open import Liveness
 
 MOST: Final = len(RUN_ROLES)
 """Runs that can be told apart in one plot."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ltxtui.compare.member import Member
 from ltxtui.text import clean
-from replay import pairing
-from replay.pairing import Divergence
-from replay.prompts import prompt_text
+from replay.comparison import run_differences
+from replay.comparison.run_differences import Divergence
+from replay.model.prompts import prompt_text
 
 
 class Partings:
@@ -30,7 +30,7 @@ class Partings:
         versions = reference.run.version, member.run.version
         if self._none_at.get(pair) != versions:
             runs = [reference.run, member.run]
-            found = pairing.divergences(runs, None, self._tolerance)[0]
+            found = run_differences.divergences(runs, None, self._tolerance)[0]
             if found is not None:
                 self._found[pair] = found
             self._none_at[pair] = versions
@@ -51,7 +51,7 @@ def told(parting: Divergence, member: Member, reference: Member) -> str:
     return f"{where}, {stream}: {clean(parting.metric, 60)} is {parting.value:.6g}, not {parting.reference:.6g}"
 
 
-def setting(mismatch: pairing.Mismatch) -> str:
+def setting(mismatch: run_differences.Mismatch) -> str:
     """A setting that differs from the reference's, with both values."""
     if mismatch.what == "seed" and mismatch.reference is None and mismatch.value is None:
         return "no seed recorded"

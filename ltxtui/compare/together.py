@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltxtui.compare.member import Member
-from replay.alignment import AXES, Align, Floats, descent, numbered
-from replay.comparison import Comparison, Series, compare
-from replay.pairing import scalar_metrics
-from replay.run import Run, StreamData
+from replay.comparison.alignment import AXES, Align, Floats, descent, numbered
+from replay.comparison.compare import Comparison, Series, compare
+from replay.comparison.run_differences import scalar_metrics
+from replay.model.run import Run, StreamData
 
 PREFERRED: Final = (
     "sigma", "snr_measured_db", "velocity_rms", "low_frequency_wander", "x0_change_rms", "noise_whiteness_low",

@@ -9,7 +9,7 @@ from typing import Final
 
 from ltxtui.text import duration, number
 from recorder.format.run_status import noise_percent
-from replay.run_info import RunInfo
+from replay.library.run_info import RunInfo
 
 Key = str | float | None
 """What a column sorts by; None stands last in either direction."""

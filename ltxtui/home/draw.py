@@ -17,7 +17,7 @@ from ltxtui.home.spark import spark
 from ltxtui.spans import Row, Span
 from ltxtui.text import clean, duration, fit, number, to_ascii
 from recorder.format.numerals import counted
-from replay.run_info import RunInfo
+from replay.library.run_info import RunInfo
 
 _STATUS_ROLES: Final = {"failed": "alert", "interrupted": "s2", "unfinished": "s2", "complete": "dim",
                         "stalled": "alert"}  # fmt: skip

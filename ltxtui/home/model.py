@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ltxtui.home import query
 from ltxtui.home.columns import BY_ID, COLUMNS, Column
-from replay.run_info import RunInfo
-from replay.unreadable import Unreadable
+from replay.library.run_info import RunInfo
+from replay.library.unreadable import Unreadable
 
 
 class HomeModel:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from recorder.format.numerals import real
-from replay.run_info import RunInfo
+from replay.library.run_info import RunInfo
 
 HELP: Final = "words · #tag · -not · status:live · drift>0.2 · shocks>0 · steps<20 · time>60"
 

@@ -6,7 +6,7 @@ from ltxtui.compare.deck import CompareDeck
 from ltxtui.panels.compare_view import CompareView
 from ltxtui.spans import Row
 from ltxtui.text import clean, number, one_of
-from replay.alignment import AXES
+from replay.comparison.alignment import AXES
 
 _NAMED = {"step": "step", "sigma": "σ", "snr": "SNR", "evaluations": "evaluations"}
 

@@ -15,7 +15,7 @@ from ltxtui.panels.compare_view import CompareView
 from ltxtui.panels.filmstrip import Layout, chosen, layout, scaled
 from ltxtui.spans import Row
 from ltxtui.text import clean, fit, number
-from replay.run import NotARun, Preview
+from replay.model.run import NotARun, Preview
 
 _ROOM: Final = 14
 """Columns that a run's name and pictures need."""

@@ -13,7 +13,7 @@ from ltxtui.compare.partings import place, setting
 from ltxtui.panels.compare_view import CompareView
 from ltxtui.spans import Row
 from ltxtui.text import clean, fit, number
-from replay.pairing import Divergence
+from replay.comparison.run_differences import Divergence
 
 _NAME = 26
 _STATE = 12

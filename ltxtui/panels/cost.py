@@ -18,7 +18,7 @@ from ltxtui.selection import RECENT
 from ltxtui.spans import Row
 from ltxtui.text import duration, significant
 from recorder.format.declarations import METRICS
-from replay.source import Liveness
+from replay.sources.open import Liveness
 
 _ID: Final = "cost"
 _TICK: Final = 1.0

@@ -14,7 +14,7 @@ from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.view import View
 from ltxtui.spans import Row
 from ltxtui.text import clean
-from replay.run import NotARun, Preview, StreamData
+from replay.model.run import NotARun, Preview, StreamData
 
 _ID: Final = "filmstrip"
 _LABELLED: Final = 4

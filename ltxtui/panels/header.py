@@ -14,8 +14,8 @@ from ltxtui.panels.view import View
 from ltxtui.spans import Row
 from ltxtui.text import clean, duration, one_of, significant
 from recorder.format.nonfinite import broken_words
-from replay.prompts import prompt_text
-from replay.source import Liveness
+from replay.model.prompts import prompt_text
+from replay.sources.open import Liveness
 
 _MUCH: Final = 100_000
 """Bytes that have arrived and wait: the viewer is slower than the run."""

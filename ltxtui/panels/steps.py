@@ -14,7 +14,7 @@ from ltxtui.drawing import GUTTER, Plot, Style, columns
 from ltxtui.panels.chart import ChartView, flags
 from ltxtui.panels.view import View
 from ltxtui.spans import Row
-from replay.run import StreamData
+from replay.model.run import StreamData
 
 Floats = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from ltxtui.panels.steps import QUANTITIES, StepView, decibels, frequencies, vec
 from ltxtui.spans import Row
 from ltxtui.text import clean
 from recorder.format.declarations import METRICS
-from replay.run import StreamData
+from replay.model.run import StreamData
 
 _ID: Final = "waterfall"
 

@@ -26,9 +26,9 @@ from ltxtui.panels.footer import FooterView
 from ltxtui.panels.panel import Table
 from ltxtui.panels.too_small import SMALLEST, TooSmall
 from ltxtui.screens.base import ActionScreen, keyed
-from replay.alignment import Align
-from replay.run import NotARun, Run
-from replay.source import open_path
+from replay.comparison.alignment import Align
+from replay.model.run import NotARun, Run
+from replay.sources.open import open_path
 
 _WIDE: Final = (160, 40)
 """From this size on summary and pictures stand beside the charts."""

@@ -26,10 +26,10 @@ from ltxtui.screens.base import ActionScreen
 from ltxtui.screens.confirm import Ask, Confirm
 from ltxtui.screens.home_views import HomeDetails, HomeHeading, HomeTable, HomeTitle, no_runs
 from recorder.format.numerals import counted
-from replay import upkeep
-from replay.run_info import RunInfo
-from replay.shelf import Shelf
-from replay.unreadable import Unreadable
+from replay.library import edit
+from replay.library.run_info import RunInfo
+from replay.library.unreadable import Unreadable
+from replay.library.watcher import Shelf
 
 LOOK_SECONDS: Final = 1.0
 """So often new runs and the progress of live ones are looked for."""
@@ -240,11 +240,11 @@ class Home(ActionScreen):
         run = self._list.current
         if run is None:
             return
-        time, name = upkeep.name_part(run.path)
+        time, name = edit.name_part(run.path)
 
         def answered(said: str | None) -> None:
             if said is not None and said.strip():
-                self._change([run], lambda path: upkeep.rename(path, said), "renaming", "renamed", named_as(said))
+                self._change([run], lambda path: edit.rename(path, said), "renaming", "renamed", named_as(said))
 
         known = cell_text(f"{time}{name}")
         hint = "letters, digits, . _ -"
@@ -257,7 +257,7 @@ class Home(ActionScreen):
 
         def answered(said: str | None) -> None:
             if said is not None:
-                self._change(runs, lambda path: upkeep.set_tags(path, upkeep.read_tags(said)), "tagging", "tagged")
+                self._change(runs, lambda path: edit.set_tags(path, edit.read_tags(said)), "tagging", "tagged")
 
         tags = " ".join(dict.fromkeys(cell_text(tag) for run in runs for tag in run.tags))
         hint = "separated by spaces; empty: none"
@@ -270,7 +270,7 @@ class Home(ActionScreen):
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._change(runs, upkeep.delete, "deleting", "deleted")
+                self._change(runs, edit.delete, "deleting", "deleted")
 
         question = f"Delete {_named(runs)} for good, with all that was recorded?"
         self.app.push_screen(Confirm(question, "delete", drawing=self.drawing), answered)
@@ -303,7 +303,7 @@ class Home(ActionScreen):
                 for run in runs:
                     try:
                         changed.append(change(run.path))
-                    except upkeep.CannotChange as error:
+                    except edit.CannotChange as error:
                         problem = str(error)
                         break
                     finally:
@@ -332,7 +332,7 @@ def named_as(asked: str) -> Callable[[Path], str]:
     """What to say of a run that was renamed: which name it has, where that is not the one that was asked for."""
 
     def note(path: Path) -> str:
-        _, name = upkeep.name_part(path)
+        _, name = edit.name_part(path)
         if name == asked.strip():
             return ""
         return cell_text(f"it is named {name}: a name keeps letters A to Z, digits and . _ - only, 80 at most")

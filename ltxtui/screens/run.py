@@ -29,9 +29,9 @@ from ltxtui.panels.too_small import SMALLEST, TooSmall
 from ltxtui.screens.run_dialogs import RunDialogs
 from ltxtui.text import clean
 from recorder.format.numerals import counted
-from replay.pulse import State, state
-from replay.run import Run
-from replay.source import Liveness, Source
+from replay.model.pulse import State, state
+from replay.model.run import Run
+from replay.sources.open import Liveness, Source
 
 _FRAME: Final = 1 / 20
 """Seconds between the pictures of a playing replay."""

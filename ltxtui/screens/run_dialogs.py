@@ -12,7 +12,7 @@ from ltxtui.screens.base import ActionScreen, Entry
 from recorder.format import locations
 from recorder.format.numerals import real, whole
 from recorder.format.protocol import Command
-from replay.source import Source
+from replay.sources.open import Source
 
 if TYPE_CHECKING:
     from recorder.shocks.spec import Shock
@@ -65,7 +65,7 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
         runs_dir, own = self.folder, self.deck.run.name
 
         def look() -> list[Entry]:
-            from replay.catalog import list_runs
+            from replay.library.listing import list_runs
 
             found = [r for r in list_runs(runs_dir) if r.name != own]
             return [Entry(str(r.path), r.name, r.status, r.prompt) for r in found]

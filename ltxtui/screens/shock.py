@@ -24,7 +24,7 @@ from recorder.shocks.parse import parse_shock
 from recorder.shocks.plan import Action, Plan, PlanError
 from recorder.shocks.replan import fired, settled
 from recorder.shocks.spec import Shock
-from replay.run import StageData
+from replay.model.run import StageData
 
 FIRST: Final = "restart:db=3"
 HINT: Final = "renoise:db=3   restart:db=3   additive:db=3   predict_perturb"

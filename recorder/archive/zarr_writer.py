@@ -2,7 +2,7 @@
 
 zarr-python takes 5 ms to make an array and holds the interpreter's lock meanwhile, which a run that has some hundred of
 them felt (`make bench` compares both). The format is small: a JSON document per node and a file per chunk. Any Zarr
-reader reads it, ours is `replay.store`; tests hold every document equal to what zarr-python would have written.
+reader reads it, ours is `replay.archive.store`; tests hold every document equal to what zarr-python would have written.
 """
 
 from __future__ import annotations

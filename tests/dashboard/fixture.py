@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recorder.format.protocol import Message
-from replay.run import Run
+from replay.model.run import Run
 from tests.dashboard.sources import Archive, Live
 
 DATA: Final = Path(__file__).parent / "data"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from recorder.format.protocol import Message
-from replay.source import Liveness
+from replay.sources.open import Liveness
 
 
 class Archive:

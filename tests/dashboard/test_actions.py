@@ -23,8 +23,8 @@ from ltxtui.screens.home import Home
 from ltxtui.screens.palette import entries, score
 from ltxtui.screens.run import RunScreen
 from recorder.format.protocol import Message
-from replay.run import Run
-from replay.source import Liveness
+from replay.model.run import Run
+from replay.sources.open import Liveness
 from tests.dashboard.driving import ROOMY, loaded
 from tests.dashboard.fake import messages
 from tests.dashboard.sources import Archive

@@ -15,8 +15,8 @@ from ltxtui.axis import MODES, Mode, Ruler, counted
 from ltxtui.deck import Deck
 from ltxtui.places import placed
 from recorder.format.protocol import Message
-from replay.run import Run
-from replay.source import Liveness
+from replay.model.run import Run
+from replay.sources.open import Liveness
 from tests.dashboard.fake import messages
 
 WIDTHS = st.integers(1, 200)

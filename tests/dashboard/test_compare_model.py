@@ -23,8 +23,8 @@ from ltxtui.drawing import Curve, Plot, Style, draw
 from ltxtui.panels.compare_chart import plot_of, shock_flags
 from ltxtui.panels.compare_pictures import grid
 from ltxtui.panels.compare_table import notes, plain, signed, table_rows
-from replay.run import Run
-from replay.source import Liveness
+from replay.model.run import Run
+from replay.sources.open import Liveness
 from tests.dashboard.fake import messages
 from tests.dashboard.fixture import fixture_messages, live_fixture
 from tests.dashboard.sources import Archive, Live
@@ -254,7 +254,7 @@ def test_a_difference_is_found_as_soon_as_it_is_there_and_not_looked_for_again(
         runs[1].feed(message)
     found = deck.parting(deck.members[1])
     assert found is not None and found.step == 3
-    monkeypatch.setattr("replay.pairing.divergences", None)
+    monkeypatch.setattr("replay.comparison.run_differences.divergences", None)
     runs[0].version += 1
     assert deck.parting(deck.members[1]) is found
 

@@ -25,8 +25,8 @@ from ltxtui.scales import column
 from ltxtui.screens.compare import CompareScreen, compare_screen, room_for
 from ltxtui.screens.run import RunScreen
 from ltxtui.themes import THEMES
-from replay.run import Run
-from replay.source import Liveness
+from replay.model.run import Run
+from replay.sources.open import Liveness
 from tests.dashboard.driving import ROOMY, resized, until
 from tests.dashboard.fake import messages
 from tests.dashboard.fixture import journal_file, live_fixture

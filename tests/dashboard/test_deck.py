@@ -16,8 +16,8 @@ from ltxtui.panels.cost import Health, Link
 from ltxtui.panels.header import HeaderView
 from ltxtui.playback import Playback
 from recorder.format.protocol import Message
-from replay.run import Run
-from replay.source import Liveness
+from replay.model.run import Run
+from replay.sources.open import Liveness
 from tests.dashboard.fake import event, messages
 
 

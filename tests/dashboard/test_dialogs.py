@@ -25,7 +25,7 @@ from ltxtui.screens.palette import Chooser
 from ltxtui.screens.run import RunScreen
 from ltxtui.screens.shock import ShockScreen
 from ltxtui.screens.tour import TourScreen
-from replay import upkeep
+from replay.library import edit
 from tests.dashboard.driving import ROOMY, burst, loaded, until
 from tests.dashboard.fixture import fixture_messages, journal_file, open_fixture
 from tests.dashboard.sources import Live
@@ -165,7 +165,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr("ltxtui.control.give", keeping("give"))
     for name in ("rename", "set_tags", "delete"):
-        monkeypatch.setattr(upkeep, name, keeping(name))
+        monkeypatch.setattr(edit, name, keeping(name))
     return told
 
 

@@ -24,8 +24,8 @@ from ltxtui.screens.help import HelpScreen
 from ltxtui.screens.run import RunScreen
 from ltxtui.themes import THEMES, first_drawing, first_theme
 from recorder.format.protocol import Message
-from replay.run import Run
-from replay.source import Liveness
+from replay.model.run import Run
+from replay.sources.open import Liveness
 from tests.dashboard.driving import ROOMY, loaded, resized, shown, until
 from tests.dashboard.fake import messages
 from tests.dashboard.sources import Archive, Live

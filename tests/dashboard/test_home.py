@@ -23,8 +23,8 @@ from ltxtui.screens import home as module
 from ltxtui.screens.confirm import Ask, Confirm
 from ltxtui.screens.home import Home
 from recorder.format import locations
-from replay import catalog
-from replay.shelf import Shelf
+from replay.library import listing
+from replay.library.watcher import Shelf
 from tests import recorded
 from tests.dashboard import driving, fake
 from tests.dashboard.driving import resized
@@ -216,7 +216,7 @@ async def test_tag_one_and_several(runs: Path) -> None:
         await d.keys("enter")
         await d.until(lambda: sum(bool(r.tags) for r in d.home.model.runs) == 2)
         assert "#good" in d.text() and "TAGS" in d.text("#home-heading")
-        assert catalog.describe_run(runs / "20261122-143012-run-2.zarr").tags == ("good", "σ-study")
+        assert listing.describe_run(runs / "20261122-143012-run-2.zarr").tags == ("good", "σ-study")
         await d.keys("u", "slash", *"#good", "enter")
         assert len(d.names) == 2
         await d.keys("number_sign")
@@ -335,13 +335,13 @@ async def test_an_empty_folder_says_what_to_do_and_fills_by_itself(tmp_path: Pat
 
 async def test_a_cold_list_answers_keys_while_it_fills(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Semaphore(1)
-    describe = catalog.describe_run
+    describe = listing.describe_run
 
-    def slowly(path: Path) -> catalog.RunInfo:
+    def slowly(path: Path) -> listing.RunInfo:
         gate.acquire()
         return describe(path)
 
-    monkeypatch.setattr("replay.shelf.describe_run", slowly)
+    monkeypatch.setattr("replay.library.watcher.describe_run", slowly)
     monkeypatch.setattr(Shelf.update, "__defaults__", (0.0,))
     app = Listener(runs, Style.BRAILLE)
     async with app.run_test(size=(120, 40)) as pilot:
@@ -374,7 +374,7 @@ async def test_leaving_saves_the_cache(runs: Path, monkeypatch: pytest.MonkeyPat
     async with shown(runs) as d:
         await d.keys("down")
     read: list[Path] = []
-    monkeypatch.setattr("replay.shelf.describe_run", lambda path: read.append(path))
+    monkeypatch.setattr("replay.library.watcher.describe_run", lambda path: read.append(path))
     async with shown(runs) as d:
         assert len(d.names) == 3 and read == []
 

@@ -13,7 +13,7 @@ from ltxtui.home.columns import COLUMNS, GUTTER, column_at, fitting
 from ltxtui.home.model import HomeModel
 from ltxtui.home.spark import spark
 from ltxtui.screens.home_views import no_runs
-from replay.run_info import RunInfo
+from replay.library.run_info import RunInfo
 
 HOSTILE = (
     "[bold red]markup[/] \x1b[31mred\x1b]0;owned\x07 \u202eright to left \x9b2J one\ntwo\r\nthree\t"

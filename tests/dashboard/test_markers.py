@@ -6,8 +6,8 @@ from ltxtui.deck import Deck
 from ltxtui.markers import KINDS, Marker, markers, neighbour
 from ltxtui.panels.chart import flags
 from recorder.format.protocol import Message
-from replay.run import Run
-from replay.source import Liveness
+from replay.model.run import Run
+from replay.sources.open import Liveness
 from tests.dashboard.fake import START, event, messages
 
 

@@ -12,8 +12,8 @@ from ltxtui.deck import Deck
 from ltxtui.drawing import Style
 from ltxtui.panels.chart import ChartView
 from ltxtui.panels.readout import PANELS, ReadoutView, main_lines, readings, table
-from replay.run import Run
-from replay.source import Liveness
+from replay.model.run import Run
+from replay.sources.open import Liveness
 from tests.dashboard.driving import ROOMY, loaded, shown
 from tests.dashboard.fake import messages
 from tests.dashboard.sources import Archive

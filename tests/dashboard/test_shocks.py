@@ -8,7 +8,7 @@ import pytest
 from ltxtui.app import Dashboard
 from ltxtui.deck import Deck
 from ltxtui.panels.charts import CHARTS, plot
-from replay.source import Liveness
+from replay.sources.open import Liveness
 from tests.dashboard.driving import ROOMY, loaded, shown
 from tests.dashboard.fixture import open_fixture, open_fixture_run
 

@@ -10,8 +10,8 @@ from ltxtui.drawing import GUTTER, columns
 from ltxtui.panels.chart import run_flags
 from ltxtui.panels.charts import CHARTS, run_plot
 from ltxtui.panels.header import progress, selection
-from replay.run import Run
-from replay.source import Liveness
+from replay.model.run import Run
+from replay.sources.open import Liveness
 from tests.dashboard.driving import ROOMY, loaded, shown
 from tests.dashboard.fake import messages
 from tests.dashboard.sources import Archive

@@ -83,7 +83,7 @@ def main() -> None:
 
     for used in ("multiprocessing.popen_fork", "ltxtui.cli.record", "recorder.generate", "recorder.archive.rebuild"):
         import_module(used)
-    import_module("replay.source")
+    import_module("replay.sources.open")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="ltx-", dir="/tmp") as folder, redirect_stdout(io.StringIO()):
         os.environ["LTXTUI_RUNTIME_DIR"] = f"{folder}/sock"

@@ -445,7 +445,7 @@ def never_left(runs: str) -> None:
 
 def views(runs: str, socket: str) -> None:
     """A viewer, until the run has ended."""
-    from replay.source import Liveness, SocketSource
+    from replay.sources.open import Liveness, SocketSource
 
     source = SocketSource(Path(socket))
     received = 0

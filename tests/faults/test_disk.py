@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from recorder.format import locations
-from replay.check import check
-from replay.source import load
+from replay.integrity.check import check
+from replay.sources.open import load
 from tests.faults.conftest import Child
 from tests.faults.viewing import holds, mended, rows, texts, watch, whole
 

@@ -18,7 +18,7 @@ import pytest
 from recorder.format import locations
 from recorder.journal.journal import is_being_written
 from recorder.system.signals import as_ctrl_c
-from replay.source import load
+from replay.sources.open import load
 from tests.faults.conftest import ROOT, Child, until
 from tests.faults.viewing import mended, rows, whole
 

@@ -10,7 +10,7 @@ import pytest
 
 from recorder.format import locations
 from recorder.journal.journal import is_being_written
-from replay.source import Liveness, load
+from replay.sources.open import Liveness, load
 from tests.faults.conftest import Child, until
 from tests.faults.viewing import holds, mended, rows, watch, whole
 

@@ -20,7 +20,7 @@ from recorder.journal import server
 from recorder.journal.journal import Journal
 from recorder.metrics.measures import MEASURES
 from recorder.sampling.guidance_passes import Passes
-from replay.source import SocketSource, load
+from replay.sources.open import SocketSource, load
 from tests.conftest import UNGUIDED, nano_call
 from tests.faults.conftest import until
 from tests.faults.scenarios import SIGMAS, steps

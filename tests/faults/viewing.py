@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from recorder.format import locations
-from replay.check import check
-from replay.repair import repair
-from replay.run import Run
-from replay.source import Liveness, SocketSource, load
+from replay.integrity.check import check
+from replay.integrity.repair import repair
+from replay.model.run import Run
+from replay.sources.open import Liveness, SocketSource, load
 from tests.waiting import PATIENCE_SECONDS
 
 

@@ -22,14 +22,14 @@ from benchmarks import mutations
 from benchmarks.fuzz import SHARES, Readers, fuzz, limits
 from recorder.format.framing import CorruptMessage, Decoder, encode
 from recorder.shocks.spec import Shock
-from replay.catalog import list_runs
-from replay.check import check
-from replay.comparison import compare
-from replay.repair import repair
-from replay.run import NotARun, Run
-from replay.source import load
-from replay.store import Array, Store
-from replay.stream import StreamData
+from replay.archive.store import Array, Store
+from replay.comparison.compare import compare
+from replay.integrity.check import check
+from replay.integrity.repair import repair
+from replay.library.listing import list_runs
+from replay.model.run import NotARun, Run
+from replay.model.stream import StreamData
+from replay.sources.open import load
 
 QUIET: dict[str, Any] = {
     "deadline": None,

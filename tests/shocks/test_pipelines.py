@@ -14,7 +14,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, LTXEulerAncestralRFSchedu
 from recorder import Shock, ShockScheduler, ancestral, record
 from recorder.nano import components
 from recorder.sampling.guidance_presets import UNGUIDED
-from replay.source import load
+from replay.sources.open import load
 from tests.pipelines import GUIDED, VIDEO_UNGUIDED, build, condition, generate, modular, picture
 from tests.shocks.calls import levels_of_calls
 from tests.test_pipelines import DFR, keyframe_transformer

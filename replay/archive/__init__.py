@@ -1,0 +1,1 @@
+"""Strict reading of Zarr archives: what the recorder writes is read, anything else is refused."""

@@ -1,0 +1,246 @@
+"""Reads an archive as the messages its run was streamed as; rows and pictures come when somebody looks at them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from recorder.format import protocol
+from recorder.format.protocol import Message
+from replay.archive.lazy_rows import ArchivedPreviews, ArchivedRows, Cache
+from replay.archive.safe_files import Damaged, Missing, read_attributes
+from replay.archive.store import Array, Store
+from replay.model import validation
+from replay.model.run import Run
+from replay.model.stream import StreamData
+from replay.model.validation import NotARun
+
+_STAGE: Final = re.compile(r"stage_(\d{1,6})")
+_SPARE: Final = 16
+"""Numbers of stages may be so far apart, beyond twice as many as there are."""
+_MAX_QUANTITIES: Final = 32
+"""Of the machine's load; recorders measure ten."""
+_SAMPLES: Final = 4096
+"""Samples that are read at a time: nobody needs them all in memory at once."""
+
+
+def root_attributes(path: Path) -> dict[str, Any]:
+    """The root attributes of an archive.
+
+    Raises:
+        NotARun: if `path` is not an archive of a run in a format that this version reads.
+        OSError: if it cannot be read.
+    """
+    if not path.exists():
+        raise NotARun(f"{path} does not exist")
+    try:
+        attributes = read_attributes(path / "zarr.json")
+    except Missing:
+        raise NotARun(f"{path} is not a recorded run (it has no zarr.json)") from None
+    except Damaged as error:
+        raise NotARun(f"{path} has damaged metadata: zarr.json {error}") from error
+    try:
+        validation.check_header(attributes)
+        for key in ("rows", "missed", "previews"):
+            for name, count in validation.table(attributes.get(key, {}), f"its {key}").items():
+                validation.whole(count, f"its number of {key} of {name[:40]}")
+    except NotARun as error:
+        raise NotARun(f"{path}: {error}") from error
+    if "rows" not in attributes:
+        raise NotARun(f"{path} has damaged metadata: it does not say how many rows count")
+    return attributes
+
+
+class Archive:
+    """One archive, opened. `notes` grows as damage is met; what is damaged is left out or NaN, the rest is read."""
+
+    def __init__(self, path: Path, skip: Mapping[str, frozenset[str]] | None = None) -> None:
+        """Read the root attributes.
+
+        Args:
+            path: of the archive.
+            skip: by array, keys of chunks that are known to be damaged; if that is not given, chunks of rows are looked
+                at when the messages are read.
+
+        Raises:
+            NotARun, OSError: as `root_attributes`.
+        """
+        self.attributes = root_attributes(path)
+        self.store = Store(path)
+        self._skip = skip or {}
+        self._look = skip is None
+        self._cache = Cache()
+        self._run = Run()
+
+    @property
+    def ended(self) -> bool:
+        return "ended" in self.attributes
+
+    @property
+    def notes(self) -> list[str]:
+        """What is missing or damaged, as far as it has been looked at."""
+        return list(self.store.notes.values())
+
+    @property
+    def lost(self) -> list[str]:
+        """The same without documents of which there is a copy."""
+        return [note for name, note in self.store.notes.items() if name not in self.store.recovered]
+
+    def messages(self) -> Iterator[Message]:
+        """All messages, in an order that a reader of a live run would accept: each has been fed to a `Run` already."""
+        attributes = self.attributes
+        own = {"status", "rows", "previews", "error", "ended", "planned", "prompt", "summary", "missed"}
+        known = {k: v for k, v in attributes.items() if k not in own}
+        yield from self._accepted("", {**known, "t": protocol.HEADER})
+        for index in self._stages():
+            yield from self._stage(index)
+        yield from self._missed()
+        yield from self._events()
+        yield from self._system()
+        if self.ended:
+            end = {"time": attributes["ended"], **{k: attributes.get(k) for k in ("status", "error")}}
+            yield from self._accepted("", {"t": protocol.END, **end})
+
+    # Inside
+
+    def _accepted(self, name: str, message: Message) -> Iterator[Message]:
+        """The message, if it is one that a run takes; else a note."""
+        skipped = self._run.skipped
+        try:
+            self._run.feed(message)
+        except NotARun as error:
+            self.store.note(name or message["t"], f"is damaged: {error}")
+            return
+        if self._run.skipped > skipped:
+            self.store.note(f"{name}/messages", "are not all as the format says; some are left out")
+            return
+        yield message
+
+    def _stages(self) -> range:
+        """Numbers of stages, also of those between that are gone."""
+        named = [*self.store.names(""), *(key.partition("/")[0] for key in self.attributes["rows"])]
+        there = sorted({int(m[1]) for n in named if (m := _STAGE.fullmatch(n))})
+        most = 2 * len(there) + _SPARE
+        return range(max((n for n in there if n < most), default=-1) + 1)
+
+    def _missed(self) -> Iterator[Message]:
+        for key, count in self.attributes.get("missed", {}).items():
+            stage, _, stream = key.partition("/")
+            if (found := _STAGE.fullmatch(stage)) is not None:
+                missed = {"t": protocol.MISSED, "stage": int(found[1]), "stream": stream, "count": count}
+                yield from self._accepted("missed", missed)
+
+    def _stage(self, index: int) -> Iterator[Message]:
+        name = f"stage_{index}"
+        try:
+            found = list(self._accepted(name, {**self.store.attributes(name), "t": protocol.STAGE, "stage": index}))
+        except Damaged as error:
+            found = []
+            self.store.note(name, str(error))
+        if not found:  # its streams may still be readable, and stages behind it are counted from it
+            given = self.attributes.get("time")
+            bare = {"t": protocol.STAGE, "stage": index, "call": index, "tile": None, "sigmas": []}
+            bare["time"] = given if isinstance(given, float) else 0.0
+            found = list(self._accepted(name, {**bare, "metadata": {}}))
+        if not found:
+            return
+        yield from found
+        for stream in protocol.STREAMS:
+            if self.store.folder(f"{name}/{stream}") or f"{name}/{stream}" in self.attributes["rows"]:
+                yield from self._stream(index, stream)
+
+    def _stream(self, index: int, stream: str) -> Iterator[Message]:
+        key = f"stage_{index}/{stream}"
+        place = {"stage": index, "stream": stream}
+        try:
+            declaration = {**self.store.attributes(key), "t": protocol.STREAM, **place}
+        except Damaged as error:
+            self.store.note(key, str(error))
+            return
+        accepted = list(self._accepted(key, declaration))
+        yield from accepted
+        declared = self._run.stages[index].streams.get(stream)
+        if not accepted or declared is None:
+            return
+        count = self._count(key)
+        if count < 1:
+            return
+        rows = ArchivedRows(self.store, self._cache, key, declared, count, self._skip)
+        rows.check_documents(look=self._look)
+        if rows.rows:
+            yield from self._accepted(key, {"t": protocol.STEP, **place, "step": 0, "count": rows.rows, "data": rows})
+            yield from self._previews(key, place, declared)
+
+    def _count(self, key: str) -> int:
+        """Rows of a stream that count; a finished archive that has lost the number has as many as times."""
+        found = self.attributes["rows"].get(key)
+        if found is None and self.ended:
+            try:
+                found = self.store.array(f"{key}/time").rows
+            except Damaged:
+                found = 0
+            if found:
+                self.store.note(f"{key}/rows", f"are not counted in the root attributes; there are {found:,}")
+                self.store.recovered.add(f"{key}/rows")
+        return int(found or 0)
+
+    def _previews(self, key: str, place: Message, declared: StreamData) -> Iterator[Message]:
+        count = min(self.attributes.get("previews", {}).get(key, 0), declared.rows)
+        if count < 1:
+            return
+        try:
+            pictures = ArchivedPreviews(self.store, key, count, self._skip)
+        except (Damaged, NotARun) as error:
+            self.store.note(f"{key}/preview", str(error))
+            return
+        yield from self._accepted(key, {"t": protocol.PREVIEW, **place, "step": 0, "data": pictures})
+
+    def _events(self) -> Iterator[Message]:
+        try:
+            found = self.store.attributes("events").get("messages")
+        except Missing:
+            return
+        except Damaged as error:
+            self.store.note("events", str(error))
+            return
+        if not isinstance(found, list):
+            self.store.note("events", "has no list of messages")
+            return
+        for event in found:
+            if isinstance(event, dict):
+                yield from self._accepted("events", {**event, "t": protocol.EVENT})
+
+    def _system(self) -> Iterator[Message]:
+        if not self.store.folder("system"):
+            return
+        names = sorted(self.store.names("system"), key=lambda n: n != "time")
+        if len(names) > _MAX_QUANTITIES + 1:
+            self.store.note("system", f"has {len(names) - 1:,} quantities; {_MAX_QUANTITIES} are shown")
+        arrays: dict[str, Array] = {}
+        samples = 0
+        for name in names[: _MAX_QUANTITIES + 1]:
+            try:
+                array = self.store.array(f"system/{name}")
+                if array.dtype.name != "float64" or len(array.shape) != 1 or not validation.NAME.fullmatch(name):
+                    raise Damaged(f"is {array.dtype.name} {list(array.shape)}")
+                samples = array.held() if name == "time" else samples
+                if array.rows and not array.covered():
+                    raise Damaged("is not whole: none of its chunks can be read")
+                arrays[name] = array
+            except Damaged as error:
+                self.store.note(f"system/{name}", str(error))
+        for first in range(0, samples if "time" in arrays else 0, _SAMPLES):
+            yield from self._samples(arrays, first, min(first + _SAMPLES, samples))
+
+    def _samples(self, arrays: Mapping[str, Array], first: int, end: int) -> Iterator[Message]:
+        columns: dict[str, list[float]] = {}
+        for name, array in arrays.items():
+            try:
+                columns[name] = array.read(first, end, self._skip.get(f"system/{name}", frozenset())).tolist()
+            except Damaged as error:
+                self.store.note(f"system/{name}", str(error))
+        for i, time in enumerate(columns.pop("time", [])):
+            values = {name: column[i] for name, column in columns.items() if i < len(column) and column[i] == column[i]}
+            yield from self._accepted("system", {"t": protocol.SYSTEM, "time": time, "values": values})

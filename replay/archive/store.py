@@ -1,0 +1,124 @@
+"""Reads archives as plain files, the mirror image of `recorder.archive.zarr_writer`: what it writes is read, anything else refused.
+
+Opening costs one small file per array that is looked at. Shapes, chunk sizes and names in an archive are claims of its
+author: memory is taken for what the files hold, never for what they say. zarr-python, which believes them, decodes any
+codec and takes 0.7 s to load, is not used; `tests/test_store.py` holds both to the same values.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any, Final
+
+from recorder.archive.zarr_writer import CHECKSUMS
+from replay.archive.array import Array as Array
+from replay.archive.array import Values as Values
+from replay.archive.safe_files import MAX_DOCUMENT_BYTES, Damaged, Missing, checked, parse, read_file
+
+MAX_NOTES: Final = 200
+MAX_LOOKED_INTO: Final = 8 << 20
+"""Bytes of rows whose checksums are compared when an archive is opened: some 200 steps."""
+MAX_CHECKSUMS: Final = 1 << 20
+MAX_CHUNKS: Final = 64
+"""Chunks of an array of rows that are looked at when an archive is opened: 65,536 rows."""
+
+
+class Store:
+    """One archive's folder. `notes` says what was found damaged or missing so far, in a line each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.notes: dict[str, str] = {}
+        self.recovered: set[str] = set()
+        """Documents that were damaged and of which there is a copy: nothing of them is lost."""
+        self._folders: set[str] = {""}
+        self._unread = MAX_LOOKED_INTO
+        self._checksums: dict[str, int] | None = None
+        self._consolidated: dict[str, Any] | None = None
+
+    def note(self, name: str, text: str) -> None:
+        """Remember what is wrong with a node, once."""
+        if name not in self.notes and len(self.notes) < MAX_NOTES:
+            self.notes[name] = f"{name} {text}"
+
+    def folder(self, name: str) -> bool:
+        """Whether a node's folder is a real one, and those above it are: links are not followed."""
+        if name in self._folders:
+            return True
+        if not self.folder(name.rpartition("/")[0]):
+            return False
+        try:
+            real = stat.S_ISDIR(os.lstat(self.path / name).st_mode)
+        except (OSError, ValueError):
+            return False
+        if real:
+            self._folders.add(name)
+        return real
+
+    def document(self, name: str) -> dict[str, Any]:
+        """A node's document: its own, or if that is damaged the copy in the root's consolidated metadata.
+
+        Raises:
+            Missing: if there is no such node.
+            Damaged: if neither can be read.
+        """
+        if not self.folder(name):
+            raise Missing("is missing")
+        try:
+            return parse(read_file(self.path / name / "zarr.json", MAX_DOCUMENT_BYTES))
+        except Damaged as error:
+            found = self._copy(name)
+            if found is None:
+                raise
+            self.recovered.add(f"{name}/zarr.json")
+            self.note(f"{name}/zarr.json", f"{error}; the copy in the consolidated metadata is used")
+            return found
+
+    def _copy(self, name: str) -> dict[str, Any] | None:
+        if self._consolidated is None:
+            self._consolidated = {}
+            try:
+                root = parse(read_file(self.path / "zarr.json", MAX_DOCUMENT_BYTES))
+                self._consolidated = checked(checked(root.get("consolidated_metadata")).get("metadata"))
+            except Damaged:
+                return None
+        found = self._consolidated.get(name)
+        return found if isinstance(found, dict) else None
+
+    def attributes(self, name: str) -> dict[str, Any]:
+        """A group's attributes. Raises Missing and Damaged as `document`."""
+        found = self.document(name)
+        if found.get("node_type") != "group" or found.get("zarr_format") != 3:
+            raise Damaged("is no Zarr v3 group")
+        return checked(found.get("attributes", {}))
+
+    def look(self, array: Array, rows: int) -> None:
+        """Note what of an array's rows is damaged: sizes of its chunks, and checksums as long as that is little work.
+
+        `ltxtui runs check` reads everything. Arrays of very many chunks are not looked at here.
+        """
+        if rows // array.chunk_rows > MAX_CHUNKS:
+            return
+        if self._checksums is None:
+            try:
+                known = checked(parse(read_file(self.path / CHECKSUMS, MAX_CHECKSUMS)).get("crc32"))
+                self._checksums = {name: crc for name, crc in known.items() if type(crc) is int}
+            except Damaged:
+                self._checksums = {}
+        self._unread -= array.look(rows, self._checksums, self._unread)
+
+    def names(self, name: str) -> list[str]:
+        """Names of the real folders in a group, sorted; empty if it is not there."""
+        if not self.folder(name):
+            return []
+        try:
+            with os.scandir(self.path / name) as entries:
+                return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
+        except OSError:
+            return []
+
+    def array(self, name: str) -> Array:
+        """An array. Raises Missing and Damaged as `document`, Damaged if it is not one that the recorder writes."""
+        return Array(self, name, self.document(name))

@@ -1,0 +1,1 @@
+"""Runs next to each other: common axis, metrics, differences in their conditions."""

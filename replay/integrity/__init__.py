@@ -1,0 +1,1 @@
+"""Whether a recorded run is complete and undamaged, and its repair."""

@@ -1,0 +1,348 @@
+"""Mends a run that was never ended or is damaged: makes a whole archive of what can be read, and keeps the old."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from recorder.archive.rebuild import mend_names, refolding
+from recorder.archive.writer import SNAPSHOT_LABELS, ArchiveWriter
+from recorder.format import locations, protocol
+from recorder.format.events import event
+from recorder.format.protocol import Message
+from recorder.journal.journal import JournalReader, is_being_written
+from recorder.system.durability import sync_place
+from recorder.system.move_remove import Busy, changing, exists, is_folder, move, remove
+from recorder.system.open_folders import FOLDER_MODE, open_folder, sync_folder
+from recorder.writing.journal_removal import settle
+from replay.archive.lazy_rows import plain
+from replay.archive.reader import Archive
+from replay.archive.safe_files import Damaged
+from replay.archive.store import Store
+from replay.integrity.check import check, damaged_chunks, rows_of
+from replay.library.run_info import TAGS_ATTRIBUTE, known_tags
+from replay.model.run import Run
+from replay.model.validation import NotARun
+from replay.sources.archive_remainder import Known
+
+_KEPT: Final = re.compile(r"stage_(\d{1,6})_step_(\d{1,9})")
+_TENSOR: Final = re.compile(r"(video|audio)_(x|x0)")
+
+Skip = Mapping[str, frozenset[str]]
+
+
+class CannotRepair(ValueError):
+    """Why a run is left as it is."""
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What was made, where the old files are now, what the new archive holds, and what could not be had any more."""
+
+    archive: Path
+    kept: Path | None
+    """None where nothing had to be replaced."""
+    rows: dict[str, int]
+    """By `stage_0/video`, as they are read from it."""
+    note: str = ""
+    lost: list[str] = field(default_factory=list)
+
+
+def repair(path: Path) -> Repaired:
+    """Make one whole archive of journal and archive at `path`, `interrupted` unless they say how the run ended.
+
+    What was there is moved, never removed: to a folder `<name>.before-repair` beside it, once the new archive is on the
+    disk. Chunks whose checksum is another than when they were written become NaN: nobody can tell which of their values
+    is wrong. What was lost is said in an event of the new archive too. Of a whole archive with its journal beside it
+    only the journal is removed, once the archive is on the disk.
+
+    Raises:
+        CannotRepair: if the run is being recorded or changed by another process, is whole already, is a link, or holds
+            nothing that can be read.
+        OSError: if files cannot be read or written; what was there is then still there, and nothing else.
+    """
+    path = locations.named_path(path)
+    archive = locations.archive_of(path) if path.suffix == locations.JOURNAL_SUFFIX else path
+    journal = locations.journal_of(archive)
+    if not archive.parent.is_dir():
+        raise CannotRepair(f"{archive} does not exist")
+    if (mended := _settled(archive)) is not None:
+        return mended
+    try:
+        with changing(archive) as place:
+            finished = _clear(archive, place)
+            if archive.is_symlink():
+                raise CannotRepair(f"{archive.name} is a link; repair the archive that it leads to")
+            if journal.is_file() and is_being_written(journal):
+                raise CannotRepair(f"{archive.name} is being recorded; stop its recorder first")
+            if not journal.is_file() and not archive.exists():
+                raise CannotRepair(f"{archive} does not exist")
+            if not journal.is_file() and check(archive).sound:
+                if finished:
+                    return Repaired(archive, None, _rows(archive), "a repair that had been interrupted was completed")
+                whole = f"{archive.name} was ended by its recorder and is whole"
+                raise CannotRepair(f"{whole}; there is nothing to fold or mend")
+            return _repaired(archive, journal, place)
+    except Busy as error:
+        raise CannotRepair(f"{archive.name} is being changed by another process; wait for its end") from error
+
+
+def _settled(archive: Path) -> Repaired | None:
+    """What there is to say of a whole archive whose journal only had to be removed."""
+    try:
+        if not settle(archive):
+            return None
+    except (OSError, ValueError):  # it is not like that
+        return None
+    return Repaired(archive, None, _rows(archive), "it was whole and is on the disk; its journal was removed")
+
+
+def _clear(archive: Path, place: int) -> bool:
+    """Remove what repairs and recorders left that were killed; True if one was as good as done, and was completed."""
+    mend_names(archive, place)
+    ready, finished = _ready(archive), False
+    if is_folder(ready, place) and not exists(archive.name, place):
+        move(ready, place, archive.name, place)
+        finished = True
+    for name in os.listdir(place):
+        if name in (ready, refolding(archive)) or name.startswith(f".{archive.stem}.repairing"):
+            remove(name, place)
+    return finished
+
+
+def _ready(archive: Path) -> str:
+    """The name of a new archive that is whole and on the disk, until the old one has been moved away."""
+    return f".{archive.stem}.repaired{locations.ARCHIVE_SUFFIX}"
+
+
+def _repaired(archive: Path, journal: Path, place: int) -> Repaired:
+    skip = damaged_chunks(archive)
+    messages, lost, note = _readable(archive, journal, skip)
+    if not messages:
+        raise CannotRepair(f"nothing of {archive.name} can be read: {note}")
+    made = archive.with_name(f".{archive.stem}.repairing-{os.getpid()}{locations.ARCHIVE_SUFFIX}")
+    try:
+        try:
+            rows = _written(made, _write(made, messages, _old(archive, messages), skip, lost))
+        except CannotRepair:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+            raise CannotRepair(f"{archive.name} holds what no archive can: {error!r}"[:300]) from error
+        os.rename(made.name, _ready(archive), src_dir_fd=place, dst_dir_fd=place)
+        kept = _replace(archive, journal, place)
+    except BaseException:
+        for name in (made.name, _ready(archive)):
+            with contextlib.suppress(OSError):
+                remove(name, place)
+        raise
+    return Repaired(archive, archive.with_name(kept), rows, note, list(dict.fromkeys(lost)))
+
+
+def _replace(archive: Path, journal: Path, place: int) -> str:
+    """Move the old files to a folder of their own, whose name is given back, and the new archive to their place."""
+    kept = _made_free(f"{archive.stem}.before-repair", place)
+    into = open_folder(kept, place)
+    old = (archive.name, journal.name)
+    try:
+        for name in old:
+            if exists(name, place):
+                move(name, place, name, into)
+        sync_folder(into)
+        os.rename(_ready(archive), archive.name, src_dir_fd=place, dst_dir_fd=place)
+    except BaseException:
+        # A Ctrl-C may come between any two of these: what is there tells how far it got.
+        with contextlib.suppress(OSError):
+            if exists(_ready(archive), place):
+                for name in old:
+                    if exists(name, into):
+                        move(name, into, name, place)
+                os.rmdir(kept, dir_fd=place)
+        raise
+    finally:
+        os.close(into)
+    sync_place(archive.parent)
+    return kept
+
+
+def _made_free(name: str, place: int) -> str:
+    """Make a folder that was not there before."""
+    for attempt in range(1, 1000):
+        candidate = name if attempt == 1 else f"{name}-{attempt}"
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(candidate, FOLDER_MODE, dir_fd=place)
+            return candidate
+    raise FileExistsError(f"{name} has a thousand predecessors")
+
+
+def _old(archive: Path, messages: list[Message]) -> Archive | None:
+    try:
+        old = Archive(archive)
+        _same_run(old, messages)
+    except (NotARun, OSError):
+        return None
+    return old
+
+
+def _same_run(archive: Archive, messages: list[Message]) -> None:
+    """Raises NotARun if an archive is another run's than these messages: somebody has put it there."""
+    if messages and messages[0].get("time") != archive.attributes.get("time"):
+        raise NotARun("the archive beside the journal is another run's")
+
+
+def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], list[str], str]:
+    """All messages that can be read, from the journal and then the archive; what is lost; and a word on the rest."""
+    run, known = Run(), Known()
+    found: list[Message] = []
+    lost: list[str] = []
+    notes: list[str] = []
+    if journal.exists():
+        reader = JournalReader(journal)
+        try:
+            while messages := reader.poll():
+                for message in messages:
+                    run.feed(message)
+                    known.feed(message)
+                    found.append(message)
+        except NotARun as error:
+            notes.append(str(error))
+            lost += [f"{journal.name} beyond its message {len(found):,}: {error}"] if found else []
+        finally:
+            reader.close()
+        notes += [reader.note] if reader.note else []
+    if archive.exists() and not known.ended:
+        count = len(found)
+        try:
+            opened = Archive(archive, skip)
+            _same_run(opened, found)
+            for message in known.beyond(opened):
+                run.feed(message)
+                # Rows are read now, so that what is damaged among them is known.
+                found += plain(message)
+        except NotARun as error:
+            notes.append(str(error))
+            lost += [f"{archive.name} beyond that: {error}"] if len(found) > count else []
+        if len(found) > count:
+            lost += opened.lost
+    return found, lost, "; ".join(notes)
+
+
+def _write(made: Path, messages: list[Message], old: Archive | None, skip: Skip, lost: list[str]) -> Run:
+    """The new archive; gives the run that it holds."""
+    run, writer = Run(), ArchiveWriter(made, empty=True)
+    try:
+        _fill(writer, run, messages, old, skip, lost)
+        writer.sync()
+    finally:
+        writer.close()
+    return run
+
+
+def _fill(
+    writer: ArchiveWriter, run: Run, messages: list[Message], old: Archive | None, skip: Skip, lost: list[str]
+) -> None:
+    ends = [m for m in messages if m["t"] == protocol.END]
+    if old is not None and (tags := known_tags(old.attributes)):
+        messages = [{**messages[0], TAGS_ATTRIBUTE: list(tags)}, *messages[1:]]
+    for message in messages:
+        skipped = run.skipped
+        run.feed(message)
+        if run.skipped > skipped:
+            lost.append(f"an {message['t']} message that is not as the format says")
+        elif message["t"] != protocol.END and _known(message):
+            writer.feed(message)
+    if old is not None:
+        _carry(writer, run, old.store, skip, lost)
+        lost += [n for n in old.lost if n not in lost]
+    last = max((float(s.times[-1]) for g in run.stages for s in g.streams.values() if s.rows), default=time.time())
+    if not ends:
+        error = "its recorder never ended it; repaired"
+        ends = [{"t": protocol.END, "time": last, "status": "interrupted", "error": error}]
+    if lost:
+        told = event("warning", f"repaired; lost: {'; '.join(lost[:20])}"[:2000], payload={"lost": lost[:1000]})
+        writer.feed({**told, "time": float(ends[0]["time"])})
+    writer.feed(ends[0])
+
+
+def _written(made: Path, run: Run) -> dict[str, int]:
+    """Rows of the new archive, read from it. Raises CannotRepair if it has fewer than there were to be written."""
+    rows = _rows(made)
+    for name, count in rows_of(run).items():
+        if rows.get(name, 0) < count:
+            raise CannotRepair(f"only {rows.get(name, 0):,} of {count:,} rows of {name} could be written")
+    return rows
+
+
+def _rows(archive: Path) -> dict[str, int]:
+    held = Run()
+    for message in Archive(archive).messages():
+        held.feed(message)
+    return rows_of(held)
+
+
+def _known(message: Message) -> bool:
+    """Whether an archive has a place for a message: streams of other names are a newer version's."""
+    return (
+        message["t"] not in (protocol.STREAM, protocol.STEP, protocol.PREVIEW) or message["stream"] in protocol.STREAMS
+    )
+
+
+def _carry(writer: ArchiveWriter, run: Run, old: Store, skip: Skip, lost: list[str]) -> None:
+    """Take over from the old archive what messages do not hold: latents of steps, and kept snapshots."""
+    writer.fold()
+    for stage in run.stages:
+        for name, stream in stage.streams.items():
+            for label in SNAPSHOT_LABELS if name in protocol.STREAMS else ():
+                key = f"stage_{stage.index}/{name}/{label}"
+                if not old.folder(key):
+                    continue
+                try:
+                    array = old.array(key)
+                    if array.dtype.name != "float16" or array.chunk_rows != 1:
+                        raise Damaged(f"is {array.dtype.name} in chunks of {array.chunk_rows} steps")
+                    for step in array.steps(min(array.rows, stream.rows)):
+                        try:
+                            values = array.read_whole(step, step + 1, skip.get(key, frozenset()))[0]
+                        except Damaged as error:
+                            lost.append(f"{key} of step {step}: {array.key(step)} {error}")
+                            continue
+                        writer.add_snapshot(stage.index, name, step, {label: values})
+                except (Damaged, OSError) as error:
+                    lost.append(f"{key} {error}")
+    for group in old.names("snapshots"):
+        _carry_kept(writer, f"snapshots/{group}", old, skip, lost)
+
+
+def _carry_kept(writer: ArchiveWriter, group: str, old: Store, skip: Skip, lost: list[str]) -> None:
+    """One snapshot that a viewer asked for."""
+    place = _KEPT.fullmatch(group.rpartition("/")[2])
+    if place is None:
+        lost.append(f"{group} is no snapshot")
+        return
+    found: dict[str, dict[str, Any]] = {}
+    sigma, frames = 0.0, None
+    try:
+        given = old.attributes(group).get("sigma")
+        sigma = float(given) if isinstance(given, int | float) else 0.0
+    except Damaged as error:
+        lost.append(f"{group} {error}")
+    for name in old.names(group):
+        key = f"{group}/{name}"
+        try:
+            array = old.array(key)
+            values = array.read_whole(0, array.rows, skip.get(key, frozenset()))
+            if name == "frame" and values.ndim == 1 and values.dtype.kind == "i":
+                frames = tuple(int(n) for n in values)
+            elif (tensor := _TENSOR.fullmatch(name)) and values.dtype.name == "float32":
+                found.setdefault(tensor[1], {})[tensor[2]] = values
+            else:
+                raise Damaged("is no part of a snapshot")
+        except (Damaged, OSError) as error:
+            lost.append(f"{key} {error}")
+    for stream, tensors in found.items():
+        writer.keep(int(place[1]), stream, int(place[2]), sigma, frames if stream == "video" else None, tensors)

@@ -1,0 +1,1 @@
+"""Lists of recorded and live runs, and changes to recorded ones."""

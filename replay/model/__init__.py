@@ -1,0 +1,1 @@
+"""A run in memory, built from messages that are not trusted."""

@@ -1,0 +1,91 @@
+"""The pictures of a run's streams, within a number of bytes: where there are too many, every second one goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from recorder.format import protocol
+from recorder.format.protocol import Message
+from replay.model import validation
+from replay.model.stream import Preview, StreamData
+from replay.model.validation import NotARun
+
+_OVERHEAD: Final = 600
+_FRAME_BYTES: Final = 40
+
+
+class Pictures:
+    """Adds pictures to streams and counts what they take in memory."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._costs: dict[tuple[int, str], int] = {}
+        self._streams: dict[tuple[int, str], StreamData] = {}
+        self._bytes = 0
+        self.dropped = 0
+
+    def add(self, stream: StreamData, message: Message, most: int) -> None:
+        """Take in a `preview` message, or all pictures of an archive, which are read when they are looked at.
+
+        Args:
+            stream: whose pictures they are.
+            message: what was sent.
+            most: pictures of one stream that are kept.
+
+        Raises:
+            NotARun: if they are not as the format says.
+        """
+        known, given = stream.previews, message["data"]
+        if isinstance(given, Mapping) and not isinstance(given, dict):
+            stream.previews = {**given, **known} if known else given
+            if known:
+                self._count(stream)
+                self._bound(stream, most)
+            return
+        step = validation.whole(message["step"], "a preview's step")
+        if step > stream.rows + protocol.MAX_RECORDER_MESSAGE:
+            raise NotARun(f"a preview of row {step} after {stream.rows} rows")
+        made = Preview.declared(message)
+        if not isinstance(known, dict):
+            stream.previews = known = dict(known)
+            self._count(stream)
+        if made.shape != next(iter(known.values()), made).shape:
+            raise NotARun(f"a preview of shape {list(made.shape)} among others")
+        if step in known:
+            return
+        known[step] = made
+        self._set(stream, self._costs.get((stream.stage, stream.name), 0) + _cost(made))
+        self._bound(stream, most)
+
+    def _count(self, stream: StreamData) -> None:
+        self._set(stream, sum(_cost(picture) for picture in stream.previews.values()))
+
+    def _set(self, stream: StreamData, cost: int) -> None:
+        key = stream.stage, stream.name
+        self._bytes += cost - self._costs.get(key, 0)
+        self._costs[key], self._streams[key] = cost, stream
+
+    def _bound(self, stream: StreamData, most: int) -> None:
+        while len(stream.previews) > most:
+            self._thin(stream)
+        if self._bytes <= self._limit:
+            return
+        while self._bytes > self._limit // 2:
+            for key in sorted(self._costs, key=self._costs.__getitem__, reverse=True):
+                self._thin(self._streams[key])
+                if self._bytes <= self._limit // 2:
+                    break
+
+    def _thin(self, stream: StreamData) -> None:
+        """Every second picture goes, or the only one."""
+        known = list(stream.previews.items())
+        stay = dict(known[::2]) if len(known) > 1 else {}
+        self.dropped += len(known) - len(stay)
+        stream.previews = stay
+        self._count(stream)
+
+
+def _cost(picture: Preview) -> int:
+    pixels = len(picture.data) if isinstance(picture.data, bytes) else 0
+    return _OVERHEAD + _FRAME_BYTES * len(picture.frames) + pixels

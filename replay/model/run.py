@@ -1,0 +1,311 @@
+"""A run in memory, built from messages: what a live socket, a journal and an archive all become.
+
+Nothing here knows where the messages come from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from recorder.format import protocol
+from recorder.format.nonfinite import BrokenItems, broken_words
+from recorder.format.protocol import Message
+from recorder.format.run_status import missed_steps, noise_left_of, standing
+from replay.model import memory_limits, validation
+from replay.model.memory_limits import Budget, Declared
+from replay.model.picture_store import Pictures
+from replay.model.row_memory import RowMemory
+from replay.model.stream import MAX_PREVIEW_BYTES as MAX_PREVIEW_BYTES
+from replay.model.stream import MetricInfo as MetricInfo
+from replay.model.stream import Preview as Preview
+from replay.model.stream import Rows
+from replay.model.stream import StreamData as StreamData
+from replay.model.validation import NotARun as NotARun
+from replay.model.validation import check_header as check_header
+
+MAX_GAP_BYTES: Final = 64 << 20
+"""Rows that were lost are NaN; so much memory is taken for them at most, over a whole run."""
+MAX_PREVIEWS: Final = 4096
+"""Pictures of one live stream that are kept; beyond that every second one goes. The archive has them all."""
+MAX_SAMPLES: Final = 1 << 14
+"""Samples of the machine's load that are kept, likewise: two hours at first, then less and less dense."""
+_WORDS: Final = {
+    protocol.STAGE: "stages",
+    protocol.STREAM: "streams",
+    protocol.STEP: "rows",
+    protocol.EVENT: "events",
+    protocol.SYSTEM: "samples of the machine's load",
+    protocol.PREVIEW: "pictures",
+}
+"""What is said of messages that are not kept."""
+
+
+class _NotKept(Exception):
+    """A message that is in order and has no place in memory."""
+
+
+@dataclass
+class StageData:
+    """One denoising loop: what was planned and its streams so far."""
+
+    index: int
+    call: int
+    tile: int | None
+    time: float
+    sigmas: tuple[float, ...]
+    """The planned noise levels, one per step, without the closing 0."""
+    metadata: dict[str, Any]
+    declaration: Message
+    streams: dict[str, StreamData] = field(default_factory=dict)
+    ended: bool = False
+    summary: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
+    """By stream and name, one value per batch item, once the stage has ended: `declarations.SUMMARIES`."""
+
+    @property
+    def steps(self) -> int:
+        """Rows of the stream that is furthest."""
+        return max((s.rows for s in self.streams.values()), default=0)
+
+
+class Run:
+    """Everything known of one run; grows with every message fed to it, within the budgets of `bounds`.
+
+    `version` changes with every message that changed something, so that a screen knows when to redraw. `events` and
+    `system` only grow at their ends; once some of them are given up they are other lists.
+    """
+
+    def __init__(self) -> None:
+        self.header: Message = {}
+        self.stages: list[StageData] = []
+        self.events: list[Message] = []
+        self.system: list[Message] = []
+        self.end: Message | None = None
+        self.missed: dict[str, int] = {}
+        """Steps that were taken and not recorded, by stage and stream such as `stage_0/video`."""
+        self.broken = BrokenItems()
+        """What of it is NaN or Inf, as its events tell."""
+        self.damage = ""
+        """What of its archive is damaged, in a line; whoever reads it from its files says so."""
+        self.noise_left = 0.0
+        """The highest noise level that a stage's result was left at, as its events tell."""
+        self.version = 0
+        self.skipped = 0
+        """Events and samples that are not as the format says: markers less, nothing else."""
+        self._gap_bytes = 0
+        self._events = Budget(memory_limits.EVENT_BYTES, memory_limits.newest_of_each_kind)
+        self._samples = Budget(memory_limits.SAMPLE_BYTES, memory_limits.every_second)
+        self._declared = Declared(memory_limits.DECLARED_BYTES)
+        self._rows = RowMemory(memory_limits.ROW_BYTES)
+        self._pictures = Pictures(memory_limits.PICTURE_BYTES)
+        self._left_out: Counter[str] = Counter()
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """What is not kept in memory, by what it is called; empty while everything is."""
+        of_lists = {
+            protocol.EVENT: self._events.dropped,
+            protocol.SYSTEM: self._samples.dropped,
+            protocol.PREVIEW: self._pictures.dropped,
+        }
+        found = self._left_out + Counter({_WORDS[kind]: count for kind, count in of_lists.items()})
+        return {what: count for what, count in found.items() if count}
+
+    @property
+    def note(self) -> str:
+        """One line on what is not kept in memory; empty while everything is."""
+        return memory_limits.told(self.dropped)
+
+    @property
+    def name(self) -> str:
+        return str(self.header.get("run", ""))
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What was known when the run began: host, device, versions, and the user's own."""
+        return validation.table_or_empty(self.header.get("metadata"))
+
+    @property
+    def steps(self) -> int:
+        """Steps over all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    @property
+    def standing(self) -> str:
+        """The status, `unfinished` before the end, what is not recorded, what is wrong with the result, and damage."""
+        status = str(self.end.get("status", "ended")) if self.end else "unfinished"
+        broken = broken_words(self.broken.found)
+        found = standing(status, self.steps, missed_steps(self.missed), broken, self.noise_left)
+        return f"{found}, damaged" if self.damage else found
+
+    def feed(self, message: Message) -> None:
+        """Take in one message; types that this version does not know are skipped.
+
+        Raises:
+            NotARun: if the message contradicts the format or what came before.
+        """
+        handler = getattr(self, f"_on_{message['t']}", None) if message["t"] in _KNOWN else None
+        if handler is None:
+            return
+        if not self.header and message["t"] != protocol.HEADER:
+            raise NotARun("a run begins with its header")
+        try:
+            handler(message)
+        except NotARun:
+            raise
+        except _NotKept:
+            count = message.get("count", 1) if message["t"] == protocol.STEP else 1
+            self._left_out[_WORDS[message["t"]]] += count if type(count) is int else 1
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
+            raise NotARun(f"a {message['t']!r} message that is not as the format says: {error!r}") from error
+        self.version += 1
+
+    def _on_header(self, message: Message) -> None:
+        check_header(message)
+        if not self.header:
+            self.header = message
+
+    def _on_stage(self, message: Message) -> None:
+        index = validation.whole(message["stage"], "the stage")
+        if index < len(self.stages):
+            return
+        if index > len(self.stages) and not self._declared.full:
+            raise NotARun(f"stage {index} follows stage {len(self.stages) - 1}")
+        tile = message.get("tile")
+        made = StageData(
+            index=index,
+            call=validation.whole(message["call"], "the call"),
+            tile=tile if type(tile) is int else None,
+            time=validation.number(message["time"], "the stage's time"),
+            sigmas=validation.levels(message["sigmas"], "the planned σ"),
+            metadata=validation.table_or_empty(message.get("metadata")),
+            declaration=message,
+        )
+        if not self._declared.takes(index, message):
+            raise _NotKept
+        self.stages.append(made)
+
+    def _on_stream(self, message: Message) -> None:
+        stage = self._stage(message)
+        if message["stream"] in stage.streams:
+            return
+        made = StreamData.declared(message)
+        if not self._declared.takes_stream(made):
+            raise _NotKept
+        stage.streams[made.name] = made
+
+    def _on_step(self, message: Message) -> None:
+        stream = self._stream(message)
+        data, first = message["data"], validation.whole(message["step"], "the step")
+        if not isinstance(data, bytes) and isinstance(data, Rows):
+            stream.attach(data)
+            return
+        count = validation.whole(message.get("count", 1), "the number of rows", 1)
+        rows = np.frombuffer(data, "<f4")
+        if rows.size != count * stream.width:
+            raise NotARun(f"{rows.size} values for {count} rows of {stream.width}")
+        if count > 1:
+            times = np.frombuffer(message["time"], "<f8")
+        else:
+            times = np.array([validation.number(message["time"], "the time")])
+        if times.size != count:
+            raise NotARun(f"{times.size} times for {count} rows")
+        if not self._rows.takes(stream, count):
+            raise _NotKept
+        self._gap(first - stream.rows, stream.width)
+        self._rows.append(stream, first, times, rows.reshape(count, stream.width))
+
+    def _gap(self, rows: int, width: int) -> None:
+        """Rows come in order; a gap can only come from lost messages, and its size is not to be believed blindly."""
+        if rows > 0:
+            self._gap_bytes += rows * (4 * width + 8)
+            if self._gap_bytes > MAX_GAP_BYTES:
+                raise NotARun(f"{rows:,} rows are missing, more than are taken for lost")
+
+    def _on_event(self, message: Message) -> None:
+        try:
+            validation.check_event(message)
+        except NotARun:
+            self.skipped += 1
+            return
+        self.broken.feed(message)
+        self.noise_left = max(self.noise_left, noise_left_of(message))
+        self._told_of_stage(message)
+        self.events = self._events.added(self.events, message)
+
+    def _told_of_stage(self, event: Message) -> None:
+        """What a stage came to, and the levels of a plan that was changed in the run."""
+        kind, payload = event["kind"], event["payload"]
+        if kind != "stage_end" and not (kind == "shock" and "sigmas" in payload):
+            return
+        try:
+            stage = self._stage(event)
+        except _NotKept:
+            return
+        if kind == "stage_end":
+            stage.ended = True
+            summary = validation.summary(payload.get("summary", {}))
+            if self._declared.takes((stage.index, kind), summary):
+                stage.summary = summary
+            else:
+                self._left_out["summaries of stages"] += 1
+            return
+        # Decided in the run, so the levels that are still to come are others than those announced.
+        sigmas = validation.levels(payload["sigmas"], "the planned σ")
+        if self._declared.takes((stage.index, kind), sigmas):
+            stage.sigmas = sigmas
+        else:
+            self._left_out["changed plans"] += 1
+
+    def _on_missed(self, message: Message) -> None:
+        stage = validation.whole(message["stage"], "the stage", 0, len(self.stages))  # it may have failed to begin
+        key = f"stage_{stage}/{validation.name(message['stream'], 'a stream')}"
+        count = validation.whole(message["count"], "the number of missed steps")
+        if key in self.missed or len(self.missed) < len(protocol.STREAMS) * (len(self.stages) + 1):
+            self.missed[key] = max(self.missed.get(key, 0), count)
+
+    def _on_system(self, message: Message) -> None:
+        try:
+            validation.check_system(message)
+        except NotARun:
+            self.skipped += 1
+            return
+        self.system = self._samples.added(self.system, message)
+        if len(self.system) > MAX_SAMPLES:
+            self.system = self._samples.thinned(self.system)
+
+    def _on_preview(self, message: Message) -> None:
+        self._pictures.add(self._stream(message), message, MAX_PREVIEWS)
+
+    def _on_end(self, message: Message) -> None:
+        self.end = validation.end(message)
+
+    def _stage(self, message: Message) -> StageData:
+        index = validation.whole(message["stage"], "the stage")
+        if index >= len(self.stages):
+            if self._declared.full:
+                raise _NotKept
+            raise NotARun(f"stage {index} was never declared")
+        return self.stages[index]
+
+    def _stream(self, message: Message) -> StreamData:
+        streams, name = self._stage(message).streams, message["stream"]
+        if name not in streams and self._declared.full:
+            raise _NotKept
+        return streams[name]
+
+
+_KNOWN = {
+    protocol.HEADER,
+    protocol.STAGE,
+    protocol.STREAM,
+    protocol.STEP,
+    protocol.MISSED,
+    protocol.EVENT,
+    protocol.SYSTEM,
+    protocol.PREVIEW,
+    protocol.END,
+}

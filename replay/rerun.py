@@ -1,0 +1,253 @@
+"""What a recorded run says about how to run it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from recorder.shocks.spec import Shock
+from replay.model.run import Run, StageData
+
+_PIPELINE: Final = "LTX2Pipeline"
+_SCHEDULERS: Final = ("FlowMatchEulerDiscreteScheduler", "ShockScheduler")
+_NOT_KEPT: Final = (
+    "latents",
+    "audio_latents",
+    "prompt_embeds",
+    "prompt_attention_mask",
+    "negative_prompt_embeds",
+    "negative_prompt_attention_mask",
+)
+"""Arguments of which a run keeps the shape only."""
+_ELSEWHERE: Final = frozenset(
+    {"generator", "output_type", "return_dict", "callback_on_step_end", "callback_on_step_end_tensor_inputs"}
+)
+"""Arguments that are checked by themselves, or do not change what is denoised."""
+_OWN_FIELDS: Final = {
+    "height": "height",
+    "width": "width",
+    "num_frames": "frames",
+    "num_inference_steps": "steps",
+}
+"""Arguments of the call that a request has a field for."""
+_TEXTS: Final = frozenset({"system_prompt"})
+"""Arguments that are texts; any other text stands for an object that was not kept."""
+MAX_ITEMS: Final = 128
+"""Lists of this length may have been cut when they were recorded; as in `recorder.sampling.metadata`."""
+MAX_TEXT: Final = 4_000
+"""Texts that are longer were; as in `recorder.sampling.metadata`."""
+
+
+class CannotRepeat(ValueError):
+    """A run that does not say how to run it again; the message says what is missing."""
+
+
+def request_of(run: Run) -> dict[str, Any]:
+    """The fields of `recorder.generate.Request` that give this run again, as plain data.
+
+    Shocks that were sent while it ran are among its `shocks`, at the step where they acted, so that the repetition has
+    the same noise. For a run that a script recorded, this is rebuilt from the recorded call: `model` is empty if
+    the pipeline was built in memory, `seed` is None if the call had no generator, and what was done to the pipeline
+    before the call (LoRAs, data type) is not known.
+
+    Raises:
+        CannotRepeat: naming what the run does not tell.
+    """
+    asked = asked_by_command(run)
+    if asked is None:
+        asked = _rebuilt(run)
+    else:
+        _check(asked)
+        if run.metadata["user"].get("request_is_whole") is not True:
+            raise CannotRepeat("its prompt or a list was too long to be kept whole")
+    asked["shocks"] = [*asked.get("shocks", []), *_live(run, len(asked.get("shocks", [])))]
+    return asked
+
+
+def asked_by_command(run: Run) -> dict[str, Any] | None:
+    """The request that the run was generated for, or None if a script made it."""
+    user = run.metadata.get("user")
+    request = user.get("request") if isinstance(user, Mapping) else None
+    return dict(request) if isinstance(request, Mapping) else None
+
+
+def _live(run: Run, planned: int) -> list[dict[str, Any]]:
+    """Shocks that were sent while it ran, in their order: with the same numbers they have the same noise."""
+    found: dict[int, dict[str, Any]] = {}
+    for event in run.events:
+        payload = event.get("payload")
+        if event.get("kind") != "shock" or not isinstance(payload, Mapping) or payload.get("live") is not True:
+            continue
+        number, shock = payload.get("number"), payload.get("shock")
+        if not isinstance(number, int) or not isinstance(shock, Mapping):
+            raise CannotRepeat("a live shock was recorded without saying which")
+        found.setdefault(number, _shock(shock))
+    if sorted(found) != list(range(planned, planned + len(found))):
+        raise CannotRepeat(f"its live shocks are numbered {sorted(found)}, after {planned} planned ones")
+    return [found[number] for number in sorted(found)]
+
+
+def _shock(given: Any) -> dict[str, Any]:
+    try:
+        return Shock.from_dict(given).as_dict()
+    except ValueError as error:
+        raise CannotRepeat(f"a recorded shock cannot be read: {error}") from error
+
+
+# -- runs that the command line made
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _or_none(right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or right(value)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _table(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(k, str) for k in value)
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(_number(v) for v in value)
+
+
+_FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
+    "model": _text,
+    "prompt": _text,
+    "negative_prompt": _or_none(_text),
+    "steps": _whole,
+    "seed": _whole,
+    "height": _or_none(_whole),
+    "width": _or_none(_whole),
+    "frames": _or_none(_whole),
+    "guidance_scale": _or_none(_number),
+    "distilled": _flag,
+    "shocks": lambda value: isinstance(value, list),
+    "sigmas": _or_none(_numbers),
+    "arguments": _table,
+    "scheduler": _or_none(_table),
+    "save_latents": _flag,
+    "offload": lambda value: value in ("none", "model", "sequential"),
+}
+
+
+def _check(asked: dict[str, Any]) -> None:
+    """Archives come from other people and other versions: take nothing that is not as it should be."""
+    unknown = sorted(str(name) for name in asked if name not in _FIELDS)
+    if unknown:
+        raise CannotRepeat(f"its request has {', '.join(unknown)}, which this version does not know")
+    for name in ("model", "prompt", "steps", "seed"):
+        if name not in asked:
+            raise CannotRepeat(f"its request has no {name}")
+    for name, value in asked.items():
+        if not _FIELDS[name](value):
+            raise CannotRepeat(f"its request has {name} = {str(value)[:60]!r}")
+    asked["shocks"] = [_shock(s) for s in asked.get("shocks", [])]
+
+
+# -- runs that a script made
+
+
+def _rebuilt(run: Run) -> dict[str, Any]:
+    if not run.stages:
+        raise CannotRepeat("no denoising had begun, so nothing is known of its call")
+    if len(run.stages) > 1:
+        raise CannotRepeat(f"it has {len(run.stages)} denoising loops, and only one call can be repeated")
+    stage = run.stages[0]
+    told = stage.metadata
+    if told.get("pipeline") != _PIPELINE:
+        raise CannotRepeat(f"it was made by {told.get('pipeline') or 'a loop of its own'}; only {_PIPELINE} can be run")
+    arguments = told.get("arguments")
+    if not isinstance(arguments, Mapping):
+        raise CannotRepeat("it does not tell the arguments of its call")
+    prompt, negative = told.get("prompt"), told.get("negative_prompt")
+    for name, text in (("prompt", prompt), ("negative prompt", negative)):
+        if isinstance(text, list):
+            raise CannotRepeat(f"it has several {name}s")
+        if isinstance(text, str) and len(text) > MAX_TEXT:
+            raise CannotRepeat(f"its {name} was too long to be kept whole")
+    if not isinstance(prompt, str):
+        raise CannotRepeat("it was made without a prompt as text")
+    fields = {own: arguments[name] for name, own in _OWN_FIELDS.items() if arguments.get(name) is not None}
+    shocks, sigmas = _shocks(stage)
+    made: dict[str, Any] = {
+        "model": str(told.get("model") or ""),
+        "prompt": prompt,
+        "negative_prompt": negative,
+        "seed": _seed(told.get("seed"), arguments.get("generator")),
+        **fields,
+        "shocks": shocks,
+        "sigmas": sigmas,
+        "arguments": _arguments(arguments),
+        "scheduler": _scheduler(told.get("scheduler")),
+    }
+    _check({**made, "seed": 0 if made["seed"] is None else made["seed"]})
+    return made
+
+
+def _seed(seed: Any, generator: Any) -> int | None:
+    if isinstance(seed, list):
+        raise CannotRepeat("its call had several generators")
+    device = generator.get("device", "cpu") if isinstance(generator, Mapping) else "cpu"
+    if device != "cpu":
+        raise CannotRepeat(f"its generator was on {device}, and seeds are given to one on the CPU")
+    return seed if _whole(seed) else None
+
+
+def _arguments(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that neither have a field of their own nor are their default's None."""
+    if recorded.get("callback_on_step_end") is not None:
+        raise CannotRepeat("its call had a callback, which may have changed the latents")
+    kept = {}
+    for name, value in recorded.items():
+        if value is None or name in _ELSEWHERE or name in _OWN_FIELDS:
+            continue
+        if name in _NOT_KEPT:
+            raise CannotRepeat(f"its call was given {name}, of which only the shape was kept")
+        whole_text = name in _TEXTS and isinstance(value, str) and len(value) <= MAX_TEXT
+        if not whole_text and not _plain(value):
+            raise CannotRepeat(f"its call was given {name} = {str(value)[:60]}, which was not kept as a value")
+        kept[str(name)] = value
+    return kept
+
+
+def _plain(value: Any) -> bool:
+    """A number, a flag, or a list of those; a text stands for something that is none."""
+    if isinstance(value, list):
+        return len(value) < MAX_ITEMS and all(_plain(v) for v in value)
+    if isinstance(value, Mapping):
+        return all(_plain(v) for v in value.values())
+    return value is None or isinstance(value, bool | int | float)
+
+
+def _shocks(stage: StageData) -> tuple[list[dict[str, Any]], list[float] | None]:
+    told = stage.metadata.get("shocks")
+    if not isinstance(told, Mapping):
+        return [], None
+    shocks, sigmas = told.get("shocks"), told.get("sigmas")
+    if not isinstance(shocks, list) or not (sigmas is None or _numbers(sigmas)):
+        raise CannotRepeat("it does not tell its shocks")
+    return [_shock(s) for s in shocks], sigmas
+
+
+def _scheduler(told: Any) -> dict[str, Any] | None:
+    """The configuration of the scheduler, which a script may have replaced; shocks are told by the stage."""
+    if not isinstance(told, Mapping) or not isinstance(told.get("config"), Mapping):
+        return None
+    if told.get("class") not in _SCHEDULERS:
+        raise CannotRepeat(f"its scheduler was {told.get('class')}, which draws noise that was not recorded")
+    return {str(k): v for k, v in told["config"].items() if k not in ("shocks", "free_sigmas")}

@@ -1,0 +1,1 @@
+"""Where a run's messages come from: socket, journal or archive, one interface for all."""

@@ -1,0 +1,218 @@
+"""A live run that is found again: when its connection breaks, its socket, its journal and its archive are asked."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import struct
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from recorder.format import locations, protocol
+from recorder.format.protocol import Message
+from recorder.journal.journal import is_being_written
+from replay.model.run import NotARun
+from replay.sources.already_read import Told
+from replay.sources.open import ArchiveSource, JournalSource, Liveness, SocketSource, Source
+
+RETRY_SECONDS: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
+"""Waits before each try to connect; the last one for all that follow."""
+
+
+class ReconnectingSource:
+    """A live run over its socket that is connected again when the connection breaks. Nothing is lost or seen twice.
+
+    A recorder sends its journal from the first byte to whoever connects, so what had been received is skipped by
+    counting. Where no socket answers and the run's files are on this machine, the journal is tailed, or the archive
+    read if the run has ended meanwhile. Without files, as behind `ssh -L`, trying goes on until the source is closed.
+    """
+
+    def __init__(
+        self,
+        socket: Path,
+        archive: Path | None = None,
+        *,
+        retry: tuple[float, ...] = RETRY_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Connect for the first time.
+
+        Args:
+            socket: where the run's recorder serves, or a forwarded socket.
+            archive: the run's archive, if it may be on this machine; by default what the run's header says.
+            retry: seconds before each try.
+
+        Raises:
+            OSError: if nobody serves there.
+        """
+        self._path = socket
+        self._archive = archive
+        self._retry = retry
+        self._clock = clock
+        self._source: Source | None = SocketSource(socket)
+        self._name = ""
+        self._taken = 0
+        """Messages given on so far, all from the run's journal."""
+        self._skip = 0
+        self._told = Told()
+        """Events and samples given on: an archive keeps no order between them and rows."""
+        self._by_name = False
+        self._ended = False
+        self._over = ""
+        self._lost: float | None = None
+        self._tries = 0
+        self._closed = False
+
+    @property
+    def socket_path(self) -> Path:
+        """Where commands to the recorder go."""
+        return self._path
+
+    @property
+    def reconnecting(self) -> bool:
+        """Whether the connection is broken and being tried for."""
+        return self._source is None and not self._over and not self._ended
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages can come now."""
+        return self._source is not None
+
+    @property
+    def disconnected_seconds(self) -> float | None:
+        """For how long the connection has been broken and is being tried for; None while it is there."""
+        return self._clock() - self._lost if self.reconnecting and self._lost is not None else None
+
+    @property
+    def note(self) -> str:
+        if self._over:
+            return self._over
+        if self.reconnecting and self._lost is not None:
+            return f"connection lost {self._clock() - self._lost:.0f} s ago; trying again, what is here stays"
+        return self._source.note if self._source is not None else ""
+
+    @property
+    def liveness(self) -> Liveness:
+        if self._ended:
+            return Liveness.FINISHED
+        if self._over:
+            return Liveness.UNFINISHED
+        if self._source is None or isinstance(self._source, SocketSource):
+            return Liveness.LIVE
+        return self._source.liveness
+
+    @property
+    def unread(self) -> int | None:
+        """Bytes that have arrived at the socket and were not read yet; None without a connection."""
+        descriptor = self.fileno()
+        if descriptor is None:
+            return None
+        try:
+            (waiting,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, struct.pack("i", 0)))
+        except OSError:
+            return None
+        return int(waiting)
+
+    def poll(self) -> list[Message]:
+        if self._source is None and not self._over and not self._ended and not self._closed:
+            self._try_again()
+        source = self._source
+        if source is None:
+            return []
+        messages = source.poll()
+        # From the archive beside a journal that is shorter than what had been received: counting does not help there.
+        self._by_name = self._by_name or (isinstance(source, JournalSource) and source.supplemented)
+        found = self._new(messages)
+        self._ended = self._ended or any(m["t"] == protocol.END for m in found)
+        if isinstance(source, SocketSource) and source.liveness is Liveness.UNFINISHED:
+            source.close()
+            self._source, self._lost, self._tries = None, self._clock(), 0
+        return found
+
+    def fileno(self) -> int | None:
+        return self._source.fileno() if self._source is not None else None
+
+    def close(self) -> None:
+        self._closed = True
+        if self._source is not None:
+            self._source.close()
+
+    # Inside
+
+    def _new(self, messages: list[Message]) -> list[Message]:
+        """What has not been given on yet. Raises NotARun if it is another run's."""
+        if not messages:
+            return messages
+        if messages[0]["t"] == protocol.HEADER:
+            name = str(messages[0].get("run", ""))
+            if self._name and name != self._name:
+                self._give_up(f"another run, {name}, answers there now; this one ended or was killed")
+                return []
+            self._name = name
+            if self._archive is None:
+                self._archive = locations.told_archive(messages[0].get("archive"))
+        if self._by_name:
+            messages = [m for m in messages if m not in self._told]
+        elif self._skip:
+            skipped = min(self._skip, len(messages))
+            self._skip -= skipped
+            messages = messages[skipped:]
+        self._taken += len(messages)
+        for message in messages:
+            self._told.add(message)
+        return messages
+
+    def _try_again(self) -> None:
+        assert self._lost is not None
+        due = self._lost + sum(self._wait(n) for n in range(self._tries + 1))
+        if self._clock() < due:
+            return
+        self._tries += 1
+        for attempt in (self._socket, self._files):
+            with contextlib.suppress(OSError, NotARun):
+                self._source = attempt()
+            if self._source is not None:
+                return
+
+    def _wait(self, n: int) -> float:
+        return self._retry[min(n, len(self._retry) - 1)]
+
+    def _socket(self) -> Source | None:
+        found = SocketSource(self._path)
+        self._skip = self._taken
+        return found
+
+    def _files(self) -> Source | None:
+        """The run's own files, if they are on this machine."""
+        if self._archive is None:
+            return None
+        journal = locations.journal_of(self._archive)
+        if journal.is_file():
+            found = JournalSource(journal)
+            if not is_being_written(journal) and self._tries < len(self._retry) // 2:
+                found.close()  # it may be just ending: its archive is then complete in a moment
+                return None
+            self._skip = self._taken
+            return found
+        if not self._archive.is_dir():
+            return None
+        self._by_name = True
+        return ArchiveSource(self._archive)
+
+    def _give_up(self, why: str) -> None:
+        self._over = why
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+
+def open_live(socket: Path, archive: Path | None = None) -> Source:
+    """The source of a live run by its socket, connected again when that breaks.
+
+    Raises:
+        OSError: if nobody serves there.
+    """
+    return ReconnectingSource(socket, archive)

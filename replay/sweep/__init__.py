@@ -1,0 +1,1 @@
+"""The results of a sweep: per arm, paired statistics, and the text of the verdict."""
