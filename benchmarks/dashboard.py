@@ -183,8 +183,8 @@ def run(folder: Path) -> None:
 
 def six_panels() -> None:
     """Let the first preset have six panels, and the tour be known."""
-    from ltxtui.layout import size_class
     from ltxtui.state import State
+    from ltxtui.viewmodel.layout import size_class
 
     state = State()
     state.set_tour_seen(True)

@@ -139,9 +139,9 @@ def _warm(runs: Path) -> list[tuple[str, str]]:
 def _screen(runs: Path, count: int) -> list[tuple[str, str]]:
     """From the command to the newest run on the screen, in a terminal; and one redraw of the table."""
     from benchmarks.dashboard import Terminal
-    from ltxtui.drawing import Style
     from ltxtui.home import draw
     from ltxtui.home.model import HomeModel
+    from ltxtui.plot.line_plot import Style
     from replay.library.watcher import Shelf
 
     shelf, model = Shelf(runs), HomeModel()

@@ -24,7 +24,7 @@ from textual.geometry import Size
 
 from ltxtui import actions
 from ltxtui.app import Dashboard
-from ltxtui.drawing import Style
+from ltxtui.plot.line_plot import Style
 from ltxtui.screens.compare import CompareScreen
 from ltxtui.state import State
 from tests.dashboard.driving import key_event

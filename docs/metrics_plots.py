@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ltxtui.drawing import Curve, Mark, curve_text
+from ltxtui.plot.line_plot import Curve, Mark, curve_text
 from recorder.format.declarations import METRICS, SUMMARIES, Metric
 from replay.model.run import StreamData
 

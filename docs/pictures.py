@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ltxtui.app import Dashboard
-from ltxtui.export import self_contained
+from ltxtui.reports.export import self_contained
 from ltxtui.screens.compare import CompareScreen
 from recorder.generate import Request, generate
 from recorder.shocks.spec import Shock

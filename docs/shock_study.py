@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ltxtui import forest, sweep_text
+from ltxtui.reports import forest_plot, sweep_text
 from recorder.sweep import spec
 from replay.sweep.analysis import Analysis, analyse
 from replay.sweep.results import from_csv
@@ -40,7 +40,7 @@ def page(text: str) -> str:
 def main() -> None:
     for match in PART.finditer(PAGE.read_text("utf-8")):
         found = analysis(match["name"])
-        drawn = forest.svg(sweep_text.effects(found), sweep_text.TITLE, sweep_text.subtitle(found))
+        drawn = forest_plot.svg(sweep_text.effects(found), sweep_text.TITLE, sweep_text.subtitle(found))
         (DATA / f"{match['name']}.svg").write_text(drawn, "utf-8")
     PAGE.write_text(page(PAGE.read_text("utf-8")), "utf-8")
 

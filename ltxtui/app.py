@@ -12,15 +12,15 @@ from textual.app import SystemCommand
 from textual.screen import Screen
 
 from ltxtui import settings as user
-from ltxtui.deck import Deck
-from ltxtui.drawing import Style
-from ltxtui.endings import TerminalApp
-from ltxtui.roles import COMPONENTS
+from ltxtui.plot.line_plot import Style
+from ltxtui.plot.roles import COMPONENTS
+from ltxtui.plot.text import clean, to_ascii
 from ltxtui.screens.base import ActionScreen, keyed
 from ltxtui.screens.run import Opening, RunScreen
 from ltxtui.state import State
-from ltxtui.text import clean, to_ascii
+from ltxtui.terminal.endings import TerminalApp
 from ltxtui.themes import THEMES, first_drawing, first_theme
+from ltxtui.viewmodel.deck import Deck
 from replay.model.run import Run
 from replay.sources.open import Source
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from ltxtui.actions import ACTIONS, BY_ID
 from ltxtui.actions.keys import Keymap, key_name, keys_of, read_key
-from ltxtui.drawing import Style
-from ltxtui.layout import PRESETS
+from ltxtui.plot.line_plot import Style
 from ltxtui.themes import THEMES
+from ltxtui.viewmodel.layout import PRESETS
 from recorder.format.locations import user_folder
 
 FILE: Final = "config.toml"

@@ -9,7 +9,7 @@ from typing import Final
 
 from textual.theme import Theme
 
-from ltxtui.drawing import Style
+from ltxtui.plot.line_plot import Style
 
 VARIABLES: Final = ("line-1", "line-2", "line-3", "ghost", "rule", "faint", "cursor", "good", "note")
 

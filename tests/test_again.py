@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ltxtui.cli import cli
-from ltxtui.cli.like import merge
+from ltxtui.cli.rerun import merge
 from recorder.format import protocol
 from recorder.generate import Request, generate
 from recorder.sampling import metadata as describe

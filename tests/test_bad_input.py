@@ -195,7 +195,7 @@ def test_waiting_in_a_runtime_directory_open_to_others_is_one_line(
     monkeypatch.setenv("LTXTUI_RUNTIME_DIR", str(folder))
     result = CliRunner().invoke(cli, ["watch", "--wait"])
     assert result.exit_code == 1 and str(folder) in result.output and result.output.count("\n") == 1
-    from ltxtui.cli.view import _first_since
+    from ltxtui.cli.watch_replay import _first_since
 
     with pytest.raises(LookupError, match="open"):
         _first_since(0.0, None)

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from ltxtui.cli import cli
 from ltxtui.home import columns
-from ltxtui.summary import summary
+from ltxtui.reports.run_text import summary
 from recorder.format.nonfinite import Broken, BrokenItems, broken_words, read_broken
 from recorder.metrics.row_events import StreamWatch
 from replay.library import listing
@@ -83,8 +83,8 @@ def test_lists_and_json_and_headers_say_it(tmp_path: Path) -> None:
 
 
 def test_a_live_run_says_it_in_its_header() -> None:
-    from ltxtui.deck import Deck
     from ltxtui.panels.header import outcome
+    from ltxtui.viewmodel.deck import Deck
     from replay.sources.open import Liveness
 
     run = Run()

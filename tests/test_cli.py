@@ -119,9 +119,9 @@ def test_a_runs_directory_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_watch_and_replay_without_anything_to_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ltxtui.cli import view
+    from ltxtui.cli import watch_replay
 
-    monkeypatch.setattr(view, "need_terminal", lambda instead: None)
+    monkeypatch.setattr(watch_replay, "need_terminal", lambda instead: None)
     assert "ltxtui record" in problem("watch", "--runs-dir", str(tmp_path))
     assert "ltxtui watch --wait" in problem("watch", "nobody", "--runs-dir", str(tmp_path))
     assert "forwarding" in problem("watch", "--socket", str(tmp_path / "no.sock"))

@@ -13,8 +13,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from ltxtui import side_by_side
 from ltxtui.cli import cli
+from ltxtui.reports import compare_text
 from recorder import record
 from recorder.format import locations
 from replay.comparison.alignment import ALIGNMENTS, Align
@@ -40,12 +40,12 @@ def test_text_fits_its_width_and_every_run_can_be_told(count: int, ascii_only: b
     runs = [made({"sigma": SMOOTH, "value": np.arange(6) + i * 3.0}, seed=i) for i in range(count)]
     found = compare(runs, align="sigma", metrics=["value"])
     for width in (40, 100):
-        text = side_by_side.tables(found, width, ascii_only=ascii_only)
+        text = compare_text.tables(found, width, ascii_only=ascii_only)
         table = text[text.index("stage 0") : text.index("plans")]
         assert max(map(len, table.splitlines())) <= width
         minus = "-" if ascii_only else "−"
         assert all(f"{letter}{minus}A" in table for letter in "BCDEFGH"[: count - 1])
-        drawn = side_by_side.plots(found, width, ascii_only=ascii_only)
+        drawn = compare_text.plots(found, width, ascii_only=ascii_only)
         assert max(map(len, drawn.splitlines())) <= width
         assert drawn.isascii() or not ascii_only
         overlay = re.split("B[-−]A", drawn)[0]
@@ -56,8 +56,8 @@ def test_text_fits_its_width_and_every_run_can_be_told(count: int, ascii_only: b
 
 def test_text_is_coloured_only_when_it_is_asked_for() -> None:
     found = compare([made(rows(SMOOTH)), made(rows(SPIKE))], metrics=["value"])
-    plain = side_by_side.plots(found, 80)
-    painted = side_by_side.plots(found, 80, paint=lambda text, role: f"<{role}>{text}</>" if role else text)
+    plain = compare_text.plots(found, 80)
+    painted = compare_text.plots(found, 80, paint=lambda text, role: f"<{role}>{text}</>" if role else text)
     assert "<s1>" in painted and "<s2>" in painted
     stripped = "\n".join(line.rstrip() for line in re.sub(r"<[^>]*>", "", painted).splitlines())
     assert stripped == plain
@@ -68,17 +68,17 @@ def test_what_a_run_says_of_itself_is_shown_and_never_obeyed() -> None:
         rows(SMOOTH), prompt="\x1b[31mred\nball", shocks=["a\x1b]0;title\x07b"], arguments={"x\x1b[2J": "\x9b1m"}
     )
     found = compare([nasty, made(rows(SMOOTH), arguments={"x\x1b[2J": 1})])
-    text = side_by_side.tables(found, 80)
+    text = compare_text.tables(found, 80)
     assert not any((ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160 for c in text)
     assert "red ball" in text and "shock: ab" in text
 
 
 def test_differences_that_are_not_there_are_said_not_drawn() -> None:
     blank = made({"sigma": SMOOTH, "value": np.full(6, np.nan), "same": np.ones(6)})
-    drawn = side_by_side.plots(compare([blank, blank], metrics=["value", "same"]), 80)
+    drawn = compare_text.plots(compare([blank, blank], metrics=["value", "same"]), 80)
     assert "no value in any run" in drawn and "B−A: 0 at all 6 points that both have" in drawn
     apart = made(rows([1.0, 0.95, 0.9])), made(rows([0.5, 0.4]))
-    assert "B−A: no point that both have" in side_by_side.plots(compare(apart, align="sigma", metrics=["value"]), 80)
+    assert "B−A: no point that both have" in compare_text.plots(compare(apart, align="sigma", metrics=["value"]), 80)
 
 
 # -- the command, on recorded archives

@@ -21,9 +21,9 @@ import xarray
 from click.testing import CliRunner
 
 from ltxtui.cli import cli
-from ltxtui.deck import Deck
-from ltxtui.drawing import Style
 from ltxtui.panels.event_line import EventLine
+from ltxtui.plot.line_plot import Style
+from ltxtui.viewmodel.deck import Deck
 from recorder import Shock, record
 from recorder.format import protocol
 from recorder.format.framing import Decoder, encode

@@ -187,7 +187,7 @@ def open_to_others(folder: Path) -> list[str]:
 
 @pytest.mark.usefixtures("nothing_forbidden")
 def test_nobody_else_may_write_whatever_the_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ltxtui.export import _write_new
+    from ltxtui.reports.export import _write_new
     from ltxtui.state import State
 
     mine = tmp_path / "mine"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ltxtui.deck import Deck
+from ltxtui.viewmodel.deck import Deck
 from recorder.archive.writer import ArchiveWriter
 from recorder.format import locations
 from recorder.format.framing import encode

@@ -122,7 +122,7 @@ def test_plan_draws_the_curve_and_tells_of_every_shock() -> None:
 
 
 def test_the_curve_shows_down_and_up_and_numbers_stand_below_their_places() -> None:
-    from ltxtui.schedule_text import _substeps, _under_the_curve
+    from ltxtui.reports.plan_text import _substeps, _under_the_curve
 
     made = plan([1.0, 0.9, 0.8, 0.7, 0.6], [parse_shock("restart:step=2,to=0.95"), parse_shock("renoise:step=4,to=.4")])
     assert made.sigmas == pytest.approx([1, 0.9, 0.95, 0.8, 0.7, 0.6])

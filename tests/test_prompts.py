@@ -8,14 +8,14 @@ import pytest
 from click.testing import CliRunner
 
 from ltxtui.cli import cli
-from ltxtui.compare.partings import setting
-from ltxtui.deck import Deck
+from ltxtui.compare.divergences import setting
 from ltxtui.home.draw import details
 from ltxtui.home.model import HomeModel
 from ltxtui.panels.header import HeaderView
-from ltxtui.raster import Style
-from ltxtui.side_by_side import tables
-from ltxtui.summary import summary
+from ltxtui.plot.raster import Style
+from ltxtui.reports.compare_text import tables
+from ltxtui.reports.run_text import summary
+from ltxtui.viewmodel.deck import Deck
 from replay import compare
 from replay.comparison.run_differences import Mismatch
 from replay.library.listing import list_runs

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.power import measured as detected_power
-from ltxtui import forest, sweep_text
+from ltxtui.reports import forest_plot, sweep_text
 from recorder.sweep.grid import arms_of, with_controls
 from recorder.sweep.spec import Job, Settings, Sweep
 from replay.sweep.analysis import Analysis, analyse
@@ -332,32 +332,38 @@ def test_the_report_fits_100_columns_and_says_everything(ascii_only: bool) -> No
 
 
 def test_the_forest_plot_puts_intervals_where_they_belong() -> None:
-    lines = forest.text(
-        [forest.Effect("a", 0.5, 0.0, 1.0, strong=True), forest.Effect("b", -0.5, -1.0, 0.0, hollow=True)], "t", 100
+    lines = forest_plot.text(
+        [forest_plot.Effect("a", 0.5, 0.0, 1.0, strong=True), forest_plot.Effect("b", -0.5, -1.0, 0.0, hollow=True)],
+        "t",
+        100,
     ).split("\n")
     a, b = lines[1], lines[2]
     assert a.index("├") == b.index("┤") and a.index("●") > a.index("├") and b.index("◌") < b.index("┤")
-    empty = forest.text([forest.Effect("c", math.nan, math.nan, math.nan)], "t", 80)
+    empty = forest_plot.text([forest_plot.Effect("c", math.nan, math.nan, math.nan)], "t", 80)
     assert "no value" in empty
 
 
 def test_one_huge_interval_does_not_hide_the_others() -> None:
-    effects = [forest.Effect(f"e{i}", 0.01, 0.0, 0.02) for i in range(6)] + [forest.Effect("wild", 5.0, -1.0, 11.0)]
-    low, high = forest.limits(effects)
+    effects = [forest_plot.Effect(f"e{i}", 0.01, 0.0, 0.02) for i in range(6)] + [
+        forest_plot.Effect("wild", 5.0, -1.0, 11.0)
+    ]
+    low, high = forest_plot.limits(effects)
     assert -0.2 < low < 0 < high < 0.2
-    wild = forest.text(effects, "t", 100).split("\n")[7]
+    wild = forest_plot.text(effects, "t", 100).split("\n")[7]
     assert wild.startswith("wild") and "‹" in wild and "›" in wild and "○" not in wild
 
 
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0, 1e6)), max_size=6))
 def test_every_forest_plot_can_be_drawn(drawn: list[tuple[float, float]]) -> None:
-    effects = [forest.Effect("x", m, m - h, m + h) for m, h in drawn]
-    assert all(len(line) <= 90 for line in forest.text(effects, "t", 90).split("\n"))
-    ElementTree.fromstring(forest.svg(effects, "t"))
+    effects = [forest_plot.Effect("x", m, m - h, m + h) for m, h in drawn]
+    assert all(len(line) <= 90 for line in forest_plot.text(effects, "t", 90).split("\n"))
+    ElementTree.fromstring(forest_plot.svg(effects, "t"))
 
 
 def test_the_picture_is_svg_with_a_line_per_arm_and_escaped_names() -> None:
-    root = ElementTree.fromstring(forest.svg([forest.Effect("<a&b>", 0.1, 0.0, 0.2)], "t<i>tle", "nano & more"))
+    root = ElementTree.fromstring(
+        forest_plot.svg([forest_plot.Effect("<a&b>", 0.1, 0.0, 0.2)], "t<i>tle", "nano & more")
+    )
     texts = [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")]
     assert "<a&b>" in texts and "t<i>tle" in texts
     assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 1

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from ltxtui.cli import cli
 from ltxtui.home import draw
 from ltxtui.home.model import HomeModel
+from ltxtui.reports.run_text import summary
 from ltxtui.screens.home import named_as
-from ltxtui.summary import summary
 from replay.library import edit
 from replay.library.watcher import Shelf
 from replay.sources.open import load

@@ -82,9 +82,9 @@ def test_the_environment_is_read_as_the_option_is(here: Path, monkeypatch: pytes
 
 
 def test_watch_refuses_a_url(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ltxtui.cli import view
+    from ltxtui.cli import watch_replay
 
-    monkeypatch.setattr(view, "need_terminal", lambda instead: None)
+    monkeypatch.setattr(watch_replay, "need_terminal", lambda instead: None)
     for command in (["watch", "s3://b/x.journal"], ["watch", "--runs-dir", "s3://b"]):
         done = CliRunner().invoke(cli, command)
         assert done.exit_code == 1 and "not the URL" in done.stderr

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ltxtui.actions.registry import Action
-from ltxtui.text import to_ascii
+from ltxtui.plot.text import to_ascii
 
 Keymap = Mapping[str, tuple[str, ...]]
 """By action id, the keys that replace its own; an empty tuple takes them away."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from ltxtui.deck import Deck
+    from ltxtui.viewmodel.deck import Deck
 
 
 class Controls(Protocol):

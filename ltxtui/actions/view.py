@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ltxtui.actions.registry import HAS_STEPS, Action, Condition, RunControls
-from ltxtui.layout import PRESETS
+from ltxtui.viewmodel.layout import PRESETS
 
 ACTIONS: Final[tuple[Action[RunControls], ...]] = (
     Action("preset", "Panels", tuple(p.key for p in PRESETS), "Panels of a preset", "Shows the panels for a question: "

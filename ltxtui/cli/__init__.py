@@ -22,8 +22,8 @@ from ltxtui.cli.plan import plan
 from ltxtui.cli.record import record
 from ltxtui.cli.runs import runs
 from ltxtui.cli.sweep import sweep
-from ltxtui.cli.view import browse, replay, watch
-from ltxtui.text import clean
+from ltxtui.cli.watch_replay import browse, replay, watch
+from ltxtui.plot.text import clean
 
 INTERRUPTED: Final = 128 + signal.SIGINT
 BROKEN_PIPE: Final = 128 + signal.SIGPIPE
@@ -86,9 +86,9 @@ def _run() -> int:
         _say(f"ltxtui: {clean(where)}: {error.strerror or clean(error)}")
         return _without_output(1)
     except Exception as error:  # noqa: BLE001 - a person gets a line, and a file with what else is known
-        from ltxtui import mishap
+        from ltxtui.terminal import crash_log
 
-        _say(mishap.told(error))
+        _say(crash_log.told(error))
         return _without_output(1)
 
 

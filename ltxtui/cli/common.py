@@ -12,7 +12,7 @@ from typing import IO, Any, TypeVar
 
 import click
 
-from ltxtui.text import clean
+from ltxtui.plot.text import clean
 from recorder.format import locations
 from recorder.system.open_folders import make_folders
 

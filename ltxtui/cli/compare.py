@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltxtui.cli.common import Problem, coloured, need_terminal, recorded_path, runs_dir_option
-from ltxtui.text import clean
+from ltxtui.plot.text import clean
 
 if TYPE_CHECKING:
     from ltxtui.screens.base import ActionScreen
@@ -104,8 +104,8 @@ def compare(runs: tuple[str, ...], as_json: bool, no_plot: bool, tui: bool, runs
 def _show(paths: list[Path], runs_dir: Path, options: dict[str, Any]) -> None:
     need_terminal("without one leave out --tui")
     from ltxtui.app import Dashboard
-    from ltxtui.endings import show_app
     from ltxtui.screens.compare import compare_screen
+    from ltxtui.terminal.endings import show_app
 
     options["stream"] = options["stream"] or ""
 
@@ -129,16 +129,16 @@ def _load(path: Path) -> Run:
 
 
 def _print(comparison: Comparison, plots: bool) -> None:
-    from ltxtui import side_by_side
-    from ltxtui.drawing import Style
+    from ltxtui.plot.line_plot import Style
+    from ltxtui.reports import compare_text
     from ltxtui.themes import first_drawing
 
     width = max(40, min(MAX_WIDTH, shutil.get_terminal_size((80, 24)).columns))
     ascii_only = first_drawing() is Style.ASCII
-    click.echo(side_by_side.tables(comparison, width, ascii_only=ascii_only))
+    click.echo(compare_text.tables(comparison, width, ascii_only=ascii_only))
     if plots:
         paint = _paint if coloured() else None
-        click.echo("\n" + side_by_side.plots(comparison, width, ascii_only=ascii_only, paint=paint), color=coloured())
+        click.echo("\n" + compare_text.plots(comparison, width, ascii_only=ascii_only, paint=paint), color=coloured())
 
 
 def _paint(text: str, role: str) -> str:

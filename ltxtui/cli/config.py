@@ -76,7 +76,7 @@ def _check() -> None:
 def _edit(path: Path | None) -> None:
     if path is None:
         raise Problem(NO_HOME)
-    from ltxtui.export import editor
+    from ltxtui.reports.export import editor
     from ltxtui.settings import EXAMPLE
 
     try:

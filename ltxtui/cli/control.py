@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ltxtui.cli.common import Problem
-from ltxtui.text import clean
+from ltxtui.plot.text import clean
 from recorder.format.protocol import COMMANDS, Command
 
 if TYPE_CHECKING:

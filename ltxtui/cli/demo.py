@@ -16,8 +16,8 @@ import click
 
 from ltxtui.cli.common import Problem, check_writable, has_terminal, runs_dir_option, say
 from ltxtui.cli.numbers import SEED
-from ltxtui.cli.schedule import read_shocks, shock_option
-from ltxtui.text import clean
+from ltxtui.cli.shock_options import read_shocks, shock_option
+from ltxtui.plot.text import clean
 
 if TYPE_CHECKING:
     from replay.model.pulse import Stall
@@ -143,7 +143,7 @@ def _find(recorder: Recorder) -> Source | None:
 
 def _dashboard(recorder: Recorder) -> int:
     from ltxtui.app import Dashboard
-    from ltxtui.endings import show_app
+    from ltxtui.terminal.endings import show_app
     from replay.sources.open import AwaitedSource
 
     source = AwaitedSource(lambda: _find(recorder), "loading torch and the nano model, which takes some ten seconds")
@@ -153,7 +153,7 @@ def _dashboard(recorder: Recorder) -> int:
 
 def _headless(recorder: Recorder) -> None:
     """Follow the run as a viewer does and print plain lines, then its summary."""
-    from ltxtui.summary import summary
+    from ltxtui.reports.run_text import summary
     from replay.model.pulse import Pulse
     from replay.model.run import Run
     from replay.sources.open import AwaitedSource, Liveness

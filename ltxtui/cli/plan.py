@@ -12,7 +12,7 @@ import click
 from ltxtui.cli.common import Problem, coloured
 from ltxtui.cli.numbers import FRAMES, PIXELS, STEPS
 from ltxtui.cli.record import check_request
-from ltxtui.cli.schedule import SHOCK_KEYS, read_shocks, read_sigmas, shock_option, sigmas_option
+from ltxtui.cli.shock_options import SHOCK_KEYS, read_shocks, read_sigmas, shock_option, sigmas_option
 from recorder.format.numerals import counted
 
 if TYPE_CHECKING:
@@ -114,19 +114,19 @@ def _plan(request: Request, as_json: bool) -> None:
             f"the scheduler gives no noise level for {counted(request.steps, 'step')}: a stretched schedule needs two "
             "or more; use --steps 2, or --sigmas 1"
         )
-    from ltxtui import schedule_text
+    from ltxtui.reports import plan_text
 
     named = str(request.model) if request.scheduler is None else "the given scheduler"
     if as_json:
-        click.echo(json.dumps(schedule_text.as_json(named, native, made), indent=2, allow_nan=False))
+        click.echo(json.dumps(plan_text.as_json(named, native, made), indent=2, allow_nan=False))
         return
-    from ltxtui.drawing import Style
+    from ltxtui.plot.line_plot import Style
     from ltxtui.themes import first_drawing
 
     width = max(40, min(MAX_WIDTH, shutil.get_terminal_size((80, 24)).columns))
     ascii_only = first_drawing() is Style.ASCII
     paint = _paint if coloured() else None
-    text = schedule_text.text(named, native, made, width, ascii_only=ascii_only, paint=paint)
+    text = plan_text.text(named, native, made, width, ascii_only=ascii_only, paint=paint)
     click.echo(text, color=coloured())
 
 

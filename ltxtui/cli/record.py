@@ -11,10 +11,10 @@ import click
 from click.core import ParameterSource
 
 from ltxtui.cli.common import Problem, check_writable, is_terminal, runs_dir_option, say
-from ltxtui.cli.like import Repetition, repetition
 from ltxtui.cli.numbers import FRAMES, PIXELS, SEED, STEPS
-from ltxtui.cli.schedule import SHOCK_KEYS, read_shocks, read_sigmas, shock_option, sigmas_option
-from ltxtui.text import clean
+from ltxtui.cli.rerun import Repetition, repetition
+from ltxtui.cli.shock_options import SHOCK_KEYS, read_shocks, read_sigmas, shock_option, sigmas_option
+from ltxtui.plot.text import clean
 
 if TYPE_CHECKING:
     from recorder.generate import Outcome

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ltxtui.cli.common import Problem, ago, recorded_path, runs_dir_option, size
-from ltxtui.text import clean, duration, number
+from ltxtui.plot.text import clean, duration, number
 from recorder.format.numerals import counted
 
 if TYPE_CHECKING:

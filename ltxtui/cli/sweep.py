@@ -16,7 +16,7 @@ import click
 from ltxtui.cli.common import LocalPath, Problem, is_terminal, say
 from ltxtui.cli.numbers import FRAMES, PIXELS, SEED, STEPS
 from ltxtui.cli.record import check_request
-from ltxtui.text import clean
+from ltxtui.plot.text import clean
 from recorder.format.numerals import counted
 from recorder.system.open_folders import make_folders
 
@@ -314,7 +314,7 @@ def _progress(done: int, more: int, workers: int) -> Iterator[Callable[[Answer, 
 
     def say(answer: Answer, dropped: int) -> None:
         nonlocal count, spent
-        from ltxtui.text import duration
+        from ltxtui.plot.text import duration
 
         before, count, spent = count, count + 1 + dropped, spent + answer.seconds
         step = max(1, more // PLAIN_LINES)
@@ -353,8 +353,8 @@ def _report(folder: Path, made: Sweep, as_json: bool, markdown: Path | None, svg
     if as_json:
         click.echo(json.dumps(analysis.as_json(), indent=2, ensure_ascii=False, allow_nan=False))
         return
-    from ltxtui.drawing import Style
-    from ltxtui.sweep_text import report
+    from ltxtui.plot.line_plot import Style
+    from ltxtui.reports.sweep_text import report
     from ltxtui.themes import first_drawing
 
     width = MAX_WIDTH  # what is not read on a terminal should not depend on one
@@ -365,14 +365,14 @@ def _report(folder: Path, made: Sweep, as_json: bool, markdown: Path | None, svg
 
 
 def _write_files(analysis: Analysis, markdown: Path | None, svg: Path | None) -> None:
-    from ltxtui import forest, sweep_text
+    from ltxtui.reports import forest_plot, sweep_text
 
     try:
         if markdown is not None:
             markdown.write_text(sweep_text.markdown(analysis), "utf-8")
         if svg is not None:
             svg.write_text(
-                forest.svg(sweep_text.effects(analysis), sweep_text.TITLE, sweep_text.subtitle(analysis)), "utf-8"
+                forest_plot.svg(sweep_text.effects(analysis), sweep_text.TITLE, sweep_text.subtitle(analysis)), "utf-8"
             )
     except OSError as error:
         raise Problem(f"{error.filename} cannot be written: {error.strerror}") from error

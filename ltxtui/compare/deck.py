@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, get_args
 
+from ltxtui.compare.divergences import Partings, told
 from ltxtui.compare.lineup import Lineup
 from ltxtui.compare.member import Member
-from ltxtui.compare.partings import Partings, told
 from replay.comparison import run_differences
 from replay.comparison.alignment import ALIGNMENTS, AXES, Align
 from replay.comparison.compare import first_different_stage

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ltxtui.compare.aligned import Together, lined_up, metrics_of
 from ltxtui.compare.member import Member
-from ltxtui.compare.together import Together, lined_up, metrics_of
 from replay.comparison.alignment import Align
 from replay.comparison.compare import CannotCompare
 from replay.model.run import StreamData

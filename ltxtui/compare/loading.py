@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from ltxtui.compare.member import Member
-from ltxtui.feed import Feed
+from ltxtui.viewmodel.feed import Feed
 from recorder.format.framing import CorruptMessage
 from replay.model.pulse import Pulse
 from replay.model.run import NotARun, Run

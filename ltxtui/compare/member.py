@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ltxtui.roles import RUN_ROLES
-from ltxtui.text import clean
+from ltxtui.plot.roles import RUN_ROLES
+from ltxtui.plot.text import clean
 from replay.comparison.compare import letter
 from replay.model.pulse import Stall
 from replay.model.run import Run

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ltxtui.text import duration, number
+from ltxtui.plot.text import duration, number
 from recorder.format.run_status import noise_percent
 from replay.library.run_info import RunInfo
 

@@ -10,12 +10,12 @@ from typing import Final
 
 from rich.cells import cell_len
 
-from ltxtui.drawing import Style
 from ltxtui.home.columns import Column, fitting
 from ltxtui.home.model import HomeModel
 from ltxtui.home.spark import spark
-from ltxtui.spans import Row, Span
-from ltxtui.text import clean, duration, fit, number, to_ascii
+from ltxtui.plot.line_plot import Style
+from ltxtui.plot.rows import Row, Span
+from ltxtui.plot.text import clean, duration, fit, number, to_ascii
 from recorder.format.numerals import counted
 from replay.library.run_info import RunInfo
 

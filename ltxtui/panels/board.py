@@ -11,14 +11,14 @@ from textual.content import Content
 from textual.geometry import Size
 from textual.widget import Widget
 
-from ltxtui import layout
-from ltxtui.deck import Deck
-from ltxtui.drawing import Style
-from ltxtui.layout import PRESETS, Place, Preset
 from ltxtui.panels.cost import CostView, Link
 from ltxtui.panels.registry import BY_ID, PANELS
 from ltxtui.panels.view import View
+from ltxtui.plot.line_plot import Style
 from ltxtui.state import State
+from ltxtui.viewmodel import layout
+from ltxtui.viewmodel.deck import Deck
+from ltxtui.viewmodel.layout import PRESETS, Place, Preset
 
 
 class Lane(Container):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ltxtui.compare.deck import CompareDeck
 from ltxtui.panels.compare_view import CompareView
-from ltxtui.spans import Row
-from ltxtui.text import clean, number, one_of
+from ltxtui.plot.rows import Row
+from ltxtui.plot.text import clean, number, one_of
 from replay.comparison.alignment import AXES
 
 _NAMED = {"step": "step", "sigma": "σ", "snr": "SNR", "evaluations": "evaluations"}

@@ -7,14 +7,14 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui import heat
 from ltxtui.compare.deck import CompareDeck
 from ltxtui.compare.member import Member
-from ltxtui.drawing import Style
 from ltxtui.panels.compare_view import CompareView
 from ltxtui.panels.filmstrip import Layout, chosen, layout, scaled
-from ltxtui.spans import Row
-from ltxtui.text import clean, fit, number
+from ltxtui.plot import heatmap
+from ltxtui.plot.line_plot import Style
+from ltxtui.plot.rows import Row
+from ltxtui.plot.text import clean, fit, number
 from replay.model.run import NotARun, Preview
 
 _ROOM: Final = 14
@@ -139,7 +139,7 @@ class ComparePictures(CompareView):
             for line in range(lines):
                 row = self.row(width)
                 for picture in pictures:
-                    heat.picture(picture, colours, row, line)
+                    heatmap.picture(picture, colours, row, line)
                     row.put(" " * min(1, row.room))
                 rows.append(row.filled())
         return rows

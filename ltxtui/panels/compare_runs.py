@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from textual import events
 from textual.message import Message
 
+from ltxtui.compare.divergences import place, setting
 from ltxtui.compare.member import Member
-from ltxtui.compare.partings import place, setting
 from ltxtui.panels.compare_view import CompareView
-from ltxtui.spans import Row
-from ltxtui.text import clean, fit, number
+from ltxtui.plot.rows import Row
+from ltxtui.plot.text import clean, fit, number
 from replay.comparison.run_differences import Divergence
 
 _NAME = 26

@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ltxtui.compare.aligned import Together
 from ltxtui.compare.deck import CompareDeck
-from ltxtui.compare.partings import setting, told
-from ltxtui.compare.together import Together
+from ltxtui.compare.divergences import setting, told
 from ltxtui.panels.compare_chart import unit_text
 from ltxtui.panels.compare_view import CompareView
-from ltxtui.spans import Row
-from ltxtui.text import clean, fit, number
+from ltxtui.plot.rows import Row
+from ltxtui.plot.text import clean, fit, number
 from recorder.format.numerals import counted
 
 _LABEL: Final = 22

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, cast
 
 from ltxtui.compare.deck import CompareDeck
-from ltxtui.drawing import Style
 from ltxtui.panels.view import View
-from ltxtui.spans import Row
+from ltxtui.plot.line_plot import Style
+from ltxtui.plot.rows import Row
 
 
 class CompareView(View):

@@ -10,13 +10,13 @@ from typing import Final
 
 import numpy as np
 
-from ltxtui.deck import Deck
-from ltxtui.drawing import Style
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.view import View
-from ltxtui.selection import RECENT
-from ltxtui.spans import Row
-from ltxtui.text import duration, significant
+from ltxtui.plot.line_plot import Style
+from ltxtui.plot.rows import Row
+from ltxtui.plot.text import duration, significant
+from ltxtui.viewmodel.deck import Deck
+from ltxtui.viewmodel.selection import RECENT
 from recorder.format.declarations import METRICS
 from replay.sources.open import Liveness
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ltxtui.panels.view import View
-from ltxtui.spans import Row
-from ltxtui.text import clean
+from ltxtui.plot.rows import Row
+from ltxtui.plot.text import clean
 
 _ALERTS = frozenset({"nan", "warning", "error", "degraded"})
 _SAY_SO = frozenset({"stage_start", "stage_end", "control"})  # their text begins with it

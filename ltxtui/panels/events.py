@@ -6,12 +6,12 @@ from typing import Final
 
 import numpy as np
 
-from ltxtui.deck import Deck
-from ltxtui.drawing import Style
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.view import View
-from ltxtui.spans import Row
-from ltxtui.text import clean, duration
+from ltxtui.plot.line_plot import Style
+from ltxtui.plot.rows import Row
+from ltxtui.plot.text import clean, duration
+from ltxtui.viewmodel.deck import Deck
 from recorder.format.protocol import Message
 
 _ID: Final = "events"

@@ -7,13 +7,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui import heat
-from ltxtui.deck import Deck
-from ltxtui.drawing import Style
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.view import View
-from ltxtui.spans import Row
-from ltxtui.text import clean
+from ltxtui.plot import heatmap
+from ltxtui.plot.line_plot import Style
+from ltxtui.plot.rows import Row
+from ltxtui.plot.text import clean
+from ltxtui.viewmodel.deck import Deck
 from replay.model.run import NotARun, Preview, StreamData
 
 _ID: Final = "filmstrip"
@@ -163,7 +163,7 @@ class FilmstripView(View):
         for line in range(-(-plan.height // 2)):
             row = self.row(width)
             for picture in pictures:
-                heat.picture(picture, colours, row, line)
+                heatmap.picture(picture, colours, row, line)
                 row.put(" " * min(1, row.room))
             rows.append(row.filled())
         return rows

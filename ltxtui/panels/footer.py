@@ -8,9 +8,9 @@ from textual import events
 from textual.message import Message
 
 from ltxtui import actions
-from ltxtui.drawing import Style
 from ltxtui.panels.view import View
-from ltxtui.spans import Row
+from ltxtui.plot.line_plot import Style
+from ltxtui.plot.rows import Row
 
 _ALWAYS: Final = ("palette", "help", "back", "quit")
 

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from ltxtui.deck import Deck
-from ltxtui.drawing import Style
 from ltxtui.panels.cost import Health, Link, cost, link_of
 from ltxtui.panels.view import View
-from ltxtui.spans import Row
-from ltxtui.text import clean, duration, one_of, significant
+from ltxtui.plot.line_plot import Style
+from ltxtui.plot.rows import Row
+from ltxtui.plot.text import clean, duration, one_of, significant
+from ltxtui.viewmodel.deck import Deck
 from recorder.format.nonfinite import broken_words
 from replay.model.prompts import prompt_text
 from replay.sources.open import Liveness

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ltxtui.deck import Deck
-from ltxtui.drawing import Style
 from ltxtui.panels.view import View
+from ltxtui.plot.line_plot import Style
+from ltxtui.viewmodel.deck import Deck
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.axis import INFO
-from ltxtui.deck import Deck
-from ltxtui.drawing import Style
-from ltxtui.panels.chart import ChartView
-from ltxtui.panels.charts import CHARTS, Line, values
+from ltxtui.panels.chart_specs import CHARTS, Line, values
+from ltxtui.panels.chart_view import ChartView
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.view import View
-from ltxtui.spans import Row
-from ltxtui.text import clean, duration, number
+from ltxtui.plot.axis import INFO
+from ltxtui.plot.line_plot import Style
+from ltxtui.plot.rows import Row
+from ltxtui.plot.text import clean, duration, number
+from ltxtui.viewmodel.deck import Deck
 from recorder.format.declarations import METRICS
 
 MAIN: Final = (

@@ -6,13 +6,13 @@ from typing import Final
 
 import numpy as np
 
-from ltxtui.deck import Deck
-from ltxtui.drawing import Curve, Mark, Plot, Style, draw
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.steps import QUANTITIES, decibels, frequencies, vectors
 from ltxtui.panels.view import View
-from ltxtui.spans import Row
-from ltxtui.text import clean, number
+from ltxtui.plot.line_plot import Curve, Mark, Plot, Style, draw
+from ltxtui.plot.rows import Row
+from ltxtui.plot.text import clean, number
+from ltxtui.viewmodel.deck import Deck
 
 _ID: Final = "spectrum"
 

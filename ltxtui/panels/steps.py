@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from textual import events
 
-from ltxtui import plot_labels
-from ltxtui.deck import Deck
-from ltxtui.drawing import GUTTER, Plot, Style, columns
-from ltxtui.panels.chart import ChartView, flags
+from ltxtui.panels.chart_view import ChartView, flags
 from ltxtui.panels.view import View
-from ltxtui.spans import Row
+from ltxtui.plot import labels
+from ltxtui.plot.line_plot import GUTTER, Plot, Style, columns
+from ltxtui.plot.rows import Row
+from ltxtui.viewmodel.deck import Deck
 from replay.model.run import StreamData
 
 Floats = NDArray[np.float64]
@@ -104,7 +104,7 @@ class StepView(View):
         deck, wide = self.deck, self.plot_width(width)
         cursor = deck.cursor if deck.visible else None
         shown = Plot([], deck.steps, cursor=cursor, ruler=deck.ruler, flags=flags(deck))
-        return plot_labels.axis(shown, wide, width - 1, self.drawing).widened(width)
+        return labels.axis(shown, wide, width - 1, self.drawing).widened(width)
 
     def heading(self, width: int, title: str) -> Row:
         """The first row, to be added to."""

@@ -7,13 +7,13 @@ from typing import Final, NamedTuple, TypeGuard
 
 import numpy as np
 
-from ltxtui import heat, scales
-from ltxtui.deck import Deck
-from ltxtui.drawing import GUTTER, Style
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.steps import Floats, StepView
-from ltxtui.spans import Row
-from ltxtui.text import significant
+from ltxtui.plot import heatmap, ticks
+from ltxtui.plot.line_plot import GUTTER, Style
+from ltxtui.plot.rows import Row
+from ltxtui.plot.text import significant
+from ltxtui.viewmodel.deck import Deck
 from recorder.format.declarations import METRICS, QUANTITIES
 from recorder.format.protocol import Message
 
@@ -119,7 +119,7 @@ def lanes(deck: Deck, samples: Samples, stream: str | None = None) -> list[tuple
         if lane.whole and np.isfinite(columns[lane.whole]).any():
             highest = max(highest, float(np.nanmax(columns[lane.whole])))
         elif highest > lane.top:
-            highest = scales.round_up(highest)
+            highest = ticks.round_up(highest)
         shown.append((lane, values, highest or 1.0))
     return shown
 
@@ -185,7 +185,7 @@ class SystemView(StepView):
     def _bars(self, shown: list[tuple[Lane, Floats, float]], width: int, each: int) -> list[Row]:
         wide = self.plot_width(width)
         parts = np.stack([values / highest for _, values, highest in shown], axis=1)
-        columns = heat.by_column(parts, self.deck.columns(wide), wide)
+        columns = heatmap.by_column(parts, self.deck.columns(wide), wide)
         cursor, bars = self.cursor_column(wide), _ASCII_BARS if self.ascii else _BARS
         steps = len(bars) - 1
         rows = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ltxtui.panels.view import View
-from ltxtui.spans import Row
+from ltxtui.plot.rows import Row
 
 SMALLEST: Final = (60, 15)
 

@@ -13,10 +13,10 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ltxtui.deck import Deck
-from ltxtui.drawing import Style
-from ltxtui.roles import component
-from ltxtui.spans import Ink, Row, Span
+from ltxtui.plot.line_plot import Style
+from ltxtui.plot.roles import component
+from ltxtui.plot.rows import Ink, Row, Span
+from ltxtui.viewmodel.deck import Deck
 
 _COLOURS: Final = {"truecolor": 1 << 24, "256": 256, "standard": 16, "windows": 16}
 

@@ -8,13 +8,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui import heat
-from ltxtui.deck import Deck
-from ltxtui.drawing import GUTTER, Style
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.steps import QUANTITIES, StepView, decibels, frequencies, vectors
-from ltxtui.spans import Row
-from ltxtui.text import clean
+from ltxtui.plot import heatmap
+from ltxtui.plot.line_plot import GUTTER, Style
+from ltxtui.plot.rows import Row
+from ltxtui.plot.text import clean
+from ltxtui.viewmodel.deck import Deck
 from recorder.format.declarations import METRICS
 from replay.model.run import StreamData
 
@@ -45,7 +45,7 @@ class WaterfallView(StepView):
         head = self.heading(width, title)
         if self.stream_name is not None:
             head.add(f"{clean(stream.name, 12)} ", "label")
-        heat.scale(head, f"{low:.0f}", f"{high:.0f} dB", self.colours if not self.ascii else 0)
+        heatmap.scale(head, f"{low:.0f}", f"{high:.0f} dB", self.colours if not self.ascii else 0)
         if head.fits(f"  y: {unit}"):
             head.add(f"  y: {unit}", "dim")
         wide, lines = self.plot_width(width), max(1, height - 2)
@@ -57,7 +57,7 @@ class WaterfallView(StepView):
             row = self.row(width).add(f"{label:>{GUTTER - 1}}", "tick")
             row.add(("+" if label else "|") if self.ascii else "┤" if label else "│", "axis")
             above, below = levels[-1 - 2 * line], levels[-2 - 2 * line]
-            heat.draw(above.tolist(), below.tolist(), 0 if self.ascii else self.colours, row, cursor)
+            heatmap.draw(above.tolist(), below.tolist(), 0 if self.ascii else self.colours, row, cursor)
             rows.append(row.filled())
         return [*rows, self.axis_row(width)][: max(1, height)]
 
@@ -79,11 +79,11 @@ class WaterfallView(StepView):
     def _map(self, wide: int, lines: int, low: float, high: float) -> NDArray[np.int64]:
         """Levels of the map [two per line, columns], the lowest frequency first; kept while only the cursor moves."""
         columns = self.deck.columns(wide)
-        count = len(heat.ramp(0 if self.ascii else self.colours)) or len(heat.CHARACTERS)
+        count = len(heatmap.ramp(0 if self.ascii else self.colours)) or len(heatmap.CHARACTERS)
         drawn = (self._known, wide, lines, low, high, count, len(self._decibels))
         if drawn != self._drawn or not np.array_equal(columns, self._columns):
-            means = heat.by_column(self._decibels, columns, wide)
-            self._levels = heat.levels(heat.fold(means, 2 * lines).T, low, high, count)
+            means = heatmap.by_column(self._decibels, columns, wide)
+            self._levels = heatmap.levels(heatmap.fold(means, 2 * lines).T, low, high, count)
             self._drawn, self._columns = drawn, columns
         return self._levels
 

@@ -12,9 +12,9 @@ from textual.scrollbar import ScrollBarRender
 from textual.widget import Widget
 
 from ltxtui import actions
-from ltxtui.drawing import Style
 from ltxtui.panels.footer import FooterView
 from ltxtui.panels.view import View
+from ltxtui.plot.line_plot import Style
 
 if TYPE_CHECKING:
     from ltxtui.app import Dashboard
@@ -138,14 +138,14 @@ class ActionScreen(Screen[None], inherit_bindings=False):
         self.app.push_screen(TourScreen(self))
 
     def copy_command(self) -> None:
-        from ltxtui.export import shell_line
+        from ltxtui.reports.export import shell_line
 
         line = shell_line(self.command())
         self.app.copy_to_clipboard(line)
         self.say(f"copied: {line}")
 
     def take_screenshot(self) -> None:
-        from ltxtui.export import save_screenshot
+        from ltxtui.reports.export import save_screenshot
 
         picture = self.app.export_screenshot(title="ltxtui")
         self.dashboard.in_background(lambda: save_screenshot(picture, self.dashboard.settings.export_dir), self.say)

@@ -208,7 +208,7 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
         self.dashboard.open_run(source, ("replay", str(path)))
 
     def export(self) -> None:
-        from ltxtui.export import save_csv
+        from ltxtui.reports.export import save_csv
 
         columns, rows = self.deck.table()
         table, folder = Table(columns, rows), self.dashboard.settings.export_dir

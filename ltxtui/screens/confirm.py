@@ -10,7 +10,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from ltxtui.drawing import Style
+from ltxtui.plot.line_plot import Style
 from ltxtui.screens.dialog import QUITS, Dialog
 
 

@@ -10,8 +10,8 @@ from textual.binding import BindingType
 from textual.screen import ModalScreen
 
 from ltxtui import actions
-from ltxtui.drawing import Style
-from ltxtui.text import clean, to_ascii
+from ltxtui.plot.line_plot import Style
+from ltxtui.plot.text import clean, to_ascii
 
 Answer = TypeVar("Answer")
 

@@ -12,11 +12,11 @@ from textual.geometry import Size
 
 from ltxtui import actions
 from ltxtui.actions import keys_text
-from ltxtui.drawing import Style
 from ltxtui.panels.view import View
+from ltxtui.plot.line_plot import Style
+from ltxtui.plot.rows import Row
 from ltxtui.screens.base import ActionScreen, plain_bar
 from ltxtui.screens.dialog import QUITS, Dialog
-from ltxtui.spans import Row
 
 MOUSE: Final = {
     "home": "Mouse: the wheel scrolls; a click chooses a run, two open it; a click on a column's title sorts, one on a "

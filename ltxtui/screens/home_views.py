@@ -10,13 +10,13 @@ from typing import Any, Final
 from textual import events
 from textual.message import Message
 
-from ltxtui.drawing import Style
 from ltxtui.home import draw
 from ltxtui.home.columns import column_at
 from ltxtui.home.model import HomeModel
 from ltxtui.panels.view import View
-from ltxtui.spans import Row
-from ltxtui.text import to_ascii
+from ltxtui.plot.line_plot import Style
+from ltxtui.plot.rows import Row
+from ltxtui.plot.text import to_ascii
 from recorder.format.numerals import counted
 
 _WHEEL: Final = 3

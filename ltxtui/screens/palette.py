@@ -14,10 +14,10 @@ from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from ltxtui import actions
-from ltxtui.drawing import Style
+from ltxtui.plot.line_plot import Style
+from ltxtui.plot.text import clean, fit, to_ascii
 from ltxtui.screens.base import ActionScreen, Entry, plain_bar
 from ltxtui.screens.dialog import QUITS, Dialog
-from ltxtui.text import clean, fit, to_ascii
 
 _KEYS = 16
 

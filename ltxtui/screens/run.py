@@ -15,19 +15,19 @@ from textual.message import Message
 from textual.timer import Timer
 
 from ltxtui import actions
-from ltxtui.axis import Mode
-from ltxtui.deck import Deck
-from ltxtui.feed import Feed
 from ltxtui.panels.board import Board
-from ltxtui.panels.chart import ChartView
+from ltxtui.panels.chart_view import ChartView
 from ltxtui.panels.cost import Health, Link, link_of
 from ltxtui.panels.event_line import EventLine
 from ltxtui.panels.footer import FooterView
 from ltxtui.panels.header import HeaderView, outcome
 from ltxtui.panels.steps import next_quantity
 from ltxtui.panels.too_small import SMALLEST, TooSmall
+from ltxtui.plot.axis import Mode
+from ltxtui.plot.text import clean
 from ltxtui.screens.run_dialogs import RunDialogs
-from ltxtui.text import clean
+from ltxtui.viewmodel.deck import Deck
+from ltxtui.viewmodel.feed import Feed
 from recorder.format.numerals import counted
 from replay.model.pulse import State, state
 from replay.model.run import Run

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ltxtui.deck import Deck
 from ltxtui.panels.board import Board
 from ltxtui.panels.registry import BY_ID, PANELS
 from ltxtui.screens.base import ActionScreen, Entry
+from ltxtui.viewmodel.deck import Deck
 from recorder.format import locations
 from recorder.format.numerals import real, whole
 from recorder.format.protocol import Command
@@ -111,7 +111,7 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
         return given.absolute() if there else None
 
     def export_panel(self) -> None:
-        from ltxtui.export import save_csv
+        from ltxtui.reports.export import save_csv
 
         panel = BY_ID.get(self.board.chosen or "")
         if panel is None:
@@ -142,7 +142,7 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
 
     def _send(self, command: Command, shock: Shock | None = None) -> None:
         """Give a command to the recorder in a thread: its answer comes with the next step, which may take long."""
-        from ltxtui.control import give
+        from ltxtui.viewmodel.send_command import give
 
         self.say(f"{command} sent; the answer comes with the next step")
         socket, name = getattr(self.source, "socket_path", None), self.deck.run.name

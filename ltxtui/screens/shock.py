@@ -14,11 +14,11 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from ltxtui.deck import Deck
-from ltxtui.drawing import Curve, Mark, Plot, Style, draw
 from ltxtui.panels.view import View
+from ltxtui.plot.line_plot import Curve, Mark, Plot, Style, draw
+from ltxtui.plot.rows import Row
 from ltxtui.screens.dialog import QUITS, Dialog
-from ltxtui.spans import Row
+from ltxtui.viewmodel.deck import Deck
 from recorder.format.protocol import Message
 from recorder.shocks.parse import parse_shock
 from recorder.shocks.plan import Action, Plan, PlanError

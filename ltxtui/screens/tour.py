@@ -13,10 +13,10 @@ from textual.content import Content
 from textual.widgets import Static
 
 from ltxtui import actions
-from ltxtui.drawing import Style
+from ltxtui.plot.line_plot import Style
+from ltxtui.plot.text import to_ascii
 from ltxtui.screens.base import ActionScreen, plain_bar
 from ltxtui.screens.dialog import QUITS, Dialog
-from ltxtui.text import to_ascii
 
 # By screen: a heading and what it tells; {id} stands for the keys of an action.
 _STOPS: Final[dict[str, tuple[tuple[str, str], ...]]] = {

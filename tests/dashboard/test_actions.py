@@ -13,15 +13,15 @@ from ltxtui import actions
 from ltxtui.actions import keys_text, markdown
 from ltxtui.actions.keys import key_name, read_key
 from ltxtui.app import Dashboard
-from ltxtui.deck import Deck
-from ltxtui.drawing import Style
 from ltxtui.panels.footer import FooterView
+from ltxtui.plot.line_plot import Style
 from ltxtui.screens.base import ActionScreen, Entry, keyed
 from ltxtui.screens.compare import CompareScreen
 from ltxtui.screens.help import HelpView
 from ltxtui.screens.home import Home
 from ltxtui.screens.palette import entries, score
 from ltxtui.screens.run import RunScreen
+from ltxtui.viewmodel.deck import Deck
 from recorder.format.protocol import Message
 from replay.model.run import Run
 from replay.sources.open import Liveness

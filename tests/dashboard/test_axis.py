@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltxtui import scales
-from ltxtui.axis import MODES, Mode, Ruler, counted
-from ltxtui.deck import Deck
-from ltxtui.places import placed
+from ltxtui.plot import ticks as scales
+from ltxtui.plot.axis import MODES, Mode, Ruler, counted
+from ltxtui.plot.axis_values import placed
+from ltxtui.viewmodel.deck import Deck
 from recorder.format.protocol import Message
 from replay.model.run import Run
 from replay.sources.open import Liveness

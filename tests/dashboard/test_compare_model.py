@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from ltxtui import letters
 from ltxtui.compare import lineup
+from ltxtui.compare.aligned import nearest_rows
 from ltxtui.compare.deck import CompareDeck
+from ltxtui.compare.divergences import setting
 from ltxtui.compare.loading import Loader
 from ltxtui.compare.member import Member, members
-from ltxtui.compare.partings import setting
-from ltxtui.compare.together import nearest_rows
-from ltxtui.drawing import Curve, Plot, Style, draw
 from ltxtui.panels.compare_chart import plot_of, shock_flags
 from ltxtui.panels.compare_pictures import grid
 from ltxtui.panels.compare_table import notes, plain, signed, table_rows
+from ltxtui.plot import line_letters
+from ltxtui.plot.line_plot import Curve, Plot, Style, draw
 from replay.model.run import Run
 from replay.sources.open import Liveness
 from tests.dashboard.fake import messages
@@ -335,12 +335,12 @@ def test_eight_equal_lines_can_still_be_told_apart(style: Style, width: int) -> 
 def test_letters_stand_on_their_lines_and_never_in_a_gap() -> None:
     broken = np.array([0.0, 1, np.nan, np.nan, 4, 5])
     columns = np.arange(6) * 10
-    found = list(letters.places([("A", broken), ("", broken), ("B", np.full(6, np.nan))], columns, 51, round))
+    found = list(line_letters.places([("A", broken), ("", broken), ("B", np.full(6, np.nan))], columns, 51, round))
     assert found and {index for index, _, _ in found} == {0}
     for _, column, row in found:
         assert column <= 10 or column >= 40
         assert row == round(column / 10)
-    assert list(letters.places([], columns, 51, round)) == []
+    assert list(line_letters.places([], columns, 51, round)) == []
 
 
 @pytest.mark.parametrize("count", range(1, 9))

@@ -16,12 +16,12 @@ from textual.pilot import Pilot
 from ltxtui import actions
 from ltxtui.app import Dashboard
 from ltxtui.cli import cli
-from ltxtui.drawing import GUTTER, Style, columns
 from ltxtui.panels.compare_chart import CompareChart
 from ltxtui.panels.compare_view import CompareView
 from ltxtui.panels.view import View
-from ltxtui.roles import RUN_ROLES
-from ltxtui.scales import column
+from ltxtui.plot.line_plot import GUTTER, Style, columns
+from ltxtui.plot.roles import RUN_ROLES
+from ltxtui.plot.ticks import column
 from ltxtui.screens.compare import CompareScreen, compare_screen, room_for
 from ltxtui.screens.run import RunScreen
 from ltxtui.themes import THEMES

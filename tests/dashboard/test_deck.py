@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltxtui.deck import SPEEDS, Deck
-from ltxtui.drawing import Style
 from ltxtui.panels.cost import Health, Link
 from ltxtui.panels.header import HeaderView
-from ltxtui.playback import Playback
+from ltxtui.plot.line_plot import Style
+from ltxtui.viewmodel.deck import SPEEDS, Deck
+from ltxtui.viewmodel.playback import Playback
 from recorder.format.protocol import Message
 from replay.model.run import Run
 from replay.sources.open import Liveness

@@ -163,7 +163,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return carried_out
 
-    monkeypatch.setattr("ltxtui.control.give", keeping("give"))
+    monkeypatch.setattr("ltxtui.viewmodel.send_command.give", keeping("give"))
     for name in ("rename", "set_tags", "delete"):
         monkeypatch.setattr(edit, name, keeping(name))
     return told
@@ -275,7 +275,7 @@ async def test_a_click_on_an_entry_that_was_typed_away_is_on_nothing() -> None:
 async def test_keys_that_come_before_a_dialog_has_its_widgets_are_on_nothing() -> None:
     from textual import events
 
-    from ltxtui.drawing import Style
+    from ltxtui.plot.line_plot import Style
     from ltxtui.screens.palette import Chooser
 
     dialog = Chooser([], "type", Style.BRAILLE)

@@ -8,9 +8,10 @@ import time
 import numpy as np
 import pytest
 
-from ltxtui import plotext_line, raster, scales
-from ltxtui.axis import Ruler, counted
-from ltxtui.drawing import GUTTER, RIGHT_GUTTER, Curve, Flag, Mark, Plot, Style, columns, curve_text, draw
+from ltxtui.plot import plotext_backend, raster
+from ltxtui.plot import ticks as scales
+from ltxtui.plot.axis import Ruler, counted
+from ltxtui.plot.line_plot import GUTTER, RIGHT_GUTTER, Curve, Flag, Mark, Plot, Style, columns, curve_text, draw
 
 LINE = np.linspace(0, 1, 30)
 
@@ -136,7 +137,7 @@ def test_both_engines_draw_the_same_line(style: Style, mark: Mark) -> None:
     values[33] = np.nan
     plot = Plot([Curve("a", values, mark)], 60)
     drawn = []
-    for engine in (raster.draw_line, plotext_line.draw_line):
+    for engine in (raster.draw_line, plotext_backend.draw_line):
         rows = canvas([row.text for row in draw(plot, 70, 16, style, engine)], 70)
         drawn.append(np.array([[c != " " for c in row] for row in rows]))
     high, wide = drawn[0].shape

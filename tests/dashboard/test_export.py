@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from ltxtui import export
 from ltxtui.app import Dashboard
-from ltxtui.cli.view import replay as replay_command
-from ltxtui.export import CannotExport, save_csv, shell_line
+from ltxtui.cli.watch_replay import replay as replay_command
 from ltxtui.panels.panel import Table
+from ltxtui.reports import export
+from ltxtui.reports.export import CannotExport, save_csv, shell_line
 from ltxtui.screens.run import Opening
 from ltxtui.settings import Loaded, Settings
 from tests.dashboard.driving import ROOMY, loaded, until

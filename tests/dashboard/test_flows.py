@@ -14,15 +14,15 @@ from textual.color import Color
 from textual.theme import Theme
 
 from ltxtui.app import Dashboard
-from ltxtui.drawing import GUTTER, Style, columns
-from ltxtui.feed import REST, Feed
-from ltxtui.layout import across
-from ltxtui.panels.chart import ChartView
-from ltxtui.roles import ROLES
-from ltxtui.scales import column
+from ltxtui.panels.chart_view import ChartView
+from ltxtui.plot.line_plot import GUTTER, Style, columns
+from ltxtui.plot.roles import ROLES
+from ltxtui.plot.ticks import column
 from ltxtui.screens.help import HelpScreen
 from ltxtui.screens.run import RunScreen
 from ltxtui.themes import THEMES, first_drawing, first_theme
+from ltxtui.viewmodel.feed import REST, Feed
+from ltxtui.viewmodel.layout import across
 from recorder.format.protocol import Message
 from replay.model.run import Run
 from replay.sources.open import Liveness

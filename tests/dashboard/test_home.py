@@ -17,8 +17,8 @@ from textual.widgets import Input
 from ltxtui import actions
 from ltxtui import app as app_module
 from ltxtui.app import Dashboard
-from ltxtui.drawing import Style
 from ltxtui.panels.view import View
+from ltxtui.plot.line_plot import Style
 from ltxtui.screens import home as module
 from ltxtui.screens.confirm import Ask, Confirm
 from ltxtui.screens.home import Home

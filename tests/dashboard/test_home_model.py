@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from ltxtui.drawing import Style
 from ltxtui.home import draw, query
 from ltxtui.home.columns import COLUMNS, GUTTER, column_at, fitting
 from ltxtui.home.model import HomeModel
 from ltxtui.home.spark import spark
+from ltxtui.plot.line_plot import Style
 from ltxtui.screens.home_views import no_runs
 from replay.library.run_info import RunInfo
 

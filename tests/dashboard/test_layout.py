@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltxtui.layout import LOWEST, NARROWEST, PRESETS, Place, across, arrange, size_class
 from ltxtui.panels.registry import BY_ID
+from ltxtui.viewmodel.layout import LOWEST, NARROWEST, PRESETS, Place, across, arrange, size_class
 
 
 def covered(places: dict[str, Place], width: int, height: int) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ltxtui.deck import Deck
-from ltxtui.markers import KINDS, Marker, markers, neighbour
-from ltxtui.panels.chart import flags
+from ltxtui.panels.chart_view import flags
+from ltxtui.viewmodel.deck import Deck
+from ltxtui.viewmodel.markers import KINDS, Marker, markers, neighbour
 from recorder.format.protocol import Message
 from replay.model.run import Run
 from replay.sources.open import Liveness

@@ -13,16 +13,16 @@ import pytest
 from textual.app import App, ComposeResult
 
 import ltxtui.screens
-from ltxtui import heat
-from ltxtui.deck import Deck
-from ltxtui.drawing import GUTTER, Style
-from ltxtui.panels import charts, cost, events, filmstrip, spectrum, steps, system, waterfall
+from ltxtui.panels import chart_specs, cost, events, filmstrip, spectrum, steps, system, waterfall
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.registry import PANELS
 from ltxtui.panels.view import View
-from ltxtui.roles import COMPONENTS
-from ltxtui.spans import Ink
+from ltxtui.plot import heatmap
+from ltxtui.plot.line_plot import GUTTER, Style
+from ltxtui.plot.roles import COMPONENTS
+from ltxtui.plot.rows import Ink
 from ltxtui.themes import THEMES
+from ltxtui.viewmodel.deck import Deck
 from recorder.format import protocol
 from recorder.format.protocol import Message
 from replay.model.run import Run
@@ -30,7 +30,7 @@ from replay.sources.open import Liveness
 from tests.dashboard import fake
 from tests.dashboard.fixture import fixture_messages
 
-OWN = (*charts.PANELS, *waterfall.PANELS, *spectrum.PANELS, *filmstrip.PANELS, *events.PANELS, *system.PANELS,
+OWN = (*chart_specs.PANELS, *waterfall.PANELS, *spectrum.PANELS, *filmstrip.PANELS, *events.PANELS, *system.PANELS,
        *cost.PANELS)  # fmt: skip
 BY_ID = {panel.id: panel for panel in OWN}
 TRUE = 1 << 24
@@ -186,14 +186,14 @@ def test_a_chart_of_frames_says_what_it_takes_over_which_frames() -> None:
     frames = np.array([9.0, 1, 0.9, 0.8, np.nan, 0.7, 0.6, 0.5, -np.inf])  # what is not finite is left out
     stream.data[1, stream.metrics["frame_identity"].columns] = frames
     stream.data[2, stream.metrics["frame_identity"].columns] = np.nan
-    lines = {line.over: line for line in charts.CHARTS[5].lines if line.metric == "frame_identity"}
-    mean, least = (charts.values(lines[over], deck) for over in ("mean", "min"))
+    lines = {line.over: line for line in chart_specs.CHARTS[5].lines if line.metric == "frame_identity"}
+    mean, least = (chart_specs.values(lines[over], deck) for over in ("mean", "min"))
     assert mean is not None and least is not None
     assert mean[1] == pytest.approx(0.7) and least[1] == pytest.approx(0.5), "frames 0 and 1 have no say"
     assert math.isnan(mean[2]) and math.isnan(least[2])
     about = BY_ID["drift"].about
     assert "mean over the latent frames 2…" in about and "min over the latent frames 2…" in about
-    assert column(charts.table(charts.CHARTS[5], deck), "frame_identity_min")[1] == pytest.approx(0.5)
+    assert column(chart_specs.table(chart_specs.CHARTS[5], deck), "frame_identity_min")[1] == pytest.approx(0.5)
 
 
 def test_frame_metrics_of_another_shape_are_not_recorded() -> None:
@@ -203,9 +203,9 @@ def test_frame_metrics_of_another_shape_are_not_recorded() -> None:
             for metric in message["metrics"]:
                 if metric["name"].startswith("frame_"):
                     metric["dims"] = ["step", "batch", "flavour"]
-    shown = charts.plot(charts.CHARTS[5], deck_of(declared))
+    shown = chart_specs.plot(chart_specs.CHARTS[5], deck_of(declared))
     assert not shown.curves and shown.empty == "not recorded for video"
-    assert charts.plot(charts.CHARTS[5], deck_of(declared), "audio").empty == "not recorded for audio"
+    assert chart_specs.plot(chart_specs.CHARTS[5], deck_of(declared), "audio").empty == "not recorded for audio"
 
 
 @pytest.mark.parametrize(("lacking", "empty"), [(("cfg", "stg", "modality"), "not run"), (("stg",), "")])
@@ -214,8 +214,8 @@ async def test_guidance_that_was_not_run_is_said_to_be_so(lacking: tuple[str, ..
     stream = deck.run.stages[0].streams["video"]
     for name in lacking:
         stream.data[:, stream.metrics[f"guidance_gap_{name}"].columns] = np.nan
-    guidance = next(c for c in charts.CHARTS if c.id == "guidance")
-    drawn = charts.plot(guidance, deck)
+    guidance = next(c for c in chart_specs.CHARTS if c.id == "guidance")
+    drawn = chart_specs.plot(guidance, deck)
     assert drawn.empty == empty
     assert {c.label for c in drawn.curves} == {
         f"{name} not run" if name in lacking else name for name in ("cfg", "stg", "modality")
@@ -226,15 +226,15 @@ async def test_guidance_that_was_not_run_is_said_to_be_so(lacking: tuple[str, ..
 
 def test_lanes_have_values_of_their_own() -> None:
     deck = deck_of(fake.messages(3))
-    velocity = next(c for c in charts.CHARTS if c.id == "velocity")
-    video, audio = (charts.plot(velocity, deck, name).curves[0].values for name in ("video", "audio"))
+    velocity = next(c for c in chart_specs.CHARTS if c.id == "velocity")
+    video, audio = (chart_specs.plot(velocity, deck, name).curves[0].values for name in ("video", "audio"))
     np.testing.assert_allclose(audio, 2 * video)
 
 
 def test_every_line_is_described_by_its_declaration() -> None:
-    for chart in charts.CHARTS:
+    for chart in chart_specs.CHARTS:
         for line in chart.lines:
-            assert charts.METRICS[line.metric].description in BY_ID[chart.id].about
+            assert chart_specs.METRICS[line.metric].description in BY_ID[chart.id].about
 
 
 # Waterfall and spectrum
@@ -243,7 +243,7 @@ def test_every_line_is_described_by_its_declaration() -> None:
 async def test_a_known_spectrum_becomes_known_cells() -> None:
     # Bin b holds 10^b at every step: six levels of 10 dB, the loudest on top.
     deck = with_spectrum(np.tile(10.0 ** np.arange(6), (4, 1)))
-    ramp = heat.ramp(TRUE)
+    ramp = heatmap.ramp(TRUE)
     async with shown(deck, "waterfall", size=(60, 5)) as (view,):
         rows = view.rows(60, 5)
         assert "0" in rows[0].text and "50 dB" in rows[0].text
@@ -252,25 +252,25 @@ async def test_a_known_spectrum_becomes_known_cells() -> None:
         assert backs == [Ink(ramp[level[b + 1]], ramp[level[b]]) for b in (4, 2, 0)]
     async with shown(deck, "waterfall", size=(60, 8), style=Style.ASCII) as (view,):
         cells = [row.text[GUTTER] for row in view.rows(60, 8)[1:7]]
-        assert cells == [heat.CHARACTERS[min(8, int(b / 5 * 9))] for b in (5, 4, 3, 2, 1, 0)]
+        assert cells == [heatmap.CHARACTERS[min(8, int(b / 5 * 9))] for b in (5, 4, 3, 2, 1, 0)]
 
 
 async def test_columns_follow_the_axis_and_mark_the_cursor() -> None:
     powers = np.geomspace(1, 1e5, 11)
     deck = with_spectrum(powers[:, None] * np.ones(6))
-    expected = heat.levels(10 * np.log10(powers.astype(np.float32)), 0, 50, len(heat.CHARACTERS))
+    expected = heatmap.levels(10 * np.log10(powers.astype(np.float32)), 0, 50, len(heatmap.CHARACTERS))
     async with shown(deck, "waterfall", size=(60, 5), colours=0) as (view,):
         wide = view.plot_width(60)  # type: ignore[attr-defined]
         for steps in (range(10), range(4, 7)):
             row = view.rows(60, 5)[2].text[GUTTER : GUTTER + wide]
             for step in steps:
                 at = int(deck.columns(wide)[step])
-                assert row[at] == heat.CHARACTERS[expected[step]]
+                assert row[at] == heatmap.CHARACTERS[expected[step]]
             deck.move_to(5)
             deck.zoom(1.5)
         assert deck.zoomed
         marked = next(s for s in view.rows(60, 5)[2].spans if s.cursor)
-        assert marked.role == "here" and marked.text == heat.CHARACTERS[expected[5]]
+        assert marked.role == "here" and marked.text == heatmap.CHARACTERS[expected[5]]
 
 
 async def test_rows_to_come_stay_empty_and_missing_values_too() -> None:
@@ -284,7 +284,7 @@ async def test_rows_to_come_stay_empty_and_missing_values_too() -> None:
         wide = view.plot_width(60)  # type: ignore[attr-defined]
         columns, row = deck.columns(wide), view.rows(60, 5)[3].text[GUTTER:]
         assert row[columns[2]] == " " and not row[columns[6] :].strip()
-        assert row[columns[3]] == heat.CHARACTERS[0], "no power at all is the least there is"
+        assert row[columns[3]] == heatmap.CHARACTERS[0], "no power at all is the least there is"
 
 
 async def test_the_quantity_changes_for_waterfall_and_spectrum(real: Deck) -> None:
@@ -392,7 +392,7 @@ async def test_a_known_picture_becomes_known_half_blocks() -> None:
         # Five lines: ten pixels high. Red is darker than green, blue darker than both; the last line is blue alone.
         cells = [line.split()[0] for line in text(view).splitlines()[1:]]
         assert "frames 1" in text(view) and len(cells) == 5 and all(len(line) == 10 for line in cells)
-        ranks = [[heat.CHARACTERS.index(c) for c in (line[0], line[-1])] for line in (cells[0], cells[-1])]
+        ranks = [[heatmap.CHARACTERS.index(c) for c in (line[0], line[-1])] for line in (cells[0], cells[-1])]
         assert ranks[0][0] > ranks[1][0] and ranks[0][1] == ranks[1][1] > ranks[0][0]
 
 

@@ -9,7 +9,7 @@ import pytest
 from textual.pilot import Pilot
 
 from ltxtui.app import Dashboard
-from ltxtui.drawing import Style
+from ltxtui.plot.line_plot import Style
 from recorder.format.protocol import Message
 from tests.dashboard.driving import dashboard, loaded, until
 from tests.dashboard.fake import messages

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ltxtui.app import Dashboard
-from ltxtui.deck import Deck
-from ltxtui.drawing import Style
-from ltxtui.panels.chart import ChartView
+from ltxtui.panels.chart_view import ChartView
 from ltxtui.panels.readout import PANELS, ReadoutView, main_lines, readings, table
+from ltxtui.plot.line_plot import Style
+from ltxtui.viewmodel.deck import Deck
 from replay.model.run import Run
 from replay.sources.open import Liveness
 from tests.dashboard.driving import ROOMY, loaded, shown

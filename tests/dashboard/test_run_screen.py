@@ -123,7 +123,7 @@ async def test_what_does_not_fit_is_on_pages() -> None:
 
 
 async def test_hidden_panels_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ltxtui.panels.chart import ChartView
+    from ltxtui.panels.chart_view import ChartView
 
     drawn: list[str] = []
     rows = ChartView.rows

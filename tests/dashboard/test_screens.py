@@ -21,7 +21,7 @@ from textual.strip import Strip
 from textual.widgets import Input
 
 from ltxtui.app import Dashboard
-from ltxtui.drawing import Style
+from ltxtui.plot.line_plot import Style
 from ltxtui.screens.compare import CompareScreen
 from ltxtui.screens.home import Home
 from ltxtui.screens.run import RunScreen

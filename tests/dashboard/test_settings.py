@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from ltxtui import actions, settings
 from ltxtui.app import Dashboard
 from ltxtui.cli import cli
-from ltxtui.drawing import Style
+from ltxtui.plot.line_plot import Style
 from ltxtui.screens.tour import TourScreen
 from ltxtui.state import State
 from tests.dashboard.driving import ROOMY, loaded, shown

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ltxtui.app import Dashboard
-from ltxtui.deck import Deck
-from ltxtui.panels.charts import CHARTS, plot
+from ltxtui.panels.chart_specs import CHARTS, plot
+from ltxtui.viewmodel.deck import Deck
 from replay.sources.open import Liveness
 from tests.dashboard.driving import ROOMY, loaded, shown
 from tests.dashboard.fixture import open_fixture, open_fixture_run

@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 from rich.cells import cell_len
 
-from ltxtui.text import clean, duration, fit, number, to_ascii
+from ltxtui.plot.text import clean, duration, fit, number, to_ascii
 
 
 @pytest.mark.parametrize(

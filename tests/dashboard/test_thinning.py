@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ltxtui import drawing, thinning
-from ltxtui.axis import Ruler, counted
-from ltxtui.drawing import GUTTER, Curve, Flag, Mark, Plot, Style, columns, draw
-from ltxtui.raster import RESOLUTION
+from ltxtui.plot import downsample, line_plot
+from ltxtui.plot.axis import Ruler, counted
+from ltxtui.plot.line_plot import GUTTER, Curve, Flag, Mark, Plot, Style, columns, draw
+from ltxtui.plot.raster import RESOLUTION
 
 STEPS = 9000
 RNG = np.random.default_rng(3)
@@ -51,9 +51,9 @@ def test_the_picture_is_the_same(name: str, log: bool, style: Style, monkeypatch
     flags = [Flag(10, "S"), Flag(4500, "C"), Flag(4510, "N"), Flag(STEPS - 1, "E", line=False)]
     plot = Plot(curves, STEPS, (0.0,), (1.0,), cursor=4321, ruler=rulers()[name], flags=flags, log=log)
     wide = columns(100)
-    assert thinning.thinned(plot, wide, RESOLUTION[style][0]) is not plot
+    assert downsample.thinned(plot, wide, RESOLUTION[style][0]) is not plot
     ours = draw(plot, 100, 20, style)
-    monkeypatch.setattr(drawing, "thinned", lambda plot, wide, across: plot)
+    monkeypatch.setattr(line_plot, "thinned", lambda plot, wide, across: plot)
     assert [row.text for row in ours] == [row.text for row in draw(plot, 100, 20, style)]
     assert [row.spans for row in ours] == [row.spans for row in draw(plot, 100, 20, style)]
 
@@ -69,7 +69,7 @@ def test_gaps_stay_gaps_and_first_and_last_values_exact(monkeypatch: pytest.Monk
         plot = Plot([curve], STEPS, ruler=counted(STEPS))
         ours = [row.text for row in draw(plot, 100, 20, Style.BRAILLE)]
         with monkeypatch.context() as patched:
-            patched.setattr(drawing, "thinned", lambda plot, wide, across: plot)
+            patched.setattr(line_plot, "thinned", lambda plot, wide, across: plot)
             theirs = [row.text for row in draw(plot, 100, 20, Style.BRAILLE)]
         end = GUTTER + columns(100)
         assert [t[:GUTTER] + t[end:] for t in ours] == [t[:GUTTER] + t[end:] for t in theirs]
@@ -85,9 +85,9 @@ def test_few_steps_named_steps_and_wild_axes_are_left_alone() -> None:
     named = Plot([Curve("a", WALK)], STEPS, labels=["x"] * STEPS, ruler=counted(STEPS))
     wild = Plot([Curve("a", WALK)], STEPS, ruler=Ruler("sigma", RNG.random(STEPS), RNG.random(STEPS), 0.0, 1.0))
     for plot in (few, named, wild):
-        assert thinning.thinned(plot, 60, 2) is plot
+        assert downsample.thinned(plot, 60, 2) is plot
     long = Plot([Curve("a", WALK)], STEPS, ruler=counted(STEPS))
-    assert len(thinning.thinned(long, 60, 2).curves[0].values) <= 4 * 122
+    assert len(downsample.thinned(long, 60, 2).curves[0].values) <= 4 * 122
 
 
 def test_curves_without_any_number() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ltxtui.app import Dashboard
-from ltxtui.deck import Deck
-from ltxtui.drawing import GUTTER, columns
-from ltxtui.panels.chart import run_flags
-from ltxtui.panels.charts import CHARTS, run_plot
+from ltxtui.panels.chart_specs import CHARTS, run_plot
+from ltxtui.panels.chart_view import run_flags
 from ltxtui.panels.header import progress, selection
+from ltxtui.plot.line_plot import GUTTER, columns
+from ltxtui.viewmodel.deck import Deck
 from replay.model.run import Run
 from replay.sources.open import Liveness
 from tests.dashboard.driving import ROOMY, loaded, shown

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import marginal
-from ltxtui.schedule_text import marginal as shown
+from ltxtui.reports.plan_text import marginal as shown
 from recorder import Shock
 from recorder.shocks.parse import parse_shocks
 from recorder.shocks.plan import plan

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.spans import Colour, Ink, Row
+from ltxtui.plot.rows import Colour, Ink, Row
 
 Floats = NDArray[np.float64]
 Levels = NDArray[np.int64]

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui import scales
-from ltxtui.axis import INFO
-from ltxtui.raster import Style
-from ltxtui.spans import Row
-from ltxtui.text import number, significant, to_ascii
+from ltxtui.plot import ticks as scales
+from ltxtui.plot.axis import INFO
+from ltxtui.plot.raster import Style
+from ltxtui.plot.rows import Row
+from ltxtui.plot.text import number, significant, to_ascii
 
 if TYPE_CHECKING:
-    from ltxtui.drawing import Curve, Plot
+    from ltxtui.plot.line_plot import Curve, Plot
 
 GUTTER: Final = 7
 """Columns left of every plot, for its y labels and its axis: one width, so that steps line up over all panels."""

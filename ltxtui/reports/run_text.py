@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ltxtui.drawing import Curve, Mark, Style, curve_text
-from ltxtui.text import clean, duration, to_ascii
+from ltxtui.plot.line_plot import Curve, Mark, Style, curve_text
+from ltxtui.plot.text import clean, duration, to_ascii
 from ltxtui.themes import first_drawing
 from recorder.format.declarations import METRICS
 from recorder.format.numerals import counted

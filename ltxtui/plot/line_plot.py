@@ -11,12 +11,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui import letters, plot_labels, raster, scales
-from ltxtui.axis import Ruler, counted
-from ltxtui.plot_labels import GUTTER, RIGHT_GUTTER
-from ltxtui.raster import RESOLUTION, Dots, Floats, Style
-from ltxtui.spans import Row
-from ltxtui.thinning import thinned
+from ltxtui.plot import labels as plot_labels
+from ltxtui.plot import line_letters, raster
+from ltxtui.plot import ticks as scales
+from ltxtui.plot.axis import Ruler, counted
+from ltxtui.plot.downsample import thinned
+from ltxtui.plot.labels import GUTTER, RIGHT_GUTTER
+from ltxtui.plot.raster import RESOLUTION, Dots, Floats, Style
+from ltxtui.plot.rows import Row
 
 __all__ = ["GUTTER", "RIGHT_GUTTER", "Curve", "Flag", "Mark", "Plot", "Style", "columns", "curve_text", "draw"]
 
@@ -25,7 +27,7 @@ _FAINT: Final = ("", "ref")
 """Roles that a line of the cursor may be drawn over."""
 
 Engine = Callable[[Floats, Floats, tuple[int, int], Style, tuple[int, int]], Dots]
-"""What turns one polyline into dots: `ltxtui.raster.draw_line` says what it is given."""
+"""What turns one polyline into dots: `ltxtui.plot.raster.draw_line` says what it is given."""
 
 
 class Mark(Enum):
@@ -145,7 +147,7 @@ def draw(plot: Plot, width: int, height: int, style: Style, engine: Engine = ras
         canvas.line(engine(x, y, (wide, rows), style, dash), curve.sample(style), curve.role)
     lettered = [(c.letter, h) for c, h in zip(plot.curves, heights, strict=True)]
     if any(letter for letter, _ in lettered):
-        for n, x_, y_ in letters.places(lettered, at, wide, row_of):
+        for n, x_, y_ in line_letters.places(lettered, at, wide, row_of):
             canvas.letter(x_, y_, plot.curves[n].letter, plot.curves[n].role)
     shown = [(c, v) for c, v in ((c, _in_window(c, visible, plot.log)) for c in plot.curves) if len(v)]
     left = plot_labels.left(shown, ticks, list(references), row_of, plot.log)
@@ -183,12 +185,12 @@ def curve_text(
     `labels` are what the axis says of each step, if not its number; `references` are values to draw a line at. `paint`
     gives a piece of text its colour by its role (`s1` is the first curve); without it the text is plain.
     """
-    from ltxtui import plotext_line
+    from ltxtui.plot import plotext_backend
 
     style = Style.ASCII if ascii_only else Style.BRAILLE
     steps = max((len(c.values) for c in curves), default=0)
     plot = Plot(curves, steps, references=references, labels=labels)
-    rows = draw(plot, width, max(3, height - 1), style, plotext_line.draw_line)
+    rows = draw(plot, width, max(3, height - 1), style, plotext_backend.draw_line)
     legend = Row(width, ascii_only=ascii_only)
     legend.add(" " * GUTTER)
     for curve in curves:

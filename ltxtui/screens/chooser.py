@@ -9,9 +9,9 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import DataTable, Footer, Label
 
-from ltxtui.drawing import Style
-from ltxtui.endings import TerminalApp, show_app
-from ltxtui.text import clean, to_ascii
+from ltxtui.plot.line_plot import Style
+from ltxtui.plot.text import clean, to_ascii
+from ltxtui.terminal.endings import TerminalApp, show_app
 from ltxtui.themes import THEMES, first_drawing, first_theme
 
 

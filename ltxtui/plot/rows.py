@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from rich.cells import cell_len
 
-from ltxtui.text import fit, to_ascii
+from ltxtui.plot.text import fit, to_ascii
 
 Colour = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ltxtui.text import clean
+from ltxtui.plot.text import clean
 from recorder.format.protocol import Command
 
 if TYPE_CHECKING:

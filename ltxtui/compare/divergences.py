@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ltxtui.compare.member import Member
-from ltxtui.text import clean
+from ltxtui.plot.text import clean
 from replay.comparison import run_differences
 from replay.comparison.run_differences import Divergence
 from replay.model.prompts import prompt_text

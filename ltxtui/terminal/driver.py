@@ -54,7 +54,7 @@ class Output:
         if self._lost:
             return
         if self._plain() and not text.isascii():
-            from ltxtui.text import ascii_cells
+            from ltxtui.plot.text import ascii_cells
 
             text = ascii_cells(text)
         left = memoryview(text.encode(self._encoding, "replace"))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ltxtui import scales
-from ltxtui.drawing import GUTTER, Curve, Mark, columns, curve_text
-from ltxtui.text import clean, number, to_ascii
+from ltxtui.plot import ticks
+from ltxtui.plot.line_plot import GUTTER, Curve, Mark, columns, curve_text
+from ltxtui.plot.text import clean, number, to_ascii
 from recorder.format.numerals import counted
 from recorder.shocks import sigma_math
 from recorder.shocks.plan import Action, Plan
@@ -160,7 +160,7 @@ def _under_the_curve(plan: Plan, width: int) -> str:
     steps = max(2 * len(plan.sigmas) - 1, 2 * len(plan.native) - 1)
     line = [" "] * width
     for action in plan.actions:
-        at = GUTTER + scales.column(2 * action.position - 1, steps, columns(width))
+        at = GUTTER + ticks.column(2 * action.position - 1, steps, columns(width))
         line[at] = str(action.number) if action.number < 10 else "↑"
     under = "".join(line).rstrip()
     name = f"{'shocks' if under else '':>{GUTTER - 1}}"

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.axis import Ruler
+from ltxtui.plot.axis import Ruler
 
 if TYPE_CHECKING:
-    from ltxtui.drawing import Plot
+    from ltxtui.plot.line_plot import Plot
 
 LONG: Final = 8
 """Steps per column of dots from which on a plot is thinned."""

@@ -10,11 +10,11 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.deck import Deck
-from ltxtui.drawing import Curve, Mark, Plot, Style
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.view import View
-from ltxtui.selection import length_of
+from ltxtui.plot.line_plot import Curve, Mark, Plot, Style
+from ltxtui.viewmodel.deck import Deck
+from ltxtui.viewmodel.selection import length_of
 from recorder.format.declarations import METRICS
 
 Over = Literal["", "mean", "min"]
@@ -283,7 +283,7 @@ def table(chart: Chart, deck: Deck) -> Table:
 
 
 def _make(chart: Chart, deck: Deck, style: Style) -> View:
-    from ltxtui.panels.chart import ChartView  # which imports the declarations above
+    from ltxtui.panels.chart_view import ChartView  # which imports the declarations above
 
     return ChartView(chart, deck, style)
 

@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.compare.partings import setting
-from ltxtui.drawing import Curve, Mark, curve_text
-from ltxtui.text import clean, fit, number, to_ascii
+from ltxtui.compare.divergences import setting
+from ltxtui.plot.line_plot import Curve, Mark, curve_text
+from ltxtui.plot.text import clean, fit, number, to_ascii
 from replay.comparison.compare import Comparison, Series, letter
 from replay.model.prompts import prompt_text
 

@@ -15,7 +15,7 @@ from textual import events
 from textual.app import App
 from textual.driver import Driver
 
-from ltxtui import mishap
+from ltxtui.terminal import crash_log
 
 T = TypeVar("T")
 
@@ -111,7 +111,7 @@ class TerminalApp(App[T], inherit_bindings=False):
         self.leave()
 
     def get_driver_class(self) -> type[Driver]:
-        from ltxtui.driver import Terminal
+        from ltxtui.terminal.driver import Terminal
 
         return Terminal
 
@@ -126,7 +126,7 @@ class TerminalApp(App[T], inherit_bindings=False):
         self._return_code = self._status = 1
         self.leaving = True
         if self._exception is None:
-            self._ended = mishap.told(error)
+            self._ended = crash_log.told(error)
             self._exception = error
             self._exception_event.set()
         self._close_messages_no_wait()
@@ -162,7 +162,7 @@ def show_app(app: TerminalApp[Any], *, mouse: bool = True) -> int:
             app.run(mouse=mouse)
         except Exception as error:  # noqa: BLE001 - whatever it is, the terminal comes first
             _restore(app)
-            say(mishap.told(error))
+            say(crash_log.told(error))
             return 1
         finally:
             over.set()
@@ -177,7 +177,7 @@ def say(line: str) -> None:
 
 
 def _restore(app: TerminalApp[Any]) -> None:
-    from ltxtui.driver import Terminal
+    from ltxtui.terminal.driver import Terminal
 
     if isinstance(app._driver, Terminal):
         app._driver.restore_now()

@@ -10,9 +10,9 @@ from typing import Final, Self, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.axis import EMPTY, MODES, Axis, Mode, Ruler, over_run
-from ltxtui.markers import Marker, markers
-from ltxtui.selection import Selection, length_of
+from ltxtui.plot.axis import EMPTY, MODES, Axis, Mode, Ruler, over_run
+from ltxtui.viewmodel.markers import Marker, markers
+from ltxtui.viewmodel.selection import Selection, length_of
 from recorder.format.protocol import Message
 from replay.model.run import Run
 

@@ -23,7 +23,7 @@ from ltxtui.cli.common import (
     run_path,
     runs_dir_option,
 )
-from ltxtui.layout import PRESETS
+from ltxtui.viewmodel.layout import PRESETS
 
 if TYPE_CHECKING:
     from ltxtui.screens.run import Opening
@@ -109,7 +109,7 @@ def _live_source(run: str | None, socket_path: Path | None, wait: bool, runs_dir
     _need_terminal()
     if len(found) == 1:
         return _live(found[0])
-    from ltxtui.chooser import choose
+    from ltxtui.screens.chooser import choose
 
     chosen, status = choose(
         "Live runs", [(r.name, r.host, "live" if r.answers else "stalled", r.started) for r in found]
@@ -247,7 +247,7 @@ def _run(source: Source | None = None, **options: Any) -> None:
         from ltxtui.app import Dashboard
 
         app = Dashboard(source, first_start=True, **options)
-        from ltxtui.endings import show_app
+        from ltxtui.terminal.endings import show_app
     sys.exit(show_app(app, mouse=app.settings.mouse))
 
 

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from ltxtui.text import clean
+from ltxtui.plot.text import clean
 from replay.model.run import Run, StageData
 
 KINDS: Final[dict[str, tuple[str, str]]] = {

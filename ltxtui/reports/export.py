@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from ltxtui.panels.panel import Table
-from ltxtui.text import clean
+from ltxtui.plot.text import clean
 from recorder.format.locations import safe_name
 from recorder.format.numerals import counted
 from recorder.system.open_folders import FILE_MODE, make_folders

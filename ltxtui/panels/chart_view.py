@@ -9,13 +9,13 @@ from typing import Final
 from textual import events
 from textual.message import Message
 
-from ltxtui.deck import Deck
-from ltxtui.drawing import GUTTER, Curve, Flag, Mark, Plot, Style, columns, draw
-from ltxtui.panels.charts import Chart, plot, run_plot
+from ltxtui.panels.chart_specs import Chart, plot, run_plot
 from ltxtui.panels.view import View
-from ltxtui.selection import length_of
-from ltxtui.spans import Row
-from ltxtui.text import clean, number
+from ltxtui.plot.line_plot import GUTTER, Curve, Flag, Mark, Plot, Style, columns, draw
+from ltxtui.plot.rows import Row
+from ltxtui.plot.text import clean, number
+from ltxtui.viewmodel.deck import Deck
+from ltxtui.viewmodel.selection import length_of
 
 _ROOMY = 9
 _WIDE = 50

@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from ltxtui import forest
-from ltxtui.text import clean, fit, to_ascii
+from ltxtui.plot.text import clean, fit, to_ascii
+from ltxtui.reports import forest_plot
 from recorder.format.numerals import counted
 from replay.sweep.analysis import FLAGS, Analysis, ArmResult
 from replay.sweep.results import ENDPOINTS, PRIMARY, TASK
@@ -30,7 +30,7 @@ def report(analysis: Analysis, width: int = 100, *, ascii_only: bool = False) ->
     parts = [
         "\n".join(_heading(analysis)),
         "\n".join(ranked_table(analysis)),
-        forest.text(effects(analysis), TITLE, width, ascii_only=ascii_only),
+        forest_plot.text(effects(analysis), TITLE, width, ascii_only=ascii_only),
         *("\n".join(table) for table in explored(analysis)),
         "\n".join(["Verdict", *(line for said in analysis.verdict for line in _wrapped(said, width))]),
     ]
@@ -62,16 +62,16 @@ def _heading(analysis: Analysis) -> Iterator[str]:
     yield f"smooth: mean drift index {drift} over {counted(base.runs, 'run')}, {base.evaluations:g} evaluations each"
 
 
-def effects(analysis: Analysis) -> list[forest.Effect]:
+def effects(analysis: Analysis) -> list[forest_plot.Effect]:
     """The lines of the forest plot: arms by rank, then the controls with extra steps."""
     found = [
-        forest.Effect(
+        forest_plot.Effect(
             f.arm.name, f.primary.mean, f.primary.low, f.primary.high, strong=f.significant, hollow=f.arm.off_marginal
         )
         for f in analysis.ranked
     ]
     return found + [
-        forest.Effect(f"{f.arm.name} against smooth", f.primary.mean, f.primary.low, f.primary.high)
+        forest_plot.Effect(f"{f.arm.name} against smooth", f.primary.mean, f.primary.low, f.primary.high)
         for f in analysis.controls
     ]
 

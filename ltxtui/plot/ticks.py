@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 
 def column(step: int, steps: int, columns: int) -> int:
-    """The column of a step on an axis of `steps` numbered steps, as `ltxtui.axis.Ruler` places it."""
+    """The column of a step on an axis of `steps` numbered steps, as `ltxtui.plot.axis.Ruler` places it."""
     return 0 if steps < 2 else math.floor(step * (columns - 1) / (steps - 1) + 0.5)
 
 

@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 from typing import Final
 
-from ltxtui.text import clean
+from ltxtui.plot.text import clean
 
 _KEPT: Final = 20
 """Files of details that are kept; older ones are removed."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from ltxtui.text import clean, fit, to_ascii
+from ltxtui.plot.text import clean, fit, to_ascii
 
 _NAME: Final = 28
 _SCALES: Final = (1, 2, 2.5, 5, 10)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltxtui.cli.common import Problem, recorded_path
-from ltxtui.text import clean
+from ltxtui.plot.text import clean
 from recorder.sampling.guidance_presets import UNGUIDED
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.look import Look
-from ltxtui.markers import neighbour
-from ltxtui.playback import SPEEDS, Playback
-from ltxtui.selection import median_step
+from ltxtui.viewmodel.markers import neighbour
+from ltxtui.viewmodel.playback import SPEEDS, Playback
+from ltxtui.viewmodel.selection import median_step
+from ltxtui.viewmodel.viewport import Look
 from replay.model.pulse import Stall
 from replay.model.run import Run
 from replay.sources.open import Liveness

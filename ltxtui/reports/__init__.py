@@ -1,0 +1,1 @@
+"""Runs, comparisons, plans and sweeps as plain text and files."""
