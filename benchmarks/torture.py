@@ -80,8 +80,8 @@ def without_the_file(journal: Any, *_: Any, **__: Any) -> None:
 
 def strike(moment: str, seed: int) -> None:
     """Arrange that this process kills itself in the middle of something."""
-    from recorder.archive import writer as archive
     from recorder.archive import zarr_writer
+    from recorder.archive.writer import ArchiveWriter
     from recorder.journal import journal
     from recorder.sampling import measure_step
 
@@ -93,7 +93,7 @@ def strike(moment: str, seed: int) -> None:
     elif moment == "fold":
         on_call(rng.randint(1, 200), zarr_writer, "replace_file", half_a_file)
     elif moment == "close":
-        finish = archive.ArchiveWriter.finish
+        finish = ArchiveWriter.finish
         where = rng.choice(("files", "files", "consolidate", "journal", "journal gone"))
 
         def at_the_end(writer: Any, end: Any) -> None:
@@ -101,7 +101,7 @@ def strike(moment: str, seed: int) -> None:
                 on_call(rng.randint(1, 40), zarr_writer, "replace_file", half_a_file)
             finish(writer, end)
 
-        archive.ArchiveWriter.finish = at_the_end  # type: ignore[method-assign]
+        ArchiveWriter.finish = at_the_end  # type: ignore[method-assign]
         if where == "consolidate":
             on_call(1, zarr_writer.Store, "consolidate", nothing)
         elif where != "files":
@@ -260,10 +260,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments [0]")
     given = parser.parse_args()
     # Loaded once; a child that is forked has it at once. No thread may run when that is done.
-    import replay.repair  # noqa: F401
     import torch
 
     import recorder.session  # noqa: F401
+    import replay.integrity.repair  # noqa: F401
 
     torch.set_num_threads(1)
     pipe, nano_seconds = None, 0.0

@@ -16,9 +16,9 @@ from recorder.format import locations, protocol
 from recorder.format.events import named
 from recorder.recording import COMPLETING, Run
 from recorder.sampling import hooks, supported_pipelines
-from recorder.sampling import metadata as describe
 from recorder.sampling.commands import STOPPED
 from recorder.sampling.dispatch import SamplingObserver
+from recorder.sampling.metadata import brief, command, device_name, model_id, versions
 from recorder.shocks.conductor import Conductor
 from recorder.shocks.schedules import free
 from recorder.shocks.spec import Shock
@@ -137,13 +137,13 @@ def _known(pipes: Sequence[Any], conductor: Conductor | None, metadata: Mapping[
     return {
         "host": socket.gethostname(),
         "process": os.getpid(),
-        "command": describe.command(),
+        "command": command(),
         "pipelines": [type(p).__name__ for p in pipes],
-        "model": describe.model_id(pipes[0]) if pipes else "",
-        "device": describe.device_name(pipes[0].device) if pipes else "",
-        "versions": describe.versions(),
+        "model": model_id(pipes[0]) if pipes else "",
+        "device": device_name(pipes[0].device) if pipes else "",
+        "versions": versions(),
         "shocks": [s.as_dict() for s in conductor.shocks] if conductor else [],
-        "user": {} if metadata is None else describe.brief(metadata),
+        "user": {} if metadata is None else brief(metadata),
     }
 
 

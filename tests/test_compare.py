@@ -33,9 +33,16 @@ def made(
     """A run of which every stage has one video stream with these columns: [rows], or [rows][batch]."""
     run = Run()
     run.feed(
-        {"t": protocol.HEADER, "format": protocol.FORMAT, "version": protocol.FORMAT_VERSION, "run": "made", "time": 0.0,
-         "archive": "", "metadata": {}}
-    )  # fmt: skip
+        {
+            "t": protocol.HEADER,
+            "format": protocol.FORMAT,
+            "version": protocol.FORMAT_VERSION,
+            "run": "made",
+            "time": 0.0,
+            "archive": "",
+            "metadata": {},
+        }
+    )
     for index, given_columns in enumerate(stages):
         columns = {**given_columns, "snr_schedule_db": [snr(s) for s in given_columns["sigma"]]}
         metadata = {"prompt": "a red ball", "seed": 0, **known}

@@ -31,7 +31,7 @@ from recorder.journal import peers, server
 from recorder.journal.journal import Journal
 from recorder.journal.server import Server
 from recorder.recording import Run
-from recorder.sampling import commands as control
+from recorder.sampling import commands
 from recorder.sampling.commands import Control, Garbage
 from replay.control import Answer, ControlOff, NoAnswer, NotLive, send
 from replay.sources.open import Liveness, load
@@ -265,10 +265,10 @@ def asked(run: Run, command: protocol.Command, **more: Any) -> Callable[[], Answ
 
 def test_a_loop_of_ones_own_is_stopped_and_kept_but_not_shocked(tmp_path: Path) -> None:
     with record(runs_dir=tmp_path, allow_control=True) as run:
-        assert asked(run, "stop")().reason == control.IDLE
+        assert asked(run, "stop")().reason == commands.IDLE
         own_step(run, 0.9)
         refused = asked(run, "shock", shock=Shock("renoise"))()
-        assert (refused.accepted, refused.reason) == (False, control.OWN_LOOP)
+        assert (refused.accepted, refused.reason) == (False, commands.OWN_LOOP)
         answer = asked(run, "snapshot")
         own_step(run, 0.8, seed=5)
         assert answer().details == {"group": "snapshots/stage_0_step_1"}
@@ -298,7 +298,7 @@ def test_snapshots_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert "a run keeps no more" in answers[2]().reason
         monkeypatch.setattr(control, "MAX_SNAPSHOTS", 64)
         until(lambda: run.control._written == run.control._sent)  # the archivist counts up until then
-        run.control._written = run.control._sent - control.MAX_UNWRITTEN  # as if the disk had stood still
+        run.control._written = run.control._sent - commands.MAX_UNWRITTEN  # as if the disk had stood still
         slow = asked(run, "snapshot")
         own_step(run, 0.5)
         assert "still wait for the disk" in slow().reason
@@ -395,10 +395,10 @@ def test_a_shock_that_is_none_is_refused_with_the_reason(shock: Any, reason: str
 
 def test_shocks_go_to_who_carries_them_out_and_are_answered_once() -> None:
     found, told = commands()
-    requests: list[tuple[Shock, control.Answer]] = []
+    requests: list[tuple[Shock, commands.Answer]] = []
     found.shock = lambda shock, answer: requests.append((shock, answer))
     found.call_begins(SimpleNamespace())
-    for seed in range(control.MAX_WAITING):
+    for seed in range(commands.MAX_WAITING):
         assert ask_for(found, "shock", shock={"kind": "renoise", "seed": seed})
     assert not ask_for(found, "shock", shock={"kind": "renoise"})
     assert told.pop()["payload"]["reason"] == "8 commands wait for the next step already"
@@ -412,8 +412,8 @@ def test_shocks_go_to_who_carries_them_out_and_are_answered_once() -> None:
     ]
     assert told[0]["payload"] == {"id": "a", "command": "shock", "accepted": True, "row": 4}
     found.call_ends()
-    assert [e["payload"]["reason"] for e in told[2:]] == [control.TOO_LATE] * 6
-    assert not ask_for(found, "stop") and told[-1]["payload"]["reason"] == control.IDLE
+    assert [e["payload"]["reason"] for e in told[2:]] == [commands.TOO_LATE] * 6
+    assert not ask_for(found, "stop") and told[-1]["payload"]["reason"] == commands.IDLE
 
 
 def test_a_pipeline_without_a_switch_cannot_be_stopped() -> None:
@@ -436,7 +436,7 @@ def test_unknown_commands_are_refused_and_a_closed_run_answers_nothing() -> None
     found.call_begins(SimpleNamespace())
     assert ask_for(found, "stop")
     found.close()
-    assert told[1]["payload"]["reason"] == control.TOO_LATE
+    assert told[1]["payload"]["reason"] == commands.TOO_LATE
     assert not ask_for(found, "stop") and len(told) == 2
 
 
@@ -648,7 +648,7 @@ def test_what_the_user_can_mend_is_said_in_one_line(tmp_path: Path) -> None:
     with record(runs_dir=tmp_path, allow_control=True), record(runs_dir=tmp_path, allow_control=True) as second:
         assert "2 runs are live" in problem("stop")
         second.stage()
-        assert problem(second.name, "shock", "restart:db=3") == f"control refused: shock: {control.OWN_LOOP}"
+        assert problem(second.name, "shock", "restart:db=3") == f"control refused: shock: {commands.OWN_LOOP}"
 
 
 def test_the_client_tells_why_no_answer_came(tmp_path: Path, runtime_dir: Path) -> None:
@@ -659,7 +659,7 @@ def test_the_client_tells_why_no_answer_came(tmp_path: Path, runtime_dir: Path) 
         later = asked(run, "snapshot")
         with pytest.raises(ValueError, match="goes with the command"):
             send(run.socket_path, "stop", shock=Shock("renoise"))  # type: ignore[arg-type]
-    assert later().reason == control.TOO_LATE
+    assert later().reason == commands.TOO_LATE
     with pytest.raises(NotLive, match="no live run answers"):
         send(runtime_dir / "gone.sock", "stop", timeout=1)
 

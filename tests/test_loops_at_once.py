@@ -237,7 +237,7 @@ def test_half_precision_is_completed_in_float32(tmp_path: Path) -> None:
 
 
 def test_nothing_is_kept_of_the_callers_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import recorder.loop
+    import recorder.sampling.manual_loop
 
     made: list[torch.Tensor] = []
 
@@ -246,8 +246,8 @@ def test_nothing_is_kept_of_the_callers_graph(tmp_path: Path, monkeypatch: pytes
         made.extend(found)
         return found
 
-    original = recorder.loop.completed
-    monkeypatch.setattr(recorder.loop, "completed", completed)
+    original = recorder.sampling.manual_loop.completed
+    monkeypatch.setattr(recorder.sampling.manual_loop, "completed", completed)
     sample = latents(0, 1, 4, 3, 6, 8).requires_grad_()
     with record(runs_dir=tmp_path) as run:
         run.step(sigma=0.5, sigma_next=0.4, sample=sample, x0=sample * 0.5)

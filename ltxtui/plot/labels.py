@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.plot import ticks as scales
+from ltxtui.plot import scales
 from ltxtui.plot.axis import INFO
 from ltxtui.plot.raster import Style
 from ltxtui.plot.rows import Row

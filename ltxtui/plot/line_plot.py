@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltxtui.plot import labels as plot_labels
-from ltxtui.plot import line_letters, raster
-from ltxtui.plot import ticks as scales
+from ltxtui.plot import line_letters, raster, scales
 from ltxtui.plot.axis import Ruler, counted
 from ltxtui.plot.downsample import thinned
 from ltxtui.plot.labels import GUTTER, RIGHT_GUTTER

@@ -1,7 +1,7 @@
 """Every metric, declared once: name, unit, dimensions, label, formula, source. Light: no torch here.
 
-The function that computes a metric is in `recorder/metrics/measures.py` under the same name; the two tables are held equal by
-a test. A run's messages and its archive carry these declarations, so a reader needs no table of its own.
+The function that computes a metric is in `recorder/metrics/measures.py` under the same name; a test holds the two
+tables equal. A run's messages and its archive carry these declarations, so a reader needs no table of its own.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Summary:
-    """One number per batch item that says something of a whole stage; computed in `recorder/metrics/stage_summary.py`."""
+    """One number per batch item and stage; computed in `recorder/metrics/stage_summary.py`."""
 
     name: str
     unit: str

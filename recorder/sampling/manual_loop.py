@@ -18,7 +18,7 @@ from torch import Tensor
 
 from recorder.format import protocol
 from recorder.metrics.step import Layout
-from recorder.sampling import metadata as describe
+from recorder.sampling.metadata import brief
 from recorder.sampling.scheduler_noise import UNKNOWN
 from recorder.sampling.stages import Misfit, Sampler, Stages
 from recorder.shocks import plan_warnings
@@ -51,7 +51,7 @@ class Loop:
         place = _Place()
         if not self._stages.book.off:
             with self._lock:
-                self._begin(place, planned, describe.brief(metadata))
+                self._begin(place, planned, brief(metadata))
         # A mapping of its own: a copied context must not see what happens in the other.
         places = weakref.WeakKeyDictionary(_places.get(None) or {})
         places[self] = place

@@ -12,9 +12,9 @@ from torch import Tensor
 from recorder.format.events import event, reason_of
 from recorder.metrics.step import Layout
 from recorder.sampling import effective_settings, hooks, supported_pipelines, tokens
-from recorder.sampling import metadata as describe
 from recorder.sampling.commands import TOO_LATE, Answer, Place
 from recorder.sampling.guidance_passes import Passes
+from recorder.sampling.metadata import call_arguments, call_metadata, given_names, scheduler_metadata
 from recorder.sampling.pipeline_loop import CallLoop, Schedule, grid_of
 from recorder.sampling.scheduler_noise import drift_of
 from recorder.sampling.stages import Injected, Sampler, Stages
@@ -126,9 +126,9 @@ class CallObserver:
         if self._lent is not None:
             for name, stream in hooks.SCHEDULER_NAMES.items():
                 entrust(getattr(self.pipe, name, None), self._lent, stream)
-        self._asked = describe.call_arguments(self.pipe, args, kwargs)
-        self._given = describe.given_names(self.pipe, args, kwargs)
-        self._metadata = describe.call_metadata(self.pipe, self._asked)
+        self._asked = call_arguments(self.pipe, args, kwargs)
+        self._given = given_names(self.pipe, args, kwargs)
+        self._metadata = call_metadata(self.pipe, self._asked)
         self._family, self.streams, self.prepared = family, family.streams, family.prepared
         self.passes_known = supported_pipelines.passes_are_known(self.pipe, family)
         self._unwatch = watch(self.pipe.transformer)
@@ -179,7 +179,7 @@ class CallObserver:
         if audio is not None and audio.steps == 0:
             self._loop.schedules["audio"] = audio
         self._passes.clear()
-        metadata = {**self._metadata, "scheduler": describe.scheduler_metadata(scheduler)}
+        metadata = {**self._metadata, "scheduler": scheduler_metadata(scheduler)}
         self.conductor = conductor_of(scheduler)
         if self.conductor is not None:
             self.conductor.notice = self._notice

@@ -1,4 +1,4 @@
-"""Documents of arrays: exactly those that `recorder.archive.zarr_writer` writes, or zarr-python wrote for earlier archives."""
+"""The metadata documents of arrays: exactly those that `recorder.archive.zarr_writer` writes, anything else is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads archives as plain files, the mirror image of `recorder.archive.zarr_writer`: what it writes is read, anything else refused.
+"""Reads archives as plain files: what `recorder.archive.zarr_writer` writes is read, anything else is refused.
 
 Opening costs one small file per array that is looked at. Shapes, chunk sizes and names in an archive are claims of its
 author: memory is taken for what the files hold, never for what they say. zarr-python, which believes them, decodes any

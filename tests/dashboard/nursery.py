@@ -166,7 +166,7 @@ def _broken(self: object) -> Iterator[object]:
 
 
 def _serve(fd: int) -> None:
-    import replay.source  # noqa: F401
+    import replay.sources.open  # noqa: F401
 
     ended: dict[int, int] = {}
     running: set[int] = set()

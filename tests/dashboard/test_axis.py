@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltxtui.plot import ticks as scales
+from ltxtui.plot import scales
 from ltxtui.plot.axis import MODES, Mode, Ruler, counted
 from ltxtui.plot.axis_values import placed
 from ltxtui.viewmodel.deck import Deck

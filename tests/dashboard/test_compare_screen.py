@@ -21,7 +21,7 @@ from ltxtui.panels.compare_view import CompareView
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import GUTTER, Style, columns
 from ltxtui.plot.roles import RUN_ROLES
-from ltxtui.plot.ticks import column
+from ltxtui.plot.scales import column
 from ltxtui.screens.compare import CompareScreen, compare_screen, room_for
 from ltxtui.screens.run import RunScreen
 from ltxtui.themes import THEMES

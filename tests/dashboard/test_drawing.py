@@ -8,8 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from ltxtui.plot import plotext_backend, raster
-from ltxtui.plot import ticks as scales
+from ltxtui.plot import plotext_backend, raster, scales
 from ltxtui.plot.axis import Ruler, counted
 from ltxtui.plot.line_plot import GUTTER, RIGHT_GUTTER, Curve, Flag, Mark, Plot, Style, columns, curve_text, draw
 

@@ -17,7 +17,7 @@ from ltxtui.app import Dashboard
 from ltxtui.panels.chart_view import ChartView
 from ltxtui.plot.line_plot import GUTTER, Style, columns
 from ltxtui.plot.roles import ROLES
-from ltxtui.plot.ticks import column
+from ltxtui.plot.scales import column
 from ltxtui.screens.help import HelpScreen
 from ltxtui.screens.run import RunScreen
 from ltxtui.themes import THEMES, first_drawing, first_theme
