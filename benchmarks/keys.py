@@ -27,9 +27,9 @@ from ltxtui.app import Dashboard
 from ltxtui.plot.line_plot import Style
 from ltxtui.screens.compare import CompareScreen
 from ltxtui.state import State
-from tests.dashboard.driving import key_event
-from tests.dashboard.fixture import fixture_messages, journal_file, open_fixture
-from tests.dashboard.sources import Live
+from tests.ltxtui.driving import key_event
+from tests.ltxtui.fixture import fixture_messages, journal_file, open_fixture
+from tests.ltxtui.sources import Live
 
 SEED: Final = 20261122
 BURSTS: Final = 2000

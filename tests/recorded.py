@@ -10,7 +10,7 @@ from recorder.format import locations
 from recorder.format.framing import encode
 from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
-from tests.dashboard import fake
+from tests.ltxtui import fake
 
 SUMMARY = {"video": {"drift_index": [0.2, 0.4], "straightness": [0.1, 0.1]}, "audio": {"straightness": [0.3]}}
 

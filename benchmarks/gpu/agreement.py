@@ -190,7 +190,7 @@ def suite(bench: Bench) -> Answer:
         "-q",
         "-m",
         "gpu",
-        "tests/test_closed_forms.py",
+        "tests/recorder/test_closed_forms.py",
         "-p",
         "no:cacheprovider",
     ]

@@ -1,4 +1,4 @@
-"""The metadata documents of arrays: exactly those that `recorder.archive.zarr_writer` writes, anything else is refused."""
+"""Metadata documents of arrays: those that `recorder.archive.zarr_writer` writes; anything else is refused."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Opening costs one small file per array that is looked at. Shapes, chunk sizes and names in an archive are claims of its
 author: memory is taken for what the files hold, never for what they say. zarr-python, which believes them, decodes any
-codec and takes 0.7 s to load, is not used; `tests/test_store.py` holds both to the same values.
+codec and takes 0.7 s to load, is not used; `tests/replay/test_store.py` holds both to the same values.
 """
 
 from __future__ import annotations

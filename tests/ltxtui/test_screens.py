@@ -1,0 +1,258 @@
+"""Every screen at every size in every kind of colours: what it says, and the colours that it says it in.
+
+After a wanted change: pytest tests/ltxtui/test_screens.py --snapshot-update. The folder screens keeps for each
+screen and size a text, one without colours where that differs, and its paint: the style of every cell in each theme.
+test_pictures.py has pictures.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.style import Style as RichStyle
+from textual._context import visible_screen_stack
+from textual.pilot import Pilot
+from textual.strip import Strip
+from textual.widgets import Input
+
+from ltxtui.app import Dashboard
+from ltxtui.plot.line_plot import Style
+from ltxtui.screens.compare import CompareScreen
+from ltxtui.screens.home import Home
+from ltxtui.screens.run import RunScreen
+from ltxtui.themes import DARK, LIGHT, SAFE
+from tests.ltxtui.driving import loaded, until
+from tests.ltxtui.fixture import fixture_messages, journal_file, open_fixture
+from tests.ltxtui.sources import Live
+
+KEPT = Path(__file__).parent / "screens"
+SIZES = [(80, 24), (120, 40), (200, 60)]
+ROOMY = "120x40"
+"""The size that the colour-blind-safe theme is looked at in too."""
+NAMES = string.ascii_letters + "αβγδεζηθικλμνξοπρστυφχψω"
+"""Of styles in a paint. What has colours of data, as pictures have, is in italics there: data is tested elsewhere."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A screen: how it is opened and what is pressed before it is looked at."""
+
+    make: Callable[[], Dashboard]
+    ready: Callable[[Pilot[None]], Awaitable[None]]
+    keys: tuple[str, ...] = ()
+
+
+def replayed() -> Dashboard:
+    return Dashboard(open_fixture())
+
+
+def in_ascii() -> Dashboard:
+    return Dashboard(open_fixture(), drawing=Style.ASCII)
+
+
+def in_blocks() -> Dashboard:
+    return Dashboard(open_fixture(), drawing=Style.BLOCK)
+
+
+def listed() -> Dashboard:
+    return Dashboard(runs_dir=Path("runs"))
+
+
+def empty() -> Dashboard:
+    return Dashboard(runs_dir=Path("none"))
+
+
+def compared() -> Dashboard:
+    runs = [Path(f"runs/20261122-143015-{name}.journal") for name in ("smooth", "restart")]
+    return Dashboard(first=lambda app: CompareScreen(runs))
+
+
+def controlled() -> Dashboard:
+    """A live run in its seventh step, whose recorder takes commands."""
+    source = Live()
+    some = [m for m in fixture_messages() if m["t"] != "end" and m.get("stage") != 1 and m["t"] != "system"]
+    some = [m for m in some if not (isinstance(m.get("step"), int) and m["step"] > 6)]
+    some = [m for m in some if m.get("kind") != "stage_end"]
+    some[0] = {**some[0], "control": True}
+    source.send(some)
+    return Dashboard(source)
+
+
+async def run_ready(pilot: Pilot[None]) -> None:
+    await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
+    await loaded(pilot)
+
+
+async def home_ready(pilot: Pilot[None]) -> None:
+    home = pilot.app.screen_stack[0]
+    assert isinstance(home, Home)
+    there = 2 if home.command()[1].endswith("runs") else 0
+    await until(pilot, lambda: len(home.model.runs) == there and home._passes > 0 and not home._reading[0])
+
+
+async def compare_ready(pilot: Pilot[None]) -> None:
+    screen = pilot.app.screen_stack[0]
+    assert isinstance(screen, CompareScreen)
+    await until(pilot, lambda: not screen.deck.loading)
+
+
+SHOTS: dict[str, Shot] = {
+    "run": Shot(replayed, run_ready, ("home", "right", "right", "r", "right", "right")),
+    "drift": Shot(replayed, run_ready, ("2", "left")),
+    "frequency": Shot(replayed, run_ready, ("3", "left")),
+    "guidance": Shot(in_blocks, run_ready, ("4", "left", "o")),
+    "system": Shot(in_ascii, run_ready, ("5", "left")),
+    "everything": Shot(replayed, run_ready, ("6", "left")),
+    "live": Shot(controlled, run_ready, ("v", "v", "tab")),
+    "home": Shot(listed, home_ready),
+    "empty": Shot(empty, home_ready),
+    "delete": Shot(listed, home_ready, ("space", "x")),
+    "compare": Shot(compared, compare_ready, ("home", "right", "right", "right")),
+    "help": Shot(replayed, run_ready, ("question_mark",)),
+    "palette": Shot(replayed, run_ready, ("ctrl+p",)),
+    "tour": Shot(replayed, run_ready, ("f2",)),
+    "shock": Shot(controlled, run_ready, ("s",)),
+}
+
+
+def strips_of(pilot: Pilot[None]) -> list[Strip]:
+    """What is on the screen; Textual has no public way to ask for it as text."""
+    visible_screen_stack.set(pilot.app._background_screens)
+    return pilot.app.screen._compositor.render_strips()
+
+
+def text_of(pilot: Pilot[None]) -> str:
+    return "\n".join(strip.text.rstrip() for strip in strips_of(pilot))
+
+
+def told(style: RichStyle | None) -> str:
+    """A style in words: colours and what else it does to the text."""
+    if style is None:
+        return "none"
+    colours = [c.get_truecolor().hex if c and not c.is_default else "-" for c in (style.color, style.bgcolor)]
+    done = ("bold", "dim", "italic", "underline", "reverse")
+    return " ".join([*colours, *(name for name in done if getattr(style, name))])
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A screen as text, and the style of each of its cells by rows."""
+
+    text: str
+    cells: list[list[str]]
+
+    @classmethod
+    def of(cls, pilot: Pilot[None]) -> Seen:
+        strips = strips_of(pilot)
+        words: dict[RichStyle | None, str] = {}
+        cells = []
+        for strip in strips:
+            row: list[str] = []
+            for segment in strip:
+                if segment.style not in words:
+                    words[segment.style] = told(segment.style)
+                row += [words[segment.style]] * segment.cell_length
+            cells.append(row)
+        return cls("\n".join(strip.text.rstrip() for strip in strips), cells)
+
+
+def paint(themes: dict[str, Seen]) -> str:
+    """How a screen is painted: a list of styles, one theme beside the other, and which cells have which.
+
+    Every row is lengths and names of styles: `3a77b` is three cells of a, and the rest of b.
+    """
+    legend: dict[tuple[str, ...], str] = {}
+    rows = []
+    for beside in zip(*(seen.cells for seen in themes.values()), strict=True):
+        row: list[tuple[str, int]] = []
+        for styles in zip(*beside, strict=True):
+            name = legend.setdefault(styles, NAMES[min(len(legend), len(NAMES) - 1)])
+            if row and row[-1][0] == name:
+                row[-1] = name, row[-1][1] + 1
+            else:
+                row.append((name, 1))
+        rows.append("".join(f"{count}{name}" for name, count in row))
+    styles = [f"{name}  " + "   ".join(f"{s:<28}" for s in each).rstrip() for each, name in legend.items()]
+    return "\n".join(["   " + "   ".join(f"{name:<28}" for name in themes).rstrip(), *styles, "", *rows])
+
+
+def check(name: str, shown: str, update: bool) -> None:
+    """Compare with what is kept, or keep it."""
+    file = KEPT / f"{name}.txt"
+    if update:
+        KEPT.mkdir(exist_ok=True)
+        file.write_text(shown + "\n", "utf-8")
+    assert shown + "\n" == file.read_text("utf-8"), (
+        f"{name}: wanted? then: pytest tests/ltxtui/test_screens.py --snapshot-update"
+    )
+
+
+@pytest.fixture(autouse=True)
+def now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour after the runs were recorded, no colours of data, and no cursor that blinks."""
+    began = next(iter(fixture_messages()))["time"]
+    monkeypatch.setattr("ltxtui.screens.home_views.time", SimpleNamespace(time=lambda: began + 3600))
+    monkeypatch.setattr(Input, "_toggle_cursor", lambda self: None)
+    monkeypatch.setattr("ltxtui.panels.view._inked", lambda style, ink: style + RichStyle(italic=True))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the runs are that the list of runs shows, as `runs`."""
+    made = tmp_path_factory.mktemp("screens")
+    (made / "runs").mkdir()
+    (made / "none").mkdir()
+    for name in ("restart", "smooth"):
+        journal_file(made / "runs", name)
+    return made
+
+
+async def sized(pilot: Pilot[None]) -> AsyncIterator[str]:
+    """The same screen in every size."""
+    for size in SIZES:
+        if pilot.app.size != size:
+            await pilot.resize_terminal(*size)
+            await until(pilot, lambda size=size: pilot.app.screen.size == size)
+        await pilot.pause()
+        await pilot.pause()
+        yield f"{size[0]}x{size[1]}"
+
+
+@pytest.mark.parametrize("name", SHOTS)
+async def test_screen(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    shot, texts = SHOTS[name], {}
+    update = bool(request.config.getoption("update_snapshots"))
+    monkeypatch.chdir(folder)
+    app = shot.make()
+    async with app.run_test(size=SIZES[0]) as pilot:
+        await shot.ready(pilot)
+        await pilot.press(*shot.keys)
+        async for size in sized(pilot):
+            seen = {}
+            for theme in (LIGHT, SAFE, DARK) if size == ROOMY else (LIGHT, DARK):
+                app.theme = theme.name
+                await pilot.pause()
+                seen[theme.name.removeprefix("ltxtui-")] = Seen.of(pilot)
+            texts[size] = seen["dark"].text
+            assert all(each.text == texts[size] for each in seen.values()), "themes say the same"
+            assert len(seen["dark"].cells) == app.size.height
+            assert all(len(row) == app.size.width for row in seen["dark"].cells)
+            check(f"{name}-{size}", texts[size], update)
+            check(f"{name}-{size}-paint", paint(seen), update)
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with shot.make().run_test(size=SIZES[0]) as pilot:
+        await shot.ready(pilot)
+        await pilot.press(*shot.keys)
+        async for size in sized(pilot):
+            plain = Seen.of(pilot)
+            assert all(style.startswith(("- -", "none")) for row in plain.cells for style in row), "no colour at all"
+            kept = f"{name}-{size}-no-colour"
+            if plain.text != texts[size]:
+                check(kept, plain.text, update)
+            else:
+                assert not (KEPT / f"{kept}.txt").exists()
