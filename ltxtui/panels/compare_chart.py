@@ -14,7 +14,7 @@ from textual.message import Message
 from ltxtui.compare.deck import CompareDeck
 from ltxtui.panels.compare_header import place_text
 from ltxtui.panels.compare_view import CompareView
-from ltxtui.plot import ticks
+from ltxtui.plot import scales
 from ltxtui.plot.line_plot import GUTTER, Curve, Flag, Plot, Style, columns, draw
 from ltxtui.plot.rows import Row
 from ltxtui.plot.text import clean, number
@@ -148,7 +148,7 @@ class CompareChart(CompareView):
     def on_click(self, event: events.Click) -> None:
         points = self.compare.points
         if points and self.metric is not None:
-            self.post_message(self.PointPicked(ticks.step_at(event.x - GUTTER, points, columns(self.size.width - 1))))
+            self.post_message(self.PointPicked(scales.step_at(event.x - GUTTER, points, columns(self.size.width - 1))))
 
 
 def _at(curve: Curve, cursor: int | None) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.steps import Floats, StepView
-from ltxtui.plot import heatmap, ticks
+from ltxtui.plot import heatmap, scales
 from ltxtui.plot.line_plot import GUTTER, Style
 from ltxtui.plot.rows import Row
 from ltxtui.plot.text import significant
@@ -119,7 +119,7 @@ def lanes(deck: Deck, samples: Samples, stream: str | None = None) -> list[tuple
         if lane.whole and np.isfinite(columns[lane.whole]).any():
             highest = max(highest, float(np.nanmax(columns[lane.whole])))
         elif highest > lane.top:
-            highest = ticks.round_up(highest)
+            highest = scales.round_up(highest)
         shown.append((lane, values, highest or 1.0))
     return shown
 

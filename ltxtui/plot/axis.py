@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.plot import ticks
+from ltxtui.plot import scales
 from ltxtui.plot.axis_values import INFO, MODES, Floats, Mode, placed, values_of
 from ltxtui.plot.text import number, significant
 from replay.model.run import StageData
@@ -121,11 +121,11 @@ class Ruler:
         span = self.high - self.low
         if not span > 0:
             return found
-        distance = ticks.round_up(span * 7 / max(1, width))
+        distance = scales.round_up(span * 7 / max(1, width))
         if self.mode in ("step", "evaluations", "run"):
             distance = max(1.0, distance)
         low, high = sorted((sign * self.low, sign * self.high))
-        for value in ticks.multiples(low, high, distance):
+        for value in scales.multiples(low, high, distance):
             column = (sign * value - self.low) * (width - 1) / span
             found.append((int(np.floor(column + 0.5)), self._text(value)))
         return found

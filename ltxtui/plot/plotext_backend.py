@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ltxtui.plot import ticks
+from ltxtui.plot import scales
 from ltxtui.plot.raster import BLOCKS, BRAILLE, RESOLUTION, Dots, Floats, Style
 
 _MARKERS: Final = {Style.BRAILLE: "braille", Style.BLOCK: "hd", Style.ASCII: "*"}
@@ -17,7 +17,7 @@ def draw_line(x: Floats, y: Floats, size: tuple[int, int], style: Style, dash: t
     across, down = RESOLUTION[style]
     monitor = _new_monitor(size[0] * across, size[1] * down, size)
     drawn = False
-    for part in ticks.runs(np.where(np.isfinite(x), y, np.nan)):
+    for part in scales.runs(np.where(np.isfinite(x), y, np.nan)):
         dashed = dash[1] > dash[0]
         px, py = _dashed(x[part], y[part], *dash) if dashed else (x[part], y[part])
         if len(px):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ltxtui.plot import ticks
+from ltxtui.plot import scales
 from ltxtui.plot.line_plot import GUTTER, Curve, Mark, columns, curve_text
 from ltxtui.plot.text import clean, number, to_ascii
 from recorder.format.numerals import counted
@@ -160,7 +160,7 @@ def _under_the_curve(plan: Plan, width: int) -> str:
     steps = max(2 * len(plan.sigmas) - 1, 2 * len(plan.native) - 1)
     line = [" "] * width
     for action in plan.actions:
-        at = GUTTER + ticks.column(2 * action.position - 1, steps, columns(width))
+        at = GUTTER + scales.column(2 * action.position - 1, steps, columns(width))
         line[at] = str(action.number) if action.number < 10 else "↑"
     under = "".join(line).rstrip()
     name = f"{'shocks' if under else '':>{GUTTER - 1}}"
