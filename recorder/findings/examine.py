@@ -117,6 +117,7 @@ class Examiner:
 
     def rows(self, block: Block) -> None:
         """Look at rows that follow those seen before."""
+        _note_levels(block)
         for rule in self._rules:
             if rule.rows is None or block.stream.name not in rule.streams:
                 continue
@@ -128,14 +129,15 @@ class Examiner:
                     self._take(rule, check, block)
 
     def _take(self, rule: Rule, check: Check, block: Block) -> None:
-        single = check.single or check.values.ndim == 1
+        single = check.single or check.joint or check.values.ndim == 1
+        stream = None if check.joint else block.stream.name
         values = check.values.reshape(len(check.values), -1)
         for column in range(1 if single else min(values.shape[1], MAX_CLIPS)):
             clip = None if single or block.stream.clips == 1 else column
-            key = (rule.id, block.stage.index, block.stream.name, check.key, clip)
+            key = (rule.id, block.stage.index, stream, check.key, clip)
             tally = self._tallies.get(key)
             if tally is None:
-                tally = self._tallies[key] = _Tally(rule, check, block.stage.index, block.stream.name, clip)
+                tally = self._tallies[key] = _Tally(rule, check, block.stage.index, stream, clip)
             tally.add(check if check.values.ndim == 2 else _two_dimensional(check), block.first, column)
 
     def findings(self) -> list[Finding]:
@@ -178,6 +180,15 @@ class Examiner:
                         place = (stage.index, check.stream, None if one else clip, check.step)
                         found.append(made(rule, check, value, evidence, *place))
         return found
+
+
+def _note_levels(block: Block) -> None:
+    """Keep what rules over stages need of rows: the levels of both streams."""
+    block.stream.rows = block.first + block.count
+    if block.has("sigma", "sigma_next"):
+        block.stage.levels.setdefault(block.stream.name, []).extend(block["sigma"].tolist())
+        if block.stream.rows >= max(s.rows for s in block.stage.streams.values()):
+            block.stage.last_level = float(block["sigma_next"][-1])
 
 
 def _two_dimensional(check: Check) -> Check:

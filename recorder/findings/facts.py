@@ -53,6 +53,8 @@ class StageFacts:
     """σ of the rows so far, by stream."""
     last_level: float | None = None
     """σ after the last row of the stream that is furthest."""
+    seen: set[str] = field(default_factory=set)
+    """Ids of findings that the recorder made itself, where only it can see the cause."""
     summary: Mapping[str, Mapping[str, list[float | None]]] = field(default_factory=dict)
 
     def _table(self, name: str) -> Mapping[str, Any]:

@@ -46,6 +46,8 @@ class Check:
     """Of a rule over stages: the stream it speaks of."""
     single: bool = False
     """The values are the same for all clips: one finding, of no clip."""
+    joint: bool = False
+    """It is about both streams: one finding, of no stream and no clip."""
 
 
 RowCheck = Callable[[Block], Iterable[Check]]

@@ -6,22 +6,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from recorder.findings.facts import RunFacts, StageFacts
+from recorder.findings.facts import Block
 from recorder.findings.rule import Check, Rule
 
 
-def _level(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
-    levels = {name: stage.levels[name] for name in ("video", "audio") if name in stage.levels}
-    if len(levels) < 2:
-        return
-    shared = min(len(v) for v in levels.values())
-    video, audio = (np.array(levels[n][:shared]) for n in ("video", "audio"))
-    miss = np.abs(video - audio)
-    if not shared or not np.isfinite(miss).any():
-        return
-    worst, bad = int(np.nanargmax(miss)), np.flatnonzero(miss > 1e-4)
-    evidence = {"video": float(video[worst]), "audio": float(audio[worst])}
-    yield Check(np.array([miss[worst]]), high=1e-4, step=int(bad[0]) if len(bad) else None, evidence=evidence)
+def _level(block: Block) -> Iterator[Check]:
+    other = block.stage.levels.get("audio" if block.stream.name == "video" else "video", ())[block.first :]
+    shared = min(len(other), block.count)  # rows that the other stream does not have yet are compared when it has
+    if shared:
+        mine, theirs = block["sigma"][:shared], np.array(other[:shared])
+        video, audio = (mine, theirs) if block.stream.name == "video" else (theirs, mine)
+        evidence = {"video": video[:, None], "audio": audio[:, None]}
+        yield Check(np.abs(video - audio)[:, None], high=1e-4, evidence=evidence, joint=True)
 
 
 RULES = (
@@ -35,6 +31,7 @@ RULES = (
         reason="one call of the model denoises both, told one level",
         basis="physics",
         advice="give both schedulers the same shift and the same levels",
-        stage=_level,
+        needs=("sigma",),
+        rows=_level,
     ),
 )

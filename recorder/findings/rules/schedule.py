@@ -96,9 +96,11 @@ def _timestep(block: Block) -> Iterator[Check]:
     trained = block.stage.scheduler_config.get("num_train_timesteps", 1000)
     scale = float(trained) if type(trained) in (int, float) and trained > 0 else 1000.0
     told = block["timestep"] / scale
+    miss = np.abs(told - block["sigma"])
     evidence = {"told": told[:, None], "level": block["sigma"][:, None]}
-    yield Check(np.abs(told - block["sigma"]), high=0.01, evidence=evidence)
-    yield Check(np.abs(told - block["sigma"]), high=1e-3, key="rounded", severity="note", evidence=evidence)
+    yield Check(miss, high=0.01, evidence=evidence)
+    rounded = np.where(miss <= 0.01, miss, np.nan)
+    yield Check(rounded, high=1e-3, key="rounded", severity="note", evidence=evidence)
 
 
 def _noise_left(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
