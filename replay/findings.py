@@ -70,3 +70,7 @@ class RunFindings:
         """Rules that cannot decide on this run, with the metrics that they need and it lacks."""
         self.update()
         return self._examiner.undecided
+
+    def extremes(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """The lowest and highest number that each rule saw, by rule and key."""
+        return self._examiner.extremes()

@@ -24,6 +24,12 @@ def _rate(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
         yield Check(np.array([rate]), 12, 60)
 
 
+def _speed(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
+    speed = stage.number("motion_speed")
+    if speed is not None:
+        yield Check(np.array([speed]), 0.2, 5)
+
+
 RULES = (
     Rule(
         id="frame-count",
@@ -48,5 +54,17 @@ RULES = (
         basis="bookkeeping",
         advice="generate at 24 or 25, and change the rate of the finished clip",
         stage=_rate,
+    ),
+    Rule(
+        id="motion-speed",
+        family="conditioning",
+        severity="warning",
+        sentence="motion_speed is {value:.3g}: the model is told of a clip that hardly moves, or of one that races",
+        short="motion_speed {value:.3g}",
+        formula="motion_speed outside .2 to 5",
+        reason="1 is the speed of the training data; published set-ups leave it at 1",
+        basis="bookkeeping",
+        advice="leave motion_speed at 1, and describe slow motion in the prompt",
+        stage=_speed,
     ),
 )

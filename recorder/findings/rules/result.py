@@ -30,7 +30,7 @@ def _frozen(block: Block) -> Iterator[Check]:
     motion = relative_motion(block) * rate / 24
     yield Check(motion, low=0.02, key="still", final=True)
     if known is not None:
-        yield Check(motion, low=known, key="little", final=True)
+        yield Check(motion, low=known, key="little", severity="note", final=True)
 
 
 RULES = (
@@ -41,9 +41,7 @@ RULES = (
         sentence=("frames hardly differ: {value:.2f} of what unrelated frames differ by, usual is {low:.2f} and more"),
         short="hardly any motion",
         formula="mean motion / √(2·mean(x0²)) of the last row, by frame rate",
-        reason=(
-            ".02 is a still; for the nano model .45, below all of its healthy runs; for other models add a baseline"
-        ),
+        reason=(".02 is a still; below .45 few healthy runs of the nano model lie; for other models add a baseline"),
         basis="measured",
         advice="look at the condition's strength, at motion_speed, and whether the prompt asks for motion",
         needs=("motion", *_POWERS),
