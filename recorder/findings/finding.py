@@ -68,8 +68,9 @@ class Verdict:
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
     """By severity, then by place: earlier stages and steps first."""
 
-    def rank(f: Finding) -> tuple[int, int, int]:
-        return -SEVERITIES.index(f.severity), -1 if f.stage is None else f.stage, -1 if f.step is None else f.step
+    def rank(f: Finding) -> tuple[int, int, int, str, str, int]:
+        place = [-1 if at is None else at for at in (f.stage, f.step, f.clip)]
+        return -SEVERITIES.index(f.severity), place[0], place[1], f.id, f.stream or "", place[2]
 
     return sorted(findings, key=rank)
 

@@ -36,9 +36,9 @@ def _changed(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
         return
     miss = np.abs(wanted[:shared] - planned[:shared])
     worst = int(np.argmax(miss))
-    yield Check(
-        _one(float(miss[worst])), high=1e-3, step=worst, evidence={"given": wanted[worst], "used": planned[worst]}
-    )
+    first = int(np.argmax(miss > 1e-3))
+    evidence = {"given": float(wanted[worst]), "used": float(planned[worst])}
+    yield Check(_one(float(miss[worst])), high=1e-3, step=first, evidence=evidence)
 
 
 def _count(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
