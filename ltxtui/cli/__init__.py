@@ -17,6 +17,7 @@ from ltxtui.cli.compare import compare
 from ltxtui.cli.config import config
 from ltxtui.cli.control import control
 from ltxtui.cli.demo import demo
+from ltxtui.cli.explain import explain
 from ltxtui.cli.numbers import strict
 from ltxtui.cli.plan import plan
 from ltxtui.cli.record import record
@@ -58,7 +59,7 @@ def cli(context: click.Context, /, runs_dir: Path | None) -> None:
         browse(runs_dir)
 
 
-for command in (demo, plan, record, watch, replay, runs, control, compare, sweep, config):
+for command in (demo, plan, record, watch, replay, runs, control, explain, compare, sweep, config):
     cli.add_command(strict(command))
 
 

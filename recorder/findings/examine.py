@@ -145,7 +145,22 @@ class Examiner:
         found = [f for t in self._tallies.values() if (f := t.finding(self._ended(t.stage))) is not None]
         for stage in self.facts.stages:
             found += self._of_stage(stage)
-        return worst_first(found)
+        order = {rule.id: number for number, rule in enumerate(self._rules)}
+
+        def rank(f: Finding) -> tuple[int, int, int, str, int]:
+            stage, step, clip = (-1 if at is None else at for at in (f.stage, f.step, f.clip))
+            return stage, order[f.id], step, f.stream or "", clip
+
+        return worst_first(self._explained(sorted(found, key=rank)))
+
+    def _explained(self, found: list[Finding]) -> list[Finding]:
+        """Consequences of another finding of the same stage become notes."""
+        there = {(f.stage, f.id) for f in found if f.severity != "note"}
+        follows = {rule.id: rule.follows for rule in self._rules}
+        return [
+            replace(f, severity="note") if any((f.stage, cause) in there for cause in follows[f.id]) else f
+            for f in found
+        ]
 
     @property
     def verdict(self) -> Verdict:

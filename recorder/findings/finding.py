@@ -66,13 +66,8 @@ class Verdict:
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
-    """By severity, then by place: earlier stages and steps first."""
-
-    def rank(f: Finding) -> tuple[int, int, int, str, str, int]:
-        place = [-1 if at is None else at for at in (f.stage, f.step, f.clip)]
-        return -SEVERITIES.index(f.severity), place[0], place[1], f.id, f.stream or "", place[2]
-
-    return sorted(findings, key=rank)
+    """By severity; findings of the same one stay in their order."""
+    return sorted(findings, key=lambda f: -SEVERITIES.index(f.severity))
 
 
 def verdict_of(findings: Iterable[Finding]) -> Verdict:

@@ -66,6 +66,8 @@ class Rule:
         reason: why the bound is where it is.
         advice: what to try.
         needs: metrics without which it cannot decide.
+        curve: the metric that shows it best over the steps.
+        follows: rules whose finding in the same stage explains this one, which is then a note.
         rows: over blocks of rows; or
         stage: over a stage, when its first row has come and again when it has ended.
     """
@@ -81,5 +83,7 @@ class Rule:
     advice: str
     needs: tuple[str, ...] = ()
     streams: tuple[str, ...] = ("video", "audio")
+    curve: str = "sigma"
+    follows: tuple[str, ...] = ()
     rows: RowCheck | None = None
     stage: StageCheck | None = None

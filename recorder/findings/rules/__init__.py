@@ -1,4 +1,4 @@
-"""Every rule, by family."""
+"""Every rule. Causes come before what follows from them: of two findings that are equally bad the first is shown."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from recorder.findings.rules import audio, guidance, inputs, model, result, sche
 
 RULES: Final[tuple[Rule, ...]] = (
     *schedule.RULES,
-    *start.RULES,
-    *model.RULES,
-    *guidance.RULES,
-    *inputs.RULES,
-    *steps.RULES,
     *audio.RULES,
+    *inputs.RULES,
+    *start.RULES,
+    *steps.RULES,
+    *guidance.RULES,
+    *model.RULES,
     *result.RULES,
 )
+BY_ID: Final = {rule.id: rule for rule in RULES}
 
 VERSION: Final = 1
 """Of the rules: findings that were written with a lower one are made again by readers."""

@@ -88,6 +88,7 @@ RULES = (
         advice="check that the model is told 1,000·σ, and that its output is read as the velocity ε − x0",
         needs=("sigma", *POWERS),
         streams=("video",),
+        curve="velocity_rms",
         rows=_slope,
     ),
     Rule(
@@ -104,6 +105,17 @@ RULES = (
         ),
         needs=("sigma", *POWERS),
         streams=("video",),
+        curve="energy_high_noise",
+        follows=(
+            "start-noise-power",
+            "stage-noise-power",
+            "prediction-mismatch",
+            "changed-between-steps",
+            "levels-rise",
+            "timestep-mismatch",
+            "guidance-too-strong",
+            "not-finite",
+        ),
         rows=_power,
     ),
     Rule(
@@ -122,6 +134,16 @@ RULES = (
         ),
         needs=("sigma", "noise_whiteness_low", *GAPS),
         streams=("video",),
+        curve="noise_whiteness_low",
+        follows=(
+            "start-noise-power",
+            "stage-noise-power",
+            "prediction-mismatch",
+            "changed-between-steps",
+            "timestep-mismatch",
+            "guidance-too-strong",
+            "not-finite",
+        ),
         rows=_white,
     ),
     Rule(
@@ -139,6 +161,8 @@ RULES = (
         advice="normalise the latents as the model's VAE does (latents_mean, latents_std), once",
         needs=("sigma", "noise_whiteness_low", *POWERS, *GAPS),
         streams=("video",),
+        curve="noise_whiteness_low",
+        follows=("stage-noise-power",),
         rows=_scale,
     ),
     Rule(
@@ -153,6 +177,7 @@ RULES = (
         advice="a cache between the steps does this; lower its threshold if the clip suffers",
         needs=("velocity_cosine",),
         streams=("video",),
+        curve="velocity_cosine",
         rows=_reused,
     ),
 )

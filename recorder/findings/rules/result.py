@@ -46,6 +46,8 @@ RULES = (
         advice="look at the condition's strength, at motion_speed, and whether the prompt asks for motion",
         needs=("motion", *_POWERS),
         streams=("video",),
+        curve="x0_change_rms",
+        follows=("start-noise-power", "stage-noise-power", "pass-without-effect", "motion-speed"),
         rows=_frozen,
     ),
 )

@@ -195,6 +195,7 @@ RULES = (
         advice="make timesteps and levels in one place: the scheduler's set_timesteps",
         needs=("sigma", "timestep"),
         streams=("video",),
+        curve="timestep",
         rows=_timestep,
     ),
     Rule(

@@ -49,6 +49,7 @@ RULES = (
         basis="physics",
         advice="draw the latents with randn at unit variance, or leave them to the pipeline",
         needs=("sigma", *POWERS),
+        curve="energy_high_noise",
         rows=_power,
     ),
     Rule(
@@ -62,6 +63,7 @@ RULES = (
         basis="measured",
         advice="noise the latents to the level that the schedule starts at (noise_scale equal to the first σ)",
         needs=("sigma", *POWERS),
+        curve="energy_high_noise",
         rows=_noise,
     ),
 )

@@ -50,6 +50,8 @@ RULES = (
             "run the model in bfloat16 or float32 instead of float16; look at the levels and at callbacks of that step"
         ),
         needs=("nan_count", "inf_count"),
+        curve="nan_count",
+        follows=("level-invalid",),
         rows=_broken,
     ),
     Rule(
@@ -63,6 +65,8 @@ RULES = (
         basis="bookkeeping",
         advice="look at callbacks, hooks and patches that touch the latents",
         needs=("sigma", "std", "mean", *POWERS),
+        curve="std",
+        follows=("not-finite",),
         rows=_changed,
     ),
 )

@@ -79,6 +79,7 @@ FAULTS: dict[str, list[tuple[str, Any, int | None]]] = {
     "outputs-reused": [("cached", changed(velocity_cosine=from_row(4, 1.0)), 4)],
     "pass-without-effect": [("same prompts", guided(0.0), 0)],
     "guidance-strong": [("no rescale", guided(0.5, 0.4), 0)],
+    "guidance-too-strong": [("burned", guided(0.5, 0.4, noise_whiteness_low=from_row(1, 1.8)), 1)],
     "frame-count": [("40", asked(num_frames=40), None)],
     "frame-rate": [("8", asked(frame_rate=8.0), None)],
     "motion-speed": [(".05", asked(motion_speed=0.05), None)],
