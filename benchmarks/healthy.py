@@ -121,7 +121,7 @@ def jobs(b: Bench) -> Iterator[tuple[str, Callable[[Any], Any]]]:
         yield f"image-{seed}", image(b, seed, guided=seed % 2 == 0)
         yield f"ancestral-{seed}", ancestral(b, seed, eta=(1.0, 0.5, 0.3, 0.0)[seed % 4])
         yield f"stochastic-{seed}", one(b, b.call(seed, 16), scheduler=b.flow(stochastic_sampling=True))
-    shocks = ("restart:sigma=0.8,db=3", "renoise:snr=0,db=3", "bump:sigma=0.7,db=2", "restart:at=critical,db=3")
+    shocks = ("restart:sigma=0.8,db=3", "renoise:snr=0,db=3", "sigma_bump:sigma=0.7,db=2", "restart:at=critical,db=3")
     for number, shock in enumerate(shocks):
         for seed in (280, 281):
             yield f"shock-{number}-{seed}", one(b, b.call(seed, 16), shocks=[shock])
