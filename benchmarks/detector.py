@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recorder.metrics.critical_phase import CriticalPhase
+from recorder.shocks import sigma_math
 
 Values = NDArray[np.float64]
 
@@ -104,8 +105,7 @@ def schedule(rng: np.random.Generator, steps: int) -> Values:
 
 def places(sigmas: Values) -> Values:
     """Log SNR in the middle of the step that leads to each row; NaN where it has none."""
-    with np.errstate(divide="ignore"):
-        log_snr = 2 * np.log((1 - sigmas) / sigmas)
+    log_snr = sigma_math.log_snr_of(sigmas)
     middle = np.concatenate([[np.nan], (log_snr[1:] + log_snr[:-1]) / 2])
     return np.where(np.isfinite(middle), middle, np.nan)
 
@@ -175,7 +175,7 @@ def stochastic_rates(rng: np.random.Generator, sigmas: Values, runs: int, eta: f
         mean = np.tanh(signal * x / variance)
         x0 = mean + signal * spread**2 / variance * (x - signal * mean)
         if last is not None and sigmas[i - 1] < 1:
-            passed = 2 * abs(math.log((1 - sigma) / sigma) - math.log((1 - sigmas[i - 1]) / sigmas[i - 1]))
+            passed = abs(sigma_math.log_snr(float(sigma)) - sigma_math.log_snr(float(sigmas[i - 1])))
             found[:, i] = np.sqrt(np.mean((x0 - last) ** 2, axis=1)) / passed
         last = x0
         if i + 1 == len(sigmas):

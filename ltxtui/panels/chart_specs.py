@@ -16,6 +16,7 @@ from ltxtui.plot.line_plot import Curve, Mark, Plot, Style
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.selection import length_of
 from recorder.format.declarations import METRICS
+from recorder.shocks import sigma_math
 
 Over = Literal["", "mean", "min"]
 FIRST_FRAME: Final = 2
@@ -186,8 +187,7 @@ def plan(deck: Deck, form: str) -> NDArray[np.float64] | None:
     sigmas = deck.levels
     if form == "sigma":
         return sigmas
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(20 * np.log10((1 - sigmas) / sigmas))
+    return sigma_math.snr_db_of(sigmas)
 
 
 def reached(deck: Deck, stream: str | None = None) -> NDArray[np.float64] | None:

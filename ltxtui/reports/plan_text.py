@@ -81,7 +81,7 @@ def as_json(model: str, native: Native, plan: Plan) -> dict[str, Any]:
         "shocks": [
             {
                 **action.as_dict(),
-                "snr_down_db": _finite(sigma_math.snr_db(action.sigma_down) if action.sigma_down > 0 else math.inf),
+                "snr_down_db": _finite(sigma_math.snr_db(action.sigma_down)),
                 "snr_up_db": _finite(sigma_math.snr_db(action.sigma_up)),
                 "snr_db": _finite(sigma_math.snr_db(action.sigma_up)),
                 "marginal": marginal(action),
@@ -201,7 +201,7 @@ def _rows(actions: Sequence[Action]) -> Iterator[Sequence[str]]:
 
 def _row(action: Action) -> Sequence[str]:
     db, down = action.strength_db, action.sigma_down
-    snr_down = sigma_math.snr_db(down) if down > 0 else math.inf
+    snr_down = sigma_math.snr_db(down)
     return (
         str(action.number),
         action.shock.kind,

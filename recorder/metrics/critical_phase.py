@@ -18,6 +18,7 @@ from typing import Final, Literal
 import numpy as np
 
 from recorder.metrics import rate_peak
+from recorder.shocks.sigma_math import log_snr
 
 Notion = Literal["zero_db", "speciation", "x0_rate_peak", "x0_rate_largest"]
 
@@ -126,7 +127,7 @@ class _Rates:
         before, self._sigma = self._sigma, sigma
         if before is None or not 0 < sigma < before < 1 or shocked or not math.isfinite(rate) or rate <= 0:
             return False
-        passed = 2 * (math.log((1 - sigma) / sigma) - math.log((1 - before) / before))
+        passed = log_snr(sigma) - log_snr(before)
         self._waiting.append((math.log(max(rate, LEAST_RATE)), self._end + passed / 2, step, sigma))
         self._end += passed
         if len(self._waiting) < self._per_entry:

@@ -17,6 +17,7 @@ from torch import Tensor
 from recorder.format import declarations
 from recorder.metrics.spectra import mean_square, mean_square_
 from recorder.metrics.step import Step, nans, nothing, time_weights
+from recorder.shocks import sigma_math
 
 Measure = Callable[[Step], Tensor]
 MEASURES: dict[str, Measure] = {}
@@ -38,20 +39,11 @@ def unknown(step: Step) -> Tensor:
     return nans((step.layout.batch,), step.device)
 
 
-def log_snr(sigma: float) -> float:
-    """λ = ln((1−σ)²/σ²): log of the signal to noise ratio in power, of latents of unit power; NaN of no level."""
-    if not sigma >= 0:  # no level, or none at all
-        return math.nan
-    if sigma in (0, 1) or sigma > 1:
-        return math.inf if sigma == 0 else -math.inf
-    return 2 * math.log((1 - sigma) / sigma)
-
-
 def decibels(step: Step, signal: Tensor, noise: Tensor) -> Tensor:
     """(1−σ)²·signal / (σ²·noise) in dB; −inf at σ = 1, where x holds no signal, and inf at 0."""
     if step.sigma >= 1:
         return torch.full_like(signal, -math.inf)
-    return torch.log10(signal / noise).mul_(10).add_(log_snr(step.sigma) * 10 / math.log(10))
+    return torch.log10(signal / noise).mul_(10).add_(sigma_math.snr_db(step.sigma))
 
 
 @measure("snr_measured_db")
@@ -120,7 +112,7 @@ def x0_change_rate(step: Step) -> Tensor:
     if step.previous is None or step.sigma == step.previous.sigma or step.sigma == 0:
         return unknown(step)
     # From σ = 1, where λ is infinite, any change is slow.
-    return x0_change_rms(step) / abs(log_snr(step.sigma) - log_snr(step.previous.sigma))
+    return x0_change_rms(step) / abs(sigma_math.log_snr(step.sigma) - sigma_math.log_snr(step.previous.sigma))
 
 
 @measure("low_frequency_wander")

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from recorder.metrics.full_precision import full_precision
-from recorder.metrics.measures import log_snr, measured_row
+from recorder.metrics.measures import measured_row
 from recorder.metrics.step import Step
 from recorder.sampling.device_copy import no_time
 from recorder.sampling.row_attachments import Attempts, along, did, kept_of, picture_of
+from recorder.shocks import sigma_math
 from recorder.writing.items import Row
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: Taken) -> None:
     cost = time.perf_counter() - taken.clock
     clocks = (seconds, cost, gpu_ms, vram_peak)
     schedule = (
-        *(sigma, sigma_next, sigma_down, taken.timestep, _snr_db(sigma)),
+        *(sigma, sigma_next, sigma_down, taken.timestep, sigma_math.snr_db(sigma)),
         *clocks,
         taken.sampler.guidance_scale,
     )
@@ -105,7 +106,3 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: Taken) -> None:
     stream.last_time = taken.clock
     stream.rows += 1
     stream.rest.over()
-
-
-def _snr_db(sigma: float) -> float:
-    return log_snr(sigma) * 10 / math.log(10)

@@ -17,9 +17,8 @@ from typing import Any
 from torch import Tensor
 
 from recorder.metrics.critical_phase import CriticalPhase
-from recorder.metrics.measures import log_snr
 from recorder.shocks import plan as planning
-from recorder.shocks import plan_warnings, replan
+from recorder.shocks import plan_warnings, replan, sigma_math
 from recorder.shocks.noise import Where
 from recorder.shocks.plan import Action, Plan, PlanError
 from recorder.shocks.spec import CRITICAL, EVERY, Shock
@@ -259,7 +258,7 @@ class Conductor:
             squares = (change * whole).flatten(1).sum(dim=1) / whole.flatten(1).sum(dim=1)
         else:
             squares = change.flatten(1).mean(dim=1)
-        return float(squares.sqrt().mean()) / abs(log_snr(sigma) - log_snr(last[0]))
+        return float(squares.sqrt().mean()) / abs(sigma_math.log_snr(sigma) - sigma_math.log_snr(last[0]))
 
 
 @dataclass(frozen=True)

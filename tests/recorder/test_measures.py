@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder.format import declarations
-from recorder.metrics.measures import MEASURES, log_snr, measured_row
+from recorder.metrics.measures import MEASURES, measured_row
 from recorder.metrics.spectra import bin_centres, grid_for, radial_bins
 from recorder.metrics.step import Layout, Step
 from recorder.sampling.scheduler_noise import UNKNOWN, Drift
+from recorder.shocks.sigma_math import log_snr
 
 CPU = torch.device("cpu")
 VIDEO_METRICS = [m for m in declarations.on_stream("video") if not m.on_host]
