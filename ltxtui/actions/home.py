@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ltxtui.actions.registry import Action, Condition, Controls
-from ltxtui.home import MOST_COMPARED
+from replay.comparison import MAX_RUNS
 
 if TYPE_CHECKING:
     from ltxtui.home.model import HomeModel
@@ -42,8 +42,8 @@ _RENAMED: Final = _has_ended(lambda model: model.current is not None and not mod
 _CHOSEN: Final = _has_ended(lambda model: bool(model.chosen) and not any(run.live for run in model.chosen))
 _MARKED: Final = Condition(lambda model: bool(model.marks), "no run is marked; space marks one")
 _COMPARED: Final = Condition(
-    lambda model: 2 <= len(model.comparable) <= MOST_COMPARED,
-    f"mark two to {MOST_COMPARED} runs with space first",
+    lambda model: 2 <= len(model.comparable) <= MAX_RUNS,
+    f"mark two to {MAX_RUNS} runs with space first",
 )
 _HERE: Final = ("home",)
 
@@ -53,7 +53,7 @@ ACTIONS: Final[tuple[Action[HomeControls], ...]] = (
     Action("mark", "Runs", ("space",), "Mark the run", "Marks or unmarks the run under the cursor and goes on to the "
            "next; what is marked is compared, tagged or deleted together.", lambda c, n: c.model.mark(), _ANY, "mark",
            screens=_HERE),
-    Action("compare", "Runs", ("c",), "Compare the marked runs", f"Two to {MOST_COMPARED} runs side by side; with one "
+    Action("compare", "Runs", ("c",), "Compare the marked runs", f"Two to {MAX_RUNS} runs side by side; with one "
            "marked, that one and the one under the cursor.", lambda c, n: c.compare_runs(), _COMPARED, "compare",
            screens=_HERE),
     Action("filter", "Runs", ("slash",), "Filter the runs", "Words that must be there, #tag, -not, status:live, "

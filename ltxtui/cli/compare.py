@@ -12,13 +12,13 @@ import click
 
 from ltxtui.cli.common import Problem, coloured, need_terminal, recorded_path, runs_dir_option
 from ltxtui.plot.text import clean
+from replay.comparison import MAX_RUNS
 
 if TYPE_CHECKING:
     from ltxtui.screens.base import ActionScreen
     from replay.comparison.compare import Comparison
     from replay.model.run import Run
 
-MAX_RUNS = 8
 MAX_WIDTH = 100
 _COLOURS = {"s1": "cyan", "s2": "yellow", "s3": "magenta", "axis": "bright_black", "tick": "bright_black"}
 

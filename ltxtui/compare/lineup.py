@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.compare.aligned import Together, lined_up, metrics_of
+from ltxtui.compare.aligned import AlignedRuns, lined_up, metrics_of
 from ltxtui.compare.member import Member
 from replay.comparison.alignment import Align
 from replay.comparison.compare import CannotCompare
@@ -49,7 +49,7 @@ class Lineup:
         self.per_page = 4
         self._opened = False
         self._key: object = None
-        self._together: Together | None = None
+        self._together: AlignedRuns | None = None
         self._why = ""
         self._metrics: tuple[str, ...] = ()
 
@@ -104,7 +104,7 @@ class Lineup:
     # Lined up
 
     @property
-    def together(self) -> Together | None:
+    def together(self) -> AlignedRuns | None:
         """The runs lined up with the metrics of the page; None if that cannot be, and `why` says why."""
         self._settle()
         return self._together

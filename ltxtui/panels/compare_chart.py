@@ -12,6 +12,7 @@ from textual import events
 from textual.message import Message
 
 from ltxtui.compare.deck import CompareDeck
+from ltxtui.compare.statements import unit_text
 from ltxtui.panels.compare_header import place_text
 from ltxtui.panels.compare_view import CompareView
 from ltxtui.plot import scales
@@ -21,11 +22,6 @@ from ltxtui.plot.text import clean, number
 
 _ROOMY = 9
 _FEW = 3
-
-
-def unit_text(unit: str) -> str:
-    """A unit behind a label."""
-    return "" if unit == "1" else clean(unit, 20)
 
 
 def plot_of(deck: CompareDeck, metric: str) -> Plot:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from textual import events
 from textual.message import Message
 
-from ltxtui.compare.divergences import place, setting
 from ltxtui.compare.member import Member
+from ltxtui.compare.statements import position
 from ltxtui.panels.compare_view import CompareView
 from ltxtui.plot.rows import Row
 from ltxtui.plot.text import clean, fit, number
@@ -31,7 +31,7 @@ def differs(member: Member, reference: Member, found: Divergence | None) -> str:
         return ""
     if found is None:
         return "same so far" if member.live or reference.live else "no difference"
-    return place(found)
+    return position(found)
 
 
 class CompareRuns(CompareView):
@@ -82,8 +82,8 @@ class CompareRuns(CompareView):
         row.add(f"{fit(member.status, _STATE - 1):<{_STATE}}", "alert" if alert else "label")
         steps = f"{member.run.steps}/{member.planned}" if member.run else ""
         row.add(f"{fit(steps, _STEPS - 1):<{_STEPS}}", "label")
-        parting = deck.parting(member)
-        row.add(f"{fit(differs(member, deck.reference, parting), _PARTING - 1):<{_PARTING}}", "label")
+        divergence = deck.divergence(member)
+        row.add(f"{fit(differs(member, deck.reference, divergence), _PARTING - 1):<{_PARTING}}", "label")
         for metric, _ in self._values(width):
             values = deck.values(metric).get(member.index)
             value = float(values[deck.cursor]) if values is not None and deck.cursor < len(values) else math.nan
@@ -113,7 +113,7 @@ class CompareRuns(CompareView):
         damaged = "damaged, see: ltxtui runs check; " if member.run.damage else ""
         if member is deck.reference:
             return f"{damaged}reference", "alert" if damaged else "dim"
-        notes = [setting(m) for m in deck.unfair(member)]
+        notes = [reason.setting for reason in deck.pair(member).reasons]
         hidden = "" if member.shown else "hidden; "
         return damaged + hidden + (
             "no: " + "; ".join(notes) if notes else "yes"
@@ -138,9 +138,9 @@ class CompareRuns(CompareView):
         row.add(member.status, "label")
         if member.run is not None:
             row.add(f" {member.run.steps}/{member.planned}", "label")
-        parting = differs(member, reference, deck.parting(member))
-        if parting:
-            row.add(f" · differs: {parting}" if deck.parting(member) else f" · {parting}", "label")
+        divergence = deck.divergence(member)
+        if text := differs(member, reference, divergence):
+            row.add(f" · differs: {text}" if divergence else f" · {text}", "label")
         text, role = self._note(member)
         fair = member.run is not None and not member.problem and member is not reference
         row.add(" · fair pair " if fair and member in self._compared() else " · ", "dim")

@@ -9,19 +9,10 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from replay.comparison import run_differences
-from replay.comparison.alignment import (
-    ALIGNMENTS,
-    AXES,
-    Align,
-    AxisInfo,
-    Floats,
-    at_levels,
-    descent,
-    difference,
-    numbered,
-)
+from replay.comparison.alignment import ALIGNMENTS, AXES, Align, AxisInfo, Floats, difference, shared_axis
 from replay.comparison.run_differences import Divergence, Mismatch, PlanDifference, RunFacts, SummaryRow, scalar_metrics
 from replay.model.run import MetricInfo, Run, StageData, StreamData
 
@@ -80,6 +71,8 @@ class Comparison:
     tolerance: float
     axis: Floats
     """Place of each point [points]: step, σ, dB or number of evaluations."""
+    rows: tuple[NDArray[np.int64], ...]
+    """Of each run, the row at each point [points], −1 where none is; at equal noise the row whose level is nearest."""
     series: tuple[Series, ...]
     spent: tuple[SummaryRow, ...]
     """Evaluations, shocks and seconds of the stage."""
@@ -99,8 +92,9 @@ class Comparison:
         rows = {s.name: {**_plain(s), "differences": _plain(s.differences)} for s in self.summaries}
         runs = [{"letter": letter(i), **_plain(r)} for i, r in enumerate(self.runs)]
         axis = {"align": self.align, "label": self.axis_info.label, "unit": self.axis_info.unit}
+        own = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "rows"}
         return {
-            **_plain(self),
+            **own,
             "runs": runs,
             "axis": {**axis, "values": _plain(self.axis)},
             "series": series,
@@ -159,8 +153,7 @@ def compare(
         if item is not None and not 0 <= item < s.shape[0]:
             raise CannotCompare(f"run {letter(i)} has no batch item {item}: there are {s.shape[0]}, counted from 0")
     infos = _metrics(streams, metrics, align)
-    names = [m.name for m in infos]
-    axis, values = _aligned(runs, streams, align, stage, names, item)
+    axis = shared_axis(runs, align, stage, name, item)
     return Comparison(
         runs=tuple(map(run_differences.facts, runs)),
         align=align,
@@ -168,8 +161,9 @@ def compare(
         stream=name,
         item=item,
         tolerance=tolerance,
-        axis=axis,
-        series=tuple(Series(m.name, m.unit, m.label, m.description, v) for m, v in zip(infos, values, strict=True)),
+        axis=axis.points,
+        rows=axis.rows,
+        series=tuple(Series(m.name, m.unit, m.label, m.description, axis.values(m.name)) for m in infos),
         spent=run_differences.spent(runs, stages),
         summaries=run_differences.summaries(stages, name, item),
         mismatches=run_differences.mismatches(runs),
@@ -215,44 +209,6 @@ def _metrics(streams: Sequence[StreamData], asked: Sequence[str] | None, align: 
         if name not in available:
             raise UnknownMetric(name, available)
     return [streams[0].metrics[name] for name in dict.fromkeys(asked)]
-
-
-def _aligned(
-    runs: Sequence[Run],
-    streams: Sequence[StreamData],
-    align: Align,
-    stage: int,
-    names: Sequence[str],
-    item: int | None,
-) -> tuple[Floats, list[Floats]]:
-    """The axis [points], and for each metric the values of all runs on it [runs, points]."""
-    level = AXES[align].metric
-    if level is None:
-        before = [sum(s.steps for s in run.stages[:stage]) + 1 if align == "evaluations" else 0 for run in runs]
-        axis, rows = numbered([s.rows for s in streams], before)
-        found = []
-        for name in names:
-            values = [np.append(_values(s, name, item), np.nan) for s in streams]  # row −1: the run has none there
-            found.append(np.stack([v[r] for v, r in zip(values, rows, strict=True)]))
-        return axis, found
-    # As levels that fall while a run denoises: noise itself, or signal to noise turned round.
-    sign = 1.0 if align == "sigma" else -1.0
-    levels = [sign * _values(s, level, item) for s in streams]
-    wanted = levels[0][descent(levels[0])]
-    found = [
-        np.stack([at_levels(at, _values(s, name, item), wanted) for s, at in zip(streams, levels, strict=True)])
-        for name in names
-    ]
-    return sign * wanted + 0.0, found  # no −0 dB
-
-
-def _values(stream: StreamData, metric: str, item: int | None) -> Floats:
-    values = stream.values(metric).astype(np.float64)
-    if values.ndim == 1:
-        return values
-    with np.errstate(invalid="ignore"):
-        found: Floats = values.mean(axis=1) if item is None else values[:, item]
-    return found
 
 
 def _plain(value: Any) -> Any:

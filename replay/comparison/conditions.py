@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -105,6 +105,19 @@ def changed_guidance(one: StreamData, other: StreamData) -> tuple[int, str, floa
             step = int(places[0])
             return step, name, float(a[step]), float(b[step])
     return None
+
+
+def differing_values(what: str, one: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Name and both values of each part in which two values of a setting differ.
+
+    Tables are compared key by key, a part of `user request` is then called `user request.steps`; a key that only one of
+    them has is None in the other. Anything else is one part.
+    """
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in dict.fromkeys([*one, *other]):
+            yield from differing_values(f"{what}.{key}", one.get(key), other.get(key))
+    elif one != other:
+        yield what, one, other
 
 
 _CURES: Final = {

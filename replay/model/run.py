@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recorder.format import protocol
 from recorder.format.nonfinite import BrokenItems, broken_words
@@ -69,6 +70,17 @@ class StageData:
     def steps(self) -> int:
         """Rows of the stream that is furthest."""
         return max((s.rows for s in self.streams.values()), default=0)
+
+    @property
+    def furthest(self) -> StreamData | None:
+        """The stream with the most rows, None without any: all streams of a stage share its steps."""
+        return max(self.streams.values(), key=lambda s: s.rows, default=None)
+
+    @property
+    def evaluations(self) -> NDArray[np.int64]:
+        """Model evaluations that each step took [steps], the same in all streams; see `replay.model.evaluations`."""
+        stream = self.furthest
+        return np.empty(0, np.int64) if stream is None else stream.evaluations
 
 
 class Run:
@@ -132,6 +144,11 @@ class Run:
     def steps(self) -> int:
         """Steps over all stages."""
         return sum(stage.steps for stage in self.stages)
+
+    @property
+    def evaluations(self) -> int:
+        """Model evaluations over all stages, as far as they are recorded."""
+        return sum(int(stage.evaluations.sum()) for stage in self.stages)
 
     @property
     def standing(self) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recorder.format import protocol
 from recorder.format.protocol import Message
-from replay.model import validation
+from replay.model import evaluations, validation
 from replay.model.spill_file import SpilledRows, SpillFile
 from replay.model.validation import NotARun
 
@@ -283,6 +283,13 @@ class StreamData:
             return held.reshape(self.rows, *info.shape)
         stored = self._stored.column(metric).reshape(self._before, *info.shape)
         return np.concatenate([stored, held.reshape(len(held), *info.shape)]) if len(held) else stored
+
+    @property
+    def evaluations(self) -> NDArray[np.int64]:
+        """Model evaluations that each step took [rows]; see `replay.model.evaluations`."""
+        info = self.metrics.get(evaluations.METRIC)
+        known = info is not None and info.shape == ()
+        return evaluations.per_step(self.rows, self.values(evaluations.METRIC) if known else None)
 
     def at(self, metric: str, row: int) -> NDArray[np.float32]:
         """One row of one metric [*shape]; of rows in a file nothing else is read. Raises KeyError, IndexError."""

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from ltxtui.cli import cli
-from ltxtui.compare.divergences import setting
+from ltxtui.compare.statements import setting
 from ltxtui.home.draw import details
 from ltxtui.home.model import HomeModel
 from ltxtui.panels.header import HeaderView
