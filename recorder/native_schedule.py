@@ -10,10 +10,10 @@ from typing import Any
 from recorder.format.events import reason_of
 from recorder.generate import CannotGenerate, Request, call_arguments, check_extra, quiet, scheduler_of
 from recorder.shocks.plan import Plan, plan
+from recorder.shocks.spec import EULER, EULER_STEPS
 
 _SPATIAL, _TEMPORAL = 32, 8
 """Pixels and frames per latent of every LTX 2 VAE; `LTX2Pipeline` assumes the same where it has none."""
-_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler", "ShockScheduler")
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ def _configuration(request: Request) -> Mapping[str, Any]:
         from diffusers import FlowMatchEulerDiscreteScheduler
 
         config = _load(FlowMatchEulerDiscreteScheduler, request.model, "scheduler")
-    kind = config.get("_class_name", _SCHEDULERS[0])
-    if kind not in _SCHEDULERS:
-        raise CannotGenerate(f"the levels of {kind} are not known beforehand; plans are for {_SCHEDULERS[0]}")
+    kind = config.get("_class_name", EULER)
+    if kind not in EULER_STEPS:
+        raise CannotGenerate(f"the levels of {kind} are not known beforehand; plans are for {EULER}")
     return config
 
 

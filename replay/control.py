@@ -45,7 +45,7 @@ class Stalled(ControlError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class CommandAnswer:
     """What a recorder said to a command.
 
     Attributes:
@@ -71,7 +71,7 @@ class Answer:
 
 def send(
     socket_path: Path, command: protocol.Command, *, shock: Shock | None = None, timeout: float = TIMEOUT_SECONDS
-) -> Answer:
+) -> CommandAnswer:
     """Send one command and wait until the recorder has answered it.
 
     Args:
@@ -160,13 +160,13 @@ def _receive(connection: socket.socket, limit: float) -> Iterator[Message]:
             raise NotLive(f"this is not the stream of a run: {error}") from error
 
 
-def _answer(event: Message, identity: str) -> Answer | None:
+def _answer(event: Message, identity: str) -> CommandAnswer | None:
     """The answer to the command with this id, if the event is that."""
     payload = event.get("payload")
     if event.get("kind") != "control" or not isinstance(payload, dict) or payload.get("id") != identity:
         return None
     details = {k: v for k, v in payload.items() if k not in ("id", "command", "accepted", "reason")}
-    return Answer(
+    return CommandAnswer(
         id=identity,
         command=str(payload.get("command")),
         accepted=payload.get("accepted") is True,

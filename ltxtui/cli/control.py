@@ -69,6 +69,7 @@ def control(arguments: tuple[str, ...], socket_path: Path | None, timeout: float
 def _read(arguments: tuple[str, ...]) -> tuple[str | None, Command, Shock | None]:
     """Run, command and shock. Raises Problem for anything else."""
     from recorder.shocks.parse import parse_shock
+    from recorder.shocks.spec import check_live
 
     given = list(arguments)
     # The command's own words win: a run of that name is still found by more of its name.
@@ -80,10 +81,9 @@ def _read(arguments: tuple[str, ...]) -> tuple[str | None, Command, Shock | None
         return name, command, None
     try:
         shock = parse_shock(given[1])
+        check_live(shock)
     except ValueError as error:
         raise Problem(str(error)) from error
-    if shock.at is not None or shock.at_snr_db is not None:
-        raise Problem("a live shock acts at the next step; leave out its place, such as in: renoise:db=3")
     return name, command, shock
 
 

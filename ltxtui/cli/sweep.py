@@ -21,7 +21,7 @@ from recorder.format.numerals import counted
 from recorder.system.open_folders import make_folders
 
 if TYPE_CHECKING:
-    from recorder.sweep.runner import Answer
+    from recorder.sweep.runner import JobResult
     from recorder.sweep.spec import Job, Sweep
     from replay.sweep.analysis import Analysis
 
@@ -159,7 +159,7 @@ def _asked(options: dict[str, Any], more: bool) -> Sweep:
     """A sweep as the command line says it; `more` if it may name no arm, because there are some already."""
     from recorder.sampling.metadata import versions
     from recorder.sweep.grid import arms_of, with_controls
-    from recorder.sweep.spec import Settings, Sweep
+    from recorder.sweep.spec import Sweep, SweepSettings
 
     model = options["model"]
     if model is None:
@@ -185,7 +185,7 @@ def _asked(options: dict[str, Any], more: bool) -> Sweep:
         "offload",
         "device",
     )
-    settings = Settings(model, prompts, **{name: options[name] for name in names})
+    settings = SweepSettings(model, prompts, **{name: options[name] for name in names})
     first = options["first_seed"] or 0
     seeds = tuple(range(first, first + (options["seeds"] or 16)))
     return Sweep.make(settings, seeds, with_controls(arms), versions())
@@ -253,7 +253,7 @@ def _run(folder: Path, made: Sweep, workers: int) -> None:
             click.echo(f"{counted(len(jobs), 'run')} to make, {len(done)} done already, in {folder}", err=True)
             told = stack.enter_context(_progress(len(done), len(jobs), workers))
             failed = run_jobs(folder, jobs, workers, told)
-    except spec.Busy as error:
+    except spec.SweepBusy as error:
         raise Problem(str(error)) from error
     except OSError as error:
         raise Problem(f"{folder} cannot be used: {error.strerror or error}") from error
@@ -284,7 +284,7 @@ def _warn_of_versions(made: Sweep) -> None:
         click.echo(f"note: begun with other versions ({said}): runs may not be exact pairs", err=True)
 
 
-def _say_failures(failed: list[Answer], folder: Path) -> None:
+def _say_failures(failed: list[JobResult], folder: Path) -> None:
     from recorder.sweep import spec
 
     arms: dict[str, str] = {}
@@ -297,14 +297,14 @@ def _say_failures(failed: list[Answer], folder: Path) -> None:
 
 
 @contextmanager
-def _progress(done: int, more: int, workers: int) -> Iterator[Callable[[Answer, int], None]]:
+def _progress(done: int, more: int, workers: int) -> Iterator[Callable[[JobResult, int], None]]:
     """A bar on a terminal, else a line now and then; both with an estimate of the time left."""
     if is_terminal(sys.stderr):
         from tqdm import tqdm
 
         with tqdm(total=done + more, initial=done, unit="run", dynamic_ncols=True, file=sys.stderr) as bar:
 
-            def draw(answer: Answer, dropped: int) -> None:
+            def draw(answer: JobResult, dropped: int) -> None:
                 bar.set_postfix_str(f"{clean(answer.job.arm)} seed {answer.job.seed}", refresh=False)
                 bar.update(1 + dropped)
 
@@ -312,7 +312,7 @@ def _progress(done: int, more: int, workers: int) -> Iterator[Callable[[Answer, 
         return
     count, spent = 0, 0.0
 
-    def say(answer: Answer, dropped: int) -> None:
+    def say(answer: JobResult, dropped: int) -> None:
         nonlocal count, spent
         from ltxtui.plot.text import duration
 

@@ -14,7 +14,8 @@ from ltxtui.plot.line_plot import GUTTER, Curve, Mark, columns, curve_text
 from ltxtui.plot.text import clean, number, to_ascii
 from recorder.format.numerals import counted
 from recorder.shocks import sigma_math
-from recorder.shocks.plan import Action, Plan
+from recorder.shocks.action import ShockAction
+from recorder.shocks.plan import Plan
 from recorder.shocks.plan_warnings import COARSE_DB, takes_long_step
 from recorder.shocks.spec import EVERY, KEEPS_MARGINAL
 
@@ -94,7 +95,7 @@ def as_json(model: str, native: Native, plan: Plan) -> dict[str, Any]:
     }
 
 
-def marginal(action: Action) -> str:
+def marginal(action: ShockAction) -> str:
     """Whether the sample is distributed as the model expects: `on`, `in part`, `nearly`, `long step` or `off`."""
     shock = action.shock
     one_step = shock.at != EVERY and not shock.respace
@@ -102,7 +103,7 @@ def marginal(action: Action) -> str:
         return "long step"
     if shock.kind in KEEPS_MARGINAL:
         # Where no fresh noise goes, Euler re-noises with the predicted ε.
-        return "in part" if shock.placed else "on"
+        return "in part" if shock.is_shaped else "on"
     if shock.kind == "sigma_bump" and action.strength_db <= COARSE_DB:
         return "nearly"
     return "off"
@@ -187,7 +188,7 @@ def _table(plan: Plan, plain: Callable[[str], str]) -> Iterator[str]:
         yield "  ".join(padded)
 
 
-def _rows(actions: Sequence[Action]) -> Iterator[Sequence[str]]:
+def _rows(actions: Sequence[ShockAction]) -> Iterator[Sequence[str]]:
     for _, group in groupby(actions, key=lambda a: a.number):
         same = list(group)
         left_out = len(same) - 3
@@ -199,7 +200,7 @@ def _rows(actions: Sequence[Action]) -> Iterator[Sequence[str]]:
         yield _row(same[-1])
 
 
-def _row(action: Action) -> Sequence[str]:
+def _row(action: ShockAction) -> Sequence[str]:
     db, down = action.strength_db, action.sigma_down
     snr_down = sigma_math.snr_db(down)
     return (

@@ -20,10 +20,11 @@ from ltxtui.plot.rows import Row
 from ltxtui.screens.dialog import QUITS, Dialog
 from ltxtui.viewmodel.deck import Deck
 from recorder.format.protocol import Message
+from recorder.shocks.action import ShockAction
 from recorder.shocks.parse import parse_shock
-from recorder.shocks.plan import Action, Plan, PlanError
+from recorder.shocks.plan import Plan, PlanError
 from recorder.shocks.replan import fired, settled
-from recorder.shocks.spec import Shock
+from recorder.shocks.spec import Shock, check_live
 from replay.model.run import StageData
 
 FIRST: Final = "restart:db=3"
@@ -47,11 +48,11 @@ def plan_of(stage: StageData, events: Sequence[Message]) -> Plan:
     known = stage.metadata.get("shocks")
     known = known if isinstance(known, dict) else {}
     told = [e["payload"] for e in events if e.get("kind") == "shock" and e.get("stage") == stage.index]
-    actions: dict[tuple[int, int], Action] = {}
+    actions: dict[tuple[int, int], ShockAction] = {}
     for found in (*known.get("actions", ()), *told):
         try:
             shock = Shock.from_dict(found["shock"])
-            made = Action(
+            made = ShockAction(
                 found["number"], shock, found["step"], found["row"] + 1, found["sigma_down"], found["sigma_up"]
             )
         except (KeyError, TypeError, ValueError):
@@ -71,10 +72,9 @@ def preview(text: str, made: Plan, arrived: int) -> Preview:
     planned = made.sigmas
     try:
         shock = parse_shock(text.strip())
+        check_live(shock)
     except ValueError as error:
         return Preview(str(error), before=planned)
-    if shock.at is not None or shock.at_snr_db is not None:
-        return Preview("it acts at the next step; leave out its place", before=planned)
     # The step under way is at row `arrived`; what is asked for now acts on arrival at the one after it.
     position = arrived + 1
     number = 1 + max((action.number for action in made.actions), default=-1)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from recorder.format import protocol
+
 Dimension = Literal[
     "step", "batch", "channel", "spatial_frequency", "temporal_frequency", "frequency", "frame", "frame_frequency"
 ]
@@ -32,7 +34,7 @@ class Metric:
     label: str
     description: str
     dims: tuple[Dimension, ...] = ("step", "batch")
-    streams: tuple[str, ...] = ("video", "audio")
+    streams: tuple[str, ...] = protocol.STREAMS
     first_step: bool = True
     source: str = ""
 
@@ -67,7 +69,7 @@ class Summary:
     unit: str
     label: str
     description: str
-    streams: tuple[str, ...] = ("video", "audio")
+    streams: tuple[str, ...] = protocol.STREAMS
     source: str = ""
 
     def as_message(self) -> dict[str, Any]:

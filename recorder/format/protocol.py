@@ -12,6 +12,7 @@ Message = dict[str, Any]
 
 Stream = Literal["video", "audio"]
 STREAMS: Final[tuple[Stream, ...]] = ("video", "audio")
+"""In this order: a stream's index is part of the seed of its shocks' noise, see `recorder.shocks.noise`."""
 
 # Message types, in the order a run sends them first.
 HEADER: Final = "header"  # once, first: format, version, run, time, archive, metadata

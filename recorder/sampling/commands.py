@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from recorder.format import protocol
 from recorder.format.events import cut, event, text_of
 from recorder.format.protocol import Message
-from recorder.shocks.spec import Shock
+from recorder.shocks.spec import Shock, check_live
 
 STOPPED: Final = "stopped by a viewer"
 OFF: Final = "control is off; start the recorder with --allow-control"
@@ -130,11 +130,9 @@ class Control:
     def _take_shock(self, asked: _Asked, given: Any) -> bool:
         try:
             shock = Shock.from_dict(given)
+            check_live(shock)
         except Exception as error:  # noqa: BLE001 - a viewer may send anything, and the server must go on
             self._refuse(asked, cut(text_of(error), 500) or type(error).__name__)
-            return False
-        if shock.at is not None or shock.at_snr_db is not None:
-            self._refuse(asked, "a live shock acts at the next step; leave out its place")
             return False
         if self.shock is None or not self._pipes:
             self._refuse(asked, OWN_LOOP)

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recorder.format import protocol
 from recorder.metrics.step import Layout
 from recorder.sampling.tokens import take
-
-STREAMS = ("video", "audio")
 
 
 def kind_of(arguments: Mapping[str, Any]) -> str:
@@ -22,9 +21,9 @@ def kind_of(arguments: Mapping[str, Any]) -> str:
 
 
 def outputs_of(result: Any) -> dict[str, Tensor]:
-    """The velocities in what a transformer returned, by stream."""
+    """The velocities in what a transformer returned, by stream: video first, as in `STREAMS`."""
     pair = result if isinstance(result, tuple) else (result.sample, result.audio_sample)
-    return {stream: value for stream, value in zip(STREAMS, pair, strict=False) if isinstance(value, Tensor)}
+    return {stream: value for stream, value in zip(protocol.STREAMS, pair, strict=False) if isinstance(value, Tensor)}
 
 
 def named(plain: list[Tensor], batch: int) -> dict[str, Tensor]:

@@ -207,6 +207,9 @@ def hook_schedulers(pipe: Any, observer: Observer) -> None:
 def hook_scheduler(scheduler: Any, stream: str, observer: Observer) -> None:
     """Make one scheduler report to `observer` as a stream."""
     if not isinstance(scheduler, _HookedScheduler):
+        # Shocks are planned twice: for the warnings, before weights are loaded, and in `set_timesteps`, on the real σ.
+        # The class is swapped twice, in this order: `lend_shocks` makes it a ShockScheduler, and the hooked class is
+        # derived from that one, so that the step that is observed includes the shock.
         observer.scheduler_joins(scheduler, stream)
         scheduler.__class__ = _scheduler_class(type(scheduler))  # type: ignore[arg-type]
     _report_to(scheduler, stream, observer)

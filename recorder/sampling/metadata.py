@@ -10,10 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from recorder.format import events
+from recorder.format.events import MAX_ITEMS, MAX_TEXT
 
-MAX_TEXT = events.MAX_TEXT
 MAX_KEY = 200
-MAX_ITEMS = 128
 MAX_NESTING = 8
 """Levels of what a user keeps with a run: readers refuse messages that are nested too deeply."""
 MAX_VALUES = 8_192

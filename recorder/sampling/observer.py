@@ -20,8 +20,8 @@ from recorder.sampling.scheduler_noise import drift_of
 from recorder.sampling.stages import Injected, Sampler, Stages
 from recorder.sampling.supported_pipelines import Family
 from recorder.shocks import noise, plan_warnings
+from recorder.shocks.action import ShockAction
 from recorder.shocks.conductor import Conductor, conductor_of, entrust
-from recorder.shocks.plan import Action
 from recorder.shocks.spec import Shock
 
 logger = logging.getLogger(__name__)
@@ -241,7 +241,7 @@ class CallObserver:
     def _tell_where(self) -> None:
         """Tell who injects noise where the clip's tokens lie and which of them are conditioned."""
         if self.conductor is not None and "video" in self._loop.grids:
-            self.conductor.where["video"] = noise.Where(self._loop.grids["video"], self._loop.free)
+            self.conductor.where["video"] = noise.TokenInfo(self._loop.grids["video"], self._loop.free)
 
     def _notice(self, text: str) -> None:
         logger.warning("%s", text)
@@ -317,7 +317,7 @@ class CallObserver:
         if applied is not None and stream == applied.action.shock.streams[0]:
             self._tell_shock(step.scheduler, applied.action, called)
 
-    def _tell_shock(self, scheduler: Any, action: Action, row: int) -> None:
+    def _tell_shock(self, scheduler: Any, action: ShockAction, row: int) -> None:
         stage = self._stages.current
         assert stage is not None and self.conductor is not None
         payload = {**action.as_dict(), **self.conductor.details(action)}

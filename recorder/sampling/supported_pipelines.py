@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from recorder.format import protocol
 from recorder.shocks.plan_warnings import Stepping
 
 
@@ -20,7 +21,7 @@ class Family:
         guiders: guidance runs as separate model calls that interchangeable guiders choose.
     """
 
-    streams: tuple[str, ...] = ("video", "audio")
+    streams: tuple[str, ...] = protocol.STREAMS
     prepared: bool = False
     first: int = 0
     tiled: bool = False

@@ -16,16 +16,18 @@ from typing import Any
 
 from torch import Tensor
 
+from recorder.format import protocol
 from recorder.metrics.critical_phase import CriticalPhase
 from recorder.shocks import plan as planning
 from recorder.shocks import plan_warnings, replan, sigma_math
-from recorder.shocks.noise import Where
-from recorder.shocks.plan import Action, Plan, PlanError
+from recorder.shocks.action import ShockAction
+from recorder.shocks.noise import TokenInfo
+from recorder.shocks.plan import Plan, PlanError
 from recorder.shocks.spec import CRITICAL, EVERY, Shock
 
 logger = logging.getLogger(__name__)
 
-Answer = Callable[[bool, str, dict[str, Any]], None]
+Reply = Callable[[bool, str, dict[str, Any]], None]
 """Is told once whether a requested shock was accepted, a text, and details."""
 
 
@@ -46,14 +48,14 @@ class Conductor:
         self.notice: Callable[[str], None] = logger.warning
         """Is told in one line what a user should know of shocks that did not act."""
         self._begun_before = _Begun()
-        self.where: dict[str, Where] = {}
+        self.where: dict[str, TokenInfo] = {}
         """Grid and conditioning by stream, as far as somebody told."""
         self.plan: Plan | None = None
         self.critical_sigma: float | None = None
         """Where the critical phase was found in this loop, if a shock waited for it."""
         self.critical_confidence: float | None = None
         """How sure it was that this is a peak of the rate; whether a larger one follows, nobody knew."""
-        self._requests: deque[tuple[Shock, Answer]] = deque()
+        self._requests: deque[tuple[Shock, Reply]] = deque()
         self._live = 0
         self._begun: dict[str, tuple[float, ...]] = {}
         self._stepped: dict[str, int] = {}
@@ -135,7 +137,7 @@ class Conductor:
             }
         }
 
-    def details(self, action: Action) -> dict[str, Any]:
+    def details(self, action: ShockAction) -> dict[str, Any]:
         """What an event tells of an action that was decided in the run: how, and what to know of it."""
         live = action.number >= len(self.shocks)
         if self.plan is None or not (live or action.shock.at == CRITICAL):
@@ -145,7 +147,7 @@ class Conductor:
             return {"live": True, **told}
         return {"critical_sigma": self.critical_sigma, "critical_confidence": self.critical_confidence, **told}
 
-    def describe(self, action: Action) -> str:
+    def describe(self, action: ShockAction) -> str:
         """What an event says of an action: the action itself, and how sure the peak is that it follows."""
         if action.shock.at != CRITICAL or self.critical_sigma is None or self.critical_confidence is None:
             return action.describe()
@@ -154,7 +156,7 @@ class Conductor:
 
     # -- live requests, from another thread
 
-    def request(self, shock: Shock, answer: Answer) -> None:
+    def request(self, shock: Shock, answer: Reply) -> None:
         """Ask for a shock at the next step; `answer` is called once, from the sampling thread."""
         self._requests.append((shock, answer))
 
@@ -172,21 +174,21 @@ class Conductor:
 
     # -- in the loop
 
-    def arriving(self, index: int, stream: str, sample: Tensor, velocity: Tensor) -> Action | None:
+    def arriving(self, index: int, stream: str, sample: Tensor, velocity: Tensor) -> ShockAction | None:
         """What acts on a stream at the end of the step that begins at row `index`; decides what is open.
 
         A wait for the device happens here in every step of the video while a shock waits for the critical phase, and
         at no other time.
         """
         assert self.plan is not None
-        first = all(self._stepped.get(s) != index for s in ("video", "audio"))
+        first = all(self._stepped.get(s) != index for s in protocol.STREAMS)
         self._stepped[stream] = index
         if stream == "video" and (self.plan.waiting is not None or self._requests):
             self._decide(index, first, sample, velocity)
         # A bump is an ordinary step on a σ list that rises.
         return next((a for a in self.plan.at(index + 1, stream) if a.shock.kind != "sigma_bump"), None)
 
-    def marks(self, index: int, stream: str) -> Action | None:
+    def marks(self, index: int, stream: str) -> ShockAction | None:
         """The action, of whatever kind, at the end of row `index`: for whoever keeps the record."""
         assert self.plan is not None
         found = self.plan.at(index + 1, stream)
@@ -227,12 +229,12 @@ class Conductor:
         self.plan = replan.given_up(self.plan)
         self._last = None
 
-    def _fire_live(self, index: int, shock: Shock, answer: Answer) -> None:
+    def _fire_live(self, index: int, shock: Shock, answer: Reply) -> None:
         assert self.plan is not None
         number = len(self.shocks) + self._live
         try:
             if shock.at == CRITICAL:
-                raise PlanError("a live shock acts at the next step; it cannot wait for the critical phase")
+                raise PlanError("live shocks take effect at the next step; they cannot wait for the critical phase")
             shock = replan.settled(shock, self.plan.native_step(index + 1))
             self.plan = replan.fired(self.plan, index + 1, shock, number, None)
         except ValueError as error:
@@ -249,7 +251,7 @@ class Conductor:
         if last is None or last[0] == sigma:
             return math.nan
         change = (x0 - last[1]).square()
-        where = self.where.get("video", Where())
+        where = self.where.get("video", TokenInfo())
         if where.grid is not None and x0.ndim == 3:
             change = change[:, : math.prod(where.grid)]
         free = where.free_of(x0)
@@ -265,7 +267,7 @@ class Conductor:
 class Applied:
     """A shock that the last step applied to a stream; `fresh` is the noise in the sample, None for a `sigma_bump`."""
 
-    action: Action
+    action: ShockAction
     fresh: Tensor | None
 
 
@@ -282,8 +284,8 @@ class StreamState:
         """The scheduler is one only for as long as it is recorded."""
 
     @property
-    def where(self) -> Where:
-        return self.conductor.where.get(self.stream, Where())
+    def where(self) -> TokenInfo:
+        return self.conductor.where.get(self.stream, TokenInfo())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StreamState:
         # The pipelines make their audio scheduler by copying the video's.

@@ -15,8 +15,9 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from torch import Tensor
 
 from recorder.shocks import noise, schedules
+from recorder.shocks.action import ShockAction
 from recorder.shocks.conductor import Applied, Conductor, StreamState
-from recorder.shocks.plan import Action, Plan
+from recorder.shocks.plan import Plan
 from recorder.shocks.spec import Shock
 
 Shocks = Sequence[Shock | Mapping[str, Any]]
@@ -110,7 +111,7 @@ class ShockScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
 
     @grid.setter
     def grid(self, grid: tuple[int, ...] | None) -> None:
-        self._shocked.conductor.where[self._shocked.stream] = noise.Where(grid, self.free)
+        self._shocked.conductor.where[self._shocked.stream] = noise.TokenInfo(grid, self.free)
 
     @property
     def free(self) -> Tensor | None:
@@ -119,7 +120,7 @@ class ShockScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
 
     @free.setter
     def free(self, free: Tensor | None) -> None:
-        self._shocked.conductor.where[self._shocked.stream] = noise.Where(self.grid, free)
+        self._shocked.conductor.where[self._shocked.stream] = noise.TokenInfo(self.grid, free)
 
     # The signature stays: diffusers inspects it before it passes custom σ on.
     def set_timesteps(
@@ -190,7 +191,7 @@ class ShockScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
     def _shock(
         self,
         state: StreamState,
-        action: Action | None,
+        action: ShockAction | None,
         index: int,
         sample: Tensor,
         velocity: Tensor,

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from recorder.shocks.spec import EULER, EULER_STEPS
 from replay.model.run import Run, StageData, StreamData
 
 _OF_THE_OUTPUT: Final = frozenset(
@@ -19,7 +20,7 @@ _OF_THE_SCHEDULE: Final = frozenset({"num_inference_steps", "sigmas", "timesteps
 """Arguments that say which schedule is used. Schedules are what runs are compared for, so they may differ."""
 _OF_THE_SAMPLER: Final = frozenset({"stochastic_sampling", "eta", "s_noise", "invert_sigmas", "num_train_timesteps"})
 """Keys of a scheduler's configuration that decide how a step is taken; all others shape the schedule."""
-_EULER: Final = {"ShockScheduler": "FlowMatchEulerDiscreteScheduler"}
+_EULER: Final = dict.fromkeys(EULER_STEPS, EULER)
 """Schedulers that take the steps of another one; a shock is part of the schedule."""
 _PER_STEP: Final = ("guidance_scale",)
 """Recorded per step, and decided by the caller rather than by the model."""

@@ -12,7 +12,7 @@ from replay.sweep.power import smallest_seen
 from replay.sweep.statistics import LEVEL, Difference, smallest_p
 
 if TYPE_CHECKING:
-    from replay.sweep.analysis import ArmResult
+    from replay.sweep.arm_result import ArmResult
 
 POWER: Final = 0.8
 

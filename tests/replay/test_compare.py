@@ -358,6 +358,28 @@ def test_every_other_setting_that_differs_is_shown_and_is_not_a_reason() -> None
     assert compare([one, other]).as_json()["fair"] is True
 
 
+def kept_with(**user: Any) -> Run:
+    run = made(rows(SMOOTH))
+    run.header["metadata"] = {"user": user}
+    return run
+
+
+def test_tables_are_compared_key_by_key_so_that_long_ones_show_what_differs() -> None:
+    long = {"model": "nano", "prompt": "a red ball " * 40, "shocks": [{"kind": "restart", "at": 0.9}], "steps": 8}
+    one = kept_with(request={**long, "scheduler": {"shift": 1.0, "eta": 0.5}}, note="a")
+    other = kept_with(request={**long, "steps": 9, "scheduler": {"shift": 3.0, "eta": 0.5}, "offload": "none"})
+    found = {m.what: (m.reference, m.value, m.decides) for m in compare([one, other]).mismatches}
+    assert found == {
+        "user request.steps": (8, 9, False),
+        "user request.scheduler.shift": (1.0, 3.0, False),
+        "user request.offload": (None, "none", False),
+    }
+    assert compare([one, kept_with(request=dict(one.metadata["user"]["request"]))]).mismatches == ()
+    arguments = made(rows(SMOOTH), arguments={"kw": {"scale": 1}}), made(rows(SMOOTH), arguments={"kw": {"scale": 2}})
+    (unlike,) = unfair(compare(arguments))
+    assert (unlike.what, unlike.reference, unlike.value) == ("kw.scale", 1, 2) and unlike.cure
+
+
 def starting_with(noise: float, sigma: float = 1.0, **known: Any) -> Run:
     """A run whose first sample has this power."""
     return made({**rows([sigma, 0.5]), "spectrum_x": [[noise], [1.0]]}, **known)

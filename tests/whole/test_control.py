@@ -33,7 +33,7 @@ from recorder.journal.server import Server
 from recorder.recording import Run
 from recorder.sampling import commands
 from recorder.sampling.commands import Control, Garbage
-from replay.control import Answer, ControlOff, NoAnswer, NotLive, send
+from replay.control import CommandAnswer, ControlOff, NoAnswer, NotLive, send
 from replay.sources.open import Liveness, load
 from tests import pipelines
 from tests.conftest import UNGUIDED, nano_call
@@ -238,9 +238,9 @@ def own_step(run: Run, sigma: float, seed: int = 0) -> None:
     video.zero_()
 
 
-def asked(run: Run, command: protocol.Command, **more: Any) -> Callable[[], Answer]:
+def asked(run: Run, command: protocol.Command, **more: Any) -> Callable[[], CommandAnswer]:
     """Send a command from a thread of its own; returns what waits for the answer."""
-    found: list[Answer | Exception] = []
+    found: list[CommandAnswer | Exception] = []
 
     def ask() -> None:
         try:
@@ -254,7 +254,7 @@ def asked(run: Run, command: protocol.Command, **more: Any) -> Callable[[], Answ
     thread.start()
     until(lambda: waiting(run) > before or bool(found))
 
-    def answer() -> Answer:
+    def answer() -> CommandAnswer:
         thread.join(20)
         if isinstance(found[0], Exception):
             raise found[0]
@@ -379,8 +379,8 @@ def nested(depth: int) -> list[Any]:
         ({"kind": "renoise", "frames": [float("inf")]}, ""),
         ({"kind": "renoise", "streams": 3}, ""),
         ({"kind": "renoise", "mask": nested(900)}, ""),
-        ({"kind": "renoise", "at": 0.5}, "acts at the next step"),
-        ({"kind": "renoise", "at_snr_db": -3.0}, "acts at the next step"),
+        ({"kind": "renoise", "at": 0.5}, "take effect at the next step"),
+        ({"kind": "renoise", "at_snr_db": -3.0}, "take effect at the next step"),
         ({"kind": "renoise", "sudo": True}, "has no sudo"),
     ],
 )
@@ -644,7 +644,7 @@ def test_what_the_user_can_mend_is_said_in_one_line(tmp_path: Path) -> None:
     for wrong in ([], ["red"], ["stop", "now"], ["shock"], ["red", "halt"], ["shock", "renoise", "stop"]):
         assert "a command is missing or has too many words" in problem(*wrong)
     assert "strong" in problem("shock", "renoise:strong=1")
-    assert "leave out its place" in problem("shock", "renoise:sigma=0.5")
+    assert "remove at=" in problem("shock", "renoise:sigma=0.5")
     with record(runs_dir=tmp_path, allow_control=True), record(runs_dir=tmp_path, allow_control=True) as second:
         assert "2 runs are live" in problem("stop")
         second.stage()

@@ -11,13 +11,13 @@ from click.testing import CliRunner
 
 from ltxtui.cli.sweep import sweep as command
 from recorder.sweep.grid import arms_of, with_controls
-from recorder.sweep.spec import Settings, Sweep
+from recorder.sweep.spec import Sweep, SweepSettings
 from replay.sweep.feasibility import foreseen
 
 
 def asked(seeds: int = 16, frames: int | None = 65, grid: str = "kind=restart at=0.9 db=6") -> Sweep:
     arms, _ = arms_of([grid] if grid else [], [])
-    return Sweep.make(Settings("nano", ("a",), frames=frames), tuple(range(seeds)), with_controls(arms), {})
+    return Sweep.make(SweepSettings("nano", ("a",), frames=frames), tuple(range(seeds)), with_controls(arms), {})
 
 
 @pytest.mark.parametrize(("frames", "refused"), [(1, True), (9, True), (17, False), (65, False), (None, False)])
