@@ -21,7 +21,7 @@ RECEIVE_BYTES = 1 << 16
 CONNECT_SECONDS = 5.0
 TIMEOUT_SECONDS = 60.0
 LOOK_SECONDS = 0.5
-"""So often it is looked whether a recorder of which nothing comes is stalled."""
+"""Seconds between checks whether a silent recorder is stalled."""
 
 
 class ControlError(RuntimeError):
@@ -29,7 +29,7 @@ class ControlError(RuntimeError):
 
 
 class NotLive(ControlError):
-    """Nobody records a run at this socket, or the recorder ended before it answered."""
+    """No run is recorded at this socket, or the recorder ended before it answered."""
 
 
 class ControlOff(ControlError):
@@ -81,7 +81,7 @@ def send(
         timeout: seconds; a command takes effect at the end of the step under way, which may take long.
 
     Raises:
-        NotLive: if nobody answers at the socket, or the run ended first.
+        NotLive: if no recorder answers at the socket, or the run ended first.
         ControlOff: if the recorder does not allow it; nothing is sent then.
         NoAnswer: if the time is over.
         Stalled: if nothing comes from the recorder for `pulse.SILENT_SECONDS`.
@@ -121,7 +121,7 @@ def send(
 
 
 def process_of(header: Message) -> str:
-    """The number of a recorder's process, and where it runs if that is another machine; `PID` if it is not told."""
+    """The number of a recorder's process, and where it runs if that is another machine; `PID` if it is not known."""
     known = header.get("metadata")
     known = known if isinstance(known, dict) else {}
     number, host = known.get("process"), known.get("host")

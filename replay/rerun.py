@@ -215,18 +215,18 @@ def _arguments(recorded: Mapping[str, Any]) -> dict[str, Any]:
         if name in _NOT_KEPT:
             raise CannotRepeat(f"its call was given {name}, of which only the shape was kept")
         whole_text = name in _TEXTS and isinstance(value, str) and len(value) <= MAX_TEXT
-        if not whole_text and not _plain(value):
+        if not whole_text and not _is_plain_value(value):
             raise CannotRepeat(f"its call was given {name} = {str(value)[:60]}, which was not kept as a value")
         kept[str(name)] = value
     return kept
 
 
-def _plain(value: Any) -> bool:
+def _is_plain_value(value: Any) -> bool:
     """A number, a flag, or a list of those; a text stands for something that is none."""
     if isinstance(value, list):
-        return len(value) < MAX_ITEMS and all(_plain(v) for v in value)
+        return len(value) < MAX_ITEMS and all(_is_plain_value(v) for v in value)
     if isinstance(value, Mapping):
-        return all(_plain(v) for v in value.values())
+        return all(_is_plain_value(v) for v in value.values())
     return value is None or isinstance(value, bool | int | float)
 
 
@@ -241,7 +241,7 @@ def _shocks(stage: StageData) -> tuple[list[dict[str, Any]], list[float] | None]
 
 
 def _scheduler(told: Any) -> dict[str, Any] | None:
-    """The configuration of the scheduler, which a script may have replaced; shocks are told by the stage."""
+    """The configuration of the scheduler, which a script may have replaced; shocks are kept with the stage."""
     if not isinstance(told, Mapping) or not isinstance(told.get("config"), Mapping):
         return None
     if told.get("class") not in EULER_STEPS:

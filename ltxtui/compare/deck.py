@@ -18,7 +18,7 @@ from replay.comparison.run_differences import Divergence, Mismatch
 
 Face = Literal["charts", "table", "pictures"]
 FACES: Final[tuple[Face, ...]] = get_args(Face)
-"""What fills a small screen; a large one shows all at once beside the charts."""
+"""What fills a small screen; a large one shows all at once next to the charts."""
 
 
 class CompareDeck(Lineup):
@@ -44,7 +44,7 @@ class CompareDeck(Lineup):
         self.scrolled = 0
         """Pages of the table that are above what is seen."""
         self.said = ""
-        """What the last jump came to."""
+        """The text of the last jump."""
         self._divergences = Divergences(tolerance)
         self._settings_key: object = None
         self._settings: dict[int, list[Mismatch]] = {}

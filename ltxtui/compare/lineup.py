@@ -15,7 +15,7 @@ from replay.model.run import StreamData
 
 
 class Lineup:
-    """Up to eight runs lined up, with a page of their metrics; lined up anew when something has changed that matters.
+    """Up to eight runs lined up, with a page of their metrics; lined up again when runs or choices have changed.
 
     The reference is the pinned run; where that one has not come to the stage, the first that has stands in for it. The
     cursor is a point of the common axis. While `follow` holds, it goes with the newest point; runs that have ended are
@@ -174,7 +174,7 @@ class Lineup:
         return self._metrics[first : first + self.per_page]
 
     def _settle(self) -> None:
-        """Line up anew if anything has changed that matters, and keep the cursor among the points."""
+        """Line up again if runs or choices have changed, and keep the cursor among the points."""
         versions = tuple((m.run.version if m.run else -1, m.loading) for m in self.members)
         key = (versions, self.pinned, self.align, self.stage_index, self.stream, self.item, self.top, self.per_page)
         if key == self._key:

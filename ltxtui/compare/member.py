@@ -22,7 +22,7 @@ class Member:
     run: Run | None = None
     liveness: Liveness = Liveness.FINISHED
     stall: Stall | None = None
-    """Why nothing goes on in a live run, and for how long."""
+    """Why a live run makes no progress, and for how long."""
     note: str = ""
     """What its source has to say, such as a torn end."""
     problem: str = ""

@@ -1,4 +1,4 @@
-"""A comparison of runs as text: who they are, whether they are a fair pair, their summaries, and plots."""
+"""A comparison of runs as text: names, fairness, their summaries, and plots."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _fairness(comparison: Comparison) -> Iterator[str]:
 
 
 def _table(comparison: Comparison, width: int) -> Iterator[str]:
-    """A column per run and one per difference; as many runs beside each other as fit, the reference in each block."""
+    """A column per run and one per difference; as many runs side by side as fit, the reference in each block."""
     runs = comparison.runs
     rows = table_rows(comparison)
     side = max(_CELL, min(_LABEL, width - 3 * _CELL))  # a narrow terminal cuts labels before numbers

@@ -27,7 +27,7 @@ class CannotExport(OSError):
 
 
 def save_csv(table: Table, folder: Path, name: str) -> str:
-    """Write a panel's data beside whatever is there already; what to tell the user.
+    """Write a panel's data to a new file; returns what the screen says.
 
     Numbers that are not finite are empty cells. Text that a spreadsheet would take for a formula is quoted.
 
@@ -63,7 +63,7 @@ def self_contained(svg: str) -> str:
 
 
 def shell_line(words: Sequence[str]) -> str:
-    """Words as one line to type at a shell. What is no plain text in them is left out, so that pasting it is safe."""
+    """Words as one line to type at a shell. What is not plain text in them is left out, so that pasting it is safe."""
     return shlex.join([clean(word) for word in words])
 
 

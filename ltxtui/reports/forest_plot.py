@@ -52,7 +52,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def text(effects: Sequence[Effect], title: str, width: int, *, ascii_only: bool = False) -> str:
-    """The plot in so many columns. ● stands after correction, ○ does not, ◌ is to be doubted; ‹ › are cut intervals."""
+    """The plot in `width` columns. ● stands after correction, ○ does not, ◌ is to be doubted; ‹ › are cut intervals."""
     low, high = limits(effects)
     room = max(20, width - _NAME - 1)
 

@@ -175,7 +175,7 @@ def _under_the_curve(plan: Plan, width: int) -> str:
 def _table(plan: Plan, plain: Callable[[str], str]) -> Iterator[str]:
     rows = [_HEAD, *_rows(plan.actions)]
     cells = [[plain(cell) for cell in row] for row in rows]
-    # What stands for places left out is no row of cells.
+    # The mark of places left out is not a row of cells.
     widths = [max(len(row[i]) for row in cells if len(row) > 1) for i in range(len(_HEAD))]
     for row in cells:
         if len(row) == 1:

@@ -28,7 +28,7 @@ from recorder.shocks.spec import CRITICAL, EVERY, Shock
 logger = logging.getLogger(__name__)
 
 Reply = Callable[[bool, str, dict[str, Any]], None]
-"""Is told once whether a requested shock was accepted, a text, and details."""
+"""Called once with whether a requested shock was accepted, a text, and details."""
 
 
 @dataclass
@@ -46,15 +46,15 @@ class Conductor:
         self.shocks = tuple(shocks)
         self.sigmas = None if sigmas is None else tuple(sigmas)
         self.notice: Callable[[str], None] = logger.warning
-        """Is told in one line what a user should know of shocks that did not act."""
+        """Called with one line on each shock that did not act."""
         self._begun_before = _Begun()
         self.where: dict[str, TokenInfo] = {}
-        """Grid and conditioning by stream, as far as somebody told."""
+        """Grid and conditioning by stream, as far as they are known."""
         self.plan: Plan | None = None
         self.critical_sigma: float | None = None
         """Where the critical phase was found in this loop, if a shock waited for it."""
         self.critical_confidence: float | None = None
-        """How sure it was that this is a peak of the rate; whether a larger one follows, nobody knew."""
+        """How sure it was that this is a peak of the rate; whether a larger one follows is not known then."""
         self._requests: deque[tuple[Shock, Reply]] = deque()
         self._live = 0
         self._begun: dict[str, tuple[float, ...]] = {}
@@ -62,7 +62,7 @@ class Conductor:
         self._forget()
 
     def of_call(self) -> Conductor:
-        """Who decides on the same shocks in one call, apart from the calls that are under way meanwhile."""
+        """A conductor of the same shocks for one call, apart from other calls that are under way."""
         made = Conductor(self.shocks, self.sigmas)
         made._begun_before = self._begun_before
         return made
@@ -168,7 +168,7 @@ class Conductor:
                 answer(False, reason, {})
 
     def release(self, reason: str) -> None:
-        """The call has ended: refuse what is still asked for, and tell nobody in particular."""
+        """The call has ended: refuse what is still asked for, and send notices to the log."""
         self.abandon(reason)
         self.notice = logger.warning
 
@@ -189,7 +189,7 @@ class Conductor:
         return next((a for a in self.plan.at(index + 1, stream) if a.shock.kind != "sigma_bump"), None)
 
     def marks(self, index: int, stream: str) -> ShockAction | None:
-        """The action, of whatever kind, at the end of row `index`: for whoever keeps the record."""
+        """The action, of whatever kind, at the end of row `index`: for the record."""
         assert self.plan is not None
         found = self.plan.at(index + 1, stream)
         return found[0] if found else None
@@ -306,6 +306,6 @@ def entrust(scheduler: Any, conductor: Conductor, stream: str) -> None:
 
 
 def conductor_of(scheduler: Any) -> Conductor | None:
-    """Who decides on a scheduler's shocks; None if it is no ShockScheduler."""
+    """The conductor of a scheduler's shocks; None if it is not a ShockScheduler."""
     state = getattr(scheduler, "_shocked", None)
     return state.conductor if isinstance(state, StreamState) else None

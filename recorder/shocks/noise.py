@@ -24,7 +24,7 @@ class TokenInfo:
     """What is known of a sample's tokens.
 
     Attributes:
-        grid: (F, H, W) of a packed video's clip, which is the first F·H·W tokens; None if nobody said, or not needed.
+        grid: (F, H, W) of a packed video's clip, which is the first F·H·W tokens; None if it is unknown or not needed.
         free: 1 − conditioning strength per token, [B, S, 1]; None if no token is conditioned as far as is known.
     """
 

@@ -38,7 +38,7 @@ def parse_shocks(text: str) -> list[Shock]:
         key, equals, value = part.partition("=")
         key, value = key.strip(), value.strip()
         if not equals:
-            require(key in (CRITICAL, EVERY, "respace"), f"{part!r} in {text!r} is no key=value; keys are {_KEYS}")
+            require(key in (CRITICAL, EVERY, "respace"), f"{part!r} in {text!r} is not key=value; keys are {_KEYS}")
             key, value = ("respace", "yes") if key == "respace" else ("at", key)
         name, read = _read(key, value, text, several=kind == "spikes")
         require(name not in given, f"{text!r} says {name} twice")
@@ -104,5 +104,5 @@ def _ranges(value: str) -> Iterable[int]:
     for part in value.split("+"):
         first, dash, last = part.partition("-")
         end = whole(last) if dash else whole(first)
-        require(whole(first) <= end < MAX_LIST, f"{part} is no range of frames")
+        require(whole(first) <= end < MAX_LIST, f"{part} is not a range of frames")
         yield from range(whole(first), end + 1)

@@ -227,7 +227,7 @@ def spike(shock: Shock, remaining: Sequence[float], up: float) -> tuple[list[flo
 def respaced(remaining: Sequence[float], up: float) -> list[float]:
     """As many levels as there are, from `up` down, spread in the index as the given ones and the closing 0 are.
 
-    The schedule is read as a line through its levels; above its first one it goes on straight in log odds.
+    The schedule is read as a line through its levels; above its first one it continues straight in log odds.
     """
     count = len(remaining)
     line = np.array([*remaining, 0.0])

@@ -1,4 +1,4 @@
-"""How a plan changes in the run that it is for: the critical phase was found, or somebody asked for a shock."""
+"""How a plan changes in the run that it is for: the critical phase was found, or a shock was sent to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recorder.shocks.spec import MOVES_SIGMA, Shock
 
 
 def fired(made: Plan, position: int, shock: Shock, number: int, peak: float | None) -> Plan:
-    """The plan once a shock that nobody had planned a place for acts on arrival at a row.
+    """The plan once a shock without a planned place acts on arrival at a row.
 
     Args:
         made: the plan so far; its spare evaluations are for the shock that waits for the critical phase.
@@ -52,7 +52,7 @@ def _refusal(made: Plan, position: int, shock: Shock, *, live: bool) -> str:
     if any(set(a.shock.streams) & set(shock.streams) for a in made.at(position)):
         return "another shock acts on arrival at the same step"
     if live and any(a.step == made.native_step(position) for a in made.actions):
-        # It could not be told apart from the one before, so the run could not be repeated.
+        # It could not be distinguished from the one before, so the run could not be repeated.
         return "a restart has just come back to this step; ask again for the next one"
     if live and shock.kind == "sigma_bump":
         return "a sigma_bump needs more evaluations, and the length of a loop is fixed once it runs"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-# A pipeline that was saved with a ShockScheduler is loaded again only if diffusers finds this name beside the class.
+# A pipeline that was saved with a ShockScheduler is loaded again only if diffusers finds this name next to the class.
 from diffusers import SchedulerMixin as SchedulerMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteSchedulerOutput

@@ -21,7 +21,7 @@ def of_odds(s: float) -> float:
 
 
 def raised(sigma: float, db: float) -> float:
-    """The σ whose s lies so many dB above that of `sigma`; negative dB go down."""
+    """The σ whose s lies `db` above that of `sigma`; negative dB go down."""
     return of_odds(odds(sigma) * 10 ** (db / 20))
 
 

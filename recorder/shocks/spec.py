@@ -48,12 +48,12 @@ class Shock:
             native level σ_j ≤ σ, so 1 ≤ j ≤ N−1. None only for a shock that is sent to a running recorder.
         at_snr_db: the place as schedule SNR in dB, instead of `at`.
         strength_db: 20·log10(s_hi/s_lo) with s = σ/(1−σ). 3 if nothing is said; a restart at `"critical"` then goes
-            back up to the σ of the peak. 0 is no shock at all.
+            back up to the σ of the peak. 0 leaves the shock out.
         to: the strength as a target instead: the σ to go up to (restart, sigma_bump) or down to (renoise, additive).
         eta: the strength as in ancestral sampling instead (renoise, additive): 0 is smooth, 1 the full down-step.
         shape: `"white"`, a band (`"low"`, `"mid"`, `"high"`) or a pair of bounds in parts of the Nyquist frequency:
-            noise is fresh in the band, and elsewhere the sample goes on as if there were no shock.
-        streams: who gets fresh noise. Video and audio share σ, so `restart` and `sigma_bump` need both.
+            noise is fresh in the band, and elsewhere the sample continues as if there were no shock.
+        streams: which streams get fresh noise. Video and audio share σ, so `restart` and `sigma_bump` need both.
         frames: latent frames of the video that get fresh noise; None means all. Audio is shocked as a whole.
         mask: the same per place: nested lists [H][W] or [F][H][W] of 0 and 1 on the latent grid.
         respace: of a restart: no evaluation more; the levels that remain are spread from the new height down.
@@ -138,7 +138,7 @@ class Shock:
         require(not (placed and self.kind == "sigma_bump"), "sigma_bump injects no noise, so it has no shape or place")
         require(self.frames is None or self.mask is None, "give either frames or a mask")
         require(not self.frames or self.frames[0] >= 0, "latent frames count from 0")
-        require(not self.frames or self.frames[-1] < 1 << 31, "no clip has so many latent frames")
+        require(not self.frames or self.frames[-1] < 1 << 31, "no clip has that many latent frames")
         require(self.frames != (), "frames names no frame")
         whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
         require(whole and 0 <= self.seed < 2**63, f"seed must be a whole number from 0 to 2^63 − 1, not {self.seed}")
@@ -169,7 +169,7 @@ class Shock:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Shock:
-        """From what `as_dict` gave or somebody wrote. Raises ValueError naming what is wrong."""
+        """From what `as_dict` gave or a user wrote. Raises ValueError naming what is wrong."""
         if not isinstance(given, Mapping):
             raise ValueError(f"a shock is a table of names and values, not {type(given).__name__}")
         names = {f.name for f in fields(cls)}

@@ -28,7 +28,7 @@ MAX_FAILURES: Final = 3
 
 @dataclass(frozen=True)
 class JobResult:
-    """What came of one job. `no_plan`: the arm's shocks cannot act on this schedule, with any seed."""
+    """The result of one job. `no_plan`: the arm's shocks cannot act on this schedule, with any seed."""
 
     job: Job
     error: str | None
@@ -75,16 +75,16 @@ def wait_for_workers(folder: Path, say: Callable[[str], None], seconds: float = 
 def run_jobs(
     folder: Path, jobs: Sequence[Job], workers: int, told: Callable[[JobResult, int], None]
 ) -> list[JobResult]:
-    """Make runs with so many processes; whoever calls this holds `spec.ownership`.
+    """Make runs with `workers` processes; the caller holds `spec.ownership`.
 
     Args:
         folder: of the sweep.
         jobs: what to run, in this order.
         workers: processes; each loads the model once.
-        told: is called after each run with its answer and the number of jobs that were dropped because of it.
+        told: called after each run with its result and the number of jobs that were dropped because of it.
 
     Returns:
-        The answers of failed jobs.
+        The results of failed jobs.
 
     Raises:
         Stopped: if a model cannot be loaded, or run after run fails.
@@ -152,7 +152,7 @@ def _drive(process: subprocess.Popen[str], state: _State) -> None:
     """Give one worker a job, wait for its answer, and so on; the last thing said is None."""
     assert process.stdin is not None and process.stdout is not None
     job: Job | None = None
-    with contextlib.suppress(OSError, ValueError):  # a broken pipe or half an answer: a death, told below
+    with contextlib.suppress(OSError, ValueError):  # a broken pipe or half an answer: a death, reported below
         while (job := state.next_job()) is not None:
             process.stdin.write(json.dumps({"arm": job.arm, "seed": job.seed}) + "\n")
             process.stdin.flush()

@@ -1,4 +1,4 @@
-"""What a sweep was asked to do, as it is kept in its folder: settings, seeds, arms; and who works there now. Light."""
+"""What a sweep was asked to do, as its folder keeps it: settings, seeds, arms; and which process works on it. Light."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def replace_file(file: Path, text: str) -> None:
 
 
 def measures_file(folder: Path, job: Job) -> Path:
-    """Where what was measured on a run's final latents is kept, beside its archive."""
+    """Where what was measured on a run's final latents is kept, next to its archive."""
     return folder / MEASURES / f"{job.file}.json"
 
 

@@ -31,11 +31,11 @@ class CannotCompare(ValueError):
 
 
 class UnknownMetric(CannotCompare):
-    """A metric that is no scalar metric of every run; `available` are those that are."""
+    """A metric that is not a scalar metric of every run; `available` are those that are."""
 
     def __init__(self, name: str, available: Sequence[str]) -> None:
         self.available = tuple(available)
-        super().__init__(f"{name!r} is no scalar metric of every run; there are: {', '.join(available) or 'none'}")
+        super().__init__(f"{name!r} is not a scalar metric of every run; there are: {', '.join(available) or 'none'}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class Series:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Runs side by side; the first is the reference that the others are compared with.
+    """Compared runs; the first is the reference of the others.
 
     What belongs to the others (`plans`, `divergences`, rows of `residuals`) has one entry per run after the first,
     None where there is no difference.
@@ -88,15 +88,15 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """Everything as JSON-like data: arrays as lists, NaN and infinities as None, runs also by their letter."""
-        series = {s.name: {**_plain(s), "residuals": _plain(s.residuals)} for s in self.series}
-        rows = {s.name: {**_plain(s), "differences": _plain(s.differences)} for s in self.summaries}
-        runs = [{"letter": letter(i), **_plain(r)} for i, r in enumerate(self.runs)]
+        series = {s.name: {**to_json_value(s), "residuals": to_json_value(s.residuals)} for s in self.series}
+        rows = {s.name: {**to_json_value(s), "differences": to_json_value(s.differences)} for s in self.summaries}
+        runs = [{"letter": letter(i), **to_json_value(r)} for i, r in enumerate(self.runs)]
         axis = {"align": self.align, "label": self.axis_info.label, "unit": self.axis_info.unit}
-        own = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "rows"}
+        own = {f.name: to_json_value(getattr(self, f.name)) for f in fields(self) if f.name != "rows"}
         return {
             **own,
             "runs": runs,
-            "axis": {**axis, "values": _plain(self.axis)},
+            "axis": {**axis, "values": to_json_value(self.axis)},
             "series": series,
             "summaries": rows,
             "fair": not any(m.decides for m in self.mismatches),
@@ -120,10 +120,11 @@ def compare(
 ) -> Comparison:
     """Compare two runs or more with the first of them, finished or as far as they are.
 
-    `step` pairs rows by their number in the stage, `evaluations` by how many model evaluations the run had spent, those
-    of earlier stages too. `sigma` and `snr` compare at equal noise: the axis is the reference's own levels on its final
-    descending branch, and the other runs are looked up there as they passed the level for the last time
-    (`alignment.at_levels`); a level that a restart visits twice is compared as it is left for good.
+    `step` pairs rows by their number in the stage. `evaluations` pairs them by how many model evaluations the run had
+    spent, those of earlier stages included; guidance passes are not counted apart. `sigma` and `snr` compare at equal
+    noise: the axis is the reference's own levels on its final descending branch, and the other runs are looked up there
+    as they passed the level for the last time (`alignment.at_levels`). A level that a restart visits twice is compared
+    as it is left for good.
 
     Args:
         runs: two to 26; the first is the reference.
@@ -211,16 +212,16 @@ def _metrics(streams: Sequence[StreamData], asked: Sequence[str] | None, align: 
     return [streams[0].metrics[name] for name in dict.fromkeys(asked)]
 
 
-def _plain(value: Any) -> Any:
-    """JSON-like data of whatever a comparison holds."""
+def to_json_value(value: Any) -> Any:
+    """JSON-like data of anything that a comparison holds: arrays as lists, NaN and infinities as None."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: to_json_value(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return to_json_value(value.tolist())
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): to_json_value(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [to_json_value(v) for v in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int) else str(value)

@@ -37,7 +37,7 @@ class RunFacts:
     seconds: float
     """From the first model call to the last row, summed over stages; NaN if there is no row."""
     shocks: tuple[str, ...]
-    """What was said of each shock when it happened."""
+    """The text of each shock's event."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class SummaryRow:
 
 
 def facts(run: Run) -> RunFacts:
-    """What is said of a run beside its numbers."""
+    """What is known of a run besides its numbers."""
     seconds = [s for stage in run.stages if math.isfinite(s := _seconds(stage))]
     first = run.stages[0].metadata if run.stages else {}
     return RunFacts(
@@ -131,7 +131,7 @@ def mismatches(runs: Sequence[Run]) -> tuple[Mismatch, ...]:
 
 
 def _mismatches(index: int, run: Run, reference: Run) -> list[Mismatch]:
-    found: dict[str, Mismatch] = {}  # what differs in every stage is said once
+    found: dict[str, Mismatch] = {}  # a difference that every stage has is listed once
 
     def differs(what: str, one: Any, other: Any, stage: int | None = None, decides: bool = True) -> None:
         found.setdefault(what, Mismatch(index, what, one, other, stage, decides, cure(what) if decides else ""))

@@ -95,7 +95,7 @@ def _found(archive: Path, sweep: Sweep) -> SweepRun | None:
             return None
         job = Job(str(mark["arm"]), int(mark["seed"]))
     except (NotARun, OSError, KeyError, TypeError, ValueError):
-        return None  # not one of ours as far as can be told
+        return None  # not recognisably a run of this sweep
     if journal.is_file():
         return SweepRun(job, archive, "live" if is_being_written(journal) else "unfinished")
     said = header.get("status") if "ended" in header else None
@@ -224,7 +224,7 @@ def _measures(folder: Path, job: Job, run: str) -> dict[str, Any] | None:
 
 
 def _mean(values: Any) -> float:
-    """The mean; NaN if there is nothing or anything that is no number, infinite if anything is."""
+    """The mean; NaN if there is nothing or anything that is not a number, infinite if anything is."""
     numbers = np.asarray([_number(v) for v in np.ravel(np.asarray(values, object))], np.float64)
     with np.errstate(invalid="ignore"):
         return float(numbers.mean()) if numbers.size else math.nan
@@ -248,13 +248,13 @@ def from_csv(text: str, sweep: Sweep) -> list[ResultRow]:
             values = {name: float(cells[name]) if cells[name] else math.nan for name in (*ENDPOINTS, *TASK)}
             counts = int(cells["evaluations"]), int(cells["shocks"])
         except (KeyError, ValueError, TypeError) as error:
-            raise ValueError(f"line {line} is no run of this sweep: {error}") from error
+            raise ValueError(f"line {line} is not a run of this sweep: {error}") from error
         rows.append(ResultRow(job, str(cells["prompt"]), str(cells["run"]), *counts, values))
     return rows
 
 
 def as_csv(rows: Sequence[ResultRow], sweep: Sweep) -> str:
-    """One line per run: who it is, and every endpoint, with all digits; an empty cell where there is none."""
+    """One line per run: its arm and seed, and every endpoint, with all digits; an empty cell where there is none."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["arm", "control", "seed", "prompt", "run", "evaluations", "shocks", *ENDPOINTS, *TASK])

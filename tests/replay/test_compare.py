@@ -456,7 +456,7 @@ def test_what_is_missing_is_said() -> None:
         ({"stream": "audio"}, "run A has no stream 'audio'.*video"),
         ({"item": 1}, "run A has no batch item 1"),
         ({"align": "time"}, "step, sigma, snr, evaluations"),
-        ({"metrics": ["vector"]}, "'vector' is no scalar metric of every run; there are: sigma, snr_schedule_db"),
+        ({"metrics": ["vector"]}, "'vector' is not a scalar metric of every run; there are: sigma, snr_schedule_db"),
     ]:
         with pytest.raises(CannotCompare, match=says):
             compare([a, b], **cast(dict[str, Any], options))
