@@ -433,7 +433,7 @@ def test_a_preview_says_what_will_happen() -> None:
     assert found.position == 2 and found.after[-1] < 0.8
     renoised = preview("renoise:db=6", planned, 1)
     assert tuple(renoised.after) == planned.sigmas and renoised.down < 0.8
-    for text, why in (("nonsense", "nonsense"), ("restart:sigma=0.5,db=3", "place"), ("", "")):
+    for text, why in (("nonsense", "nonsense"), ("restart:sigma=0.5,db=3", "remove at="), ("", "")):
         refused = preview(text, planned, 1)
         assert refused.shock is None and why in refused.said and refused.said
     late = preview("restart:db=6", planned, 5)

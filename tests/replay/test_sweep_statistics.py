@@ -388,5 +388,5 @@ def test_a_csv_line_per_run_keeps_every_digit() -> None:
     again = from_csv("\n".join(lines), sweep)
     assert as_csv(again, sweep) == "\n".join(lines)
     assert analyse(sweep, again).as_json() == analyse(sweep, rows).as_json()
-    with pytest.raises(ValueError, match="line 2 is no run"):
+    with pytest.raises(ValueError, match="line 2 is not a run"):
         from_csv("\n".join(lines).replace("smooth,,0", "other,,0"), sweep)
