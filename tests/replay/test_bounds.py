@@ -392,7 +392,7 @@ ROUNDS = 3000
 HOSTILE = """
 import resource, socket, sys
 from recorder.format.framing import encode
-from replay import bounds, spill
+from replay.model import memory_limits as bounds, spill_file as spill
 from replay.model.run import Run
 from replay.sources.open import SocketSource
 from pathlib import Path
