@@ -40,7 +40,14 @@ def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
 @click.group(
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Without a command: the list of runs, to choose one and look at it.",
+    epilog="""\b
+Examples:
+  ltxtui demo                       on any machine: a tiny model and the live dashboard
+  ltxtui record --model diffusers/LTX-2.3-Diffusers --prompt "a fox in the snow"
+  ltxtui watch                      in another terminal: the live run
+  ltxtui replay                     afterwards: the newest run
+  ltxtui                            the list of runs, to open and compare them
+""",
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 @click.option("--runs-dir", type=LocalPath(file_okay=False, path_type=Path), help=f"{RUNS_DIR_HELP} For any command.")
@@ -48,11 +55,7 @@ def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
 def cli(context: click.Context, /, runs_dir: Path | None) -> None:
     """Watch LTX 2.3 denoise: sigma, signal to noise, velocity and frequency energy, step by step.
 
-    \b
-    On any machine:        ltxtui demo
-    Beside the GPU:        ltxtui record --model diffusers/LTX-2.3-Diffusers --prompt "…"
-    In another terminal:   ltxtui watch
-    Afterwards:            ltxtui replay
+    Without a command the list of runs is shown.
     """
     if context.invoked_subcommand is None:
         browse(runs_dir)

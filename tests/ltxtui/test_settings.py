@@ -205,7 +205,7 @@ def test_config_shows_checks_and_lists(monkeypatch: pytest.MonkeyPatch, tmp_path
     path = tmp_path / "c.toml"
     monkeypatch.setenv("LTXTUI_CONFIG", str(path))
     code, said = run_config()
-    assert code == 0 and "not there" in said and "preset = 1" in said
+    assert code == 0 and "no file; defaults shown" in said and "preset = 1" in said
     assert run_config("--check")[0] == 0
     path.write_text('preset = 2\ntheme = "pink"\n')
     code, said = run_config("--check")
@@ -213,7 +213,7 @@ def test_config_shows_checks_and_lists(monkeypatch: pytest.MonkeyPatch, tmp_path
     code, said = run_config()
     assert code == 0 and "preset = 2" in said and "line 2" in said
     path.write_text("preset = 2\n")
-    assert run_config("--check") == (0, f"{path} is right\n")
+    assert run_config("--check") == (0, f"{path} is valid\n")
     code, said = run_config("--keys")
     assert code == 0 and "screenshot" in said and "Ctrl+S" in said
     assert run_config("--keys", "--check")[0] == 1
@@ -224,7 +224,7 @@ def test_config_edits_with_the_users_editor(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("LTXTUI_CONFIG", str(path))
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.setenv("EDITOR", "sed -i s/^#.preset.*/preset=5/")
-    assert run_config("--edit") == (0, f"{path} is right\n")
+    assert run_config("--edit") == (0, f"{path} is valid\n")
     assert settings.load().settings.preset == 5 and "[keys]" in path.read_text()
     monkeypatch.setenv("EDITOR", "no-such-editor-anywhere")
     code, said = run_config("--edit")
