@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import platform
@@ -15,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from benchmarks import options
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -103,7 +104,7 @@ def show(label: str, closings: list[Closing], parts: dict[str, list[float]]) -> 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options.parser("benchmarks.closing", __doc__, "", "--repeats 3")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     given = parser.parse_args()
     import torch

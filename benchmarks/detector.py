@@ -10,7 +10,6 @@ the detector fires; afterwards from the largest peak of the whole run.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import options
 from recorder.metrics.critical_phase import CriticalPhase
 
 Values = NDArray[np.float64]
@@ -236,7 +236,7 @@ def nano(seeds: int, steps: Sequence[int] = (8, 12, 20, 30, 60)) -> Iterator[str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.detector", description=__doc__)
+    parser = options.parser("benchmarks.detector", __doc__, "--runs 200", "--runs 50 --nano 4")
     parser.add_argument("--runs", type=int, default=400, help="runs per line of the table [400]")
     parser.add_argument("--nano", type=int, default=0, metavar="SEEDS", help="also record that many nano runs per line")
     asked = parser.parse_args()

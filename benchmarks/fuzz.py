@@ -8,7 +8,6 @@ number and seed give the same input again (`--only`).
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import random
 import resource
@@ -24,7 +23,7 @@ from typing import Any, Final
 
 import psutil
 
-from benchmarks import mutations
+from benchmarks import mutations, options
 from recorder.archive.writer import ArchiveWriter
 from recorder.format import locations, protocol
 from recorder.format.framing import CorruptMessage, Decoder, encode
@@ -265,7 +264,7 @@ def fuzz(readers: Readers, inputs: Iterator[tuple[str, int]], seed: int, told: C
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options.parser("benchmarks.fuzz", __doc__, "--count 10000", "--seed 3 --only 4711")
     parser.add_argument("--count", type=int, default=1_000_000, help="inputs in all [1000000]")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, nargs="*", help="numbers of inputs to repeat, with what they raise")

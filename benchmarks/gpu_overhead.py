@@ -15,7 +15,6 @@ size on the CPU in half a minute, which says nothing about a GPU.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import math
@@ -36,6 +35,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import torch
 
+from benchmarks import options
 from benchmarks.gpu import agreement, cold, full, memory, modes, profiled
 from benchmarks.gpu.bench import Answer, Bench, NotHere
 
@@ -141,11 +141,7 @@ def ask_all(bench: Bench, report: Report, questions: tuple[Question, ...] = QUES
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.gpu_overhead",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = options.parser("benchmarks.gpu_overhead", __doc__, "--minutes 8 --output gpu.jsonl", "--small --minutes 1")
     parser.add_argument("--small", action="store_true", help="toy size on the CPU; the default without CUDA")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="ask nothing after that (default %(default)s)")
     parser.add_argument("--output", type=Path, help="write the answers here too (default: $OUT/gpu_overhead.jsonl)")

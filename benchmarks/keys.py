@@ -8,7 +8,6 @@ The same number and seed give the same burst again (`--only`).
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import random
@@ -22,6 +21,7 @@ from typing import Any, Final
 from textual import events
 from textual.geometry import Size
 
+from benchmarks import options
 from ltxtui import actions
 from ltxtui.app import Dashboard
 from ltxtui.plot.line_plot import Style
@@ -193,7 +193,7 @@ class surroundings:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.keys", description=__doc__)
+    parser = options.parser("benchmarks.keys", __doc__, "--bursts 100", "--seed 3 --only 42")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--bursts", type=int, default=BURSTS)
     parser.add_argument(

@@ -8,7 +8,6 @@ distance of the result to the data, and in brackets what of it is more than that
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -16,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import options
 from recorder.shocks import sigma_math
 from recorder.shocks.plan import plan
 from recorder.shocks.schedules import ancestral
@@ -104,7 +104,7 @@ def others(samples: int, steps: Sequence[int] = STEPS) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.marginal", description=__doc__)
+    parser = options.parser("benchmarks.marginal", __doc__, "", "--samples 10000")
     parser.add_argument("--samples", type=int, default=SAMPLES, help="samples per loop [100,000]")
     asked = parser.parse_args()
     for line in (*lines(asked.samples), *others(asked.samples)):

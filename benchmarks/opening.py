@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 from textual.app import App
 
+from benchmarks import options
+
 SIZE = (120, 40)
 BLOCK = 8192
 GRIDS = {"video": (9, 10, 12), "audio": (64,)}
@@ -135,7 +137,7 @@ def line(found: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options.parser("benchmarks.opening", __doc__, "--steps 50 100000", "--steps 1000000 --keep /tmp/archives")
     parser.add_argument("--steps", type=int, nargs="*", default=list(STEPS))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--keep", type=Path, help="make the archives here, and use those that are there")

@@ -7,12 +7,12 @@ of several arms at the correction's hardest threshold, .05 divided by the number
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Iterator
 
 import numpy as np
 
+from benchmarks import options
 from replay.sweep.power import smallest_seen
 from replay.sweep.statistics import LEVEL, sign_flip_p
 from replay.sweep.verdict_text import POWER
@@ -52,7 +52,7 @@ def lines(sweeps: int, pairs: tuple[int, ...] = PAIRS) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.power", description=__doc__)
+    parser = options.parser("benchmarks.power", __doc__, "--sweeps 200")
     parser.add_argument("--sweeps", type=int, default=1000, help="made-up sweeps per line [1000]")
     asked = parser.parse_args()
     print("| pairs | arms | promised | measured | by the normal approximation |\n| ---: | ---: | ---: | ---: | ---: |")

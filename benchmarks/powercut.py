@@ -29,6 +29,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from benchmarks import options
 from benchmarks.disks import SIZES, Unavailable, clone, make, mounted
 from benchmarks.powercut_verdict import Cut, Trial, Verdict, judge, promised, table
 from replay.sources.open import SocketSource
@@ -226,7 +227,7 @@ def judge_all(trial: Trial, place: Path) -> list[Verdict]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.powercut", description="See the module's head.")
+    parser = options.parser("benchmarks.powercut", __doc__, "--only ext4 --after 5", "--seed 3")
     parser.add_argument("--only", nargs="*", default=list(SIZES), choices=list(SIZES), metavar="FS")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--pause", type=float, default=PAUSE_SECONDS, help="seconds between steps")

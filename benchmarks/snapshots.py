@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import options
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 REPEATS = 9
@@ -96,6 +98,7 @@ def measure(values: NDArray[Any], codec: Any, path: Path) -> tuple[float, float,
 
 
 def main() -> None:
+    options.parser("benchmarks.snapshots", __doc__, "").parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ltx-bench-", dir=tempfile.gettempdir()))
     os.environ["LTXTUI_RUNTIME_DIR"] = str(folder / "sockets")
     shares: dict[str, list[float]] = {}

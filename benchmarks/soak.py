@@ -7,7 +7,6 @@ files and CPU are noted; lines go to standard error as they come, so that a soak
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -22,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks import options
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tensors are too small to share
 
@@ -225,7 +226,7 @@ def soak(folder: Path, steps: int, previews: bool) -> dict[str, Any]:
 
 def report(found: dict[str, Any]) -> None:
     """The figures as a block of text."""
-    from benchmarks.__main__ import table
+    from benchmarks.reporting import table
 
     first, last = found["samples"][0], found["samples"][-1]
     slopes, opened = found["slope_kb_per_1000_steps"], found["opened"]
@@ -254,7 +255,7 @@ def report(found: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser = options.parser("benchmarks.soak", __doc__, "--steps 10000 --stages 20", "--json --directory /var/tmp")
     parser.add_argument("--steps", type=int, default=1_000_000, help="[1000000]")
     parser.add_argument("--stages", type=int, default=2000, help="short stages of one run, afterwards [2000]")
     parser.add_argument("--runs", type=int, default=300, help="runs one after another, afterwards [300]")

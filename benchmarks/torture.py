@@ -9,7 +9,6 @@ the journal, with half a file of the archive written, and at the end between two
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import shutil
@@ -22,6 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks import options
 
 SMALL_SECONDS = 0.9
 """A round of small tensors is killed within this time; it takes about as long to its last message."""
@@ -254,7 +255,7 @@ def examine(runs: Path, out: Path) -> Outcome:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options.parser("benchmarks.torture", __doc__, "--kills 20 --nano 0", "--seed 3")
     parser.add_argument("--kills", type=int, default=190, help="rounds of small tensors [190]")
     parser.add_argument("--nano", type=int, default=10, help="rounds of a nano pipeline [10]")
     parser.add_argument("--seed", type=int, default=0, help="of the moments [0]")

@@ -23,6 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import options
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 STEPS = 50
@@ -153,7 +155,7 @@ def told(name: str, number: int, one: list[Cost], other: list[Cost]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options.parser("benchmarks.viewers", __doc__, "--rounds 1 --steps 20")
     parser.add_argument("--rounds", type=int, default=6, help="stretches of each kind [6]")
     parser.add_argument("--steps", type=int, default=100, help="steps of a stretch [100]")
     parser.add_argument("--company", metavar="SOCKET", help=argparse.SUPPRESS)

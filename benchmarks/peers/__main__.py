@@ -26,6 +26,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import options
 from benchmarks.peers.tools import SLOW, TOOLS, quiet_environment
 
 FAST_STEPS, FAST_SECONDS = 300, 0.001
@@ -179,7 +180,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser = options.parser("benchmarks.peers", __doc__, "ours MCAP", "--steps 500 --repeats 1 --kills 1 --json")
     parser.add_argument("tools", nargs="*", help=f"of: {', '.join(TOOLS)} [all that are installed]")
     parser.add_argument("--steps", type=int, default=2000, help="[2000]")
     parser.add_argument("--repeats", type=int, default=3, help="runs that medians are taken of [3]")

@@ -24,6 +24,7 @@ from ltxtui.cli import cli, common, watch_replay
 from ltxtui.cli.demo import Recorder
 from ltxtui.cli.record import record as record_command
 from ltxtui.cli.shock_options import read_shocks
+from ltxtui.state import State
 from ltxtui.terminal import endings
 from recorder import nano, record
 from recorder.generate import Request, generate
@@ -34,7 +35,7 @@ from replay.control import ControlError, send
 from replay.library.listing import live_runs
 from tests import recorded
 from tests.conftest import SMALL, nano_call
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 SMOOTH, SPIKE, DISC = "20261122-143015-smooth", "20261122-143109-spike", "20261122-143015-red-disc"
 SIZE = ["--height", "64", "--width", "96", "--frames", "17", "--guidance-scale", "1"]
@@ -155,15 +156,21 @@ class Live:
     def __init__(self, pipe: Any, runs_dir: Path) -> None:
         self._pipe = pipe
         self._runs_dir = runs_dir
+        self._stepping = threading.Event()
         self._thread = threading.Thread(target=self._record)
         self._thread.start()
+        assert self._stepping.wait(PATIENCE_SECONDS)
         self.socket = until(lambda: [run.socket for run in live_runs() if run.answers])[0]
 
     def _record(self) -> None:
         self._pipe.scheduler = components.scheduler()
         call = nano_call(MAX_STEPS, guidance_scale=1.0, **{**SMALL, "height": 64, "width": 96, "num_frames": 17})
         with record(self._pipe, runs_dir=self._runs_dir, name="red-disc", allow_control=True, previews=False):
-            self._pipe(**call)
+            self._pipe(**call, callback_on_step_end=self._step)
+
+    def _step(self, pipe: Any, step: int, timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        self._stepping.set()
+        return kwargs
 
     def end(self) -> None:
         while self._thread.is_alive():
@@ -179,7 +186,7 @@ class DemoRecorder:
         given = ["--model", "nano", "--prompt", prompt, "--steps", str(steps), "--seed", str(seed), *more, *SIZE]
         options = record_command.make_context("record", [*given, "--runs-dir", str(runs_dir)]).params
         options["shocks"] = read_shocks(options["shocks"])
-        self._request = Request.from_dict(options)
+        self._request = Request.from_dict({k: v for k, v in options.items() if k not in ("like", "as_json")})
         self._archive: Path | None = None
         self._thread = threading.Thread(target=self._record)
         self._thread.start()
@@ -245,6 +252,7 @@ def here(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("EDITOR", "true")
     monkeypatch.delenv("VISUAL", raising=False)
+    State().set_tour_seen(True)
     return folder
 
 
@@ -303,7 +311,7 @@ def test_examples_work(
         monkeypatch.setattr(common, "has_terminal", lambda: True)
         monkeypatch.setattr(watch_replay, "has_terminal", lambda: True)
     if words[:2] == ["runs", "repair"]:
-        next(here.glob(f"runs/{DISC}.zarr/stage_0/video/*/c/*")).unlink()
+        next(f for f in (here / "runs" / f"{DISC}.zarr").glob("stage_0/video/*/c/**/*") if f.is_file()).unlink()
     if "--wait" in words:
         shown.before = lambda: live.append(Live(loaded, tmp_path))
     elif command in ("watch", "control") and ".journal" not in words[-1]:
