@@ -1,4 +1,4 @@
-"""`python -m benchmarks.closing`: from leaving the `with record` block to a complete archive, and where it goes."""
+"""`python -m benchmarks.closing`: time from leaving the `with record` block to a complete archive, by part."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def show(label: str, closings: list[Closing], parts: dict[str, list[float]]) -> 
 
 def main() -> int:
     parser = options.parser("benchmarks.closing", __doc__, "", "--repeats 3")
-    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="closings of each kind [%(default)s]")
     given = parser.parse_args()
     import torch
 

@@ -21,7 +21,7 @@ SECONDS = 15
 
 
 class LiveRun:
-    """A recorder without a model: a journal and a socket that are fed made-up rows of the real metrics."""
+    """A recorder without a model: a journal and a socket that are fed synthetic rows of the real metrics."""
 
     def __init__(self, folder: Path, rows: int) -> None:
         from recorder.format import declarations, locations, protocol
@@ -120,7 +120,7 @@ def run(folder: Path) -> None:
 
 
 def six_panels() -> None:
-    """Let the first preset have six panels, and the tour be known."""
+    """Give the first preset six panels, and mark the tour as seen."""
     from ltxtui.state import State
     from ltxtui.viewmodel.layout import size_class
 

@@ -1,4 +1,4 @@
-"""What recording costs on a GPU, and whether it is right there: one command, an answer per line as soon as it is known.
+"""What recording costs on a GPU, and whether it is correct there: each answer is printed as soon as it is known.
 
     python -m pip install --no-deps diffusers==0.42.1
     python -m benchmarks.gpu_overhead --minutes 8 --output gpu.jsonl
@@ -7,10 +7,10 @@ On a machine that has torch, transformers, safetensors, numpy, psutil and msgpac
 `pip download --no-deps diffusers==0.42.1 -d carried`, and there `pip install --no-deps --no-index carried/*.whl`. One
 80 GB GPU is enough. Set `CUBLAS_WORKSPACE_CONFIG=:4096:8` for the question about deterministic algorithms.
 
-Every question is asked by itself: what fails in one, or finds no time any more, costs no other answer. The cheap ones
-come first. Answers are lines of JSON, on standard output and in the file; the last line sums them up. Exit status: 0 if
-every goal was met, 1 if one was missed or a question failed. `--small`, the default without CUDA, asks the same at toy
-size on the CPU in half a minute, which says nothing about a GPU.
+Every question is independent: a failure in one, or a lack of time for it, does not affect the other answers. The cheap
+ones come first. Answers are lines of JSON, on standard output and in the file; the last line sums them up. The exit
+status is 0 if every goal was met, 1 if one was missed or a question failed. `--small`, the default without CUDA, asks
+the same at toy size on the CPU in half a minute, which says nothing about a GPU.
 """
 
 from __future__ import annotations

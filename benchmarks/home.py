@@ -70,7 +70,7 @@ def _write(group: Path, attributes: dict[str, Any], **more: Any) -> None:
 
 
 def _no_tour() -> None:
-    """Somebody who has seen the tour: it would lie over the list."""
+    """Mark the tour as seen; it would cover the list."""
     from ltxtui.state import State
 
     State().set_tour_seen(True)

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.viewers`: 32 viewers receiving a whole run; what 64 of them, good and bad, cost the sampler.
+"""`python -m benchmarks.viewers`: 32 viewers receive a whole run; what 64 viewers, good and bad, cost the sampler.
 
-Sixty-four viewers are busy themselves, on the same cores: that alone makes every thread slower. So another recorder
-runs beside the measured one all the time, and for a control the viewers are attached to that one.
+Sixty-four viewers use the same cores, which alone makes every thread slower. So a second recorder runs alongside the
+measured one all the time, and as a control the viewers are attached to that one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def connect(path: str) -> socket.socket:
 
 
 def receive_all(path: str, count: int, size: int) -> float:
-    """Seconds in which so many new viewers have received so many bytes each; one selector for all of them."""
+    """Seconds in which this many new viewers receive this many bytes each; one selector for all of them."""
     began = time.perf_counter()
     left = {}
     with selectors.DefaultSelector() as waiting:
