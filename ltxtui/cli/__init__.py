@@ -1,4 +1,4 @@
-"""The command `ltxtui`: its subcommands, and errors as one line with the way out."""
+"""The command `ltxtui`: its subcommands, and errors as one line with a remedy."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ for command in (demo, plan, record, watch, replay, runs, control, compare, sweep
 
 
 def main() -> None:
-    """Entry point of the command `ltxtui`: whatever happens, an exit status and at most one line about it."""
+    """Entry point of the command `ltxtui`: any error ends with an exit status and at most one line."""
     _open_standard_streams()
     sys.exit(_run())
 
@@ -88,10 +88,10 @@ def _run() -> int:
         where = error.filename or "standard output"
         _say(f"ltxtui: {clean(where)}: {error.strerror or clean(error)}")
         return _without_output(1)
-    except Exception as error:  # noqa: BLE001 - a person gets a line, and a file with what else is known
+    except Exception as error:  # noqa: BLE001 - reported as one line, with the details in a file
         from ltxtui.terminal import crash_log
 
-        _say(crash_log.told(error))
+        _say(crash_log.report(error))
         return _without_output(1)
 
 
@@ -101,14 +101,14 @@ def _say(line: str) -> None:
 
 
 def _without_output(status: int) -> int:
-    """Let nothing be written at exit to an output that takes nothing: it would be told once more, as a traceback."""
+    """Discard what is written at exit to a closed output, which would print a traceback; returns the status."""
     with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)
     return status
 
 
 def _open_standard_streams() -> None:
-    """Where a standard stream is closed, open /dev/null in its place: else the next file that is opened becomes it."""
+    """Replace closed standard streams by /dev/null; otherwise the next opened file would take their place."""
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
