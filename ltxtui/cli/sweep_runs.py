@@ -52,8 +52,8 @@ def make_missing(folder: Path, made: Sweep, workers: int) -> None:
             wanted = set(jobs)
             discard(f for f in found if f.job in wanted)
             click.echo(f"{counted(len(jobs), 'run')} to make, {len(done)} done already, in {folder}", err=True)
-            told = stack.enter_context(_progress(len(done), len(jobs), workers))
-            failed = run_jobs(folder, jobs, workers, told)
+            progress = stack.enter_context(_progress(len(done), len(jobs), workers))
+            failed = run_jobs(folder, jobs, workers, progress)
     except spec.Busy as error:
         raise CliError(str(error)) from error
     except OSError as error:

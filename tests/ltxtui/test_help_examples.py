@@ -1,4 +1,4 @@
-"""Every example in the help of a command works: each is run, or parsed where it needs a model that is not here."""
+"""The examples of help texts, README and the page of shocks work: run, or parsed if they need another model."""
 
 from __future__ import annotations
 
@@ -79,7 +79,16 @@ def examples_in(text: str) -> Iterator[Example]:
         yield Example(tuple(shlex.split(head)[1:]), filter)
 
 
-EXAMPLES = list(dict.fromkeys(e for path in commands() for e in examples_in(help_of(path))))
+def pages() -> Iterator[str]:
+    """Texts with examples: all help texts, and the code blocks of two pages."""
+    yield from map(help_of, commands())
+    for page in ("README.md", "docs/shocks.md"):
+        text = (Path(__file__).parents[2] / page).read_text("utf-8")
+        for block in re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            yield re.sub("^", "  ", block, flags=re.MULTILINE)
+
+
+EXAMPLES = list(dict.fromkeys(e for page in pages() for e in examples_in(page)))
 
 
 @pytest.mark.parametrize("path", [*commands()], ids=" ".join)
@@ -274,9 +283,8 @@ def parsed(words: tuple[str, ...]) -> None:
 def shortened(words: tuple[str, ...]) -> list[str]:
     """The example with a clip and a number of steps that take no time; the last of two options counts."""
     more: list[str] = []
-    if words[0] == "record":
-        more = SIZE if "--model" in words else []
-        more = more if "--steps" in words or "--like" in words else ["--steps", "5", *more]
+    if words[0] == "record" and "--model" in words:
+        more = ["--steps", "5", "--runs-dir", "recorded", *SIZE]
     if words[0] == "sweep" and "--model" in words:
         more = ["--seeds", "2", "--steps", "5", *SIZE]
     if words[0] == "sweep" and "--extend" in words:
