@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +19,7 @@ from recorder.system.open_folders import make_folders
 
 if TYPE_CHECKING:
     from replay.model.run import Run
+    from replay.sources.open import Source
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -222,11 +223,30 @@ def load_run(path: Path) -> Run:
     Raises:
         CliError: if the path is not a run or cannot be read.
     """
-    from replay.model.run import NotARun
     from replay.sources.open import load
 
-    try:
+    with _reading(path):
         return load(path)
+
+
+def open_source(path: Path) -> Source:
+    """Open a run, finished or not, to read its messages as they come.
+
+    Raises:
+        CliError: if the path is not a run or cannot be read.
+    """
+    from replay.sources.open import open_path
+
+    with _reading(path):
+        return open_path(path)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    from replay.model.run import NotARun
+
+    try:
+        yield
     except NotARun as error:
         raise CliError(str(error)) from error
     except OSError as error:

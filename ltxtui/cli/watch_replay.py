@@ -19,6 +19,7 @@ from ltxtui.cli.common import (
     check_local,
     has_terminal,
     need_terminal,
+    open_source,
     recorded_path,
     run_path,
     runs_dir_option,
@@ -96,7 +97,7 @@ def _live_source(run: str | None, socket_path: Path | None, wait: bool, runs_dir
         _need_terminal()
         return source
     if run is not None and (path := run_path(run, runs_dir)).exists():
-        source = _open(path)
+        source = open_source(path)
         _need_terminal()
         return source
     live = _live_runs()
@@ -197,7 +198,7 @@ def replay(path: str | None, play: bool, speed: float, runs_dir: Path, **looking
     PATH is an archive or journal, or a part of the name of a run in the runs directory. Default: the newest run.
     """
     chosen = _newest(runs_dir) if path is None else recorded_path(path, runs_dir)
-    source = _open(chosen)
+    source = open_source(chosen)
     need_terminal("for data use: ltxtui runs --json, or open the archive with xarray.open_datatree")
     _show(source, ("replay", str(chosen)), _opening(playing=play, speed=speed, **looking), runs_dir)
 
@@ -209,18 +210,6 @@ def _newest(runs_dir: Path) -> Path:
     if not found:
         raise CliError(f"no runs in {runs_dir}; record one with: ltxtui demo, or choose another folder with --runs-dir")
     return found[0].path
-
-
-def _open(path: Path) -> Source:
-    from replay.model.run import NotARun
-    from replay.sources.open import open_path
-
-    try:
-        return open_path(path)
-    except NotARun as error:
-        raise CliError(str(error)) from error
-    except OSError as error:
-        raise CliError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _opening(*, preset: int | None, **looking: Any) -> Opening:

@@ -194,7 +194,7 @@ class DemoRecorder:
     def __init__(self, runs_dir: Path, prompt: str, steps: int, seed: int, more: list[str], log: IO[bytes]) -> None:
         given = ["--model", "nano", "--prompt", prompt, "--steps", str(steps), "--seed", str(seed), *more, *SIZE]
         options = record_command.make_context("record", [*given, "--runs-dir", str(runs_dir)]).params
-        options["shocks"] = read_shocks(options["shocks"])
+        options |= {"shocks": read_shocks(options["shocks"]), "steps": min(steps, 8)}
         self._request = Request.from_dict({k: v for k, v in options.items() if k not in ("like", "as_json")})
         self._archive: Path | None = None
         self._thread = threading.Thread(target=self._record)
@@ -253,8 +253,8 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
 @pytest.fixture
 def here(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example: Example) -> Path:
     """The current folder, with everything that the example names. What the example changes is a copy."""
-    changed = {("runs", "repair"): f"runs/{DISC}.zarr", ("sweep", "my-sweep"): "my-sweep"}.get(example.words[:2])
-    if changed is not None:
+    copied: dict[tuple[str, ...], str] = {("runs", "repair"): f"runs/{DISC}.zarr", ("sweep", "my-sweep"): "my-sweep"}
+    if (changed := copied.get(example.words[:2])) is not None:
         shutil.copytree(folder / changed, tmp_path / "copy" / changed)
         folder = tmp_path / "copy"
     monkeypatch.chdir(folder)
@@ -268,16 +268,10 @@ def here(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example:
 # -- the examples
 
 
-def parsed(words: tuple[str, ...]) -> None:
+def parse(words: tuple[str, ...]) -> None:
     """Parse a command that cannot be run here. Raises click's errors."""
-    group: click.Command = cli
-    context = cli.make_context("ltxtui", list(words))
-    rest = [*context._protected_args, *context.args]
-    while isinstance(group, click.Group) and rest:
-        _, group, rest = group.resolve_command(context, rest)
-        assert group is not None
-        context = group.make_context(group.name, rest, parent=context)
-        rest = [*context._protected_args, *context.args] if isinstance(group, click.Group) else []
+    assert isinstance(cli, click.Group)
+    cli.commands[words[0]].make_context(words[0], list(words[1:]))
 
 
 def shortened(words: tuple[str, ...]) -> list[str]:
@@ -307,7 +301,7 @@ def test_examples_work(
     example: Example, here: Path, loaded: Any, shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if example.needs_another_model:
-        parsed(example.words)
+        parse(example.words)
         return
     command = example.words[0] if example.words else ""
     live: list[Live] = []

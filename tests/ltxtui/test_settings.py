@@ -42,7 +42,7 @@ def test_a_whole_file_is_read() -> None:
         ('[keys]\n\nfly = "x"\n', 3, "is not an action"),
         ('[keys]\ntheme = "nokey"\n', 2, "is no key"),
         ('[keys]\ncursor = "x"\n', 2, "needs 2 keys"),
-        ('[keys]\ntheme = "Z"\ndrawing = "Z"\n', 3, "'theme' already"),
+        ('[keys]\ntheme = "Z"\ndrawing = "Z"\n', 3, "already given to 'theme'"),
         ('[keys]\ntheme = "x"\n', 2, "the key of 'delete' on the home screen"),
         ('[keys]\ncursor = ["h", "B"]\n', 2, "'h' is the key of 'hide' on the run screen; give hide another key"),
         ('[keys]\nhide = "Ctrl+P"\n', 2, "the key of 'palette'"),
