@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.__main__ import table
+from benchmarks.reporting import table
 from recorder.metrics.step import Layout
 from recorder.sampling import tokens
 from recorder.sampling.guidance_passes import Passes

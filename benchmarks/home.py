@@ -1,4 +1,4 @@
-"""What the list of runs costs with thousands of them: cold, with a warm cache, per pass, per key and per redraw."""
+"""What the list of thousands of runs costs: cold, with a warm cache, per pass, per key and per redraw."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import json
 import math
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.__main__ import middle, ms, table
+from benchmarks import options
+from benchmarks.reporting import median, ms, table
+from benchmarks.terminal import SIZE, Terminal
 
 RUNS = 5000
 REPEATS = 5
-SIZE = (120, 40)
 STEPS = 40
 START = 1_795_000_000.0
 _WORDS = ("red", "ball", "moving", "left", "over", "a", "still", "pond", "at", "dusk", "slow", "camera", "grain")
@@ -70,7 +70,7 @@ def _write(group: Path, attributes: dict[str, Any], **more: Any) -> None:
 
 
 def _no_tour() -> None:
-    """Somebody who has seen the tour: it would lie over the list."""
+    """Mark the tour as seen; it would cover the list."""
     from ltxtui.state import State
 
     State().set_tour_seen(True)
@@ -129,16 +129,15 @@ def _warm(runs: Path) -> list[tuple[str, str]]:
     found.update()
     found.forget(Path())
     return [
-        ("warm: whole list", middle(whole)),
-        ("a pass when nothing changed", middle(idle)),
+        ("warm: whole list", median(whole)),
+        ("a pass when nothing changed", median(idle)),
         ("a pass that looks at every archive", ms(_timed(found.update))),
-        ("filter: first key", middle(typed)),
+        ("filter: first key", median(typed)),
     ]
 
 
 def _screen(runs: Path, count: int) -> list[tuple[str, str]]:
     """From the command to the newest run on the screen, in a terminal; and one redraw of the table."""
-    from benchmarks.dashboard import Terminal
     from ltxtui.home import draw
     from ltxtui.home.model import HomeModel
     from ltxtui.plot.line_plot import Style
@@ -158,14 +157,17 @@ def _screen(runs: Path, count: int) -> list[tuple[str, str]]:
         terminal.quit()
         if n:  # the first one may have had to compile modules
             paints.append(paint)
-    return [("redraw of the table", middle(redraws)), ("`ltxtui` cold start to the newest run", middle(paints))]
+    return [("redraw of the table", median(redraws)), ("`ltxtui` cold start to the newest run", median(paints))]
 
 
 def main() -> None:
+    parser = options.parser("benchmarks.home", __doc__, "", "500")
+    parser.add_argument("runs", nargs="?", type=int, default=RUNS, help="runs in the list [%(default)s]")
+    given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ltx-home-", dir=tempfile.gettempdir()))
     os.environ.setdefault("LTXTUI_RUNTIME_DIR", str(folder / "sockets"))
     try:
-        run(folder, int(sys.argv[1]) if len(sys.argv) > 1 else RUNS)
+        run(folder, given.runs)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

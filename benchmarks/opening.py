@@ -1,8 +1,8 @@
 """How fast recorded runs open: `python -m benchmarks.opening`. Archives of 50, 100,000 and 1,000,000 steps.
 
-Archives are made by the recorder's own writer from made-up rows of the real metrics, video and audio. Each is opened
-in the dashboard without a terminal: seconds from `open_path` to the first picture that has its curves, and from a key
-that moves the playhead to the next picture. Modules are loaded before; each archive is opened in a process of its own.
+Archives are written by the recorder's own writer from synthetic rows of the real metrics, video and audio. Each is
+opened in the dashboard without a terminal: seconds from `open_path` to the first picture with curves, and from a key
+that moves the playhead to the next picture. Modules are loaded before; each archive is opened in a separate process.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 from textual.app import App
+
+from benchmarks import options
 
 SIZE = (120, 40)
 BLOCK = 8192
@@ -135,10 +137,10 @@ def line(found: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, nargs="*", default=list(STEPS))
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--keep", type=Path, help="make the archives here, and use those that are there")
+    parser = options.parser("benchmarks.opening", __doc__, "--steps 50 100000", "--steps 1000000 --keep /tmp/archives")
+    parser.add_argument("--steps", type=int, nargs="*", default=list(STEPS), help="lengths of archives [%(default)s]")
+    parser.add_argument("--repeats", type=int, default=3, help="openings of each [3]")
+    parser.add_argument("--keep", type=Path, help="make the archives in this folder, and use those that exist")
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure is not None:

@@ -9,9 +9,10 @@ import time
 
 import numpy as np
 
-from benchmarks.__main__ import ms, table
+from benchmarks import options
+from benchmarks.reporting import ms, table
+from benchmarks.terminal import SIZE
 
-SIZE = (120, 40)
 STEPS = (60, 10_000)
 LONG = 100_000
 REPEATS = 15
@@ -151,5 +152,10 @@ def run() -> None:
     table(f"Drawing, {SIZE[0]}×{SIZE[1]}, a quarter each", rows)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    options.parser("benchmarks.panels", __doc__, "").parse_args()
     run()
+
+
+if __name__ == "__main__":
+    main()

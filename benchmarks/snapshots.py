@@ -1,7 +1,7 @@
-"""Which compression is right for kept latents: time and bytes per chunk of float16, raw and packed in five ways.
+"""Which compression suits stored latents: time and bytes per chunk of float16, raw and packed in five ways.
 
 `python -m benchmarks.snapshots` takes the sample and the predicted clean sample of a nano run, early and late, and
-Gaussian tokens of the size of a real clip. What it found is what `recorder/archive/writer.py` does.
+Gaussian tokens of the size of a real clip. `recorder/archive/writer.py` uses the result.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmarks import options
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -96,6 +98,7 @@ def measure(values: NDArray[Any], codec: Any, path: Path) -> tuple[float, float,
 
 
 def main() -> None:
+    options.parser("benchmarks.snapshots", __doc__, "").parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ltx-bench-", dir=tempfile.gettempdir()))
     os.environ["LTXTUI_RUNTIME_DIR"] = str(folder / "sockets")
     shares: dict[str, list[float]] = {}

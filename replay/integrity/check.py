@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Report:
     chunks: int = 0
     """Chunk files whose checksum was compared."""
     problems: list[str] = field(default_factory=list)
+    omitted: int = 0
+    """Problems beyond the first MAX_PROBLEMS."""
     notes: list[str] = field(default_factory=list)
     damaged: dict[str, set[str]] = field(default_factory=dict)
     """By array, keys of chunks that are not as they were written."""
@@ -54,15 +57,16 @@ class Report:
     def word(self) -> str:
         """The result in a word or two."""
         if self.problems:
-            return counted(len(self.problems), "problem")
+            return counted(min(len(self.problems), MAX_PROBLEMS) + self.omitted, "problem")
         return "nothing recorded" if self.empty else "sound"
 
     def problem(self, text: str) -> None:
-        """Report something, unless there is too much of it already."""
+        """Report a problem; beyond MAX_PROBLEMS only their number, in a last line."""
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(text)
-        elif len(self.problems) == MAX_PROBLEMS:
-            self.problems.append("and more, which is not listed")
+        else:
+            self.omitted += 1
+            self.problems[MAX_PROBLEMS:] = [f"and {self.omitted} more"]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -102,16 +106,17 @@ def check(path: Path) -> Report:
             _tell_missed(followed, report)
         return report
     report.status = str(opened.attributes.get("status")) if opened.ended else "unfinished"
+    repair = f"ltxtui runs repair {shlex.quote(str(archive))}"
     if not opened.ended:
         left = "nothing of its journal can be read" if beside else "its journal is gone"
-        gone = "" if followed else f", and {left}: what was not folded into it is lost"
-        report.problem(f"the run was never ended{gone}; mend it with: ltxtui runs repair {archive}")
+        gone = "" if followed else f", and {left}: what the archive does not hold is lost"
+        report.problem(f"the run was not finalised{gone}; repair it with: {repair}")
     elif beside:
-        said = f"a journal stands beside the finished archive: {journal.name}"
+        said = f"a journal is left next to the finished archive: {journal.name}"
         if followed is None or followed.end is None:
             report.problem(said)
         else:  # the archive may not have been on the disk when its recorder ended
-            report.notes.append(f"{said}; the next run in its folder removes it, or: ltxtui runs repair {archive}")
+            report.notes.append(f"{said}; the next run in this folder removes it, or: {repair}")
     held = Run()
     for message in opened.messages():
         held.feed(message)
@@ -159,7 +164,7 @@ def _check_files(archive: Path, opened: Archive, report: Report) -> None:
     chunks: list[str] = []
     for name, plain in _files(archive):
         if not plain:
-            report.problem(f"{name} is no file or folder; nothing reads it")
+            report.problem(f"{name} is not a file or folder; no reader uses it")
         elif name == "zarr.json" or name.endswith("/zarr.json"):
             node = name.removesuffix("zarr.json").rstrip("/")
             try:
@@ -205,7 +210,7 @@ def _check_consolidated(documents: dict[str, Any], report: Report) -> None:
         ours = {k: v for k, v in found.items() if k != "consolidated_metadata"} if isinstance(found, dict) else None
         own = {k: v for k, v in documents.get(name, {}).items() if k != "consolidated_metadata"}
         if ours != own:
-            report.problem(f"{name}/zarr.json is not what the consolidated metadata say")
+            report.problem(f"{name}/zarr.json differs from the consolidated metadata")
 
 
 def _check_chunks(archive: Path, arrays: dict[str, Array], there: list[str], report: Report) -> None:
@@ -219,14 +224,14 @@ def _check_chunks(archive: Path, arrays: dict[str, Array], there: list[str], rep
         node, _, key = name.partition("/c/")
         array, crc = arrays.get(node), expected.get(name)
         if array is None:
-            report.problem(f"{name} belongs to no array")
+            report.problem(f"{name} does not belong to any array")
         elif crc is None:
             report.notes.append(f"{name} has no checksum: it was added later")
         else:
             try:
                 data = read_file(archive / name, MAX_CHUNK_BYTES)
                 if len(data) != array.chunk_bytes and not array.packed:
-                    raise Damaged(f"has {len(data):,} bytes, and should have {array.chunk_bytes:,}")
+                    raise Damaged(f"has {len(data):,} bytes instead of {array.chunk_bytes:,}")
                 if zlib.crc32(data) != crc:
                     raise Damaged("is damaged: its checksum is another")
             except Damaged as error:
@@ -243,7 +248,7 @@ def checksums(archive: Path, report: Report) -> dict[str, int] | None:
         if (archive / CHECKSUMS).exists():
             report.problem(f"{CHECKSUMS} is damaged: it {error}")
         else:
-            report.notes.append("no checksums were kept: it was recorded by an older version")
+            report.notes.append("there are no checksums: the run was recorded by an older version")
         return None
     return {name: crc for name, crc in known.items() if type(crc) is int}
 
@@ -255,13 +260,13 @@ def _check_shapes(held: Run, opened: Archive, report: Report) -> None:
         number = stage.removeprefix("stage_")
         known = number.isdigit() and int(number) < len(held.stages) and stream in held.stages[int(number)].streams
         if not known:
-            report.problem(f"{name} cannot be read, and should have {count} rows")
+            report.problem(f"{name} cannot be read; it should have {count} rows")
             continue
         for metric in ("time", *held.stages[int(number)].streams[stream].metrics):
             try:
                 array = opened.store.array(f"{name}/{metric}")
                 if opened.ended and array.rows != count:
-                    raise Damaged(f"has shape {list(array.shape)}, and should have {count} rows")
+                    raise Damaged(f"has shape {list(array.shape)}; it should have {count} rows")
                 if array.covered() < count:
                     raise Damaged(f"has whole chunks for {array.covered()} of {count} rows")
             except Damaged as error:
@@ -285,7 +290,7 @@ def _compare(held: Run, followed: Run, journal: str, report: Report) -> None:
             for metric in ours.metrics.keys() & theirs.metrics.keys() if count else ():
                 a, b = ours.values(metric)[:count], theirs.values(metric)[:count]
                 if a.shape != b.shape or not np.array_equal(a, b, equal_nan=True):
-                    report.problem(f"stage_{one.index}/{name}/{metric} is not what the journal says")
+                    report.problem(f"stage_{one.index}/{name}/{metric} differs from the journal")
 
 
 def rows_of(run: Run) -> dict[str, int]:

@@ -78,7 +78,7 @@ def repair(path: Path) -> Repaired:
         with changing(archive) as place:
             finished = _clear(archive, place)
             if archive.is_symlink():
-                raise CannotRepair(f"{archive.name} is a link; repair the archive that it leads to")
+                raise CannotRepair(f"{archive.name} is a link; repair its target")
             if journal.is_file() and is_being_written(journal):
                 raise CannotRepair(f"{archive.name} is being recorded; stop its recorder first")
             if not journal.is_file() and not archive.exists():
@@ -86,11 +86,11 @@ def repair(path: Path) -> Repaired:
             if not journal.is_file() and check(archive).sound:
                 if finished:
                     return Repaired(archive, None, _rows(archive), "a repair that had been interrupted was completed")
-                whole = f"{archive.name} was ended by its recorder and is whole"
-                raise CannotRepair(f"{whole}; there is nothing to fold or mend")
+                whole = f"{archive.name} was finalised by its recorder and is complete"
+                raise CannotRepair(f"{whole}; there is nothing to repair")
             return _repaired(archive, journal, place)
     except Busy as error:
-        raise CannotRepair(f"{archive.name} is being changed by another process; wait for its end") from error
+        raise CannotRepair(f"{archive.name} is being changed by another process; wait until it ends") from error
 
 
 def _settled(archive: Path) -> Repaired | None:
@@ -133,7 +133,7 @@ def _repaired(archive: Path, journal: Path, place: int) -> Repaired:
         except CannotRepair:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
-            raise CannotRepair(f"{archive.name} holds what no archive can: {error!r}"[:300]) from error
+            raise CannotRepair(f"{archive.name} cannot be stored in an archive: {error!r}"[:300]) from error
         os.rename(made.name, _ready(archive), src_dir_fd=place, dst_dir_fd=place)
         kept = _replace(archive, journal, place)
     except BaseException:
@@ -177,7 +177,7 @@ def _made_free(name: str, place: int) -> str:
         with contextlib.suppress(FileExistsError):
             os.mkdir(candidate, FOLDER_MODE, dir_fd=place)
             return candidate
-    raise FileExistsError(f"{name} has a thousand predecessors")
+    raise FileExistsError(f"1000 earlier copies named {name} exist; remove some")
 
 
 def _old(archive: Path, messages: list[Message]) -> Archive | None:
@@ -211,7 +211,7 @@ def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], 
                     found.append(message)
         except NotARun as error:
             notes.append(str(error))
-            lost += [f"{journal.name} beyond its message {len(found):,}: {error}"] if found else []
+            lost += [f"{journal.name} after its message {len(found):,}: {error}"] if found else []
         finally:
             reader.close()
         notes += [reader.note] if reader.note else []
@@ -226,7 +226,7 @@ def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], 
                 found += plain(message)
         except NotARun as error:
             notes.append(str(error))
-            lost += [f"{archive.name} beyond that: {error}"] if len(found) > count else []
+            lost += [f"{archive.name} after that: {error}"] if len(found) > count else []
         if len(found) > count:
             lost += opened.lost
     return found, lost, "; ".join(notes)
@@ -253,7 +253,7 @@ def _fill(
         skipped = run.skipped
         run.feed(message)
         if run.skipped > skipped:
-            lost.append(f"an {message['t']} message that is not as the format says")
+            lost.append(f"a message of kind {message['t']} that violates the format")
         elif message["t"] != protocol.END and _known(message):
             writer.feed(message)
     if old is not None:
@@ -261,7 +261,7 @@ def _fill(
         lost += [n for n in old.lost if n not in lost]
     last = max((float(s.times[-1]) for g in run.stages for s in g.streams.values() if s.rows), default=time.time())
     if not ends:
-        error = "its recorder never ended it; repaired"
+        error = "not finalised by its recorder; repaired"
         ends = [{"t": protocol.END, "time": last, "status": "interrupted", "error": error}]
     if lost:
         told = event("warning", f"repaired; lost: {'; '.join(lost[:20])}"[:2000], payload={"lost": lost[:1000]})
@@ -322,7 +322,7 @@ def _carry_kept(writer: ArchiveWriter, group: str, old: Store, skip: Skip, lost:
     """One snapshot that a viewer asked for."""
     place = _KEPT.fullmatch(group.rpartition("/")[2])
     if place is None:
-        lost.append(f"{group} is no snapshot")
+        lost.append(f"{group} is not a snapshot")
         return
     found: dict[str, dict[str, Any]] = {}
     sigma, frames = 0.0, None

@@ -173,7 +173,7 @@ def test_without_a_home_nothing_is_kept_and_nothing_fails(runs: Path, monkeypatc
     assert state.tour_seen and load().notice == ""
     assert "restart" in CliRunner().invoke(cli, ["runs"]).output
     told = CliRunner().invoke(cli, ["config"])
-    assert told.exit_code == 0 and "no home directory is known" in told.output
+    assert told.exit_code == 0 and "the home directory is unknown" in told.output
     for option in ("--edit", "--tour"):
         told = CliRunner().invoke(cli, ["config", option])
         assert told.exit_code == 1 and "home directory" in told.output, told.output

@@ -406,6 +406,6 @@ def test_the_command_opens_the_screen_with_what_was_asked(
 
 def test_the_command_says_what_is_wrong(recorded: list[Path], tmp_path: Path) -> None:
     assert "needs a terminal" in run_cli(*recorded).output
-    assert "leave it out for --json" in run_cli(*recorded, "--json").output
+    assert "cannot be combined with --json" in run_cli(*recorded, "--json").output
     assert "does not exist" in run_cli(recorded[0], tmp_path / "none.zarr").output
     assert "give 2 to 8 runs" in run_cli(recorded[0]).output

@@ -36,23 +36,23 @@ def test_a_whole_file_is_read() -> None:
         ('theme = "dark"\ndrawing = "crayon"\n', 2, "not one of braille, block, ascii"),
         ("\n\npreset = 9\n", 3, "not a number from 1"),
         ("preset = true\n", 1, "not a number"),
-        ('colour = "red"\n', 1, "is no setting"),
+        ('colour = "red"\n', 1, "is not a setting"),
         ("tour = 1\n", 1, "not true or false"),
         ('theme = "dark"\nkeys = 3\n', 2, "[keys]"),
-        ('[keys]\n\nfly = "x"\n', 3, "is no action"),
+        ('[keys]\n\nfly = "x"\n', 3, "is not an action"),
         ('[keys]\ntheme = "nokey"\n', 2, "is no key"),
         ('[keys]\ncursor = "x"\n', 2, "needs 2 keys"),
-        ('[keys]\ntheme = "Z"\ndrawing = "Z"\n', 3, "'theme' already"),
+        ('[keys]\ntheme = "Z"\ndrawing = "Z"\n', 3, "already given to 'theme'"),
         ('[keys]\ntheme = "x"\n', 2, "the key of 'delete' on the home screen"),
         ('[keys]\ncursor = ["h", "B"]\n', 2, "'h' is the key of 'hide' on the run screen; give hide another key"),
         ('[keys]\nhide = "Ctrl+P"\n', 2, "the key of 'palette'"),
         ('[keys]\nhide = "F1"\n', 2, "the key of 'help'"),
         ('[keys]\n\nhide = "shift+g"\n', 3, "'G' is the key of 'newest'"),
-        ('[keys]\nback = "q"\nquit = "q"\n', 3, "'q' is given to 'back' already"),
+        ('[keys]\nback = "q"\nquit = "q"\n', 3, "'q' is already given to 'back'"),
         ('[keys]\ntheme = ["x", "x"]\n', 2, "twice"),
         ("[keys]\ntheme = 3\n", 2, "neither a key"),
-        ('theme = "dark"\npreset = = 3\n', 2, "no TOML"),
-        ('theme = "dark', 1, "no TOML"),
+        ('theme = "dark"\npreset = = 3\n', 2, "not valid TOML"),
+        ('theme = "dark', 1, "not valid TOML"),
     ],
 )
 def test_a_mistake_is_told_with_its_line_and_the_rest_holds(text: str, line: int, said: str) -> None:
@@ -205,7 +205,7 @@ def test_config_shows_checks_and_lists(monkeypatch: pytest.MonkeyPatch, tmp_path
     path = tmp_path / "c.toml"
     monkeypatch.setenv("LTXTUI_CONFIG", str(path))
     code, said = run_config()
-    assert code == 0 and "not there" in said and "preset = 1" in said
+    assert code == 0 and "no file; defaults shown" in said and "preset = 1" in said
     assert run_config("--check")[0] == 0
     path.write_text('preset = 2\ntheme = "pink"\n')
     code, said = run_config("--check")
@@ -213,7 +213,7 @@ def test_config_shows_checks_and_lists(monkeypatch: pytest.MonkeyPatch, tmp_path
     code, said = run_config()
     assert code == 0 and "preset = 2" in said and "line 2" in said
     path.write_text("preset = 2\n")
-    assert run_config("--check") == (0, f"{path} is right\n")
+    assert run_config("--check") == (0, f"{path} is valid\n")
     code, said = run_config("--keys")
     assert code == 0 and "screenshot" in said and "Ctrl+S" in said
     assert run_config("--keys", "--check")[0] == 1
@@ -224,7 +224,7 @@ def test_config_edits_with_the_users_editor(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("LTXTUI_CONFIG", str(path))
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.setenv("EDITOR", "sed -i s/^#.preset.*/preset=5/")
-    assert run_config("--edit") == (0, f"{path} is right\n")
+    assert run_config("--edit") == (0, f"{path} is valid\n")
     assert settings.load().settings.preset == 5 and "[keys]" in path.read_text()
     monkeypatch.setenv("EDITOR", "no-such-editor-anywhere")
     code, said = run_config("--edit")

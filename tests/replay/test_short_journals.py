@@ -147,7 +147,7 @@ def test_a_short_journal_hides_nothing_of_a_finished_archive(tmp_path: Path, sho
     problems = "\n".join(report.problems)
     # Where the journal is whole too its recorder ended before the archive was on the disk: nothing is wrong.
     beside = "\n".join(report.notes) if short == "whole" else problems
-    assert "a journal stands beside the finished archive" in beside and report.sound == (short == "whole")
+    assert "a journal is left next to the finished archive" in beside and report.sound == (short == "whole")
     assert ("ends before the archive" in problems) == (short not in ("whole", "without its end"))
     done = repair(path)
     assert done.lost == [] and done.rows == {"stage_0/video": STEPS, "stage_1/video": STEPS}
@@ -185,7 +185,7 @@ def test_a_journal_that_contradicts_itself_is_mended_from_the_archive(tmp_path: 
     archived(path, told)
     locations.journal_of(path).write_bytes(framed([*told[:10], {**step(3), "data": bytes(4)}, *told[10:-1]]))
     done = repair(path)
-    assert "beyond its message 10" in done.lost[0] and len(done.lost) == 1
+    assert "after its message 10" in done.lost[0] and len(done.lost) == 1
     assert done.rows == {"stage_0/video": STEPS, "stage_1/video": STEPS}
 
 

@@ -15,6 +15,8 @@ from benchmarks.peers import WIDTH, tools
 from benchmarks.peers.__main__ import table
 from benchmarks.peers.child import made_up
 from benchmarks.peers.ours import Ours
+from benchmarks.peers.record_files import leveldb_records, tf_records
+from benchmarks.peers.rows import named, unnamed
 from recorder.format import locations
 
 
@@ -40,14 +42,14 @@ def test_zarr_rows_are_read_back_exactly(tmp_path: Path) -> None:
 
 def test_torn_logs_of_peers_give_their_whole_records() -> None:
     event = struct.pack("<QI", 3, 0) + b"abc" + bytes(4)
-    assert list(tools.tf_records(2 * event + event[:-5])) == [b"abc", b"abc"]
+    assert list(tf_records(2 * event + event[:-5])) == [b"abc", b"abc"]
     header, first, last = bytes(7), struct.pack("<IHB", 0, 2, 2) + b"ab", struct.pack("<IHB", 0, 1, 4) + b"c"
-    assert list(tools.leveldb_records(header + first + last + first)) == [b"abc"]
+    assert list(leveldb_records(header + first + last + first)) == [b"abc"]
 
 
 def test_a_row_as_a_dictionary_and_back() -> None:
     row = made_up(1)[0]
-    assert np.array_equal(np.array(tools.unnamed(tools.named(row)), np.float32), row) and row.size == WIDTH
+    assert np.array_equal(np.array(unnamed(named(row)), np.float32), row) and row.size == WIDTH
 
 
 def test_the_table_shows_ratios_to_ours() -> None:

@@ -642,11 +642,11 @@ def test_what_the_user_can_mend_is_said_in_one_line(tmp_path: Path) -> None:
     assert "no live run with 'red' in its name" in problem("red", "snapshot")
     assert f"no live run answers at {tmp_path}/none.sock" in problem("stop", "--socket", f"{tmp_path}/none.sock")
     for wrong in ([], ["red"], ["stop", "now"], ["shock"], ["red", "halt"], ["shock", "renoise", "stop"]):
-        assert "a command is missing or has too many words" in problem(*wrong)
+        assert "the command is missing or has too many arguments" in problem(*wrong)
     assert "strong" in problem("shock", "renoise:strong=1")
-    assert "remove at=" in problem("shock", "renoise:sigma=0.5")
+    assert "take effect at the next step; remove" in problem("shock", "renoise:sigma=0.5")
     with record(runs_dir=tmp_path, allow_control=True), record(runs_dir=tmp_path, allow_control=True) as second:
-        assert "2 runs are live" in problem("stop")
+        assert "2 live runs match" in problem("stop")
         second.stage()
         assert problem(second.name, "shock", "restart:db=3") == f"control refused: shock: {commands.OWN_LOOP}"
 

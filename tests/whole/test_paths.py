@@ -55,7 +55,7 @@ def test_a_run_may_be_given_from_inside_of_it(
     monkeypatch.chdir(archive / where)
     assert sum(s.rows for s in load(Path(path)).stages[0].streams.values()) == 3
     assert check(Path(path)).sound
-    with pytest.raises(CannotRepair, match=f"{archive.name} was ended by its recorder"):
+    with pytest.raises(CannotRepair, match=f"{archive.name} was finalised by its recorder"):
         repair(Path(path))
     said = CliRunner().invoke(cli, ["runs", "check", path])
     assert said.exit_code == 0 and "sound" in said.stdout

@@ -292,12 +292,12 @@ def invoke(*arguments: str) -> Any:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ([], "say which model"),
-        (["--model", "nano"], "say what to compare"),
+        ([], "specify a model"),
+        (["--model", "nano"], "specify what to compare"),
         (["--model", "nano", "--grid", "kind=wobble"], "not wobble"),
         (["--model", "nano", "--grid", "kind=restart at=0.9", "--frames", "20"], "--frames must be 8n"),
         (["--model", "some/model", "--grid", "kind=restart at=0.9"], "--prompt"),
-        (["--report"], "say which sweep"),
+        (["--report"], "specify a sweep"),
         (["nowhere", "--report"], "holds no sweep"),
         (["--report", "--svg", "missing/x.svg"], "does not exist"),
     ],
@@ -535,7 +535,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path) -> None
     finally:
         process.kill()
     assert process.returncode == 130
-    assert f"go on with: ltxtui sweep {folder}" in err
+    assert f"resume with: ltxtui sweep {folder}" in err
     # One that was stopped while it was being started ends by itself, having no job.
     until(lambda: not spec.working(folder))
     assert all(f.state in ("complete", "interrupted") for f in results.find_runs(folder, spec.read(folder)))
