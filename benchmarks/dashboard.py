@@ -183,10 +183,10 @@ def run(folder: Path) -> None:
 
 def six_panels() -> None:
     """Let the first preset have six panels, and the tour be known."""
-    from ltxtui.state import State
+    from ltxtui.state import SavedState
     from ltxtui.viewmodel.layout import size_class
 
-    state = State()
+    state = SavedState()
     state.set_tour_seen(True)
     state.set_arrangement(size_class(*SIZE), "1", ("sigma", "snr", "velocity", "energy", "drift", "waterfall"))
 

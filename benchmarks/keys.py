@@ -26,7 +26,7 @@ from ltxtui import actions
 from ltxtui.app import Dashboard
 from ltxtui.plot.line_plot import Style
 from ltxtui.screens.compare import CompareScreen
-from ltxtui.state import State
+from ltxtui.state import SavedState
 from tests.ltxtui.driving import key_event
 from tests.ltxtui.fixture import fixture_messages, journal_file, open_fixture
 from tests.ltxtui.sources import Live
@@ -56,7 +56,7 @@ class Playground:
         """The kind of screen on top of nothing else; a live one has an unfinished run that takes commands."""
         for name in ("restart", "smooth"):  # as often as they are deleted and renamed
             journal_file(self.folder, name)
-        known: dict[str, Any] = {"drawing": style, "runs_dir": self.folder, "state": State(self._state)}
+        known: dict[str, Any] = {"drawing": style, "runs_dir": self.folder, "state": SavedState(self._state)}
         if screen == "home":
             return Dashboard(**known)
         if screen == "compare":

@@ -17,7 +17,7 @@ from ltxtui.plot.roles import COMPONENTS
 from ltxtui.plot.text import clean, to_ascii
 from ltxtui.screens.base import ActionScreen, keyed
 from ltxtui.screens.run import Opening, RunScreen
-from ltxtui.state import State
+from ltxtui.state import SavedState
 from ltxtui.terminal.endings import TerminalApp
 from ltxtui.themes import THEMES, first_drawing, first_theme
 from ltxtui.viewmodel.deck import Deck
@@ -67,7 +67,7 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
         on_quit: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         settings: user.Loaded | None = None,
-        state: State | None = None,
+        state: SavedState | None = None,
         first_start: bool = False,
     ) -> None:
         # Only with the terminal's own colours does NO_COLOR mean none at all; otherwise Textual turns them grey.
@@ -75,7 +75,7 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
         more = () if source is not None else (self._sheet("home"), self._sheet("compare"))
         super().__init__(css_path=[self._sheet("run"), *more], ansi_color=True if os.environ.get("NO_COLOR") else None)
         self.loaded_settings = settings or user.load()
-        self.state = state or State()
+        self.state = state or SavedState()
         self.drawing = drawing or self.settings.drawing or first_drawing()
         self.runs_dir = runs_dir
         self.clock = clock

@@ -43,7 +43,7 @@ EXAMPLE: Final = """\
 
 
 @dataclass(frozen=True)
-class Problem:
+class SettingsProblem:
     """One thing in a settings file that cannot be used."""
 
     line: int
@@ -70,7 +70,7 @@ class Loaded:
     settings: Settings
     path: Path
     exists: bool = False
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[SettingsProblem, ...] = ()
 
     @property
     def notice(self) -> str:
@@ -101,20 +101,20 @@ def load(path: Path | None = None) -> Loaded:
         return Loaded(Settings(), path)
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        return Loaded(Settings(), path, True, (Problem(1, f"cannot be read: {why}"),))
+        return Loaded(Settings(), path, True, (SettingsProblem(1, f"cannot be read: {why}"),))
     settings, problems = parse(text)
     return Loaded(settings, path, True, tuple(problems))
 
 
-def parse(text: str) -> tuple[Settings, list[Problem]]:
+def parse(text: str) -> tuple[Settings, list[SettingsProblem]]:
     """Settings from TOML, and what in it could not be used."""
     try:
         given = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"at line (\d+)", str(error))
         said = re.sub(r" \(at .*\)$", "", str(error))
-        return Settings(), [Problem(int(found[1]) if found else len(text.splitlines()), f"no TOML: {said}")]
-    problems: list[Problem] = []
+        return Settings(), [SettingsProblem(int(found[1]) if found else len(text.splitlines()), f"no TOML: {said}")]
+    problems: list[SettingsProblem] = []
     values: dict[str, Any] = {}
     for name, value in given.items():
         if name == "keys":
@@ -123,30 +123,30 @@ def parse(text: str) -> tuple[Settings, list[Problem]]:
         reader = _READERS.get(name)
         if reader is None:
             known = ", ".join([*_READERS, "[keys]"])
-            problems.append(Problem(_line(text, name), f"{name!r} is no setting; there are {known}"))
+            problems.append(SettingsProblem(_line(text, name), f"{name!r} is no setting; there are {known}"))
             continue
         try:
             values[name] = reader(value)
         except ValueError as error:
-            problems.append(Problem(_line(text, name), f"{name}: {error}"))
+            problems.append(SettingsProblem(_line(text, name), f"{name}: {error}"))
     return Settings(**values), sorted(problems, key=lambda p: p.line)
 
 
-def _keys(table: object, text: str, problems: list[Problem]) -> dict[str, tuple[str, ...]]:
+def _keys(table: object, text: str, problems: list[SettingsProblem]) -> dict[str, tuple[str, ...]]:
     if not isinstance(table, dict):
-        problems.append(Problem(_line(text, "keys"), "keys is a table: write [keys] on a line of its own"))
+        problems.append(SettingsProblem(_line(text, "keys"), "keys is a table: write [keys] on a line of its own"))
         return {}
     keymap: dict[str, tuple[str, ...]] = {}
     for id, value in table.items():
         try:
             keymap[id] = _keys_of(id, value)
         except ValueError as error:
-            problems.append(Problem(_line(text, id, "keys"), f"keys.{id}: {error}"))
+            problems.append(SettingsProblem(_line(text, id, "keys"), f"keys.{id}: {error}"))
     if keymap.get("quit") and "back" not in keymap:
         keymap["back"] = ()  # q quits too, and keys that are replaced do nothing any more
     while (found := _clash(keymap)) is not None:
         id, said = found
-        problems.append(Problem(_line(text, id, "keys"), f"keys.{id}: {said}"))
+        problems.append(SettingsProblem(_line(text, id, "keys"), f"keys.{id}: {said}"))
         del keymap[id]  # its own keys are in force again, which may clash with what was set for another action
     return keymap
 

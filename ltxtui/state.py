@@ -24,7 +24,7 @@ def state_path() -> Path | None:
     return None if folder is None else folder / "state.json"
 
 
-class State:
+class SavedState:
     """A small dictionary in a file. What cannot be read or written is as if there were none: nothing depends on it."""
 
     def __init__(self, path: Path | None = None) -> None:

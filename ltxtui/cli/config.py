@@ -106,12 +106,12 @@ def _keys() -> None:
 
 
 def _tour() -> None:
-    from ltxtui.state import State
+    from ltxtui.state import SavedState
 
-    state = State()
+    state = SavedState()
     if state.path is None:
         raise Problem("no home directory is known here; press F2 in the dashboard instead, or set LTXTUI_STATE")
     state.set_tour_seen(False)
-    if State().tour_seen:
+    if SavedState().tour_seen:
         raise Problem(f"{state.path} cannot be written; press F2 in the dashboard instead")
     click.echo("the tour is shown at the next start; F2 shows it at any time")

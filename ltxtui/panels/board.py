@@ -15,13 +15,13 @@ from ltxtui.panels.cost import CostView, Link
 from ltxtui.panels.registry import BY_ID, PANELS
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
-from ltxtui.state import State
+from ltxtui.state import SavedState
 from ltxtui.viewmodel import layout
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.layout import PRESETS, Place, Preset
 
 
-class Lane(Container):
+class LaneFrame(Container):
     """The frame of a panel's second view."""
 
 
@@ -37,7 +37,7 @@ class Board(Container):
     """
 
     def __init__(
-        self, deck: Deck, style: Style, state: State, preset: int, link: Callable[[], Link], *, id: str
+        self, deck: Deck, style: Style, state: SavedState, preset: int, link: Callable[[], Link], *, id: str
     ) -> None:
         super().__init__(id=id)
         self._link = link
@@ -202,7 +202,7 @@ class Board(Container):
                 view.link = self._link
             view.add_class("panel")
             # Siblings may not have the same id, and a view's is its panel's: further lanes have a frame of their own.
-            self._frames[view] = Lane(view, id=f"{id}-lane-{len(views)}") if views else view
+            self._frames[view] = LaneFrame(view, id=f"{id}-lane-{len(views)}") if views else view
             new.append(self._frames[view])
             views.append(view)
         return views[:count]

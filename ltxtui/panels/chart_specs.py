@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.view import View
-from ltxtui.plot.line_plot import Curve, Mark, Plot, Style
+from ltxtui.plot.line_plot import Style
+from ltxtui.plot.model import Curve, Mark, Plot
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.selection import length_of
 from recorder.format.declarations import METRICS

@@ -11,8 +11,9 @@ from textual.message import Message
 
 from ltxtui.panels.chart_specs import Chart, plot, run_plot
 from ltxtui.panels.view import View
-from ltxtui.plot.line_plot import GUTTER, Curve, Flag, Mark, Plot, Style, columns, draw
-from ltxtui.plot.rows import Row
+from ltxtui.plot.line_plot import GUTTER, Style, columns, draw
+from ltxtui.plot.model import Curve, Flag, Mark, Plot
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, number
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.selection import length_of
@@ -96,7 +97,7 @@ class ChartView(View):
         drawn = plot(self.chart, deck, self.stream_name)
         return replace(drawn, ruler=deck.ruler, flags=flags(deck), log=log)
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         shown = self.shown()
         full, width = width, width - 1  # a free column between neighbours
         # A low panel has the values beside its title, a high one below it.
@@ -110,13 +111,13 @@ class ChartView(View):
         rows = [*head, *draw(shown, width, max(1, height - len(head)), self.drawing)]
         return [row.widened(full) for row in rows]
 
-    def _title(self, row: Row, title: str, unit: str) -> Row:
+    def _title(self, row: TextRow, title: str, unit: str) -> TextRow:
         row.add(title, "title")
         if self.stream_name is not None:
             row.add(f" {clean(self.stream_name, 12)}", "label")
         return row.add(f" {unit.strip()}".rstrip(), "dim").add(" ")
 
-    def _readout(self, row: Row, shown: Plot) -> Row:
+    def _readout(self, row: TextRow, shown: Plot) -> TextRow:
         """The value of every line under the cursor beside its sample, in the longest form that fits."""
         forms = [self._parts(shown, *form) for form in _FORMS]
         parts = next((p for p in forms if row.fits("".join(text for text, _ in p))), forms[-1])

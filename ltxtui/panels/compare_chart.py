@@ -15,8 +15,9 @@ from ltxtui.compare.deck import CompareDeck
 from ltxtui.panels.compare_header import place_text
 from ltxtui.panels.compare_view import CompareView
 from ltxtui.plot import scales
-from ltxtui.plot.line_plot import GUTTER, Curve, Flag, Plot, Style, columns, draw
-from ltxtui.plot.rows import Row
+from ltxtui.plot.line_plot import GUTTER, Style, columns, draw
+from ltxtui.plot.model import Curve, Flag, Plot
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, number
 
 _ROOMY = 9
@@ -114,7 +115,7 @@ class CompareChart(CompareView):
         series = self.compare.together.series(self.metric) if self.compare.together and self.metric else None
         return clean(series.description, 400) if series else ""
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         deck, metric = self.compare, self.metric
         series = deck.together.series(metric) if deck.together and metric else None
         if metric is None or series is None:
@@ -130,7 +131,7 @@ class CompareChart(CompareView):
         rows = [*head, *draw(plot, width, max(1, height - len(head)), self.drawing)]
         return [row.widened(full) for row in rows]
 
-    def _readout(self, row: Row, plot: Plot) -> Row:
+    def _readout(self, row: TextRow, plot: Plot) -> TextRow:
         """The value of every run under the cursor; runs that do not fit are in the list above."""
         texts = [
             [(f"{c.letter} {number(_at(c, plot.cursor), digits)}{gap}", c.role) for c in plot.curves]

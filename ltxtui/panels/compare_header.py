@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ltxtui.compare.deck import CompareDeck
 from ltxtui.panels.compare_view import CompareView
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, number, one_of
 from replay.comparison.alignment import AXES
 
@@ -41,7 +41,7 @@ def standing(deck: CompareDeck) -> tuple[str, str]:
 class CompareHeader(CompareView):
     """Two rows."""
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         deck = self.compare
         first = self.row(width)
         first.add(*standing(deck)).add("  ")
@@ -53,7 +53,7 @@ class CompareHeader(CompareView):
         first.push_right(selection(deck) + f"  reference {reference}", "label")
         return [first.filled(), self._where(width).filled()]
 
-    def _where(self, width: int) -> Row:
+    def _where(self, width: int) -> TextRow:
         deck, row = self.compare, self.row(width)
         if deck.together is None:
             return row.add(clean(deck.why, 300), "alert" if not deck.loading else "label")

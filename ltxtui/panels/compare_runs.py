@@ -11,7 +11,7 @@ from textual.message import Message
 from ltxtui.compare.divergences import place, setting
 from ltxtui.compare.member import Member
 from ltxtui.panels.compare_view import CompareView
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, fit, number
 from replay.comparison.run_differences import Divergence
 
@@ -44,7 +44,7 @@ class CompareRuns(CompareView):
             super().__init__()
             self.index = index
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         members = self.compare.members
         if width < _LISTED:
             rows = [self._legend(width), self._chosen(width)]
@@ -54,7 +54,7 @@ class CompareRuns(CompareView):
             rows = [self._legend(width), self._chosen(width)]
         return [*rows, *(self.row(width).filled() for _ in range(height - len(rows)))][:height]
 
-    def _head(self, width: int) -> Row:
+    def _head(self, width: int) -> TextRow:
         row = self.row(width).add(f"    {'run':<{self._name_width(width)}}", "dim")
         row.add(f"{'state':<{_STATE}}{'steps':<{_STEPS}}", "dim")
         row.add(f"{'first difference':<{_PARTING}}", "dim")
@@ -72,7 +72,7 @@ class CompareRuns(CompareView):
         shown = [s for name in self.compare.shown if together and (s := together.series(name))]
         return [(s.name, clean(s.label, 20).split()[-1]) for s in shown[: max(0, room // (_VALUE + 1))]]
 
-    def _line(self, member: Member, width: int) -> Row:
+    def _line(self, member: Member, width: int) -> TextRow:
         deck = self.compare
         row = self.row(width)
         self._mark(row, member)
@@ -91,7 +91,7 @@ class CompareRuns(CompareView):
         text, role = self._note(member)
         return row.add(text, role).filled()
 
-    def _mark(self, row: Row, member: Member) -> None:
+    def _mark(self, row: TextRow, member: Member) -> None:
         """Whether it is chosen, its letter, and whether it is the reference or hidden."""
         deck = self.compare
         chosen = member.index == deck.selected
@@ -119,7 +119,7 @@ class CompareRuns(CompareView):
             "no: " + "; ".join(notes) if notes else "yes"
         ), "alert" if notes or damaged else "dim"
 
-    def _legend(self, width: int) -> Row:
+    def _legend(self, width: int) -> TextRow:
         """All runs in one row, names as long as there is room."""
         deck, row = self.compare, self.row(width)
         room = width // len(deck.members) - 5
@@ -129,7 +129,7 @@ class CompareRuns(CompareView):
             row.add(f"{name} " if name else "", "" if member.shown else "dim")
         return row.filled()
 
-    def _chosen(self, width: int) -> Row:
+    def _chosen(self, width: int) -> TextRow:
         deck = self.compare
         member, reference = deck.members[deck.selected], deck.reference
         row = self.row(width).add(f"{member.letter} ", member.role)

@@ -14,7 +14,7 @@ from ltxtui.compare.deck import CompareDeck
 from ltxtui.compare.divergences import setting, told
 from ltxtui.panels.compare_chart import unit_text
 from ltxtui.panels.compare_view import CompareView
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, fit, number
 from recorder.format.numerals import counted
 
@@ -68,7 +68,7 @@ def notes(deck: CompareDeck) -> list[tuple[int, str, bool]]:
 class CompareTable(CompareView):
     """Values of all runs and differences to the reference: side by side where that fits, else one below the other."""
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         full, width = width, width - 1
         head, body = self.heading(width, "Summary", f"stage {self.compare.stage_index}"), self._body(width)
         room = max(1, height - 1)
@@ -87,7 +87,7 @@ class CompareTable(CompareView):
         together = self.compare.together
         return 2 + len(self._tables(together, width - 1)) if together else 2
 
-    def _body(self, width: int) -> list[Row]:
+    def _body(self, width: int) -> list[TextRow]:
         together = self.compare.together
         if together is None:
             rows = [self.row(width).add(clean(self.compare.why, 200), "dim")]
@@ -103,7 +103,7 @@ class CompareTable(CompareView):
                 rows.append(row.add(start, role).add(rest, "alert" if alert else "label"))
         return rows
 
-    def _tables(self, together: Together, width: int) -> list[Row]:
+    def _tables(self, together: Together, width: int) -> list[TextRow]:
         side = max(_CELL, min(_LABEL, width - 3 * _CELL))
         room = max(1, (width - side - _CELL) // (2 * _CELL))
         rows = []
@@ -113,7 +113,7 @@ class CompareTable(CompareView):
             rows += [self._line(label, values, together, block, side, width) for label, values in table_rows(together)]
         return rows
 
-    def _names(self, together: Together, block: range, side: int, width: int) -> Row:
+    def _names(self, together: Together, block: range, side: int, width: int) -> TextRow:
         reference = together.reference
         row = self.row(width).add(" " * side).add(f"{reference.letter:>{_CELL}}", reference.role)
         for i in block:
@@ -124,7 +124,7 @@ class CompareTable(CompareView):
 
     def _line(
         self, label: str, values: NDArray[np.float64], together: Together, block: range, side: int, width: int
-    ) -> Row:
+    ) -> TextRow:
         row = self.row(width).add(f"{fit(label, side - 1):<{side}}", "label")
         row.add(f"{plain(float(values[0])):>{_CELL}}", together.reference.role)
         for i in block:

@@ -13,7 +13,7 @@ import numpy as np
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import duration, significant
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.selection import RECENT
@@ -119,7 +119,7 @@ class CostView(View):
         if self.deck.live and self.display and self.screen.is_current:
             self.changed()
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         parts = [("recorder", *self._recorder()), ("viewer", *self._viewer()), ("connection", *self._connection())]
         if height < 3:
             row = self.row(width)

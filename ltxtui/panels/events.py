@@ -9,7 +9,7 @@ import numpy as np
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, duration
 from ltxtui.viewmodel.deck import Deck
 from recorder.format.protocol import Message
@@ -70,7 +70,7 @@ class EventsView(View):
         super().__init__(deck, style, id=id, classes="chart")
         self._index = Index()
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         events, lines = self.deck.run.events, max(1, height - 1)
         here = self._index.latest(self.deck)
         first = max(0, min(max(0, here) - int(lines * _ABOVE), len(events) - lines))
@@ -100,7 +100,7 @@ class EventsView(View):
         start, time = self.deck.run.header.get("time"), _time(event)
         return f"+{duration(time - start)}" if isinstance(start, float | int) and np.isfinite(time) else "–"
 
-    def _line(self, event: Message, where: str, width: int, at: int, here: int) -> Row:
+    def _line(self, event: Message, where: str, width: int, at: int, here: int) -> TextRow:
         row, kind = self.row(width - 1), clean(event.get("kind", "event"), 20)
         role = "alert" if kind in _ALERTS else "dim" if at > here else "label"
         row.add((">" if self.ascii else "►") if at == here else " ", "here" if at == here else "")

@@ -10,7 +10,7 @@ from textual.message import Message
 from ltxtui import actions
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 
 _ALWAYS: Final = ("palette", "help", "back", "quit")
 
@@ -45,7 +45,7 @@ class FooterView(View):
         self._places: list[tuple[int, int, actions.Action[Any]]] = []
         """First column and the one behind the last of every action that is shown."""
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         row = self.row(width)
         offered = [a for a in actions.of_screen(self._kind) if a.footer and a.available(self._model)]
         if not self._keys(actions.BY_ID["back"]):  # the user left quitting to another key

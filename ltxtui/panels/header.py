@@ -10,7 +10,7 @@ from typing import Final
 from ltxtui.panels.cost import Health, Link, cost, link_of
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, duration, one_of, significant
 from ltxtui.viewmodel.deck import Deck
 from recorder.format.nonfinite import broken_words
@@ -145,7 +145,7 @@ class HeaderView(View):
         self._link = link or (lambda: link_of(deck))
         self._pages = pages
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         deck = self.deck
         model = clean(deck.known("model"), 80)
         prompt = clean(prompt_text(deck.known("prompt")), 1000)

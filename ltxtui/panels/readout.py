@@ -15,7 +15,7 @@ from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.view import View
 from ltxtui.plot.axis import INFO
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, duration, number
 from ltxtui.viewmodel.deck import Deck
 from recorder.format.declarations import METRICS
@@ -83,7 +83,7 @@ class ReadoutView(View):
     def __init__(self, deck: Deck, style: Style, *, id: str = "readout") -> None:
         super().__init__(deck, style, id=id, classes="readout")
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         deck, full = self.deck, width
         width -= 1  # a free column between neighbours
         head = self.row(width).add("Readout ", "title").add(self._place(), "label").filled()

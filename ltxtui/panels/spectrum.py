@@ -9,8 +9,9 @@ import numpy as np
 from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.steps import QUANTITIES, decibels, frequencies, vectors
 from ltxtui.panels.view import View
-from ltxtui.plot.line_plot import Curve, Mark, Plot, Style, draw
-from ltxtui.plot.rows import Row
+from ltxtui.plot.line_plot import Style, draw
+from ltxtui.plot.model import Curve, Mark, Plot
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, number
 from ltxtui.viewmodel.deck import Deck
 
@@ -32,7 +33,7 @@ class SpectrumView(View):
         super().__init__(deck, style, id=id, classes="chart")
         self.stream_name: str | None = None
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         deck, quantity = self.deck, QUANTITIES[self.deck.quantity]
         stream = deck.stream_of(self.stream_name)
         values = vectors(deck, quantity.metric, self.stream_name)
@@ -60,7 +61,7 @@ class SpectrumView(View):
         rows = [head.filled(), *draw(plot, width - 1, max(1, height - 1), self.drawing)]
         return [row.widened(width) for row in rows][: max(1, height)]
 
-    def _curves(self, head: Row, name: str) -> list[Curve]:
+    def _curves(self, head: TextRow, name: str) -> list[Curve]:
         """The cursor's spectrum and the one to compare with, named in the heading."""
         deck, quantity = self.deck, QUANTITIES[self.deck.quantity]
         values = vectors(deck, quantity.metric, self.stream_name)

@@ -11,7 +11,7 @@ from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.steps import Floats, StepView
 from ltxtui.plot import heatmap, scales
 from ltxtui.plot.line_plot import GUTTER, Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import significant
 from ltxtui.viewmodel.deck import Deck
 from recorder.format.declarations import METRICS, QUANTITIES
@@ -25,7 +25,7 @@ _WITH_VALUES: Final = 36
 _HIGHEST: Final = 3
 
 
-class Lane(NamedTuple):
+class LoadLane(NamedTuple):
     """One quantity: of the machine's samples, or a metric of the rows."""
 
     key: str
@@ -43,20 +43,20 @@ class Lane(NamedTuple):
         return f"{self.label}: {text} [{self.unit}]"
 
 
-LANES: Final[tuple[Lane, ...]] = (
-    Lane("gpu_utilisation", "GPU", "%", top=100),
-    Lane("gpu_memory_used", "GPUmem", "bytes", whole="gpu_memory_total"),
-    Lane("gpu_power", "power", "W"),
-    Lane("gpu_temperature", "temp", "°C", top=100),
-    Lane("gpu_sm_clock", "clock", "MHz"),
-    Lane("gpu_memory_clock", "memclk", "MHz"),
-    Lane("process_cpu", "CPU", "%", top=100),
-    Lane("process_memory", "RSS", "bytes"),
-    Lane("host_memory_used", "RAM", "bytes"),
-    Lane("step_seconds", "step", "s", metric=True),
-    Lane("gpu_ms", "GPU ms", "ms", metric=True),
-    Lane("vram_peak", "VRAM", "bytes", metric=True),
-    Lane("recorder_seconds", "rec", "s", metric=True),
+LANES: Final[tuple[LoadLane, ...]] = (
+    LoadLane("gpu_utilisation", "GPU", "%", top=100),
+    LoadLane("gpu_memory_used", "GPUmem", "bytes", whole="gpu_memory_total"),
+    LoadLane("gpu_power", "power", "W"),
+    LoadLane("gpu_temperature", "temp", "°C", top=100),
+    LoadLane("gpu_sm_clock", "clock", "MHz"),
+    LoadLane("gpu_memory_clock", "memclk", "MHz"),
+    LoadLane("process_cpu", "CPU", "%", top=100),
+    LoadLane("process_memory", "RSS", "bytes"),
+    LoadLane("host_memory_used", "RAM", "bytes"),
+    LoadLane("step_seconds", "step", "s", metric=True),
+    LoadLane("gpu_ms", "GPU ms", "ms", metric=True),
+    LoadLane("vram_peak", "VRAM", "bytes", metric=True),
+    LoadLane("recorder_seconds", "rec", "s", metric=True),
 )
 _MACHINE: Final = tuple(lane for lane in LANES if not lane.metric)
 _KEYS: Final = (*(lane.key for lane in _MACHINE), "gpu_memory_total")
@@ -102,7 +102,7 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, float | int) and abs(value) < 1e300
 
 
-def lanes(deck: Deck, samples: Samples, stream: str | None = None) -> list[tuple[Lane, Floats, float]]:
+def lanes(deck: Deck, samples: Samples, stream: str | None = None) -> list[tuple[LoadLane, Floats, float]]:
     """The lanes that have any value at a visible step, with their values [steps] and what they reach up to."""
     found = deck.stream_of(stream)
     if found is None:
@@ -147,7 +147,7 @@ class SystemView(StepView):
         super().__init__(deck, style, id=id)
         self._samples = Samples()
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         deck = self.deck
         if not deck.visible:
             return self.nothing(width, height, "System", self.absent(None, ""))
@@ -175,14 +175,16 @@ class SystemView(StepView):
         rows += [self._blank(width) for _ in range(height - 1 - len(rows))]
         return [*rows, self.axis_row(width)][: max(1, height)]
 
-    def _listed(self, head: Row, shown: list[tuple[Lane, Floats, float]], width: int, height: int) -> list[Row]:
+    def _listed(
+        self, head: TextRow, shown: list[tuple[LoadLane, Floats, float]], width: int, height: int
+    ) -> list[TextRow]:
         rows = [head.filled()]
         for lane, values, _ in shown:
             value = with_unit(float(values[self.deck.cursor]), lane.unit) if self.deck.cursor < len(values) else "–"
             rows.append(self.row(width).add(f"{lane.label:<{GUTTER}}", "tick").add(value, "s1").filled())
         return rows[: max(1, height)]
 
-    def _bars(self, shown: list[tuple[Lane, Floats, float]], width: int, each: int) -> list[Row]:
+    def _bars(self, shown: list[tuple[LoadLane, Floats, float]], width: int, each: int) -> list[TextRow]:
         wide = self.plot_width(width)
         parts = np.stack([values / highest for _, values, highest in shown], axis=1)
         columns = heatmap.by_column(parts, self.deck.columns(wide), wide)
@@ -205,7 +207,7 @@ class SystemView(StepView):
         return rows
 
     @staticmethod
-    def _put(row: Row, text: str, cursor: int | None, role: str) -> None:
+    def _put(row: TextRow, text: str, cursor: int | None, role: str) -> None:
         if cursor is None:
             row.put(text, role)
             return
@@ -213,7 +215,7 @@ class SystemView(StepView):
         row.put(text[cursor], role if text[cursor] != " " else "cursor", cursor=True)
         row.put(text[cursor + 1 :], role)
 
-    def _blank(self, width: int) -> Row:
+    def _blank(self, width: int) -> TextRow:
         return self.row(width).add(" " * (GUTTER - 1)).add("|" if self.ascii else "│", "axis").filled()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ltxtui.panels.view import View
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 
 SMALLEST: Final = (60, 15)
 
@@ -13,7 +13,7 @@ SMALLEST: Final = (60, 15)
 class TooSmall(View):
     """Says which size is there and which is needed; the run goes on."""
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         lines = (
             "Terminal too small",
             f"{self.screen.size.width}×{self.screen.size.height} now",

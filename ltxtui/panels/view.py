@@ -15,7 +15,7 @@ from textual.widget import Widget
 
 from ltxtui.plot.line_plot import Style
 from ltxtui.plot.roles import component
-from ltxtui.plot.rows import Ink, Row, Span
+from ltxtui.plot.rows import Ink, Span, TextRow
 from ltxtui.viewmodel.deck import Deck
 
 _COLOURS: Final = {"truecolor": 1 << 24, "256": 256, "standard": 16, "windows": 16}
@@ -33,12 +33,12 @@ class View(Widget):
         super().__init__(id=id, classes=classes)
         self.deck = deck
         self.drawing = style
-        self._rows: list[Row] | None = None
+        self._rows: list[TextRow] | None = None
         self._rows_size = Size(0, 0)
         self._plain: RichStyle | None = None
         self._styles: dict[str, RichStyle] = {}
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         """What is shown, in a size."""
         raise NotImplementedError
 
@@ -51,8 +51,8 @@ class View(Widget):
         """How many colours there are for data: 0 with NO_COLOR, and where the terminal does not say."""
         return 0 if self.app.no_color else _COLOURS.get(self.app.console.color_system or "", 0)
 
-    def row(self, width: int) -> Row:
-        return Row(width, ascii_only=self.ascii)
+    def row(self, width: int) -> TextRow:
+        return TextRow(width, ascii_only=self.ascii)
 
     def changed(self) -> None:
         """Draw anew, but only the rows that differ: over a slow line every byte counts."""
@@ -80,7 +80,7 @@ class View(Widget):
             self._strip(self._rows[y], size.width) if y < len(self._rows) else Strip.blank(size.width, self.rich_style)
         )
 
-    def _strip(self, row: Row, width: int) -> Strip:
+    def _strip(self, row: TextRow, width: int) -> Strip:
         segments = []
         plain = self._plain = self._plain or self.rich_style  # which Textual makes anew every time it is asked
         for text, role, cursor, ink in row.spans:

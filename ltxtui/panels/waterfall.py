@@ -12,7 +12,7 @@ from ltxtui.panels.panel import Panel, Table
 from ltxtui.panels.steps import QUANTITIES, StepView, decibels, frequencies, vectors
 from ltxtui.plot import heatmap
 from ltxtui.plot.line_plot import GUTTER, Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean
 from ltxtui.viewmodel.deck import Deck
 from recorder.format.declarations import METRICS
@@ -34,7 +34,7 @@ class WaterfallView(StepView):
         self._columns = np.empty(0, np.intp)
         self._levels = np.empty((0, 0), np.int64)
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         deck, quantity = self.deck, QUANTITIES[self.deck.quantity]
         title = f"Waterfall {quantity.name}"
         stream = deck.stream_of(self.stream_name)

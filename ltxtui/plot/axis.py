@@ -15,7 +15,7 @@ from ltxtui.plot.axis_values import INFO, MODES, Floats, Mode, placed, values_of
 from ltxtui.plot.text import number, significant
 from replay.model.run import StageData
 
-__all__ = ["EMPTY", "INFO", "MODES", "Axis", "Mode", "Ruler", "counted"]
+__all__ = ["EMPTY", "INFO", "MODES", "Axis", "Mode", "Ruler", "step_ruler"]
 
 _LEAST: Final = 3
 """Of the smallest distance between two steps: no window is narrower."""
@@ -145,8 +145,8 @@ def over_run(ruler: Ruler, total: int) -> Ruler:
 EMPTY: Final = Ruler("step", np.empty(0), np.empty(0), 0.0, 1.0)
 
 
-def counted(steps: int) -> Ruler:
-    """An axis of so many numbered steps, all in the window."""
+def step_ruler(steps: int) -> Ruler:
+    """An axis of `steps` numbered steps, all in the window."""
     places = np.arange(steps, dtype=np.float64)
     return Ruler("step", places, places, 0.0, max(1.0, steps - 1.0))
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltxtui.plot.axis import Ruler
-
-if TYPE_CHECKING:
-    from ltxtui.plot.line_plot import Plot
+from ltxtui.plot.model import Plot
 
 LONG: Final = 8
 """Steps per column of dots from which on a plot is thinned."""

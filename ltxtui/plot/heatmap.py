@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.plot.rows import Colour, Ink, Row
+from ltxtui.plot.rows import Colour, Ink, TextRow
 
 Floats = NDArray[np.float64]
 Levels = NDArray[np.int64]
@@ -155,7 +155,7 @@ def fold(values: Floats, rows: int) -> Floats:
     return mean_of_groups(values.T, np.arange(bins) * rows // bins, rows).T
 
 
-def draw(upper: Sequence[int], lower: Sequence[int], colours: int, row: Row, cursor: int | None = None) -> None:
+def draw(upper: Sequence[int], lower: Sequence[int], colours: int, row: TextRow, cursor: int | None = None) -> None:
     """Add one text row of a heat map: two levels per cell in colour, else one character for the mean of both.
 
     The levels count along `ramp(colours)` or `CHARACTERS`. The cursor's column is a line on the mean of both colours.
@@ -170,7 +170,7 @@ def draw(upper: Sequence[int], lower: Sequence[int], colours: int, row: Row, cur
         start = x
 
 
-def _cells(row: Row, above: int, below: int, count: int, inks: tuple[Colour, ...], cursor: bool) -> None:
+def _cells(row: TextRow, above: int, below: int, count: int, inks: tuple[Colour, ...], cursor: bool) -> None:
     """Cells of the same two levels."""
     here = [level for level in (above, below) if level != MISSING]
     middle = round(sum(here) / len(here)) if here else MISSING
@@ -198,7 +198,7 @@ def _readable_on(back: Colour) -> Colour:
     return (0, 0, 0) if luminance(np.array(back)) > 0.55 else (255, 255, 255)
 
 
-def scale(row: Row, low: str, high: str, colours: int, cells: int = 8) -> Row:
+def scale(row: TextRow, low: str, high: str, colours: int, cells: int = 8) -> TextRow:
     """Add the colour scale: its ends, and between them as many cells as there is room for."""
     inks = ramp(colours)
     taken = [round(i * ((len(inks) or len(CHARACTERS)) - 1) / max(1, cells - 1)) for i in range(cells)]
@@ -213,7 +213,7 @@ def scale(row: Row, low: str, high: str, colours: int, cells: int = 8) -> Row:
     return row.add(f" {high}", "label")
 
 
-def picture(pixels: NDArray[np.uint8], colours: int, row: Row, line: int) -> None:
+def picture(pixels: NDArray[np.uint8], colours: int, row: TextRow, line: int) -> None:
     """Add one text row of a picture [rows, columns, 3]: pixel rows 2·line and 2·line + 1 as half blocks.
 
     Without colours, their mean brightness as a character.

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltxtui.compare.divergences import setting
-from ltxtui.plot.line_plot import Curve, Mark, curve_text
+from ltxtui.plot.line_plot import curve_text
+from ltxtui.plot.model import Curve, Mark
 from ltxtui.plot.text import clean, fit, number, to_ascii
 from replay.comparison.compare import Comparison, Series, letter
 from replay.model.prompts import prompt_text

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ltxtui.plot.line_plot import Curve, Mark, Style, curve_text
+from ltxtui.plot.line_plot import Style, curve_text
+from ltxtui.plot.model import Curve, Mark
 from ltxtui.plot.text import clean, duration, to_ascii
 from ltxtui.themes import first_drawing
 from recorder.format.declarations import METRICS

@@ -14,7 +14,7 @@ from ltxtui import actions
 from ltxtui.actions import keys_text
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.screens.base import ActionScreen, plain_bar
 from ltxtui.screens.dialog import QUITS, Dialog
 
@@ -40,7 +40,7 @@ class HelpView(View):
         self._kind = screen
         self._keymap = keymap
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         rows = [self.row(width).add("Keys", "title").add("   Esc closes this", "dim").filled()]
         rows += [self.row(width).add(line, "dim").filled() for line in wrap(MOUSE[self._kind], max(20, width))]
         shown = actions.of_screen(self._kind)

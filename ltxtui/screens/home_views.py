@@ -15,7 +15,7 @@ from ltxtui.home.columns import column_at
 from ltxtui.home.model import HomeModel
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import to_ascii
 from recorder.format.numerals import counted
 
@@ -40,7 +40,7 @@ class HomeTitle(HomeView):
         self._folder = folder
         self._said = said
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         pending, unreadable, work = self._said()
         counts = {"pending": pending, "unreadable": unreadable}
         return [draw.title(self.model, self._folder, width, **counts, work=work, ascii_only=self.ascii)]
@@ -56,7 +56,7 @@ class HomeHeading(HomeView):
             super().__init__()
             self.column = column
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         return [draw.heading(self.model, width, ascii_only=self.ascii)]
 
     def on_click(self, event: events.Click) -> None:
@@ -87,7 +87,7 @@ class HomeTable(HomeView):
         super().__init__(model, style, id="home-table")
         self._empty = empty
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         last = draw.unreadable(self.model, width, height, ascii_only=self.ascii)
         height -= len(last)
         rows = draw.runs(self.model, width, height, self.drawing, time.time())
@@ -110,7 +110,7 @@ class HomeTable(HomeView):
 class HomeDetails(HomeView):
     """The run under the cursor in full."""
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         rows = draw.details(self.model, width, height, ascii_only=self.ascii)
         return [*rows, *(self.row(width).filled() for _ in range(height - len(rows)))]
 

@@ -65,7 +65,7 @@ def entries(screen: ActionScreen) -> list[Entry]:
     ]
 
 
-class Found(OptionList):
+class Matches(OptionList):
     """The entries that fit."""
 
     def on_click(self, event: events.Click) -> None:
@@ -90,7 +90,7 @@ class Chooser(Dialog[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="palette"):
             yield Input(placeholder=self.plain(self._hint), id="typed")
-            yield Found(id="found")
+            yield Matches(id="found")
 
     def on_mount(self) -> None:
         plain_bar(self.query_one(OptionList), self.drawing)

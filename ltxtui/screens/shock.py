@@ -15,8 +15,9 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from ltxtui.panels.view import View
-from ltxtui.plot.line_plot import Curve, Mark, Plot, Style, draw
-from ltxtui.plot.rows import Row
+from ltxtui.plot.line_plot import Style, draw
+from ltxtui.plot.model import Curve, Mark, Plot
+from ltxtui.plot.rows import TextRow
 from ltxtui.screens.dialog import QUITS, Dialog
 from ltxtui.viewmodel.deck import Deck
 from recorder.format.protocol import Message
@@ -31,7 +32,7 @@ HINT: Final = "renoise:db=3   restart:db=3   additive:db=3   predict_perturb"
 
 
 @dataclass(frozen=True)
-class Preview:
+class ShockPreview:
     """What a shock would do: the levels that are planned now and those after it, and one line about it."""
 
     said: str
@@ -60,7 +61,7 @@ def plan_of(stage: StageData, events: Sequence[Message]) -> Plan:
     return Plan(tuple(known.get("native") or stage.sigmas), stage.sigmas, tuple(actions.values()))
 
 
-def preview(text: str, made: Plan, arrived: int) -> Preview:
+def preview(text: str, made: Plan, arrived: int) -> ShockPreview:
     """What a shock, as it is typed, would do if it acted on arrival at a row; without a `shock` if it cannot be sent.
 
     Args:
@@ -72,18 +73,18 @@ def preview(text: str, made: Plan, arrived: int) -> Preview:
     try:
         shock = parse_shock(text.strip())
     except ValueError as error:
-        return Preview(str(error), before=planned)
+        return ShockPreview(str(error), before=planned)
     if shock.at is not None or shock.at_snr_db is not None:
-        return Preview("it acts at the next step; leave out its place", before=planned)
+        return ShockPreview("it acts at the next step; leave out its place", before=planned)
     # The step under way is at row `arrived`; what is asked for now acts on arrival at the one after it.
     position = arrived + 1
     number = 1 + max((action.number for action in made.actions), default=-1)
     try:
         changed = fired(made, position, settled(shock, made.native_step(position)), number, None)
     except (PlanError, ValueError) as error:
-        return Preview(f"it cannot act now: {error}", before=planned)
+        return ShockPreview(f"it cannot act now: {error}", before=planned)
     action = next(a for a in changed.actions if a.number == number)
-    return Preview(action.describe(), shock, planned, changed.sigmas, position, action.sigma_down)
+    return ShockPreview(action.describe(), shock, planned, changed.sigmas, position, action.sigma_down)
 
 
 class PreviewView(View):
@@ -91,9 +92,9 @@ class PreviewView(View):
 
     def __init__(self, deck: Deck, style: Style) -> None:
         super().__init__(deck, style, id="preview")
-        self.found = Preview("")
+        self.found = ShockPreview("")
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         found = self.found
         steps = max(len(found.before), len(found.after))
         curves = []
@@ -142,7 +143,7 @@ class ShockScreen(Dialog[Shock | None]):
     def on_input_changed(self) -> None:
         self._look()
 
-    def _look(self) -> Preview:
+    def _look(self) -> ShockPreview:
         stages = self._deck.run.stages
         made = plan_of(stages[-1], self._deck.run.events) if stages else Plan((), ())
         self._arrived = stages[-1].steps if stages else 0

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ltxtui.viewmodel.markers import neighbour
 from ltxtui.viewmodel.playback import SPEEDS, Playback
 from ltxtui.viewmodel.selection import median_step
-from ltxtui.viewmodel.viewport import Look
+from ltxtui.viewmodel.viewport import Viewport
 from replay.model.pulse import Stall
 from replay.model.run import Run
 from replay.sources.open import Liveness
@@ -21,7 +21,7 @@ __all__ = ["SPEEDS", "Deck"]
 _PACE: Final = 0.1
 
 
-class Deck(Look):
+class Deck(Viewport):
     """A recording deck over one run.
 
     Live, the playhead is always at the end; in a replay it plays. The cursor is a step of the selected stage among the

@@ -21,7 +21,7 @@ _PACE: Final = 0.1
 T = TypeVar("T")
 
 
-class Look(Selection):
+class Viewport(Selection):
     """A selection with a cursor on one of its visible steps and an axis that all panels share."""
 
     def __init__(self, run: Run) -> None:

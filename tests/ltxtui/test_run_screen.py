@@ -23,7 +23,7 @@ from ltxtui.screens.home import Home
 from ltxtui.screens.palette import Chooser
 from ltxtui.screens.run import RunScreen
 from ltxtui.screens.shock import PreviewView, ShockScreen, plan_of, preview
-from ltxtui.state import State
+from ltxtui.state import SavedState
 from recorder.format.framing import encode
 from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
@@ -93,7 +93,7 @@ async def test_panels_are_maximised_hidden_shown_moved_and_remembered() -> None:
         await resized(pilot, *ROOMY)
         await press(pilot, "0")
         assert board(again).shown == ("sigma", "snr", "velocity", "energy")
-    assert State().arrangement("wide-high", "1") is None
+    assert SavedState().arrangement("wide-high", "1") is None
 
 
 async def test_the_last_panel_stays() -> None:
