@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -117,24 +116,6 @@ def check_writable(runs_dir: Path) -> None:
         raise Problem(
             f"the runs directory {runs_dir} cannot be written ({error.strerror}); choose another with --runs-dir"
         ) from error
-
-
-def ago(moment: float) -> str:
-    """How long ago something was, in the unit that suits."""
-    seconds = max(0.0, time.time() - moment)
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"
-
-
-def size(count: int) -> str:
-    """Bytes as `180 KB` or `2.1 MB`."""
-    if count < 1_000_000:
-        return f"{count / 1000:.0f} KB"
-    if count < 1_000_000_000:
-        return f"{count / 1e6:.1f} MB"
-    return f"{count / 1e9:.2f} GB"
 
 
 def run_path(given: str, runs_dir: Path) -> Path:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ltxtui.cli.common import Problem, ago, recorded_path, runs_dir_option, size
-from ltxtui.plot.text import clean, duration, number
+from ltxtui.cli.common import Problem, recorded_path, runs_dir_option
+from ltxtui.plot.text import ago, clean, duration, number, size
 from recorder.format.numerals import counted
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ Examples:
   ltxtui runs --runs-dir /data/runs --json | jq '.runs[0].path'
 """
 
-COLUMNS = ("NAME", "WHEN", "STAGES", "STEPS", "DURATION", "STATUS", "SHOCKS", "DRIFT", "SIZE", "PROMPT")
+COLUMNS = ("NAME", "AGO", "STAGES", "STEPS", "DURATION", "STATUS", "SHOCKS", "DRIFT", "SIZE", "PROMPT")
 
 
 @click.group(epilog=EXAMPLES, invoke_without_command=True)
@@ -82,7 +83,7 @@ def _print(found: list[RunInfo], runs_dir: Path, unreadable: bool) -> None:
     rows = [
         (
             clean(r.name),
-            ago(r.started),
+            ago(max(0.0, time.time() - r.started)),
             str(r.stages),
             f"{r.steps}/{r.planned}" if r.planned and r.steps != r.planned else str(r.steps),
             "-" if r.seconds is None else duration(r.seconds),

@@ -244,9 +244,9 @@ def _show(source: Source, origin: Sequence[str], opening: Opening, runs_dir: Pat
 def _run(source: Source | None = None, **options: Any) -> None:
     """The dashboard until it is left."""
     with _nothing_is_garbage():
-        from ltxtui.app import Dashboard
+        from ltxtui.app import Dashboard, Options
 
-        app = Dashboard(source, first_start=True, **options)
+        app = Dashboard(source, Options(first_start=True, **options))
         from ltxtui.terminal.endings import show_app
     sys.exit(show_app(app, mouse=app.settings.mouse))
 

@@ -25,7 +25,7 @@ _TIME: Final = re.compile(r"\d{8}-\d{6}-")
 MOST_UNREADABLE: Final = 4
 """Rows that are kept for what cannot be read."""
 _SHOWN_CHARACTERS: Final = 500
-"""So much of a text is made harmless for a cell: no cell is wider."""
+"""Characters of a text that are cleaned for a cell: no cell is wider."""
 
 
 @lru_cache(maxsize=8192)
@@ -37,7 +37,7 @@ def cell_text(text: str) -> str:
 def title(
     model: HomeModel, folder: Path, width: int, *, pending: int, unreadable: int, work: str = "", ascii_only: bool
 ) -> TextRow:
-    """Which folder, how many runs, and what is going on."""
+    """The folder, the number of runs, and the work in progress."""
     row = TextRow(width, ascii_only=ascii_only)
     row.add(" Runs ", "title")
     place = f"{model.cursor + 1:,} of {len(model.shown):,}" if model.shown else ""
@@ -122,7 +122,7 @@ def _run(
 
 
 def _short_name(name: str, wide: int, plain: bool) -> str:
-    """A name cut at its left while that costs only the time: what tells runs of a sweep apart is at the end."""
+    """A name cut at its left while that costs only the time: the names of a sweep's runs differ at the end."""
     over = cell_len(name) - wide
     found = _TIME.match(name)
     if over <= 0 or found is None:

@@ -117,7 +117,7 @@ class HomeModel:
     # The cursor
 
     def move(self, by: int) -> None:
-        """Move the cursor by so many runs."""
+        """Move the cursor by `by` runs."""
         self.move_to(self.cursor + by)
 
     def move_to(self, index: int) -> None:
@@ -138,7 +138,7 @@ class HomeModel:
         self.move_to(max(self.top, min(self.cursor, self.top + self.page - 1)))
 
     def window(self, height: int) -> range:
-        """The places of the runs that are seen in so many rows, with the cursor among them."""
+        """The places of the runs that are shown in `height` rows, with the cursor among them."""
         self.page = max(1, height)
         self.top = max(self.cursor - self.page + 1, min(self.top, self.cursor))
         self.top = max(0, min(self.top, len(self.shown) - self.page))
@@ -147,7 +147,7 @@ class HomeModel:
     # Marks
 
     def mark(self) -> None:
-        """Mark the run under the cursor, or take its mark away, and go on to the next."""
+        """Mark the run under the cursor, or unmark it, and move to the next."""
         run = self.current
         if run is None:
             return
@@ -167,7 +167,7 @@ class HomeModel:
             self.marks.update(dict.fromkeys(paths))
 
     def unmark(self) -> None:
-        """Take all marks away."""
+        """Clear all marks."""
         self.marks.clear()
 
     # Inside

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import overload
@@ -16,7 +15,7 @@ from ltxtui.panels.compare_header import place_text
 from ltxtui.panels.compare_view import CompareView
 from ltxtui.plot import scales
 from ltxtui.plot.line_plot import GUTTER, Style, columns, draw
-from ltxtui.plot.model import Curve, Flag, Plot
+from ltxtui.plot.model import Curve, Flag, Plot, value_at
 from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, number
 
@@ -43,7 +42,7 @@ def plot_of(deck: CompareDeck, metric: str) -> Plot:
     if not points:
         empty = "waiting for the first step" if deck.live else "no steps"
     elif not curves:
-        empty = f"no run beside the reference {reference} is shown" if deck.residuals else "no run is shown"
+        empty = f"no run besides the reference {reference} is shown" if deck.residuals else "no run is shown"
     elif not any(k.size for k in known):
         empty = f"no point that {reference} and another run both have" if deck.residuals else "no value in any run"
     elif deck.residuals and not any(k.any() for k in known):
@@ -134,7 +133,7 @@ class CompareChart(CompareView):
     def _readout(self, row: TextRow, plot: Plot) -> TextRow:
         """The value of every run under the cursor; runs that do not fit are in the list above."""
         texts = [
-            [(f"{c.letter} {number(_at(c, plot.cursor), digits)}{gap}", c.role) for c in plot.curves]
+            [(f"{c.letter} {number(value_at(c.values, plot.cursor), digits)}{gap}", c.role) for c in plot.curves]
             for digits, gap in ((6, "  "), (5, " "))
         ]
         parts = next((p for p in texts if row.fits("".join(text for text, _ in p).rstrip())), texts[-1])
@@ -150,7 +149,3 @@ class CompareChart(CompareView):
         points = self.compare.points
         if points and self.metric is not None:
             self.post_message(self.PointPicked(scales.step_at(event.x - GUTTER, points, columns(self.size.width - 1))))
-
-
-def _at(curve: Curve, cursor: int | None) -> float:
-    return float(curve.values[cursor]) if cursor is not None and cursor < len(curve.values) else math.nan

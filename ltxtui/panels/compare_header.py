@@ -31,7 +31,7 @@ def selection(deck: CompareDeck) -> str:
 
 
 def standing(deck: CompareDeck) -> tuple[str, str]:
-    """Whether any of the runs goes on, in a word, and its role."""
+    """Live, stalled or neither, in a word, and its role."""
     live = [m for m in deck.members if m.live]
     if live and all(m.stall for m in live):
         return "! STALLED", "alert"

@@ -1,4 +1,4 @@
-"""The list of runs side by side: who they are, whether they are fair pairs, and where each first differs."""
+"""The list of runs side by side: names, states, whether they are fair pairs, and where each first differs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STEPS = 12
 _PARTING = 18
 _VALUE = 8
 _LISTED = 90
-"""Narrower, a row has no room for all that is said of a run."""
+"""In a narrower list a row has no room for everything about a run."""
 _SHORTEST = 8
 
 
@@ -109,7 +109,7 @@ class CompareRuns(CompareView):
         together = deck.together
         if together is not None and member not in together.members:
             yet = " yet" if member.live else ""
-            return f"has no {deck.stream} in stage {deck.stage_index}{yet}", "alert"
+            return f"no {deck.stream} in stage {deck.stage_index}{yet}", "alert"
         damaged = "damaged, see: ltxtui runs check; " if member.run.damage else ""
         if member is deck.reference:
             return f"{damaged}reference", "alert" if damaged else "dim"

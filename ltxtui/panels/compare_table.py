@@ -29,18 +29,20 @@ def table_rows(together: Together) -> list[tuple[str, NDArray[np.float64]]]:
     return [(f"{clean(s.label, 40)} {unit_text(s.unit)}".rstrip(), s.values) for s in rows]
 
 
-def plain(value: float) -> str:
+def format_number(value: float) -> str:
     """A number; a whole one without decimals."""
     return f"{value:.0f}" if abs(value) < 1e6 and value == round(value) else number(value, 7)
 
 
 def signed(value: float) -> str:
     """A difference with its sign."""
-    return f"{'+' if value > 0 else '−' if value < 0 else ''}{plain(abs(value))}" if not math.isnan(value) else "–"
+    return (
+        f"{'+' if value > 0 else '−' if value < 0 else ''}{format_number(abs(value))}" if not math.isnan(value) else "–"
+    )
 
 
 def notes(deck: CompareDeck) -> list[tuple[int, str, bool]]:
-    """What is said of pairs and shocks: index of the run, text, and whether it is a warning."""
+    """Notes on pairs and shocks: index of the run, text, and whether it is a warning."""
     found = []
     reference = deck.reference
     for member in deck.members:
@@ -94,7 +96,7 @@ class CompareTable(CompareView):
         else:
             rows = self._tables(together, width)
             if not together.comparison.summaries:
-                rows.append(self.row(width).add("the rest comes when the stage has ended in a run", "dim"))
+                rows.append(self.row(width).add("summaries follow when the stage has ended in a run", "dim"))
         for index, text, alert in notes(self.compare):
             for n, line in enumerate(wrap(text, max(20, width - 2))):
                 role = self.compare.members[index].role
@@ -126,8 +128,8 @@ class CompareTable(CompareView):
         self, label: str, values: NDArray[np.float64], together: Together, block: range, side: int, width: int
     ) -> TextRow:
         row = self.row(width).add(f"{fit(label, side - 1):<{side}}", "label")
-        row.add(f"{plain(float(values[0])):>{_CELL}}", together.reference.role)
+        row.add(f"{format_number(float(values[0])):>{_CELL}}", together.reference.role)
         for i in block:
-            row.add(f"{plain(float(values[i])):>{_CELL}}", together.members[i].role)
+            row.add(f"{format_number(float(values[i])):>{_CELL}}", together.members[i].role)
             row.add(f"{signed(float(values[i] - values[0])):>{_CELL}}", "label")
         return row

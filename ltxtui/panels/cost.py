@@ -1,4 +1,4 @@
-"""What watching costs and how fresh it is: the recorder's share of a step, the viewer's lag, the connection."""
+"""The cost of watching: the recorder's share of a step, the viewer's lag, the connection."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Final
 
 import numpy as np
 
-from ltxtui.panels.panel import Panel, Table
+from ltxtui.panels.panel import Panel
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
 from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import duration, significant
+from ltxtui.reports.export import Table
 from ltxtui.viewmodel.deck import Deck
+from ltxtui.viewmodel.declared import declaration
 from ltxtui.viewmodel.selection import RECENT
-from recorder.format.declarations import METRICS
 from replay.sources.open import Liveness
 
 _ID: Final = "cost"
@@ -26,7 +27,7 @@ _ROOMY: Final = 40
 
 
 class Health(Enum):
-    """How the viewer and the recorder hang together."""
+    """The state of the connection between viewer and recorder."""
 
     LIVE = "live"
     WAITING = "waiting"
@@ -34,12 +35,12 @@ class Health(Enum):
     RECONNECTING = "reconnecting"
     LOST = "lost"
     ENDED = "ended"
-    GONE = "recorder gone"
+    GONE = "recorder lost"
 
 
 @dataclass(frozen=True)
 class Link:
-    """What the side that reads knows: the connection, and the bytes that have arrived but are not shown yet."""
+    """The viewer's side: the connection, and the bytes that have arrived but are not shown yet."""
 
     health: Health
     unread: int | None = None
@@ -172,13 +173,21 @@ def table(deck: Deck) -> Table:
     return Table(["step", *(name for name, _ in known)], rows)
 
 
+def about(deck: Deck) -> str:
+    """What each of the three lines shows."""
+    recorder = declaration(deck, "recorder_seconds").description
+    return (
+        f"recorder: {recorder}; median of the last {RECENT} steps, all streams\n"
+        "viewer: seconds since the newest row was taken, and what has arrived but is not shown yet\n"
+        "connection: whether rows can still come"
+    )
+
+
 PANELS: Final = (
     Panel(
         _ID,
         "Cost",
-        f"recorder: {METRICS['recorder_seconds'].description}; median of the last {RECENT} steps, all streams\n"
-        "viewer: seconds since the newest row was taken, and what has arrived but is not shown yet\n"
-        "connection: whether rows can still come",
+        about,
         lambda deck, style: CostView(deck, style),
         table,
     ),

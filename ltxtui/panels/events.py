@@ -6,11 +6,12 @@ from typing import Final
 
 import numpy as np
 
-from ltxtui.panels.panel import Panel, Table
+from ltxtui.panels.panel import Panel
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
 from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, duration
+from ltxtui.reports.export import Table
 from ltxtui.viewmodel.deck import Deck
 from recorder.format.protocol import Message
 
@@ -36,7 +37,7 @@ class Index:
             on_stage = stages == deck.stage_index
             elsewhere = ~np.isnan(stages) & ~on_stage
             by_step = on_stage & ~np.isnan(steps)
-            # What tells neither step nor time is not known to come later.
+            # An event with neither step nor time is not known to come later.
             by_time = (times <= here) | np.isnan(times) | np.isnan(here)
             before = np.where(elsewhere, stages < deck.stage_index, np.where(by_step, steps <= deck.cursor, by_time))
         found = np.flatnonzero(before)
@@ -122,12 +123,16 @@ def table(deck: Deck) -> Table:
     return Table(names, rows)
 
 
+ABOUT: Final = (
+    "Everything that the recorder marked: begin and end of stages, shocks, the critical phase, NaN, commands and "
+    "warnings. Those after the cursor are faint."
+)
+
 PANELS: Final = (
     Panel(
         _ID,
         "Events",
-        "Everything that the recorder marked: begin and end of stages, shocks, the critical phase, NaN, commands and "
-        "warnings. Those after the cursor are faint.",
+        lambda deck: ABOUT,
         lambda deck, style: EventsView(deck, style),
         table,
     ),

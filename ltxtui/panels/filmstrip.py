@@ -7,12 +7,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.panels.panel import Panel, Table
+from ltxtui.panels.panel import Panel
 from ltxtui.panels.view import View
 from ltxtui.plot import heatmap
 from ltxtui.plot.line_plot import Style
 from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean
+from ltxtui.reports.export import Table
 from ltxtui.viewmodel.deck import Deck
 from replay.model.run import NotARun, Preview, StreamData
 
@@ -197,13 +198,17 @@ def table(deck: Deck) -> Table:
     return Table(names, rows)
 
 
+ABOUT: Final = (
+    "The predicted clean sample x0 of single latent frames at the cursor's step. Nothing is decoded: colours are "
+    "three principal components of the latent channels, the strongest one as brightness, so cells that are alike "
+    "look alike, and hues are not those of the video."
+)
+
 PANELS: Final = (
     Panel(
         _ID,
         "Filmstrip",
-        "The predicted clean sample x0 of single latent frames at the cursor's step. Nothing is decoded: colours are "
-        "three principal components of the latent channels, the strongest one as brightness, so cells that are alike "
-        "look alike, and hues are not those of the video.",
+        lambda deck: ABOUT,
         lambda deck, style: FilmstripView(deck, style),
         table,
     ),

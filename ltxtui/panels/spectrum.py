@@ -1,4 +1,4 @@
-"""The spectrum at the cursor: power per radial frequency, with the mark's or the previous step's beside it."""
+"""The spectrum at the cursor: power per radial frequency, with that of the mark or the previous step."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import Final
 
 import numpy as np
 
-from ltxtui.panels.panel import Panel, Table
+from ltxtui.panels.panel import Panel
 from ltxtui.panels.steps import QUANTITIES, decibels, frequencies, vectors
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style, draw
 from ltxtui.plot.model import Curve, Mark, Plot
 from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, number
+from ltxtui.reports.export import Table
 from ltxtui.viewmodel.deck import Deck
 
 _ID: Final = "spectrum"
@@ -91,12 +92,16 @@ def table(deck: Deck) -> Table:
     return Table([f"frequency_{unit}", *names], [[float(f), *map(float, v)] for f, *v in zip(at, *found, strict=True)])
 
 
+ABOUT: Final = (
+    "The waterfall's column at the cursor: power per radial frequency in dB, and faintly that of the marked step, "
+    "or else of the step before."
+)
+
 PANELS: Final = (
     Panel(
         _ID,
         "Spectrum",
-        "The waterfall's column at the cursor: power per radial frequency in dB, and faintly that of the marked step, "
-        "or else of the step before.",
+        lambda deck: ABOUT,
         lambda deck, style: SpectrumView(deck, style),
         table,
     ),

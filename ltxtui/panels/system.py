@@ -7,21 +7,23 @@ from typing import Final, NamedTuple, TypeGuard
 
 import numpy as np
 
-from ltxtui.panels.panel import Panel, Table
+from ltxtui.panels.panel import Panel
 from ltxtui.panels.steps import Floats, StepView
 from ltxtui.plot import heatmap, scales
 from ltxtui.plot.line_plot import GUTTER, Style
 from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import significant
+from ltxtui.reports.export import Table
 from ltxtui.viewmodel.deck import Deck
-from recorder.format.declarations import METRICS, QUANTITIES
+from ltxtui.viewmodel.declared import declaration
+from recorder.format.declarations import QUANTITIES
 from recorder.format.protocol import Message
 
 _ID: Final = "system"
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _ASCII_BARS: Final = " .:-=+*#@"
 _WITH_VALUES: Final = 36
-"""Columns from which a value fits beside its lane; a narrower panel is a list of values."""
+"""Columns from which a value fits next to its lane; a narrower panel is a list of values."""
 _HIGHEST: Final = 3
 
 
@@ -37,10 +39,12 @@ class LoadLane(NamedTuple):
     top: float = 0.0
     """What the lane reaches at least, where that has a meaning."""
 
-    @property
-    def about(self) -> str:
-        text = METRICS[self.key].description if self.metric else QUANTITIES[self.key].label
-        return f"{self.label}: {text} [{self.unit}]"
+    def about(self, deck: Deck) -> str:
+        """What is measured, with its unit; of a metric as the run declares it."""
+        if not self.metric:
+            return f"{self.label}: {QUANTITIES[self.key].label} [{self.unit}]"
+        declared = declaration(deck, self.key)
+        return f"{self.label}: {declared.description} [{declared.unit or '1'}]"
 
 
 LANES: Final[tuple[LoadLane, ...]] = (
@@ -112,6 +116,8 @@ def lanes(deck: Deck, samples: Samples, stream: str | None = None) -> list[tuple
     shown = []
     for lane in LANES:
         series = deck.series(lane.key, stream) if lane.metric else columns[lane.key]
+        if lane.metric:
+            lane = lane._replace(unit=declaration(deck, lane.key, stream).unit)
         if series is None or not np.isfinite(series).any():
             continue
         values = np.where(np.isfinite(series), series, np.nan).astype(np.float64)
@@ -227,16 +233,17 @@ def table(deck: Deck) -> Table:
     return Table(["step", *names], rows)
 
 
+def about(deck: Deck) -> str:
+    """What every lane shows."""
+    first = "The machine's last sample at or before each step, and times per step; lanes begin at 0."
+    return "\n".join([first, *(lane.about(deck) for lane in LANES)])
+
+
 PANELS: Final = (
     Panel(
         _ID,
         "System",
-        "\n".join(
-            [
-                "The machine's last sample at or before each step, and times per step; lanes begin at 0.",
-                *(lane.about for lane in LANES),
-            ]
-        ),
+        about,
         lambda deck, style: SystemView(deck, style),
         table,
     ),

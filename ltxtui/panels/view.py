@@ -1,4 +1,4 @@
-"""A widget that shows rows with roles; every panel is one. It redraws only when it is told that something changed."""
+"""A widget that shows rows with roles; every panel is one. It redraws only what changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class View(Widget):
     """Shows the deck as rows; a subclass says which.
 
     Roles become colours by component classes of the app, so that themes live in style sheets alone. Not of the views:
-    Textual works out every component of every widget anew whenever a class changes, which was half of the time from the
+    Textual computes every component of every widget again whenever a class changes, which was half of the time from the
     start to the first curves.
     """
 
@@ -55,9 +55,9 @@ class View(Widget):
         return TextRow(width, ascii_only=self.ascii)
 
     def changed(self) -> None:
-        """Draw anew, but only the rows that differ: over a slow line every byte counts."""
+        """Redraw only the rows that differ: over a slow line every byte counts."""
         before, self._rows = self._rows, None
-        size = self.size  # which Textual works out anew every time it is asked
+        size = self.size  # Textual computes it at every access
         if before is None or self._rows_size != size or not size:
             self.refresh()
             return
@@ -82,7 +82,7 @@ class View(Widget):
 
     def _strip(self, row: TextRow, width: int) -> Strip:
         segments = []
-        plain = self._plain = self._plain or self.rich_style  # which Textual makes anew every time it is asked
+        plain = self._plain = self._plain or self.rich_style  # Textual makes it at every access
         for text, role, cursor, ink in row.spans:
             style = self.style_of(role) if role else plain
             if cursor:
@@ -94,7 +94,7 @@ class View(Widget):
         return strip.adjust_cell_length(width, plain)
 
     def style_of(self, role: str) -> RichStyle:
-        """A role's style on this view's background. Raises KeyError if there is no such role."""
+        """A role's style on this view's background. Raises KeyError for an unknown role."""
         if role == "title" and self.has_focus:
             role = "chosen"
         if role not in self._styles:

@@ -229,7 +229,7 @@ class Axis:
         self._windows.pop(self._window(stage, self.mode), None)
 
     def keep_in_view(self, stage: int, ruler: Ruler, step: int) -> None:
-        """Move the window so that a step is in it, with room to go on beyond."""
+        """Move the window so that a step is in it, with room beyond it."""
         if self.window(stage) is None or not 0 <= step < len(ruler.places) or ruler.inside[step]:
             return
         at, span = self._place(ruler, step), ruler.high - ruler.low

@@ -39,16 +39,16 @@ _CUBE: Final = (0, 95, 135, 175, 215, 255)
 _PALETTE: Final = np.array(
     [*(c for c in product(_CUBE, repeat=3) if len(set(c)) > 1), *([8 + 10 * n] * 3 for n in range(24))], np.int64
 )
-"""What a terminal of 256 colours has beside the first sixteen, which people change; its greys once."""
+"""The colours of a 256-colour terminal without the first sixteen, which users change; its greys once."""
 _APART: Final = 0.02
 
 
 @lru_cache
 def ramp(colours: int) -> tuple[Colour, ...]:
-    """Colours from little to much for a terminal of so many; empty for one without colours.
+    """Colours from little to much for a terminal of `colours` colours; empty for one without.
 
     A straight line from dark blue to yellow in a space of even steps for the eye: lightness only grows, and red and
-    green tell nothing apart, so that the colour-blind read it as well, and a grey print too. Sixteen colours have four
+    green carry no information, so that it also reads with colour blindness and in grey. Sixteen colours have four
     of their own in that order.
     """
     if colours < 16:

@@ -48,7 +48,7 @@ def left(shown: Shown, ticks: list[float], references: list[float], row_of: Call
 
 
 def right(shown: Shown, row_of: Callable[[float], int], rows: int, style: Style, log: bool) -> dict[int, Label]:
-    """The last value of every line, beside where it ends or in the nearest free row."""
+    """The last value of every line, next to where it ends or in the nearest free row."""
     labels: dict[int, Label] = {}
     for curve, values in shown:
         last = float(values[-1])
@@ -104,7 +104,7 @@ def axis(plot: Plot, wide: int, width: int, style: Style) -> TextRow:
 
 
 def _named(plot: Plot, columns: NDArray[np.intp], wide: int) -> list[tuple[int, str]]:
-    """Steps under names of their own: both ends and every so many between."""
+    """Steps under names of their own: both ends, and others at equal distances."""
     steps = min(len(columns), len(plot.labels))
     distance = max(1, int(scales.round_up(steps * 7 / wide)))
     named = dict.fromkeys([0, steps - 1, *range(0, steps, distance)])

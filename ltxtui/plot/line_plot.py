@@ -26,7 +26,7 @@ Engine = Callable[[Floats, Floats, tuple[int, int], Style, tuple[int, int]], Dot
 """Turns one polyline into dots, with the arguments of `ltxtui.plot.raster.draw_line`."""
 
 _DASHES: Final = {Mark.FIRST: (1, 1), Mark.SECOND: (4, 6), Mark.THIRD: (1, 2), Mark.GHOST: (1, 3)}
-"""Columns of dots that are drawn and those in a period; ASCII tells lines apart by their characters."""
+"""Columns of dots that are drawn and those in a period; in ASCII lines differ by their characters."""
 
 
 @dataclass(frozen=True)

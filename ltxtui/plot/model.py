@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -54,6 +55,11 @@ class Curve:
         if self.letter:
             return self.letter
         return self.symbol if self.symbol and style is Style.ASCII else self.mark.sample(style)
+
+
+def value_at(values: NDArray[np.floating], step: int | None) -> float:
+    """A series' value at a step; NaN where it has none."""
+    return float(values[step]) if step is not None and 0 <= step < len(values) else math.nan
 
 
 @dataclass(frozen=True)

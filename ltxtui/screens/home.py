@@ -43,7 +43,7 @@ class Home(ActionScreen):
     CSS_PATH = "home.tcss"
 
     class OpenAsked(Message):
-        """A run shall be shown. `target` is the socket of a live run if it has one, else the archive's path."""
+        """Asks for a run to be shown: from its socket if it is live and has one, else from its archive."""
 
         def __init__(self, run: RunInfo) -> None:
             super().__init__()
@@ -51,12 +51,8 @@ class Home(ActionScreen):
             self.path = run.path
             self.socket = run.socket
 
-        @property
-        def target(self) -> Path:
-            return self.socket or self.path
-
     class CompareAsked(Message):
-        """Runs shall be compared: their archives' paths, in the order in which they were marked."""
+        """Asks for runs to be compared: their archives' paths, in the order in which they were marked."""
 
         def __init__(self, paths: Sequence[Path]) -> None:
             super().__init__()
@@ -272,7 +268,7 @@ class Home(ActionScreen):
             if yes:
                 self._change(runs, edit.delete, "deleting", "deleted")
 
-        question = f"Delete {_named(runs)} for good, with all that was recorded?"
+        question = f"Delete {_named(runs)} for good, with everything recorded?"
         self.app.push_screen(Confirm(question, "delete", drawing=self.drawing), answered)
 
     def _change(
@@ -335,7 +331,7 @@ def named_as(asked: str) -> Callable[[Path], str]:
         _, name = edit.name_part(path)
         if name == asked.strip():
             return ""
-        return cell_text(f"it is named {name}: a name keeps letters A to Z, digits and . _ - only, 80 at most")
+        return cell_text(f"named {name}: names hold letters A to Z, digits and . _ - only, at most 80")
 
     return note
 

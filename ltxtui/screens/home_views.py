@@ -33,7 +33,7 @@ class HomeView(View):
 
 
 class HomeTitle(HomeView):
-    """Which folder, and how many runs; `said`: to be read still, unreadable, and what is done to runs."""
+    """Which folder, and how many runs; `said` gives runs to be read, unreadable ones, and work in progress."""
 
     def __init__(self, model: HomeModel, style: Style, folder: Path, said: Callable[[], tuple[int, int, str]]) -> None:
         super().__init__(model, style, id="home-title")
@@ -69,7 +69,7 @@ class HomeTable(HomeView):
     """The runs. A click chooses one, two open it; the wheel scrolls."""
 
     class Picked(Message):
-        """A run was clicked: its place in the list, and whether it shall be opened."""
+        """A run was clicked: its place in the list, and whether to open it."""
 
         def __init__(self, index: int, opened: bool) -> None:
             super().__init__()
@@ -77,7 +77,7 @@ class HomeTable(HomeView):
             self.opened = opened
 
     class Scrolled(Message):
-        """The wheel was turned by so many rows."""
+        """The wheel was turned by `by` rows."""
 
         def __init__(self, by: int) -> None:
             super().__init__()
@@ -116,12 +116,12 @@ class HomeDetails(HomeView):
 
 
 def no_runs(model: HomeModel, folder: Path, pending: int, plain: bool) -> list[str]:
-    """What stands where there is no run to show, and what to do about it."""
+    """What is shown instead of an empty list, and what to do."""
     if model.query:
-        said = [f"None of {counted(len(model.runs), 'run')} fits the filter.", "Esc shows all again."]
+        said = [f"None of {counted(len(model.runs), 'run')} matches the filter.", "Esc clears the filter."]
     elif pending:
         said = ["Reading …"]
     else:
-        said = [f"No runs in {draw.cell_text(str(folder))} yet.", "", "ltxtui demo      records and shows one at once",
-                "ltxtui record    records one", "A new run appears here by itself."]  # fmt: skip
+        said = [f"No runs in {draw.cell_text(str(folder))} yet.", "", "ltxtui demo      records a run and shows it",
+                "ltxtui record    records a run", "New runs appear here automatically."]  # fmt: skip
     return [to_ascii(line) for line in said] if plain else said

@@ -56,7 +56,7 @@ def _fits(word: str, text: str, weight: float) -> float | None:
 
 
 def entries(screen: ActionScreen) -> list[Entry]:
-    """Every action of a screen, each of its keys by itself."""
+    """Every action of a screen, one entry for each of its keys."""
     keymap = screen.dashboard.settings.keys
     return [
         Entry(f"{a.id} {n}", label, keys, a.description, actions.why_not(a.id, screen.model))
@@ -79,7 +79,7 @@ class Chooser(Dialog[str | None]):
     """A list that is narrowed down by typing; gives the id of the chosen entry, or None."""
 
     CSS_PATH = "palette.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [("escape", "give_up", ""), *QUITS]
+    BINDINGS: ClassVar[list[BindingType]] = [("escape", "cancel", ""), *QUITS]
 
     def __init__(self, found: Sequence[Entry], hint: str, drawing: Style) -> None:
         super().__init__(drawing)
@@ -119,7 +119,7 @@ class Chooser(Dialog[str | None]):
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option.id)
 
-    def action_give_up(self) -> None:
+    def action_cancel(self) -> None:
         self.dismiss(None)
 
     def matching(self, typed: str) -> list[Entry]:

@@ -28,6 +28,7 @@ from ltxtui.plot.text import clean
 from ltxtui.screens.run_dialogs import RunDialogs
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.feed import Feed
+from ltxtui.viewmodel.layout import OTHERS, PRESETS
 from recorder.format.numerals import counted
 from replay.model.pulse import State, state
 from replay.model.run import Run
@@ -91,7 +92,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         preset = self._opening.preset if self._opening else 1
         back = "back" if self.dashboard.depth > 1 else ""
         board = Board(self.deck, drawing, self.dashboard.state, preset, self._link, id="board")
-        yield HeaderView(self.deck, drawing, link=self._link, pages=lambda: board.told, id="header")
+        yield HeaderView(self.deck, drawing, link=self._link, pages=lambda: board.page_text, id="header")
         yield board
         yield EventLine(self.deck, drawing, id="event")
         yield FooterView(self.deck, drawing, keymap=settings.keys, back=back, id="footer")
@@ -129,10 +130,10 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         self.show()
 
     def _tell_end(self) -> None:
-        """A run that was watched goes on no more: somebody who looked elsewhere shall hear how it ended."""
+        """Show a notice that the run has ended, and how: the user may be looking at another screen."""
         how, role = outcome(self.deck)
         if self.deck.liveness is Liveness.UNFINISHED:
-            how = "its recorder is gone without a word, killed perhaps; what it wrote is kept"
+            how = "the recorder stopped without closing the run (killed?); everything written so far is kept"
         steps = counted(self.deck.total, "step")
         self.say(f"{clean(self.deck.run.name, 80)} has ended after {steps}: {how}", alert=role == "alert")
 
@@ -140,7 +141,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         """The deck has changed: draw what differs."""
         if not self.made:
             return
-        if self.is_current and self.board.lanes_changed():
+        if self.is_current and self.board.outdated():
             self.board.lay_out()
         super().show()
         self._show_motion()
@@ -210,6 +211,9 @@ class RunScreen(RunDialogs, inherit_bindings=False):
     # Controls
 
     def preset(self, number: int) -> None:
+        if OTHERS in PRESETS[number].panels and not self.board.others:
+            self.say("the other panels show every metric of this run")
+            return
         self.board.use_preset(number)
 
     def next_quantity(self) -> None:

@@ -47,16 +47,16 @@ def plan_of(stage: StageData, events: Sequence[Message]) -> Plan:
     """What is planned in a stage now: its levels, and the shocks that acted or will act, those asked for live too."""
     known = stage.metadata.get("shocks")
     known = known if isinstance(known, dict) else {}
-    told = [e["payload"] for e in events if e.get("kind") == "shock" and e.get("stage") == stage.index]
+    sent = [e["payload"] for e in events if e.get("kind") == "shock" and e.get("stage") == stage.index]
     actions: dict[tuple[int, int], Action] = {}
-    for found in (*known.get("actions", ()), *told):
+    for found in (*known.get("actions", ()), *sent):
         try:
             shock = Shock.from_dict(found["shock"])
             made = Action(
                 found["number"], shock, found["step"], found["row"] + 1, found["sigma_down"], found["sigma_up"]
             )
         except (KeyError, TypeError, ValueError):
-            continue  # of a recorder that tells it otherwise; the preview then does without
+            continue  # another recorder's format; the preview leaves it out
         actions[made.number, made.position] = made
     return Plan(tuple(known.get("native") or stage.sigmas), stage.sigmas, tuple(actions.values()))
 
@@ -75,7 +75,9 @@ def preview(text: str, made: Plan, arrived: int) -> ShockPreview:
     except ValueError as error:
         return ShockPreview(str(error), before=planned)
     if shock.at is not None or shock.at_snr_db is not None:
-        return ShockPreview("it acts at the next step; leave out its place", before=planned)
+        return ShockPreview(
+            "live shocks take effect at the next step; remove at=, sigma=, step= or snr=", before=planned
+        )
     # The step under way is at row `arrived`; what is asked for now acts on arrival at the one after it.
     position = arrived + 1
     number = 1 + max((action.number for action in made.actions), default=-1)
@@ -111,10 +113,10 @@ class PreviewView(View):
 
 
 class ShockScreen(Dialog[Shock | None]):
-    """Gives the shock to be sent, or None. The picture follows the run while it goes on."""
+    """Gives the shock to be sent, or None. The picture follows the run."""
 
     CSS_PATH: ClassVar[list[str | PurePath]] = ["confirm.tcss", "shock.tcss"]
-    BINDINGS: ClassVar[list[BindingType]] = [("escape", "give_up", ""), *QUITS]
+    BINDINGS: ClassVar[list[BindingType]] = [("escape", "cancel", ""), *QUITS]
 
     def __init__(self, deck: Deck, drawing: Style, text: str = FIRST) -> None:
         super().__init__(drawing)
@@ -128,7 +130,7 @@ class ShockScreen(Dialog[Shock | None]):
             yield Input(self._text, placeholder=HINT, id="answer")
             yield PreviewView(self._deck, self.drawing)
             yield Static(id="said")
-            yield Static(Content("Enter sends it    Esc gives up    the recorder's answer is shown"), classes="answers")
+            yield Static(Content("Enter: send    Esc: cancel"), classes="answers")
 
     def on_mount(self) -> None:
         self.query_one(Input).focus()
@@ -136,7 +138,7 @@ class ShockScreen(Dialog[Shock | None]):
         self.set_interval(0.5, self._follow)
 
     def _follow(self) -> None:
-        """The run goes on while somebody thinks: what would be hit moves along."""
+        """The run continues while the dialog is open, so the step that the shock would hit changes."""
         if self._deck.stage is not None and self._deck.stage.steps != self._arrived:
             self._look()
 
@@ -159,5 +161,5 @@ class ShockScreen(Dialog[Shock | None]):
         if found.shock is not None:
             self.dismiss(found.shock)
 
-    def action_give_up(self) -> None:
+    def action_cancel(self) -> None:
         self.dismiss(None)

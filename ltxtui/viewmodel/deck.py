@@ -26,7 +26,7 @@ class Deck(Viewport):
 
     Live, the playhead is always at the end; in a replay it plays. The cursor is a step of the selected stage among the
     visible ones; while `follow` holds, stage and cursor go with the newest visible step. A cursor that was moved back,
-    and a window of the axis, stay where they are while the run goes on.
+    and a window of the axis, stay where they are while the run grows.
     """
 
     def __init__(self, run: Run, liveness: Liveness, *, playing: bool = False, speed: float = 1.0) -> None:
@@ -37,7 +37,7 @@ class Deck(Viewport):
         self.note = ""
         """What the source has to say, such as that the recording ends in the middle of a message."""
         self.stall: Stall | None = None
-        """Why nothing goes on in a run that is being recorded, and for how long."""
+        """Why a run that is being recorded is stalled, and for how long."""
         self.loading = True
         """Until the source has brought all it had when it was opened; a replay does not play before."""
         speed = min(SPEEDS, key=lambda s: abs(s - speed)) if math.isfinite(speed) else math.inf
@@ -50,12 +50,12 @@ class Deck(Viewport):
 
     @property
     def waiting(self) -> str:
-        """What a run that has not begun is waited for; empty once it has."""
+        """What the dashboard is waiting for before the run begins; empty after."""
         return self.note if self.live and not self.run.header else ""
 
     @property
     def nothing(self) -> str:
-        """What is said where there is no step to show: that one is waited for, or read, or that there is none."""
+        """The text shown where there is no step: waiting, reading, or no steps."""
         return "waiting for the first step" if self.live else "reading …" if self.loading else "no steps"
 
     # What is fed in
@@ -64,7 +64,7 @@ class Deck(Viewport):
         """Take note of messages fed to the run, or of a run that has ended."""
         self.liveness = liveness
         if not self._opened:
-            # A source knows only after its first poll whether the run is still going on.
+            # A source knows only after its first poll whether the run is live.
             self._opened = True
             self.opened_live = self.live = liveness is Liveness.LIVE
             self.playing = self.playing and not self.live
@@ -81,9 +81,9 @@ class Deck(Viewport):
     def move(self, by: int) -> None:
         """Move the cursor; past the newest visible step of a replay it takes the playhead along.
 
-        On the axis over the whole run it goes on in the stage before or after.
+        On the axis over the whole run it continues in the previous or next stage.
         """
-        if self.whole_run and (stage := self._beside(by)) is not None:
+        if self.whole_run and (stage := self._across_stages(by)) is not None:
             self.go_to(*stage)
             return
         if by > 0 and self.cursor + by >= self.visible and not self.live:
@@ -91,8 +91,8 @@ class Deck(Viewport):
             return
         self.move_to(self.cursor + by)
 
-    def _beside(self, by: int) -> tuple[int, int] | None:
-        """The stage and step that a cursor comes to which leaves its stage; None if it does not."""
+    def _across_stages(self, by: int) -> tuple[int, int] | None:
+        """The stage and step that the cursor moves to if it leaves its stage, else None."""
         step, stage, stages = self.cursor + by, self.stage_index, self.run.stages
         while step < 0 and stage > 0:
             stage -= 1
@@ -192,7 +192,7 @@ class Deck(Viewport):
 
     @property
     def replaying(self) -> bool:
-        """Whether play, seek and speed are on offer: the run is not going on any more and has steps."""
+        """Whether play, seek and speed are available: the run has ended and has steps."""
         return not self.live and self.total > 0
 
     def toggle(self) -> None:
@@ -253,7 +253,7 @@ class Deck(Viewport):
             self.loop_from = None
 
     def tick(self, seconds: float) -> bool:
-        """Let a playing replay go on; True if the playhead moved. Without a loop it stops at the end by itself."""
+        """Advance a playing replay; True if the playhead moved. Without a loop it stops at the end."""
         if not self.playing or self.loading:
             return False
         before = self.playhead
@@ -272,7 +272,7 @@ class Deck(Viewport):
 
     @property
     def newest(self) -> tuple[int, int]:
-        """The stage and the step that the run has come to, wherever the cursor is."""
+        """The newest stage and step of the run, wherever the cursor is."""
         stage = self._stage_at(self.playhead)
         stages = self.run.stages
         return stage, max(0, stages[stage].steps - 1) if stages else 0
@@ -285,8 +285,8 @@ class Deck(Viewport):
         return self.keep("elapsed", self.run.version, self._all_times)
 
     def _all_times(self) -> NDArray[np.float64]:
-        """Clocks that went back stand still; a stage that ran beside the one before it is played behind that one."""
-        furthest = [max(s.streams.values(), key=lambda stream: stream.rows) for s in self.run.stages if s.streams]
+        """Clocks that went back stand still; a stage that overlaps the previous one is played after it."""
+        furthest = [stage.furthest for stage in self.run.stages if stage.furthest is not None]
         played, reached = [np.empty(0)], -math.inf
         for times in (stream.times for stream in furthest):
             known = np.isfinite(times)

@@ -1,4 +1,4 @@
-"""How the selected stage is looked at: cursor, reference mark, markers, and the axis with its window. No Textual."""
+"""The view of the selected stage: cursor, reference mark, markers, and the axis with its window. No Textual."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Viewport(Selection):
         return self.stage_index, self.cursor
 
     def at_stage(self, stage: int) -> Self:
-        """The same look at another stage, for drawing; it is thrown away after that."""
+        """A copy that shows another stage, for one drawing."""
         other = copy.copy(self)
         other.stage_index, other._kept = stage, {}
         return other
@@ -107,7 +107,7 @@ class Viewport(Selection):
         return self.axis.window(self.stage_index) is not None
 
     def zoom(self, by: float) -> None:
-        """Show half of what is shown, `by` times, or twice as much if negative; the cursor keeps its column."""
+        """Show half of what is shown, `by` times, or double it if negative; the cursor keeps its column."""
         if self.steps:
             self.axis.zoom(by, self.stage_index, self.ruler, self.cursor)
 
@@ -149,7 +149,7 @@ class Viewport(Selection):
             self._marks[self.stage_index] = step
 
     def toggle_mark(self) -> None:
-        """Set the reference mark at the cursor, or take it away where it already is."""
+        """Set the reference mark at the cursor, or clear it if it is there already."""
         self.mark_step = None if self.mark_step == self.cursor or not self.visible else self.cursor
 
     @property
@@ -186,7 +186,7 @@ class Viewport(Selection):
         return here is None or not isinstance(time, float | int) or time <= here
 
     def keep(self, name: str, key: object, make: Callable[[], T]) -> T:
-        """What has been made is kept until its key changes."""
+        """The value of `make`, cached until the key changes."""
         kept = self._kept.get(name)
         if kept is None or kept[0] != key:
             kept = self._kept[name] = key, make()

@@ -20,7 +20,7 @@ from ltxtui.compare.loading import Loader
 from ltxtui.compare.member import Member, members
 from ltxtui.panels.compare_chart import plot_of, shock_flags
 from ltxtui.panels.compare_pictures import grid
-from ltxtui.panels.compare_table import notes, plain, signed, table_rows
+from ltxtui.panels.compare_table import format_number, notes, signed, table_rows
 from ltxtui.plot import line_letters
 from ltxtui.plot.line_plot import Style, draw
 from ltxtui.plot.model import Curve, Plot
@@ -281,7 +281,7 @@ def test_fairness_and_summaries_in_words_and_numbers() -> None:
     assert_array_equal(table["model evaluations"], [6, 8, 6])
     assert_array_equal(table["shocks"], [0, 1, 0])
     assert_array_equal(table["drift index"][[0, 2]], [np.nan, np.nan])
-    assert [plain(v) for v in (3.0, 0.25, float("nan"))] == ["3", "0.2500", "–"]
+    assert [format_number(v) for v in (3.0, 0.25, float("nan"))] == ["3", "0.2500", "–"]
     assert [signed(v) for v in (2.0, -0.5, 0.0, float("nan"))] == ["+2", "−0.5000", "0", "–"]
     deck.pin(1)
     assert [setting(m) for m in deck.unfair(deck.members[0])] == ["model evaluations 6, not 8", "seed 0, not 1"]

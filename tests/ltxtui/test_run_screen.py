@@ -13,7 +13,7 @@ from textual._compositor import Compositor
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
-from ltxtui.app import Dashboard
+from ltxtui.app import Dashboard, Options
 from ltxtui.panels.board import Board
 from ltxtui.panels.registry import PANELS
 from ltxtui.screens.compare import CompareScreen
@@ -175,7 +175,7 @@ async def test_the_palette_finds_and_does() -> None:
         await press(pilot, "enter")
         assert not isinstance(app.screen, ShockScreen)
         await press(pilot, "escape")
-        await press(pilot, "colon", *"this help", "enter")
+        await press(pilot, "colon", *"help", "enter")
         assert isinstance(app.screen, HelpScreen)
         await press(pilot, "q")
         assert isinstance(app.screen, RunScreen) and app.is_running
@@ -253,7 +253,7 @@ async def test_back_from_the_shell_every_cell_is_drawn_anew(monkeypatch: pytest.
 async def test_home_run_compare_and_back(tmp_path: Path) -> None:
     for name in ("restart", "smooth"):
         journal_file(tmp_path, name)
-    app = Dashboard(runs_dir=tmp_path)
+    app = Dashboard(options=Options(runs_dir=tmp_path))
     async with app.run_test(size=ROOMY) as pilot:
         home = app.screen
         assert isinstance(home, Home)
@@ -276,7 +276,7 @@ async def test_home_run_compare_and_back(tmp_path: Path) -> None:
 
 async def test_a_run_is_compared_with_another_from_its_screen(tmp_path: Path) -> None:
     path = journal_file(tmp_path, "smooth")
-    app = Dashboard(open_fixture(), runs_dir=tmp_path)
+    app = Dashboard(open_fixture(), Options(runs_dir=tmp_path))
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         await press(pilot, "c")
@@ -291,14 +291,14 @@ async def test_a_run_is_compared_with_another_from_its_screen(tmp_path: Path) ->
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
         path.unlink()
         await press(pilot, "c")
-        await until(pilot, lambda: "there is no other run" in said(app))
+        await until(pilot, lambda: "holds no other run" in said(app))
 
 
 async def test_a_run_is_compared_with_those_of_its_own_folder(tmp_path: Path) -> None:
     path = recorded.archive(tmp_path / "own", "20261122-143015-here")
     recorded.archive(tmp_path / "own", "20261122-143016-beside")
     recorded.archive(tmp_path / "other", "20261122-143017-elsewhere")
-    app = Dashboard(ArchiveSource(path), origin=("replay", str(path)), runs_dir=tmp_path / "other")
+    app = Dashboard(ArchiveSource(path), Options(origin=("replay", str(path)), runs_dir=tmp_path / "other"))
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         await press(pilot, "c")
@@ -313,7 +313,7 @@ async def test_home_has_its_style_and_the_users_keys(tmp_path: Path, monkeypatch
     config.write_text('[keys]\nback = "Q"\n')
     monkeypatch.setenv("LTXTUI_CONFIG", str(config))
     journal_file(tmp_path)
-    app = Dashboard(runs_dir=tmp_path)
+    app = Dashboard(options=Options(runs_dir=tmp_path))
     async with app.run_test(size=ROOMY) as pilot:
         home = app.screen
         assert isinstance(home, Home)
@@ -323,7 +323,7 @@ async def test_home_has_its_style_and_the_users_keys(tmp_path: Path, monkeypatch
 
 async def test_a_run_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
     path = journal_file(tmp_path)
-    app = Dashboard(runs_dir=tmp_path)
+    app = Dashboard(options=Options(runs_dir=tmp_path))
     async with app.run_test(size=ROOMY) as pilot:
         home = app.screen
         assert isinstance(home, Home)
@@ -433,7 +433,7 @@ def test_a_preview_says_what_will_happen() -> None:
     assert found.position == 2 and found.after[-1] < 0.8
     renoised = preview("renoise:db=6", planned, 1)
     assert tuple(renoised.after) == planned.sigmas and renoised.down < 0.8
-    for text, why in (("nonsense", "nonsense"), ("restart:sigma=0.5,db=3", "place"), ("", "")):
+    for text, why in (("nonsense", "nonsense"), ("restart:sigma=0.5,db=3", "next step"), ("", "")):
         refused = preview(text, planned, 1)
         assert refused.shock is None and why in refused.said and refused.said
     late = preview("restart:db=6", planned, 5)

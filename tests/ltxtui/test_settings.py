@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from ltxtui import actions, settings
-from ltxtui.app import Dashboard
+from ltxtui.app import Dashboard, Options
 from ltxtui.cli import cli
 from ltxtui.plot.line_plot import Style
 from ltxtui.screens.tour import TourScreen
@@ -40,7 +40,7 @@ def test_a_whole_file_is_read() -> None:
         ("tour = 1\n", 1, "not true or false"),
         ('theme = "dark"\nkeys = 3\n', 2, "[keys]"),
         ('[keys]\n\nfly = "x"\n', 3, "is no action"),
-        ('[keys]\ntheme = "nokey"\n', 2, "is no key"),
+        ('[keys]\ntheme = "nokey"\n', 2, "is not a key"),
         ('[keys]\ncursor = "x"\n', 2, "needs 2 keys"),
         ('[keys]\ntheme = "Z"\ndrawing = "Z"\n', 3, "'theme' already"),
         ('[keys]\ntheme = "x"\n', 2, "the key of 'delete' on the home screen"),
@@ -184,7 +184,7 @@ def test_state_is_kept_and_harmless_when_broken(tmp_path: Path) -> None:
 
 async def test_the_tour_is_shown_once() -> None:
     for start, expected in ((1, True), (2, False)):
-        app = Dashboard(Archive(messages(5)), first_start=True)
+        app = Dashboard(Archive(messages(5)), Options(first_start=True))
         async with app.run_test(size=(80, 24)) as pilot:
             await loaded(pilot)
             await pilot.pause()
