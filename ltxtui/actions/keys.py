@@ -1,4 +1,4 @@
-"""Names of keys as people read them, and the user's own choice of keys."""
+"""Names of keys as they are shown, and the user's own choice of keys."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SIGNS: Final = {shown: name for name, shown in _NAMES.items()}
 
 
 def key_name(keys: tuple[str, ...], *, ascii_only: bool = False) -> str:
-    """Keys as a person reads them: `←→`, `,.`, `1…9`, `Ctrl+C`; empty without any."""
+    """Keys as they are shown: `←→`, `,.`, `1…9`, `Ctrl+C`; empty without any."""
     names = []
     for key in keys:
         *held, last = key.split("+") if key != "+" else [key]

@@ -38,7 +38,7 @@ class HomeModel:
         self._ended: list[RunInfo] = []
         self._order: list[RunInfo] | None = None
 
-    # What there is
+    # The runs
 
     @property
     def live(self) -> int:
@@ -72,7 +72,7 @@ class HomeModel:
         return runs
 
     def set_runs(self, runs: Sequence[RunInfo]) -> bool:
-        """Take in what there is now; whether anything differs."""
+        """Replace the runs; whether anything differs."""
         if len(runs) == len(self.runs) and all(a is b or a == b for a, b in zip(runs, self.runs, strict=True)):
             return False
         self.runs = list(runs)
@@ -173,7 +173,7 @@ class HomeModel:
     # Inside
 
     def _settle(self) -> None:
-        """Bring what is shown and the cursor to what there is now."""
+        """Bring the shown runs and the cursor up to date."""
         here = self.current.path if self.current and self._moved else None
         tests = query.parse(self.query)
         if self._order is None:

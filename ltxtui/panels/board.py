@@ -33,7 +33,7 @@ def ids_of(preset: Preset) -> tuple[str, ...]:
 
 
 class Board(Container):
-    """Panels of the deck in the grid that `layout` makes; those that are not on the page cost nothing.
+    """Panels of the deck in the grid that `layout` makes; panels that are not on the page cost nothing.
 
     A panel whose view can show a stream of its own has one view per lane of the deck, one above the other.
     """
@@ -56,7 +56,7 @@ class Board(Container):
         self.maximised: str | None = None
         self._views: dict[str, list[View]] = {}
         self._frames: dict[View, Widget] = {}
-        """What has the place of each view on the board."""
+        """The widget that is placed on the board for each view: itself or its frame."""
         self._room = Size(0, 0)
         self._size_class = ""
 
@@ -108,18 +108,18 @@ class Board(Container):
         self.lay_out()
 
     def reset(self) -> None:
-        """Forget how this preset's panels were arranged."""
+        """Discard the arrangement of this preset's panels."""
         self._state.set_arrangement(self._size_class, self.preset.key, None)
         self.use_preset(PRESETS.index(self.preset))
 
     def hide(self, id: str) -> None:
-        """Take a panel off. The last one stays."""
+        """Remove a panel; the last one stays."""
         if len(self.shown) > 1 and id in self.shown:
             self.maximised = None
             self._keep(tuple(p for p in self.shown if p != id))
 
     def add(self, id: str) -> None:
-        """Show a panel after the others, on the page where it is, and choose it."""
+        """Show a panel after the others, turn to its page, and choose it."""
         if id in self.panels:
             self.maximised = None
             if id not in self.shown:
@@ -127,7 +127,7 @@ class Board(Container):
             self._turn_to(id)
 
     def move(self, id: str, by: int) -> None:
-        """Let a panel change places with its neighbour; from the ends it goes round."""
+        """Swap a panel with its neighbour; at the ends with the one at the other end."""
         order = list(self.shown)
         if id in order and len(order) > 1:
             at = order.index(id)
@@ -137,7 +137,7 @@ class Board(Container):
             self._turn_to(id)
 
     def maximise(self, id: str | None) -> None:
-        """Give a panel the whole body; None gives it back."""
+        """Give a panel the whole body; None shows all panels again."""
         self.maximised = id
         self.lay_out()
         self.focus_on(id)
@@ -171,7 +171,7 @@ class Board(Container):
     # Where it is
 
     def fit(self, room: Size) -> None:
-        """Take note of a new size of the body; a terminal of another size may have another arrangement."""
+        """Take a new size of the body; a terminal of another size may have another arrangement."""
         self._room = room
         kind = layout.size_class(self.app.size.width, self.app.size.height)
         if kind != self._size_class:
@@ -267,7 +267,7 @@ class Board(Container):
         self.call_after_refresh(self.focus_on, id)
 
     def on_click(self, event: events.Click) -> None:
-        """A click chooses a panel; a double click on its title maximises it, or gives the place back."""
+        """A click chooses a panel; a double click on its title maximises or restores it."""
         view = event.widget
         if isinstance(view, View) and view.id in self.panels and event.screen_y == view.region.y and event.chain == 2:
             self.maximise(None if self.maximised else view.id)
@@ -283,6 +283,6 @@ class Board(Container):
 
 
 def _split(place: Place, parts: int) -> list[Place]:
-    """A place in lanes from top to bottom."""
+    """A place divided into lanes from top to bottom."""
     cuts = [place.height * n // parts for n in range(parts + 1)]
     return [replace(place, y=place.y + cuts[n], height=cuts[n + 1] - cuts[n]) for n in range(parts)]

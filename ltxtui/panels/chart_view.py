@@ -56,7 +56,7 @@ def flags(deck: Deck) -> list[Flag]:
 
 
 def run_flags(deck: Deck) -> list[Flag]:
-    """The same on the axis over the whole run, of all its stages, and where each of them begins."""
+    """The flags of all stages on the axis over the whole run, and where each stage begins."""
     starts, passed, start, seen = [], [], 0, 0
     for stage in deck.run.stages:
         starts.append(start)
@@ -76,7 +76,7 @@ class ChartView(View):
     """Draws a chart of the deck, or of one stream of it as a lane; a click names a step."""
 
     class StepPicked(Message):
-        """The mouse asks for the cursor to be put on a step."""
+        """A click asks for the cursor to move to a step."""
 
         def __init__(self, stage: int, step: int) -> None:
             super().__init__()

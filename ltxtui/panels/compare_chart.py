@@ -24,7 +24,7 @@ _FEW = 3
 
 
 def unit_text(unit: str) -> str:
-    """A unit behind a label."""
+    """A unit as it is shown after a label."""
     return "" if unit == "1" else clean(unit, 20)
 
 
@@ -69,7 +69,7 @@ def shock_flags(deck: CompareDeck) -> list[Flag]:
 
 
 class _Labels(Sequence[str]):
-    """What the axis says of each point, made when it is asked for: a plot shows a handful of thousands."""
+    """The axis labels of points, made on access: a plot shows few of them."""
 
     def __init__(self, deck: CompareDeck) -> None:
         self._deck = deck
@@ -90,10 +90,10 @@ class _Labels(Sequence[str]):
 
 
 class CompareChart(CompareView):
-    """One metric; which one is the deck's page's to say. A click names a point."""
+    """The metric at this place on the deck's page. A click names a point."""
 
     class PointPicked(Message):
-        """The mouse asks for the cursor to be put on a point."""
+        """A click asks for the cursor to move to a point."""
 
         def __init__(self, point: int) -> None:
             super().__init__()

@@ -1,4 +1,4 @@
-"""The header of runs side by side: what is compared, how it is lined up, and where the cursor stands."""
+"""The header of runs side by side: what is compared, how it is lined up, and where the cursor is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAMED = {"step": "step", "sigma": "σ", "snr": "SNR", "evaluations": "evaluatio
 
 
 def place_text(deck: CompareDeck, point: int) -> str:
-    """What the axis says of a point."""
+    """The axis label of a point."""
     together = deck.together
     if together is None or not 0 <= point < together.points:
         return ""

@@ -26,7 +26,7 @@ _SHORTEST = 8
 
 
 def differs(member: Member, reference: Member, found: Divergence | None) -> str:
-    """Where it first differs, or that it does not; nothing of the reference and of runs that are still read."""
+    """Where it first differs, or that it does not; empty for the reference and for runs that are still being read."""
     if member is reference or member.run is None or reference.run is None:
         return ""
     if found is None:
@@ -38,7 +38,7 @@ class CompareRuns(CompareView):
     """One row per run where there is room; else all letters in one row, and the chosen run in another."""
 
     class RunPicked(Message):
-        """The mouse chooses a run."""
+        """A click chooses a run."""
 
         def __init__(self, index: int) -> None:
             super().__init__()

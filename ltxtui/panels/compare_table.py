@@ -1,4 +1,4 @@
-"""The paired table of runs side by side: what each stage came to, by how much it differs, and whether that is fair."""
+"""The paired table of runs side by side: summaries of each stage, their differences, and whether the pair is fair."""
 
 from __future__ import annotations
 

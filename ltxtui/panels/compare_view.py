@@ -1,4 +1,4 @@
-"""What the panels of runs side by side have in common: their deck, and how they head what they show."""
+"""The base of the panels for runs side by side: their deck and their headings."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ class CompareView(View):
         self.compare = deck
 
     def heading(self, width: int, title: str, more: str = "") -> TextRow:
-        """A title with a line behind it."""
+        """A title followed by a line."""
         row = self.row(width).add(title, "title").add(f" {more}".rstrip(), "dim").add(" ")
         return row.add(("-" if self.ascii else "─") * row.room, "axis")

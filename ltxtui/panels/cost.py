@@ -48,7 +48,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the recorder takes of the sampling thread, lately: seconds per step of all streams, and of which step."""
+    """The recorder's recent share of the sampling thread: its seconds per step over all streams, and the step's."""
 
     seconds: float
     step_seconds: float
@@ -60,7 +60,7 @@ class Cost:
 
 
 def link_of(deck: Deck) -> Link:
-    """What the deck itself knows of the connection."""
+    """The connection as far as the deck knows it."""
     if deck.live:
         return Link(Health.WAITING if deck.waiting else Health.STALLED if deck.stall else Health.LIVE)
     return Link(Health.GONE if deck.liveness is Liveness.UNFINISHED else Health.ENDED)
@@ -163,7 +163,7 @@ class CostView(View):
 
 
 def table(deck: Deck) -> Table:
-    """One row per visible step: what the recorder took on each stream, and the step."""
+    """One row per visible step: the recorder's seconds on each stream, and the step's."""
     metrics = ("recorder_seconds", "step_seconds")
     known = [(f"{m}_{s}", v) for s in deck.streams for m in metrics if (v := deck.series(m, s)) is not None]
     rows = [

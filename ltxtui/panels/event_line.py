@@ -1,4 +1,4 @@
-"""The event line: the latest event at the cursor, and what the source has to say."""
+"""The event line: the latest event at the cursor, and the source's note."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from recorder.format.protocol import Message
 _ID: Final = "events"
 _ALERTS: Final = frozenset({"nan", "warning", "error", "degraded"})
 _ABOVE: Final = 2 / 3
-"""Part of the list above the marked event: what led to it matters more than what comes."""
+"""Part of the list above the marked event: the events that led to it matter more than later ones."""
 
 
 class Index:
@@ -45,7 +45,7 @@ class Index:
 
     def _fill(self, events: list[Message]) -> None:
         known = len(self._times)
-        if known > len(events) or events is not self._of:  # another list: some events were given up
+        if known > len(events) or events is not self._of:  # another list: some events were dropped
             known, self._of = 0, events
         if known == len(events):
             return

@@ -19,7 +19,7 @@ from replay.model.run import NotARun, Preview, StreamData
 
 _ID: Final = "filmstrip"
 _LABELLED: Final = 4
-"""Lines of text a picture has at least before a line above it names its frame."""
+"""Least lines of text of a picture for a line with its frame's number above it."""
 _LARGEST: Final = 16
 
 

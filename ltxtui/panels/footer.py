@@ -1,4 +1,4 @@
-"""The footer: the keys of the moment, from the registry that also dispatches them."""
+"""The footer: the keys that are available now, from the registry that also dispatches them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FooterView(View):
         self._keymap = keymap
         self._back = back
         self._places: list[tuple[int, int, actions.Action[Any]]] = []
-        """First column and the one behind the last of every action that is shown."""
+        """Of every action that is shown, its first column and the one after its last."""
 
     def rows(self, width: int, height: int) -> list[TextRow]:
         row = self.row(width)

@@ -23,11 +23,11 @@ MAIN: Final = (
     "sigma", "snr_schedule_db", "snr_measured_db", "velocity_rms", "velocity_cosine", "energy_low_noise",
     "energy_mid_noise", "energy_high_noise", "x0_change_rms", "low_frequency_wander",
 )  # fmt: skip
-"""What is read out where no chart is on the screen."""
+"""The metrics that are read out where no chart is on the screen."""
 _HEAD: Final = ("value", "Δ step", "Δ mark")
 _CELL: Final = 8
 _LABEL: Final = 11
-"""The least that is left for the names."""
+"""Least columns for the names."""
 
 
 class Reading(NamedTuple):
@@ -106,7 +106,7 @@ class ReadoutView(View):
         return [row.widened(full) for row in rows[:height]]
 
     def _place(self) -> str:
-        """Where cursor and mark are."""
+        """The position of cursor and mark."""
         deck = self.deck
         if not deck.visible:
             return ""

@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 
 class SpectrumQuantity(NamedTuple):
-    """A spectrum per step: its metric, and the name and sign people know it by."""
+    """A spectrum per step: its metric and the name that is shown."""
 
     metric: str
     name: str
@@ -38,7 +38,7 @@ QUANTITIES: Final[dict[str, SpectrumQuantity]] = {
 
 
 def next_quantity(deck: Deck, by: int = 1) -> None:
-    """Let waterfall and spectrum show the next quantity."""
+    """Select the next quantity of waterfall and spectrum."""
     names = list(QUANTITIES)
     deck.quantity = names[(names.index(deck.quantity) + by) % len(names)]
 
@@ -108,17 +108,17 @@ class StepView(View):
         return labels.axis(shown, wide, width - 1, self.drawing).widened(width)
 
     def heading(self, width: int, title: str) -> TextRow:
-        """The first row, to be added to."""
+        """The first row, with room for more."""
         return self.row(width - 1).add(title, "title").add(" ")
 
     def nothing(self, width: int, height: int, title: str, text: str) -> list[TextRow]:
-        """A panel that has nothing to show says why."""
+        """The rows of a panel without data: its title and the reason."""
         rows = [self.heading(width, title).filled()]
         rows += [self.row(width).filled() for _ in range(max(0, (height - 2) // 2))]
         return [*rows, self.row(width).add("  ").add(text, "dim").filled()][:height]
 
     def absent(self, stream: StreamData | None, what: str) -> str:
-        """Why there is nothing to show, if there is nothing."""
+        """Why a panel has no data."""
         if stream is None or not self.deck.visible_of(stream.name):
             return self.deck.nothing
         return f"{what} not recorded for {stream.name}"

@@ -35,9 +35,9 @@ class LoadLane(NamedTuple):
     unit: str
     metric: bool = False
     whole: str = ""
-    """The quantity that is all there is of it."""
+    """The quantity that holds its total."""
     top: float = 0.0
-    """What the lane reaches at least, where that has a meaning."""
+    """The least upper end of the lane, where one is known."""
 
     def about(self, deck: Deck) -> str:
         """What is measured, with its unit; of a metric as the run declares it."""
@@ -199,7 +199,7 @@ class SystemView(StepView):
         rows = []
         for n, (lane, values, _) in enumerate(shown):
             filled = np.clip(columns[:, n], 0, 1) * each * steps
-            # What is there but small is still drawn.
+            # A small value is still drawn.
             filled = np.where(np.isnan(filled), 0, np.maximum(np.round(filled), 1)).astype(np.int64)
             for line in range(each):
                 last = line == each - 1

@@ -1,4 +1,4 @@
-"""What is shown instead where the terminal is too small for the rest."""
+"""The message for a terminal that is too small."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class View(Widget):
         self._styles: dict[str, RichStyle] = {}
 
     def rows(self, width: int, height: int) -> list[TextRow]:
-        """What is shown, in a size."""
+        """The rows that are shown in a size."""
         raise NotImplementedError
 
     @property
@@ -48,7 +48,7 @@ class View(Widget):
 
     @property
     def colours(self) -> int:
-        """How many colours there are for data: 0 with NO_COLOR, and where the terminal does not say."""
+        """Number of colours for data: 0 with NO_COLOR or an unknown terminal."""
         return 0 if self.app.no_color else _COLOURS.get(self.app.console.color_system or "", 0)
 
     def row(self, width: int) -> TextRow:
@@ -108,7 +108,7 @@ class View(Widget):
 
 
 def _same(old: list[Span], new: list[Span]) -> int:
-    """Columns from the left that are as before: in a heat map of many spans most are."""
+    """Columns from the left that did not change; in a heat map most do not."""
     cells = 0
     for before, after in zip(old, new, strict=False):
         if before != after:

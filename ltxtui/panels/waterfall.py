@@ -63,7 +63,7 @@ class WaterfallView(StepView):
         return [*rows, self.axis_row(width)][: max(1, height)]
 
     def _take(self, stream: StreamData) -> bool:
-        """Have the spectrum in dB; only rows that are new are converted. Whether there are any."""
+        """Convert new rows of the spectrum to dB; whether there are any rows."""
         quantity = QUANTITIES[self.deck.quantity]
         values = vectors(self.deck, quantity.metric, self.stream_name)
         if values is None or not len(values):

@@ -1,4 +1,4 @@
-"""The horizontal axis that all panels share: where each step lies, which part is looked at, and the way back."""
+"""The horizontal axis that all panels share: where each step lies, which part is shown, and the inverse."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Ruler:
         return int(best[np.abs(best - cursor).argmin()])
 
     def text(self, step: int) -> str:
-        """What the axis says of a step."""
+        """The label of a step."""
         return self._text(float(self.values[step]))
 
     def ticks(self, width: int) -> list[tuple[int, str]]:
@@ -219,7 +219,7 @@ class Axis:
         self._set(stage, at - (at - ruler.low) * wanted / span, wanted)
 
     def pan(self, by: float, stage: int, ruler: Ruler) -> None:
-        """Move the window by quarters of itself, as far as there is something."""
+        """Move the window by quarters of itself, within the axis."""
         if self.window(stage) is not None:
             span = ruler.high - ruler.low
             self._set(stage, ruler.low + by * _PAN * span, span)
@@ -245,7 +245,7 @@ class Axis:
 
     @staticmethod
     def _place(ruler: Ruler, step: int) -> float:
-        """Where a step is; the middle of the window if nowhere."""
+        """Where a step is; the middle of the window if it has no place."""
         if 0 <= step < len(ruler.places) and np.isfinite(ruler.places[step]):
             return float(ruler.places[step])
         return (ruler.low + ruler.high) / 2

@@ -16,9 +16,9 @@ Floats = NDArray[np.float64]
 Levels = NDArray[np.int64]
 
 MISSING: Final = -1
-"""The level of what is not there."""
+"""The level of a missing value."""
 CHARACTERS: Final = ".:-=+*#%@"
-"""From little to much, where colours are none."""
+"""From low to high, for terminals without colours."""
 _FEW: Final[tuple[Colour, ...]] = ((0, 0, 170), (85, 85, 85), (170, 170, 170), (255, 255, 85))
 _COLD: Final[Colour] = (0, 34, 86)
 _WARM: Final[Colour] = (254, 232, 56)
@@ -45,7 +45,7 @@ _APART: Final = 0.02
 
 @lru_cache
 def ramp(colours: int) -> tuple[Colour, ...]:
-    """Colours from little to much for a terminal of `colours` colours; empty for one without.
+    """Colours from low to high for a terminal of `colours` colours; empty for one without.
 
     A straight line from dark blue to yellow in a space of even steps for the eye: lightness only grows, and red and
     green carry no information, so that it also reads with colour blindness and in grey. Sixteen colours have four

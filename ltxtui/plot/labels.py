@@ -1,4 +1,4 @@
-"""What stands around a plot: values left and right of it, the axis below it, a message where it is empty."""
+"""The labels around a plot: values left and right of it, the axis below it, a message where it is empty."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def right(shown: Shown, row_of: Callable[[float], int], rows: int, style: Style,
 
 
 def message(text: str, width: int, wide: int, under: TextRow, style: Style) -> TextRow:
-    """A row that says why there is nothing to see, with the y label that the row had."""
+    """A row with a message, and the y label that the row had."""
     row = TextRow(width, ascii_only=style is Style.ASCII)
     text = to_ascii(text) if style is Style.ASCII else text
     for span in under.spans[:2]:

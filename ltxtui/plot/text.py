@@ -33,7 +33,7 @@ _CELLS = {sign: said for sign, said in _ASCII.items() if len(said) == 1} | {"…
 def clean(value: object, limit: int = 2000) -> str:
     """Text from a run as one harmless line: no escapes, controls, bidi marks or line breaks, at most `limit` long.
 
-    Runs come from other people and other machines. Their text is shown, never interpreted.
+    Runs come from other users and machines. Their text is shown, never interpreted.
     """
     text = _ESCAPES.sub("", str(value)[: 4 * limit])
     kept: list[str] = []

@@ -63,7 +63,7 @@ class ActionScreen(Screen[None], inherit_bindings=False):
         return self.app.screen_stack[-1:] == [self]
 
     def command(self) -> list[str]:
-        """The words of the command line that brings back what is on the screen."""
+        """The words of the command line that shows this screen again."""
         return ["ltxtui"]
 
     def show(self) -> None:

@@ -32,7 +32,7 @@ from replay.library.unreadable import Unreadable
 from replay.library.watcher import Shelf
 
 LOOK_SECONDS: Final = 1.0
-"""So often new runs and the progress of live ones are looked for."""
+"""Seconds between two looks for new runs and the progress of live ones."""
 _BUSY_SECONDS: Final = 0.02
 """Rest between passes while archives are read for the first time, so that keys are answered."""
 

@@ -79,7 +79,7 @@ class Deck(Viewport):
     # The cursor
 
     def move(self, by: int) -> None:
-        """Move the cursor; past the newest visible step of a replay it takes the playhead along.
+        """Move the cursor; past the newest visible step of a replay it moves the playhead too.
 
         On the axis over the whole run it continues in the previous or next stage.
         """
@@ -119,7 +119,7 @@ class Deck(Viewport):
         self._settle()
 
     def go_to(self, stage: int, step: int) -> None:
-        """Put the cursor on a step of any stage; in a replay the playhead comes along if it has not passed it yet."""
+        """Put the cursor on a step of any stage; in a replay the playhead moves there if it has not passed it."""
         if not 0 <= stage < len(self.run.stages):
             return
         newest = self.offset(stage) + step + 1
@@ -196,7 +196,7 @@ class Deck(Viewport):
         return not self.live and self.total > 0
 
     def toggle(self) -> None:
-        """Play or pause; at the end play from the start, behind a loop from the loop's first step."""
+        """Play or pause; at the end, play from the start; after a loop, from the loop's first step."""
         if not self.replaying:
             return
         if not self.playing:
@@ -232,7 +232,7 @@ class Deck(Viewport):
             self.playback.change_speed(by)
 
     def toggle_pace(self) -> None:
-        """As it happened, each step taking the time that it took; or all steps the median time."""
+        """Switch between recorded time per step and the median time for all steps."""
         if self.replaying:
             self.playback.as_recorded = not self.playback.as_recorded
             self.playback.rest()
@@ -240,7 +240,7 @@ class Deck(Viewport):
                 self.speed = 1.0
 
     def mark_loop(self) -> None:
-        """Mark one end of a loop at the cursor, then the other; a third time ends the loop."""
+        """Mark one end of a loop at the cursor, then the other; a third call clears the loop."""
         if not self.replaying:
             return
         here = self.offset(self.stage_index) + self.cursor
@@ -285,7 +285,7 @@ class Deck(Viewport):
         return self.keep("elapsed", self.run.version, self._all_times)
 
     def _all_times(self) -> NDArray[np.float64]:
-        """Clocks that went back stand still; a stage that overlaps the previous one is played after it."""
+        """Times that go back count as no time; a stage that overlaps the previous one is played after it."""
         furthest = [stage.furthest for stage in self.run.stages if stage.furthest is not None]
         played, reached = [np.empty(0)], -math.inf
         for times in (stream.times for stream in furthest):
@@ -308,7 +308,7 @@ class Deck(Viewport):
         return max(0, len(stages) - 1)
 
     def _settle(self) -> None:
-        """Bring stage, cursor and window to what is visible now."""
+        """Bring stage, cursor and window up to date."""
         self.playhead = max(0, min(self.playhead, self.total))
         if self.follow:
             self.stage_index = self._stage_at(self.playhead)

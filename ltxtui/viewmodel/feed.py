@@ -27,10 +27,10 @@ _QUIET: Final = 0.25
 
 
 class Feed:
-    """Polls a source until its run is over; `changed` is called whenever the run or what is known of it changed."""
+    """Polls a source until its run is over; `changed` is called whenever the run or its state changed."""
 
     def __init__(self, source: Source, run: Run, changed: Callable[[], None], pulse: Pulse | None = None) -> None:
-        """`pulse` has been fed with what the run has already; by default there is nothing of it yet."""
+        """`pulse` has been fed with what the run has already; by default nothing has been read."""
         self._source = source
         self._run = run
         self._changed = changed
@@ -101,7 +101,7 @@ class Feed:
         self._rest = min(LONGEST_REST, REST * seconds)
 
     def _due(self) -> float:
-        """Seconds until another picture is worth its time."""
+        """Seconds until the next picture is due."""
         pause = self._rest if self.liveness is Liveness.LIVE else OPENING
         return self._announced + pause - asyncio.get_running_loop().time()
 
@@ -117,7 +117,7 @@ class Feed:
         return await asyncio.shield(self._polling)
 
     async def close(self) -> None:
-        """Close the source, after a poll that is still under way; no other one begins."""
+        """Close the source, after a poll that is still under way; no further poll begins."""
         self._closed.set()
         if self._polling is not None and not self._polling.done():
             await asyncio.wait({self._polling})
@@ -135,7 +135,7 @@ class Feed:
                 until = loop.time() + SLICE
 
     async def _wait(self, busy: bool, owed: bool) -> None:
-        """Until there may be more or a picture that is owed is due: on the descriptor if there is one, else a while."""
+        """Wait for messages, or until a pending picture is due: on the descriptor if there is one, else briefly."""
         await asyncio.sleep(PERIOD)
         descriptor = self._source.fileno()
         if descriptor is None:
@@ -155,5 +155,5 @@ class Feed:
 
 
 def connected(source: Source) -> bool:
-    """Whether messages can come now: not while a run is awaited, or its connection tried for."""
+    """Whether messages can come now: not while waiting for a run or reconnecting."""
     return bool(getattr(source, "connected", True))

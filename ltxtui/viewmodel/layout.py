@@ -120,6 +120,6 @@ def _cut(length: int, parts: int, n: int) -> int:
 
 
 def size_class(width: int, height: int) -> str:
-    """What an arrangement is remembered for: terminals of about this size."""
+    """The class of terminal sizes that shares a remembered arrangement."""
     wide = "narrow" if width < 100 else "wide" if width < 180 else "widest"
     return f"{wide}-{'low' if height < 32 else 'high'}"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SPEEDS: Final[tuple[float, ...]] = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0, 16.0, math.inf)
-"""Replay speeds; 1 is the run's own pace, infinity as fast as the screen goes."""
+"""Replay speeds; 1 is the run's own pace, infinity as fast as the screen can draw."""
 
 _MAX_SPEED_TICKS: Final = 40
 _STALL: Final = 1.0
@@ -19,7 +19,7 @@ _STALL: Final = 1.0
 
 @dataclass
 class Playback:
-    """The clockwork of a replay. A playhead is a number of steps: 1 shows the first step only.
+    """Advances a replay. A playhead is a number of steps: 1 shows the first step only.
 
     Attributes:
         playing: whether it advances.

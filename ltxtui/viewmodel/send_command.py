@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def give(command: Command, shock: Shock | None, socket: Path | None, name: str) -> str:
-    """Send a command, wait for its answer, and say it. Without a socket the run is looked for by its name.
+    """Send a command and return its answer as text. Without a socket the run is looked up by name.
 
     Raises:
         replay.control.ControlError: if it could not be delivered or was not answered.

@@ -28,7 +28,7 @@ class Viewport(Selection):
         super().__init__(run)
         self.cursor = 0
         self.follow = True
-        """Whether stage and cursor go with the newest visible step."""
+        """Whether stage and cursor follow the newest visible step."""
         self.axis = Axis()
         self.log_y = False
         """Whether charts that allow it have a logarithmic y axis."""
@@ -51,7 +51,7 @@ class Viewport(Selection):
 
     @property
     def whole_run(self) -> bool:
-        """Whether the axis goes over all stages of the run."""
+        """Whether the axis covers all stages of the run."""
         return self.axis.mode == "run"
 
     @property
@@ -90,7 +90,7 @@ class Viewport(Selection):
         return self.ruler.step_at(column, width, self.cursor)
 
     def set_axis(self, mode: Mode) -> None:
-        """Another axis; the steps that are looked at stay the same."""
+        """Select another axis; the steps in the window stay the same."""
         if self.stage is None:
             self.axis.mode = mode
         else:
@@ -112,7 +112,7 @@ class Viewport(Selection):
             self.axis.zoom(by, self.stage_index, self.ruler, self.cursor)
 
     def pan(self, by: float) -> None:
-        """Move the window by quarters of itself. A cursor that it leaves behind does not follow any more."""
+        """Move the window by quarters of itself. If the cursor leaves the window, it stops following."""
         if self.zoomed:
             self.axis.pan(by, self.stage_index, self.ruler)
             self.follow = self.follow and bool(self.ruler.inside[self.cursor : self.cursor + 1].all())
