@@ -25,7 +25,7 @@ def table() -> str:
 
 
 def written_into(text: str) -> str:
-    """The text of a README with the table of now between the marks.
+    """The text of a README with the current table between the marks.
 
     Raises:
         ValueError: if it does not have the marks.

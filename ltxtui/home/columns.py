@@ -1,4 +1,4 @@
-"""The columns of the list of runs: what each says, how it sorts, and which fit into a width."""
+"""The columns of the list of runs: their texts, sort keys, and which fit into a width."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Key = str | float | None
 
 @dataclass(frozen=True)
 class Column:
-    """One column. `rank` says how important it is: the highest go first where room is scarce.
+    """One column. `rank` is its importance: columns of the highest rank are dropped first.
 
     `least` is its width; what is left over goes to the columns that take `most`.
     """
@@ -35,7 +35,7 @@ class Column:
 
 
 def status(run: RunInfo) -> str:
-    """The status; of a live run also how far it is, of a stalled one for how long it is; first what is wrong with it.
+    """The status; of a live run also its progress, of a stalled one the time; flaws first.
 
     There is little room: of a complete run with a flaw only the flaw is shown.
     """
@@ -117,7 +117,7 @@ def fitting(width: int, longest_name: int, without: frozenset[str] = frozenset()
             break
         widths[column.id] = least
         room -= least + 1
-    # Names first, since they identify runs; what is still left is for the prompt.
+    # Names first, since they identify runs; the rest is for the prompt.
     for id in ("name", "model", "tags", "prompt"):
         if id in widths:
             column = BY_ID[id]
@@ -131,7 +131,7 @@ def fitting(width: int, longest_name: int, without: frozenset[str] = frozenset()
 
 
 def column_at(x: int, width: int, longest_name: int, without: frozenset[str] = frozenset()) -> Column | None:
-    """The column that stands at a cell."""
+    """The column at a cell."""
     at = GUTTER
     for column, wide in fitting(width, longest_name, without):
         if x < at + wide + 1:

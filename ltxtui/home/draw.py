@@ -1,4 +1,4 @@
-"""The list of runs as rows: heading, runs, what is known of the run under the cursor. Only what is seen is made."""
+"""The list of runs as rows: heading, runs, details of the run under the cursor. Only visible rows are made."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STATUS_ROLES: Final = {"failed": "alert", "interrupted": "s2", "unfinished": "s
                         "stalled": "alert"}  # fmt: skip
 _TIME: Final = re.compile(r"\d{8}-\d{6}-")
 MOST_UNREADABLE: Final = 4
-"""Rows that are kept for what cannot be read."""
+"""Most rows for runs that cannot be read."""
 _SHOWN_CHARACTERS: Final = 500
 """Characters of a text that are cleaned for a cell: no cell is wider."""
 
@@ -76,13 +76,13 @@ def heading(model: HomeModel, width: int, *, ascii_only: bool) -> TextRow:
 
 
 def runs(model: HomeModel, width: int, height: int, style: Style, now: float) -> list[TextRow]:
-    """The rows of the runs that are seen."""
+    """The rows of the visible runs."""
     columns = fitting(width, model.longest_name, model.without)
     return [_run(model, index, columns, width, style, now) for index in model.window(height)]
 
 
 def unreadable(model: HomeModel, width: int, height: int, *, ascii_only: bool) -> list[TextRow]:
-    """What cannot be read: a row each with the reason and what to do, below the runs; at most a third of the height."""
+    """Unreadable runs: a row each with the reason and what to do, below the runs; at most a third of the height."""
     most = min(MOST_UNREADABLE, height // 3)
     shown = model.unreadable if len(model.unreadable) <= most else model.unreadable[: max(0, most - 1)]
     rows = []

@@ -12,12 +12,12 @@ from replay.library.unreadable import Unreadable
 
 
 class HomeModel:
-    """Runs of a folder, live ones on top. The cursor stays on its run when others come and go."""
+    """Runs of a folder, live ones on top. The cursor stays on its run when other runs appear or disappear."""
 
     def __init__(self) -> None:
         self.runs: list[RunInfo] = []
         self.shown: list[RunInfo] = []
-        """What the filter lets through, in order."""
+        """The runs that match the filter, in order."""
         self.unreadable: list[Unreadable] = []
         """What looks like a run and cannot be read."""
         self.query = ""
@@ -90,7 +90,7 @@ class HomeModel:
     # Filter and order
 
     def filter(self, text: str) -> None:
-        """Show only runs that the query lets through."""
+        """Show only runs that match the query."""
         if text == self.query:
             return
         before = self.current
@@ -100,18 +100,18 @@ class HomeModel:
             self.cursor = 0
 
     def sort_by(self, id: str) -> None:
-        """Order by a column; by the same again: the other way round."""
+        """Order by a column; the same column again reverses the order."""
         column = BY_ID[id]
         self.falling = not self.falling if column is self.sort else column.falling
         self.sort, self._order = column, None
         self._settle()
 
     def sort_next(self, by: int) -> None:
-        """Order by the column after or before."""
+        """Order by the next or previous column."""
         self.sort_by(COLUMNS[(COLUMNS.index(self.sort) + by) % len(COLUMNS)].id)
 
     def reverse(self) -> None:
-        """The same order the other way round."""
+        """Reverse the order."""
         self.sort_by(self.sort.id)
 
     # The cursor
@@ -133,7 +133,7 @@ class HomeModel:
         return index is not None
 
     def scroll(self, by: int) -> None:
-        """Move what is seen, as a mouse wheel does; the cursor stays within."""
+        """Scroll by rows; the cursor stays in view."""
         self.top = max(0, min(self.top + by, len(self.shown) - self.page))
         self.move_to(max(self.top, min(self.cursor, self.top + self.page - 1)))
 
@@ -197,7 +197,7 @@ class HomeModel:
         return known[1]
 
     def _ordered(self, runs: list[RunInfo]) -> list[RunInfo]:
-        """In order; equal ones newest first; what has no value stands last in either direction."""
+        """In order; equal ones newest first; runs without a value come last in either direction."""
         key: Callable[[RunInfo], object] = self.sort.key
         keyed = [(key(run), run) for run in sorted(runs, key=lambda r: (r.started, r.name), reverse=True)]
         known = [(k, run) for k, run in keyed if k is not None]

@@ -1,4 +1,4 @@
-"""What every screen of the dashboard has: keys from the registry, and the actions that need no more than the app."""
+"""The base of every screen: keys from the registry, and the actions that need only the app."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Entry:
 
 
 class ActionScreen(Screen[None], inherit_bindings=False):
-    """A screen whose keys are the registry's. A subclass says its `kind`, its `model`, and draws itself in `show`.
+    """A screen whose keys are the registry's. A subclass has a `kind` and a `model`, and draws itself in `show`.
 
     `kind` is the name in `Action.screens`; `model` is what the conditions of actions are asked about.
     """
@@ -67,7 +67,7 @@ class ActionScreen(Screen[None], inherit_bindings=False):
         return ["ltxtui"]
 
     def show(self) -> None:
-        """The model has changed: draw what differs. A screen that is covered draws when it is seen again."""
+        """The model has changed: draw what differs. A covered screen draws when it is shown again."""
         if not self.is_current:
             return
         for view in self.query(View):

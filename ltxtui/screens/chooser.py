@@ -1,4 +1,4 @@
-"""A list of runs to choose one from."""
+"""A list of runs from which to choose one."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RunChooser(TerminalApp[int | None], inherit_bindings=False):
         table.focus()
 
     def _text(self, said: str) -> Text:
-        """A Text object: what a run says of itself is data, never markup."""
+        """A Text object: text from a run is data, never markup."""
         return Text(to_ascii(clean(said)) if self._plain else clean(said))
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:

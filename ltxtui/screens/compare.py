@@ -131,7 +131,7 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
         self._wheel(event, 1)
 
     def _wheel(self, event: events.MouseEvent, by: int) -> None:
-        """The wheel goes through the list of runs and the pages of the table; elsewhere it moves the cursor."""
+        """The wheel scrolls the list of runs and the pages of the table; elsewhere it moves the cursor."""
         if not self.on_top:
             return
         under = self.app.get_widget_at(event.screen_x, event.screen_y)[0]
@@ -164,7 +164,7 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
         side = max(_SIDE[0], min(_SIDE[1], width * 2 // 5)) if wide else 0
         self.query_one("#side").styles.width = side if wide and deck.face == "charts" else "1fr"
         if wide and deck.face == "charts":
-            # The pictures get what the table leaves, and at least half.
+            # The pictures get the rest of the height, and at least half.
             table = self.query_one(CompareTable)
             table.styles.height = min(table.needed(side), (height - runs - 3) // 2)
         else:
@@ -195,7 +195,7 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
     # Controls
 
     def open_selected(self) -> None:
-        """The chosen run alone, on top of this screen."""
+        """Show the selected run alone, on top of this screen."""
         path = self.deck.members[self.deck.selected].path
         if path is None:
             self.say("this run is in memory only", alert=True)

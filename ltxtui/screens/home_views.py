@@ -1,4 +1,4 @@
-"""The parts of the home screen: each draws the list's model, only as far as it is seen."""
+"""The parts of the home screen: each draws the visible part of the list's model."""
 
 from __future__ import annotations
 

@@ -69,14 +69,14 @@ class Matches(OptionList):
     """The entries that fit."""
 
     def on_click(self, event: events.Click) -> None:
-        """A click on an entry that was typed away before the click arrived is on nothing."""
+        """Ignore a click on an entry that the filter has removed since."""
         clicked = event.style.meta.get("option")
         if clicked is not None and clicked >= self.option_count:
             event.prevent_default()
 
 
 class Chooser(Dialog[str | None]):
-    """A list that is narrowed down by typing; gives the id of the chosen entry, or None."""
+    """A list that typing filters; gives the id of the chosen entry, or None."""
 
     CSS_PATH = "palette.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [("escape", "cancel", ""), *QUITS]
@@ -123,7 +123,7 @@ class Chooser(Dialog[str | None]):
         self.dismiss(None)
 
     def matching(self, typed: str) -> list[Entry]:
-        """The entries that fit, the best first; all in their order if nothing was typed."""
+        """The entries that fit, the best first; all in order if nothing was typed."""
         scored = [(s, -n, e) for n, e in enumerate(self._entries) if (s := score(typed, e)) is not None]
         return [e for _, _, e in (sorted(scored, key=lambda x: x[:2], reverse=True) if typed.split() else scored)]
 

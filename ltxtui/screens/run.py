@@ -41,7 +41,7 @@ _HIGH: Final = 30
 
 @dataclass(frozen=True)
 class Opening:
-    """What of a run is looked at first; None leaves it as it is."""
+    """What of a run is shown first; None keeps the default."""
 
     preset: int = 1
     playing: bool = False
@@ -188,7 +188,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         return words
 
     def _open(self, opening: Opening) -> None:
-        """Look at what was asked for, as far as the run has it."""
+        """Apply the opening, as far as the run has what it names."""
         deck = self.deck
         if opening.playhead is not None:
             deck.seek_to(opening.playhead)
@@ -248,7 +248,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
     # Motion
 
     def _link(self) -> Link:
-        """What this side knows of the connection."""
+        """The state of the connection."""
         if getattr(self.source, "reconnecting", False):
             away = getattr(self.source, "disconnected_seconds", None) or 0.0
             lost = state(self.deck.liveness, None, away) is State.LOST
@@ -267,7 +267,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
             self.show()
 
     def _show_motion(self) -> None:
-        """Pictures only while a replay plays: a still screen costs nothing."""
+        """Run the timer only while a replay plays: a still screen costs nothing."""
         if self._frames is None or self.deck.playing is self._moving:
             return
         self._moving = self.deck.playing

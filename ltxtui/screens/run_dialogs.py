@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RunDialogs(ActionScreen, inherit_bindings=False):
-    """The part of a screen over one run that opens dialogs; imports of what they need wait until they are opened."""
+    """The dialogs of a screen over one run; their modules are imported when they are opened."""
 
     deck: Deck
     source: Source
@@ -88,7 +88,7 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
 
     @property
     def place(self) -> Path | None:
-        """The run's archive, or where it will be, if that is on this machine: where it was opened, else as it says."""
+        """The path of the run's archive on this machine: where it was opened, else as its header says; else None."""
         if (opened := self._opened) is not None:
             return opened
         archive = Path(str(self.deck.run.header.get("archive", "")))
@@ -141,7 +141,7 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
         self._send("snapshot")
 
     def _send(self, command: Command, shock: Shock | None = None) -> None:
-        """Give a command to the recorder in a thread: its answer comes with the next step, which may take long."""
+        """Give a command to the recorder in a thread: its answer comes with the next step."""
         from ltxtui.viewmodel.send_command import give
 
         self.say(f"{command} sent; the recorder answers at the next step")

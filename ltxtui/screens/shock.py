@@ -44,7 +44,7 @@ class ShockPreview:
 
 
 def plan_of(stage: StageData, events: Sequence[Message]) -> Plan:
-    """What is planned in a stage now: its levels, and the shocks that acted or will act, those asked for live too."""
+    """The present plan of a stage: its levels and shocks, those sent live included."""
     known = stage.metadata.get("shocks")
     known = known if isinstance(known, dict) else {}
     sent = [e["payload"] for e in events if e.get("kind") == "shock" and e.get("stage") == stage.index]
@@ -78,13 +78,13 @@ def preview(text: str, made: Plan, arrived: int) -> ShockPreview:
         return ShockPreview(
             "live shocks take effect at the next step; remove at=, sigma=, step= or snr=", before=planned
         )
-    # The step under way is at row `arrived`; what is asked for now acts on arrival at the one after it.
+    # The current step is row `arrived`; a shock sent now acts on arrival at the next.
     position = arrived + 1
     number = 1 + max((action.number for action in made.actions), default=-1)
     try:
         changed = fired(made, position, settled(shock, made.native_step(position)), number, None)
     except (PlanError, ValueError) as error:
-        return ShockPreview(f"it cannot act now: {error}", before=planned)
+        return ShockPreview(f"cannot act now: {error}", before=planned)
     action = next(a for a in changed.actions if a.number == number)
     return ShockPreview(action.describe(), shock, planned, changed.sigmas, position, action.sigma_down)
 
