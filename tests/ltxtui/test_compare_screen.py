@@ -105,7 +105,7 @@ async def test_aligned_pinned_hidden_and_as_differences(recorded: list[Path]) ->
         assert "minus C" in text(pilot, "#header") and "C*" in text(pilot, "#runs")
         assert "B 0" in text(pilot, "#chart-0"), "C is B without its end"
         await pilot.press("1", "2")
-        assert "no run beside the reference C is shown" in text(pilot, "#chart-0")
+        assert "no run besides the reference C is shown" in text(pilot, "#chart-0")
         assert "hidden" in text(pilot, "#runs")
         await pilot.press("1", "2", "r", "space")
         assert [m.letter for m in screen.deck.drawn] == ["A", "B"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -235,12 +236,21 @@ def own_loop(folder: Path, name: str, seed: int) -> Path:
     return run.path
 
 
-async def test_a_new_metric_is_recorded_compared_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(declarations.METRICS, CREST.name, CREST)
-    monkeypatch.setitem(measures.MEASURES, CREST.name, crest)
-    paths = [own_loop(tmp_path, f"run-{seed}", seed) for seed in (1, 2)]
-    monkeypatch.undo()  # a reader of another version knows nothing of it
-    assert CREST.name not in METRICS
+@contextmanager
+def added() -> Iterator[None]:
+    """The two tables with the metric, as they are in a process that started with it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(declarations.METRICS, CREST.name, CREST)
+        patched.setitem(measures.MEASURES, CREST.name, crest)
+        measures.measured_names.cache_clear()
+        yield
+    measures.measured_names.cache_clear()
+
+
+async def test_a_new_metric_is_recorded_compared_and_shown(tmp_path: Path) -> None:
+    with added():
+        paths = [own_loop(tmp_path, f"run-{seed}", seed) for seed in (1, 2)]
+    assert CREST.name not in METRICS, "the reader is of another version"
     # in the archive
     described = json.loads((paths[0] / "stage_0" / "video" / CREST.name / "zarr.json").read_text())
     assert described["attributes"]["units"] == "1" and CREST.description in str(described["attributes"])
