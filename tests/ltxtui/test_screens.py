@@ -32,7 +32,7 @@ from ltxtui.themes import DARK, LIGHT, SAFE
 from ltxtui.viewmodel.feed import Feed
 from replay.model.pulse import Stall
 from tests.ltxtui import fake
-from tests.ltxtui.driving import loaded, until
+from tests.ltxtui.driving import dashboard, loaded, until
 from tests.ltxtui.fixture import fixture_messages, journal_file, open_fixture
 from tests.ltxtui.sources import Archive, Live
 
@@ -121,6 +121,11 @@ async def run_ready(pilot: Pilot[None]) -> None:
     await loaded(pilot)
 
 
+async def stopped_ready(pilot: Pilot[None]) -> None:
+    await run_ready(pilot)
+    await until(pilot, lambda: dashboard(pilot).deck.visible == 8)
+
+
 async def home_ready(pilot: Pilot[None]) -> None:
     home = pilot.app.screen_stack[0]
     assert isinstance(home, Home)
@@ -151,7 +156,7 @@ SHOTS: dict[str, Shot] = {
     "tour": Shot(replayed, run_ready, ("f2",)),
     "shock": Shot(controlled, run_ready, ("s",)),
     "others": Shot(replayed, run_ready, ("7", "left")),
-    "stalled": Shot(stopped, run_ready, ("left",), STATE_SIZES, Stall(125.0, silent=False, usual=0.4)),
+    "stalled": Shot(stopped, stopped_ready, ("left",), STATE_SIZES, Stall(125.0, silent=False, usual=0.4)),
     "nan": Shot(broken, run_ready, ("left",), STATE_SIZES),
     "damaged": Shot(damaged, run_ready, ("left",), STATE_SIZES),
 }
