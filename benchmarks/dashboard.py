@@ -121,10 +121,10 @@ def run(folder: Path) -> None:
 
 def six_panels() -> None:
     """Give the first preset six panels, and mark the tour as seen."""
-    from ltxtui.state import State
+    from ltxtui.state import SavedState
     from ltxtui.viewmodel.layout import size_class
 
-    state = State()
+    state = SavedState()
     state.set_tour_seen(True)
     state.set_arrangement(size_class(*SIZE), "1", ("sigma", "snr", "velocity", "energy", "drift", "waterfall"))
 

@@ -71,9 +71,9 @@ def _write(group: Path, attributes: dict[str, Any], **more: Any) -> None:
 
 def _no_tour() -> None:
     """Mark the tour as seen; it would cover the list."""
-    from ltxtui.state import State
+    from ltxtui.state import SavedState
 
-    State().set_tour_seen(True)
+    SavedState().set_tour_seen(True)
 
 
 def _timed(work: Callable[[], Any]) -> float:

@@ -23,10 +23,10 @@ from textual.geometry import Size
 
 from benchmarks import options
 from ltxtui import actions
-from ltxtui.app import Dashboard
+from ltxtui.app import Dashboard, Options
 from ltxtui.plot.line_plot import Style
 from ltxtui.screens.compare import CompareScreen
-from ltxtui.state import State
+from ltxtui.state import SavedState
 from tests.ltxtui.driving import key_event
 from tests.ltxtui.fixture import fixture_messages, journal_file, open_fixture
 from tests.ltxtui.sources import Live
@@ -56,18 +56,18 @@ class Playground:
         """The kind of screen on top of nothing else; a live one has an unfinished run that takes commands."""
         for name in ("restart", "smooth"):  # as often as they are deleted and renamed
             journal_file(self.folder, name)
-        known: dict[str, Any] = {"drawing": style, "runs_dir": self.folder, "state": State(self._state)}
+        known: dict[str, Any] = {"drawing": style, "runs_dir": self.folder, "state": SavedState(self._state)}
         if screen == "home":
-            return Dashboard(**known)
+            return Dashboard(options=Options(**known))
         if screen == "compare":
             paths = sorted(self.folder.glob("*.journal"))[:8]
-            return Dashboard(first=lambda app: CompareScreen(paths), **known)
+            return Dashboard(options=Options(**known), first=lambda app: CompareScreen(paths))
         if screen == "run":
-            return Dashboard(open_fixture(), **known)
+            return Dashboard(open_fixture(), Options(**known))
         source = Live()
         header, *rest = self._messages
         source.send([{**header, "control": True}, *(m for m in rest if m.get("step", 0) in (None, 0, 1, 2))][:-1])
-        return Dashboard(source, **known)
+        return Dashboard(source, Options(**known))
 
 
 def keys_of(screen: str, chance: random.Random) -> list[str]:

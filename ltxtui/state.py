@@ -24,7 +24,7 @@ def state_path() -> Path | None:
     return None if folder is None else folder / "state.json"
 
 
-class State:
+class SavedState:
     """A small dictionary in a file. Errors of reading and writing are ignored, since nothing depends on it."""
 
     def __init__(self, path: Path | None = None) -> None:

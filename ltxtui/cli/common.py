@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -160,24 +159,6 @@ def check_writable(runs_dir: Path) -> None:
         raise CliError(
             f"the runs directory {runs_dir} cannot be written ({error.strerror}); choose another with --runs-dir"
         ) from error
-
-
-def ago(moment: float) -> str:
-    """The time since a moment, such as `5 min ago`."""
-    seconds = max(0.0, time.time() - moment)
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"
-
-
-def size(count: int) -> str:
-    """Bytes as `180 KB` or `2.1 MB`."""
-    if count < 1_000_000:
-        return f"{count / 1000:.0f} KB"
-    if count < 1_000_000_000:
-        return f"{count / 1e6:.1f} MB"
-    return f"{count / 1e9:.2f} GB"
 
 
 def run_path(given: str, runs_dir: Path) -> Path:

@@ -108,7 +108,7 @@ def compare(runs: tuple[str, ...], as_json: bool, no_plot: bool, tui: bool, runs
 
 def _show(paths: list[Path], runs_dir: Path, options: dict[str, Any]) -> None:
     need_terminal("without one leave out --tui")
-    from ltxtui.app import Dashboard
+    from ltxtui.app import Dashboard, Options
     from ltxtui.screens.compare import compare_screen
     from ltxtui.terminal.endings import show_app
 
@@ -117,7 +117,7 @@ def _show(paths: list[Path], runs_dir: Path, options: dict[str, Any]) -> None:
     def first(app: Dashboard) -> ActionScreen:
         return compare_screen(paths, app.settings.keys, **options)
 
-    app = Dashboard(first=first, runs_dir=runs_dir)
+    app = Dashboard(options=Options(runs_dir=runs_dir), first=first)
     sys.exit(show_app(app, mouse=app.settings.mouse))
 
 

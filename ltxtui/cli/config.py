@@ -108,12 +108,12 @@ def _keys() -> None:
 
 
 def _tour() -> None:
-    from ltxtui.state import State
+    from ltxtui.state import SavedState
 
-    state = State()
+    state = SavedState()
     if state.path is None:
         raise CliError("the home directory is unknown; press F2 in the dashboard instead, or set LTXTUI_STATE")
     state.set_tour_seen(False)
-    if State().tour_seen:
+    if SavedState().tour_seen:
         raise CliError(f"{state.path} cannot be written; press F2 in the dashboard instead")
     click.echo("the tour will be shown at the next start; F2 shows it at any time")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxtui.cli.common import CliError, ago, json_option, recorded_path, runs_dir_option, size
-from ltxtui.plot.text import clean, duration, number
+from ltxtui.cli.common import CliError, json_option, recorded_path, runs_dir_option
+from ltxtui.plot.text import ago, clean, duration, number, size
 from recorder.format.numerals import counted
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ Examples:
   ltxtui runs repair red-disc --json | jq .lost
 """
 
-COLUMNS = ("NAME", "WHEN", "STAGES", "STEPS", "DURATION", "STATUS", "SHOCKS", "DRIFT", "SIZE", "PROMPT")
+COLUMNS = ("NAME", "AGO", "STAGES", "STEPS", "DURATION", "STATUS", "SHOCKS", "DRIFT", "SIZE", "PROMPT")
 
 
 @click.group(epilog=EXAMPLES, invoke_without_command=True)
@@ -91,7 +92,7 @@ def _print(found: list[RunInfo], runs_dir: Path, unreadable: bool) -> None:
     rows = [
         (
             clean(r.name),
-            ago(r.started),
+            ago(max(0.0, time.time() - r.started)),
             str(r.stages),
             f"{r.steps}/{r.planned}" if r.planned and r.steps != r.planned else str(r.steps),
             "-" if r.seconds is None else duration(r.seconds),

@@ -239,9 +239,9 @@ def _show(source: Source, origin: Sequence[str], opening: Opening, runs_dir: Pat
 def _run(source: Source | None = None, **options: Any) -> None:
     """Run the dashboard and exit with its status."""
     with _without_garbage_collection():
-        from ltxtui.app import Dashboard
+        from ltxtui.app import Dashboard, Options
 
-        app = Dashboard(source, first_start=True, **options)
+        app = Dashboard(source, Options(first_start=True, **options))
         from ltxtui.terminal.endings import show_app
     sys.exit(show_app(app, mouse=app.settings.mouse))
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ltxtui.plot import scales
-from ltxtui.plot.line_plot import GUTTER, Curve, Mark, columns, curve_text
+from ltxtui.plot.line_plot import GUTTER, columns, curve_text
+from ltxtui.plot.model import Curve, Mark
 from ltxtui.plot.text import clean, number, to_ascii
 from recorder.format.numerals import counted
 from recorder.shocks import sigma_math

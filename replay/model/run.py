@@ -67,14 +67,14 @@ class StageData:
     """By stream and name, one value per batch item, once the stage has ended: `declarations.SUMMARIES`."""
 
     @property
-    def steps(self) -> int:
-        """Rows of the stream that is furthest."""
-        return max((s.rows for s in self.streams.values()), default=0)
+    def furthest(self) -> StreamData | None:
+        """The stream with the most rows, the first of several; None before a stream is declared."""
+        return max(self.streams.values(), key=lambda s: s.rows, default=None)
 
     @property
-    def furthest(self) -> StreamData | None:
-        """The stream with the most rows, None without any: all streams of a stage share its steps."""
-        return max(self.streams.values(), key=lambda s: s.rows, default=None)
+    def steps(self) -> int:
+        """Rows of the stream that is furthest."""
+        return 0 if self.furthest is None else self.furthest.rows
 
     @property
     def evaluations(self) -> NDArray[np.int64]:

@@ -156,7 +156,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_file(
 
 def test_without_a_home_nothing_is_kept_and_nothing_fails(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ltxtui.settings import load, settings_path
-    from ltxtui.state import State, state_path
+    from ltxtui.state import SavedState, state_path
     from replay.library.cache import cache_file
 
     def nobody(path: str) -> str:
@@ -168,7 +168,7 @@ def test_without_a_home_nothing_is_kept_and_nothing_fails(runs: Path, monkeypatc
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("os.path.expanduser", nobody)
     assert state_path() is None and settings_path() is None and cache_file(runs) is None
-    state = State()
+    state = SavedState()
     state.set_tour_seen(True)
     assert state.tour_seen and load().notice == ""
     assert "restart" in CliRunner().invoke(cli, ["runs"]).output

@@ -21,7 +21,8 @@ from ltxtui.panels.compare_chart import plot_of, shock_flags
 from ltxtui.panels.compare_pictures import grid
 from ltxtui.panels.compare_table import notes
 from ltxtui.plot import line_letters
-from ltxtui.plot.line_plot import Curve, Plot, Style, draw
+from ltxtui.plot.line_plot import Style, draw
+from ltxtui.plot.model import Curve, Plot
 from replay.comparison.alignment import nearest_rows
 from replay.model.run import Run
 from replay.sources.open import Liveness

@@ -14,7 +14,7 @@ from textual.color import Color
 from textual.pilot import Pilot
 
 from ltxtui import actions
-from ltxtui.app import Dashboard
+from ltxtui.app import Dashboard, Options
 from ltxtui.cli import cli
 from ltxtui.panels.compare_chart import CompareChart
 from ltxtui.panels.compare_view import CompareView
@@ -48,7 +48,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def opened(runs: Sequence[Path | Run], **options: Any) -> Dashboard:
     style = options.pop("drawing", None)
-    return Dashboard(first=lambda app: CompareScreen(runs, **options), drawing=style)
+    return Dashboard(options=Options(drawing=style), first=lambda app: CompareScreen(runs, **options))
 
 
 def screen_of(pilot: Pilot[None]) -> CompareScreen:
@@ -105,7 +105,7 @@ async def test_aligned_pinned_hidden_and_as_differences(recorded: list[Path]) ->
         assert "minus C" in text(pilot, "#header") and "C*" in text(pilot, "#runs")
         assert "B 0" in text(pilot, "#chart-0"), "C is B without its end"
         await pilot.press("1", "2")
-        assert "no run beside the reference C is shown" in text(pilot, "#chart-0")
+        assert "no run besides the reference C is shown" in text(pilot, "#chart-0")
         assert "hidden" in text(pilot, "#runs")
         await pilot.press("1", "2", "r", "space")
         assert [m.letter for m in screen.deck.drawn] == ["A", "B"]

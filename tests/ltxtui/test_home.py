@@ -16,7 +16,7 @@ from textual.widgets import Input
 
 from ltxtui import actions
 from ltxtui import app as app_module
-from ltxtui.app import Dashboard
+from ltxtui.app import Dashboard, Options
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
 from ltxtui.screens import home as module
@@ -37,7 +37,7 @@ class Listener(Dashboard):
     CSS_PATH: ClassVar[list[str | PurePath]] = [Path(app_module.__file__).parent / path for path in Dashboard.CSS_PATH]
 
     def __init__(self, runs: Path, style: Style) -> None:
-        super().__init__(first=lambda app: Home(runs, style), drawing=style)
+        super().__init__(options=Options(drawing=style), first=lambda app: Home(runs, style))
         self.opened: list[Path] = []
         self.compared: list[list[Path]] = []
         self.copied: list[str] = []
@@ -53,7 +53,7 @@ class Listener(Dashboard):
     @on(Home.OpenAsked)
     def keep_opened(self, event: Home.OpenAsked) -> None:
         event.stop().prevent_default()
-        self.opened.append(event.target)
+        self.opened.append(event.socket or event.path)
 
     @on(Home.CompareAsked)
     def keep_compared(self, event: Home.CompareAsked) -> None:

@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from ltxtui import actions, settings
-from ltxtui.app import Dashboard
+from ltxtui.app import Dashboard, Options
 from ltxtui.cli import cli
 from ltxtui.plot.line_plot import Style
 from ltxtui.screens.tour import TourScreen
-from ltxtui.state import State
+from ltxtui.state import SavedState
 from tests.ltxtui.driving import ROOMY, loaded, shown
 from tests.ltxtui.fake import messages
 from tests.ltxtui.sources import Archive
@@ -40,7 +40,7 @@ def test_a_whole_file_is_read() -> None:
         ("tour = 1\n", 1, "not true or false"),
         ('theme = "dark"\nkeys = 3\n', 2, "[keys]"),
         ('[keys]\n\nfly = "x"\n', 3, "is not an action"),
-        ('[keys]\ntheme = "nokey"\n', 2, "is no key"),
+        ('[keys]\ntheme = "nokey"\n', 2, "is not a key"),
         ('[keys]\ncursor = "x"\n', 2, "needs 2 keys"),
         ('[keys]\ntheme = "Z"\ndrawing = "Z"\n', 3, "already given to 'theme'"),
         ('[keys]\ntheme = "x"\n', 2, "the key of 'delete' on the home screen"),
@@ -165,26 +165,26 @@ async def test_the_users_keys_work_and_are_shown(monkeypatch: pytest.MonkeyPatch
 
 def test_state_is_kept_and_harmless_when_broken(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "state.json"
-    state = State(path)
+    state = SavedState(path)
     assert not state.tour_seen and state.arrangement("wide-low", "1") is None
     state.set_tour_seen(True)
     state.set_arrangement("wide-low", "1", ("snr", "sigma"))
-    again = State(path)
+    again = SavedState(path)
     assert again.tour_seen and again.arrangement("wide-low", "1") == ("snr", "sigma")
     assert again.arrangement("wide-low", "2") is None
     again.set_arrangement("wide-low", "1", None)
-    assert State(path).arrangement("wide-low", "1") is None
+    assert SavedState(path).arrangement("wide-low", "1") is None
     for broken in ("", "[]", '{"panels": 3, "tour_seen": "yes"}', '{"panels": {"wide-low 1": [1]}}'):
         path.write_text(broken)
-        assert not State(path).tour_seen and State(path).arrangement("wide-low", "1") is None
-    unwritable = State(path / "below-a-file" / "state.json")
+        assert not SavedState(path).tour_seen and SavedState(path).arrangement("wide-low", "1") is None
+    unwritable = SavedState(path / "below-a-file" / "state.json")
     unwritable.set_tour_seen(True)
     assert unwritable.tour_seen
 
 
 async def test_the_tour_is_shown_once() -> None:
     for start, expected in ((1, True), (2, False)):
-        app = Dashboard(Archive(messages(5)), first_start=True)
+        app = Dashboard(Archive(messages(5)), Options(first_start=True))
         async with app.run_test(size=(80, 24)) as pilot:
             await loaded(pilot)
             await pilot.pause()
@@ -234,7 +234,7 @@ def test_config_edits_with_the_users_editor(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_config_brings_the_tour_back() -> None:
-    State().set_tour_seen(True)
-    assert run_config("--tour")[0] == 0 and not State().tour_seen
+    SavedState().set_tour_seen(True)
+    assert run_config("--tour")[0] == 0 and not SavedState().tour_seen
     os.environ["LTXTUI_STATE"] = str(Path(os.environ["LTXTUI_STATE"]) / "x" / "state.json")
-    assert State().tour_seen is False
+    assert SavedState().tour_seen is False

@@ -188,7 +188,7 @@ def open_to_others(folder: Path) -> list[str]:
 @pytest.mark.usefixtures("nothing_forbidden")
 def test_nobody_else_may_write_whatever_the_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ltxtui.reports.export import _write_new
-    from ltxtui.state import State
+    from ltxtui.state import SavedState
 
     mine = tmp_path / "mine"
     make_folders(mine)
@@ -204,7 +204,7 @@ def test_nobody_else_may_write_whatever_the_umask(tmp_path: Path, monkeypatch: p
     cache = Cache(renamed.parent)
     cache._changed = True
     cache.save()
-    State(mine / "state" / "ltxtui" / "state.json").set_tour_seen(True)
+    SavedState(mine / "state" / "ltxtui" / "state.json").set_tour_seen(True)
     _write_new(mine / "exports", "table", ".csv", lambda file: file.write("a") and None)
     spec.replace_file(mine / "sweep.json", "{}")
     assert len(list(mine.rglob("*"))) > 200 and (mine / "exports" / "table.csv").exists()
