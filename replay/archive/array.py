@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.archive.array_metadata import layout_of
-from replay.archive.packed_chunks import unpacked
 from replay.archive.safe_files import Damaged, Missing, bytes_on_disk, open_file, read_file
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class Array:
         """Raises Damaged if the document is not one that the recorder writes."""
         self.store, self.name = store, name
         layout = layout_of(document)
-        self.shape, self._chunk, self.packed = layout.shape, layout.chunk, layout.packed
+        self.shape, self._chunk = layout.shape, layout.chunk
         self.dtype = np.dtype(layout.kind).newbyteorder("<")
         self.chunk_bytes = math.prod(self._chunk) * self.dtype.itemsize
         self._fill: float | int = math.nan if self.dtype.kind == "f" else 0
@@ -144,7 +143,7 @@ class Array:
                 size = self._chunk_size(folder, number)
                 said = ""
                 if size < 0:
-                    said = "" if self.packed else "is missing"
+                    said = "is missing"
                 elif size != self.chunk_bytes:
                     said = f"has {size:,} bytes instead of {self.chunk_bytes:,}"
                 elif read <= most and f"{self.name}/{key}" in checksums:
@@ -228,7 +227,7 @@ class Array:
             return -1
         if not stat.S_ISREG(found.st_mode):
             return -1
-        return -1 if self.packed else found.st_size  # what a packed one unpacks to is only a claim
+        return found.st_size
 
     def _bytes_on_disk(self, folder: int | None, number: int) -> int:
         """Bytes of a whole chunk that are on disk; 0 if it is not whole."""
@@ -264,10 +263,6 @@ class Array:
             raise Missing("is missing")
         descriptor, size = open_file(key, folder)
         try:
-            if self.packed:
-                chunk = np.frombuffer(unpacked(descriptor, size, self.chunk_bytes), self.dtype).reshape(self._chunk)
-                into[...] = chunk[at : at + len(into)]
-                return
             if size != self.chunk_bytes:
                 raise Damaged(f"has {size:,} bytes instead of {self.chunk_bytes:,}")
             offset = at * (self.chunk_bytes // self.chunk_rows)

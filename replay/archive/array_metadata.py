@@ -29,8 +29,6 @@ class Layout:
     chunk: tuple[int, ...]
     kind: str
     """Data type, such as `float32`."""
-    packed: bool
-    """Whether chunks are packed with zstd, as pictures of early archives are."""
 
 
 def layout_of(document: dict[str, Any]) -> Layout:
@@ -64,19 +62,10 @@ def layout_of(document: dict[str, Any]) -> Layout:
         raise Damaged(f"has the fill value {str(fill)[:40]}")
     if document.get("storage_transformers") not in (None, []):
         raise Damaged("has storage transformers, which are not part of the format")
-    return Layout(tuple(shape), tuple(chunk), kind, _packed(document.get("codecs"), kind))
+    if document.get("codecs") not in ([_LITTLE], *([[{"name": "bytes"}]] if ITEM_BYTES[kind] == 1 else [])):
+        raise Damaged("has codecs that are not part of the format")
+    return Layout(tuple(shape), tuple(chunk), kind)
 
 
 def _size(n: Any) -> bool:
     return type(n) is int and 0 <= n <= _MAX_ROWS
-
-
-def _packed(codecs: Any, kind: str) -> bool:
-    if isinstance(codecs, list) and codecs and all(isinstance(c, dict) for c in codecs):
-        wide = ITEM_BYTES[kind] > 1
-        plain = codecs[0] == _LITTLE or (not wide and codecs[0] == {"name": "bytes"})
-        if plain and len(codecs) == 1:
-            return False
-        if plain and not wide and len(codecs) == 2 and codecs[1].get("name") == "zstd":
-            return True
-    raise Damaged("has codecs that are not part of the format")

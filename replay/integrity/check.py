@@ -225,7 +225,7 @@ def _check_chunks(archive: Path, arrays: dict[str, Array], there: list[str], rep
         else:
             try:
                 data = read_file(archive / name, MAX_CHUNK_BYTES)
-                if len(data) != array.chunk_bytes and not array.packed:
+                if len(data) != array.chunk_bytes:
                     raise Damaged(f"has {len(data):,} bytes, and should have {array.chunk_bytes:,}")
                 if zlib.crc32(data) != crc:
                     raise Damaged("is damaged: its checksum is another")
