@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from recorder.archive.rebuild import refold
 from recorder.archive.tables import plain
 from recorder.archive.writer import ArchiveWriter
-from recorder.format import protocol
+from recorder.format import paths, protocol
 from recorder.format.events import cut, event, reason_of
 from recorder.format.nonfinite import broken_words
 from recorder.format.protocol import Message
@@ -151,7 +151,7 @@ class Run:
         result."""
         if self.status == "recording":
             return "live"
-        missed = {f"stage_{stage}/{stream}": count for (stage, stream), count in dict(self._pump.missed).items()}
+        missed = {paths.stream(stage, stream): count for (stage, stream), count in dict(self._pump.missed).items()}
         broken = broken_words(self._pump.broken.found)
         return standing(self.status, self.rows, missed_steps(missed), broken, self._pump.noise_left)
 

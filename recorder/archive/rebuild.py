@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recorder.archive.writer import ArchiveWriter
-from recorder.format import locations, protocol
+from recorder.format import locations, paths, protocol
 from recorder.format.framing import Decoder
 from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
@@ -93,7 +93,7 @@ def _write(journal: Journal, archive: Path, made: str) -> None:
 def _may_be_of(archive: Tree, began: object) -> bool:
     """Whether an archive is of the run that began then, as far as can be told."""
     try:
-        return bool(json.loads(archive.read("zarr.json"))["attributes"]["time"] == began)
+        return bool(json.loads(archive.read(paths.DOCUMENT))["attributes"]["time"] == began)
     except (OSError, ValueError, LookupError, TypeError):
         return True
 

@@ -25,13 +25,13 @@ from recorder.archive.tables import (
     write_system,
 )
 from recorder.archive.zarr_writer import Array, Store
-from recorder.format import protocol
+from recorder.format import paths, protocol
 from recorder.format.protocol import Message
 from recorder.system.open_folders import Tree
 
 LONG_ROWS = 8 * BLOCK_ROWS
 """A stream of more rows has its chunks merged at the end: thousands of small files would make opening slow."""
-SNAPSHOT_LABELS = {"latents": "sample before the step", "x0": "predicted clean sample"}
+SNAPSHOT_LABELS = {paths.LATENTS: "sample before the step", paths.X0: "predicted clean sample"}
 
 
 @dataclass
@@ -91,14 +91,14 @@ class ArchiveWriter:
             self._add_rows(message)
         elif kind == protocol.MISSED:
             # At the root, beside the rows that count, so that a list of runs can show it.
-            missed, key = self._attributes["missed"], f"stage_{message['stage']}/{message['stream']}"
+            missed, key = self._attributes["missed"], paths.stream(message["stage"], message["stream"])
             missed[key] = max(missed.get(key, 0), int(message["count"]))
         elif kind == protocol.EVENT:
             self._events.append(message)
             if message["kind"] == "stage_end":
                 # Also at the root, so that a list of runs can show it.
                 summary = plain(message["payload"].get("summary", {}))
-                self._attributes.setdefault("summary", {})[f"stage_{message['stage']}"] = summary
+                self._attributes.setdefault("summary", {})[paths.stage(message["stage"])] = summary
                 self._end_stage(int(message["stage"]))
         elif kind == protocol.SYSTEM:
             self._system.append(message)
@@ -115,7 +115,7 @@ class ArchiveWriter:
         if self._store is None:
             self._store = Store(self.path, self._attributes)
             for stage in self._waiting:
-                self._store.group(f"stage_{stage['stage']}", _without_type(stage))
+                self._store.group(paths.stage(stage["stage"]), _without_type(stage))
             self._waiting.clear()
         return self._store
 
@@ -147,12 +147,12 @@ class ArchiveWriter:
         if self._store is None:
             self._waiting.append(stage)
         else:
-            self._store.group(f"stage_{index}", _without_type(stage))
+            self._store.group(paths.stage(index), _without_type(stage))
 
     def _begin_stream(self, stream: Message) -> None:
         index, name = int(stream["stage"]), str(stream["stream"])
         capacity = self._planned[index] or BLOCK_ROWS
-        group, store = f"stage_{index}/{name}", self._make()
+        group, store = paths.stream(index, name), self._make()
         store.group(group, _without_type(stream))
         arrays: list[tuple[Array, slice, tuple[int, ...]]] = []
         at = 0
@@ -170,7 +170,9 @@ class ArchiveWriter:
             labels = dict(coordinate["attributes"])
             store.array(f"{group}/{dimension}", values.shape, str(values.dtype), (dimension,), labels, values=values)
         chunk = rows_per_chunk(capacity, 8)
-        time = store.array(f"{group}/time", (capacity,), "float64", ("step",), {"units": TIME_UNITS}, rows=chunk)
+        time = store.array(
+            f"{group}/{paths.TIME}", (capacity,), "float64", (paths.STEP,), {"units": TIME_UNITS}, rows=chunk
+        )
         self._streams[index, name] = _Stream(group, arrays, time, at, capacity)
 
     def _add_rows(self, step: Message) -> None:
@@ -208,7 +210,7 @@ class ArchiveWriter:
                     f"{into.group}/{name}",
                     (into.capacity, *values.shape),
                     "float16",
-                    ("step", *snapshot_dims(self.store, into.group, stream)),
+                    (paths.STEP, *snapshot_dims(self.store, into.group, stream)),
                     {"units": "1", "long_name": SNAPSHOT_LABELS[name]},
                     rows=1,
                 )
@@ -233,16 +235,16 @@ class ArchiveWriter:
         """Take over from another archive of this run what its messages do not hold: latents of steps, snapshots."""
         self.fold()
         for stream in self._streams.values():
-            for name in (*SNAPSHOT_LABELS, "generated_frame"):
+            for name in (*SNAPSHOT_LABELS, paths.GENERATED_FRAME):
                 array = self.store.adopt(f"{stream.group}/{name}", older)
                 if array is not None and name in SNAPSHOT_LABELS:
                     stream.snapshots[name] = array
-        for node in older.nodes("snapshots"):
+        for node in older.nodes(paths.SNAPSHOTS):
             self.store.adopt(node, older)
 
     def make_room(self) -> None:
         """Give a full disk back what the journal has too: an unfinished archive, if it holds nothing else."""
-        only_rows = not any(s.snapshots for s in self._streams.values()) and "snapshots" not in (self._store or ())
+        only_rows = not any(s.snapshots for s in self._streams.values()) and paths.SNAPSHOTS not in (self._store or ())
         if only_rows:
             self.discard()
 
@@ -273,11 +275,11 @@ class ArchiveWriter:
         for (index, name), stream in self._streams.items():
             if stream.waiting:
                 self._write(stream)
-                self._attributes["rows"][f"stage_{index}/{name}"] = stream.rows
+                self._attributes["rows"][paths.stream(index, name)] = stream.rows
             if stream.previews is not None:
                 stream.previews.write()
                 # Apart from the rows: a row's picture follows it, so the last one may still be on its way.
-                self._attributes["previews"][f"stage_{index}/{name}"] = min(stream.previews.end, stream.rows)
+                self._attributes["previews"][paths.stream(index, name)] = min(stream.previews.end, stream.rows)
         self.store.update("", attributes=self._attributes)
         if self._sync:
             self._store.sync()
@@ -330,8 +332,8 @@ class ArchiveWriter:
                 trim(array, stream.rows, 1)
             if stream.previews is not None:
                 stream.previews.trim(stream.rows)
-            name = f"{stream.group}/step"
-            self.store.array(name, (stream.rows,), "int64", ("step",), {"units": "1"}, values=np.arange(stream.rows))
+            name, steps = f"{stream.group}/{paths.STEP}", np.arange(stream.rows)
+            self.store.array(name, steps.shape, "int64", (paths.STEP,), {"units": "1"}, values=steps)
         if self._events:
             write_events(self.store, self._events)
         if self._system:

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recorder.format import paths
 from recorder.system import durability
 from recorder.system.open_folders import FOLDER_MODE, Tree, make_folders, open_folder, open_place
 from recorder.system.open_folders import replace_file as replace_file
 
 Values = NDArray[Any]
-CHECKSUMS = "checksums.json"
 _EMPTY = {"kind": "inline", "must_understand": False, "metadata": {}}
 
 
@@ -119,14 +119,14 @@ class Store:
     def adopt(self, name: str, other: Tree) -> Array | None:
         """Copy a node of another archive with its chunks; None if it is a group or is not there, or not readable."""
         try:
-            document = json.loads(other.read(f"{name}/zarr.json"))
+            document = json.loads(other.read(paths.document(name)))
             array = None if document["node_type"] == "group" else Array(self, name, document)
         except (OSError, ValueError, KeyError, TypeError):
             return None
         self._make_node(name)
         self._put(name, document)
         try:
-            chunks = list(other.files(f"{name}/c")) if array is not None else []
+            chunks = list(other.files(f"{name}/{paths.CHUNKS}")) if array is not None else []
         except OSError:
             chunks = []
         for chunk in chunks:
@@ -144,7 +144,7 @@ class Store:
 
         Checksums are written before, in a file of their own that Zarr readers do not look at.
         """
-        self.write(CHECKSUMS, json.dumps({"crc32": self.checksums}).encode())
+        self.write(paths.CHECKSUMS, json.dumps({"crc32": self.checksums}).encode())
         names = sorted((n for n in self._documents if n), key=lambda n: (n.count("/"), n))
         documents = {n: self._documents[n] for n in names}
         for name, document in documents.items():
@@ -211,7 +211,7 @@ class Store:
     def _put(self, name: str, document: dict[str, Any]) -> None:
         text = json.dumps(document, allow_nan=False)
         self._documents[name] = document
-        self.write(f"{name}/zarr.json" if name else "zarr.json", text.encode())
+        self.write(paths.document(name), text.encode())
 
 
 def _new_folder(path: Path) -> int:
@@ -238,7 +238,6 @@ class Array:
         self.shape: tuple[int, ...] = tuple(document["shape"])
         self._chunk: tuple[int, ...] = tuple(document["chunk_grid"]["configuration"]["chunk_shape"])
         self._dtype = np.dtype(document["data_type"]).newbyteorder("<")
-        self._zeros = (0,) * (len(self.shape) - 1)
         self._fill = math.nan if self._dtype.kind == "f" else 0
 
     def write(self, first: int, values: Values) -> None:
@@ -315,8 +314,7 @@ class Array:
 
     def _key(self, number: int) -> str:
         """A chunk's path from the root."""
-        places = (number, *self._zeros) if self.shape else ()
-        return "/".join([self._name, "c", *map(str, places)])
+        return f"{self._name}/{paths.chunk(number, len(self.shape))}"
 
     def _read_chunk(self, number: int) -> Values | None:
         key = self._key(number)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from recorder.format import paths
 from recorder.journal import fork_guard
 from recorder.system.fsync import to_disk
 
@@ -171,7 +172,7 @@ class Tree:
     def nodes(self, name: str) -> list[str]:
         """Paths of a folder and of those below it that hold a `zarr.json`, sorted; none if it cannot be read."""
         try:
-            return sorted(f.removesuffix("/zarr.json") for f in self.files(name) if f.endswith("/zarr.json"))
+            return sorted(n for f in self.files(name) if (n := paths.parse_document(f)))
         except OSError:
             return []
 

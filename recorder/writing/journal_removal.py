@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recorder.archive.writer import ArchiveWriter
-from recorder.archive.zarr_writer import CHECKSUMS
-from recorder.format import locations, protocol
+from recorder.format import locations, paths, protocol
 from recorder.format.events import reason_of
 from recorder.format.framing import encode
 from recorder.journal.journal import JournalReader, is_being_written
@@ -170,7 +169,7 @@ def _is_ours(journal: Path, archive: Path) -> bool:
 def _holds_all(tree: Tree, journal: Path, verify: bool) -> bool:
     """Whether an archive is complete and of the same run as a journal that ends as it does."""
     try:
-        root = _document(tree, "zarr.json")
+        root = _document(tree, paths.DOCUMENT)
         attributes = root["attributes"]
         reader = JournalReader(journal)
         try:
@@ -195,10 +194,10 @@ def _is_whole(tree: Tree, root: dict[str, Any]) -> bool:
     """Whether every document and every chunk of a complete archive is as it was written."""
     try:
         for name, kept in root["consolidated_metadata"]["metadata"].items():
-            own = _document(tree, f"{name}/zarr.json")
+            own = _document(tree, paths.document(name))
             if {**own, "consolidated_metadata": None} != {**kept, "consolidated_metadata": None}:
                 return False
-        checksums = _document(tree, CHECKSUMS)["crc32"]
+        checksums = _document(tree, paths.CHECKSUMS)["crc32"]
         return all(zlib.crc32(tree.read(name)) == checksum for name, checksum in checksums.items())
     except FileNotFoundError:
         return False

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recorder.format import paths
 from replay.archive.array_metadata import layout_of
 from replay.archive.safe_files import Damaged, Missing, bytes_on_disk, open_file, read_file
 
@@ -163,7 +164,7 @@ class Array:
 
     def key(self, number: int) -> str:
         """The path of a chunk from the array's folder."""
-        return "/".join(["c", str(number), *("0" for _ in self.shape[1:])])
+        return paths.chunk(number, len(self.shape))
 
     # Inside
 
@@ -188,7 +189,7 @@ class Array:
             yield from numbers
             return
         try:
-            listed = os.open("c", _FOLDER, dir_fd=folder)
+            listed = os.open(paths.CHUNKS, _FOLDER, dir_fd=folder)
         except OSError:
             return
         try:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recorder.format import paths
 from recorder.format.protocol import Message
 from replay.archive.safe_files import Damaged
 from replay.archive.store import Array, Store, Values
@@ -77,7 +78,7 @@ class ArchivedRows:
     def _there(self, rows: int) -> int:
         """Rows that any of the arrays has, so that a number alone takes no memory; `time` is asked first."""
         most = 0
-        for name in ("time", *self._metrics):
+        for name in (paths.TIME, *self._metrics):
             try:
                 most = max(most, self._array(name).held())
             except Damaged as error:
@@ -88,7 +89,7 @@ class ArchivedRows:
 
     def check_documents(self, *, look: bool = False) -> None:
         """Note every array that is missing or not as declared; also what `Store.look` finds, if it shall look."""
-        for name in ("time", *self._metrics):
+        for name in (paths.TIME, *self._metrics):
             try:
                 array = self._declared(name, self._metrics.get(name))
                 if look:
@@ -98,7 +99,7 @@ class ArchivedRows:
 
     def times(self) -> NDArray[np.float64]:
         """Unix time of each row [rows]."""
-        return self._column("time", None, "float64", ())
+        return self._column(paths.TIME, None, "float64", ())
 
     def column(self, metric: str) -> NDArray[np.float32]:
         """All rows of one metric [rows, *shape]; not to be written to."""
@@ -151,10 +152,10 @@ class ArchivedPreviews(Mapping[int, Preview]):
     def __init__(self, store: Store, group: str, count: int, skip: Mapping[str, frozenset[str]] | None = None) -> None:
         """Raises Damaged or NotARun if they cannot be read or do not fit together."""
         skip = skip or {}
-        self._skip = skip.get(f"{group}/preview", frozenset())
-        self._pixels = store.array(f"{group}/preview")
-        fits = store.array(f"{group}/preview_fit")
-        shown = store.array(f"{group}/preview_frame")
+        self._skip = skip.get(f"{group}/{paths.PREVIEW}", frozenset())
+        self._pixels = store.array(f"{group}/{paths.PREVIEW}")
+        fits = store.array(f"{group}/{paths.PREVIEW_FIT}")
+        shown = store.array(f"{group}/{paths.PREVIEW_FRAME}")
         for array, axes in ((fits, 1), (shown, 1), (self._pixels, 5)):
             if len(array.shape) != axes:
                 raise Damaged(f"previews: {array.name} has the shape {list(array.shape)}")
@@ -162,8 +163,8 @@ class ArchivedPreviews(Mapping[int, Preview]):
             raise Damaged("previews are not counted in whole numbers")
         if shown.rows != self._pixels.shape[1] or shown.rows > 1 << 10:
             raise Damaged(f"previews show {shown.rows:,} frames in pictures of {self._pixels.shape[1]:,}")
-        self._fits = fits.read(0, min(count, self._pixels.rows), skip.get(f"{group}/preview_fit", frozenset()))
-        self._frames = [int(n) for n in shown.read(0, None, skip.get(f"{group}/preview_frame", frozenset()))]
+        self._fits = fits.read(0, min(count, self._pixels.rows), skip.get(f"{group}/{paths.PREVIEW_FIT}", frozenset()))
+        self._frames = [int(n) for n in shown.read(0, None, skip.get(f"{group}/{paths.PREVIEW_FRAME}", frozenset()))]
         self._steps = np.flatnonzero(self._fits)
         if len(self._steps):
             Preview.declared(self.message(int(self._steps[0])))

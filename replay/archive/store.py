@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 from typing import Any, Final
 
-from recorder.archive.zarr_writer import CHECKSUMS
+from recorder.format import paths
 from replay.archive.array import Array as Array
 from replay.archive.array import Values as Values
 from replay.archive.safe_files import MAX_DOCUMENT_BYTES, Damaged, Missing, checked, parse, read_file
@@ -67,20 +67,20 @@ class Store:
         if not self.folder(name):
             raise Missing("is missing")
         try:
-            return parse(read_file(self.path / name / "zarr.json", MAX_DOCUMENT_BYTES))
+            return parse(read_file(self.path / paths.document(name), MAX_DOCUMENT_BYTES))
         except Damaged as error:
             found = self._copy(name)
             if found is None:
                 raise
-            self.recovered.add(f"{name}/zarr.json")
-            self.note(f"{name}/zarr.json", f"{error}; the copy in the consolidated metadata is used")
+            self.recovered.add(paths.document(name))
+            self.note(paths.document(name), f"{error}; the copy in the consolidated metadata is used")
             return found
 
     def _copy(self, name: str) -> dict[str, Any] | None:
         if self._consolidated is None:
             self._consolidated = {}
             try:
-                root = parse(read_file(self.path / "zarr.json", MAX_DOCUMENT_BYTES))
+                root = parse(read_file(self.path / paths.DOCUMENT, MAX_DOCUMENT_BYTES))
                 self._consolidated = checked(checked(root.get("consolidated_metadata")).get("metadata"))
             except Damaged:
                 return None
@@ -103,7 +103,7 @@ class Store:
             return
         if self._checksums is None:
             try:
-                known = checked(parse(read_file(self.path / CHECKSUMS, MAX_CHECKSUMS)).get("crc32"))
+                known = checked(parse(read_file(self.path / paths.CHECKSUMS, MAX_CHECKSUMS)).get("crc32"))
                 self._checksums = {name: crc for name, crc in known.items() if type(crc) is int}
             except Damaged:
                 self._checksums = {}

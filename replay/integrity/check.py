@@ -11,8 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from recorder.archive.zarr_writer import CHECKSUMS
-from recorder.format import locations, protocol
+from recorder.format import locations, paths, protocol
 from recorder.format.numerals import counted
 from recorder.journal.journal import JournalReader, is_being_written
 from replay.archive.array_metadata import MAX_CHUNK_BYTES
@@ -20,6 +19,7 @@ from replay.archive.reader import Archive
 from replay.archive.safe_files import MAX_DOCUMENT_BYTES, Damaged, checked, parse, read_file
 from replay.archive.store import Array
 from replay.model.run import Run
+from replay.model.stream import StreamData
 from replay.model.validation import NotARun
 
 MAX_PROBLEMS: Final = 1000
@@ -160,15 +160,14 @@ def _check_files(archive: Path, opened: Archive, report: Report) -> None:
     for name, plain in _files(archive):
         if not plain:
             report.problem(f"{name} is no file or folder; nothing reads it")
-        elif name == "zarr.json" or name.endswith("/zarr.json"):
-            node = name.removesuffix("zarr.json").rstrip("/")
+        elif (node := paths.parse_document(name)) is not None:
             try:
                 documents[node] = parse(read_file(archive / name, MAX_DOCUMENT_BYTES))
                 if documents[node].get("node_type") != "group":
                     arrays[node] = Array(store, node, documents[node])
             except Damaged as error:
-                report.problem(f"{node}/zarr.json is damaged: {error}" if node else f"zarr.json is damaged: {error}")
-        elif "/c/" in name:
+                report.problem(f"{name} is damaged: {error}")
+        elif paths.parse_chunk(name) is not None:
             chunks.append(name)
     if not opened.ended:
         return
@@ -205,7 +204,7 @@ def _check_consolidated(documents: dict[str, Any], report: Report) -> None:
         ours = {k: v for k, v in found.items() if k != "consolidated_metadata"} if isinstance(found, dict) else None
         own = {k: v for k, v in documents.get(name, {}).items() if k != "consolidated_metadata"}
         if ours != own:
-            report.problem(f"{name}/zarr.json is not what the consolidated metadata say")
+            report.problem(f"{paths.document(name)} is not what the consolidated metadata say")
 
 
 def _check_chunks(archive: Path, arrays: dict[str, Array], there: list[str], report: Report) -> None:
@@ -216,7 +215,7 @@ def _check_chunks(archive: Path, arrays: dict[str, Array], there: list[str], rep
     for name in sorted(expected.keys() - set(there)):
         report.problem(f"{name} is missing")
     for name in there:
-        node, _, key = name.partition("/c/")
+        node, key = paths.parse_chunk(name) or (name, "")
         array, crc = arrays.get(node), expected.get(name)
         if array is None:
             report.problem(f"{name} belongs to no array")
@@ -231,17 +230,17 @@ def _check_chunks(archive: Path, arrays: dict[str, Array], there: list[str], rep
                     raise Damaged("is damaged: its checksum is another")
             except Damaged as error:
                 report.problem(f"{name} {error}")
-                report.damaged.setdefault(node, set()).add(f"c/{key}")
+                report.damaged.setdefault(node, set()).add(key)
             report.chunks += 1
 
 
 def checksums(archive: Path, report: Report) -> dict[str, int] | None:
     """Checksums of chunks by their paths; None, and why in the report, if there are none."""
     try:
-        known = checked(parse(read_file(archive / CHECKSUMS, MAX_DOCUMENT_BYTES)).get("crc32"))
+        known = checked(parse(read_file(archive / paths.CHECKSUMS, MAX_DOCUMENT_BYTES)).get("crc32"))
     except Damaged as error:
-        if (archive / CHECKSUMS).exists():
-            report.problem(f"{CHECKSUMS} is damaged: it {error}")
+        if (archive / paths.CHECKSUMS).exists():
+            report.problem(f"{paths.CHECKSUMS} is damaged: it {error}")
         else:
             report.notes.append("no checksums were kept: it was recorded by an older version")
         return None
@@ -251,13 +250,11 @@ def checksums(archive: Path, report: Report) -> dict[str, int] | None:
 def _check_shapes(held: Run, opened: Archive, report: Report) -> None:
     """Finished arrays have exactly the rows that count, and chunks for all of them."""
     for name, count in opened.attributes["rows"].items():
-        stage, _, stream = name.partition("/")
-        number = stage.removeprefix("stage_")
-        known = number.isdigit() and int(number) < len(held.stages) and stream in held.stages[int(number)].streams
-        if not known:
+        stream = _stream_of(held, name)
+        if stream is None:
             report.problem(f"{name} cannot be read, and should have {count} rows")
             continue
-        for metric in ("time", *held.stages[int(number)].streams[stream].metrics):
+        for metric in (paths.TIME, *stream.metrics):
             try:
                 array = opened.store.array(f"{name}/{metric}")
                 if opened.ended and array.rows != count:
@@ -268,6 +265,13 @@ def _check_shapes(held: Run, opened: Archive, report: Report) -> None:
                 text = f"{name}/{metric} {error}"
                 if text not in opened.notes and not any(p.startswith(f"{name}/{metric}/") for p in report.problems):
                     report.problem(text)
+
+
+def _stream_of(run: Run, key: str) -> StreamData | None:
+    node = paths.parse(key)
+    if node is None or node.stream is None or node.array is not None or node.stage >= len(run.stages):
+        return None
+    return run.stages[node.stage].streams.get(node.stream)
 
 
 def _compare(held: Run, followed: Run, journal: str, report: Report) -> None:
@@ -285,12 +289,12 @@ def _compare(held: Run, followed: Run, journal: str, report: Report) -> None:
             for metric in ours.metrics.keys() & theirs.metrics.keys() if count else ():
                 a, b = ours.values(metric)[:count], theirs.values(metric)[:count]
                 if a.shape != b.shape or not np.array_equal(a, b, equal_nan=True):
-                    report.problem(f"stage_{one.index}/{name}/{metric} is not what the journal says")
+                    report.problem(f"{paths.stream(one.index, name)}/{metric} is not what the journal says")
 
 
 def rows_of(run: Run) -> dict[str, int]:
     """Rows by `stage_0/video`."""
-    return {f"stage_{s.index}/{n}": d.rows for s in run.stages for n, d in s.streams.items() if n in protocol.STREAMS}
+    return {paths.stream(s.index, n): d.rows for s in run.stages for n, d in s.streams.items() if n in protocol.STREAMS}
 
 
 def damaged_chunks(archive: Path) -> dict[str, frozenset[str]]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from recorder.archive.rebuild import mend_names, refolding
 from recorder.archive.writer import SNAPSHOT_LABELS, ArchiveWriter
-from recorder.format import locations, protocol
+from recorder.format import locations, paths, protocol
 from recorder.format.events import event
 from recorder.format.protocol import Message
 from recorder.journal.journal import JournalReader, is_being_written
@@ -30,9 +29,6 @@ from replay.library.run_info import TAGS_ATTRIBUTE, known_tags
 from replay.model.run import Run
 from replay.model.validation import NotARun
 from replay.sources.archive_remainder import Known
-
-_KEPT: Final = re.compile(r"stage_(\d{1,6})_step_(\d{1,9})")
-_TENSOR: Final = re.compile(r"(video|audio)_(x|x0)")
 
 Skip = Mapping[str, frozenset[str]]
 
@@ -298,7 +294,7 @@ def _carry(writer: ArchiveWriter, run: Run, old: Store, skip: Skip, lost: list[s
     for stage in run.stages:
         for name, stream in stage.streams.items():
             for label in SNAPSHOT_LABELS if name in protocol.STREAMS else ():
-                key = f"stage_{stage.index}/{name}/{label}"
+                key = f"{paths.stream(stage.index, name)}/{label}"
                 if not old.folder(key):
                     continue
                 try:
@@ -314,13 +310,13 @@ def _carry(writer: ArchiveWriter, run: Run, old: Store, skip: Skip, lost: list[s
                         writer.add_snapshot(stage.index, name, step, {label: values})
                 except (Damaged, OSError) as error:
                     lost.append(f"{key} {error}")
-    for group in old.names("snapshots"):
-        _carry_kept(writer, f"snapshots/{group}", old, skip, lost)
+    for group in old.names(paths.SNAPSHOTS):
+        _carry_kept(writer, f"{paths.SNAPSHOTS}/{group}", old, skip, lost)
 
 
 def _carry_kept(writer: ArchiveWriter, group: str, old: Store, skip: Skip, lost: list[str]) -> None:
     """One snapshot that a viewer asked for."""
-    place = _KEPT.fullmatch(group.rpartition("/")[2])
+    place = paths.parse_snapshot(group)
     if place is None:
         lost.append(f"{group} is no snapshot")
         return
@@ -336,13 +332,13 @@ def _carry_kept(writer: ArchiveWriter, group: str, old: Store, skip: Skip, lost:
         try:
             array = old.array(key)
             values = array.read_whole(0, array.rows, skip.get(key, frozenset()))
-            if name == "frame" and values.ndim == 1 and values.dtype.kind == "i":
+            if name == paths.SNAPSHOT_FRAME and values.ndim == 1 and values.dtype.kind == "i":
                 frames = tuple(int(n) for n in values)
-            elif (tensor := _TENSOR.fullmatch(name)) and values.dtype.name == "float32":
-                found.setdefault(tensor[1], {})[tensor[2]] = values
+            elif (tensor := paths.parse_tensor(name)) and values.dtype.name == "float32":
+                found.setdefault(tensor[0], {})[tensor[1]] = values
             else:
                 raise Damaged("is no part of a snapshot")
         except (Damaged, OSError) as error:
             lost.append(f"{key} {error}")
     for stream, tensors in found.items():
-        writer.keep(int(place[1]), stream, int(place[2]), sigma, frames if stream == "video" else None, tensors)
+        writer.keep(place[0], stream, place[1], sigma, frames if stream == "video" else None, tensors)

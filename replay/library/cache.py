@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgpack
 
-from recorder.format import locations
+from recorder.format import locations, paths
 from recorder.format.nonfinite import Broken
 from recorder.system.open_folders import PRIVATE_MODE, make_folders
 from replay.library.run_info import RunInfo
@@ -34,7 +34,7 @@ Stamp = tuple[int, ...]
 
 def stamp_of(archive: Path, has_journal: bool = True) -> Stamp | None:
     """The stamp of an archive and of its journal, if it may have one; None if neither can be looked at."""
-    found = _looked_at(f"{archive}/zarr.json")
+    found = _looked_at(f"{archive}/{paths.DOCUMENT}")
     if has_journal:
         found += _looked_at(str(locations.journal_of(archive)))
     return found or None

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from recorder.format import locations
+from recorder.format import locations, paths
 from recorder.journal.journal import is_being_written
 from recorder.system.move_remove import changing, exists, is_folder, move, remove
 from recorder.system.open_folders import open_folder, replace_file, sync_folder
@@ -127,7 +127,7 @@ def _remove_archive(archive: Path, place: int) -> None:
         going = archive.name
         folder = open_folder(going, place)
         try:
-            remove("zarr.json", folder)
+            remove(paths.DOCUMENT, folder)
         finally:
             os.close(folder)
     remove(going, place)
@@ -159,11 +159,11 @@ def _set_attributes(archive: Path, changes: dict[str, Any], place: int) -> None:
     # From here on nothing is looked up by its path: what is put in the archive's place meanwhile is not written to.
     folder = open_folder(archive.name, place)
     try:
-        document = parse(read_file("zarr.json", MAX_DOCUMENT_BYTES, folder))
+        document = parse(read_file(paths.DOCUMENT, MAX_DOCUMENT_BYTES, folder))
         attributes = {**checked(document.get("attributes")), **changes}
-        replace_file("zarr.json", json.dumps({**document, "attributes": attributes}).encode(), folder, sync=True)
+        replace_file(paths.DOCUMENT, json.dumps({**document, "attributes": attributes}).encode(), folder, sync=True)
         sync_folder(folder)
     except Damaged as error:
-        raise NotARun(f"{archive} has damaged metadata: zarr.json {error}") from error
+        raise NotARun(f"{archive} has damaged metadata: {paths.DOCUMENT} {error}") from error
     finally:
         os.close(folder)

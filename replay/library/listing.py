@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recorder.format import locations
+from recorder.format import locations, paths
 from recorder.journal.journal import JournalReader, is_being_written
 from replay.archive.safe_files import Damaged, Missing, read_attributes
 from replay.library.cache import Cache, stamp_of
@@ -236,25 +236,25 @@ class JournalTail:
 
 
 def _from_archive(archive: Path) -> RunInfo:
-    root = attributes_of(archive / "zarr.json")
+    root = attributes_of(archive / paths.DOCUMENT)
     try:
         check_header(root)
         started = validation.moment(root["time"], "the run's time")
         known = Gathered(started=started, model=str(root["metadata"].get("model") or ""))
         for key, count in root["rows"].items():
-            stage = int(key.split("/")[0].removeprefix("stage_"))
+            stage = _stage_of(key)
             rows = validation.whole(count, "its number of rows")
             known.steps[stage] = max(known.steps.get(stage, 0), rows)
         for index in sorted(known.steps):
             done = known.steps[index]
-            known.feed({"t": "stage", **attributes_of(archive / f"stage_{index}" / "zarr.json")})
+            known.feed({"t": "stage", **attributes_of(archive / paths.document(paths.stage(index)))})
             known.steps[index] = done
         for key, count in root.get("missed", {}).items():
             known.missed[str(key)] = validation.whole(count, "its number of missed steps")
         for name, summary in root.get("summary", {}).items():
-            known.summary(int(name.removeprefix("stage_")), summary)
+            known.summary(_stage_of(name), summary)
         with contextlib.suppress(FileNotFoundError):
-            for event in attributes_of(archive / "events" / "zarr.json")["messages"]:
+            for event in attributes_of(archive / paths.document(paths.EVENTS))["messages"]:
                 known.event(event)
         ended = root.get("ended")
         return known.info(
@@ -270,9 +270,17 @@ def _from_archive(archive: Path) -> RunInfo:
         raise NotARun(f"{archive} has damaged metadata: {error!r}") from error
 
 
+def _stage_of(key: str) -> int:
+    """The stage that a count or summary in the root attributes belongs to. Raises NotARun."""
+    node = paths.parse(key)
+    if node is None:
+        raise NotARun(f"{key[:40]!r} is not a stage or stream of an archive")
+    return node.stage
+
+
 def is_archive(path: Path) -> bool:
     """Whether there is something that may be an archive."""
-    return (path / "zarr.json").is_file()
+    return (path / paths.DOCUMENT).is_file()
 
 
 def attributes_of(file: Path) -> dict[str, Any]:
@@ -293,7 +301,7 @@ def attributes_of(file: Path) -> dict[str, Any]:
 def _tags(archive: Path) -> tuple[str, ...]:
     """Tags of a run that has a journal still; its archive may not exist yet."""
     try:
-        return known_tags(attributes_of(archive / "zarr.json"))
+        return known_tags(attributes_of(archive / paths.DOCUMENT))
     except (NotARun, OSError):
         return ()
 

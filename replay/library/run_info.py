@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recorder.format import protocol
+from recorder.format import paths, protocol
 from recorder.format.nonfinite import Broken, BrokenItems, broken_words
 from recorder.format.protocol import Message
 from recorder.format.run_status import GOING_ON, missed_steps, noise_left_of, standing
@@ -125,7 +125,7 @@ class Gathered:
                 self.steps[stage] = max(self.steps.get(stage, 0), step + count)
         elif kind == protocol.MISSED:
             count = validation.whole(message["count"], "the number of missed steps")
-            key = f"stage_{validation.whole(message['stage'], 'the stage')}/{message['stream']}"
+            key = paths.stream(validation.whole(message["stage"], "the stage"), message["stream"])
             self.missed[key] = max(self.missed.get(key, 0), count)
         elif kind == protocol.EVENT:
             self.event(message)

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from recorder.format import locations, protocol
+from recorder.format import locations, paths, protocol
 from recorder.journal.journal import JournalReader, is_being_written
 from recorder.sweep import spec
 from recorder.sweep.spec import Job, Sweep
@@ -161,15 +161,15 @@ def read_run(archive: Path, job: Job, measured: dict[str, Any]) -> Row:
     attributes = root_attributes(archive)
     try:
         counts = {key: int(rows) for key, rows in attributes["rows"].items() if key.endswith("/video") and rows > 0}
-        last = max(counts, key=lambda key: int(key.split("/")[0].removeprefix("stage_")))
-        summary = attributes["summary"][last.split("/")[0]]["video"]
+        last = max(counts, key=_stage_of)
+        summary = attributes["summary"][paths.stage(_stage_of(last))]["video"]
         store = Store(archive)
         end = counts[last] - 1
         row = {
             name: np.asarray(store.array(f"{last}/{name}").read_whole(end, end + 1)[0], np.float64)
             for name in ("frame_identity", "motion", "jerk", "std")
         }
-        events = store.attributes("events")["messages"] if store.folder("events") else []
+        events = store.attributes(paths.EVENTS)["messages"] if store.folder(paths.EVENTS) else []
         shocks = {_shock_key(e) for e in events if e["kind"] == "shock"}
     except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
         raise NotARun(f"{archive} is damaged: {error!r}") from error
@@ -185,6 +185,13 @@ def read_run(archive: Path, job: Job, measured: dict[str, Any]) -> Row:
     }
     values |= {name: _number(measured.get(_MEASURED_AS.get(name, name))) for name in TASK}
     return Row(job, prompt_text(attributes.get("prompt")), archive.stem, sum(counts.values()), len(shocks), values)
+
+
+def _stage_of(key: str) -> int:
+    node = paths.parse(key)
+    if node is None:
+        raise ValueError(f"{key!r} is not a stream of an archive")
+    return node.stage
 
 
 def _shock_key(event: Any) -> tuple[Any, ...]:
