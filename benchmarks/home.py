@@ -102,9 +102,9 @@ def run(folder: Path, count: int = RUNS) -> None:
 
 def _cold(runs: Path) -> list[tuple[str, str]]:
     """Without a cache: how soon the first runs are there, and how long until all are."""
-    from replay.library.watcher import Shelf
+    from replay.library.watcher import RunWatcher
 
-    shelf = Shelf(runs)
+    shelf = RunWatcher(runs)
     began = time.perf_counter()
     shelf.update()
     first, known = time.perf_counter() - began, len(shelf.runs)
@@ -118,15 +118,15 @@ def _cold(runs: Path) -> list[tuple[str, str]]:
 def _warm(runs: Path) -> list[tuple[str, str]]:
     """With a cache: the whole list, and a pass in which nothing or one thing has changed."""
     from ltxtui.home.model import HomeModel
-    from replay.library.watcher import Shelf
+    from replay.library.watcher import RunWatcher
 
     whole, idle, typed = [], [], []
     for _ in range(REPEATS):
-        shelf, model = Shelf(runs), HomeModel()
+        shelf, model = RunWatcher(runs), HomeModel()
         whole.append(_timed(lambda shelf=shelf, model=model: (shelf.update(), model.set_runs(shelf.runs))))
         idle.append(_timed(lambda shelf=shelf, model=model: (shelf.update(), model.set_runs(shelf.runs))))
         typed.append(_timed(lambda model=model: model.filter("pond drift>0.2")))
-    found = Shelf(runs)
+    found = RunWatcher(runs)
     found.update()
     found.forget(Path())
     return [
@@ -143,9 +143,9 @@ def _screen(runs: Path, count: int) -> list[tuple[str, str]]:
     from ltxtui.home import draw
     from ltxtui.home.model import HomeModel
     from ltxtui.plot.line_plot import Style
-    from replay.library.watcher import Shelf
+    from replay.library.watcher import RunWatcher
 
-    shelf, model = Shelf(runs), HomeModel()
+    shelf, model = RunWatcher(runs), HomeModel()
     shelf.update()
     model.set_runs(shelf.runs)
     redraws = []

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recorder.archive.rebuild import refold
+from recorder.archive.rebuild import rebuild
 from recorder.archive.tables import plain
 from recorder.archive.writer import ArchiveWriter
 from recorder.format import paths, protocol
@@ -345,7 +345,7 @@ class Run:
 
     def _fold_again(self, failure: Exception) -> Exception | None:
         try:
-            refold(self._journal, self.path)
+            rebuild(self._journal, self.path)
         except Exception as again:  # noqa: BLE001 - the journal has everything
             # Whatever room that took is the journal's again.
             self._journal.flush()

@@ -1,4 +1,4 @@
-"""Folds a run's journal into its archive again, where folding on the way had failed: the disk may have room by now."""
+"""Rebuilds an archive from its journal when writing it during the run failed: the disk may have room by now."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from recorder.system.move_remove import changing, exists, is_folder, move, remov
 from recorder.system.open_folders import Tree, make_folders, open_folder
 
 
-def refold(journal: Journal, archive: Path) -> None:
+def rebuild(journal: Journal, archive: Path) -> None:
     """Make the whole archive beside what there is of it, and put it in its place once it is complete and on the disk.
 
     Of a run without a row no archive is made.
@@ -31,7 +31,7 @@ def refold(journal: Journal, archive: Path) -> None:
     make_folders(archive.parent)  # it may have been moved away
     with changing(archive) as place:
         mend_names(archive, place)
-        made = refolding(archive)
+        made = rebuilding(archive)
         remove(made, place)
         try:
             _write(journal, archive, made)
@@ -46,9 +46,9 @@ def refold(journal: Journal, archive: Path) -> None:
             remove(_aside(archive), place)
 
 
-def refolding(archive: Path) -> str:
+def rebuilding(archive: Path) -> str:
     """The name of the whole archive while it is made."""
-    return f".{archive.stem}.refolding{locations.ARCHIVE_SUFFIX}"
+    return f".{archive.stem}.rebuilding{locations.ARCHIVE_SUFFIX}"
 
 
 def mend_names(archive: Path, place: int) -> None:

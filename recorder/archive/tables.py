@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recorder.archive.zarr_writer import Array, Store
+from recorder.archive.zarr_writer import ArrayWriter, StoreWriter
 from recorder.format import paths
 from recorder.format.declarations import QUANTITIES
 from recorder.format.protocol import Message
 
 BLOCK_ROWS = 1024
-"""Rows per chunk, and the rows of a long stage that are folded at a time."""
+"""Rows per chunk, and the rows of a long stage that are written at a time."""
 MOST_ROWS = 64 * BLOCK_ROWS
 """Rows of a chunk of a run that has ended."""
 MOST_BYTES = 1 << 20
@@ -23,7 +23,7 @@ MOST_BYTES = 1 << 20
 SPARE = 8
 """At the end the files of an array are at most by a SPARE-th longer than its rows need."""
 PREVIEW_STEPS = 32
-"""Previews per chunk: some hundred KB, which a reader that scrubs through them decodes in a millisecond or two."""
+"""PreviewWriter per chunk: some hundred KB, which a reader that scrubs through them decodes in a millisecond or two."""
 
 TIME_UNITS = "seconds since 1970-01-01T00:00:00+00:00"
 
@@ -44,7 +44,7 @@ def rows_per_chunk(capacity: int, row_bytes: int) -> int:
     return max(1, min(capacity, BLOCK_ROWS, MOST_BYTES // max(1, row_bytes)))
 
 
-def trim(array: Array, rows: int, most: int) -> None:
+def trim(array: ArrayWriter, rows: int, most: int) -> None:
     """Give an array the rows that it has in the end, in few chunks whose files are hardly longer than that.
 
     Args:
@@ -64,11 +64,11 @@ def trim(array: Array, rows: int, most: int) -> None:
 
 
 @dataclass
-class Previews:
+class PreviewWriter:
     """The pictures of a stream, and the chunk that is being filled; `fits` is 0 where a step has none."""
 
-    pixels: Array
-    fits: Array
+    pixels: ArrayWriter
+    fits: ArrayWriter
     chunk: NDArray[np.uint8]
     chunk_fits: NDArray[np.uint8]
     first: int = 0
@@ -111,7 +111,7 @@ class Previews:
         trim(self.fits, rows, MOST_ROWS)
 
 
-def create_previews(store: Store, group: str, capacity: int, first: Message) -> Previews:
+def create_previews(store: StoreWriter, group: str, capacity: int, first: Message) -> PreviewWriter:
     shape, capacity = tuple(first["shape"]), max(1, capacity)
     steps = min(capacity, PREVIEW_STEPS)
     pixels = store.array(
@@ -142,13 +142,13 @@ def create_previews(store: Store, group: str, capacity: int, first: Message) -> 
         {"units": "latent frame"},
         values=frames,
     )
-    return Previews(pixels, fits, np.zeros((steps, *shape), np.uint8), np.zeros(steps, np.uint8))
+    return PreviewWriter(pixels, fits, np.zeros((steps, *shape), np.uint8), np.zeros(steps, np.uint8))
 
 
 SNAPSHOT_DIMS = {"video": ("batch", "frame", "row", "column", "channel"), "audio": ("batch", "latent", "channel")}
 
 
-def snapshot_dims(store: Store, group: str, stream: str) -> tuple[str, ...]:
+def snapshot_dims(store: StoreWriter, group: str, stream: str) -> tuple[str, ...]:
     """Dimensions of a step's latents; where frames were given they have fewer than the frame metrics."""
     dims = SNAPSHOT_DIMS[stream]
     declared = store.attributes(group)
@@ -167,7 +167,7 @@ KEPT_LABELS = {"x": "sample before the step", "x0": "predicted clean sample"}
 
 
 def write_kept(
-    store: Store,
+    store: StoreWriter,
     stage: int,
     stream: str,
     step: int,
@@ -202,7 +202,7 @@ def write_kept(
         )
 
 
-def write_events(store: Store, events: list[Message]) -> None:
+def write_events(store: StoreWriter, events: list[Message]) -> None:
     """Numbers as arrays along `event`, kinds as CF flags; the whole messages as JSON in the group's attributes.
 
     Text stays out of arrays, since strings are not settled in Zarr v3 yet and every reader would warn of them.
@@ -222,7 +222,7 @@ def write_events(store: Store, events: list[Message]) -> None:
         )
 
 
-def write_system(store: Store, samples: list[Message]) -> None:
+def write_system(store: StoreWriter, samples: list[Message]) -> None:
     """One array per quantity along `sample`; NaN where a sample lacks it."""
     store.group(paths.SYSTEM, {})
     for name in dict.fromkeys(name for m in samples for name in m["values"]):

@@ -1,4 +1,4 @@
-"""Folds a run's messages into its Zarr archive. Light: neither torch nor zarr-python."""
+"""Writes the Zarr archive of a run from its messages. Light: neither torch nor zarr-python."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recorder.archive.tables import (
     BLOCK_ROWS,
     MOST_ROWS,
     TIME_UNITS,
-    Previews,
+    PreviewWriter,
     create_previews,
     plain,
     rows_per_chunk,
@@ -24,7 +24,7 @@ from recorder.archive.tables import (
     write_kept,
     write_system,
 )
-from recorder.archive.zarr_writer import Array, Store
+from recorder.archive.zarr_writer import ArrayWriter, StoreWriter
 from recorder.format import paths, protocol
 from recorder.format.protocol import Message
 from recorder.system.open_folders import Tree
@@ -36,16 +36,16 @@ SNAPSHOT_LABELS = {paths.LATENTS: "sample before the step", paths.X0: "predicted
 
 @dataclass
 class _Stream:
-    """A stream's arrays and the rows that wait to be folded into them."""
+    """A stream's arrays and the rows that wait to be written."""
 
     group: str
-    arrays: list[tuple[Array, slice, tuple[int, ...]]]
-    time: Array
+    arrays: list[tuple[ArrayWriter, slice, tuple[int, ...]]]
+    time: ArrayWriter
     width: int
     capacity: int
     rows: int = 0
-    snapshots: dict[str, Array] = field(default_factory=dict)
-    previews: Previews | None = None
+    snapshots: dict[str, ArrayWriter] = field(default_factory=dict)
+    previews: PreviewWriter | None = None
     waiting: list[NDArray[np.float32]] = field(default_factory=list)
     times: list[NDArray[np.float64]] = field(default_factory=list)
     waiting_rows: int = 0
@@ -63,13 +63,13 @@ class ArchiveWriter:
         """
         Args:
             path: of the archive, which must not exist.
-            sync: force all that is folded onto the disk at once, not only at the end.
+            sync: force all that is written onto the disk at once, not only at the end.
             empty: make an archive of a run without a row too.
         """
         self.path = path
         self._sync = sync
         self._empty = empty
-        self._store: Store | None = None
+        self._store: StoreWriter | None = None
         self._waiting: list[Message] = []
         """Stages that were declared before there was an archive."""
         self._attributes: dict[str, Any] = {}
@@ -110,10 +110,10 @@ class ArchiveWriter:
     def _begin(self, header: Message) -> None:
         self._attributes = {**_without_type(header), "status": "recording", "rows": {}, "missed": {}, "previews": {}}
 
-    def _make(self) -> Store:
+    def _make(self) -> StoreWriter:
         """The archive's folder, made when it is needed first."""
         if self._store is None:
-            self._store = Store(self.path, self._attributes)
+            self._store = StoreWriter(self.path, self._attributes)
             for stage in self._waiting:
                 self._store.group(paths.stage(stage["stage"]), _without_type(stage))
             self._waiting.clear()
@@ -130,7 +130,7 @@ class ArchiveWriter:
         return self._store is not None
 
     @property
-    def store(self) -> Store:
+    def store(self) -> StoreWriter:
         """Raises ValueError if there is none: an archive begins with a header, and is made for a stream."""
         if self._store is None:
             raise ValueError("an archive begins with a header and a stream")
@@ -154,7 +154,7 @@ class ArchiveWriter:
         capacity = self._planned[index] or BLOCK_ROWS
         group, store = paths.stream(index, name), self._make()
         store.group(group, _without_type(stream))
-        arrays: list[tuple[Array, slice, tuple[int, ...]]] = []
+        arrays: list[tuple[ArrayWriter, slice, tuple[int, ...]]] = []
         at = 0
         for metric in stream["metrics"]:
             shape = tuple(metric["shape"])
@@ -190,7 +190,7 @@ class ArchiveWriter:
         stream.times.append(times)
         stream.waiting_rows += len(rows)
         if stream.waiting_rows >= BLOCK_ROWS:
-            self.fold()
+            self.write_rows()
 
     def _add_preview(self, message: Message) -> None:
         stream = self._streams[int(message["stage"]), str(message["stream"])]
@@ -200,7 +200,7 @@ class ArchiveWriter:
         stream.previews.add(int(message["step"]), int(message["fit"]), picture)
 
     def add_snapshot(self, stage: int, stream: str, step: int, tensors: dict[str, NDArray[np.float16]]) -> None:
-        """Write latents of one step, one chunk each; comes before the row of the same step is folded."""
+        """Write latents of one step, one chunk each; comes before the row of the same step is written."""
         into = self._streams[stage, stream]
         for name, values in tensors.items():
             array = into.snapshots.get(name)
@@ -233,7 +233,7 @@ class ArchiveWriter:
 
     def carry(self, older: Tree) -> None:
         """Take over from another archive of this run what its messages do not hold: latents of steps, snapshots."""
-        self.fold()
+        self.write_rows()
         for stream in self._streams.values():
             for name in (*SNAPSHOT_LABELS, paths.GENERATED_FRAME):
                 array = self.store.adopt(f"{stream.group}/{name}", older)
@@ -263,7 +263,7 @@ class ArchiveWriter:
         if self._store is not None:
             self._store.close()
 
-    def fold(self) -> None:
+    def write_rows(self) -> None:
         """Write all waiting rows, then publish how many rows count.
 
         Raises:
@@ -301,11 +301,11 @@ class ArchiveWriter:
         stream.waiting_rows = 0
 
     def _end_stage(self, index: int) -> None:
-        """Fold what waits, into arrays of the rows that there are: where none was folded yet, it is written once."""
+        """Trim the arrays to the rows of the stage, then write those that wait: rows are then written once."""
         for (stage, _), stream in self._streams.items():
             if stage == index:
                 self._trim(stream, stream.rows + stream.waiting_rows)
-        self.fold()
+        self.write_rows()
 
     def _trim(self, stream: _Stream, rows: int) -> None:
         """Give a stream's metrics their last number of rows; more may follow all the same."""
@@ -314,13 +314,13 @@ class ArchiveWriter:
         stream.capacity = rows
 
     def finish(self, end: Message) -> None:
-        """Fold what waits, trim arrays to their rows, write the tables, consolidate, and set the final status.
+        """Write the rows that wait, trim arrays to their rows, write the tables, consolidate, and set the final status.
 
         It may not be on the disk yet: see `sync`. Without a row there is an archive only to say why no step could be
         recorded.
         """
         self._sync = False  # the whole is forced onto the disk after this
-        self.fold()
+        self.write_rows()
         failed = self._attributes["missed"] or any(e["kind"] == "error" for e in self._events)
         if not (self._empty or failed or any(s.rows for s in self._streams.values())):
             self.discard()

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recorder.format import paths
+from recorder.format.array_document import array_document, chunk_grid, chunk_shape
 from recorder.system import durability
 from recorder.system.open_folders import FOLDER_MODE, Tree, make_folders, open_folder, open_place
 from recorder.system.open_folders import replace_file as replace_file
@@ -29,7 +30,7 @@ Values = NDArray[Any]
 _EMPTY = {"kind": "inline", "must_understand": False, "metadata": {}}
 
 
-class Store:
+class StoreWriter:
     """One archive's folder: its nodes' documents, in memory and on disk.
 
     The folder stays open and everything is written from there, through no link: whatever is put in its place meanwhile
@@ -77,7 +78,7 @@ class Store:
         *,
         rows: int | None = None,
         values: Values | None = None,
-    ) -> Array:
+    ) -> ArrayWriter:
         """Make an array, of so many rows per chunk and whole along its other axes.
 
         Args:
@@ -89,38 +90,22 @@ class Store:
             rows: of a chunk, along the first axis; None for all.
             values: what to write at once, of this shape.
         """
-        chunk = [max(1, n) for n in shape]
-        if rows is not None:
-            chunk[0] = rows
         kind = np.dtype(dtype)
-        codec = {"name": "bytes"} if kind.itemsize == 1 else {"name": "bytes", "configuration": {"endian": "little"}}
-        document = {
-            "shape": list(shape),
-            "data_type": kind.name,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-            "fill_value": "NaN" if kind.kind == "f" else 0,
-            "codecs": [codec],
-            "attributes": attributes,
-            "dimension_names": list(dims),
-            "zarr_format": 3,
-            "node_type": "array",
-            "storage_transformers": [],
-        }
+        document = array_document(shape, kind.name, chunk_shape(shape, rows), dims, attributes)
         self._make_node(name)
         self._put(name, document)
-        made = Array(self, name, document)
+        made = ArrayWriter(self, name, document)
         if values is not None:
             made.write(0, np.asarray(values, kind))
         elif made.shape:
             made.make_folders(0)  # now rather than when the first rows are folded, which is mostly when the run ends
         return made
 
-    def adopt(self, name: str, other: Tree) -> Array | None:
+    def adopt(self, name: str, other: Tree) -> ArrayWriter | None:
         """Copy a node of another archive with its chunks; None if it is a group or is not there, or not readable."""
         try:
             document = json.loads(other.read(paths.document(name)))
-            array = None if document["node_type"] == "group" else Array(self, name, document)
+            array = None if document["node_type"] == "group" else ArrayWriter(self, name, document)
         except (OSError, ValueError, KeyError, TypeError):
             return None
         self._make_node(name)
@@ -229,10 +214,10 @@ def _new_folder(path: Path) -> int:
     return made
 
 
-class Array:
+class ArrayWriter:
     """One array: written in rows along its first axis."""
 
-    def __init__(self, store: Store, name: str, document: dict[str, Any]) -> None:
+    def __init__(self, store: StoreWriter, name: str, document: dict[str, Any]) -> None:
         self._store = store
         self._name = name
         self.shape: tuple[int, ...] = tuple(document["shape"])
@@ -292,8 +277,7 @@ class Array:
         for key in old:
             del self._store.checksums[key]
         self._chunk = (chunk_rows, *self._chunk[1:])
-        grid = {"name": "regular", "configuration": {"chunk_shape": list(self._chunk)}}
-        self._store.update(self._name, shape=list(self.shape), chunk_grid=grid)
+        self._store.update(self._name, shape=list(self.shape), chunk_grid=chunk_grid(self._chunk))
         if values is not None:
             self.write(0, values)
         for key in old:

@@ -1,4 +1,4 @@
-"""The append-only log of a run's messages: written first, streamed from, folded into the archive.
+"""The append-only log of a run's messages: written first, streamed to viewers, then archived.
 
 A message is acknowledged once one `write` has handed it to the operating system; only then does it count into `size`,
 and only bytes below `size` are ever shown to a viewer. The writer holds a lock (`locking`), which the kernel releases

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recorder.format import paths
-from replay.archive.array_metadata import layout_of
+from replay.archive.array_metadata import array_spec
 from replay.archive.safe_files import Damaged, Missing, bytes_on_disk, open_file, read_file
 
 if TYPE_CHECKING:
-    from replay.archive.store import Store
+    from replay.archive.store import StoreReader
 
 Values = NDArray[Any]
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -31,15 +31,15 @@ _SMALL_BYTES: Final = 64 << 10
 """Chunks up to this size are not searched for holes."""
 
 
-class Array:
+class ArrayReader:
     """One array of an archive, whose rows are read when they are asked for."""
 
-    def __init__(self, store: Store, name: str, document: dict[str, Any]) -> None:
+    def __init__(self, store: StoreReader, name: str, document: dict[str, Any]) -> None:
         """Raises Damaged if the document is not one that the recorder writes."""
         self.store, self.name = store, name
-        layout = layout_of(document)
-        self.shape, self._chunk = layout.shape, layout.chunk
-        self.dtype = np.dtype(layout.kind).newbyteorder("<")
+        spec = array_spec(document)
+        self.shape, self._chunk = spec.shape, spec.chunk
+        self.dtype = np.dtype(spec.data_type).newbyteorder("<")
         self.chunk_bytes = math.prod(self._chunk) * self.dtype.itemsize
         self._fill: float | int = math.nan if self.dtype.kind == "f" else 0
 

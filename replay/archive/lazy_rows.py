@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recorder.format import paths
 from recorder.format.protocol import Message
 from replay.archive.safe_files import Damaged
-from replay.archive.store import Array, Store, Values
+from replay.archive.store import ArrayReader, StoreReader, Values
 from replay.model.stream import MetricInfo, Preview, StreamData
 from replay.model.validation import NotARun
 
@@ -22,7 +22,7 @@ CACHE_BYTES: Final = 256 << 20
 """Columns of one archive that are kept in memory; the last one read always is."""
 
 
-class Cache:
+class ChunkCache:
     """Columns of all streams of an archive; those that were not looked at for longest give way."""
 
     def __init__(self, limit: int = CACHE_BYTES) -> None:
@@ -53,8 +53,8 @@ class ArchivedRows:
 
     def __init__(
         self,
-        store: Store,
-        cache: Cache,
+        store: StoreReader,
+        cache: ChunkCache,
         group: str,
         declared: StreamData,
         rows: int,
@@ -88,7 +88,7 @@ class ArchivedRows:
         return most
 
     def check_documents(self, *, look: bool = False) -> None:
-        """Note every array that is missing or not as declared; also what `Store.look` finds, if it shall look."""
+        """Note every array that is missing or not as declared; also what `StoreReader.look` finds, if it shall look."""
         for name in (paths.TIME, *self._metrics):
             try:
                 array = self._declared(name, self._metrics.get(name))
@@ -116,10 +116,10 @@ class ArchivedRows:
 
     # Inside
 
-    def _array(self, name: str) -> Array:
+    def _array(self, name: str) -> ArrayReader:
         return self._store.array(f"{self._group}/{name}")
 
-    def _declared(self, name: str, info: MetricInfo | None) -> Array:
+    def _declared(self, name: str, info: MetricInfo | None) -> ArrayReader:
         array = self._array(name)
         kind, shape = ("float64", ()) if info is None else ("float32", info.shape)
         if array.dtype.name != kind or array.shape[1:] != shape:
@@ -149,7 +149,9 @@ class ArchivedRows:
 class ArchivedPreviews(Mapping[int, Preview]):
     """The pictures of a stream by step; their pixels are read when they are drawn."""
 
-    def __init__(self, store: Store, group: str, count: int, skip: Mapping[str, frozenset[str]] | None = None) -> None:
+    def __init__(
+        self, store: StoreReader, group: str, count: int, skip: Mapping[str, frozenset[str]] | None = None
+    ) -> None:
         """Raises Damaged or NotARun if they cannot be read or do not fit together."""
         skip = skip or {}
         self._skip = skip.get(f"{group}/{paths.PREVIEW}", frozenset())
@@ -201,7 +203,7 @@ class ArchivedPreviews(Mapping[int, Preview]):
         }
 
 
-def _pixels(array: Array, step: int, skip: frozenset[str]) -> bytes:
+def _pixels(array: ArrayReader, step: int, skip: frozenset[str]) -> bytes:
     try:
         if array.dtype.name != "uint8":
             raise Damaged(f"is of type {array.dtype.name}")

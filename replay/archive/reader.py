@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from recorder.format import paths, protocol
 from recorder.format.protocol import Message
-from replay.archive.lazy_rows import ArchivedPreviews, ArchivedRows, Cache
+from replay.archive.lazy_rows import ArchivedPreviews, ArchivedRows, ChunkCache
 from replay.archive.safe_files import Damaged, Missing, read_attributes
-from replay.archive.store import Array, Store
+from replay.archive.store import ArrayReader, StoreReader
 from replay.model import validation
 from replay.model.run import Run
 from replay.model.stream import StreamData
@@ -66,10 +66,10 @@ class Archive:
             NotARun, OSError: as `root_attributes`.
         """
         self.attributes = root_attributes(path)
-        self.store = Store(path)
+        self.store = StoreReader(path)
         self._skip = skip or {}
         self._look = skip is None
-        self._cache = Cache()
+        self._cache = ChunkCache()
         self._run = Run()
 
     @property
@@ -217,7 +217,7 @@ class Archive:
         names = sorted(self.store.names(paths.SYSTEM), key=lambda n: n != paths.TIME)
         if len(names) > _MAX_QUANTITIES + 1:
             self.store.note(paths.SYSTEM, f"has {len(names) - 1:,} quantities; {_MAX_QUANTITIES} are shown")
-        arrays: dict[str, Array] = {}
+        arrays: dict[str, ArrayReader] = {}
         samples = 0
         for name in names[: _MAX_QUANTITIES + 1]:
             try:
@@ -233,7 +233,7 @@ class Archive:
         for first in range(0, samples if paths.TIME in arrays else 0, _SAMPLES):
             yield from self._samples(arrays, first, min(first + _SAMPLES, samples))
 
-    def _samples(self, arrays: Mapping[str, Array], first: int, end: int) -> Iterator[Message]:
+    def _samples(self, arrays: Mapping[str, ArrayReader], first: int, end: int) -> Iterator[Message]:
         columns: dict[str, list[float]] = {}
         for name, array in arrays.items():
             try:

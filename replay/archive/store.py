@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recorder.format import paths
-from replay.archive.array import Array as Array
+from replay.archive.array import ArrayReader as ArrayReader
 from replay.archive.array import Values as Values
 from replay.archive.safe_files import MAX_DOCUMENT_BYTES, Damaged, Missing, checked, parse, read_file
 
@@ -25,7 +25,7 @@ MAX_CHUNKS: Final = 64
 """Chunks of an array of rows that are looked at when an archive is opened: 65,536 rows."""
 
 
-class Store:
+class StoreReader:
     """One archive's folder. `notes` says what was found damaged or missing so far, in a line each."""
 
     def __init__(self, path: Path) -> None:
@@ -94,7 +94,7 @@ class Store:
             raise Damaged("is no Zarr v3 group")
         return checked(found.get("attributes", {}))
 
-    def look(self, array: Array, rows: int) -> None:
+    def look(self, array: ArrayReader, rows: int) -> None:
         """Note what of an array's rows is damaged: sizes of its chunks, and checksums as long as that is little work.
 
         `ltxtui runs check` reads everything. Arrays of very many chunks are not looked at here.
@@ -119,6 +119,6 @@ class Store:
         except OSError:
             return []
 
-    def array(self, name: str) -> Array:
+    def array(self, name: str) -> ArrayReader:
         """An array. Raises Missing and Damaged as `document`, Damaged if it is not one that the recorder writes."""
-        return Array(self, name, self.document(name))
+        return ArrayReader(self, name, self.document(name))

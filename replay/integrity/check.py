@@ -17,7 +17,7 @@ from recorder.journal.journal import JournalReader, is_being_written
 from replay.archive.array_metadata import MAX_CHUNK_BYTES
 from replay.archive.reader import Archive
 from replay.archive.safe_files import MAX_DOCUMENT_BYTES, Damaged, checked, parse, read_file
-from replay.archive.store import Array
+from replay.archive.store import ArrayReader
 from replay.model.run import Run
 from replay.model.stream import StreamData
 from replay.model.validation import NotARun
@@ -96,7 +96,7 @@ def check(path: Path) -> Report:
     try:
         opened = Archive(archive, {})  # its chunks are all looked at below
     except NotARun as error:
-        # Before anything is folded the journal is the whole run.
+        # Before anything is archived, the journal is the whole run.
         (report.notes if followed and not archive.exists() else report.problems).append(str(error))
         if followed is not None:
             _tell_missed(followed, report)
@@ -104,7 +104,7 @@ def check(path: Path) -> Report:
     report.status = str(opened.attributes.get("status")) if opened.ended else "unfinished"
     if not opened.ended:
         left = "nothing of its journal can be read" if beside else "its journal is gone"
-        gone = "" if followed else f", and {left}: what was not folded into it is lost"
+        gone = "" if followed else f", and {left}: rows that the archive does not have are lost"
         report.problem(f"the run was never ended{gone}; mend it with: ltxtui runs repair {archive}")
     elif beside:
         said = f"a journal stands beside the finished archive: {journal.name}"
@@ -154,7 +154,7 @@ def _read_journal(journal: Path, report: Report) -> Run | None:
 def _check_files(archive: Path, opened: Archive, report: Report) -> None:
     """Every file: what is no file, documents, and chunks by size and checksum."""
     store = opened.store
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, ArrayReader] = {}
     documents: dict[str, Any] = {}
     chunks: list[str] = []
     for name, plain in _files(archive):
@@ -164,7 +164,7 @@ def _check_files(archive: Path, opened: Archive, report: Report) -> None:
             try:
                 documents[node] = parse(read_file(archive / name, MAX_DOCUMENT_BYTES))
                 if documents[node].get("node_type") != "group":
-                    arrays[node] = Array(store, node, documents[node])
+                    arrays[node] = ArrayReader(store, node, documents[node])
             except Damaged as error:
                 report.problem(f"{name} is damaged: {error}")
         elif paths.parse_chunk(name) is not None:
@@ -207,7 +207,7 @@ def _check_consolidated(documents: dict[str, Any], report: Report) -> None:
             report.problem(f"{paths.document(name)} is not what the consolidated metadata say")
 
 
-def _check_chunks(archive: Path, arrays: dict[str, Array], there: list[str], report: Report) -> None:
+def _check_chunks(archive: Path, arrays: dict[str, ArrayReader], there: list[str], report: Report) -> None:
     """Sizes and checksums of all chunk files."""
     expected = checksums(archive, report)
     if expected is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recorder.archive.rebuild import mend_names, refolding
+from recorder.archive.rebuild import mend_names, rebuilding
 from recorder.archive.writer import SNAPSHOT_LABELS, ArchiveWriter
 from recorder.format import locations, paths, protocol
 from recorder.format.events import event
@@ -23,7 +23,7 @@ from recorder.writing.journal_removal import settle
 from replay.archive.lazy_rows import plain
 from replay.archive.reader import Archive
 from replay.archive.safe_files import Damaged
-from replay.archive.store import Store
+from replay.archive.store import StoreReader
 from replay.integrity.check import check, damaged_chunks, rows_of
 from replay.library.run_info import TAGS_ATTRIBUTE, known_tags
 from replay.model.run import Run
@@ -83,7 +83,7 @@ def repair(path: Path) -> Repaired:
                 if finished:
                     return Repaired(archive, None, _rows(archive), "a repair that had been interrupted was completed")
                 whole = f"{archive.name} was ended by its recorder and is whole"
-                raise CannotRepair(f"{whole}; there is nothing to fold or mend")
+                raise CannotRepair(f"{whole}; there is nothing to repair")
             return _repaired(archive, journal, place)
     except Busy as error:
         raise CannotRepair(f"{archive.name} is being changed by another process; wait for its end") from error
@@ -107,7 +107,7 @@ def _clear(archive: Path, place: int) -> bool:
         move(ready, place, archive.name, place)
         finished = True
     for name in os.listdir(place):
-        if name in (ready, refolding(archive)) or name.startswith(f".{archive.stem}.repairing"):
+        if name in (ready, rebuilding(archive)) or name.startswith(f".{archive.stem}.repairing"):
             remove(name, place)
     return finished
 
@@ -288,9 +288,9 @@ def _known(message: Message) -> bool:
     )
 
 
-def _carry(writer: ArchiveWriter, run: Run, old: Store, skip: Skip, lost: list[str]) -> None:
+def _carry(writer: ArchiveWriter, run: Run, old: StoreReader, skip: Skip, lost: list[str]) -> None:
     """Take over from the old archive what messages do not hold: latents of steps, and kept snapshots."""
-    writer.fold()
+    writer.write_rows()
     for stage in run.stages:
         for name, stream in stage.streams.items():
             for label in SNAPSHOT_LABELS if name in protocol.STREAMS else ():
@@ -314,7 +314,7 @@ def _carry(writer: ArchiveWriter, run: Run, old: Store, skip: Skip, lost: list[s
         _carry_kept(writer, f"{paths.SNAPSHOTS}/{group}", old, skip, lost)
 
 
-def _carry_kept(writer: ArchiveWriter, group: str, old: Store, skip: Skip, lost: list[str]) -> None:
+def _carry_kept(writer: ArchiveWriter, group: str, old: StoreReader, skip: Skip, lost: list[str]) -> None:
     """One snapshot that a viewer asked for."""
     place = paths.parse_snapshot(group)
     if place is None:

@@ -61,7 +61,7 @@ def cache_file(runs_dir: Path) -> Path | None:
     return directory / f"runs-{known}.msgpack"
 
 
-class Cache:
+class ListingCache:
     """Lines of the list of one folder, by the archive's name and stamp.
 
     A file that is missing, damaged or of another version counts as empty: everything in it can be read again.

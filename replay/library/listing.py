@@ -13,7 +13,7 @@ from typing import Any
 from recorder.format import locations, paths
 from recorder.journal.journal import JournalReader, is_being_written
 from replay.archive.safe_files import Damaged, Missing, read_attributes
-from replay.library.cache import Cache, stamp_of
+from replay.library.cache import ListingCache, stamp_of
 from replay.library.live_runs import LiveRun as LiveRun
 from replay.library.live_runs import live_runs as live_runs
 from replay.library.run_info import Gathered, known_tags
@@ -26,7 +26,7 @@ from replay.model.run import NotARun, check_header
 POLL_BYTES = 4 << 20
 
 
-def list_runs(runs_dir: Path, cache: Cache | None = None) -> list[RunInfo]:
+def list_runs(runs_dir: Path, cache: ListingCache | None = None) -> list[RunInfo]:
     """All runs in a folder, newest first; what is not a run is passed over.
 
     With a cache only those are read that have changed since; it is filled, and the caller saves it.
@@ -34,7 +34,7 @@ def list_runs(runs_dir: Path, cache: Cache | None = None) -> list[RunInfo]:
     return look(runs_dir, cache).runs
 
 
-def look(runs_dir: Path, cache: Cache | None = None) -> Listing:
+def look(runs_dir: Path, cache: ListingCache | None = None) -> Listing:
     """All runs in a folder, newest first, and what looks like one and cannot be read; with a cache as `list_runs`."""
     found: list[RunInfo] = []
     unreadable: list[Unreadable] = []
@@ -85,7 +85,7 @@ def _looked_again(tails: list[JournalTail]) -> list[RunInfo]:
 
 def cached_look(runs_dir: Path) -> Listing:
     """The same as `look`, with the folder's cache: thousands of runs are listed at once."""
-    cache = Cache(runs_dir)
+    cache = ListingCache(runs_dir)
     found = look(runs_dir, cache)
     cache.save()
     return found

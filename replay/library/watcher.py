@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from recorder.format import locations
-from replay.library.cache import Cache, Stamp, stamp_of
+from replay.library.cache import ListingCache, Stamp, stamp_of
 from replay.library.listing import JournalTail, archives_in, describe_run, is_archive
 from replay.library.live_runs import LiveRun, LiveSockets
 from replay.library.run_info import RunInfo
@@ -20,18 +20,18 @@ SAVE_RUNS = 500
 """So many lines are read before the cache is saved again."""
 
 
-class Shelf:
+class RunWatcher:
     """What runs there are. `update` belongs into a thread, one call at a time; it never waits for a recorder.
 
     Archives are read at most once: their lines come from the cache while their stamp is the same. Live runs are
     followed by the tail of their journals.
     """
 
-    def __init__(self, runs_dir: Path, cache: Cache | None = None) -> None:
+    def __init__(self, runs_dir: Path, cache: ListingCache | None = None) -> None:
         self.runs_dir = runs_dir
         self.problem = ""
         """Why live runs of other folders cannot be found; empty if they can."""
-        self._cache = cache if cache is not None else Cache(runs_dir)
+        self._cache = cache if cache is not None else ListingCache(runs_dir)
         self._sockets = LiveSockets()
         self._answering: dict[Path, LiveRun] = {}
         self._lines: dict[Path, RunInfo] = {}

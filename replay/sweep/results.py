@@ -20,7 +20,7 @@ from recorder.journal.journal import JournalReader, is_being_written
 from recorder.sweep import spec
 from recorder.sweep.spec import Job, Sweep
 from replay.archive.reader import root_attributes
-from replay.archive.store import Store
+from replay.archive.store import StoreReader
 from replay.model.prompts import prompt_text
 from replay.model.run import NotARun
 
@@ -163,7 +163,7 @@ def read_run(archive: Path, job: Job, measured: dict[str, Any]) -> Row:
         counts = {key: int(rows) for key, rows in attributes["rows"].items() if key.endswith("/video") and rows > 0}
         last = max(counts, key=_stage_of)
         summary = attributes["summary"][paths.stage(_stage_of(last))]["video"]
-        store = Store(archive)
+        store = StoreReader(archive)
         end = counts[last] - 1
         row = {
             name: np.asarray(store.array(f"{last}/{name}").read_whole(end, end + 1)[0], np.float64)

@@ -65,7 +65,7 @@ def test_a_whole_run_is_sound(finished: Path) -> None:
     assert report.sound and report.notes == [] and report.status == "complete"
     assert report.rows == {"stage_0/video": STEPS, "stage_0/audio": STEPS} and report.chunks > 100
     json.dumps(report.as_json())
-    with pytest.raises(CannotRepair, match="nothing to fold"):
+    with pytest.raises(CannotRepair, match="nothing to repair"):
         repair(finished)
 
 

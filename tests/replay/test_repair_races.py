@@ -68,7 +68,9 @@ def test_of_many_repairs_at_once_one_does_it(tmp_path: Path, broken: str) -> Non
         thread.join(60)
     assert len(done) == 1 and len(errors) == 3
     for error in errors:
-        assert isinstance(error, CannotRepair) and ("another process" in str(error) or "nothing to fold" in str(error))
+        assert isinstance(error, CannotRepair) and (
+            "another process" in str(error) or "nothing to repair" in str(error)
+        )
     assert names(tmp_path) == [f"{NAME}.before-repair", f"{NAME}.zarr"] and check(path).sound
 
 
@@ -181,7 +183,7 @@ def test_nothing_is_moved_before_the_new_archive_is_on_the_disk(
 
 def test_what_killed_repairs_left_is_removed(tmp_path: Path) -> None:
     path = damaged(tmp_path)
-    for left in ("repairing", "repairing-77", "repaired", "refolding"):
+    for left in ("repairing", "repairing-77", "repaired", "rebuilding"):
         shutil.copytree(path, tmp_path / f".{NAME}.{left}.zarr")
     (tmp_path / f".{NAME}.lock").write_bytes(b"")
     (tmp_path / ".other.repairing-77.zarr").mkdir()
@@ -227,7 +229,7 @@ def test_an_archive_that_was_just_being_folded_again_is_put_back(tmp_path: Path,
     path = torn(tmp_path)
     shutil.copytree(recorded.archive(tmp_path / "made", NAME), tmp_path / f".{NAME}.unfinished.zarr")
     shutil.rmtree(tmp_path / "made")
-    (tmp_path / f".{NAME}.refolding.zarr").mkdir()
+    (tmp_path / f".{NAME}.rebuilding.zarr").mkdir()
     done = repair(path)
     assert done.kept is not None and (done.kept / path.name).is_dir() and (done.kept / f"{NAME}.journal").exists()
     assert not (tmp_path / f".{NAME}.unfinished.zarr").exists() and check(path).sound
