@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recorder.archive.rebuild import rebuild
-from recorder.archive.tables import plain
+from recorder.archive.tables import to_json_value
 from recorder.archive.writer import ArchiveWriter
 from recorder.format import paths, protocol
 from recorder.format.events import cut, event, reason_of
 from recorder.format.nonfinite import broken_words
 from recorder.format.protocol import Message
 from recorder.format.run_status import missed_steps, standing
-from recorder.journal import fork_guard
 from recorder.journal.server import Server
 from recorder.reserve import claim, make_server, run_name
 from recorder.sampling.commands import Control
 from recorder.sampling.manual_loop import Loop
 from recorder.sampling.stages import Stages
+from recorder.system import fork_guard
 from recorder.system.interrupts import shielded
 from recorder.writing import journal_removal
 from recorder.writing.archive_thread import Archivist
@@ -92,7 +92,7 @@ class Run:
                 "time": now,
                 "archive": str(self.path.resolve()),
                 "control": self.control.allowed,
-                "metadata": plain(metadata),
+                "metadata": to_json_value(metadata),
             }
         )
         if self._journal.unlocked is not None:

@@ -9,13 +9,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from recorder.archive.leftovers import rebuilding, restore, unfinished
 from recorder.archive.writer import ArchiveWriter
-from recorder.format import locations, paths, protocol
+from recorder.format import paths, protocol
 from recorder.format.framing import Decoder
 from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
 from recorder.system.durability import sync_place
-from recorder.system.move_remove import changing, exists, is_folder, move, remove
+from recorder.system.move_remove import changing, exists, move, remove
 from recorder.system.open_folders import Tree, make_folders, open_folder
 
 
@@ -30,7 +31,7 @@ def rebuild(journal: Journal, archive: Path) -> None:
     """
     make_folders(archive.parent)  # it may have been moved away
     with changing(archive) as place:
-        mend_names(archive, place)
+        restore(archive, place)
         made = rebuilding(archive)
         remove(made, place)
         try:
@@ -43,22 +44,7 @@ def rebuild(journal: Journal, archive: Path) -> None:
             raise
         sync_place(archive.parent)
         with contextlib.suppress(OSError):
-            remove(_aside(archive), place)
-
-
-def rebuilding(archive: Path) -> str:
-    """The name of the whole archive while it is made."""
-    return f".{archive.stem}.rebuilding{locations.ARCHIVE_SUFFIX}"
-
-
-def mend_names(archive: Path, place: int) -> None:
-    """Put an unfinished archive back that a process was just replacing when it died. Raises OSError."""
-    if is_folder(_aside(archive), place) and not exists(archive.name, place):
-        move(_aside(archive), place, archive.name, place)
-
-
-def _aside(archive: Path) -> str:
-    return f".{archive.stem}.unfinished{locations.ARCHIVE_SUFFIX}"
+            remove(unfinished(archive), place)
 
 
 def _write(journal: Journal, archive: Path, made: str) -> None:
@@ -99,7 +85,7 @@ def _may_be_of(archive: Tree, began: object) -> bool:
 
 
 def _put_in_place(archive: Path, place: int, made: str) -> None:
-    aside = _aside(archive)
+    aside = unfinished(archive)
     remove(aside, place)
     moved = exists(archive.name, place)
     if moved:

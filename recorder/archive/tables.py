@@ -28,14 +28,14 @@ PREVIEW_STEPS = 32
 TIME_UNITS = "seconds since 1970-01-01T00:00:00+00:00"
 
 
-def plain(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """A copy of JSON-like data without NaN and Inf, which JSON cannot hold: they become None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): to_json_value(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        return [to_json_value(v) for v in value]
     return value
 
 
@@ -215,7 +215,7 @@ def write_events(store: StoreWriter, events: list[Message]) -> None:
         "step": ([-1 if e["step"] is None else int(e["step"]) for e in events], "int64", {"note": "-1: none"}),
         "time": ([float(e["time"]) for e in events], "float64", {"units": TIME_UNITS}),
     }
-    store.group(paths.EVENTS, {"messages": [{k: plain(v) for k, v in e.items() if k != "t"} for e in events]})
+    store.group(paths.EVENTS, {"messages": [{k: to_json_value(v) for k, v in e.items() if k != "t"} for e in events]})
     for name, (values, dtype, attributes) in columns.items():
         store.array(
             f"{paths.EVENTS}/{name}", (len(values),), dtype, ("event",), attributes, values=np.array(values, dtype)

@@ -16,9 +16,9 @@ from recorder.archive.tables import (
     TIME_UNITS,
     PreviewWriter,
     create_previews,
-    plain,
     rows_per_chunk,
     snapshot_dims,
+    to_json_value,
     trim,
     write_events,
     write_kept,
@@ -97,7 +97,7 @@ class ArchiveWriter:
             self._events.append(message)
             if message["kind"] == "stage_end":
                 # Also at the root, so that a list of runs can show it.
-                summary = plain(message["payload"].get("summary", {}))
+                summary = to_json_value(message["payload"].get("summary", {}))
                 self._attributes.setdefault("summary", {})[paths.stage(message["stage"])] = summary
                 self._end_stage(int(message["stage"]))
         elif kind == protocol.SYSTEM:
@@ -143,7 +143,7 @@ class ArchiveWriter:
         self._planned[index] = len(stage["sigmas"])
         # Also at the root, so that a list of runs reads one small file per run.
         self._attributes["planned"] = sum(self._planned.values())
-        self._attributes.setdefault("prompt", plain(stage["metadata"].get("prompt")))
+        self._attributes.setdefault("prompt", to_json_value(stage["metadata"].get("prompt")))
         if self._store is None:
             self._waiting.append(stage)
         else:
@@ -344,4 +344,4 @@ class ArchiveWriter:
 
 
 def _without_type(message: Message) -> dict[str, Any]:
-    return {k: plain(v) for k, v in message.items() if k != "t"}
+    return {k: to_json_value(v) for k, v in message.items() if k != "t"}

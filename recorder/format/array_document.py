@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+MAX_DOCUMENT_BYTES: Final = 64 << 20
+"""Bytes of a node's document that readers take; the root's holds those of all nodes."""
 ITEM_BYTES: Final = {"float16": 2, "float32": 4, "float64": 8, "int64": 8, "uint8": 1}
 """Data types, and the bytes of a value."""
 KEY_ENCODING: Final = {"name": "default", "configuration": {"separator": "/"}}

@@ -16,11 +16,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from recorder.journal import fork_guard
 from recorder.journal.backlog import Backlog
-from recorder.journal.tail import READ_BYTES, is_deleted
+from recorder.journal.tail import READ_BYTES, NotAFile, is_deleted, open_journal
 from recorder.journal.tail import JournalReader as JournalReader
-from recorder.system import file_locks
+from recorder.system import file_locks, fork_guard
 from recorder.system.durability import sync_place
 from recorder.system.fsync import to_disk
 from recorder.system.open_folders import make_folders
@@ -285,8 +284,8 @@ def _undone(fd: int, path: Path) -> Iterator[None]:
 def is_being_written(path: Path) -> bool:
     """True while some process holds the journal's lock; False if there is no such file or it cannot be locked."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe of that name must not hold us
-    except FileNotFoundError:
+        fd = open_journal(path)
+    except (FileNotFoundError, NotAFile):
         return False
     try:
         return file_locks.is_locked(fd)

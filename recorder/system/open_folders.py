@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from recorder.format import paths
-from recorder.journal import fork_guard
+from recorder.system import fork_guard
 from recorder.system.fsync import to_disk
 
 FOLDER_MODE = 0o755
@@ -21,7 +21,6 @@ FILE_MODE = 0o644
 """Less the umask: nobody else may write, also where the umask forbids nothing."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -57,15 +56,6 @@ def open_folder(name: str, at: int | None = None) -> int:
 def open_file(name: str, at: int) -> int:
     """Open a file for reading by its name in a folder; no link, and never waits. Raises OSError."""
     return os.open(name, _READ, dir_fd=at)
-
-
-def sync_folder(descriptor: int) -> None:
-    """Force a folder's entries onto the disk, where its file system can do that. Raises OSError."""
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_SYNC:
-            raise
 
 
 def replace_file(path: str | Path, data: bytes, folder: int | None = None, sync: bool = False) -> None:

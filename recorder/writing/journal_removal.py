@@ -15,6 +15,7 @@ from typing import Any
 
 from recorder.archive.writer import ArchiveWriter
 from recorder.format import locations, paths, protocol
+from recorder.format.array_document import MAX_DOCUMENT_BYTES
 from recorder.format.events import reason_of
 from recorder.format.framing import encode
 from recorder.journal.journal import JournalReader, is_being_written
@@ -28,7 +29,6 @@ SETTLE_SECONDS = 0.2
 """How long leaving the block waits for the archive to be on the disk; if it takes longer, the journal goes later."""
 EXIT_SECONDS = 5.0
 """How long the end of the process waits for archives that are being forced onto the disk."""
-_MAX_DOCUMENT_BYTES = 64 << 20
 
 
 class Settlement:
@@ -206,8 +206,8 @@ def _is_whole(tree: Tree, root: dict[str, Any]) -> bool:
 def _document(tree: Tree, name: str) -> dict[str, Any]:
     above, _, last = name.rpartition("/")
     with os.fdopen(open_file(last, tree.folder(above)), "rb") as file:
-        data = file.read(_MAX_DOCUMENT_BYTES + 1)
-    if len(data) > _MAX_DOCUMENT_BYTES:
+        data = file.read(MAX_DOCUMENT_BYTES + 1)
+    if len(data) > MAX_DOCUMENT_BYTES:
         raise ValueError("the document is too long")
     found: dict[str, Any] = json.loads(data)
     return found

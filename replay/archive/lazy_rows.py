@@ -213,7 +213,7 @@ def _pixels(array: ArrayReader, step: int, skip: frozenset[str]) -> bytes:
         raise NotARun(f"the preview of step {step} is damaged: {error}") from error
 
 
-def plain(message: Message) -> Iterator[dict[str, Any]]:
+def as_recorded(message: Message) -> Iterator[dict[str, Any]]:
     """The messages that a recorder would have sent for one of an archive, whose rows and pictures are not read yet.
 
     Damaged pictures are left out.

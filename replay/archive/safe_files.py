@@ -9,10 +9,11 @@ import stat
 from pathlib import Path
 from typing import Any, Final
 
-MAX_DOCUMENT_BYTES: Final = 64 << 20
+from recorder.format.array_document import MAX_DOCUMENT_BYTES
+from recorder.format.framing import MAX_DEPTH, TooDeep, levels
+
 MAX_VALUES: Final = 4_000_000
 """Values of one document: a list of empty lists takes thirty times its text in memory."""
-MAX_DEPTH: Final = 32
 _MAX_PIECES: Final = 256
 """Pieces between holes that are counted of a file."""
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -42,7 +43,7 @@ def open_file(path: str | Path, folder: int | None = None) -> tuple[int, int]:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
-        raise Damaged("is no file")
+        raise Damaged("is not a file")
     return descriptor, found.st_size
 
 
@@ -92,29 +93,17 @@ def checked(found: Any) -> dict[str, Any]:
     """The same of what has been parsed."""
     if not isinstance(found, dict):
         raise Damaged("holds no JSON object")
-    if not shallow(found):
-        raise Damaged(f"is nested deeper than {MAX_DEPTH} levels")
+    try:
+        for _ in levels(found):
+            pass
+    except TooDeep:
+        raise Damaged(f"is nested deeper than {MAX_DEPTH} levels") from None
     return found
 
 
 def _bounded(data: bytes) -> None:
     if len(data) > MAX_VALUES and data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES:
         raise Damaged(f"holds more than {MAX_VALUES:,} values")
-
-
-def shallow(value: Any, depth: int = MAX_DEPTH) -> bool:
-    """Whether maps and lists in a value are nested at most so deep."""
-    level = [value]
-    for _ in range(depth):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if type(outer) is dict else outer)
-            if type(inner) is dict or type(inner) is list
-        ]
-        if not level:
-            return True
-    return False
 
 
 _ATTRIBUTES_FIRST: Final = b'"attributes":'

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from recorder.format import paths
+from recorder.format.array_document import MAX_DOCUMENT_BYTES
 from replay.archive.array import ArrayReader as ArrayReader
 from replay.archive.array import Values as Values
-from replay.archive.safe_files import MAX_DOCUMENT_BYTES, Damaged, Missing, checked, parse, read_file
+from replay.archive.safe_files import Damaged, Missing, checked, parse, read_file
 
 MAX_NOTES: Final = 200
 MAX_LOOKED_INTO: Final = 8 << 20

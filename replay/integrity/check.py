@@ -12,11 +12,12 @@ from typing import Any, Final
 import numpy as np
 
 from recorder.format import locations, paths, protocol
+from recorder.format.array_document import MAX_DOCUMENT_BYTES
 from recorder.format.numerals import counted
 from recorder.journal.journal import JournalReader, is_being_written
 from replay.archive.array_metadata import MAX_CHUNK_BYTES
 from replay.archive.reader import Archive
-from replay.archive.safe_files import MAX_DOCUMENT_BYTES, Damaged, checked, parse, read_file
+from replay.archive.safe_files import Damaged, checked, parse, read_file
 from replay.archive.store import ArrayReader
 from replay.model.run import Run
 from replay.model.stream import StreamData

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Mapping
@@ -10,17 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recorder.archive.rebuild import mend_names, rebuilding
+from recorder.archive.leftovers import repaired, repairing, tidy
 from recorder.archive.writer import SNAPSHOT_LABELS, ArchiveWriter
 from recorder.format import locations, paths, protocol
 from recorder.format.events import event
 from recorder.format.protocol import Message
 from recorder.journal.journal import JournalReader, is_being_written
 from recorder.system.durability import sync_place
-from recorder.system.move_remove import Busy, changing, exists, is_folder, move, remove
-from recorder.system.open_folders import FOLDER_MODE, open_folder, sync_folder
+from recorder.system.fsync import sync_folder
+from recorder.system.move_remove import Busy, changing, exists, move, remove, short_stem
+from recorder.system.open_folders import FOLDER_MODE, open_folder
 from recorder.writing.journal_removal import settle
-from replay.archive.lazy_rows import plain
+from replay.archive.lazy_rows import as_recorded
 from replay.archive.reader import Archive
 from replay.archive.safe_files import Damaged
 from replay.archive.store import StoreReader
@@ -72,7 +74,7 @@ def repair(path: Path) -> Repaired:
         return mended
     try:
         with changing(archive) as place:
-            finished = _clear(archive, place)
+            finished = tidy(archive, place)
             if archive.is_symlink():
                 raise CannotRepair(f"{archive.name} is a link; repair the archive that it leads to")
             if journal.is_file() and is_being_written(journal):
@@ -99,30 +101,12 @@ def _settled(archive: Path) -> Repaired | None:
     return Repaired(archive, None, _rows(archive), "it was whole and is on the disk; its journal was removed")
 
 
-def _clear(archive: Path, place: int) -> bool:
-    """Remove what repairs and recorders left that were killed; True if one was as good as done, and was completed."""
-    mend_names(archive, place)
-    ready, finished = _ready(archive), False
-    if is_folder(ready, place) and not exists(archive.name, place):
-        move(ready, place, archive.name, place)
-        finished = True
-    for name in os.listdir(place):
-        if name in (ready, rebuilding(archive)) or name.startswith(f".{archive.stem}.repairing"):
-            remove(name, place)
-    return finished
-
-
-def _ready(archive: Path) -> str:
-    """The name of a new archive that is whole and on the disk, until the old one has been moved away."""
-    return f".{archive.stem}.repaired{locations.ARCHIVE_SUFFIX}"
-
-
 def _repaired(archive: Path, journal: Path, place: int) -> Repaired:
     skip = damaged_chunks(archive)
     messages, lost, note = _readable(archive, journal, skip)
     if not messages:
         raise CannotRepair(f"nothing of {archive.name} can be read: {note}")
-    made = archive.with_name(f".{archive.stem}.repairing-{os.getpid()}{locations.ARCHIVE_SUFFIX}")
+    made = archive.with_name(repairing(archive))
     try:
         try:
             rows = _written(made, _write(made, messages, _old(archive, messages), skip, lost))
@@ -130,10 +114,10 @@ def _repaired(archive: Path, journal: Path, place: int) -> Repaired:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
             raise CannotRepair(f"{archive.name} holds what no archive can: {error!r}"[:300]) from error
-        os.rename(made.name, _ready(archive), src_dir_fd=place, dst_dir_fd=place)
+        os.rename(made.name, repaired(archive), src_dir_fd=place, dst_dir_fd=place)
         kept = _replace(archive, journal, place)
     except BaseException:
-        for name in (made.name, _ready(archive)):
+        for name in (made.name, repaired(archive)):
             with contextlib.suppress(OSError):
                 remove(name, place)
         raise
@@ -142,7 +126,7 @@ def _repaired(archive: Path, journal: Path, place: int) -> Repaired:
 
 def _replace(archive: Path, journal: Path, place: int) -> str:
     """Move the old files to a folder of their own, whose name is given back, and the new archive to their place."""
-    kept = _made_free(f"{archive.stem}.before-repair", place)
+    kept = _made_free(f"{short_stem(archive.stem)}.before-repair", place)
     into = open_folder(kept, place)
     old = (archive.name, journal.name)
     try:
@@ -150,11 +134,11 @@ def _replace(archive: Path, journal: Path, place: int) -> str:
             if exists(name, place):
                 move(name, place, name, into)
         sync_folder(into)
-        os.rename(_ready(archive), archive.name, src_dir_fd=place, dst_dir_fd=place)
+        os.rename(repaired(archive), archive.name, src_dir_fd=place, dst_dir_fd=place)
     except BaseException:
         # A Ctrl-C may come between any two of these: what is there tells how far it got.
         with contextlib.suppress(OSError):
-            if exists(_ready(archive), place):
+            if exists(repaired(archive), place):
                 for name in old:
                     if exists(name, into):
                         move(name, into, name, place)
@@ -173,7 +157,7 @@ def _made_free(name: str, place: int) -> str:
         with contextlib.suppress(FileExistsError):
             os.mkdir(candidate, FOLDER_MODE, dir_fd=place)
             return candidate
-    raise FileExistsError(f"{name} has a thousand predecessors")
+    raise FileExistsError(errno.EEXIST, "1000 earlier copies exist; remove some", name)
 
 
 def _old(archive: Path, messages: list[Message]) -> Archive | None:
@@ -219,7 +203,7 @@ def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], 
             for message in known.beyond(opened):
                 run.feed(message)
                 # Rows are read now, so that what is damaged among them is known.
-                found += plain(message)
+                found += as_recorded(message)
         except NotARun as error:
             notes.append(str(error))
             lost += [f"{archive.name} beyond that: {error}"] if len(found) > count else []

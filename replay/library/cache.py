@@ -89,7 +89,7 @@ class ListingCache:
 
     def put(self, info: RunInfo, stamp: Stamp) -> None:
         """Keep a line of a run that has ended, unless it has values that the file cannot hold."""
-        line = (stamp, [_plain(getattr(info, name)) for name, _ in _FIELDS])
+        line = (stamp, [_to_cache_value(getattr(info, name)) for name, _ in _FIELDS])
         try:
             _packed(line)
         except (OverflowError, TypeError, ValueError):
@@ -142,7 +142,7 @@ def _packed(value: Any) -> bytes:
     return packed
 
 
-def _plain(value: Any) -> Any:
+def _to_cache_value(value: Any) -> Any:
     if not isinstance(value, tuple):
         return value
     return [list(astuple(one)) if isinstance(one, Broken) else one for one in value]

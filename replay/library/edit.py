@@ -11,12 +11,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from recorder.archive.leftovers import deleted, tidy
 from recorder.format import locations, paths
+from recorder.format.array_document import MAX_DOCUMENT_BYTES
 from recorder.journal.journal import is_being_written
+from recorder.system.fsync import sync_folder
 from recorder.system.move_remove import changing, exists, is_folder, move, remove
-from recorder.system.open_folders import open_folder, replace_file, sync_folder
+from recorder.system.open_folders import open_folder, replace_file
 from replay.archive.reader import root_attributes
-from replay.archive.safe_files import MAX_DOCUMENT_BYTES, Damaged, checked, parse, read_file
+from replay.archive.safe_files import Damaged, checked, parse, read_file
 from replay.library.run_info import MAX_TAGS, TAG_CHARACTERS, TAGS_ATTRIBUTE
 from replay.model.run import NotARun
 
@@ -54,6 +57,7 @@ def rename(archive: Path, name: str) -> Path:
         for taken in (renamed, locations.journal_of(renamed)):
             if taken.exists() or taken.is_symlink():
                 raise CannotChange(f"there is a run named {renamed.stem} already")
+        tidy(archive, place)
         journal = locations.journal_of(archive)
         if journal.exists():
             move(journal.name, place, locations.journal_of(renamed).name, place)
@@ -106,6 +110,7 @@ def delete(archive: Path) -> None:
     with _changing(archive) as place:
         if not locations.journal_of(archive).is_file():
             root_attributes(archive)  # raises if this is some other folder
+        tidy(archive, place)
         if is_folder(archive.name, place):
             _remove_archive(archive, place)
         else:
@@ -116,7 +121,7 @@ def delete(archive: Path) -> None:
 
 def _remove_archive(archive: Path, place: int) -> None:
     """Remove an archive, out of sight first: no list shows a run that is half gone."""
-    going = f".{archive.stem}.deleted"
+    going = deleted(archive)
     remove(going, place)
     try:
         os.rename(archive.name, going, src_dir_fd=place, dst_dir_fd=place)
