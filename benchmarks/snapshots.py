@@ -1,7 +1,7 @@
 """Which compression is right for kept latents: time and bytes per chunk of float16, raw and packed in five ways.
 
 `python -m benchmarks.snapshots` takes the sample and the predicted clean sample of a nano run, early and late, and
-Gaussian tokens of the size of a real clip. What it found is what `recorder/archive/writer.py` does.
+Gaussian tokens of the size of a real clip. What it found is what `recorder/archive/stream_writer.py` does.
 """
 
 from __future__ import annotations

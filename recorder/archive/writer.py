@@ -2,53 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recorder.archive.stream_writer import SNAPSHOT_LABELS, StreamWriter
 from recorder.archive.tables import (
     BLOCK_ROWS,
-    MOST_ROWS,
-    TIME_UNITS,
-    PreviewWriter,
     create_previews,
-    rows_per_chunk,
-    snapshot_dims,
     to_json_value,
-    trim,
     write_events,
     write_kept,
     write_system,
 )
-from recorder.archive.zarr_writer import ArrayWriter, StoreWriter
+from recorder.archive.zarr_writer import StoreWriter
 from recorder.format import paths, protocol
 from recorder.format.protocol import Message
 from recorder.system.open_folders import Tree
-
-LONG_ROWS = 8 * BLOCK_ROWS
-"""A stream of more rows has its chunks merged at the end: thousands of small files would make opening slow."""
-SNAPSHOT_LABELS = {paths.LATENTS: "sample before the step", paths.X0: "predicted clean sample"}
-
-
-@dataclass
-class _Stream:
-    """A stream's arrays and the rows that wait to be written."""
-
-    group: str
-    arrays: list[tuple[ArrayWriter, slice, tuple[int, ...]]]
-    time: ArrayWriter
-    width: int
-    capacity: int
-    rows: int = 0
-    snapshots: dict[str, ArrayWriter] = field(default_factory=dict)
-    previews: PreviewWriter | None = None
-    waiting: list[NDArray[np.float32]] = field(default_factory=list)
-    times: list[NDArray[np.float64]] = field(default_factory=list)
-    waiting_rows: int = 0
 
 
 class ArchiveWriter:
@@ -74,7 +46,7 @@ class ArchiveWriter:
         """Stages that were declared before there was an archive."""
         self._attributes: dict[str, Any] = {}
         self._planned: dict[int, int] = {}
-        self._streams: dict[tuple[int, str], _Stream] = {}
+        self._streams: dict[tuple[int, str], StreamWriter] = {}
         self._events: list[Message] = []
         self._system: list[Message] = []
 
@@ -154,41 +126,11 @@ class ArchiveWriter:
         capacity = self._planned[index] or BLOCK_ROWS
         group, store = paths.stream(index, name), self._make()
         store.group(group, _without_type(stream))
-        arrays: list[tuple[ArrayWriter, slice, tuple[int, ...]]] = []
-        at = 0
-        for metric in stream["metrics"]:
-            shape = tuple(metric["shape"])
-            size = math.prod(shape)
-            labels = {"units": metric["unit"], "long_name": metric["label"], "description": metric["description"]}
-            path = f"{group}/{metric['name']}"
-            chunk = rows_per_chunk(capacity, 4 * size)
-            array = store.array(path, (capacity, *shape), "float32", metric["dims"], labels, rows=chunk)
-            arrays.append((array, slice(at, at + size), shape))
-            at += size
-        for dimension, coordinate in stream["coordinates"].items():
-            values = np.asarray(coordinate["values"])
-            labels = dict(coordinate["attributes"])
-            store.array(f"{group}/{dimension}", values.shape, str(values.dtype), (dimension,), labels, values=values)
-        chunk = rows_per_chunk(capacity, 8)
-        time = store.array(
-            f"{group}/{paths.TIME}", (capacity,), "float64", (paths.STEP,), {"units": TIME_UNITS}, rows=chunk
-        )
-        self._streams[index, name] = _Stream(group, arrays, time, at, capacity)
+        self._streams[index, name] = StreamWriter.create(store, group, stream, capacity)
 
     def _add_rows(self, step: Message) -> None:
         stream = self._streams[int(step["stage"]), str(step["stream"])]
-        count = int(step.get("count", 1))
-        rows = np.frombuffer(step["data"], "<f4").reshape(count, stream.width)
-        times = np.frombuffer(step["time"], "<f8") if count > 1 else np.array([step["time"]])
-        missing = int(step["step"]) - stream.rows - stream.waiting_rows
-        if missing < 0:  # they are there already
-            rows, times = rows[-missing:], times[-missing:]
-        elif missing > 0:  # steps that could not be recorded keep their places, as readers of the journal do it
-            rows = np.concatenate([np.full((missing, stream.width), np.nan, np.float32), rows])
-            times = np.concatenate([np.full(missing, np.nan), times])
-        stream.waiting.append(rows)
-        stream.times.append(times)
-        stream.waiting_rows += len(rows)
+        stream.add_rows(step)
         if stream.waiting_rows >= BLOCK_ROWS:
             self.write_rows()
 
@@ -201,23 +143,7 @@ class ArchiveWriter:
 
     def add_snapshot(self, stage: int, stream: str, step: int, tensors: dict[str, NDArray[np.float16]]) -> None:
         """Write latents of one step, one chunk each; comes before the row of the same step is written."""
-        into = self._streams[stage, stream]
-        for name, values in tensors.items():
-            array = into.snapshots.get(name)
-            if array is None:
-                # Raw: the best codec saves 8 %, since mantissas are noise (benchmarks/snapshots.py).
-                array = self.store.array(
-                    f"{into.group}/{name}",
-                    (into.capacity, *values.shape),
-                    "float16",
-                    (paths.STEP, *snapshot_dims(self.store, into.group, stream)),
-                    {"units": "1", "long_name": SNAPSHOT_LABELS[name]},
-                    rows=1,
-                )
-                into.snapshots[name] = array
-            if step >= array.shape[0]:
-                array.resize(max(step + 1, 2 * array.shape[0]))
-            array.write(step, values[None])
+        self._streams[stage, stream].add_snapshot(self.store, stream, step, tensors)
 
     def keep(
         self,
@@ -274,7 +200,7 @@ class ArchiveWriter:
         self._store.check_place()
         for (index, name), stream in self._streams.items():
             if stream.waiting:
-                self._write(stream)
+                stream.write_rows()
                 self._attributes["rows"][paths.stream(index, name)] = stream.rows
             if stream.previews is not None:
                 stream.previews.write()
@@ -284,34 +210,12 @@ class ArchiveWriter:
         if self._sync:
             self._store.sync()
 
-    def _write(self, stream: _Stream) -> None:
-        rows = np.concatenate(stream.waiting)
-        first, end = stream.rows, stream.rows + len(rows)
-        if end > stream.capacity:
-            stream.capacity = max(end, 2 * stream.capacity)
-            for array in (*(a for a, _, _ in stream.arrays), stream.time):
-                # A loop that outruns a short plan must not leave hundreds of tiny chunks.
-                array.resize(stream.capacity, rows_per_chunk(stream.capacity, array.row_bytes))
-        for array, columns, shape in stream.arrays:
-            array.write(first, rows[:, columns].reshape(len(rows), *shape))
-        stream.time.write(first, np.concatenate(stream.times))
-        stream.rows = end
-        stream.waiting.clear()
-        stream.times.clear()
-        stream.waiting_rows = 0
-
     def _end_stage(self, index: int) -> None:
         """Trim the arrays to the rows of the stage, then write those that wait: rows are then written once."""
         for (stage, _), stream in self._streams.items():
             if stage == index:
-                self._trim(stream, stream.rows + stream.waiting_rows)
+                stream.trim(stream.rows + stream.waiting_rows)
         self.write_rows()
-
-    def _trim(self, stream: _Stream, rows: int) -> None:
-        """Give a stream's metrics their last number of rows; more may follow all the same."""
-        for array in (*(a for a, _, _ in stream.arrays), stream.time):
-            trim(array, rows, MOST_ROWS if rows > LONG_ROWS else rows_per_chunk(rows, array.row_bytes))
-        stream.capacity = rows
 
     def finish(self, end: Message) -> None:
         """Write the rows that wait, trim arrays to their rows, write the tables, consolidate, and set the final status.
@@ -327,13 +231,7 @@ class ArchiveWriter:
             return
         self._make()
         for stream in self._streams.values():
-            self._trim(stream, stream.rows)
-            for array in stream.snapshots.values():
-                trim(array, stream.rows, 1)
-            if stream.previews is not None:
-                stream.previews.trim(stream.rows)
-            name, steps = f"{stream.group}/{paths.STEP}", np.arange(stream.rows)
-            self.store.array(name, steps.shape, "int64", (paths.STEP,), {"units": "1"}, values=steps)
+            stream.finish(self.store)
         if self._events:
             write_events(self.store, self._events)
         if self._system:

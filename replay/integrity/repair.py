@@ -6,14 +6,12 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from recorder.archive.leftovers import repaired, repairing, tidy
-from recorder.archive.writer import SNAPSHOT_LABELS, ArchiveWriter
-from recorder.format import locations, paths, protocol
+from recorder.archive.writer import ArchiveWriter
+from recorder.format import locations, protocol
 from recorder.format.events import event
 from recorder.format.protocol import Message
 from recorder.journal.journal import JournalReader, is_being_written
@@ -24,15 +22,12 @@ from recorder.system.open_folders import FOLDER_MODE, open_folder
 from recorder.writing.journal_removal import settle
 from replay.archive.lazy_rows import as_recorded
 from replay.archive.reader import Archive
-from replay.archive.safe_files import Damaged
-from replay.archive.store import StoreReader
+from replay.integrity.carry_over import Skip, carry_over
 from replay.integrity.check import check, damaged_chunks, rows_of
 from replay.library.run_info import TAGS_ATTRIBUTE, known_tags
 from replay.model.run import Run
 from replay.model.validation import NotARun
 from replay.sources.archive_remainder import Known
-
-Skip = Mapping[str, frozenset[str]]
 
 
 class CannotRepair(ValueError):
@@ -237,7 +232,7 @@ def _fill(
         elif message["t"] != protocol.END and _known(message):
             writer.feed(message)
     if old is not None:
-        _carry(writer, run, old.store, skip, lost)
+        carry_over(writer, run, old.store, skip, lost)
         lost += [n for n in old.lost if n not in lost]
     last = max((float(s.times[-1]) for g in run.stages for s in g.streams.values() if s.rows), default=time.time())
     if not ends:
@@ -270,59 +265,3 @@ def _known(message: Message) -> bool:
     return (
         message["t"] not in (protocol.STREAM, protocol.STEP, protocol.PREVIEW) or message["stream"] in protocol.STREAMS
     )
-
-
-def _carry(writer: ArchiveWriter, run: Run, old: StoreReader, skip: Skip, lost: list[str]) -> None:
-    """Take over from the old archive what messages do not hold: latents of steps, and kept snapshots."""
-    writer.write_rows()
-    for stage in run.stages:
-        for name, stream in stage.streams.items():
-            for label in SNAPSHOT_LABELS if name in protocol.STREAMS else ():
-                key = f"{paths.stream(stage.index, name)}/{label}"
-                if not old.folder(key):
-                    continue
-                try:
-                    array = old.array(key)
-                    if array.dtype.name != "float16" or array.chunk_rows != 1:
-                        raise Damaged(f"is {array.dtype.name} in chunks of {array.chunk_rows} steps")
-                    for step in array.steps(min(array.rows, stream.rows)):
-                        try:
-                            values = array.read_whole(step, step + 1, skip.get(key, frozenset()))[0]
-                        except Damaged as error:
-                            lost.append(f"{key} of step {step}: {array.key(step)} {error}")
-                            continue
-                        writer.add_snapshot(stage.index, name, step, {label: values})
-                except (Damaged, OSError) as error:
-                    lost.append(f"{key} {error}")
-    for group in old.names(paths.SNAPSHOTS):
-        _carry_kept(writer, f"{paths.SNAPSHOTS}/{group}", old, skip, lost)
-
-
-def _carry_kept(writer: ArchiveWriter, group: str, old: StoreReader, skip: Skip, lost: list[str]) -> None:
-    """One snapshot that a viewer asked for."""
-    place = paths.parse_snapshot(group)
-    if place is None:
-        lost.append(f"{group} is no snapshot")
-        return
-    found: dict[str, dict[str, Any]] = {}
-    sigma, frames = 0.0, None
-    try:
-        given = old.attributes(group).get("sigma")
-        sigma = float(given) if isinstance(given, int | float) else 0.0
-    except Damaged as error:
-        lost.append(f"{group} {error}")
-    for name in old.names(group):
-        key = f"{group}/{name}"
-        try:
-            array = old.array(key)
-            values = array.read_whole(0, array.rows, skip.get(key, frozenset()))
-            if name == paths.SNAPSHOT_FRAME and values.ndim == 1 and values.dtype.kind == "i":
-                frames = tuple(int(n) for n in values)
-            elif (tensor := paths.parse_tensor(name)) and values.dtype.name == "float32":
-                found.setdefault(tensor[0], {})[tensor[1]] = values
-            else:
-                raise Damaged("is no part of a snapshot")
-        except (Damaged, OSError) as error:
-            lost.append(f"{key} {error}")
-    for stream, tensors in found.items():
-        writer.keep(place[0], stream, place[1], sigma, frames if stream == "video" else None, tensors)
