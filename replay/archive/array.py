@@ -11,7 +11,8 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +20,6 @@ from numpy.typing import NDArray
 from recorder.format import paths
 from replay.archive.array_metadata import array_spec
 from replay.archive.safe_files import Damaged, Missing, bytes_on_disk, open_file, read_file
-
-if TYPE_CHECKING:
-    from replay.archive.store import StoreReader
 
 Values = NDArray[Any]
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -31,10 +29,20 @@ _SMALL_BYTES: Final = 64 << 10
 """Chunks up to this size are not searched for holes."""
 
 
+class Opened(Protocol):
+    """What an array needs of its archive, a `StoreReader`."""
+
+    path: Path
+
+    def folder(self, name: str) -> bool: ...
+
+    def note(self, name: str, text: str) -> None: ...
+
+
 class ArrayReader:
     """One array of an archive, whose rows are read when they are asked for."""
 
-    def __init__(self, store: StoreReader, name: str, document: dict[str, Any]) -> None:
+    def __init__(self, store: Opened, name: str, document: dict[str, Any]) -> None:
         """Raises Damaged if the document is not one that the recorder writes."""
         self.store, self.name = store, name
         spec = array_spec(document)

@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from recorder.format import locations
+from replay.library.archive_line import is_archive
 from replay.library.cache import ListingCache, Stamp, stamp_of
-from replay.library.listing import JournalTail, archives_in, describe_run, is_archive
+from replay.library.journal_tail import JournalTail
+from replay.library.listing import archives_in, describe_run
 from replay.library.live_runs import LiveRun, LiveSockets
 from replay.library.run_info import RunInfo
 from replay.library.unreadable import Unreadable, refuse

@@ -12,7 +12,7 @@ import pytest
 
 from recorder.format import locations, protocol
 from recorder.format.framing import encode
-from replay.library import listing
+from replay.library import archive_line, listing
 from replay.library.cache import ListingCache, stamp_of
 from replay.library.run_info import SIGMAS, thinned
 from replay.library.watcher import RunWatcher
@@ -35,7 +35,7 @@ def test_a_line_tells_what_the_run_was(tmp_path: Path) -> None:
     assert (run.model, run.prompt, run.shocks) == ("nano", "a red ball moving left", 6)
     assert run.drift == pytest.approx(0.3), "the mean over the batch"
     assert len(run.sigmas) == 12 and run.sigmas[0] == run.sigmas[6] == 1.0, "both stages' schedules"
-    assert run.seconds == pytest.approx(1.1) and run.bytes == listing.tree_size(path) > 10_000
+    assert run.seconds == pytest.approx(1.1) and run.bytes == archive_line.tree_size(path) > 10_000
     said = run.as_json()
     assert said["shocks"] == 6 and said["path"] == str(path) and json.dumps(said)
 
@@ -136,7 +136,7 @@ def test_attributes_are_read_wherever_they_stand(tmp_path: Path) -> None:
         '{"attributes"  : {"a": 1}}',
     ):
         file.write_text(text)
-        assert listing.attributes_of(file) == {"a": 1}, text
+        assert archive_line.attributes_of(file) == {"a": 1}, text
 
 
 def test_the_cache_is_used_as_long_as_nothing_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
