@@ -21,7 +21,7 @@ from recorder.system.open_folders import Tree, make_folders, open_folder
 
 
 def rebuild(journal: Journal, archive: Path) -> None:
-    """Make the whole archive beside what there is of it, and put it in its place once it is complete and on the disk.
+    """Make the whole archive next to what there is of it, and put it in its place once it is complete and on the disk.
 
     Of a run without a row no archive is made.
 
@@ -77,7 +77,7 @@ def _write(journal: Journal, archive: Path, made: str) -> None:
 
 
 def _may_be_of(archive: Tree, began: object) -> bool:
-    """Whether an archive is of the run that began then, as far as can be told."""
+    """Whether an archive is of the run that began then, as far as that is known."""
     try:
         return bool(json.loads(archive.read(paths.DOCUMENT))["attributes"]["time"] == began)
     except (OSError, ValueError, LookupError, TypeError):

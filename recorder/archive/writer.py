@@ -62,7 +62,7 @@ class ArchiveWriter:
         elif kind == protocol.STEP:
             self._add_rows(message)
         elif kind == protocol.MISSED:
-            # At the root, beside the rows that count, so that a list of runs can show it.
+            # At the root, next to the rows that count, so that a list of runs can show it.
             missed, key = self._attributes["missed"], paths.stream(message["stage"], message["stream"])
             missed[key] = max(missed.get(key, 0), int(message["count"]))
         elif kind == protocol.EVENT:

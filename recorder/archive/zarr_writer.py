@@ -48,7 +48,7 @@ class StoreWriter:
         self.checksums: dict[str, int] = {}
         """CRC-32 of every chunk file by its path from the root, as it was last written."""
         self.written = 0
-        """Files so far: whoever waits for a slow disk sees that it gets on."""
+        """Files so far: a caller that waits for a slow disk sees progress."""
         self.group("", attributes)
 
     def __contains__(self, name: str) -> bool:
@@ -80,7 +80,7 @@ class StoreWriter:
         rows: int | None = None,
         values: Values | None = None,
     ) -> ArrayWriter:
-        """Make an array, of so many rows per chunk and whole along its other axes.
+        """Make an array, of `rows` rows per chunk and whole along its other axes.
 
         Args:
             name: path from the root, such as `stage_0/video/sigma`.
@@ -142,7 +142,7 @@ class StoreWriter:
         """Write a file by its path from the root, as a whole or not at all.
 
         Folders on the way that are missing are made, but only below that of the node `below`: where that is gone, the
-        archive was deleted, and half of it made anew would pass for a whole one.
+        archive was deleted, and half of it made again would pass for a whole one.
 
         Raises:
             OSError: when the disk does.
@@ -175,7 +175,7 @@ class StoreWriter:
         durability.sync_tree(self.tree, written, self.path.parent)
 
     def check_place(self) -> None:
-        """Raises FileNotFoundError if the archive was moved or replaced, so that nobody finds what is written."""
+        """Raises FileNotFoundError if the archive was moved or replaced, so that what is written could not be found."""
         if not self.tree.is_at(self.path):
             raise FileNotFoundError(errno.ENOENT, "the archive was moved or replaced", str(self.path))
 

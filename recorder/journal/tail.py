@@ -91,7 +91,7 @@ class JournalReader:
         data = self._file.read(READ_BYTES)
         if data or not is_deleted(self._file.fileno(), self._path):
             return data
-        # Deleted, and written anew by its recorder with what it held: go on there.
+        # Deleted, and written again by its recorder with what it held: continue there.
         try:
             anew = _opened(self._path)
         except OSError:

@@ -16,9 +16,9 @@ from recorder.system.fsync import to_disk
 
 FOLDER_MODE = 0o755
 PRIVATE_MODE = 0o700
-"""Of folders that concern nobody but the user."""
+"""Of folders that concern the user alone."""
 FILE_MODE = 0o644
-"""Less the umask: nobody else may write, also where the umask forbids nothing."""
+"""Less the umask: no other user may write, also where the umask forbids nothing."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -74,7 +74,7 @@ def replace_file(path: str | Path, data: bytes, folder: int | None = None, sync:
     try:
         fd = os.open(beside, _NEW, FILE_MODE, dir_fd=folder)
     except FileExistsError:
-        # Left by a process that was killed, or laid there by whoever made the archive, to be written through.
+        # Left by a process that was killed, or put there by the author of the archive, to be written through.
         os.unlink(beside, dir_fd=folder)
         fd = os.open(beside, _NEW, FILE_MODE, dir_fd=folder)
     try:

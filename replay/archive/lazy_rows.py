@@ -1,4 +1,4 @@
-"""Rows and pictures of an archive that are read when somebody looks at them, so that opening does not read them all."""
+"""Rows and pictures of an archive that are read when they are looked at, so that opening does not read them all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads an archive as the messages its run was streamed as; rows and pictures come when somebody looks at them."""
+"""Reads an archive as the messages its run was streamed as; rows and pictures come when they are looked at."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SPARE: Final = 16
 _MAX_QUANTITIES: Final = 32
 """Of the machine's load; recorders measure ten."""
 _SAMPLES: Final = 4096
-"""Samples that are read at a time: nobody needs them all in memory at once."""
+"""Samples that are read at a time: they are not needed in memory all at once."""
 
 
 def root_attributes(path: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def open_file(path: str | Path, folder: int | None = None) -> tuple[int, int]:
 
 
 def bytes_on_disk(descriptor: int, size: int) -> int:
-    """Bytes of a file of some size, without its holes; all of them where the file system does not tell."""
+    """Bytes of a file of some size, without its holes; all of them where the file system does not report them."""
     data, hole = getattr(os, "SEEK_DATA", None), getattr(os, "SEEK_HOLE", None)
     if data is None or hole is None:  # Python was built for a system that has neither
         return size
@@ -80,12 +80,12 @@ def read_file(path: str | Path, limit: int, folder: int | None = None) -> bytes:
 
 
 def parse(data: bytes) -> dict[str, Any]:
-    """A JSON object. Raises Damaged if it is none, is nested too deep, or would take more memory than is sensible."""
+    """A JSON object. Raises Damaged if it is not one, is nested too deep, or would take too much memory."""
     _bounded(data)
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise Damaged(f"is no JSON: {str(error)[:100]}") from error
+        raise Damaged(f"is not JSON: {str(error)[:100]}") from error
     return checked(found)
 
 
@@ -127,4 +127,4 @@ def read_attributes(file: Path) -> dict[str, Any]:
         start = len(text[:64]) - len(text[:64].lstrip())
         return checked(json.JSONDecoder().raw_decode(text, start)[0])
     except (ValueError, RecursionError) as error:
-        raise Damaged(f"is no JSON: {str(error)[:100]}") from error
+        raise Damaged(f"is not JSON: {str(error)[:100]}") from error

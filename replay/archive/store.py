@@ -93,7 +93,7 @@ class StoreReader:
         """A group's attributes. Raises Missing and Damaged as `document`."""
         found = self.document(name)
         if found.get("node_type") != "group" or found.get("zarr_format") != 3:
-            raise Damaged("is no Zarr v3 group")
+            raise Damaged("is not a Zarr v3 group")
         return checked(found.get("attributes", {}))
 
     def look(self, array: ArrayReader, rows: int) -> None:

@@ -57,7 +57,7 @@ def _carry_kept(writer: ArchiveWriter, group: str, old: StoreReader, skip: Skip,
     """One snapshot that a viewer asked for."""
     place = paths.parse_snapshot(group)
     if place is None:
-        lost.append(f"{group} is no snapshot")
+        lost.append(f"{group} is not a snapshot")
         return
     found: dict[str, dict[str, Any]] = {}
     sigma, frames = 0.0, None
@@ -76,7 +76,7 @@ def _carry_kept(writer: ArchiveWriter, group: str, old: StoreReader, skip: Skip,
             elif (tensor := paths.parse_tensor(name)) and values.dtype.name == "float32":
                 found.setdefault(tensor[0], {})[tensor[1]] = values
             else:
-                raise Damaged("is no part of a snapshot")
+                raise Damaged("is not part of a snapshot")
         except (Damaged, OSError) as error:
             lost.append(f"{key} {error}")
     for stream, tensors in found.items():

@@ -63,7 +63,7 @@ class Report:
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(text)
         elif len(self.problems) == MAX_PROBLEMS:
-            self.problems.append("and more, which is not listed")
+            self.problems.append("and more; only the first 1,000 are listed")
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -106,9 +106,9 @@ def check(path: Path) -> Report:
     if not opened.ended:
         left = "nothing of its journal can be read" if beside else "its journal is gone"
         gone = "" if followed else f", and {left}: rows that the archive does not have are lost"
-        report.problem(f"the run was never ended{gone}; mend it with: ltxtui runs repair {archive}")
+        report.problem(f"the run was not finalised{gone}; repair it with: ltxtui runs repair {archive}")
     elif beside:
-        said = f"a journal stands beside the finished archive: {journal.name}"
+        said = f"a journal is left next to the finished archive: {journal.name}"
         if followed is None or followed.end is None:
             report.problem(said)
         else:  # the archive may not have been on the disk when its recorder ended
@@ -153,14 +153,14 @@ def _read_journal(journal: Path, report: Report) -> Run | None:
 
 
 def _check_files(archive: Path, opened: Archive, report: Report) -> None:
-    """Every file: what is no file, documents, and chunks by size and checksum."""
+    """Every file: what is not a file, documents, and chunks by size and checksum."""
     store = opened.store
     arrays: dict[str, ArrayReader] = {}
     documents: dict[str, Any] = {}
     chunks: list[str] = []
     for name, plain in _files(archive):
         if not plain:
-            report.problem(f"{name} is no file or folder; nothing reads it")
+            report.problem(f"{name} is not a file or folder; nothing reads it")
         elif (node := paths.parse_document(name)) is not None:
             try:
                 documents[node] = parse(read_file(archive / name, MAX_DOCUMENT_BYTES))
@@ -177,7 +177,7 @@ def _check_files(archive: Path, opened: Archive, report: Report) -> None:
 
 
 def _files(archive: Path) -> Iterator[tuple[str, bool]]:
-    """Everything below an archive that is no folder, by its path from there, and whether it is a plain file."""
+    """Everything below an archive except folders, by its path from there, and whether it is a plain file."""
     folders = [""]
     while folders:
         inside = folders.pop()

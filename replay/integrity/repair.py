@@ -1,4 +1,4 @@
-"""Mends a run that was never ended or is damaged: makes a whole archive of what can be read, and keeps the old."""
+"""Repairs a run that was not finalised or is damaged: makes a whole archive of what can be read, and keeps the old."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class Repaired:
 def repair(path: Path) -> Repaired:
     """Make one whole archive of journal and archive at `path`, `interrupted` unless they say how the run ended.
 
-    What was there is moved, never removed: to a folder `<name>.before-repair` beside it, once the new archive is on the
-    disk. Chunks whose checksum is another than when they were written become NaN: nobody can tell which of their values
-    is wrong. What was lost is said in an event of the new archive too. Of a whole archive with its journal beside it
-    only the journal is removed, once the archive is on the disk.
+    What was there is moved, never removed: to a folder `<name>.before-repair` next to it, once the new archive is on
+    the disk. Chunks whose checksum is another than when they were written become NaN, since it cannot be known which of
+    their values are wrong. What was lost is said in an event of the new archive too. Of a whole archive with a journal
+    next to it only the journal is removed, once the archive is on the disk.
 
     Raises:
         CannotRepair: if the run is being recorded or changed by another process, is whole already, is a link, or holds
@@ -165,9 +165,9 @@ def _old(archive: Path, messages: list[Message]) -> Archive | None:
 
 
 def _same_run(archive: Archive, messages: list[Message]) -> None:
-    """Raises NotARun if an archive is another run's than these messages: somebody has put it there."""
+    """Raises NotARun if an archive belongs to another run than these messages."""
     if messages and messages[0].get("time") != archive.attributes.get("time"):
-        raise NotARun("the archive beside the journal is another run's")
+        raise NotARun("the archive next to the journal is another run's")
 
 
 def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], list[str], str]:
@@ -236,7 +236,7 @@ def _fill(
         lost += [n for n in old.lost if n not in lost]
     last = max((float(s.times[-1]) for g in run.stages for s in g.streams.values() if s.rows), default=time.time())
     if not ends:
-        error = "its recorder never ended it; repaired"
+        error = "not finalised by its recorder; repaired"
         ends = [{"t": protocol.END, "time": last, "status": "interrupted", "error": error}]
     if lost:
         told = event("warning", f"repaired; lost: {'; '.join(lost[:20])}"[:2000], payload={"lost": lost[:1000]})

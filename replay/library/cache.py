@@ -106,7 +106,7 @@ class ListingCache:
         self._changed = self._changed or bool(gone)
 
     def save(self) -> None:
-        """Write the file if something has changed, whole or not at all. That it cannot be written is no error."""
+        """Write the file if something has changed, whole or not at all; failing to write it is not an error."""
         if not self._changed or self._file is None:
             return
         content = {"version": VERSION, "folder": str(self._runs_dir.absolute()), "lines": self._lines}

@@ -103,10 +103,10 @@ def delete(archive: Path) -> None:
     """Remove a run's archive and journal for good. Of an archive that is a link, only the link.
 
     Raises:
-        CannotChange: if the run is live, is no run, or the disk refuses.
+        CannotChange: if the run is live, is not a run, or the disk refuses.
     """
     if archive.suffix != locations.ARCHIVE_SUFFIX:
-        raise CannotChange(f"{archive} is no archive of a run")
+        raise CannotChange(f"{archive} is not an archive of a run")
     with _changing(archive) as place:
         if not locations.journal_of(archive).is_file():
             root_attributes(archive)  # raises if this is some other folder
@@ -128,7 +128,7 @@ def _remove_archive(archive: Path, place: int) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        # It is part of a container's image and cannot be renamed. Without its root document it is no run either.
+        # It is part of a container's image and cannot be renamed. Without its root document it is not a run either.
         going = archive.name
         folder = open_folder(going, place)
         try:
@@ -159,7 +159,7 @@ def _check_there(archive: Path) -> None:
 
 
 def _set_attributes(archive: Path, changes: dict[str, Any], place: int) -> None:
-    """Raises NotARun if it is no archive that can be read, also behind its attributes, and OSError."""
+    """Raises NotARun if it is not an archive that can be read, also behind its attributes, and OSError."""
     root_attributes(archive)
     # From here on nothing is looked up by its path: what is put in the archive's place meanwhile is not written to.
     folder = open_folder(archive.name, place)

@@ -62,7 +62,7 @@ class JournalTail:
             return 0.0
 
     def info(self) -> RunInfo:
-        """The line as of what was read; `live` while the journal's lock is held, `stalled` if nothing goes on there.
+        """The line as of what was read; `live` while the journal's lock is held, `stalled` if no progress is made.
 
         Raises:
             NotARun: if nothing could be read, nor of the archive.

@@ -205,7 +205,7 @@ def _fits(known: Mapping[int, Any], stage: int) -> bool:
 
 
 def thinned(sigmas: Sequence[float], most: int = SIGMAS) -> tuple[float, ...]:
-    """At most so many levels of a schedule: the highest of each stretch, since what stands out are shocks upwards."""
+    """At most `most` levels of a schedule: the highest of each stretch, since what stands out are shocks upwards."""
     finite = [s if math.isfinite(s) else 0.0 for s in sigmas]
     count = len(finite)
     if count > most:
@@ -214,7 +214,7 @@ def thinned(sigmas: Sequence[float], most: int = SIGMAS) -> tuple[float, ...]:
 
 
 def known_tags(attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    """The tags in an archive's root attributes; what is no list of text is no tag."""
+    """The tags in an archive's root attributes; anything but a list of text counts as no tags."""
     found = attributes.get(TAGS_ATTRIBUTE)
     if not isinstance(found, list):
         return ()

@@ -19,7 +19,7 @@ from replay.model.run import NotARun
 LOOK_SECONDS = 10.0
 """How often every archive's time of change is looked at; new and finished runs change the folder's own."""
 SAVE_RUNS = 500
-"""So many lines are read before the cache is saved again."""
+"""Lines that are read before the cache is saved again."""
 
 
 class RunWatcher:
@@ -155,7 +155,7 @@ class RunWatcher:
                 if journal.stat().st_size or is_archive(path):
                     self._tails[path] = JournalTail(path)
                     self._advance(path, end)
-                else:  # it is just being made: its recorder must not find somebody who tries its lock
+                else:  # it is just being made: its recorder must not find its lock taken
                     self._young.append(path)
             elif (stamp := stamp_of(path)) is not None:
                 self._stamps[path] = stamp
@@ -174,7 +174,7 @@ class RunWatcher:
                 self._refuse(path, error)
 
     def _advance(self, path: Path, end: float) -> None:
-        """Read on in a journal. It stays open while its recorder goes on, and until all of it is read."""
+        """Read on in a journal. It stays open while its recorder runs, and until all of it is read."""
         stamp = stamp_of(path)
         while more := self._tails[path].read():
             if time.monotonic() > end:

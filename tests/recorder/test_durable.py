@@ -140,7 +140,7 @@ def test_a_slow_disk_is_not_waited_for_and_the_journal_goes_later(
     (line,) = listing.list_runs(tmp_path)
     assert (line.status, line.steps) == ("complete", 3) and load(run.path).steps == 3
     report = check(run.path)
-    assert report.sound and "stands beside the finished archive" in report.notes[0]
+    assert report.sound and "is left next to the finished archive" in report.notes[0]
     disk.answer.set()
     until(lambda: not journal.exists() and not journal_removal._late)
     assert check(run.path).notes == [] and load(run.path).end is not None

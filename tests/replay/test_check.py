@@ -118,7 +118,7 @@ def test_a_crashed_run_is_mended_and_its_files_are_kept(crashed: Path, given: st
     journal = locations.journal_of(crashed)
     before = load(crashed)
     report = check(crashed)
-    assert not report.sound and "never ended" in report.problems[0] and "runs repair" in report.problems[0]
+    assert not report.sound and "not finalised" in report.problems[0] and "runs repair" in report.problems[0]
     done = repair(crashed if given == "archive" else journal)
     assert done.archive == crashed and not journal.exists()
     assert sorted(p.name for p in done.kept.iterdir()) == sorted([crashed.name, journal.name])

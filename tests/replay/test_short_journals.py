@@ -147,7 +147,7 @@ def test_a_short_journal_hides_nothing_of_a_finished_archive(tmp_path: Path, sho
     problems = "\n".join(report.problems)
     # Where the journal is whole too its recorder ended before the archive was on the disk: nothing is wrong.
     beside = "\n".join(report.notes) if short == "whole" else problems
-    assert "a journal stands beside the finished archive" in beside and report.sound == (short == "whole")
+    assert "a journal is left next to the finished archive" in beside and report.sound == (short == "whole")
     assert ("ends before the archive" in problems) == (short not in ("whole", "without its end"))
     done = repair(path)
     assert done.lost == [] and done.rows == {"stage_0/video": STEPS, "stage_1/video": STEPS}
