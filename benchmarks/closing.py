@@ -68,7 +68,7 @@ def spent() -> Iterator[dict[str, list[float]]]:
     found: dict[str, list[float]] = {}
     parts = {
         "rows and tables folded": (writer.ArchiveWriter, "finish"),
-        "metadata consolidated": (zarr_writer.Store, "consolidate"),
+        "metadata consolidated": (zarr_writer.StoreWriter, "consolidate"),
         "journal released": (journal.Journal, "release"),
         "in all": (recording.Run, "finish"),
     }

@@ -25,7 +25,7 @@ import psutil
 
 from benchmarks import mutations, options
 from recorder.archive.writer import ArchiveWriter
-from recorder.format import locations, protocol
+from recorder.format import locations, paths, protocol
 from recorder.format.framing import CorruptMessage, Decoder, encode
 from recorder.sampling.commands import Control
 from replay.comparison.compare import CannotCompare, compare
@@ -96,7 +96,7 @@ class Readers:
         self.archive_path = folder / "run.zarr"
         self._make_archive()
         self.files = {p: p.read_bytes() for p in sorted(self.archive_path.rglob("*")) if p.is_file()}
-        self.documents = [p for p in self.files if p.name == "zarr.json"]
+        self.documents = [p for p in self.files if p.name == paths.DOCUMENT]
         self._control: Control | None = None
 
     def _make_archive(self) -> None:

@@ -104,7 +104,7 @@ def strike(moment: str, seed: int) -> None:
 
         ArchiveWriter.finish = at_the_end  # type: ignore[method-assign]
         if where == "consolidate":
-            on_call(1, zarr_writer.Store, "consolidate", nothing)
+            on_call(1, zarr_writer.StoreWriter, "consolidate", nothing)
         elif where != "files":
             on_call(1, journal.Journal, "release", nothing if where == "journal" else without_the_file)
 

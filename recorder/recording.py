@@ -12,20 +12,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recorder.archive.rebuild import refold
-from recorder.archive.tables import plain
+from recorder.archive.rebuild import rebuild
+from recorder.archive.tables import to_json_value
 from recorder.archive.writer import ArchiveWriter
-from recorder.format import protocol
+from recorder.format import paths, protocol
 from recorder.format.events import cut, event, reason_of
 from recorder.format.nonfinite import broken_words
 from recorder.format.protocol import Message
 from recorder.format.run_status import missed_steps, standing
-from recorder.journal import fork_guard
 from recorder.journal.server import Server
 from recorder.reserve import claim, make_server, run_name
 from recorder.sampling.commands import Control
 from recorder.sampling.manual_loop import Loop
 from recorder.sampling.stages import Stages
+from recorder.system import fork_guard
 from recorder.system.interrupts import shielded
 from recorder.writing import journal_removal
 from recorder.writing.archive_thread import Archivist
@@ -92,7 +92,7 @@ class Run:
                 "time": now,
                 "archive": str(self.path.resolve()),
                 "control": self.control.allowed,
-                "metadata": plain(metadata),
+                "metadata": to_json_value(metadata),
             }
         )
         if self._journal.unlocked is not None:
@@ -151,7 +151,7 @@ class Run:
         result."""
         if self.status == "recording":
             return "live"
-        missed = {f"stage_{stage}/{stream}": count for (stage, stream), count in dict(self._pump.missed).items()}
+        missed = {paths.stream(stage, stream): count for (stage, stream), count in dict(self._pump.missed).items()}
         broken = broken_words(self._pump.broken.found)
         return standing(self.status, self.rows, missed_steps(missed), broken, self._pump.noise_left)
 
@@ -345,7 +345,7 @@ class Run:
 
     def _fold_again(self, failure: Exception) -> Exception | None:
         try:
-            refold(self._journal, self.path)
+            rebuild(self._journal, self.path)
         except Exception as again:  # noqa: BLE001 - the journal has everything
             # Whatever room that took is the journal's again.
             self._journal.flush()

@@ -29,7 +29,7 @@ from recorder.format.numerals import counted
 from replay.library import edit
 from replay.library.run_info import RunInfo
 from replay.library.unreadable import Unreadable
-from replay.library.watcher import Shelf
+from replay.library.watcher import RunWatcher
 
 LOOK_SECONDS: Final = 1.0
 """Seconds between two looks for new runs and the progress of live ones."""
@@ -62,7 +62,7 @@ class Home(ActionScreen):
     kind = "home"
 
     def __init__(
-        self, runs_dir: Path, style: Style, *, shelf: Shelf | None = None, keymap: actions.Keymap | None = None
+        self, runs_dir: Path, style: Style, *, shelf: RunWatcher | None = None, keymap: actions.Keymap | None = None
     ) -> None:
         """`shelf` gives the runs; by default it watches the folder, with its cache."""
         super().__init__()
@@ -150,7 +150,7 @@ class Home(ActionScreen):
     def _look(self) -> tuple[list[RunInfo], list[Unreadable], tuple[int, int]]:
         with self._lock:
             if self._shelf is None:
-                self._shelf = Shelf(self._runs_dir)
+                self._shelf = RunWatcher(self._runs_dir)
             # Recorders are asked from the second pass on, so that the list appears sooner.
             if self._passes:
                 self._shelf.look_for_sockets()

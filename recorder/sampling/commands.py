@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from recorder.format import protocol
+from recorder.format import paths, protocol
 from recorder.format.events import cut, event, text_of
 from recorder.format.protocol import Message
 from recorder.shocks.spec import Shock, check_live
@@ -238,7 +238,7 @@ class Control:
         with self._lock:
             self._kept += 1
             self._keeper = None
-        group = protocol.snapshot_group(stage, step)
+        group = paths.snapshot(stage, step)
         while asked := _next(self._snapshots):
             text = f"snapshot of step {step} of stage {stage}, kept as {group}"
             self._accept(asked, text, {"group": group}, (stage, step))

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recorder.format import protocol
+from recorder.format import paths, protocol
 from recorder.format.nonfinite import BrokenItems, broken_words
 from recorder.format.protocol import Message
 from recorder.format.run_status import missed_steps, noise_left_of, standing
@@ -279,7 +279,7 @@ class Run:
 
     def _on_missed(self, message: Message) -> None:
         stage = validation.whole(message["stage"], "the stage", 0, len(self.stages))  # it may have failed to begin
-        key = f"stage_{stage}/{validation.name(message['stream'], 'a stream')}"
+        key = paths.stream(stage, validation.name(message["stream"], "a stream"))
         count = validation.whole(message["count"], "the number of missed steps")
         if key in self.missed or len(self.missed) < len(protocol.STREAMS) * (len(self.stages) + 1):
             self.missed[key] = max(self.missed.get(key, 0), count)

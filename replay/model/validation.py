@@ -7,14 +7,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from recorder.format import protocol
+from recorder.format import paths, protocol
 
 NAME: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
 """Names of streams, metrics, coordinates and quantities: they are names of folders in archives."""
-RESERVED: Final = frozenset(
-    {"step", "time", "preview", "preview_fit", "preview_frame", "latents", "x0", "generated_frame", "c"}
-)
-"""What an archive calls other arrays of a stream."""
 MAX_AXES: Final = 7
 MAX_SIDE: Final = 1 << 20
 """Of a stream's grid: eleven hours of sound."""
@@ -117,7 +113,7 @@ def unique(found: Iterable[str], what: str) -> None:
     """Refuse a name that is there twice, or that an archive uses for something else."""
     seen: set[str] = set()
     for one in found:
-        if one in seen or one in RESERVED:
+        if one in seen or one in paths.RESERVED:
             raise NotARun(f"{what} {one!r} is there already")
         seen.add(one)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from recorder.format import protocol
+from recorder.format import paths, protocol
 from recorder.format.protocol import Message
 from replay.archive.lazy_rows import ArchivedPreviews
 from replay.archive.reader import Archive
@@ -117,7 +117,7 @@ class Known:
 
 
 def _place(message: Message) -> str:
-    return f"stage_{message.get('stage')}/{message.get('stream')}"
+    return paths.stream(message.get("stage", -1), message.get("stream", ""))
 
 
 def _has_place(message: Message) -> bool:

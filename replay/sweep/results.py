@@ -15,12 +15,12 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from recorder.format import locations, protocol
+from recorder.format import locations, paths, protocol
 from recorder.journal.journal import JournalReader, is_being_written
 from recorder.sweep import spec
 from recorder.sweep.spec import Job, Sweep
 from replay.archive.reader import root_attributes
-from replay.archive.store import Store
+from replay.archive.store import StoreReader
 from replay.model import evaluations
 from replay.model.prompts import prompt_text
 from replay.model.run import NotARun
@@ -165,15 +165,15 @@ def read_run(archive: Path, job: Job, measured: dict[str, Any]) -> ResultRow:
     attributes = root_attributes(archive)
     try:
         counts = {key: int(rows) for key, rows in attributes["rows"].items() if key.endswith("/video") and rows > 0}
-        last = max(counts, key=lambda key: int(key.split("/")[0].removeprefix("stage_")))
-        summary = attributes["summary"][last.split("/")[0]]["video"]
-        store = Store(archive)
+        last = max(counts, key=_stage_of)
+        summary = attributes["summary"][paths.stage(_stage_of(last))]["video"]
+        store = StoreReader(archive)
         end = counts[last] - 1
         row = {
             name: np.asarray(store.array(f"{last}/{name}").read_whole(end, end + 1)[0], np.float64)
             for name in ("frame_identity", "motion", "jerk", "std")
         }
-        events = store.attributes("events")["messages"] if store.folder("events") else []
+        events = store.attributes(paths.EVENTS)["messages"] if store.folder(paths.EVENTS) else []
         shocks = {_shock_key(e) for e in events if e["kind"] == "shock"}
         spent = _evaluations(store, attributes["rows"])
     except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
@@ -192,7 +192,7 @@ def read_run(archive: Path, job: Job, measured: dict[str, Any]) -> ResultRow:
     return ResultRow(job, prompt_text(attributes.get("prompt")), archive.stem, spent, len(shocks), values)
 
 
-def _evaluations(store: Store, rows: Mapping[str, Any]) -> int:
+def _evaluations(store: StoreReader, rows: Mapping[str, Any]) -> int:
     """Model evaluations of a run over all stages, as `Run.evaluations` has them: each stage by its longest stream."""
     longest: dict[str, tuple[int, str]] = {}
     for key, count in rows.items():
@@ -207,6 +207,13 @@ def _evaluations(store: Store, rows: Mapping[str, Any]) -> int:
             recorded = read if read.shape == (count,) else None
         total += int(evaluations.per_step(count, recorded).sum())
     return total
+
+
+def _stage_of(key: str) -> int:
+    node = paths.parse(key)
+    if node is None:
+        raise ValueError(f"{key!r} is not a stream of an archive")
+    return node.stage
 
 
 def _shock_key(event: Any) -> tuple[Any, ...]:

@@ -137,7 +137,7 @@ def killed(runs: str, where: str, number: int = 1) -> None:
         elif where == "renaming":
             at_call(zarr_writer.os, "replace", number, lambda *a: die())
         elif where == "consolidation":
-            at_call(zarr_writer.Store, "consolidate", 1, lambda *a: die())
+            at_call(zarr_writer.StoreWriter, "consolidate", 1, lambda *a: die())
         elif where == "journal's removal":
             at_call(journal.Journal, "release", 1, lambda *a: die())
         elif where == "unlocking":
@@ -172,7 +172,7 @@ def interrupted(runs: str, times: int) -> None:
             os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.3 if times < 3 else 600)
 
-    at_call(zarr_writer.Store, "consolidate", 1, slow)
+    at_call(zarr_writer.StoreWriter, "consolidate", 1, slow)
     with recorded(runs) as run:
         steps(run, 5)
         os.kill(os.getpid(), signal.SIGINT)

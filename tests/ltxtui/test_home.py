@@ -24,7 +24,7 @@ from ltxtui.screens.confirm import Ask, Confirm
 from ltxtui.screens.home import Home
 from recorder.format import locations
 from replay.library import listing
-from replay.library.watcher import Shelf
+from replay.library.watcher import RunWatcher
 from tests import recorded
 from tests.ltxtui import driving, fake
 from tests.ltxtui.driving import resized
@@ -342,7 +342,7 @@ async def test_a_cold_list_answers_keys_while_it_fills(runs: Path, monkeypatch: 
         return describe(path)
 
     monkeypatch.setattr("replay.library.watcher.describe_run", slowly)
-    monkeypatch.setattr(Shelf.update, "__defaults__", (0.0,))
+    monkeypatch.setattr(RunWatcher.update, "__defaults__", (0.0,))
     app = Listener(runs, Style.BRAILLE)
     async with app.run_test(size=(120, 40)) as pilot:
         d = Driver(app, pilot)
@@ -358,8 +358,8 @@ async def test_a_cold_list_answers_keys_while_it_fills(runs: Path, monkeypatch: 
 
 async def test_a_covered_list_does_not_look(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[float] = []
-    update = Shelf.update
-    monkeypatch.setattr(Shelf, "update", lambda self, *more: passes.append(0.0) or update(self, *more))
+    update = RunWatcher.update
+    monkeypatch.setattr(RunWatcher, "update", lambda self, *more: passes.append(0.0) or update(self, *more))
     async with shown(runs) as d:
         await d.app.push_screen(Screen())
         await d.pilot.pause(0.2)

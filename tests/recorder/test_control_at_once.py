@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from recorder import record
-from recorder.format import protocol
+from recorder.format import paths, protocol
 from recorder.recording import Run
 from recorder.sampling import commands
 from recorder.sampling.commands import Control
@@ -97,7 +97,7 @@ def test_a_snapshot_is_kept_of_one_call_and_says_of_which(nano_pipe: Any, tmp_pa
     run, _ = commanded(nano_pipe, tmp_path, 2, lambda run: ask(run.control, "snapshot"))
     (answer,) = answers(load(run.path))
     stage = answer["stage"]
-    assert answer["payload"]["group"] == protocol.snapshot_group(stage, 2)
+    assert answer["payload"]["group"] == paths.snapshot(stage, 2)
     kept = sorted(p.relative_to(run.path).as_posix() for p in (run.path / "snapshots").glob("*/*/zarr.json"))
     assert kept and all(p.startswith(answer["payload"]["group"]) for p in kept)
 
@@ -174,4 +174,4 @@ def test_one_thread_at_a_time_keeps_a_step(idle: Any) -> None:
     found.snapshot_failed()
     assert elsewhere() and found.wants_snapshot()
     found.snapshot_begins(1, 3)
-    assert told[-1]["payload"]["group"] == protocol.snapshot_group(1, 3) and not found.wants_snapshot()
+    assert told[-1]["payload"]["group"] == paths.snapshot(1, 3) and not found.wants_snapshot()

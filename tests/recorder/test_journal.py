@@ -18,6 +18,8 @@ from recorder.journal import backlog
 from recorder.journal import journal as journal_module
 from recorder.journal.journal import Journal, JournalReader, is_being_written
 from recorder.journal.server import Server
+from recorder.journal.tail import NotAFile
+from replay.sources.journal_lock import JournalLock
 
 
 def message(n: int) -> dict[str, Any]:
@@ -244,3 +246,13 @@ def test_what_was_written_is_forced_onto_the_disk_where_there_is_no_fdatasync(
     journal.sync()
     assert forced[0] == journal._fd
     journal.close()
+
+
+@pytest.mark.parametrize("opens", [JournalReader, JournalLock])
+def test_a_pipe_in_place_of_a_journal_is_refused_and_never_waited_for(tmp_path: Path, opens: Any) -> None:
+    os.mkfifo(tmp_path / "x.journal")
+    before = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
+    with pytest.raises(NotAFile, match="is not a file"):
+        opens(tmp_path / "x.journal")
+    assert not is_being_written(tmp_path / "x.journal")
+    assert not before or len(list(Path("/proc/self/fd").iterdir())) == before, "nothing stays open"

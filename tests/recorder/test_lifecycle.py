@@ -197,7 +197,7 @@ def test_without_threads_it_is_done_all_the_same(monkeypatch: pytest.MonkeyPatch
     assert done == [1]
 
 
-@pytest.mark.parametrize("which", ["Pump", "SystemLane", "Control", "Loop", "Stages", "plain"])
+@pytest.mark.parametrize("which", ["Pump", "SystemLane", "Control", "Loop", "Stages", "to_json_value"])
 def test_whatever_fails_in_the_beginning_leaves_nothing(
     tmp_path: Path, runtime_dir: Path, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:

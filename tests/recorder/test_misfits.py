@@ -15,7 +15,7 @@ import torch
 from recorder import record
 from recorder.archive.tables import MOST_BYTES, create_previews, write_system
 from recorder.archive.writer import ArchiveWriter
-from recorder.archive.zarr_writer import Store
+from recorder.archive.zarr_writer import StoreWriter
 from recorder.format import protocol
 from recorder.journal.journal import Journal, JournalReader
 from recorder.writing import archive_thread as archivist_module
@@ -131,7 +131,7 @@ class Counted(dict[str, float]):
 
 
 def test_the_load_of_a_long_run_is_read_once(tmp_path: Path) -> None:
-    store = Store(tmp_path / "r.zarr", {})
+    store = StoreWriter(tmp_path / "r.zarr", {})
     samples = [{"time": float(n), "values": Counted(a=n, b=2 * n)} for n in range(500)]
     samples[7]["values"]["late"] = 1.0  # type: ignore[index]
     Counted.asked = 0
@@ -143,7 +143,7 @@ def test_the_load_of_a_long_run_is_read_once(tmp_path: Path) -> None:
 
 
 def test_pictures_are_written_once_however_many_stages_follow(tmp_path: Path) -> None:
-    store = Store(tmp_path / "r.zarr", {})
+    store = StoreWriter(tmp_path / "r.zarr", {})
     store.group("stage_0", {})
     store.group("stage_0/video", {})
     pictures = create_previews(store, "stage_0/video", 4, {"shape": [1, 2, 2, 3], "frames": [0]})

@@ -392,7 +392,7 @@ ROUNDS = 3000
 HOSTILE = """
 import resource, socket, sys
 from recorder.format.framing import encode
-from replay.model import memory_limits as bounds, spill_file as spill
+from replay.model import memory_limits
 from replay.model.run import Run
 from replay.sources.open import SocketSource
 from pathlib import Path
@@ -401,7 +401,7 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 for name in ("EVENT_BYTES", "SAMPLE_BYTES", "PICTURE_BYTES", "DECLARED_BYTES", "ROW_BYTES"):
-    setattr(bounds, name, 1 << 20)
+    setattr(memory_limits, name, 1 << 20)
 run, source, taken, low = Run(), SocketSource(Path(sys.argv[1])), 0, None
 while source.fileno() is not None:
     for message in source.poll():

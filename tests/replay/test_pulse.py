@@ -23,7 +23,7 @@ from recorder.writing.journal_thread import Pump
 from replay import control
 from replay.library import listing
 from replay.library.live_runs import live_runs
-from replay.library.watcher import Shelf
+from replay.library.watcher import RunWatcher
 from replay.model import pulse
 from replay.model.pulse import Pulse, Signs, State, stalled, state
 from replay.sources.interface import Liveness
@@ -217,7 +217,7 @@ def test_a_stopped_recorder_is_stalled_everywhere_and_goes_on(tmp_path: Path, re
         (line,) = json.loads(result.stdout)["runs"]
         return dict(line)
 
-    shelf = Shelf(tmp_path)
+    shelf = RunWatcher(tmp_path)
 
     def at_home() -> str:
         shelf.update()

@@ -19,7 +19,7 @@ from recorder.journal.journal import Journal
 from replay.integrity.check import check
 from replay.integrity.repair import CannotRepair, repair
 from replay.library import listing
-from replay.library.watcher import Shelf
+from replay.library.watcher import RunWatcher
 from replay.model.run import NotARun, Run
 from replay.sources.open import JournalSource, Liveness, load, open_path
 from replay.sources.reconnect import ReconnectingSource
@@ -78,7 +78,7 @@ def archived(path: Path, told: list[Message], folded: int | None = None) -> None
     for number, message in enumerate(told):
         writer.feed(message)
         if number == folded:
-            writer.fold()
+            writer.write_rows()
 
 
 def framed(told: list[Message]) -> bytes:
@@ -138,7 +138,7 @@ def test_a_short_journal_hides_nothing_of_a_finished_archive(tmp_path: Path, sho
     assert source.liveness is Liveness.FINISHED
     assert ("beyond its journal" in source.note) == (short != "whole")
     (line,) = listing.list_runs(tmp_path)
-    shelf = Shelf(tmp_path)
+    shelf = RunWatcher(tmp_path)
     shelf.update(5)
     shelf.close()
     assert not shelf.unreadable and shelf.runs == [line]

@@ -24,7 +24,7 @@ from recorder.nano import components
 from recorder.shocks.plan_warnings import of_list
 from recorder.shocks.spec import Shock
 from replay.library import listing
-from replay.library.cache import Cache
+from replay.library.cache import ListingCache
 from replay.model.run import Run
 from replay.sources.open import Liveness, load
 from tests.conftest import UNGUIDED, nano_call
@@ -62,7 +62,7 @@ def test_noise_that_is_left_is_said_everywhere(pipe: Any, tmp_path: Path, caplog
     assert (warning["stage"], warning["step"]) == (0, 2) and warning["payload"]["noise_left"] == pytest.approx(0.4)
     assert "40 % of noise is left" in warning["text"] and "end with 0" in warning["text"]
     assert any("40 % of noise" in r.getMessage() for r in caplog.records)
-    cache = Cache(tmp_path / "runs", tmp_path / "cache")
+    cache = ListingCache(tmp_path / "runs", tmp_path / "cache")
     for _ in range(2):
         (line,) = listing.list_runs(tmp_path / "runs", cache)
         assert line.standing == said and line.as_json()["noise_left"] == pytest.approx(0.4)

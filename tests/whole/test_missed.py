@@ -25,7 +25,7 @@ from recorder.writing import journal_thread
 from replay.integrity.check import check
 from replay.integrity.repair import repair
 from replay.library import listing
-from replay.library.cache import Cache
+from replay.library.cache import ListingCache
 from replay.model.run import Run
 from replay.sources.open import Liveness, load
 from tests.conftest import UNGUIDED, nano_call
@@ -39,7 +39,7 @@ def fails(*_: Any, **__: Any) -> Any:
 def listed(folder: Path) -> list[tuple[str, str, int, int]]:
     """What lists say of the runs of a folder, without and with their cache."""
     fresh = listing.list_runs(folder)
-    cache = Cache(folder, folder.parent / "cache")
+    cache = ListingCache(folder, folder.parent / "cache")
     for _ in range(2):
         assert listing.list_runs(folder, cache) == fresh
     return [(r.status, r.standing, r.steps, r.missed) for r in fresh]
