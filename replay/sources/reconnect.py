@@ -14,9 +14,12 @@ from typing import Final
 from recorder.format import locations, protocol
 from recorder.format.protocol import Message
 from recorder.journal.journal import is_being_written
-from replay.model.run import NotARun
+from replay.model.validation import NotARun
 from replay.sources.already_read import Told
-from replay.sources.open import ArchiveSource, JournalSource, Liveness, SocketSource, Source
+from replay.sources.archive_source import ArchiveSource
+from replay.sources.interface import Liveness, Source
+from replay.sources.journal_source import JournalSource
+from replay.sources.socket_source import SocketSource
 
 RETRY_SECONDS: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
 """Waits before each try to connect; the last one for all that follow."""
