@@ -44,8 +44,8 @@ def root_attributes(path: Path) -> dict[str, Any]:
     try:
         validation.check_header(attributes)
         for key in ("rows", "missed", "previews"):
-            for name, count in validation.table(attributes.get(key, {}), f"its {key}").items():
-                validation.whole(count, f"its number of {key} of {name[:40]}")
+            for name, count in validation.read_table(attributes.get(key, {}), f"its {key}").items():
+                validation.read_int(count, f"its number of {key} of {name[:40]}")
     except NotARun as error:
         raise NotARun(f"{path}: {error}") from error
     if "rows" not in attributes:

@@ -43,7 +43,7 @@ class Pictures:
                 self._count(stream)
                 self._bound(stream, most)
             return
-        step = validation.whole(message["step"], "a preview's step")
+        step = validation.read_int(message["step"], "a preview's step")
         if step > stream.rows + protocol.MAX_RECORDER_MESSAGE:
             raise NotARun(f"a preview of row {step} after {stream.rows} rows")
         made = Preview.declared(message)

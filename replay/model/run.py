@@ -169,7 +169,7 @@ class Run:
             self.header = message
 
     def _on_stage(self, message: Message) -> None:
-        index = validation.whole(message["stage"], "the stage")
+        index = validation.read_int(message["stage"], "the stage")
         if index < len(self.stages):
             return
         if index > len(self.stages) and not self._declared.full:
@@ -177,10 +177,10 @@ class Run:
         tile = message.get("tile")
         made = StageData(
             index=index,
-            call=validation.whole(message["call"], "the call"),
+            call=validation.read_int(message["call"], "the call"),
             tile=tile if type(tile) is int else None,
-            time=validation.number(message["time"], "the stage's time"),
-            sigmas=validation.levels(message["sigmas"], "the planned σ"),
+            time=validation.read_number(message["time"], "the stage's time"),
+            sigmas=validation.read_levels(message["sigmas"], "the planned σ"),
             metadata=validation.table_or_empty(message.get("metadata")),
             declaration=message,
         )
@@ -199,18 +199,18 @@ class Run:
 
     def _on_step(self, message: Message) -> None:
         stream = self._stream(message)
-        data, first = message["data"], validation.whole(message["step"], "the step")
+        data, first = message["data"], validation.read_int(message["step"], "the step")
         if not isinstance(data, bytes) and isinstance(data, Rows):
             stream.attach(data)
             return
-        count = validation.whole(message.get("count", 1), "the number of rows", 1)
+        count = validation.read_int(message.get("count", 1), "the number of rows", 1)
         rows = np.frombuffer(data, "<f4")
         if rows.size != count * stream.width:
             raise NotARun(f"{rows.size} values for {count} rows of {stream.width}")
         if count > 1:
             times = np.frombuffer(message["time"], "<f8")
         else:
-            times = np.array([validation.number(message["time"], "the time")])
+            times = np.array([validation.read_number(message["time"], "the time")])
         if times.size != count:
             raise NotARun(f"{times.size} times for {count} rows")
         if not self._rows.takes(stream, count):
@@ -247,29 +247,29 @@ class Run:
             return
         if kind == "stage_end":
             stage.ended = True
-            summary = validation.summary(payload.get("summary", {}))
+            summary = validation.read_summary(payload.get("summary", {}))
             if self._declared.takes((stage.index, kind), summary):
                 stage.summary = summary
             else:
                 self._left_out["summaries of stages"] += 1
             return
         # Decided in the run, so the levels that are still to come are others than those announced.
-        sigmas = validation.levels(payload["sigmas"], "the planned σ")
+        sigmas = validation.read_levels(payload["sigmas"], "the planned σ")
         if self._declared.takes((stage.index, kind), sigmas):
             stage.sigmas = sigmas
         else:
             self._left_out["changed plans"] += 1
 
     def _on_missed(self, message: Message) -> None:
-        stage = validation.whole(message["stage"], "the stage", 0, len(self.stages))  # it may have failed to begin
-        key = f"stage_{stage}/{validation.name(message['stream'], 'a stream')}"
-        count = validation.whole(message["count"], "the number of missed steps")
+        stage = validation.read_int(message["stage"], "the stage", 0, len(self.stages))  # it may have failed to begin
+        key = f"stage_{stage}/{validation.read_name(message['stream'], 'a stream')}"
+        count = validation.read_int(message["count"], "the number of missed steps")
         if key in self.missed or len(self.missed) < len(protocol.STREAMS) * (len(self.stages) + 1):
             self.missed[key] = max(self.missed.get(key, 0), count)
 
     def _on_system(self, message: Message) -> None:
         try:
-            validation.check_system(message)
+            validation.check_sample(message)
         except NotARun:
             self.skipped += 1
             return
@@ -281,10 +281,10 @@ class Run:
         self._pictures.add(self._stream(message), message, MAX_PREVIEWS)
 
     def _on_end(self, message: Message) -> None:
-        self.end = validation.end(message)
+        self.end = validation.read_end(message)
 
     def _stage(self, message: Message) -> StageData:
-        index = validation.whole(message["stage"], "the stage")
+        index = validation.read_int(message["stage"], "the stage")
         if index >= len(self.stages):
             if self._declared.full:
                 raise _NotKept

@@ -78,11 +78,11 @@ class Preview:
     @classmethod
     def declared(cls, message: Message) -> Preview:
         """From its `preview` message. Raises NotARun if its sizes do not fit together."""
-        shape = validation.sizes(message["shape"], "a preview")
+        shape = validation.read_shape(message["shape"], "a preview")
         if len(shape) != 4:
             raise NotARun(f"a preview of shape {list(shape)}")
-        frames = tuple(validation.whole(n, "a preview's frame") for n in message["frames"])
-        made = cls(shape, frames, validation.whole(message["fit"], "a preview's fit"), message["data"])
+        frames = tuple(validation.read_int(n, "a preview's frame") for n in message["frames"])
+        made = cls(shape, frames, validation.read_int(message["fit"], "a preview's fit"), message["data"])
         if min(shape) < 1 or shape[3] != 3 or len(frames) != shape[0] or made.size > MAX_PREVIEW_BYTES:
             raise NotARun(f"a preview of shape {list(made.shape)} with {len(made.frames)} frames")
         if not callable(made.data) and (not isinstance(made.data, bytes) or len(made.data) != made.size):
@@ -128,28 +128,28 @@ class StreamData:
         metrics: dict[str, MetricInfo] = {}
         at = 0
         for m in message["metrics"]:
-            name = validation.name(m["name"], "a metric")
-            shape = validation.sizes(m["shape"], f"the metric {name}")
-            dims = validation.names(m["dims"], f"a dimension of {name}")
+            name = validation.read_name(m["name"], "a metric")
+            shape = validation.read_shape(m["shape"], f"the metric {name}")
+            dims = validation.read_names(m["dims"], f"a dimension of {name}")
             if len(dims) != len(shape) + 1:  # it has values, of which nobody knows what their axes are
                 dims = ("step", *(f"axis_{i}" for i in range(len(shape))))
             if name in metrics:
                 raise NotARun(f"the metric {name} is there twice")
             size = math.prod(shape)
             unit, label, told = (
-                validation.text(m[key], f"{key} of {name}") for key in ("unit", "label", "description")
+                validation.read_text(m[key], f"{key} of {name}") for key in ("unit", "label", "description")
             )
             metrics[name] = MetricInfo(name, unit, dims, shape, label, told, slice(at, at + size))
             at += size
         if at * 4 > protocol.MAX_RECORDER_MESSAGE:
             raise NotARun(f"a stream whose rows would take {at * 4:,} bytes each")
-        coordinates = validation.coordinates(message["coordinates"])
-        validation.unique((*metrics, *coordinates), "the array")
+        coordinates = validation.read_coordinates(message["coordinates"])
+        validation.refuse_repeats((*metrics, *coordinates), "the array")
         made = cls(
-            stage=validation.whole(message["stage"], "the stage"),
-            name=validation.name(message["stream"], "a stream"),
-            grid=validation.grid(message),
-            shape=validation.sizes(message["shape"], "the stream", 1 << 53),
+            stage=validation.read_int(message["stage"], "the stage"),
+            name=validation.read_name(message["stream"], "a stream"),
+            grid=validation.read_grid(message),
+            shape=validation.read_shape(message["shape"], "the stream", 1 << 53),
             metrics=metrics,
             coordinates=coordinates,
             declaration=message,
