@@ -9,6 +9,7 @@ from typing import Final
 from recorder.format import protocol
 from recorder.format.framing import CorruptMessage, Decoder
 from recorder.format.protocol import Message
+from replay.model.checked import checked
 from replay.sources.interface import MAX_POLL_BYTES, Liveness
 
 RECEIVE_BYTES: Final = 1 << 18
@@ -66,7 +67,7 @@ class SocketSource:
                 self.note = f"the stream is damaged: {error}"
                 self._open = False
         self._ended = self._ended or any(m["t"] == protocol.END for m in found)
-        return found
+        return checked(found)
 
     def fileno(self) -> int | None:
         return self._socket.fileno() if self._open else None
