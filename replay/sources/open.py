@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from recorder.format import locations
@@ -51,14 +52,21 @@ def _checked_journal(path: Path) -> JournalSource:
     return JournalSource(path)
 
 
-def load(path: Path) -> Run:
-    """The whole run at `path`, as far as it is recorded now.
+def load(path: str | os.PathLike[str]) -> Run:
+    """Read the whole run at `path`, as far as it is recorded now.
+
+    The run is the one that the dashboard shows: stages, streams, metrics as float32 arrays [steps, …], events. Metrics
+    of an archive are read from its files when they are asked for; values that are damaged are NaN, and `Run.damage`
+    says so.
+
+    Args:
+        path: an archive (`….zarr`), finished or not, or a journal (`….journal`).
 
     Raises:
-        NotARun: if there is no run at `path`.
+        NotARun: if there is no run at `path`, with what is wrong.
         OSError: if it cannot be read.
     """
-    source = open_path(path)
+    source = open_path(Path(path))
     run = Run()
     try:
         while messages := source.poll():
