@@ -29,7 +29,7 @@ from ltxtui.screens.run_dialogs import RunDialogs
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.feed import Feed
 from recorder.format.numerals import counted
-from replay.model.pulse import State, state
+from replay.model.pulse import RunState, state
 from replay.model.run import Run
 from replay.sources.open import Liveness, Source
 
@@ -247,7 +247,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         """What this side knows of the connection."""
         if getattr(self.source, "reconnecting", False):
             away = getattr(self.source, "disconnected_seconds", None) or 0.0
-            lost = state(self.deck.liveness, None, away) is State.LOST
+            lost = state(self.deck.liveness, None, away) is RunState.LOST
             return Link(Health.LOST if lost else Health.RECONNECTING)
         known = link_of(self.deck)
         return Link(known.health, getattr(self.source, "unread", None)) if self.deck.live else known

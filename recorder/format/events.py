@@ -1,4 +1,4 @@
-"""Events: how they are made and told apart, and what an error says in one line. Light: no torch."""
+"""Events: how they are made and recognised, and an error in one line. Light: no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recorder.format.protocol import Message
 MAX_TEXT: Final = 4_000
 """Characters kept of any text in a message; enough for every prompt that a text encoder reads."""
 MAX_REASON: Final = 300
-"""Characters kept of what an error says, where one line tells it."""
+"""Characters kept of an error's message where it is shown in one line."""
 
 
 def event(
@@ -43,8 +43,8 @@ def identity(event: Mapping[str, Any]) -> bytes:
 
     Not of its payload, of which an archive keeps no NaN: an event has the same identity in journal and archive.
     """
-    told = [str(event.get(key)) for key in ("time", "stage", "step", "kind", "stream", "text")]
-    return hashlib.blake2b(repr(told).encode(), digest_size=16).digest()
+    fields = [str(event.get(key)) for key in ("time", "stage", "step", "kind", "stream", "text")]
+    return hashlib.blake2b(repr(fields).encode(), digest_size=16).digest()
 
 
 def cut(text: str, most: int = MAX_TEXT) -> str:
@@ -61,11 +61,11 @@ def text_of(value: object) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error says, in one line; its type where it says nothing. Never raises."""
+    """The first line of an error's message; its type if it has none. Never raises."""
     lines = text_of(error).strip().splitlines()
     return lines[0][:MAX_REASON] if lines else type(error).__name__
 
 
 def named(error: BaseException) -> str:
-    """The type of an error and what it says, which may be several lines. Never raises."""
+    """The type of an error and its message, which may have several lines. Never raises."""
     return cut(f"{type(error).__name__}: {text_of(error)}")

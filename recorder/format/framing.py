@@ -15,7 +15,7 @@ _FRAME = struct.Struct("<II")
 FRAME_BYTES = _FRAME.size
 MAX_DEPTH: Final = 32
 MAX_CONTAINERS: Final = 1 << 16
-"""Maps and lists of one message: empty ones take sixty times their bytes in memory."""
+"""Maps and lists of one message: in memory an empty one takes sixty times its bytes."""
 _LEAVES: Final = frozenset({int, float, str, bytes, bool, type(None)})
 
 
@@ -58,7 +58,7 @@ def _decode_payload(payload: bytes) -> Message:
 
 
 def _check_inside(message: Message) -> None:
-    """Refuse what would exhaust whoever walks through it, and timestamps, which msgpack makes of an extension."""
+    """Refuse what takes too long or too much memory to walk, and timestamps, which msgpack makes of an extension."""
     level: list[Any] = [message]
     containers = 0
     for _ in range(MAX_DEPTH):

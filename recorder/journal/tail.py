@@ -38,7 +38,7 @@ class JournalReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = _opened(path)
+        self._file = open_journal(path)
         self._decoder = Decoder()
         self._broken = ""
 
@@ -75,7 +75,7 @@ class JournalReader:
             return data
         # Deleted, and written anew by its recorder with what it held: go on there.
         try:
-            anew = _opened(self._path)
+            anew = open_journal(self._path)
         except OSError:
             return b""
         anew.seek(self._file.tell())
@@ -87,7 +87,7 @@ class JournalReader:
         self._file.close()
 
 
-def _opened(path: Path) -> BinaryIO:
+def open_journal(path: Path) -> BinaryIO:
     """A file for reading; never waits, whatever stands there. Raises OSError, also for what is no file."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(fd).st_mode):

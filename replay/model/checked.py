@@ -27,7 +27,7 @@ class LeftOut(NotARun):
     """An event or sample that is not as the format says: it is left out, and the run is read all the same."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)  # not frozen: a run has very many, and freezing doubles what making one costs
 class SentRows:
     """Rows of a stream as they travel: times [count] and values [count × width]."""
 
@@ -44,7 +44,7 @@ class SentRows:
 
 @dataclass(frozen=True, eq=False)
 class StoredRows:
-    """Rows of a stream from `first` on that an archive holds: they are read when they are looked at."""
+    """Rows of a stream from `first` on that an archive holds: they are read when they are used."""
 
     stage: int
     stream: str

@@ -33,7 +33,7 @@ from replay.model.declarations import MAX_PREVIEW_BYTES as MAX_PREVIEW_BYTES
 from replay.model.declarations import MetricInfo as MetricInfo
 from replay.model.declarations import Preview as Preview
 from replay.model.declarations import StageDeclaration, StreamDeclaration
-from replay.model.memory_limits import Budget, Declared
+from replay.model.memory_limits import Budget, DeclarationBudget
 from replay.model.picture_store import Pictures
 from replay.model.row_memory import RowMemory
 from replay.model.stream import StreamData as StreamData
@@ -41,11 +41,11 @@ from replay.model.validation import NotARun as NotARun
 from replay.model.validation import check_header as check_header
 
 MAX_GAP_BYTES: Final = 64 << 20
-"""Rows that were lost are NaN; so much memory is taken for them at most, over a whole run."""
+"""Rows that were lost are NaN; memory that is taken for them at most, over a whole run."""
 MAX_PREVIEWS: Final = 4096
-"""Pictures of one live stream that are kept; beyond that every second one goes. The archive has them all."""
+"""Pictures of one live stream that are kept; beyond that every second one is dropped. The archive has them all."""
 MAX_SAMPLES: Final = 1 << 14
-"""Samples of the machine's load that are kept, likewise: two hours at first, then less and less dense."""
+"""Samples of the machine's load that are kept: two hours at first, then at growing intervals."""
 _WORDS: Final = {
     protocol.STAGE: "stages",
     protocol.STREAM: "streams",
@@ -54,11 +54,11 @@ _WORDS: Final = {
     protocol.SYSTEM: "samples of the machine's load",
     protocol.PREVIEW: "pictures",
 }
-"""What is said of messages that are not kept."""
+"""How messages that are not kept are called in `Run.note`."""
 
 
 class _NotKept(Exception):
-    """A message that is in order and has no place in memory."""
+    """A message that is valid and has no room in memory."""
 
 
 @dataclass
@@ -85,10 +85,10 @@ class StageData:
 
 
 class Run:
-    """Everything known of one run; grows with every message fed to it, within the budgets of `bounds`.
+    """Everything known of one run; grows with every message fed to it, within the budgets of `memory_limits`.
 
     `version` changes with every message that changed something, so that a screen knows when to redraw. `events` and
-    `system` only grow at their ends; once some of them are given up they are other lists.
+    `system` only grow at their ends; once some of them are dropped they are new lists.
     """
 
     def __init__(self) -> None:
@@ -100,18 +100,18 @@ class Run:
         self.missed: dict[str, int] = {}
         """Steps that were taken and not recorded, by stage and stream such as `stage_0/video`."""
         self.broken = BrokenItems()
-        """What of it is NaN or Inf, as its events tell."""
+        """What of it is NaN or Inf, according to its events."""
         self.damage = ""
-        """What of its archive is damaged, in a line; whoever reads it from its files says so."""
+        """What of its archive is damaged, in a line; set by what reads the run from its files."""
         self.noise_left = 0.0
-        """The highest noise level that a stage's result was left at, as its events tell."""
+        """The highest noise level that a stage's result was left at, according to its events."""
         self.version = 0
         self.skipped = 0
-        """Events and samples that are not as the format says: markers less, nothing else."""
+        """Events and samples that are not as the format says; they are left out."""
         self._gap_bytes = 0
         self._events = Budget(memory_limits.EVENT_BYTES, memory_limits.newest_of_each_kind)
         self._samples = Budget(memory_limits.SAMPLE_BYTES, memory_limits.every_second)
-        self._declared = Declared(memory_limits.DECLARED_BYTES)
+        self._declared = DeclarationBudget(memory_limits.DECLARED_BYTES)
         self._rows = RowMemory(memory_limits.ROW_BYTES)
         self._pictures = Pictures(memory_limits.PICTURE_BYTES)
         self._left_out: Counter[str] = Counter()
@@ -130,7 +130,7 @@ class Run:
     @property
     def note(self) -> str:
         """One line on what is not kept in memory; empty while everything is."""
-        return memory_limits.told(self.dropped)
+        return memory_limits.left_out_note(self.dropped)
 
     @property
     def name(self) -> str:
@@ -148,7 +148,7 @@ class Run:
 
     @property
     def standing(self) -> str:
-        """The status, `unfinished` before the end, what is not recorded, what is wrong with the result, and damage."""
+        """The status (`unfinished` before the end), missed steps, what is wrong with the result, and damage."""
         status = str(self.end.get("status", "ended")) if self.end else "unfinished"
         broken = broken_words(self.broken.found)
         found = standing(status, self.steps, missed_steps(self.missed), broken, self.noise_left)
@@ -181,7 +181,9 @@ class Run:
 
     def _take(self, message: Checked) -> None:
         kind, facts = message["t"], message.facts
-        if kind == protocol.EVENT:
+        if isinstance(facts, SentRows):  # most messages are
+            self._on_rows(facts)
+        elif kind == protocol.EVENT:
             self._on_event(message)
         elif kind == protocol.SYSTEM:
             self._on_sample(message)
@@ -189,8 +191,6 @@ class Run:
             self._on_stage(facts, message)
         elif isinstance(facts, StreamDeclaration):
             self._on_stream(facts, message)
-        elif isinstance(facts, SentRows):
-            self._on_rows(facts)
         elif isinstance(facts, StoredRows):
             self._stream(facts.stage, facts.stream).attach(facts.rows)
         elif isinstance(facts, SentPreview | StoredPreviews):
@@ -239,11 +239,11 @@ class Run:
         self._rows.append(stream, sent.first, sent.times, sent.values.reshape(sent.count, stream.width))
 
     def _gap(self, rows: int, width: int) -> None:
-        """Rows come in order; a gap can only come from lost messages, and its size is not to be believed blindly."""
+        """Allow for rows that were lost: rows come in order, and the size of a gap is an untrusted number."""
         if rows > 0:
             self._gap_bytes += rows * (4 * width + 8)
             if self._gap_bytes > MAX_GAP_BYTES:
-                raise NotARun(f"{rows:,} rows are missing, more than are taken for lost")
+                raise NotARun(f"{rows:,} rows are missing, more than a run may lose")
 
     def _on_event(self, message: Checked) -> None:
         self.broken.feed(message)

@@ -1,7 +1,7 @@
 """One stream of a stage in memory: its declaration, rows and pictures.
 
 Rows are kept as they travel, float32 vectors; a metric is a view of their columns with its declared shape. Rows of an
-archive, and the older ones of a long live run, are read metric by metric, when they are looked at.
+archive, and the older ones of a long live run, are read metric by metric, when they are used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MEMORY_BYTES: Final = 32 << 20
 
 @runtime_checkable
 class Rows(Protocol):
-    """The first rows of a stream, not in memory: read when somebody looks at them."""
+    """The first rows of a stream, which are not in memory: they are read when they are used."""
 
     @property
     def rows(self) -> int: ...
@@ -79,7 +79,7 @@ class StreamData:
         return made
 
     def attach(self, archived: Rows) -> None:
-        """Have rows that are read when they are looked at; those that are here already stay."""
+        """Take rows that are read when they are used; rows that are here already stay."""
         if self.rows:
             if archived.rows > self.rows:
                 self.append(self.rows, archived.times()[self.rows :], archived.block(self.rows, archived.rows))

@@ -1,4 +1,7 @@
-"""What values in a run's messages must be: checked once, as they come in, so that nobody after has to ask again."""
+"""Checks of values in a run's messages, which come from files and sockets that are not trusted.
+
+Each function returns the value as its type, or raises NotARun with what is wrong; `what` names the value there.
+"""
 
 from __future__ import annotations
 
@@ -56,10 +59,10 @@ def read_number(value: Any, what: str) -> float:
 
 
 def read_time(value: Any, what: str) -> float:
-    """Unix time, of the years 1 to 9999: a clock may be wrong, and the run is there all the same."""
+    """Unix time, of the years 1 to 9999: a clock may be wrong, and the run is still shown."""
     found = read_number(value, what)
     if not _YEAR_1 <= found < _YEAR_10000:
-        raise NotARun(f"{what} is {found}, no time of a run")
+        raise NotARun(f"{what} is {found}, which is not a time of a run")
     return found
 
 
@@ -83,7 +86,7 @@ def read_table(value: Any, what: str) -> dict[str, Any]:
 
 
 def read_shape(value: Any, what: str, most: int = protocol.MAX_RECORDER_MESSAGE) -> tuple[int, ...]:
-    """A shape of at most so many values in all."""
+    """A shape of at most `most` values in all."""
     if not isinstance(value, list | tuple) or len(value) > MAX_AXES:
         raise NotARun(f"{what} has the shape {str(value)[:60]}")
     found = tuple(read_int(n, what, 0, _LARGEST) for n in value)
@@ -93,7 +96,7 @@ def read_shape(value: Any, what: str, most: int = protocol.MAX_RECORDER_MESSAGE)
 
 
 def read_grid(message: Mapping[str, Any]) -> tuple[int, ...]:
-    """A stream's latent grid, and of its first side the frames that were given, if there are any."""
+    """A stream's latent grid; its conditioning frames, if there are any, must be frames of it."""
     found = read_shape(message["grid"], "the grid", _LARGEST)
     if any(side > MAX_SIDE for side in found):
         raise NotARun(f"a grid of {list(found)}, over {MAX_SIDE:,} along a side")
@@ -101,7 +104,7 @@ def read_grid(message: Mapping[str, Any]) -> tuple[int, ...]:
     if given is not None:
         frames = found[0] if found else 0
         if not isinstance(given, list | tuple) or len(given) > frames:
-            raise NotARun(f"conditioning frames that are no list of some of the {frames:,}")
+            raise NotARun(f"conditioning frames that are not a list of some of the {frames:,}")
         for frame in given:
             read_int(frame, "a conditioning frame", 0, frames - 1)
     return found
@@ -114,11 +117,11 @@ def read_names(value: Any, what: str) -> tuple[str, ...]:
 
 
 def refuse_repeats(found: Iterable[str], what: str) -> None:
-    """Refuse a name that is there twice, or that an archive uses for something else."""
+    """Refuse a name that occurs twice, or that an archive uses for another array."""
     seen: set[str] = set()
     for one in found:
         if one in seen or one in RESERVED:
-            raise NotARun(f"{what} {one!r} is there already")
+            raise NotARun(f"{what} {one!r} is used already")
         seen.add(one)
 
 
@@ -135,7 +138,7 @@ def read_coordinates(value: Any) -> dict[str, dict[str, Any]]:
 
 
 def read_summary(value: Any) -> dict[str, dict[str, list[float | None]]]:
-    """What a stage came to: by stream and name, a number or None per batch item."""
+    """The summary of a stage: by stream and name, a number or None per batch item."""
     found: dict[str, dict[str, list[float | None]]] = {}
     for stream, given in read_table(value, "a summary").items():
         found[stream] = {}
@@ -182,7 +185,7 @@ def check_sample(message: Mapping[str, Any]) -> None:
 
 
 def read_end(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's last message; what is not as the format says is left out."""
+    """A run's last message; one that is not as the format says becomes an end of unknown status."""
     status, error, time = message.get("status"), message.get("error"), message.get("time")
     known = isinstance(status, str) and (error is None or isinstance(error, str)) and type(time) in (float, int)
     return dict(message) if known else {"t": protocol.END, "time": 0.0, "status": "unknown", "error": None}

@@ -13,7 +13,7 @@ from replay.sources.interface import MAX_POLL_MESSAGES, Liveness
 
 
 class ArchiveSource:
-    """A finished run, read from its archive: what it is at once, rows and pictures when they are looked at."""
+    """A finished run, read from its archive: declarations and events at once, rows and pictures when they are used."""
 
     def __init__(self, path: Path, skip: Mapping[str, frozenset[str]] | None = None) -> None:
         """Check the archive. Raises NotARun or OSError if it cannot be shown.
@@ -31,8 +31,8 @@ class ArchiveSource:
 
     @property
     def note(self) -> str:
-        """What is missing or damaged, as far as it has been met."""
-        found = [] if self._archive.ended else ["its journal is gone; what had been folded into the archive is shown"]
+        """What is missing or damaged, as far as it has been read."""
+        found = [] if self._archive.ended else ["its journal is gone; what was written to the archive before is shown"]
         return "; ".join([*found, self.damage] if self.damage else found)
 
     @property

@@ -1,32 +1,31 @@
-"""Whether a journal's recorder goes on, also while the file is deleted and written anew."""
+"""Whether a journal's recorder still runs, also while its file is deleted and written again."""
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Final
 
-from recorder.journal.tail import is_deleted
+from recorder.journal.tail import is_deleted, open_journal
 from recorder.system.file_locks import is_locked
 
 GRACE_SECONDS: Final = 3.0
-"""How long a deleted journal that nobody holds counts as held: its recorder may be just writing it anew."""
+"""How long a deleted journal without a lock counts as locked: its recorder may be writing it again."""
 
 
 class JournalLock:
-    """Asks for a journal's lock at the file that was opened, and at the one in its place once that is gone."""
+    """Tests the lock of a journal: of the file that was opened, or of the one in its place once that is deleted."""
 
     def __init__(self, path: Path) -> None:
         """Open the journal. Raises OSError if that cannot be done."""
         self._path = path
-        self._fd = _opened(path)
+        self._file = open_journal(path)
         self._gone: float | None = None
 
     def held(self) -> bool:
-        """True while a recorder holds the lock. Raises OSError if nothing more can be learnt of the file."""
-        if not is_locked(self._fd):
-            deleted = is_deleted(self._fd, self._path)
+        """True while a recorder holds the lock. Raises OSError if the file cannot be examined."""
+        if not is_locked(self._file.fileno()):
+            deleted = is_deleted(self._file.fileno(), self._path)
             if deleted and self._gone is None:
                 self._gone = time.monotonic()
             if not deleted or not self._follow():
@@ -35,21 +34,15 @@ class JournalLock:
         return True
 
     def _follow(self) -> bool:
-        """Go on at the file that is in the place of the deleted one; whether that is locked."""
+        """Continue with the file that is in the place of the deleted one; whether that is locked."""
         try:
-            anew = _opened(self._path)
+            file = open_journal(self._path)
         except OSError:
             return False
-        os.close(self._fd)
-        self._fd = anew
-        return is_locked(anew)
+        self._file.close()
+        self._file = file
+        return is_locked(file.fileno())
 
     def close(self) -> None:
         """May be called twice."""
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd = -1
-
-
-def _opened(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe of that name must not hold us
+        self._file.close()

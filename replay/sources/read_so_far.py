@@ -23,7 +23,10 @@ from replay.model.validation import NotARun
 MOST_EVENTS: Final = 1 << 16
 """Events that are known one by one; of older ones only the time is known, so that memory is bounded."""
 MOST_PLACES: Final = 1 << 16
-"""Stages, and streams of all stages, that are told apart; of more than that, nothing is known."""
+"""Stages, and streams of all stages, that are counted separately; more of them are not counted."""
+
+
+_ROWS: Final = (SentRows, StoredRows)
 
 
 class AnotherRun(NotARun):
@@ -98,7 +101,9 @@ class ReadSoFar:
             self.others += 1
             return
         kind, facts = message["t"], message.facts
-        if kind == protocol.HEADER:
+        if isinstance(facts, _ROWS):  # most messages are
+            _raise_to(self.rows, _place(facts.stage, facts.stream), facts.first + facts.count)
+        elif kind == protocol.HEADER:
             self.run = self.run or _name(message)
             self.begun = True
         elif kind == protocol.EVENT:
@@ -113,8 +118,6 @@ class ReadSoFar:
         elif isinstance(facts, StreamDeclaration):
             if len(self.declared) < MOST_PLACES:
                 self.declared.setdefault(_place(facts.stage, facts.name), fingerprint(message["metrics"]))
-        elif isinstance(facts, SentRows | StoredRows):
-            _raise_to(self.rows, _place(facts.stage, facts.stream), facts.first + facts.count)
         elif isinstance(facts, SentPreview):
             _raise_to(self.previews, _place(facts.stage, facts.stream), facts.step + 1)
         elif isinstance(facts, StoredPreviews):
@@ -137,6 +140,8 @@ class Rereading:
         self._stages, self._declared = read.stages.copy(), read.declared.copy()
         self._events = read.events.copy()
         self._samples, self._others = read.samples, read.others
+        self._fresh = not read.begun and not read.others
+        """Whether nothing had been read."""
         self._first = True
         self._differing: set[str] = set()
         """Streams that are declared with other metrics than before: their rows are not those that were read."""
@@ -147,7 +152,7 @@ class Rereading:
         Raises:
             AnotherRun: if the messages are not those of the run that was read.
         """
-        found = self._rest(message)
+        found = message if self._fresh else self._rest(message)
         if found is not None:
             self._read.add(found)
         return found

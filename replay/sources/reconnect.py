@@ -46,7 +46,7 @@ class ReconnectingSource:
 
         Args:
             socket: where the run's recorder serves, or a forwarded socket.
-            archive: the run's archive, if it may be on this machine; by default what the run's header says.
+            archive: the run's archive, if it may be on this machine; by default the one that the run's header names.
             retry: seconds before each try.
 
         Raises:
@@ -74,7 +74,7 @@ class ReconnectingSource:
 
     @property
     def reconnecting(self) -> bool:
-        """Whether the connection is broken and being tried for."""
+        """Whether the connection is broken and is being made again."""
         return self._source is None and not self._over and not self._ended
 
     @property
@@ -84,7 +84,7 @@ class ReconnectingSource:
 
     @property
     def disconnected_seconds(self) -> float | None:
-        """For how long the connection has been broken and is being tried for; None while it is there."""
+        """Seconds since the connection broke, while it is being made again; None otherwise."""
         return self._clock() - self._lost if self.reconnecting and self._lost is not None else None
 
     @property
@@ -92,7 +92,8 @@ class ReconnectingSource:
         if self._over:
             return self._over
         if self.reconnecting and self._lost is not None:
-            return f"connection lost {self._clock() - self._lost:.0f} s ago; trying again, what is here stays"
+            seconds = self._clock() - self._lost
+            return f"connection lost {seconds:.0f} s ago, reconnecting; everything received so far is kept"
         return self._source.note if self._source is not None else ""
 
     @property
@@ -107,7 +108,7 @@ class ReconnectingSource:
 
     @property
     def unread(self) -> int | None:
-        """Bytes that have arrived at the socket and were not read yet; None without a connection."""
+        """Bytes that have arrived at the socket and are not read yet; None without a connection."""
         descriptor = self.fileno()
         if descriptor is None:
             return None

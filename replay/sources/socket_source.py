@@ -22,7 +22,7 @@ class SocketSource:
         """Connect.
 
         Raises:
-            OSError: if nobody serves there.
+            OSError: if no recorder answers there.
         """
         self.socket_path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
