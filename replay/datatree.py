@@ -45,7 +45,8 @@ def open_run(path_or_url: str | os.PathLike[str]) -> DataTree:
 
     Args:
         path_or_url: an archive, a journal, or the URL of a finished archive, such as `s3://bucket/run.zarr`, which
-            needs the package of its file system. An archive at a URL is trusted: see SECURITY.md.
+            needs the package of its file system. zarr-python alone reads a URL, and it trusts the sizes that an archive
+            claims.
 
     Returns:
         The tree, whose root has no variables; its attributes are the run's.
