@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+(?:::[A-Za-z0-9+.-]+)*)://")
 _NO_ARCHIVE: Final = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError)
-"""What the archive writer raises for messages that are checked and that no archive can hold."""
+"""What the archive writer and xarray raise for names and attributes of a run that they cannot take."""
 
 
 def open_run(path_or_url: str | os.PathLike[str]) -> DataTree:
@@ -36,7 +36,7 @@ def open_run(path_or_url: str | os.PathLike[str]) -> DataTree:
 
     The tree has the groups of the archive: `stage_0/video` and so on with the metrics along `step`, `events`, `system`,
     `snapshots`. Units, labels and descriptions are attributes, and so is what the run's stages were called with. Times
-    are decoded.
+    are datetime64, or seconds as they are stored if one of them is beyond its range.
 
     A finished archive is opened through zarr-python, and its values are read when they are used. Of a run that is not
     finished, live or left by a crash, the tree has every row that its journal has now, in memory; its `status` is
@@ -125,8 +125,21 @@ def _coordinates_are_there(store: Store, group: str) -> bool:
 def _open_archive(path: Path, xarray: ModuleType) -> DataTree:
     from zarr.storage import LocalStore
 
-    # A store, since zarr-python takes a path with `::` for a URL.
-    tree: DataTree = xarray.open_datatree(LocalStore(path, read_only=True), engine="zarr")
+    try:
+        # A store, since zarr-python takes a path with `::` for a URL.
+        return _open_store(LocalStore(path, read_only=True), xarray)
+    except _NO_ARCHIVE as error:
+        raise NotARun(f"the run cannot be opened with xarray: {error!r}"[:300]) from error
+
+
+def _open_store(store: Any, xarray: ModuleType) -> DataTree:
+    # Numbers stay as they are stored, whatever the run's own attributes are called.
+    options = {"engine": "zarr", "mask_and_scale": False, "decode_timedelta": False}
+    tree: DataTree
+    try:
+        tree = xarray.open_datatree(store, **options)
+    except (ValueError, OverflowError):  # times beyond what a datetime64 holds: the recorder's clock was wrong
+        tree = xarray.open_datatree(store, **options, decode_times=False)
     return tree
 
 
@@ -192,8 +205,7 @@ def _open_url(url: str, scheme: str, xarray: ModuleType) -> DataTree:
     # Arrays of an unfinished archive have spare rows of different numbers.
     if "ended" not in attributes:
         raise NotARun(f"{url} is not finished; open it where its journal is, or copy it once it is finished")
-    tree: DataTree = xarray.open_datatree(url, engine="zarr")
-    return tree
+    return _open_store(url, xarray)
 
 
 def _check_file_system(url: str, scheme: str) -> None:

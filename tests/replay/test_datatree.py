@@ -153,6 +153,25 @@ def test_damaged_values_are_nan_and_said_to_be(finished: Path, tmp_path: Path) -
     assert_is_the_archive(open_run(path), path)
 
 
+def test_values_stay_as_they_are_stored(tmp_path: Path) -> None:
+    """Also where a clock was wrong, and where units or attributes look like those that readers decode."""
+    path, told = tmp_path / "run.zarr", valid_messages(1, ("video",))
+    (stream,) = (m for m in told if m["t"] == "stream")
+    stream["metrics"][0] = {**stream["metrics"][0], "unit": "seconds"}
+    stream["coordinates"]["frequency"]["attributes"] |= {"scale_factor": 2.0}
+    writer = ArchiveWriter(path)
+    for message in told:
+        writer.feed({**message, "time": 1e15} if message["t"] == "event" else message)
+    tree, stored = open_run(path), zarr.open_group(str(path), mode="r")
+    assert tree["events"]["time"].values.tolist() == stored["events/time"][...].tolist()
+    for name in (stream["metrics"][0]["name"], "frequency"):
+        np.testing.assert_array_equal(tree["stage_0/video"][name].values, stored[f"stage_0/video/{name}"][...])
+    stream["coordinates"]["frequency"]["attributes"] |= {"_FillValue": 0.5}
+    (tmp_path / "left.journal").write_bytes(b"".join(map(encode, told)))
+    with pytest.raises(NotARun, match="cannot be opened with xarray"):
+        open_run(tmp_path / "left.journal")
+
+
 def test_what_an_archive_claims_of_a_coordinate_takes_no_memory(finished: Path, tmp_path: Path) -> None:
     """xarray reads coordinates when it opens an archive, and zarr-python fills in what is not there."""
     path = Path(shutil.copytree(finished, tmp_path / "run.zarr"))
