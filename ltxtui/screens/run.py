@@ -30,7 +30,7 @@ from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.feed import Feed
 from ltxtui.viewmodel.layout import OTHERS, PRESETS
 from recorder.format.numerals import counted
-from replay.model.pulse import State, state
+from replay.model.pulse import RunState, state
 from replay.model.run import Run
 from replay.sources.open import Liveness, Source
 
@@ -251,7 +251,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         """The state of the connection."""
         if getattr(self.source, "reconnecting", False):
             away = getattr(self.source, "disconnected_seconds", None) or 0.0
-            lost = state(self.deck.liveness, None, away) is State.LOST
+            lost = state(self.deck.liveness, None, away) is RunState.LOST
             return Link(Health.LOST if lost else Health.RECONNECTING)
         known = link_of(self.deck)
         return Link(known.health, getattr(self.source, "unread", None)) if self.deck.live else known

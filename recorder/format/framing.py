@@ -15,7 +15,7 @@ _FRAME = struct.Struct("<II")
 FRAME_BYTES = _FRAME.size
 MAX_DEPTH: Final = 32
 MAX_CONTAINERS: Final = 1 << 16
-"""Maps and lists of one message: empty ones take sixty times their bytes in memory."""
+"""Maps and lists of one message: in memory an empty one takes sixty times its bytes."""
 _LEAVES: Final = frozenset({int, float, str, bytes, bool, type(None)})
 
 

@@ -15,7 +15,7 @@ from recorder.format import paths
 from recorder.format.protocol import Message
 from replay.archive.safe_files import Damaged
 from replay.archive.store import ArrayReader, StoreReader, Values
-from replay.model.stream import MetricInfo, Preview, StreamData
+from replay.model.declarations import MetricInfo, Preview
 from replay.model.validation import NotARun
 
 CACHE_BYTES: Final = 256 << 20
@@ -56,7 +56,7 @@ class ArchivedRows:
         store: StoreReader,
         cache: ChunkCache,
         group: str,
-        declared: StreamData,
+        metrics: Mapping[str, MetricInfo],
         rows: int,
         skip: Mapping[str, frozenset[str]] | None = None,
     ) -> None:
@@ -65,12 +65,12 @@ class ArchivedRows:
             store: of the archive.
             cache: for its columns.
             group: such as `stage_0/video`.
-            declared: the stream, which says what its metrics are.
+            metrics: of the stream, as it declares them.
             rows: that count.
             skip: by array, keys of chunks that are known to be damaged.
         """
         self._store, self._cache, self._group, self._skip = store, cache, group, skip or {}
-        self._metrics = declared.metrics
+        self._metrics = metrics
         self.rows = min(rows, self._there(rows))
         if self.rows < rows:
             store.note(group, f"has {self.rows:,} of {rows:,} rows")

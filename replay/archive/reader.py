@@ -12,14 +12,17 @@ from replay.archive.lazy_rows import ArchivedPreviews, ArchivedRows, ChunkCache
 from replay.archive.safe_files import Damaged, Missing, read_attributes
 from replay.archive.store import ArrayReader, StoreReader
 from replay.model import validation
-from replay.model.run import Run
-from replay.model.stream import StreamData
+from replay.model.checked import ChangedPlan, Checked, LeftOut, Missed, StageEnd, check
+from replay.model.declarations import MetricInfo, StreamDeclaration
+from replay.model.memory_limits import fingerprint
 from replay.model.validation import NotARun
 
 _SPARE: Final = 16
 """Numbers of stages may be so far apart, beyond twice as many as there are."""
 _MAX_QUANTITIES: Final = 32
 """Of the machine's load; recorders measure ten."""
+_MAX_SHARED: Final = 64
+"""Declarations of metrics that streams share; an archive of a recorder has one or two."""
 _SAMPLES: Final = 4096
 """Samples that are read at a time: they are not needed in memory all at once."""
 
@@ -42,8 +45,8 @@ def root_attributes(path: Path) -> dict[str, Any]:
     try:
         validation.check_header(attributes)
         for key in ("rows", "missed", "previews"):
-            for name, count in validation.table(attributes.get(key, {}), f"its {key}").items():
-                validation.whole(count, f"its number of {key} of {name[:40]}")
+            for name, count in validation.read_table(attributes.get(key, {}), f"its {key}").items():
+                validation.read_int(count, f"its number of {key} of {name[:40]}")
     except NotARun as error:
         raise NotARun(f"{path}: {error}") from error
     if "rows" not in attributes:
@@ -70,7 +73,9 @@ class Archive:
         self._skip = skip or {}
         self._look = skip is None
         self._cache = ChunkCache()
-        self._run = Run()
+        self._declared_stages = 0
+        self._metrics: dict[bytes, dict[str, MetricInfo]] = {}
+        """By their fingerprint, so that equal streams share them."""
 
     @property
     def ended(self) -> bool:
@@ -87,7 +92,7 @@ class Archive:
         return [note for name, note in self.store.notes.items() if name not in self.store.recovered]
 
     def messages(self) -> Iterator[Message]:
-        """All messages, in an order that a reader of a live run would accept: each has been fed to a `Run` already."""
+        """All messages, checked, in an order that a reader of a live run accepts."""
         attributes = self.attributes
         own = {"status", "rows", "previews", "error", "ended", "planned", "prompt", "summary", "missed"}
         known = {k: v for k, v in attributes.items() if k not in own}
@@ -103,18 +108,25 @@ class Archive:
 
     # Inside
 
-    def _accepted(self, name: str, message: Message) -> Iterator[Message]:
-        """The message, if it is one that a run takes; else a note."""
-        skipped = self._run.skipped
+    def _accepted(self, name: str, message: Message) -> Iterator[Checked]:
+        """The message, checked, if it is one that a run takes; else a note."""
         try:
-            self._run.feed(message)
+            found = check(message)
+            self._check_order(found)
+        except LeftOut:
+            self.store.note(f"{name}/messages", "are not all as the format says; some are left out")
         except NotARun as error:
             self.store.note(name or message["t"], f"is damaged: {error}")
-            return
-        if self._run.skipped > skipped:
-            self.store.note(f"{name}/messages", "are not all as the format says; some are left out")
-            return
-        yield message
+        else:
+            yield found
+
+    def _check_order(self, message: Checked) -> None:
+        """Refuse what names a stage that the archive does not have."""
+        facts, stages = message.facts, self._declared_stages
+        if (isinstance(facts, StageEnd | ChangedPlan) and facts.stage >= stages) or (
+            isinstance(facts, Missed) and facts.stage > stages
+        ):
+            raise NotARun(f"stage {facts.stage} was never declared")
 
     def _stages(self) -> range:
         """Numbers of stages, also of those between that are gone."""
@@ -144,6 +156,7 @@ class Archive:
             found = list(self._accepted(name, {**bare, "metadata": {}}))
         if not found:
             return
+        self._declared_stages = index + 1
         yield from found
         for stream in protocol.STREAMS:
             key = paths.stream(index, stream)
@@ -160,17 +173,23 @@ class Archive:
             return
         accepted = list(self._accepted(key, declaration))
         yield from accepted
-        declared = self._run.stages[index].streams.get(stream)
-        if not accepted or declared is None:
+        declared = accepted[0].facts if accepted else None
+        if not isinstance(declared, StreamDeclaration):
             return
         count = self._count(key)
         if count < 1:
             return
-        rows = ArchivedRows(self.store, self._cache, key, declared, count, self._skip)
+        rows = ArchivedRows(self.store, self._cache, key, self._shared(declared, declaration), count, self._skip)
         rows.check_documents(look=self._look)
         if rows.rows:
             yield from self._accepted(key, {"t": protocol.STEP, **place, "step": 0, "count": rows.rows, "data": rows})
-            yield from self._previews(key, place, declared)
+            yield from self._previews(key, place, rows.rows)
+
+    def _shared(self, declared: StreamDeclaration, declaration: Message) -> dict[str, MetricInfo]:
+        mark = fingerprint(declaration["metrics"])
+        if len(self._metrics) >= _MAX_SHARED:
+            self._metrics.clear()
+        return self._metrics.setdefault(mark, declared.metrics)
 
     def _count(self, key: str) -> int:
         """Rows of a stream that count; a finished archive that has lost the number has as many as times."""
@@ -185,8 +204,8 @@ class Archive:
                 self.store.recovered.add(f"{key}/rows")
         return int(found or 0)
 
-    def _previews(self, key: str, place: Message, declared: StreamData) -> Iterator[Message]:
-        count = min(self.attributes.get("previews", {}).get(key, 0), declared.rows)
+    def _previews(self, key: str, place: Message, rows: int) -> Iterator[Message]:
+        count = min(self.attributes.get("previews", {}).get(key, 0), rows)
         if count < 1:
             return
         try:

@@ -25,9 +25,11 @@ from replay.archive.reader import Archive
 from replay.integrity.carry_over import Skip, carry_over
 from replay.integrity.check import check, damaged_chunks, rows_of
 from replay.library.run_info import TAGS_ATTRIBUTE, known_tags
+from replay.model.checked import checked
 from replay.model.run import Run
 from replay.model.validation import NotARun
-from replay.sources.archive_remainder import Known
+from replay.sources.archive_remainder import beyond
+from replay.sources.read_so_far import ReadSoFar
 
 
 class CannotRepair(ValueError):
@@ -172,7 +174,7 @@ def _same_run(archive: Archive, messages: list[Message]) -> None:
 
 def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], list[str], str]:
     """All messages that can be read, from the journal and then the archive; what is lost; and a word on the rest."""
-    run, known = Run(), Known()
+    run, read = Run(), ReadSoFar()
     found: list[Message] = []
     lost: list[str] = []
     notes: list[str] = []
@@ -180,9 +182,9 @@ def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], 
         reader = JournalReader(journal)
         try:
             while messages := reader.poll():
-                for message in messages:
+                for message in checked(messages):
                     run.feed(message)
-                    known.feed(message)
+                    read.add(message)
                     found.append(message)
         except NotARun as error:
             notes.append(str(error))
@@ -190,12 +192,12 @@ def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], 
         finally:
             reader.close()
         notes += [reader.note] if reader.note else []
-    if archive.exists() and not known.ended:
+    if archive.exists() and not read.ended:
         count = len(found)
         try:
             opened = Archive(archive, skip)
             _same_run(opened, found)
-            for message in known.beyond(opened):
+            for message in beyond(read, opened):
                 run.feed(message)
                 # Rows are read now, so that what is damaged among them is known.
                 found += as_recorded(message)

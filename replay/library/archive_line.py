@@ -25,18 +25,18 @@ def from_archive(archive: Path) -> RunInfo:
     root = attributes_of(archive / paths.DOCUMENT)
     try:
         check_header(root)
-        started = validation.moment(root["time"], "the run's time")
+        started = validation.read_time(root["time"], "the run's time")
         known = Gathered(started=started, model=str(root["metadata"].get("model") or ""))
         for key, count in root["rows"].items():
             stage = _stage_of(key)
-            rows = validation.whole(count, "its number of rows")
+            rows = validation.read_int(count, "its number of rows")
             known.steps[stage] = max(known.steps.get(stage, 0), rows)
         for index in sorted(known.steps):
             done = known.steps[index]
             known.feed({"t": "stage", **attributes_of(archive / paths.document(paths.stage(index)))})
             known.steps[index] = done
         for key, count in root.get("missed", {}).items():
-            known.missed[str(key)] = validation.whole(count, "its number of missed steps")
+            known.missed[str(key)] = validation.read_int(count, "its number of missed steps")
         for name, summary in root.get("summary", {}).items():
             known.summary(_stage_of(name), summary)
         with contextlib.suppress(FileNotFoundError):
@@ -46,7 +46,7 @@ def from_archive(archive: Path) -> RunInfo:
         return known.info(
             archive,
             status=str(root["status"]) if ended is not None else "unfinished",
-            seconds=None if ended is None else validation.moment(ended, "its end") - started,
+            seconds=None if ended is None else validation.read_time(ended, "its end") - started,
             bytes=tree_size(archive),
             tags=known_tags(root),
         )

@@ -111,21 +111,21 @@ class Gathered:
         if isinstance(message.get("time"), float) and math.isfinite(message["time"]):
             self.last = message["time"]
         if kind == protocol.HEADER:
-            self.started = validation.moment(message["time"], "the run's time")
+            self.started = validation.read_time(message["time"], "the run's time")
             self.model = str(message["metadata"].get("model") or "")
         elif kind == protocol.STAGE:
             self._stage(message)
         elif kind == protocol.STEP:
-            stage = validation.whole(message["stage"], "the stage")
+            stage = validation.read_int(message["stage"], "the stage")
             step, count = (
-                validation.whole(message["step"], "the step"),
-                validation.whole(message.get("count", 1), "the rows"),
+                validation.read_int(message["step"], "the step"),
+                validation.read_int(message.get("count", 1), "the rows"),
             )
             if _fits(self.steps, stage):
                 self.steps[stage] = max(self.steps.get(stage, 0), step + count)
         elif kind == protocol.MISSED:
-            count = validation.whole(message["count"], "the number of missed steps")
-            key = paths.stream(validation.whole(message["stage"], "the stage"), message["stream"])
+            count = validation.read_int(message["count"], "the number of missed steps")
+            key = paths.stream(validation.read_int(message["stage"], "the stage"), message["stream"])
             self.missed[key] = max(self.missed.get(key, 0), count)
         elif kind == protocol.EVENT:
             self.event(message)

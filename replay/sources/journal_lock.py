@@ -35,7 +35,7 @@ class JournalLock:
         return True
 
     def _follow(self) -> bool:
-        """Go on at the file that is in the place of the deleted one; whether that is locked."""
+        """Continue with the file that is in the place of the deleted one; whether that is locked."""
         try:
             anew = open_journal(self._path)
         except OSError:
