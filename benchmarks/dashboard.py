@@ -37,7 +37,7 @@ class LiveRun:
         from recorder.format.framing import encode
         from recorder.journal.journal import Journal
         from recorder.journal.server import Server
-        from recorder.metrics.step import Layout
+        from recorder.metrics.latent_layout import Layout
 
         self._encode = encode
         folder.mkdir(exist_ok=True)

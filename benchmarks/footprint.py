@@ -28,7 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmarks.__main__ import table
-from recorder.metrics.step import Layout
+from recorder.metrics.latent_layout import Layout
 from recorder.sampling import tokens
 from recorder.sampling.guidance_passes import Passes
 from recorder.sampling.stages import Stages

@@ -37,7 +37,7 @@ def make(path: Path, steps: int) -> None:
     """An archive of one stage with video and audio, its rows noise around slow curves."""
     from recorder.archive.writer import ArchiveWriter
     from recorder.format import declarations, protocol
-    from recorder.metrics.step import Layout
+    from recorder.metrics.latent_layout import Layout
 
     writer = ArchiveWriter(path)
     known = {"metadata": {"prompt": "made up"}, "time": START}

@@ -21,7 +21,7 @@ GRID = (9, 10, 12)
 def long_run(steps: int, planned: int) -> list[dict[str, object]]:
     """Messages of a run of video and audio with every metric, its rows in one block, and small pictures."""
     from recorder.format import declarations, protocol
-    from recorder.metrics.step import Layout
+    from recorder.metrics.latent_layout import Layout
 
     sigmas = [1 - i / (planned + 1) for i in range(planned)]
     found: list[dict[str, object]] = [

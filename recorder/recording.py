@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recorder.archive import journal_removal
 from recorder.archive.rebuild import refold
 from recorder.archive.tables import plain
 from recorder.archive.writer import ArchiveWriter
@@ -20,14 +21,13 @@ from recorder.format.events import cut, event, reason_of
 from recorder.format.nonfinite import broken_words
 from recorder.format.protocol import Message
 from recorder.format.run_status import missed_steps, standing
-from recorder.journal import fork_guard
 from recorder.journal.server import Server
 from recorder.reserve import claim, make_server, run_name
 from recorder.sampling.commands import Control
 from recorder.sampling.manual_loop import Loop
 from recorder.sampling.stages import Stages
+from recorder.system import fork_guard
 from recorder.system.interrupts import shielded
-from recorder.writing import journal_removal
 from recorder.writing.archive_thread import Archivist
 from recorder.writing.journal_thread import Pump
 from recorder.writing.machine_load import Gpu, SystemLane

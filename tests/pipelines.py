@@ -17,7 +17,7 @@ from diffusers import ModularPipeline
 from torch import Tensor
 
 from recorder import record
-from recorder.metrics.step import Layout
+from recorder.metrics.latent_layout import Layout
 from recorder.sampling.guidance_presets import UNGUIDED
 from recorder.sampling.stages import Stages
 from replay.sources.open import load

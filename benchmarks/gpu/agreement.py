@@ -22,7 +22,7 @@ GRIDS = ((16, 16, 24), (9, 10, 12), (3, 5, 7), (126,))
 
 def taken(grid: tuple[int, ...], device: torch.device, dtype: torch.dtype = torch.float32) -> list[tuple[Any, ...]]:
     """Arguments for `Stages.step` of three steps of random latents, the same on every device."""
-    from recorder.metrics.step import Layout
+    from recorder.metrics.latent_layout import Layout
 
     layout = Layout("video" if len(grid) == 3 else "audio", 2, grid)
     made = torch.Generator("cpu").manual_seed(SEED)
@@ -147,7 +147,7 @@ def shocks(bench: Bench) -> Answer:
 
 def race(bench: Bench) -> Answer:
     """Rows are read once they have arrived: sources are overwritten with the next step's number at once."""
-    from recorder.sampling.device_copy import to_host
+    from recorder.metrics.device_copy import to_host
 
     count = 50 if bench.small else 2000
     devices = [bench.device]

@@ -16,11 +16,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from recorder.journal import fork_guard
 from recorder.journal.backlog import Backlog
 from recorder.journal.tail import READ_BYTES, is_deleted
 from recorder.journal.tail import JournalReader as JournalReader
-from recorder.system import file_locks
+from recorder.system import file_locks, fork_guard
 from recorder.system.durability import sync_place
 from recorder.system.fsync import to_disk
 from recorder.system.open_folders import make_folders

@@ -19,9 +19,10 @@ from recorder.format import locations, protocol
 from recorder.format.events import reason_of
 from recorder.format.framing import Decoder
 from recorder.format.protocol import Message
-from recorder.journal import fork_guard, peers
+from recorder.journal import peers
 from recorder.journal.journal import Journal
 from recorder.journal.peers import Pace, identity, same_user
+from recorder.system import fork_guard
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from recorder.format import declarations
+from recorder.metrics.constants import nans, nothing, time_weights
 from recorder.metrics.spectra import mean_square, mean_square_
-from recorder.metrics.step import Step, nans, nothing, time_weights
+from recorder.metrics.step import Step
 
 Measure = Callable[[Step], Tensor]
 MEASURES: dict[str, Measure] = {}

@@ -16,7 +16,7 @@ from recorder.format.protocol import Message
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recorder.metrics.step import Layout
+    from recorder.metrics.latent_layout import Layout
 
 MAX_FRAMES = 16
 MAX_SIDE = 32

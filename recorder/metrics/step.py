@@ -5,122 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import cached_property
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from recorder.format.declarations import Metric
-from recorder.metrics.spectra import Grid, bin_centres, grid_for, mean_square_
-from recorder.sampling.scheduler_noise import Drift
+from recorder.metrics.constants import frame_index, nans
+from recorder.metrics.latent_layout import Layout
+from recorder.metrics.spectra import Grid, grid_for, mean_square_
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where a stream's latents lie on their grid: (F, H, W) for video, (L,) for audio.
+class Drift:
+    """The part of a step that is no fresh noise: `keep`·x + `move`·v; NaN where nobody knows it."""
 
-    `frames` are the latent frames that are being generated, in order, where that is not all of them: conditioning
-    frames (a given first frame, keyframes) are no part of what is measured, but keep their places in frame metrics.
-    """
-
-    stream: str
-    batch: int
-    grid: tuple[int, ...]
-    frames: tuple[int, ...] | None = None
+    keep: float
+    move: float
 
     @property
-    def axes(self) -> tuple[int, ...]:
-        """The side lengths that spectra are taken over."""
-        return self.grid[1:] if self.stream == "video" else self.grid
-
-    @property
-    def places(self) -> tuple[int, ...]:
-        """The latent frames that are generated; those of a video."""
-        return self.frames if self.frames is not None else tuple(range(self.grid[0]))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Grid of what is generated: (F′, H, W) or (L,)."""
-        return (len(self.places), *self.grid[1:]) if self.stream == "video" else self.grid
-
-    @property
-    def timeline(self) -> slice | None:
-        """Which of the generated frames a spectrum over time is taken of; None if there is no such spectrum.
-
-        Frame 0 stands for one pixel frame and the others for eight, so it is left out; a gap has no spectrum.
-        """
-        later = [i for i, place in enumerate(self.places) if place > 0]
-        if len(later) < 2 or self.places[later[-1]] - self.places[later[0]] != len(later) - 1:
-            return None
-        return slice(later[0], later[-1] + 1)
-
-    def on_grid(self, tokens: Tensor) -> Tensor:
-        """Packed tokens [B, F′·H·W, C] as [B, F′, H, W, C]; audio tokens [B, L, C] stay as they are."""
-        return tokens.reshape(self.batch, *self.shape, tokens.shape[-1])
-
-    def coordinates(self, channels: int = 1) -> dict[str, dict[str, Any]]:
-        """The values along every dimension that has any, with their units; the channels are not the layout's own."""
-        axis = "spatial_frequency" if self.stream == "video" else "temporal_frequency"
-        found = {axis: _coordinate(bin_centres(self.axes), "Nyquist")}
-        found["channel"] = _coordinate(list(range(channels)), "latent channel")
-        if self.stream == "video":
-            span = self.timeline
-            length = 1 if span is None else span.stop - span.start
-            found["frame"] = _coordinate(list(range(self.grid[0])), "latent frame")
-            found["frame_frequency"] = _coordinate([k / length for k in range(length // 2 + 1)], "cycles/latent frame")
-        return found
-
-    def lengths(self, channels: int = 1) -> dict[str, int]:
-        """Length of every dimension that a metric may have."""
-        return {"batch": self.batch, **{name: len(c["values"]) for name, c in self.coordinates(channels).items()}}
-
-    def row_shape(self, metric: Metric, channels: int = 1) -> tuple[int, ...]:
-        """Shape of one row of a metric on this stream, whose latents have so many channels."""
-        lengths = self.lengths(channels)
-        return tuple(lengths[d] for d in metric.dims_on(self.stream) if d != "step")
+    def known(self) -> bool:
+        return math.isfinite(self.keep) and math.isfinite(self.move)
 
 
-def _coordinate(values: list[Any], units: str) -> dict[str, Any]:
-    return {"values": values, "attributes": {"units": units}}
-
-
-@lru_cache(maxsize=64)
-def nans(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """NaN in a shape, made once per device since it is asked for in every step. Not to be written to."""
-    return torch.full(shape, math.nan, device=device)
-
-
-@lru_cache(maxsize=64)
-def nothing(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Zeros in a shape, made once per device. Not to be written to."""
-    return torch.zeros(shape, device=device)
-
-
-@lru_cache(maxsize=64)
-def frame_index(frames: int, places: tuple[int, ...], device: torch.device) -> Tensor:
-    """Where in `Step.by_frame`'s values every latent frame's value of each of the four metrics is: [4·frames]."""
-    count = len(places)
-    starts = (0, count, 2 * count - 1, 3 * count - 2)
-    unknown = count + 2 * max(0, count - 1) + max(0, count - 2)
-    index = []
-    for start, reach in zip(starts, (0, 1, 1, 2), strict=True):
-        ends = {places[i + reach]: start + i for i in range(count - reach) if places[i + reach] - places[i] == reach}
-        index += [ends.get(frame, unknown) for frame in range(frames)]
-    return torch.tensor(index, device=device)
-
-
-@lru_cache(maxsize=64)
-def time_weights(length: int, device: torch.device) -> Tensor:
-    """What takes the mean square of both parts of an FFT over `length` frames to one-sided power.
-
-    The mean of both parts is half their sum, and every frequency but the first and Nyquist stands for its mirror too.
-    """
-    weights = torch.full((length // 2 + 1,), 4.0 / length**2)
-    weights[0] = 2.0 / length**2
-    if length % 2 == 0:
-        weights[-1] = 2.0 / length**2
-    return weights.to(device)
+UNKNOWN: Final = Drift(math.nan, math.nan)
+"""Of a sampler whose steps are not known."""
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recorder.metrics.step import Layout
+from recorder.metrics.latent_layout import Layout
 from recorder.sampling.tokens import take
 
 STREAMS = ("video", "audio")

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from recorder.format import protocol
-from recorder.metrics.step import Layout
+from recorder.metrics.latent_layout import Layout
+from recorder.metrics.step import UNKNOWN
 from recorder.sampling.metadata import brief
-from recorder.sampling.scheduler_noise import UNKNOWN
 from recorder.sampling.stages import Misfit, Sampler, Stages
 from recorder.shocks import plan_warnings
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from recorder.metrics.device_copy import no_time
 from recorder.metrics.full_precision import full_precision
 from recorder.metrics.measures import log_snr, measured_row
 from recorder.metrics.step import Step
-from recorder.sampling.device_copy import no_time
 from recorder.sampling.row_attachments import Attempts, along, did, kept_of, picture_of
 from recorder.writing.items import Row
 

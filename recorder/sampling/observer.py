@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from recorder.format.events import event, reason_of
-from recorder.metrics.step import Layout
+from recorder.metrics.latent_layout import Layout
 from recorder.sampling import effective_settings, hooks, supported_pipelines, tokens
 from recorder.sampling.commands import TOO_LATE, Answer, Place
 from recorder.sampling.guidance_passes import Passes

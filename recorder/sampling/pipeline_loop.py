@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from recorder.metrics.step import Layout
+from recorder.metrics.latent_layout import Layout
 from recorder.sampling import tokens
 
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from recorder.format.protocol import Message
+from recorder.metrics.device_copy import to_host
+from recorder.metrics.latent_layout import Layout
 from recorder.metrics.preview import Filmstrip, shrunk
-from recorder.metrics.step import Layout, Step
-from recorder.sampling.device_copy import to_host
+from recorder.metrics.step import Step
 from recorder.writing.items import Kept
 
 T = TypeVar("T")

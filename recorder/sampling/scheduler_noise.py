@@ -6,30 +6,12 @@ x_next = keep·x + move·v + noise.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
+from recorder.metrics.step import UNKNOWN, Drift
 from recorder.sampling.hooks import stepping_class
 from recorder.shocks.sigma_math import ancestral_down
-
-
-@dataclass(frozen=True)
-class Drift:
-    """The part of a step that is no fresh noise: `keep`·x + `move`·v; NaN where nobody knows it."""
-
-    keep: float
-    move: float
-
-    @property
-    def known(self) -> bool:
-        return math.isfinite(self.keep) and math.isfinite(self.move)
-
-
-UNKNOWN: Final = Drift(math.nan, math.nan)
-"""Of a sampler whose steps are not known."""
-
 
 _OURS: Final = ("diffusers.", "recorder.")
 

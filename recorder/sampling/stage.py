@@ -13,14 +13,14 @@ from torch import Tensor
 from recorder.format import protocol
 from recorder.format.events import event
 from recorder.format.protocol import Message
+from recorder.metrics.device_copy import GpuClock
+from recorder.metrics.latent_layout import Layout
 from recorder.metrics.preview import Filmstrip
 from recorder.metrics.row_events import StreamWatch
 from recorder.metrics.stage_summary import PathTracker
-from recorder.metrics.step import Layout, Step
+from recorder.metrics.step import Drift, Step
 from recorder.sampling.cuda_streams import CudaOrder
-from recorder.sampling.device_copy import GpuClock
 from recorder.sampling.row_attachments import Rest
-from recorder.sampling.scheduler_noise import Drift
 
 
 @dataclass

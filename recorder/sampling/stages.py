@@ -17,13 +17,13 @@ from torch import Tensor
 from recorder.format import protocol
 from recorder.format.events import event, reason_of
 from recorder.format.run_status import NOISE_LEFT, noise_percent
+from recorder.metrics.device_copy import GpuClock, to_host
+from recorder.metrics.latent_layout import Layout
 from recorder.metrics.preview import Filmstrip
 from recorder.metrics.row_events import StreamWatch
 from recorder.metrics.stage_summary import PathTracker
-from recorder.metrics.step import Layout
 from recorder.sampling import cuda_streams
 from recorder.sampling.commands import Control, Place
-from recorder.sampling.device_copy import GpuClock, to_host
 from recorder.sampling.measure_step import Taken, measure
 from recorder.sampling.row_attachments import out_of_memory
 from recorder.sampling.shared_state import Book, Left, Put

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from recorder.format import declarations, protocol
 from recorder.format.protocol import Message
-from recorder.metrics.step import Layout
+from recorder.metrics.latent_layout import Layout
 
 
 def declaration_of(stage: int, layout: Layout, sample: Tensor) -> tuple[Message, dict[str, slice]]:

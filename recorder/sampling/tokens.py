@@ -8,7 +8,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from recorder.metrics.step import Layout
+from recorder.metrics.latent_layout import Layout
 
 Frames = tuple[int, ...]
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recorder.metrics.device_copy import staging
 from recorder.metrics.spectra import exact_dtype
-from recorder.sampling.device_copy import staging
 from recorder.shocks import sigma_math
 from recorder.shocks.plan import Action
 from recorder.shocks.spec import EVERY, Shock

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from recorder.journal import fork_guard
+from recorder.system import fork_guard
 from recorder.system.fsync import to_disk
 
 FOLDER_MODE = 0o755

@@ -9,12 +9,12 @@ import threading
 import time
 from collections.abc import Callable
 
+from recorder.archive.journal_removal import Settlement
 from recorder.archive.writer import ArchiveWriter
 from recorder.format import protocol
 from recorder.format.events import event, reason_of
 from recorder.format.protocol import Message
 from recorder.writing.items import Kept, Row
-from recorder.writing.journal_removal import Settlement
 
 logger = logging.getLogger(__name__)
 

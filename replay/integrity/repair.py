@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from recorder.archive.journal_removal import settle
 from recorder.archive.rebuild import mend_names, refolding
 from recorder.archive.writer import SNAPSHOT_LABELS, ArchiveWriter
 from recorder.format import locations, protocol
@@ -20,7 +21,6 @@ from recorder.journal.journal import JournalReader, is_being_written
 from recorder.system.durability import sync_place
 from recorder.system.move_remove import Busy, changing, exists, is_folder, move, remove
 from recorder.system.open_folders import FOLDER_MODE, open_folder, sync_folder
-from recorder.writing.journal_removal import settle
 from replay.archive.lazy_rows import plain
 from replay.archive.reader import Archive
 from replay.archive.safe_files import Damaged

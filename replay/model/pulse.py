@@ -18,7 +18,7 @@ from typing import Final
 
 from recorder.format import protocol
 from recorder.format.protocol import Message
-from replay.sources.interface import Liveness
+from replay.model.liveness import Liveness
 
 SILENT_SECONDS: float = 8.0
 """A recorder of which nothing has come for so long is stalled. With a look a second, every list says so within ten."""

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Protocol
 
 from recorder.format.protocol import Message
-
-
-class Liveness(Enum):
-    """Where a run's messages come from and whether more will follow."""
-
-    LIVE = "live"  # its recorder is running
-    FINISHED = "finished"  # it said `end`
-    UNFINISHED = "unfinished"  # its recorder is gone without an `end`
+from replay.model.liveness import Liveness as Liveness
 
 
 class Source(Protocol):

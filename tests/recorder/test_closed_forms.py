@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from recorder.format import declarations
+from recorder.metrics.latent_layout import Layout
 from recorder.metrics.measures import MEASURES, measured_row
-from recorder.metrics.step import Layout, Step
+from recorder.metrics.step import Step
 from tests.recorder.test_measures import make_step
 
 GRID = (8, 12, 16)

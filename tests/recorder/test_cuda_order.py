@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from recorder import record
+from recorder.metrics.latent_layout import Layout
 from recorder.metrics.stage_summary import PathTracker
-from recorder.metrics.step import Layout, Step
+from recorder.metrics.step import Step
 from recorder.sampling.cuda_streams import CudaOrder, _tensors, capturing
 from replay.sources.open import load
 from tests.conftest import UNGUIDED

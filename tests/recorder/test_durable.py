@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from recorder import record
+from recorder.archive import journal_removal
 from recorder.format import locations
 from recorder.format.framing import encode
 from recorder.journal.journal import Journal, JournalReader, is_being_written
 from recorder.system import durability
-from recorder.writing import journal_removal
 from replay.integrity.check import check
 from replay.library import listing
 from replay.sources.open import load

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from recorder.metrics import device_copy
+from recorder.metrics.latent_layout import Layout
 from recorder.metrics.stage_summary import PathTracker
-from recorder.metrics.step import Layout, Step
-from recorder.sampling import device_copy, measure_step, row_attachments
+from recorder.metrics.step import Step
+from recorder.sampling import measure_step, row_attachments
 from recorder.sampling.row_attachments import Rest, out_of_memory
 from recorder.sampling.stages import Stages
 from recorder.writing.items import Row

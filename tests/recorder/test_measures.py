@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder.format import declarations
+from recorder.metrics.latent_layout import Layout
 from recorder.metrics.measures import MEASURES, log_snr, measured_row
 from recorder.metrics.spectra import bin_centres, grid_for, radial_bins
-from recorder.metrics.step import Layout, Step
-from recorder.sampling.scheduler_noise import UNKNOWN, Drift
+from recorder.metrics.step import UNKNOWN, Drift, Step
 
 CPU = torch.device("cpu")
 VIDEO_METRICS = [m for m in declarations.on_stream("video") if not m.on_host]

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.metrics.step import Layout
+from recorder.metrics.latent_layout import Layout
 from recorder.sampling.guidance_passes import Passes, kind_of, named
 from recorder.sampling.tokens import clip_layout, free_tokens, generated_frames, runs, take
 

@@ -20,8 +20,8 @@ from recorder import record
 from recorder.archive.writer import ArchiveWriter
 from recorder.format.framing import encode
 from recorder.metrics import preview
+from recorder.metrics.latent_layout import Layout
 from recorder.metrics.preview import Filmstrip, colours, frames_of, principal_axes, shrunk, size_of
-from recorder.metrics.step import Layout
 from replay.model.run import MAX_PREVIEW_BYTES, NotARun, Run
 from replay.sources.open import SocketSource, load
 from tests.conftest import UNGUIDED, nano_call

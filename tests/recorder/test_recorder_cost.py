@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recorder.format import declarations
-from recorder.metrics.step import Layout
+from recorder.metrics.latent_layout import Layout
 from recorder.sampling import measure_step
 from recorder.sampling.stages import Stages
 from recorder.writing.items import Row

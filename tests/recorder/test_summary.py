@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder.format import declarations
+from recorder.metrics.latent_layout import Layout
 from recorder.metrics.measures import MEASURES
 from recorder.metrics.stage_summary import PathTracker, StageSummary, drift_index
-from recorder.metrics.step import Layout, Step
+from recorder.metrics.step import Step
 
 GRID = (4, 5, 6)
 SHAPE = (2, *GRID, 3)

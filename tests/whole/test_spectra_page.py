@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from recorder.metrics.latent_layout import Layout
 from recorder.metrics.measures import MEASURES
-from recorder.metrics.step import Layout, Step
+from recorder.metrics.step import Step
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
 QUANTITIES = ("x", "x0", "noise", "velocity")

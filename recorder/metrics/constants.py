@@ -1,0 +1,47 @@
+"""Tensors that every step needs again: made once per shape and device, and not to be written to."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+@lru_cache(maxsize=64)
+def nans(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """NaN in a shape, made once per device since it is asked for in every step. Not to be written to."""
+    return torch.full(shape, math.nan, device=device)
+
+
+@lru_cache(maxsize=64)
+def nothing(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Zeros in a shape, made once per device. Not to be written to."""
+    return torch.zeros(shape, device=device)
+
+
+@lru_cache(maxsize=64)
+def frame_index(frames: int, places: tuple[int, ...], device: torch.device) -> Tensor:
+    """Where in `Step.by_frame`'s values every latent frame's value of each of the four metrics is: [4·frames]."""
+    count = len(places)
+    starts = (0, count, 2 * count - 1, 3 * count - 2)
+    unknown = count + 2 * max(0, count - 1) + max(0, count - 2)
+    index = []
+    for start, reach in zip(starts, (0, 1, 1, 2), strict=True):
+        ends = {places[i + reach]: start + i for i in range(count - reach) if places[i + reach] - places[i] == reach}
+        index += [ends.get(frame, unknown) for frame in range(frames)]
+    return torch.tensor(index, device=device)
+
+
+@lru_cache(maxsize=64)
+def time_weights(length: int, device: torch.device) -> Tensor:
+    """What takes the mean square of both parts of an FFT over `length` frames to one-sided power.
+
+    The mean of both parts is half their sum, and every frequency but the first and Nyquist stands for its mirror too.
+    """
+    weights = torch.full((length // 2 + 1,), 4.0 / length**2)
+    weights[0] = 2.0 / length**2
+    if length % 2 == 0:
+        weights[-1] = 2.0 / length**2
+    return weights.to(device)
