@@ -28,7 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmarks.__main__ import table
-from recorder.metrics.latent_layout import Layout
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling import tokens
 from recorder.sampling.guidance_passes import Passes
 from recorder.sampling.stages import Stages
@@ -146,7 +146,9 @@ def measure(stream: str, grid: tuple[int, ...], channels: int, sampled: Any, ret
         for arguments, clips in CALLS:
             out = draw(clips, returned)
             with ledger:
-                passes.add(arguments, (out,) if stream == "video" else (None, out), {stream: Layout(stream, 1, grid)})
+                passes.add(
+                    arguments, (out,) if stream == "video" else (None, out), {stream: LatentLayout(stream, 1, grid)}
+                )
             del out
         x, velocity, result = (draw(1, sampled) for _ in range(3))
         with ledger:

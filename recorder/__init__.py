@@ -6,16 +6,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recorder.recording import Run
+    from recorder.recording import RunHandle
     from recorder.session import record
     from recorder.shocks.scheduler import ShockScheduler
     from recorder.shocks.schedules import ancestral, spikes
     from recorder.shocks.spec import Shock
 
-__all__ = ["Run", "Shock", "ShockScheduler", "ancestral", "record", "spikes"]
+__all__ = ["RunHandle", "Shock", "ShockScheduler", "ancestral", "record", "spikes"]
 
 _PLACES = {
-    "Run": "recorder.recording",
+    "RunHandle": "recorder.recording",
     "Shock": "recorder.shocks.spec",
     "ShockScheduler": "recorder.shocks.scheduler",
     "ancestral": "recorder.shocks.schedules",

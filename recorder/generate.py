@@ -22,7 +22,7 @@ from recorder.shocks import schedules
 from recorder.shocks.spec import Shock
 
 if TYPE_CHECKING:
-    from recorder.recording import Run
+    from recorder.recording import RunHandle
 
 MISSING_EXTRA = (
     "generating needs torch and diffusers; install them in the checkout: pip install -c constraints.txt '.[ltx]'"
@@ -31,7 +31,7 @@ DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421
 """Levels the distilled LTX 2.3 was trained for (the model card of diffusers/LTX-2.3-Distilled-Diffusers)."""
 
 
-_OF_THE_PLACE = frozenset({"runs_dir", "name", "output", "device", "allow_control"})
+_NOT_THE_RESULT = frozenset({"runs_dir", "name", "output", "device", "allow_control"})
 """What a request says of where it runs and who may watch, and not of what comes out."""
 
 
@@ -74,7 +74,7 @@ class Request:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-like form of what decides the result, without folders, names and devices; `from_dict` reads it."""
-        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _OF_THE_PLACE}
+        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_THE_RESULT}
         sigmas = None if self.sigmas is None else list(self.sigmas)
         scheduler = None if self.scheduler is None else dict(self.scheduler)
         shocks = [s.as_dict() for s in self.shocks]
@@ -123,7 +123,7 @@ def check_extra() -> None:
 def generate(
     request: Request,
     progress: Callable[[int, int], None] | None = None,
-    begun: Callable[[Run], None] | None = None,
+    begun: Callable[[RunHandle], None] | None = None,
 ) -> Outcome:
     """Load the model, generate once while recording, and write the video if asked for.
 
@@ -208,7 +208,7 @@ def load(request: Request) -> Any:
         ) from error
     if request.distilled or request.scheduler is not None:
         pipe.scheduler = scheduler_of(request, pipe.scheduler.config)
-    place(pipe, request)
+    move_to_device(pipe, request)
     return pipe
 
 
@@ -222,7 +222,7 @@ def scheduler_of(request: Request, config: Mapping[str, Any]) -> Any:
     return FlowMatchEulerDiscreteScheduler.from_config(dict(chosen), **exact)
 
 
-def place(pipe: Any, request: Request) -> None:
+def move_to_device(pipe: Any, request: Request) -> None:
     """Put a pipeline on its device, with the offload asked for where there is a GPU."""
     import torch
 
@@ -235,7 +235,7 @@ def place(pipe: Any, request: Request) -> None:
         pipe.enable_model_cpu_offload(device=device)
 
 
-def call_arguments(request: Request, pipe: Any = None) -> dict[str, Any]:
+def call_arguments(request: Request) -> dict[str, Any]:
     """Arguments of the pipeline call, but for the generator."""
     call: dict[str, Any] = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
     call["num_inference_steps"] = request.steps

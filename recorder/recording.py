@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 COMPLETING = "the archive is still being completed; interrupt once more to leave it unfinished"
 
 
-class Run:
+class RunHandle:
     """A run that is being recorded; what `with record(...) as run` gives."""
 
     def __init__(
@@ -359,7 +359,7 @@ def _end(status: protocol.Status, error: str | None) -> Message:
     return {"t": protocol.END, "time": time.time(), "status": status, "error": None if error is None else cut(error)}
 
 
-_open_runs: set[Run] = set()
+_open_runs: set[RunHandle] = set()
 """Runs that nobody has ended yet."""
 
 

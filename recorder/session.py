@@ -14,7 +14,7 @@ from typing import Any
 
 from recorder.format import locations, protocol
 from recorder.format.events import named
-from recorder.recording import COMPLETING, Run
+from recorder.recording import COMPLETING, RunHandle
 from recorder.sampling import hooks, supported_pipelines
 from recorder.sampling.commands import STOPPED
 from recorder.sampling.dispatch import SamplingObserver
@@ -116,7 +116,7 @@ def record(
         folder = Path(os.path.abspath(locations.local_path(runs_dir, "runs_dir")))  # noqa: PTH100 - keeps links
         conductor = _conductor(pipes, shocks, sigmas) or (Conductor() if pipes and allow_control else None)
         make = partial(
-            Run,
+            RunHandle,
             folder,
             name,
             _known(pipes, conductor, metadata),
@@ -162,7 +162,7 @@ class Recording(contextlib.ContextDecorator):
     It is opened and closed in threads of their own, where no Ctrl-C can leave it half open.
     """
 
-    _run: Run | None = None
+    _run: RunHandle | None = None
     _closing = False
 
     def __init__(self, begin: Callable[[Recording], Callable[[], None]]) -> None:
@@ -176,7 +176,7 @@ class Recording(contextlib.ContextDecorator):
     def _recreate_cm(self) -> Recording:
         return Recording(self._begin)
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> RunHandle:
         if self._entered:
             raise RuntimeError("a recording is entered once; call record() again")
         self._entered = True
@@ -201,7 +201,7 @@ class Recording(contextlib.ContextDecorator):
         if self._run is not None and not self._closing and not sys.is_finalizing():
             self._leave(GeneratorExit())
 
-    def open(self, make: Callable[[], Run], pipes: Sequence[Any], conductor: Conductor | None) -> None:
+    def open(self, make: Callable[[], RunHandle], pipes: Sequence[Any], conductor: Conductor | None) -> None:
         """Make the run and hook the pipelines; what is done when this fails is undone by leaving."""
         if conductor is not None:
             # Brings diffusers, and is loaded here: at the end there may be no file descriptor left to do so.
@@ -229,12 +229,12 @@ class Recording(contextlib.ContextDecorator):
                     shielded(partial(self._close, self._run, error), "ltxtui-closer", COMPLETING)
                 raise
 
-    def _end_sampling(self, run: Run) -> None:
+    def _end_sampling(self, run: RunHandle) -> None:
         if self._observer is not None:
             _guarded(run, "the end of the last call", self._observer.close)
         _guarded(run, "the end of the last stage", run.end_stages)
 
-    def _close(self, run: Run, error: BaseException | None) -> None:
+    def _close(self, run: RunHandle, error: BaseException | None) -> None:
         """Give everything back and end the run; once."""
         if self._closing:
             return
@@ -250,7 +250,7 @@ class Recording(contextlib.ContextDecorator):
         run.close(*_ending(run, error))
 
 
-def _ending(run: Run, error: BaseException | None) -> tuple[protocol.Status, str | None]:
+def _ending(run: RunHandle, error: BaseException | None) -> tuple[protocol.Status, str | None]:
     """How a run ends whose block was left with this exception."""
     if error is None:
         return ("interrupted", STOPPED) if run.stopping else ("complete", None)
@@ -277,7 +277,7 @@ def _unhook_scheduler(scheduler: Any, observer: SamplingObserver) -> None:
         hooks.unhook_scheduler(scheduler)
 
 
-def _guarded(run: Run, what: str, function: Callable[[], None]) -> None:
+def _guarded(run: RunHandle, what: str, function: Callable[[], None]) -> None:
     """Whatever fails at the end of a recording is told, and does not reach who records."""
     try:
         function()

@@ -17,7 +17,7 @@ from diffusers import ModularPipeline
 from torch import Tensor
 
 from recorder import record
-from recorder.metrics.latent_layout import Layout
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling.guidance_presets import UNGUIDED
 from recorder.sampling.stages import Stages
 from replay.sources.open import load
@@ -109,7 +109,7 @@ class Taken:
 
     stage: int
     tile: int | None
-    layout: Layout
+    layout: LatentLayout
     sigma: float
     sigma_next: float
     sample: Tensor
@@ -196,5 +196,5 @@ def check_result(observed: Observed, pipe: Any) -> None:
     """The last row's tokens are the generated frames of the clip that came out, in their places."""
     mean, std = pipe.vae.latents_mean, pipe.vae.latents_std
     clip = (observed.video - mean.view(1, -1, 1, 1, 1)) / std.view(1, -1, 1, 1, 1)
-    places = list(observed.rows["video"][-1].layout.places)
+    places = list(observed.rows["video"][-1].layout.generated_frames)
     torch.testing.assert_close(observed.last(), clip.movedim(1, -1)[:, places], rtol=1e-4, atol=1e-4)

@@ -22,9 +22,9 @@ GRIDS = ((16, 16, 24), (9, 10, 12), (3, 5, 7), (126,))
 
 def taken(grid: tuple[int, ...], device: torch.device, dtype: torch.dtype = torch.float32) -> list[tuple[Any, ...]]:
     """Arguments for `Stages.step` of three steps of random latents, the same on every device."""
-    from recorder.metrics.latent_layout import Layout
+    from recorder.metrics.latent_layout import LatentLayout
 
-    layout = Layout("video" if len(grid) == 3 else "audio", 2, grid)
+    layout = LatentLayout("video" if len(grid) == 3 else "audio", 2, grid)
     made = torch.Generator("cpu").manual_seed(SEED)
     shape = (2, int(np.prod(grid)), 8)
 
@@ -56,10 +56,10 @@ def sent_of(steps: list[tuple[Any, ...]]) -> list[Any]:
 def rows_of(steps: list[tuple[Any, ...]]) -> tuple[np.ndarray, list[Any]]:
     """Measured numbers of every step [steps, metrics], and pictures, through the same code as any recording."""
     from recorder.format import declarations
-    from recorder.writing.items import Row
+    from recorder.writing.items import RowItem
 
     known = sum(m.on_host for m in declarations.on_stream(steps[0][0].stream))
-    rows = [item for item in sent_of(steps) if isinstance(item, Row)]
+    rows = [item for item in sent_of(steps) if isinstance(item, RowItem)]
     values = np.stack([row.values(_raise)[known:] for row in rows])
     return values, [row.picture()["data"] for row in rows if row.picture is not None]
 

@@ -22,14 +22,18 @@ def nothing(shape: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def frame_index(frames: int, places: tuple[int, ...], device: torch.device) -> Tensor:
+def frame_index(frames: int, generated: tuple[int, ...], device: torch.device) -> Tensor:
     """Where in `Step.by_frame`'s values every latent frame's value of each of the four metrics is: [4·frames]."""
-    count = len(places)
+    count = len(generated)
     starts = (0, count, 2 * count - 1, 3 * count - 2)
     unknown = count + 2 * max(0, count - 1) + max(0, count - 2)
     index = []
     for start, reach in zip(starts, (0, 1, 1, 2), strict=True):
-        ends = {places[i + reach]: start + i for i in range(count - reach) if places[i + reach] - places[i] == reach}
+        ends = {
+            generated[i + reach]: start + i
+            for i in range(count - reach)
+            if generated[i + reach] - generated[i] == reach
+        }
         index += [ends.get(frame, unknown) for frame in range(frames)]
     return torch.tensor(index, device=device)
 

@@ -43,7 +43,7 @@ KEPT: Final = 256
 
 
 @dataclass(frozen=True)
-class Found:
+class CriticalPhase:
     """One notion met: at which step and noise level, and how sure it is; 1 where it is read off the schedule."""
 
     notion: Notion
@@ -52,7 +52,7 @@ class Found:
     confidence: float = 1.0
 
 
-class CriticalPhase:
+class CriticalPhaseDetector:
     """Follows one stream of one stage, a step at a time; every notion is found at most once."""
 
     def __init__(self, eigenvalue: float | None = None) -> None:
@@ -60,7 +60,7 @@ class CriticalPhase:
         self._found: set[Notion] = set()
         self._rates = _Rates()
 
-    def take(self, step: int, sigma: float, x0_change_rate: float, *, shocked: bool = False) -> list[Found]:
+    def take(self, step: int, sigma: float, x0_change_rate: float, *, shocked: bool = False) -> list[CriticalPhase]:
         """The notions that this step meets or confirms.
 
         Args:
@@ -69,7 +69,7 @@ class CriticalPhase:
             x0_change_rate: ‖Δx̂0‖ / abs(Δλ) between the row before and this one; NaN or 0 where it has no meaning.
             shocked: a shock put fresh noise into the sample before this row, so the change is not the model's own.
         """
-        found: list[Found] = []
+        found: list[CriticalPhase] = []
         if sigma <= 0.5:
             found += self._once("zero_db", step, sigma)
         if self._sigma_c is not None and sigma <= self._sigma_c:
@@ -79,23 +79,23 @@ class CriticalPhase:
             found += self._peak("x0_rate_peak")
         return found
 
-    def finish(self) -> list[Found]:
+    def finish(self) -> list[CriticalPhase]:
         """What can be said only now that the stage is over: its largest peak, if it has one."""
         self._rates.flush()
         return self._peak("x0_rate_largest", whole=True, shown="x0_rate_peak" in self._found)
 
-    def _peak(self, notion: Notion, **how: bool) -> list[Found]:
+    def _peak(self, notion: Notion, **how: bool) -> list[CriticalPhase]:
         kept = self._rates
-        peak = rate_peak.find(np.array(kept.logs), np.array(kept.places), **how)
+        peak = rate_peak.find(np.array(kept.logs), np.array(kept.positions), **how)
         if peak is None:
             return []
         return self._once(notion, *kept.where[peak.index], peak.confidence)
 
-    def _once(self, notion: Notion, step: int, sigma: float, confidence: float = 1.0) -> list[Found]:
+    def _once(self, notion: Notion, step: int, sigma: float, confidence: float = 1.0) -> list[CriticalPhase]:
         if notion in self._found:
             return []
         self._found.add(notion)
-        return [Found(notion, step, sigma, confidence)]
+        return [CriticalPhase(notion, step, sigma, confidence)]
 
     @property
     def missing(self) -> list[Notion]:
@@ -109,12 +109,12 @@ class CriticalPhase:
 class _Rates:
     """Log rates along a path, in memory that does not grow: each entry stands for as many steps as the others.
 
-    `places` measure the path in log SNR. Steps that rise, or begin with fresh noise, are left out of it.
+    `positions` measure the path in log SNR. Steps that rise, or begin with fresh noise, are left out of it.
     """
 
     def __init__(self) -> None:
         self.logs: list[float] = []
-        self.places: list[float] = []
+        self.positions: list[float] = []
         self.where: list[tuple[int, float]] = []
         self._per_entry = 1
         self._waiting: list[tuple[float, float, int, float]] = []
@@ -141,14 +141,14 @@ class _Rates:
         if not self._waiting:
             return
         self.logs.append(sum(w[0] for w in self._waiting) / len(self._waiting))
-        self.places.append(sum(w[1] for w in self._waiting) / len(self._waiting))
+        self.positions.append(sum(w[1] for w in self._waiting) / len(self._waiting))
         self.where.append(max(self._waiting)[2:])
         self._waiting.clear()
 
     def _halve(self) -> None:
         odd = len(self.logs) % 2
-        self._waiting = [] if not odd else [(self.logs.pop(), self.places.pop(), *self.where.pop())]
+        self._waiting = [] if not odd else [(self.logs.pop(), self.positions.pop(), *self.where.pop())]
         self.where = [self.where[i if self.logs[i] >= self.logs[i + 1] else i + 1] for i in range(0, len(self.logs), 2)]
         self.logs = [sum(pair) / 2 for pair in zip(self.logs[::2], self.logs[1::2], strict=True)]
-        self.places = [sum(pair) / 2 for pair in zip(self.places[::2], self.places[1::2], strict=True)]
+        self.positions = [sum(pair) / 2 for pair in zip(self.positions[::2], self.positions[1::2], strict=True)]
         self._per_entry *= 2

@@ -12,7 +12,7 @@ from recorder.metrics.spectra import bin_centres
 
 
 @dataclass(frozen=True)
-class Layout:
+class LatentLayout:
     """Where a stream's latents lie on their grid: (F, H, W) for video, (L,) for audio.
 
     `frames` are the latent frames that are being generated, in order, where that is not all of them: conditioning
@@ -30,14 +30,14 @@ class Layout:
         return self.grid[1:] if self.stream == "video" else self.grid
 
     @property
-    def places(self) -> tuple[int, ...]:
+    def generated_frames(self) -> tuple[int, ...]:
         """The latent frames that are generated; those of a video."""
         return self.frames if self.frames is not None else tuple(range(self.grid[0]))
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Grid of what is generated: (F′, H, W) or (L,)."""
-        return (len(self.places), *self.grid[1:]) if self.stream == "video" else self.grid
+        return (len(self.generated_frames), *self.grid[1:]) if self.stream == "video" else self.grid
 
     @property
     def timeline(self) -> slice | None:
@@ -45,8 +45,8 @@ class Layout:
 
         Frame 0 stands for one pixel frame and the others for eight, so it is left out; a gap has no spectrum.
         """
-        later = [i for i, place in enumerate(self.places) if place > 0]
-        if len(later) < 2 or self.places[later[-1]] - self.places[later[0]] != len(later) - 1:
+        later = [i for i, frame in enumerate(self.generated_frames) if frame > 0]
+        if len(later) < 2 or self.generated_frames[later[-1]] - self.generated_frames[later[0]] != len(later) - 1:
             return None
         return slice(later[0], later[-1] + 1)
 

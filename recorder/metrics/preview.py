@@ -16,7 +16,7 @@ from recorder.format.protocol import Message
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recorder.metrics.latent_layout import Layout
+    from recorder.metrics.latent_layout import LatentLayout
 
 MAX_FRAMES = 16
 MAX_SIDE = 32
@@ -52,13 +52,13 @@ def _divided(rows: int, columns: int, factor: int) -> tuple[int, int]:
     return -(-rows // factor), -(-columns // factor)
 
 
-def frames_of(places: tuple[int, ...]) -> tuple[int, ...]:
-    """Which of the generated frames are shown, as indices into `places`: all, or evenly spaced with both ends."""
-    count = min(len(places), MAX_FRAMES)
-    return tuple(round(i * (len(places) - 1) / max(1, count - 1)) for i in range(count))
+def frames_of(frames: tuple[int, ...]) -> tuple[int, ...]:
+    """Which of the generated frames are shown, as indices into `frames`: all, or evenly spaced with both ends."""
+    count = min(len(frames), MAX_FRAMES)
+    return tuple(round(i * (len(frames) - 1) / max(1, count - 1)) for i in range(count))
 
 
-def shrunk(x0: Tensor, layout: Layout) -> Tensor:
+def shrunk(x0: Tensor, layout: LatentLayout) -> Tensor:
     """The first clip of a batch, [F′, H, W, C], as float16 [frames, rows, columns, C] on the same device.
 
     This is all that the sampling thread does: no number is looked at, so nothing waits for the device.
@@ -66,7 +66,7 @@ def shrunk(x0: Tensor, layout: Layout) -> Tensor:
     import torch
 
     clip = x0[0]
-    frames = frames_of(layout.places)
+    frames = frames_of(layout.generated_frames)
     if len(frames) < len(clip):
         # One view per frame: an index tensor would have to be copied to the device first.
         clip = torch.stack([frame for i, frame in enumerate(clip.unbind()) if i in frames])
@@ -83,9 +83,9 @@ def shrunk(x0: Tensor, layout: Layout) -> Tensor:
 class Filmstrip:
     """Turns the shrunken samples of one stage's video into pictures; lives in the pump's thread."""
 
-    def __init__(self, stage: int, layout: Layout) -> None:
+    def __init__(self, stage: int, layout: LatentLayout) -> None:
         self._stage = stage
-        self._frames = [layout.places[i] for i in frames_of(layout.places)]
+        self._frames = [layout.generated_frames[i] for i in frames_of(layout.generated_frames)]
         self._centre: NDArray[np.float32] | None = None
         self._axes: NDArray[np.float32] = np.empty((0, 0), np.float32)
         self._reach: NDArray[np.float32] = np.zeros(3, np.float32)
@@ -117,11 +117,11 @@ class Filmstrip:
             self._fit(cells[finite])
         assert self._centre is not None
         self._last_sigma = sigma
-        places = np.zeros((len(cells), 3), np.float32)
-        places[finite] = (cells[finite] - self._centre) @ self._axes
+        points = np.zeros((len(cells), 3), np.float32)
+        points[finite] = (cells[finite] - self._centre) @ self._axes
         # The range only ever widens: a range per step would pump, and hide that the sample gains contrast.
-        self._reach = np.maximum(self._reach, places[finite].std(axis=0))
-        rgb = colours(places, self._reach)
+        self._reach = np.maximum(self._reach, points[finite].std(axis=0))
+        rgb = colours(points, self._reach)
         rgb[~finite] = 0
         return rgb.reshape(*values.shape[:-1], 3)
 
@@ -147,15 +147,15 @@ def principal_axes(covariance: NDArray[Any]) -> NDArray[np.float32]:
     return axes
 
 
-def colours(places: NDArray[np.float32], reach: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Places along three axes [n, 3] as colours: the first is brightness, so that it survives a terminal without any.
+def colours(points: NDArray[np.float32], reach: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Points along three axes [n, 3] as colours: the first is brightness, so that it survives a terminal without any.
 
     The other two are blue to yellow and red to cyan. Weak components are not blown up to full strength: below a third
     of the first one's reach they are mostly noise.
     """
     floor = np.array([1e-6, reach[0] / 3 + 1e-6, reach[0] / 3 + 1e-6], np.float32)
     # tanh instead of a hard limit: a small bright thing on a wide calm ground keeps its hues.
-    light, blue, red = np.tanh(places / (2.5 * np.maximum(reach, floor))).T
+    light, blue, red = np.tanh(points / (2.5 * np.maximum(reach, floor))).T
     light = 0.5 + 0.45 * light
     blue, red = 0.4 * blue, 0.4 * red
     rgb = np.stack([light + 1.402 * red, light - 0.344 * blue - 0.714 * red, light + 1.772 * blue], axis=1)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recorder.format.events import event
 from recorder.format.nonfinite import broken_text
 from recorder.format.protocol import Message
-from recorder.metrics.critical_phase import TEXTS, CriticalPhase, Found
+from recorder.metrics.critical_phase import TEXTS, CriticalPhase, CriticalPhaseDetector
 from recorder.metrics.stage_summary import StageSummary
 
 
@@ -38,7 +38,7 @@ class StreamWatch:
         self._broken: dict[int, float] = {}
         """Share of the values that are NaN or Inf, by batch item, as last told."""
         # Phases are the clip's, so they are looked for once: in the video.
-        self._phase = CriticalPhase(eigenvalue) if stream == "video" else None
+        self._phase = CriticalPhaseDetector(eigenvalue) if stream == "video" else None
         self._rows = 0
         self._noise = [0.0, 0.0]
         self._shocked = False
@@ -107,7 +107,7 @@ class StreamWatch:
         self._noise = [*self._noise[-8:], noise if math.isfinite(noise) else 0.0]
         return self._noise[-1] > 4 * float(np.median(self._noise)) + 1e-6
 
-    def _events(self, found: list[Found], seen_at: int) -> list[Message]:
+    def _events(self, found: list[CriticalPhase], seen_at: int) -> list[Message]:
         return [
             event(
                 "critical",
@@ -126,5 +126,5 @@ class StreamWatch:
         ]
 
 
-def _sure(found: Found) -> str:
+def _sure(found: CriticalPhase) -> str:
     return f", {100 * found.confidence:.3g} % sure that it is a peak" if found.confidence < 1 else ""

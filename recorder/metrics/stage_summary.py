@@ -101,12 +101,12 @@ class PathTracker:
         self._sum_of_steps += size
         self._last_sigma = sigma_next
         if step.layout.stream == "video":
-            places = step.layout.places
+            frames = step.layout.generated_frames
             if step.sigma:
-                self._drift = step.pooled_x0, first_frame_rms(step.x0, places), places
+                self._drift = step.pooled_x0, first_frame_rms(step.x0, frames), frames
             else:  # the sample is the clip, and what comes out of this call is what its caller gets
                 x0 = step.x_next.float()
-                self._drift = x0.mean(dim=(2, 3)), first_frame_rms(x0, places), places
+                self._drift = x0.mean(dim=(2, 3)), first_frame_rms(x0, frames), frames
 
     def broken(self) -> None:
         """The path was broken, by a shock: it has no straightness any more, and its latents are let go of."""
@@ -143,33 +143,33 @@ def _added(total: Tensor | None, values: Tensor, weight: float = 1.0) -> Tensor:
     return total.add_(values, alpha=weight)
 
 
-def drift_index(x0: Tensor, places: tuple[int, ...]) -> Tensor:
+def drift_index(x0: Tensor, frames: tuple[int, ...]) -> Tensor:
     """How far the later frames' channel means are from those of the first: [B], of x0 [B, F′, H, W, C].
 
     Mean over frames f ≥ 2 of ‖p_f − p_1‖ / ‖x0_1‖, p_f the means over space of frame f, and ‖x0_1‖² the mean over
     space of frame 1's squared norm. The denominator is that of the whole frame, because ‖p_1‖ alone may be next to
-    nothing: then clean motion scores as drift. `places` are the latent frames that x0 holds; the first of them after
+    nothing: then clean motion scores as drift. `frames` are the latent frames that x0 holds; the first of them after
     frame 0 (which stands for a single pixel frame) is the one that others are compared with.
     """
-    return drift_of_means(x0.mean(dim=(2, 3)), first_frame_rms(x0, places), places)
+    return drift_of_means(x0.mean(dim=(2, 3)), first_frame_rms(x0, frames), frames)
 
 
-def _later(places: tuple[int, ...]) -> list[int]:
+def _later(frames: tuple[int, ...]) -> list[int]:
     """Which of the generated frames come after frame 0."""
-    return [i for i, place in enumerate(places) if place > 0]
+    return [i for i, frame in enumerate(frames) if frame > 0]
 
 
-def first_frame_rms(x0: Tensor, places: tuple[int, ...]) -> Tensor:
+def first_frame_rms(x0: Tensor, frames: tuple[int, ...]) -> Tensor:
     """RMS [B] of the frame that others are compared with; zero where there is none."""
-    later = _later(places)
+    later = _later(frames)
     if not later:
         return x0.new_zeros(x0.shape[0])
     return mean_square(x0.select(1, later[0])).sqrt_()
 
 
-def drift_of_means(pooled: Tensor, first: Tensor, places: tuple[int, ...]) -> Tensor:
+def drift_of_means(pooled: Tensor, first: Tensor, frames: tuple[int, ...]) -> Tensor:
     """The drift index [B] from p_f [B, F′, C] of all frames, and the RMS [B] of frame 1: ‖x0_1‖ is √C times that."""
-    later = _later(places)
+    later = _later(frames)
     if len(later) < 2:
         return first.new_full(first.shape, float("nan"))
     means = pooled[:, later[0] :]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recorder.metrics.constants import frame_index, nans
-from recorder.metrics.latent_layout import Layout
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.spectra import Grid, grid_for, mean_square_
 
 
@@ -45,7 +45,7 @@ class Step:
     Latents are large, so only the spectra of one step, and x0, stay while a step is measured; the rest is temporary.
     """
 
-    layout: Layout
+    layout: LatentLayout
     sigma: float
     x: Tensor
     velocity: Tensor
@@ -86,7 +86,7 @@ class Step:
         spectra = grid.transform(self.x, self.velocity)
         powers += self._powers(spectra, before)
         self._memory = spectra
-        averaged = self.x.shape[-1] * (len(self.layout.places) if self.layout.stream == "video" else 1)
+        averaged = self.x.shape[-1] * (len(self.layout.generated_frames) if self.layout.stream == "video" else 1)
         return grid.bin(torch.cat(powers).div_(averaged))
 
     def _powers(self, spectra: Tensor, before: Tensor | None = None) -> list[Tensor]:
@@ -181,22 +181,22 @@ class Step:
     def by_frame(self) -> tuple[Tensor, ...]:
         """`frame_identity`, `frame_coherence`, `motion` and `jerk`, each [B, F]; NaN where there is nothing to say."""
         layout = self.layout
-        frames, places = layout.grid[0], layout.places
+        frames, generated = layout.grid[0], layout.generated_frames
         directions = self.pooled_x0 / torch.linalg.vector_norm(self.pooled_x0, dim=2, keepdim=True)
         # Frame 0 stands for one pixel frame and the others for eight, so the reference is the first one after it.
-        reference = next((i for i, place in enumerate(places) if place > 0), None)
+        reference = next((i for i, frame in enumerate(generated) if frame > 0), None)
         if reference is None:
-            identity = nans((layout.batch, len(places)), self.device)
+            identity = nans((layout.batch, len(generated)), self.device)
         else:
             identity = (directions * directions.narrow(1, reference, 1)).sum(dim=2)
-        count = len(places) - 1
+        count = len(generated) - 1
         coherence = (directions.narrow(1, 1, count) * directions.narrow(1, 0, count)).sum(dim=2)
         first = self.x0.diff(dim=1)
         squares = [first.diff(dim=1).square_().mean(dim=(2, 3, 4))] if count > 0 else []
         squares.insert(0, first.square_().mean(dim=(2, 3, 4)))
         moved = torch.cat(squares, dim=1).sqrt_()
         values = torch.cat([identity, coherence, moved, nans((layout.batch, 1), self.device)], dim=1)
-        spread = values.index_select(1, frame_index(frames, places, self.device))
+        spread = values.index_select(1, frame_index(frames, generated, self.device))
         return tuple(spread.split(frames, dim=1))
 
     @cached_property

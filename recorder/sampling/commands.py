@@ -26,21 +26,23 @@ MAX_SNAPSHOTS: Final = 64
 MAX_UNWRITTEN: Final = 16
 """Snapshots of one stream each that may wait for the disk."""
 
-Place = tuple[int | None, int | None]
+Position = tuple[int | None, int | None]
 """A stage and a step of it; None for what there is not."""
 
 
-class Answer(Protocol):
+class AnswerCallback(Protocol):
     """Called once, in any thread: accepted or not, what happened or why not, what else belongs to it, and where."""
 
-    def __call__(self, accepted: bool, text: str, payload: dict[str, Any], where: Place | None = None, /) -> None: ...
+    def __call__(
+        self, accepted: bool, text: str, payload: dict[str, Any], where: Position | None = None, /
+    ) -> None: ...
 
 
-RequestShock = Callable[[Shock, Answer], None]
+RequestShock = Callable[[Shock, AnswerCallback], None]
 """Asks for a shock at the next step, from the server's thread; must not wait."""
 
 
-class Garbage(ValueError):
+class InvalidCommand(ValueError):
     """A message that is no command at all; who sends such is dropped."""
 
 
@@ -56,7 +58,7 @@ class Loops(Protocol):
     @property
     def current(self) -> object | None: ...
 
-    def position(self) -> Place: ...
+    def position(self) -> Position: ...
 
 
 class Control:
@@ -100,7 +102,7 @@ class Control:
         """Take one message of a viewer; False if it was refused at once.
 
         Raises:
-            Garbage: if it is no command.
+            InvalidCommand: if it is no command.
         """
         asked = _read(message)
         if self._closed:
@@ -142,7 +144,7 @@ class Control:
         number = next(self._numbers)
         self._shocks[number] = asked
 
-        def answer(accepted: bool, text: str, payload: dict[str, Any], where: Place | None = None, /) -> None:
+        def answer(accepted: bool, text: str, payload: dict[str, Any], where: Position | None = None, /) -> None:
             if self._shocks.pop(number, None) is None:
                 return
             if accepted:
@@ -183,7 +185,7 @@ class Control:
             text = f"a loop of {type(pipes[-1]).__name__} is left without a step: the run was {STOPPED}"
             self._put(event("warning", text))
 
-    def stepped(self, pipe: Any = None, where: Place | None = None) -> None:
+    def stepped(self, pipe: Any = None, where: Position | None = None) -> None:
         """A step of any stream was taken: carry out a stop that waits.
 
         Args:
@@ -272,7 +274,7 @@ class Control:
     def _under_way(self) -> bool:
         return not self._closed and (bool(self._pipes) or (self.loops is not None and self.loops.current is not None))
 
-    def _position(self) -> Place:
+    def _position(self) -> Position:
         return (None, None) if self.loops is None else self.loops.position()
 
     def _abandon(self) -> None:
@@ -283,16 +285,16 @@ class Control:
             if (late := self._shocks.pop(number, None)) is not None:
                 self._refuse(late, TOO_LATE)
 
-    def _accept(self, asked: _Asked, text: str, payload: dict[str, Any], where: Place | None = None) -> None:
+    def _accept(self, asked: _Asked, text: str, payload: dict[str, Any], where: Position | None = None) -> None:
         self._answer(asked, f"control: {text}", {"accepted": True, **payload}, where)
 
     def _refuse(
-        self, asked: _Asked, reason: str, payload: dict[str, Any] | None = None, where: Place | None = None
+        self, asked: _Asked, reason: str, payload: dict[str, Any] | None = None, where: Position | None = None
     ) -> None:
         text = f"control refused: {asked.command}: {reason}"
         self._answer(asked, text, {"accepted": False, "reason": reason, **(payload or {})}, where)
 
-    def _answer(self, asked: _Asked, text: str, payload: dict[str, Any], where: Place | None = None) -> None:
+    def _answer(self, asked: _Asked, text: str, payload: dict[str, Any], where: Position | None = None) -> None:
         stage, step = where or self._position()
         # A shock tells the row that ends with it, which is under way while it is decided.
         step = payload.get("row", step)
@@ -319,9 +321,9 @@ def _next(waiting: deque[_Asked]) -> _Asked | None:
 def _read(message: Message) -> _Asked:
     identity, command = message.get("id"), message.get("command")
     if message["t"] != protocol.CONTROL:
-        raise Garbage(f"a viewer sends {protocol.CONTROL!r} messages only")
+        raise InvalidCommand(f"a viewer sends {protocol.CONTROL!r} messages only")
     if not isinstance(identity, str) or not 0 < len(identity) <= protocol.MAX_COMMAND_ID or not identity.isprintable():
-        raise Garbage(f"a command needs an id of 1 to {protocol.MAX_COMMAND_ID} characters")
+        raise InvalidCommand(f"a command needs an id of 1 to {protocol.MAX_COMMAND_ID} characters")
     if not isinstance(command, str) or not 0 < len(command) <= protocol.MAX_COMMAND_ID or not command.isprintable():
-        raise Garbage(f"a command needs a name of 1 to {protocol.MAX_COMMAND_ID} characters")
+        raise InvalidCommand(f"a command needs a name of 1 to {protocol.MAX_COMMAND_ID} characters")
     return _Asked(identity, command)

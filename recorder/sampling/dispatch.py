@@ -16,7 +16,7 @@ from typing import Any
 
 from recorder.format.events import event
 from recorder.sampling import hooks
-from recorder.sampling.commands import Answer, Place
+from recorder.sampling.commands import AnswerCallback, Position
 from recorder.sampling.observer import CallObserver
 from recorder.sampling.stages import Stages
 from recorder.shocks.conductor import Conductor
@@ -151,7 +151,7 @@ class SamplingObserver(hooks.Observer):
         if of_call and call.passes_known and not call.given_up and not self._stages.captured():
             call.guard("a guidance pass", call.model_ends, arguments, result)
 
-    def request_shock(self, shock: Shock, answer: Answer) -> None:
+    def request_shock(self, shock: Shock, answer: AnswerCallback) -> None:
         """Ask for a shock at the next step of every loop under way; called in the server's thread, waits for nothing.
 
         The first loop that takes it answers; it is refused if none can.
@@ -231,13 +231,13 @@ def _nothing() -> None:
 class _Votes:
     """One answer to a request that went to several calls: the first that accepts, or the last that refuses."""
 
-    def __init__(self, answer: Answer, count: int) -> None:
+    def __init__(self, answer: AnswerCallback, count: int) -> None:
         self._answer = answer
         self._open = count
         self._lock = threading.Lock()
 
-    def of(self, call: CallObserver) -> Answer:
-        def vote(accepted: bool, text: str, payload: dict[str, Any], where: Place | None = None, /) -> None:
+    def of(self, call: CallObserver) -> AnswerCallback:
+        def vote(accepted: bool, text: str, payload: dict[str, Any], where: Position | None = None, /) -> None:
             with self._lock:
                 self._open -= 1
                 last = self._open == 0

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recorder.metrics.latent_layout import Layout
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling.tokens import take
 
 STREAMS = ("video", "audio")
@@ -56,7 +56,7 @@ class Passes:
         """Forget everything, so that no latents are kept alive."""
         self._plain, self._perturbed, self._stepped = {}, {}, False
 
-    def add(self, arguments: Mapping[str, Any], result: Any, layouts: Mapping[str, Layout]) -> None:
+    def add(self, arguments: Mapping[str, Any], result: Any, layouts: Mapping[str, LatentLayout]) -> None:
         """Keep the generated tokens of one model call, as a copy: a CUDA graph's next run overwrites its output."""
         if self._stepped:
             self.clear()  # also drops a stream that is never stepped

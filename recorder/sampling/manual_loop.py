@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from recorder.format import protocol
-from recorder.metrics.latent_layout import Layout
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.step import UNKNOWN
 from recorder.sampling.metadata import brief
 from recorder.sampling.stages import Misfit, Sampler, Stages
@@ -151,22 +151,22 @@ def completed(
     return velocity, result
 
 
-def layout_of(sample: Tensor, stream: str, grid: tuple[int, ...] | None) -> Layout:
+def layout_of(sample: Tensor, stream: str, grid: tuple[int, ...] | None) -> LatentLayout:
     """Where a sample lies: 5-D [B, C, F, H, W] and 4-D audio [B, C, L, M] say so themselves, 3-D tokens need a grid.
 
     Raises:
         ValueError: if the shape and the grid do not fit together.
     """
     if sample.ndim == 5 and stream == "video":
-        return Layout(stream, sample.shape[0], tuple(sample.shape[2:]))
+        return LatentLayout(stream, sample.shape[0], tuple(sample.shape[2:]))
     if sample.ndim == 4 and stream == "audio":
-        return Layout(stream, sample.shape[0], (sample.shape[2],))
+        return LatentLayout(stream, sample.shape[0], (sample.shape[2],))
     if sample.ndim == 3 and stream == "audio":
-        return Layout(stream, sample.shape[0], (sample.shape[1],))
+        return LatentLayout(stream, sample.shape[0], (sample.shape[1],))
     if sample.ndim == 3 and grid is not None and len(grid) == 3:
         if grid[0] * grid[1] * grid[2] != sample.shape[1]:
             raise ValueError(f"{sample.shape[1]} tokens do not fill a grid of {grid[0]}×{grid[1]}×{grid[2]}")
-        return Layout(stream, sample.shape[0], tuple(grid))
+        return LatentLayout(stream, sample.shape[0], tuple(grid))
     raise ValueError(
         f"a {stream} sample of shape {list(sample.shape)} cannot be laid out; give video as [B, C, F, H, W] or as "
         "tokens [B, F·H·W, C] with grid=(F, H, W), audio as [B, C, L, M] or [B, L, C]"

@@ -17,7 +17,7 @@ from recorder.metrics.full_precision import full_precision
 from recorder.metrics.measures import log_snr, measured_row
 from recorder.metrics.step import Step
 from recorder.sampling.row_attachments import Attempts, along, did, kept_of, picture_of
-from recorder.writing.items import Row
+from recorder.writing.items import RowItem
 
 if TYPE_CHECKING:
     from recorder.sampling.stage import Injected, Sampler, Stage, Stream
@@ -99,7 +99,7 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: Taken) -> None:
     )
     shown = picture_of(stream.filmstrip, number, sigma, picture)
     watch = stream.watch.take
-    stages.put(Row(stage.index, name, number, now, schedule, measured, wait, watch, snapshot, kept, shown))
+    stages.put(RowItem(stage.index, name, number, now, schedule, measured, wait, watch, snapshot, kept, shown))
     if kept is not None and first:
         stages.control.snapshot_begins(stage.index, number)
     stream.last_time = taken.clock

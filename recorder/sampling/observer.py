@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from recorder.format.events import event, reason_of
-from recorder.metrics.latent_layout import Layout
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling import effective_settings, hooks, supported_pipelines, tokens
-from recorder.sampling.commands import TOO_LATE, Answer, Place
+from recorder.sampling.commands import TOO_LATE, AnswerCallback, Position
 from recorder.sampling.guidance_passes import Passes
 from recorder.sampling.metadata import call_arguments, call_metadata, given_names, scheduler_metadata
 from recorder.sampling.pipeline_loop import CallLoop, Schedule, grid_of
@@ -82,7 +82,7 @@ class CallObserver:
     def loop_under_way(self) -> bool:
         return self._stages.current is not None
 
-    def position(self) -> Place:
+    def position(self) -> Position:
         """The stage of this call that is under way, and its last row."""
         return self._stages.position()
 
@@ -106,7 +106,7 @@ class CallObserver:
             logger.error("%s; the generation goes on", text)
             self._stages.put(event("error", text, stage=self.position()[0]))
 
-    def shock(self, shock: Shock, answer: Answer) -> None:
+    def shock(self, shock: Shock, answer: AnswerCallback) -> None:
         """Ask for a shock at the next step of the loop under way; called in the server's thread, waits for nothing."""
         conductor = self.conductor
         if conductor is None:
@@ -253,7 +253,7 @@ class CallObserver:
         hidden = arguments.get("hidden_states")
         if loop.sequence is not None and isinstance(hidden, Tensor) and hidden.shape[1] != loop.sequence:
             return  # one spatial tile of the canvas: its raw velocity is no pass of the whole step
-        wanted = {s: Layout(s, 1, g, loop.frames if s == "video" else None) for s, g in loop.grids.items()}
+        wanted = {s: LatentLayout(s, 1, g, loop.frames if s == "video" else None) for s, g in loop.grids.items()}
         streams = set(self._family.streams) - self._stages.resting()  # what will not be measured is not kept
         self._passes.add(arguments, result, {s: wanted[s] for s in wanted if s in streams})
 

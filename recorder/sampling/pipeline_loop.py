@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from recorder.metrics.latent_layout import Layout
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling import tokens
 
 
@@ -39,7 +39,7 @@ class CallLoop:
 
     grids: dict[str, tuple[int, ...]] = field(default_factory=dict)
     frames: tokens.Frames | None = None
-    layouts: dict[str, Layout] = field(default_factory=dict)
+    layouts: dict[str, LatentLayout] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
     free: Tensor | None = None
     """1 − conditioning strength of every token of the video [B, S, 1]; None if none is conditioned."""

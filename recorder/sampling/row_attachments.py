@@ -12,10 +12,10 @@ from torch import Tensor
 
 from recorder.format.protocol import Message
 from recorder.metrics.device_copy import to_host
-from recorder.metrics.latent_layout import Layout
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.preview import Filmstrip, shrunk
 from recorder.metrics.step import Step
-from recorder.writing.items import Kept
+from recorder.writing.items import RequestedSnapshot
 
 T = TypeVar("T")
 
@@ -75,12 +75,12 @@ def _snapshot(step: Step) -> dict[str, Tensor]:
 
 
 def kept_of(
-    host: dict[str, Tensor], layout: Layout, stage: int, step: int, sigma: float, done: Callable[[], None]
-) -> Kept:
+    host: dict[str, Tensor], layout: LatentLayout, stage: int, step: int, sigma: float, done: Callable[[], None]
+) -> RequestedSnapshot:
     """What a viewer asked to keep of a step, taken out of what goes to the host."""
     tensors = {name: host.pop(f"kept_{name}") for name in ("x", "x0")}
-    frames = layout.places if layout.stream == "video" else None
-    return Kept(stage, layout.stream, step, sigma, frames, tensors, done)
+    frames = layout.generated_frames if layout.stream == "video" else None
+    return RequestedSnapshot(stage, layout.stream, step, sigma, frames, tensors, done)
 
 
 def picture_of(

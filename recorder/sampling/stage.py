@@ -14,7 +14,7 @@ from recorder.format import protocol
 from recorder.format.events import event
 from recorder.format.protocol import Message
 from recorder.metrics.device_copy import GpuClock
-from recorder.metrics.latent_layout import Layout
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.preview import Filmstrip
 from recorder.metrics.row_events import StreamWatch
 from recorder.metrics.stage_summary import PathTracker
@@ -27,7 +27,7 @@ from recorder.sampling.row_attachments import Rest
 class Stream:
     """What is remembered of one stream of a stage between its steps."""
 
-    layout: Layout
+    layout: LatentLayout
     channels: int
     watch: StreamWatch
     tracker: PathTracker = field(default_factory=PathTracker)

@@ -18,12 +18,12 @@ from recorder.format import protocol
 from recorder.format.events import event, reason_of
 from recorder.format.run_status import NOISE_LEFT, noise_percent
 from recorder.metrics.device_copy import GpuClock, to_host
-from recorder.metrics.latent_layout import Layout
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.preview import Filmstrip
 from recorder.metrics.row_events import StreamWatch
 from recorder.metrics.stage_summary import PathTracker
 from recorder.sampling import cuda_streams
-from recorder.sampling.commands import Control, Place
+from recorder.sampling.commands import Control, Position
 from recorder.sampling.measure_step import Taken, measure
 from recorder.sampling.row_attachments import out_of_memory
 from recorder.sampling.shared_state import Book, Left, Put
@@ -89,7 +89,7 @@ class Stages:
         made.current, made.lock = None, threading.RLock()
         return made
 
-    def position(self) -> Place:
+    def position(self) -> Position:
         """The stage of this line that is under way, and its last row."""
         stage = self.current
         return (None, None) if stage is None else stage.position()
@@ -164,7 +164,7 @@ class Stages:
     @_one_by_one
     def step(
         self,
-        layout: Layout,
+        layout: LatentLayout,
         sigma: float,
         sigma_next: float,
         timestep: float,
@@ -303,7 +303,7 @@ class Stages:
         logger.debug("%s", what, exc_info=error)
         self.put(event("error", text, stage=stage, step=step))
 
-    def _declare(self, stage: Stage, layout: Layout, sample: Tensor) -> Stream:
+    def _declare(self, stage: Stage, layout: LatentLayout, sample: Tensor) -> Stream:
         name = layout.stream
         declaration, columns = declaration_of(stage.index, layout, sample)
         self.put(declaration)

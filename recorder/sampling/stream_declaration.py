@@ -8,10 +8,10 @@ from torch import Tensor
 
 from recorder.format import declarations, protocol
 from recorder.format.protocol import Message
-from recorder.metrics.latent_layout import Layout
+from recorder.metrics.latent_layout import LatentLayout
 
 
-def declaration_of(stage: int, layout: Layout, sample: Tensor) -> tuple[Message, dict[str, slice]]:
+def declaration_of(stage: int, layout: LatentLayout, sample: Tensor) -> tuple[Message, dict[str, slice]]:
     """The message, and the columns of a row by metric. The sample is that of the stream's first step, as tokens.
 
     Raises:

@@ -8,7 +8,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from recorder.metrics.latent_layout import Layout
+from recorder.metrics.latent_layout import LatentLayout
 
 Frames = tuple[int, ...]
 
@@ -44,16 +44,16 @@ def freedom(timestep: Tensor, level: Tensor) -> Tensor:
     return (timestep.float() / level.float().reshape(-1, 1)).unsqueeze(-1)
 
 
-def clip_layout(stream: str, sample: Tensor, grid: tuple[int, ...], frames: Frames | None = None) -> Layout:
+def clip_layout(stream: str, sample: Tensor, grid: tuple[int, ...], frames: Frames | None = None) -> LatentLayout:
     """The layout of a stream whose first step has this sample; `frames` None means all of them."""
     if frames is not None and len(frames) == grid[0]:
         frames = None
-    layout = Layout(stream, sample.shape[0], grid, frames)
+    layout = LatentLayout(stream, sample.shape[0], grid, frames)
     take(sample, layout)  # fails here, before anything is declared, if the tokens do not fill the grid
     return layout
 
 
-def take(tokens: Tensor, layout: Layout) -> Tensor:
+def take(tokens: Tensor, layout: LatentLayout) -> Tensor:
     """The generated tokens of a clip: [B, F′·H·W, C], or [B, F′, H, W, C] of latents that were laid out already.
 
     Args:
@@ -67,13 +67,13 @@ def take(tokens: Tensor, layout: Layout) -> Tensor:
     if tokens.ndim == 5 and layout.stream == "video":
         first = layout.grid[0] - tokens.shape[2]
         # Who steps every frame of a clip has given none of them.
-        fits = 0 < first <= layout.places[0] or (first == 0 and layout.frames is None)
+        fits = 0 < first <= layout.generated_frames[0] or (first == 0 and layout.frames is None)
         if tuple(tokens.shape[3:]) != layout.grid[1:] or not fits:
             raise ValueError(f"latents {list(tokens.shape)} are not the generated frames {list(layout.shape)}")
         laid = tokens.movedim(1, -1)
-        if tokens.shape[2] == len(layout.places):
+        if tokens.shape[2] == len(layout.generated_frames):
             return laid
-        chosen = [laid[:, a - first : b - first] for a, b in runs(layout.places)]
+        chosen = [laid[:, a - first : b - first] for a, b in runs(layout.generated_frames)]
         return chosen[0] if len(chosen) == 1 else torch.cat(chosen, dim=1)
     if tokens.ndim != 3:
         raise ValueError(f"packed latents [batch, tokens, channels] are needed, not {list(tokens.shape)}")

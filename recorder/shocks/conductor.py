@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from recorder.metrics.critical_phase import CriticalPhase
+from recorder.metrics.critical_phase import CriticalPhaseDetector
 from recorder.metrics.measures import log_snr
 from recorder.shocks import plan as planning
 from recorder.shocks import plan_warnings, replan
@@ -75,7 +75,7 @@ class Conductor:
         return self  # both copies of a scheduler are in one loop
 
     def _forget(self) -> None:
-        self._phase = CriticalPhase()
+        self._phase = CriticalPhaseDetector()
         self._last: tuple[float, Tensor] | None = None
 
     def begin(self, native: Sequence[float], stream: str) -> Plan:

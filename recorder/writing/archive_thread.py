@@ -14,7 +14,7 @@ from recorder.archive.writer import ArchiveWriter
 from recorder.format import protocol
 from recorder.format.events import event, reason_of
 from recorder.format.protocol import Message
-from recorder.writing.items import Kept, Row
+from recorder.writing.items import RequestedSnapshot, RowItem
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Archivist:
         """`report` takes an event that says what failed; it is called in this thread."""
         self._archive = archive
         self._report = report
-        self._queue: queue.SimpleQueue[Row | Kept | Message | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[RowItem | RequestedSnapshot | Message | None] = queue.SimpleQueue()
         self._waiting_snapshots = 0
         self._done = 0
         self.dropped_snapshots = 0
@@ -77,7 +77,7 @@ class Archivist:
             self._fail(RuntimeError(f"{MAX_BACKLOG:,} messages wait for the disk"))
         self._queue.put(message)
 
-    def put_snapshot(self, row: Row) -> None:
+    def put_snapshot(self, row: RowItem) -> None:
         """Hand over a row's latents, to be written before the row itself; dropped if too many wait."""
         if self._waiting_snapshots >= MAX_WAITING_SNAPSHOTS:
             self.dropped_snapshots += 1
@@ -85,7 +85,7 @@ class Archivist:
         self._waiting_snapshots += 1
         self._queue.put(row)
 
-    def put_kept(self, kept: Kept) -> None:
+    def put_kept(self, kept: RequestedSnapshot) -> None:
         """Hand over a snapshot that a viewer asked for; whoever takes the command bounds how many wait."""
         self._queue.put(kept)
 
@@ -123,16 +123,16 @@ class Archivist:
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                     self._archive.make_room()
             finally:
-                if isinstance(item, Row):
+                if isinstance(item, RowItem):
                     self._waiting_snapshots -= 1
-                elif isinstance(item, Kept):
+                elif isinstance(item, RequestedSnapshot):
                     item.done()
 
-    def _take(self, item: Row | Kept | Message) -> None:
-        if isinstance(item, Row):
+    def _take(self, item: RowItem | RequestedSnapshot | Message) -> None:
+        if isinstance(item, RowItem):
             arrays = {name: tensor.numpy() for name, tensor in (item.snapshot or {}).items()}
             self._archive.add_snapshot(item.stage, item.stream, item.step, arrays)
-        elif isinstance(item, Kept):
+        elif isinstance(item, RequestedSnapshot):
             arrays = {name: tensor.numpy() for name, tensor in item.tensors.items()}
             self._archive.keep(item.stage, item.stream, item.step, item.sigma, item.frames, arrays)
         else:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Kept:
+class RequestedSnapshot:
     """One stream's share of a snapshot that a viewer asked for; its tensors arrive with the row of the same step.
 
     `done` is called once it waits no longer, in the archivist's thread: it is in the archive, or that has failed.
@@ -34,7 +34,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Row:
+class RowItem:
     """What one step hands over: numbers the host knows, and a small vector that may still be on its way to it.
 
     `wait` returns once `measured` may be read: at once on the CPU, after a CUDA event otherwise. `watch` is shown the
@@ -51,7 +51,7 @@ class Row:
     wait: Callable[[], None]
     watch: Callable[[int, NDArray[np.float32]], list[Message]]
     snapshot: dict[str, Tensor] | None = None
-    kept: Kept | None = None
+    kept: RequestedSnapshot | None = None
     picture: Callable[[], Message] | None = None
 
     def values(self, told: Callable[[Exception], None]) -> NDArray[np.float32]:

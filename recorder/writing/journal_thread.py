@@ -18,7 +18,7 @@ from recorder.format.protocol import Message
 from recorder.format.run_status import noise_left_of
 from recorder.journal.journal import Journal
 from recorder.writing.archive_thread import MAX_WAITING_SNAPSHOTS, Archivist, ended
-from recorder.writing.items import Row, StageEnd
+from recorder.writing.items import RowItem, StageEnd
 from recorder.writing.message_fallback import lesser
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Pump:
         self._archivist = archivist
         self._written = written
         self._sync = journal.synced_only = sync
-        self._queue: queue.SimpleQueue[Row | StageEnd | Message] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[RowItem | StageEnd | Message] = queue.SimpleQueue()
         self._degraded = False
         self._off = False
         self._done = 0
@@ -79,11 +79,11 @@ class Pump:
         self._thread = threading.Thread(target=self._pump, name="ltxtui-pump", daemon=True)
         self._thread.start()
 
-    def put(self, item: Row | StageEnd | Message) -> None:
+    def put(self, item: RowItem | StageEnd | Message) -> None:
         """Hand over a row, the end of a stage or a message."""
         if self._off:
             return
-        if isinstance(item, Row) and (waiting := self._queue.qsize()) >= MAX_WAITING_SNAPSHOTS:
+        if isinstance(item, RowItem) and (waiting := self._queue.qsize()) >= MAX_WAITING_SNAPSHOTS:
             if waiting >= MAX_WAITING_ROWS:
                 self._dropped[item.stage, item.stream] += 1
                 return
@@ -158,7 +158,9 @@ class Pump:
                 except Exception as error:  # noqa: BLE001 - likewise: without this thread the run has no end
                     self._tell(error)
 
-    def _tell(self, error: Exception, item: Row | StageEnd | Message | None = None, what: str = "a message") -> None:
+    def _tell(
+        self, error: Exception, item: RowItem | StageEnd | Message | None = None, what: str = "a message"
+    ) -> None:
         """Tell that something failed, once per type of error, and count a row that was lost with it."""
         kind, text = (what, type(error).__name__), f"{what} could not be recorded: {reason_of(error)}"
         if kind not in self._failed:
@@ -167,17 +169,17 @@ class Pump:
             if kind not in self._failed:
                 self._failed.add(kind)
                 self._write(event("error", text))
-            if isinstance(item, Row):
+            if isinstance(item, RowItem):
                 self._gather_missed((item.stage, item.stream), 1)
         except Exception as again:  # noqa: BLE001 - not even that can be recorded; the log has it
             logger.debug("nor could that be recorded: %s", again)
 
-    def _take(self, item: Row | StageEnd | Message) -> None:
+    def _take(self, item: RowItem | StageEnd | Message) -> None:
         self._tell_dropped()
         if isinstance(item, StageEnd):
             self._end_stage(item)
             return
-        if not isinstance(item, Row):
+        if not isinstance(item, RowItem):
             if item["t"] == protocol.MISSED:
                 self._gather_missed((item["stage"], item["stream"]), item["count"])
             else:

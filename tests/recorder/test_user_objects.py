@@ -97,14 +97,14 @@ def test_an_exception_without_a_text_inside_the_recorder_is_an_event(
 ) -> None:
     from recorder.metrics.measures import MEASURES
     from recorder.metrics.stage_summary import PathTracker
-    from recorder.writing.items import Row
+    from recorder.writing.items import RowItem
 
     def fails(*_: Any, **__: Any) -> Any:
         raise EvilError
 
     monkeypatch.setattr(PathTracker, "finish", fails)
-    real = Row.values
-    monkeypatch.setattr(Row, "values", lambda row, told: fails() if row.step == 1 else real(row, told))
+    real = RowItem.values
+    monkeypatch.setattr(RowItem, "values", lambda row, told: fails() if row.step == 1 else real(row, told))
     with record(pipe, runs_dir=tmp_path) as run:
         pipe(**nano_call(steps=3, **UNGUIDED))
         monkeypatch.setitem(MEASURES, "mean", fails)

@@ -124,12 +124,12 @@ def test_a_call_that_is_given_up_is_kept_with_its_reason(
 
 
 def test_rows_that_are_dropped_or_cannot_be_read_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from recorder.writing.items import Row
+    from recorder.writing.items import RowItem
 
-    real = Row.values
+    real = RowItem.values
     with record(runs_dir=tmp_path / "runs", previews=False) as run:
         run.stage(SIGMAS)
-        monkeypatch.setattr(Row, "values", lambda row, told: fails() if row.step == 0 else real(row, told))
+        monkeypatch.setattr(RowItem, "values", lambda row, told: fails() if row.step == 0 else real(row, told))
         steps(run, 1)
         settle(run)
         monkeypatch.setattr(journal_thread, "MAX_WAITING_ROWS", -1)
