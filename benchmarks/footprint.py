@@ -31,6 +31,7 @@ from benchmarks.__main__ import table
 from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling import tokens
 from recorder.sampling.guidance_passes import Passes
+from recorder.sampling.sampler_step import SamplerStep
 from recorder.sampling.stages import Stages
 
 MOST_LATENTS = 12
@@ -154,14 +155,16 @@ def measure(stream: str, grid: tuple[int, ...], channels: int, sampled: Any, ret
         with ledger:
             layout = tokens.clip_layout(stream, x, grid)
             stages.step(
-                layout,
-                sigma,
-                after,
-                1000 * sigma,
-                tokens.take(x, layout),
-                tokens.take(velocity, layout),
-                tokens.take(result, layout),
-                passes.of_step(stream, 1, x.shape),
+                SamplerStep(
+                    layout,
+                    sigma,
+                    after,
+                    1000 * sigma,
+                    tokens.take(x, layout),
+                    tokens.take(velocity, layout),
+                    tokens.take(result, layout),
+                    passes.of_step(stream, 1, x.shape),
+                )
             )
         del x, velocity, result
         ledger.settle()

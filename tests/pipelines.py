@@ -19,6 +19,7 @@ from torch import Tensor
 from recorder import record
 from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling.guidance_presets import UNGUIDED
+from recorder.sampling.sampler_step import SamplerStep
 from recorder.sampling.stages import Stages
 from replay.sources.open import load
 
@@ -151,15 +152,15 @@ def observe(
     rows: dict[str, list[Taken]] = {"video": [], "audio": []}
     original = Stages.step
 
-    def step(self: Stages, layout: Any, sigma: Any, sigma_next: Any, timestep: Any, *tensors: Any) -> None:
-        x, v, after, passes, *_ = tensors
+    def step(self: Stages, step: SamplerStep) -> None:
         stage = self.current
         assert stage is not None
-        copies = {k: p.clone() for k, p in (passes or {}).items()}
-        taken = Taken(stage.index, stage.tile, layout, sigma, sigma_next, x.clone(), v.clone(), after.clone(), copies)
-        original(self, layout, sigma, sigma_next, timestep, *tensors)
-        if sigma > 0:
-            rows[layout.stream].append(taken)
+        tensors = (step.sample.clone(), step.velocity.clone(), step.result.clone())
+        copies = {k: p.clone() for k, p in step.passes.items()}
+        taken = Taken(stage.index, stage.tile, step.layout, step.sigma, step.sigma_next, *tensors, copies)
+        original(self, step)
+        if step.sigma > 0:
+            rows[step.layout.stream].append(taken)
 
     pipe = make()
     with monkeypatch.context() as patch:

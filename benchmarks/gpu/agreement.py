@@ -41,13 +41,14 @@ def taken(grid: tuple[int, ...], device: torch.device, dtype: torch.dtype = torc
 
 def sent_of(steps: list[tuple[Any, ...]]) -> list[Any]:
     """What the sampling thread hands over for these steps. Raises RuntimeError if one could not be measured."""
+    from recorder.sampling.sampler_step import SamplerStep
     from recorder.sampling.stages import Stages
 
     sent: list[Any] = []
     stages = Stages(sent.append)
     stages.begin(0, [], {})
     for arguments in steps:
-        stages.step(*arguments)
+        stages.step(SamplerStep(*arguments))
     if failed := [m["text"] for m in sent if isinstance(m, dict) and m.get("kind") == "error"]:
         raise RuntimeError("; ".join(failed))
     return sent

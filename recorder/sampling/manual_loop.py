@@ -20,7 +20,9 @@ from recorder.format import protocol
 from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.step import UNKNOWN
 from recorder.sampling.metadata import brief
-from recorder.sampling.stages import Misfit, Sampler, Stages
+from recorder.sampling.sampler_step import NO_NOISE, Sampler, SamplerStep
+from recorder.sampling.stage import Misfit
+from recorder.sampling.stages import Stages
 from recorder.shocks import plan_warnings
 
 
@@ -28,7 +30,6 @@ class _Place:
     """Stands for the contexts in which a stage was begun; it is gone once none of them is left."""
 
 
-_EULER = Sampler()
 _OF_ONES_OWN = Sampler(drift=UNKNOWN)
 
 _places: ContextVar[weakref.WeakKeyDictionary[Loop, _Place]] = ContextVar("ltxtui_places")
@@ -119,14 +120,16 @@ class Loop:
                 with torch.no_grad():
                     v, after = completed(sample, float(sigma), float(sigma_next), velocity, x0, result)
                     line.step(
-                        layout,
-                        float(sigma),
-                        float(sigma_next),
-                        float(sigma * 1000 if timestep is None else timestep),
-                        as_tokens(sample, stream),
-                        as_tokens(v, stream),
-                        as_tokens(after, stream),
-                        sampler=_EULER if result is None else _OF_ONES_OWN,
+                        SamplerStep(
+                            layout,
+                            float(sigma),
+                            float(sigma_next),
+                            float(sigma * 1000 if timestep is None else timestep),
+                            as_tokens(sample, stream),
+                            as_tokens(v, stream),
+                            as_tokens(after, stream),
+                            sampler=NO_NOISE if result is None else _OF_ONES_OWN,
+                        )
                     )
         except Misfit:
             raise

@@ -4,45 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import MutableMapping
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from recorder.metrics.device_copy import no_time
 from recorder.metrics.full_precision import full_precision
 from recorder.metrics.measures import log_snr, measured_row
 from recorder.metrics.step import Step
 from recorder.sampling.row_attachments import Attempts, along, did, kept_of, picture_of
+from recorder.sampling.sampler_step import SamplerStep
 from recorder.writing.items import RowItem
 
 if TYPE_CHECKING:
-    from recorder.sampling.stage import Injected, Sampler, Stage, Stream
+    from recorder.sampling.stage import Stage, Stream
     from recorder.sampling.stages import Stages
 
 
-@dataclass(frozen=True)
-class Taken:
-    """One step as the sampler took it; see `Stages.step`. `clock` is when it was handed over, by `perf_counter`."""
-
-    clock: float
-    sigma: float
-    sigma_next: float
-    timestep: float
-    sample: Tensor
-    velocity: Tensor
-    result: Tensor
-    passes: MutableMapping[str, Tensor]
-    """Emptied once the step has them, so that nobody else holds them."""
-    shock: Injected | None
-    sampler: Sampler
-
-
-def measure(stages: Stages, stage: Stage, stream: Stream, taken: Taken) -> None:
-    """Measure a step and hand its row over.
+def measure(stages: Stages, stage: Stage, stream: Stream, taken: SamplerStep, clock: float) -> None:
+    """Measure a step and hand its row over; `clock` is when the step was handed over, by `perf_counter`.
 
     Raises whatever fails in the row itself. What goes along with it, and the clocks, may fail: that is told.
     """
@@ -87,10 +68,10 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: Taken) -> None:
     if (gpu := stream.gpu) is not None:
         gpu_ms = attempt("the time of a step on the GPU", partial(gpu.lap, name, number), no_time)
         vram_peak = attempt("the peak of the GPU's memory", partial(gpu.peak, number), math.nan)
-    seconds = taken.clock - (stream.last_time or stage.set_at)
+    seconds = clock - (stream.last_time or stage.set_at)
     sigma_down = sigma_next if shock is None else min(sigma_next, shock.sigma_down)
     # Taken last: all that this step still costs is a place in a queue.
-    cost = time.perf_counter() - taken.clock
+    cost = time.perf_counter() - clock
     clocks = (seconds, cost, gpu_ms, vram_peak)
     schedule = (
         *(sigma, sigma_next, sigma_down, taken.timestep, _snr_db(sigma)),
@@ -102,7 +83,7 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: Taken) -> None:
     stages.put(RowItem(stage.index, name, number, now, schedule, measured, wait, watch, snapshot, kept, shown))
     if kept is not None and first:
         stages.control.snapshot_begins(stage.index, number)
-    stream.last_time = taken.clock
+    stream.last_time = clock
     stream.rows += 1
     stream.rest.over()
 

@@ -15,9 +15,9 @@ from recorder.sampling import effective_settings, hooks, supported_pipelines, to
 from recorder.sampling.commands import TOO_LATE, AnswerCallback, Position
 from recorder.sampling.guidance_passes import Passes
 from recorder.sampling.metadata import call_arguments, call_metadata, given_names, scheduler_metadata
+from recorder.sampling.observed_step import observed
 from recorder.sampling.pipeline_loop import CallLoop, Schedule, grid_of
-from recorder.sampling.scheduler_noise import drift_of
-from recorder.sampling.stages import Injected, Sampler, Stages
+from recorder.sampling.stages import Stages
 from recorder.sampling.supported_pipelines import Family
 from recorder.shocks import noise, plan_warnings
 from recorder.shocks.conductor import Conductor, conductor_of, entrust
@@ -165,7 +165,7 @@ class CallObserver:
     def schedule_set(self, scheduler: Any, stream: str) -> None:
         """A schedule was set: that of the video begins a loop."""
         # The one place that may wait for the device: before the loop, never inside it.
-        schedule = self._read(scheduler)
+        schedule = Schedule.read(scheduler)
         if stream != "video":
             self._loop.schedules[stream] = schedule  # set just before the video's
             return
@@ -196,10 +196,6 @@ class CallObserver:
         if made is None and not self._family.prepared and "num_inference_steps" in self._asked:
             in_effect |= effective_settings.steps(self._asked, len(schedule.planned))
         self._use(in_effect)
-
-    def _read(self, scheduler: Any) -> Schedule:
-        sigmas, timesteps = scheduler.sigmas.tolist(), scheduler.timesteps.tolist()
-        return Schedule(scheduler.sigmas, sigmas, timesteps)
 
     # -- model calls
 
@@ -268,54 +264,10 @@ class CallObserver:
             raise
 
     def _take_step(self, step: hooks.SchedulerStep) -> None:
-        if step.per_token:
-            raise ValueError("the scheduler moves every token from a noise level of its own")
-        loop, stream = self._loop, step.stream
-        schedule = loop.schedules.get(stream)
-        if schedule is None or schedule.source is not step.scheduler.sigmas:
-            # A copy made after the schedule was set, or one that was replaced since: read again, once.
-            count = schedule.steps if schedule else 0
-            loop.schedules[stream] = schedule = self._read(step.scheduler)
-            schedule.steps = count
-        called, index = schedule.steps, step.index
-        schedule.steps += 1
-        # The ancestral scheduler leaves the sample alone at the end of its list, whatever the level there.
-        at_end = index + 1 >= len(schedule.sigmas)
-        sigma, sigma_next = schedule.sigmas[index], schedule.sigmas[index if at_end else index + 1]
-        if called != index and schedule.timesteps[called] != schedule.timesteps[index]:
-            raise ValueError(
-                f"the model was called at timestep {schedule.timesteps[called]:g}, but the scheduler stepped from "
-                f"σ = {sigma:g}; does the schedule begin with the same σ twice?"
-            )
-        layout = loop.layouts.get(stream)
-        if layout is None:
-            if stream not in loop.grids:
-                raise ValueError("the model was not called before the step, as far as is known, so the grid is not")
-            frames = loop.frames if stream == "video" else None
-            layout = loop.layouts[stream] = tokens.clip_layout(stream, step.sample, loop.grids[stream], frames)
-        sample = tokens.take(step.sample, layout)
-        applied = step.applied
-        injected = None
-        if applied is not None:
-            fresh = None if applied.fresh is None else tokens.take(applied.fresh, layout)
-            injected = Injected(applied.action.reaches, fresh)
-        self._stages.step(
-            layout,
-            sigma,
-            sigma_next,
-            schedule.timesteps[index],
-            sample,
-            tokens.take(step.velocity, layout),
-            tokens.take(step.result, layout),
-            self._passes.of_step(stream, sample.shape[0], sample.shape),
-            injected,
-            Sampler(
-                effective_settings.guidance_scale(self.pipe, stream),
-                None if at_end else drift_of(step.scheduler, sigma, sigma_next),
-            ),
-        )
-        if applied is not None and stream == applied.action.shock.streams[0]:
-            self._tell_shock(step.scheduler, applied.action, called)
+        taken, row = observed(self.pipe, self._loop, self._passes, step)
+        self._stages.step(taken)
+        if (applied := step.applied) is not None and step.stream == applied.action.shock.streams[0]:
+            self._tell_shock(step.scheduler, applied.action, row)
 
     def _tell_shock(self, scheduler: Any, action: Action, row: int) -> None:
         stage = self._stages.current

@@ -21,6 +21,11 @@ class Schedule:
     timesteps: list[float]
     steps: int = 0
 
+    @classmethod
+    def read(cls, scheduler: Any) -> Schedule:
+        """The schedule that a scheduler has now. Waits for the device: call it before a loop, not inside one."""
+        return cls(scheduler.sigmas, scheduler.sigmas.tolist(), scheduler.timesteps.tolist())
+
     @property
     def planned(self) -> list[float]:
         """The levels that the model is called at; the ancestral scheduler has a call at the closing 0 as well."""

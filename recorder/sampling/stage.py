@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from recorder.format import protocol
 from recorder.format.events import event
@@ -18,7 +17,7 @@ from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.preview import Filmstrip
 from recorder.metrics.row_events import StreamWatch
 from recorder.metrics.stage_summary import PathTracker
-from recorder.metrics.step import Drift, Step
+from recorder.metrics.step import Step
 from recorder.sampling.cuda_streams import CudaOrder
 from recorder.sampling.row_attachments import Rest
 
@@ -65,22 +64,6 @@ class Stream:
 
 class Misfit(ValueError):
     """A sample of another shape than its stage's."""
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """What the host knows of how a step was taken: its guidance scale, and what it would be without fresh noise."""
-
-    guidance_scale: float = math.nan
-    drift: Drift | None = None
-
-
-@dataclass(frozen=True)
-class Injected:
-    """A shock at the end of a step: how far down the sample went, and the fresh noise in it, as tokens, if any."""
-
-    sigma_down: float
-    fresh: Tensor | None
 
 
 @dataclass

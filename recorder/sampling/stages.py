@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, Concatenate, Final, ParamSpec
 
@@ -24,13 +24,11 @@ from recorder.metrics.row_events import StreamWatch
 from recorder.metrics.stage_summary import PathTracker
 from recorder.sampling import cuda_streams
 from recorder.sampling.commands import Control, Position
-from recorder.sampling.measure_step import Taken, measure
+from recorder.sampling.measure_step import measure
 from recorder.sampling.row_attachments import out_of_memory
+from recorder.sampling.sampler_step import SamplerStep
 from recorder.sampling.shared_state import Book, Left, Put
-from recorder.sampling.stage import Injected as Injected
-from recorder.sampling.stage import Misfit as Misfit
-from recorder.sampling.stage import Sampler as Sampler
-from recorder.sampling.stage import Stage, Stream
+from recorder.sampling.stage import Misfit, Stage, Stream
 from recorder.sampling.stream_declaration import declaration_of
 from recorder.writing.items import StageEnd
 
@@ -38,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 
-_NO_NOISE = Sampler()
 NOISE_NOT_SEEN: Final = 1e-3
 """A result at this level or below is taken for clean."""
 
@@ -162,35 +159,11 @@ class Stages:
             self.book.leaves(stage.index, done - 1, level)
 
     @_one_by_one
-    def step(
-        self,
-        layout: LatentLayout,
-        sigma: float,
-        sigma_next: float,
-        timestep: float,
-        sample: Tensor,
-        velocity: Tensor,
-        result: Tensor,
-        passes: MutableMapping[str, Tensor] | None = None,
-        shock: Injected | None = None,
-        sampler: Sampler = _NO_NOISE,
-    ) -> None:
+    def step(self, step: SamplerStep) -> None:
         """Take one row of the current stage.
 
-        Args:
-            layout: the stream, and where its tokens lie.
-            sigma: level the model was called at; of a call at 0 the sample is x0, and what is divided by σ is NaN.
-            sigma_next: level the step went to.
-            timestep: what the model was told.
-            sample: tokens before the step [B, F′·H·W, C] or [B, L, C], or laid out on the grid.
-            velocity: v = ε − x0 after guidance, of the same shape.
-            result: the sample after the step, of the same shape.
-            passes: the model's raw velocities before guidance, of the same shape, by name. Emptied: nobody else holds
-                them while the rest is measured.
-            shock: the shock that the step ended with.
-            sampler: what else is known of how the step was taken.
-
-        What fails while it is measured is told, and leaves the row empty; so does what a CUDA graph captures.
+        A failure while the step is measured is reported as an event and leaves the row empty. So does a step that a
+        CUDA graph captures.
 
         Raises:
             RuntimeError: if no stage is under way.
@@ -200,27 +173,25 @@ class Stages:
         stage = self.current
         if stage is None:
             raise RuntimeError("a step came before its schedule was set")
-        if self.leaves_out(layout.stream):
+        layout, sample = step.layout, step.sample
+        name = layout.stream
+        if self.leaves_out(name):
             return
         self.announce()
-        name = layout.stream
         if not stage.streams:
-            self._tell_left(self.book.goes_on(sigma))
+            self._tell_left(self.book.goes_on(step.sigma))
         stream = stage.streams.get(name) or self._declare(stage, layout, sample)
         if (layout, sample.shape[-1]) != (stream.layout, stream.channels):
             had, has = [*stream.layout.shape, stream.channels], [*layout.shape, sample.shape[-1]]
             raise Misfit(f"the {name} samples of stage {stage.index} are {had}, this one is {has}; begin another stage")
-        stream.reached = sigma_next
+        stream.reached = step.sigma_next
         if stream.rest.skips():
             self._leave_empty(name)
         else:
             try:
                 if stream.order is not None:
                     stream.order.begin(stream.previous, stream.tracker)
-                taken = Taken(
-                    clock, sigma, sigma_next, timestep, sample, velocity, result, passes or {}, shock, sampler
-                )
-                measure(self, stage, stream, taken)
+                measure(self, stage, stream, step, clock)
             except Exception as error:  # noqa: BLE001 - such as no memory left for the metrics: the generation goes on
                 self.missed(name, error)
             if stream.order is not None:

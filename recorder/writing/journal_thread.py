@@ -12,14 +12,12 @@ from typing import TypeVar
 
 from recorder.format import protocol
 from recorder.format.events import event, reason_of
-from recorder.format.framing import encode
-from recorder.format.nonfinite import BrokenItems
 from recorder.format.protocol import Message
-from recorder.format.run_status import noise_left_of
 from recorder.journal.journal import Journal
 from recorder.writing.archive_thread import MAX_WAITING_SNAPSHOTS, Archivist, ended
+from recorder.writing.group_writer import GroupWriter
 from recorder.writing.items import RowItem, StageEnd
-from recorder.writing.message_fallback import lesser
+from recorder.writing.tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +30,6 @@ MAX_WAITING_PICTURES = 64
 
 FEW_WAITING = 16
 """Fewer are written one by one: the next row may still be on its way from the device."""
-MAX_GROUP = 32
-"""Messages that are written together when more wait: a write each would be too slow for a disk that is busy."""
-
-_VITAL = {protocol.HEADER, protocol.STAGE, protocol.STREAM, protocol.END}
 
 
 class Pump:
@@ -46,12 +40,9 @@ class Pump:
     """
 
     def __init__(self, journal: Journal, archivist: Archivist, written: Callable[[], None], sync: bool = False) -> None:
-        self._journal = journal
         self._archivist = archivist
-        self._written = written
-        self._sync = journal.synced_only = sync
+        self._out = GroupWriter(journal, archivist, written, sync)
         self._queue: queue.SimpleQueue[RowItem | StageEnd | Message] = queue.SimpleQueue()
-        self._degraded = False
         self._off = False
         self._done = 0
         self._dropped: Counter[tuple[int, str]] = Counter()
@@ -62,20 +53,7 @@ class Pump:
         self._device_waits = False
         self._writing = threading.Lock()
         """Held by the pump's thread, but while it waits for the device."""
-        self.rows = 0
-        """Rows written so far, of all streams."""
-        self.missed: Counter[tuple[int, str]] = Counter()
-        """Steps that were taken and could not be recorded so far, by stage and stream."""
-        self.broken = BrokenItems()
-        """What of the run is NaN or Inf, as its events tell."""
-        self.errors = 0
-        """Events written so far that tell that something could not be recorded."""
-        self.noise_left = 0.0
-        """The highest noise level that a stage's result was left at, as its events tell."""
         self._failed: set[tuple[str, str]] = set()
-        self._undeclared: set[tuple[int, str]] = set()
-        """Streams, by stage and name, whose declaration could not be sent."""
-        self._group: list[tuple[bytes, Message, bool]] = []
         self._thread = threading.Thread(target=self._pump, name="ltxtui-pump", daemon=True)
         self._thread.start()
 
@@ -107,8 +85,8 @@ class Pump:
         try:
             if not self._device_waits:
                 return False
-            self._write(sample)
-            self._write_group()
+            self._out.write(sample)
+            self._out.flush()
         except Exception as error:  # noqa: BLE001 - as in the pump's thread; the next sample gets its chance
             self._tell(error)
         finally:
@@ -120,9 +98,9 @@ class Pump:
         self._off = True
 
     @property
-    def idle(self) -> bool:
-        """True as long as no step was taken, and nothing failed that would have recorded one."""
-        return not (self.rows or self.missed or self.errors)
+    def tally(self) -> Tally:
+        """What has been written so far."""
+        return self._out.tally
 
     def close(self, end: Message) -> bool:
         """Write everything that was put before, then the run's last message; False if the disk does not answer.
@@ -154,7 +132,7 @@ class Pump:
                 self._tell(error, item)
             if over or self._queue.qsize() < FEW_WAITING:
                 try:
-                    self._write_group()
+                    self._out.flush()
                 except Exception as error:  # noqa: BLE001 - likewise: without this thread the run has no end
                     self._tell(error)
 
@@ -168,9 +146,9 @@ class Pump:
         try:
             if kind not in self._failed:
                 self._failed.add(kind)
-                self._write(event("error", text))
+                self._out.write(event("error", text))
             if isinstance(item, RowItem):
-                self._gather_missed((item.stage, item.stream), 1)
+                self._out.miss((item.stage, item.stream), 1)
         except Exception as again:  # noqa: BLE001 - not even that can be recorded; the log has it
             logger.debug("nor could that be recorded: %s", again)
 
@@ -181,9 +159,9 @@ class Pump:
             return
         if not isinstance(item, RowItem):
             if item["t"] == protocol.MISSED:
-                self._gather_missed((item["stage"], item["stream"]), item["count"])
+                self._out.miss((item["stage"], item["stream"]), item["count"])
             else:
-                self._write(item)
+                self._out.write(item)
             return
         untimed: list[Exception] = []
         values = self._arrived(lambda: item.values(untimed.append))
@@ -193,10 +171,10 @@ class Pump:
             self._archivist.put_snapshot(item)
         if item.kept is not None:
             self._archivist.put_kept(item.kept)
-        self._write(item.message(values))
+        self._out.write(item.message(values))
         try:
             for found in item.watch(item.step, values):
-                self._write(found)
+                self._out.write(found)
         finally:
             if item.picture is not None:
                 self._picture(item.picture)
@@ -207,7 +185,7 @@ class Pump:
         except Exception as error:  # noqa: BLE001 - a picture is decoration
             self._tell(error, what="a picture")
         else:
-            self._write(message)
+            self._out.write(message)
 
     def _arrived(self, what: Callable[[], T]) -> T:
         """What has to wait for the device first."""
@@ -225,111 +203,25 @@ class Pump:
         if self._dropped != self._told and waiting < MAX_WAITING_ROWS // 2:
             all_ = self._dropped.copy()
             dropped, self._told = all_ - self._told, all_
-            self._degrade(
+            self._out.degrade(
                 f"{dropped.total()} steps were not recorded: {MAX_WAITING_ROWS:,} waited to be written already"
             )
             for place, count in dropped.items():
-                self._gather_missed(place, count)
+                self._out.miss(place, count)
         if self._dropped_pictures != self._told_pictures and waiting < MAX_WAITING_PICTURES // 2:
             pictures, self._told_pictures = self._dropped_pictures - self._told_pictures, self._dropped_pictures
-            self._degrade(f"{pictures} pictures were not recorded: {MAX_WAITING_PICTURES} rows or more waited")
-
-    def _degrade(self, text: str) -> None:
-        logger.warning("%s", text)
-        self._write(event("degraded", text))
-
-    def _gather_missed(self, place: tuple[int, str], count: int) -> None:
-        self.missed[place] += count
-        # All of them so far: it may be read from the journal and from the archive, and is to count once.
-        message = {"t": protocol.MISSED, "stage": place[0], "stream": place[1], "count": self.missed[place]}
-        self._gather(encode(message), message)
+            self._out.degrade(f"{pictures} pictures were not recorded: {MAX_WAITING_PICTURES} rows or more waited")
 
     def _end_stage(self, item: StageEnd) -> None:
         for watch, _, _ in item.streams:
             try:
                 for found in watch.ended():
-                    self._write(found)
+                    self._out.write(found)
             except Exception as error:  # noqa: BLE001 - the stage ends all the same
                 self._tell(error)
         try:
             message = self._arrived(item.message)
         except Exception:
-            self._write(item.event)  # without its summary it is still the end of the stage
+            self._out.write(item.event)  # without its summary it is still the end of the stage
             raise
-        self._write(message)
-
-    def _write(self, message: Message) -> None:
-        if self._undeclared and (message.get("stage"), message.get("stream")) in self._undeclared:
-            if message["t"] == protocol.STEP:
-                self._gather_missed((message["stage"], message["stream"]), 1)
-            return  # readers refuse what belongs to nothing
-        try:
-            data = encode(message)
-        except (ValueError, TypeError, OverflowError) as error:  # too long, or nothing that msgpack knows
-            self._write_lesser(message, error)
-        else:
-            self._gather(data, message)
-
-    def _write_lesser(self, message: Message, error: Exception) -> None:
-        """Write as much of a message as can be sent, and say what is missing."""
-        for made, lacks in lesser(message):
-            try:
-                data = encode(made)
-            except (ValueError, TypeError, OverflowError):
-                continue
-            self._gather(data, made)
-            if lacks:
-                self._write(event("warning", f"{lacks} were left out of a {made['t']} message: {reason_of(error)}"))
-            return
-        if message["t"] == protocol.STREAM:
-            self._undeclared.add((message["stage"], message["stream"]))
-        self._write(event("warning", f"a message was left out: {reason_of(error)}"))
-
-    def _gather(self, data: bytes, message: Message) -> None:
-        self.rows += message["t"] == protocol.STEP
-        if message["t"] == protocol.EVENT:
-            self.errors += message.get("kind") == "error"
-            self.broken.feed(message)
-            self.noise_left = max(self.noise_left, noise_left_of(message))
-        vital = message["t"] in _VITAL or message.get("kind") == "stage_end"
-        self._group.append((data, message, vital))
-        # Streams are declared before snapshots of theirs go to the archivist; a failing disk takes one at a time.
-        if vital or len(self._group) >= MAX_GROUP or self._degraded:
-            self._write_group()
-
-    def _write_group(self) -> None:
-        """Hand over what has been gathered: one write, then socket and archive."""
-        while self._group:
-            group, self._group = self._group, []
-            self._journal.append(b"".join(data for data, _, _ in group), any(vital for _, _, vital in group))
-            if self._sync and self._journal.error is None:
-                self._synchronise()
-            for _, message, _ in group:
-                if message["t"] != protocol.END or not self.idle:
-                    self._archivist.put(message)
-            self._written()
-            self._watch_disk()  # what it has to say is gathered too
-
-    def _synchronise(self) -> None:
-        try:
-            self._journal.sync()
-        except OSError as error:
-            self._sync = self._journal.synced_only = False
-            self._journal.notes.append(f"messages are no longer forced onto the disk: {reason_of(error)}")
-
-    def _watch_disk(self) -> None:
-        journal = self._journal
-        while journal.notes:
-            text = journal.notes.pop(0)
-            logger.warning("%s", text)
-            self._write(event("warning", text))
-        failing = journal.error is not None
-        if failing == self._degraded:
-            return
-        self._degraded = failing
-        if failing:
-            text = f"recording degraded: the journal cannot be written ({journal.error}); kept in memory"
-        else:
-            text = f"recording recovered; {journal.dropped} messages were lost"
-        logger.warning("%s", text)
-        self._write(event("degraded", text))
+        self._out.write(message)

@@ -279,7 +279,7 @@ def test_with_sync_every_message_is_forced_before_it_is_told(tmp_path: Path, mon
             behind.append(run._journal._on_disk - run._journal._synced)
             real()
 
-        run._pump._written = told
+        run._pump._out._written = told
         take_steps(run)
     assert len(behind) > 3 and set(behind) == {0}
 

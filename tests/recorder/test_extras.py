@@ -15,6 +15,7 @@ from recorder.metrics.stage_summary import PathTracker
 from recorder.metrics.step import Step
 from recorder.sampling import measure_step, row_attachments
 from recorder.sampling.row_attachments import Rest, out_of_memory
+from recorder.sampling.sampler_step import SamplerStep
 from recorder.sampling.stages import Stages
 from recorder.writing.items import RowItem
 
@@ -27,7 +28,7 @@ def take(loop: Stages, count: int, layout: LatentLayout = LAYOUT) -> None:
     tokens = (1, math.prod(layout.shape), 2)
     for step in range(count):
         x, v, after = (torch.randn(tokens, generator=made) for _ in range(3))
-        loop.step(layout, 1 - step / 50, 1 - (step + 1) / 50, 0.0, x, v, after)
+        loop.step(SamplerStep(layout, 1 - step / 50, 1 - (step + 1) / 50, 0.0, x, v, after))
 
 
 def rows_of(sent: list[Any]) -> list[RowItem]:

@@ -11,6 +11,7 @@ import torch
 from recorder.format import declarations
 from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling import measure_step
+from recorder.sampling.sampler_step import SamplerStep
 from recorder.sampling.stages import Stages
 from recorder.writing.items import RowItem
 
@@ -33,7 +34,7 @@ def test_recorder_seconds_is_the_time_that_measuring_held_the_sampler(monkeypatc
     spent = []
     for sigma, after in ((1.0, 0.5), (0.5, 0.0)):
         began = time.perf_counter()
-        loop.step(layout, sigma, after, 1000 * sigma, x, x, x)
+        loop.step(SamplerStep(layout, sigma, after, 1000 * sigma, x, x, x))
         spent.append(time.perf_counter() - began)
     names = [m.name for m in declarations.on_stream("video") if m.on_host]
     rows = [item for item in sent if isinstance(item, RowItem)]

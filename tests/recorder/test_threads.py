@@ -249,7 +249,7 @@ def test_threads_that_cannot_be_told_apart_are_refused_and_not_guessed(nano_pipe
     assert all(torch.equal(a[0], b[0]) for a, b in zip(latents, plain, strict=True))
     read = load(run.path)
     assert sum(s.steps for s in read.stages) == 0
-    assert any("the model was not called before the step" in text for text in errors(read))
+    assert any("no model call was seen before the step" in text for text in errors(read))
 
 
 def two_calls_of_one_pipeline(pipe: Any) -> list[Any]:
