@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recorder.archive import journal_removal
-from recorder.archive.rebuild import refold
 from recorder.archive.tables import plain
 from recorder.archive.writer import ArchiveWriter
 from recorder.format import protocol
@@ -29,6 +27,7 @@ from recorder.sampling.stages import Stages
 from recorder.system import fork_guard
 from recorder.system.interrupts import shielded
 from recorder.writing.archive_thread import Archivist
+from recorder.writing.completion import Completion
 from recorder.writing.journal_thread import Pump
 from recorder.writing.machine_load import Gpu, SystemLane
 
@@ -58,19 +57,18 @@ class RunHandle:
     ) -> None:
         now = time.time()
         self.status: protocol.Status = "recording"
-        self.kept = True
-        """False once the run has ended without a step: then nothing of it is on the disk."""
         self._server: Server | None = None
         self._system: SystemLane | None = None
         self._forked = False
         self.path, self._journal = claim(runs_dir, run_name(name, now))
         journal_removal.settle_others(self.path)
         with contextlib.ExitStack() as undo:  # in the reverse order, if anything fails
-            undo.callback(self._release, remove=True)
+            undo.callback(self._release, True)
             self._archivist = Archivist(ArchiveWriter(self.path, sync=sync), self._archive_failed)
             undo.callback(self._archivist.close)
             self._pump = Pump(self._journal, self._archivist, self._notify, sync)
             undo.callback(self._pump.close, _end("failed", None))
+            self._completion = Completion(self.path, self._journal, self._archivist, self._pump, self._release)
             self.control = Control(self._pump.put, allow_control)
             self._put_header(now, metadata)
             self.stages = Stages(self._pump.put, save_latents, eigenvalue, previews, self.control)
@@ -122,6 +120,11 @@ class RunHandle:
         return self.path.stem
 
     @property
+    def kept(self) -> bool:
+        """False once the run has ended without a step: then nothing of it is on the disk."""
+        return self._completion.kept
+
+    @property
     def socket_path(self) -> Path | None:
         """The socket that viewers connect to; None where there could be none."""
         return self._server.path if self._server else None
@@ -138,12 +141,12 @@ class RunHandle:
     @property
     def rows(self) -> int:
         """Rows recorded so far, of all stages and streams."""
-        return self._pump.rows
+        return self._pump.tally.rows
 
     @property
     def missed(self) -> int:
         """Rows that are missing so far, of all stages and streams: their steps were taken and could not be recorded."""
-        return self._pump.missed.total()
+        return self._pump.tally.missed.total()
 
     @property
     def standing(self) -> str:
@@ -151,9 +154,10 @@ class RunHandle:
         result."""
         if self.status == "recording":
             return "live"
-        missed = {f"stage_{stage}/{stream}": count for (stage, stream), count in dict(self._pump.missed).items()}
-        broken = broken_words(self._pump.broken.found)
-        return standing(self.status, self.rows, missed_steps(missed), broken, self._pump.noise_left)
+        tally = self._pump.tally
+        missed = {f"stage_{stage}/{stream}": count for (stage, stream), count in dict(tally.missed).items()}
+        broken = broken_words(tally.broken.found)
+        return standing(self.status, self.rows, missed_steps(missed), broken, tally.noise_left)
 
     def stage(self, sigmas: Sequence[float] | None = None, **metadata: Any) -> None:
         """Begin a stage of a sampling loop of your own; the one before ends. Hooked pipelines do this by themselves.
@@ -272,65 +276,15 @@ class RunHandle:
             except Exception as failure:  # noqa: BLE001 - the end comes all the same
                 self.trouble(what, failure)
         if self._pump.close(_end(status, error)):
-            self._complete()
-            return
-        # Its thread may still write to the journal, which stays open and locked as long as the disk does not answer.
-        logger.warning("the disk does not answer: %s is left unfinished, its journal beside it", self.path)
-        try:
-            threading.Thread(target=self._complete_later, name="ltxtui-closer", daemon=True).start()
-        except RuntimeError as failure:
-            logger.warning("%s stays locked as long as the process lives: %s", self.path, reason_of(failure))
-
-    def _complete_later(self) -> None:
-        self._pump.join()
-        self._complete()
-
-    def _complete(self) -> None:
-        """Complete the archive after the pump has ended, and let go of everything."""
-        whole = False
-        try:
-            whole = self._write_end()
-        except Exception as failure:  # noqa: BLE001 - the caller's program goes on, and the journal is there
-            logger.error("closing %s failed (%s); its journal stays beside it", self.path, reason_of(failure))
-        finally:
-            self._release(remove=whole)
+            self._completion.complete(status)
+        else:
+            self._completion.complete_later(status)
 
     def _tell_lost(self) -> None:
         if dropped := self._archivist.dropped_snapshots:
             self._pump.put(event("warning", f"{dropped} snapshots of latents were dropped: the disk is too slow"))
         if lost := self._archivist.lost_latents:
             self._pump.put(event("warning", f"latents were not kept {lost} times: the archive could not be written"))
-
-    def _write_end(self) -> bool:
-        """Complete the archive; whether it is on the disk, and the journal has nothing any more that it lacks."""
-        self._journal.flush()
-        nothing = self._pump.idle
-        # A stream may have been declared all the same: by a first step that a Ctrl-C cut off.
-        answers = self._archivist.close(discard=nothing)
-        if nothing:
-            return self._leave_nothing()
-        failure: Exception | None = TimeoutError("the disk does not answer")
-        on_disk = False
-        if answers:
-            failure = self._archivist.error
-            if failure is None and not self._archivist.ended:
-                failure = RuntimeError("its end was not written")
-            if failure is None:
-                on_disk = self._archivist.on_disk(journal_removal.SETTLE_SECONDS)
-            else:
-                failure = self._fold_again(failure)
-                on_disk = failure is None
-        if failure is not None:
-            logger.warning("%s is unfinished (%s); its journal stays beside it", self.path, reason_of(failure))
-        if not self._pump.rows:
-            logger.warning("%s has no row: no step that was taken could be recorded", self.path.name)
-        return on_disk
-
-    def _leave_nothing(self) -> bool:
-        self.kept = False
-        level = logging.WARNING if self.status == "complete" else logging.INFO
-        logger.log(level, "nothing was recorded, since no step was taken; %s is not kept", self.path.name)
-        return True
 
     def _release(self, remove: bool) -> None:
         """Give up lock, journal and socket; viewers that are connected get the rest first."""
@@ -342,17 +296,6 @@ class RunHandle:
             self._server.close()
         else:
             self._journal.close()
-
-    def _fold_again(self, failure: Exception) -> Exception | None:
-        try:
-            refold(self._journal, self.path)
-        except Exception as again:  # noqa: BLE001 - the journal has everything
-            # Whatever room that took is the journal's again.
-            self._journal.flush()
-            logger.debug("nor could it be folded at the end: %s", again)
-            return failure
-        logger.warning("%s is complete: it was folded from its journal", self.path.name)
-        return None
 
 
 def _end(status: protocol.Status, error: str | None) -> Message:
