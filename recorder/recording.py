@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recorder.archive import journal_removal
-from recorder.archive.tables import plain
 from recorder.archive.writer import ArchiveWriter
 from recorder.format import protocol
-from recorder.format.events import cut, event, reason_of
+from recorder.format.events import event, reason_of
 from recorder.format.nonfinite import broken_words
 from recorder.format.protocol import Message
 from recorder.format.run_status import missed_steps, standing
@@ -26,6 +25,7 @@ from recorder.sampling.manual_loop import Loop
 from recorder.sampling.stages import Stages
 from recorder.system import fork_guard
 from recorder.system.interrupts import shielded
+from recorder.writing import run_messages
 from recorder.writing.archive_thread import Archivist
 from recorder.writing.completion import Completion
 from recorder.writing.journal_thread import Pump
@@ -67,10 +67,11 @@ class RunHandle:
             self._archivist = Archivist(ArchiveWriter(self.path, sync=sync), self._archive_failed)
             undo.callback(self._archivist.close)
             self._pump = Pump(self._journal, self._archivist, self._notify, sync)
-            undo.callback(self._pump.close, _end("failed", None))
+            undo.callback(self._pump.close, run_messages.end("failed", None))
             self._completion = Completion(self.path, self._journal, self._archivist, self._pump, self._release)
             self.control = Control(self._pump.put, allow_control)
-            self._put_header(now, metadata)
+            self._pump.put(run_messages.header(self.path, now, metadata, allow_control))
+            self._warn_of_missing_locks()
             self.stages = Stages(self._pump.put, save_latents, eigenvalue, previews, self.control)
             self._serve()
             self._measure_load(gpu)
@@ -80,19 +81,7 @@ class RunHandle:
             _open_runs.add(self)
             undo.pop_all()
 
-    def _put_header(self, now: float, metadata: dict[str, Any]) -> None:
-        self._pump.put(
-            {
-                "t": protocol.HEADER,
-                "format": protocol.FORMAT,
-                "version": protocol.FORMAT_VERSION,
-                "run": self.name,
-                "time": now,
-                "archive": str(self.path.resolve()),
-                "control": self.control.allowed,
-                "metadata": plain(metadata),
-            }
-        )
+    def _warn_of_missing_locks(self) -> None:
         if self._journal.unlocked is not None:
             reason = reason_of(self._journal.unlocked)
             self._warn(f"the file system has no locks ({reason}): the run is shown as unfinished while it is recorded")
@@ -275,16 +264,14 @@ class RunHandle:
                 function()
             except Exception as failure:  # noqa: BLE001 - the end comes all the same
                 self.trouble(what, failure)
-        if self._pump.close(_end(status, error)):
+        if self._pump.close(run_messages.end(status, error)):
             self._completion.complete(status)
         else:
             self._completion.complete_later(status)
 
     def _tell_lost(self) -> None:
-        if dropped := self._archivist.dropped_snapshots:
-            self._pump.put(event("warning", f"{dropped} snapshots of latents were dropped: the disk is too slow"))
-        if lost := self._archivist.lost_latents:
-            self._pump.put(event("warning", f"latents were not kept {lost} times: the archive could not be written"))
+        for text in self._archivist.losses():
+            self._pump.put(event("warning", text))
 
     def _release(self, remove: bool) -> None:
         """Give up lock, journal and socket; viewers that are connected get the rest first."""
@@ -296,10 +283,6 @@ class RunHandle:
             self._server.close()
         else:
             self._journal.close()
-
-
-def _end(status: protocol.Status, error: str | None) -> Message:
-    return {"t": protocol.END, "time": time.time(), "status": status, "error": None if error is None else cut(error)}
 
 
 _open_runs: set[RunHandle] = set()

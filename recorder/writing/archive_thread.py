@@ -102,6 +102,15 @@ class Archivist:
             self._archive.close()
         return over
 
+    def losses(self) -> list[str]:
+        """What is missing from the archive, one text for each kind of loss."""
+        texts = []
+        if self.dropped_snapshots:
+            texts.append(f"{self.dropped_snapshots} snapshots of latents were dropped: the disk is too slow")
+        if self.lost_latents:
+            texts.append(f"latents were not kept {self.lost_latents} times: the archive could not be written")
+        return texts
+
     def on_disk(self, seconds: float) -> bool:
         """Force a complete archive onto the disk; False if that takes longer, or fails. Call it after `close`.
 
