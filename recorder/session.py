@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import inspect
 import os
 import socket
 import sys
@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from recorder.format import locations, protocol
 from recorder.format.events import named
@@ -22,8 +22,11 @@ from recorder.sampling.metadata import brief, command, device_name, model_id, ve
 from recorder.shocks.conductor import Conductor
 from recorder.shocks.schedules import free
 from recorder.shocks.spec import Shock
+from recorder.system.calls import inside
 from recorder.system.interrupts import shielded
 from recorder.writing.machine_load import gpu_of
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _conductor(
@@ -98,14 +101,17 @@ def record(
         RuntimeError: if a pipeline, or its scheduler, is being recorded already.
         ValueError: if `runs_dir` is a URL; if a pipeline or its scheduler cannot be observed rightly, or shocked
             exactly; from the pipeline's call, if no shock can act on its schedule as asked.
-
-        All of them are raised where the block is entered, and leave nothing behind.
+            Each of these is raised where the block is entered, and leaves nothing behind.
+        TypeError: at once, if a function is given in place of a pipeline, as by `@record` without parentheses.
 
     Example:
         >>> with record(pipe, runs_dir="runs") as run:
         ...     pipe("a red ball moving left")
         >>> run.path
     """
+
+    if inspect.isroutine(pipe) or inspect.isclass(pipe):
+        raise TypeError(f"{pipe.__qualname__} is not a pipeline; as a decorator write @record() or @record(pipe)")
 
     def begin(recording: Recording) -> Callable[[], None]:
         pipes = list(pipe) if isinstance(pipe, Sequence) else [] if pipe is None else [pipe]
@@ -156,10 +162,10 @@ def _check_free(pipes: Sequence[Any]) -> None:
             raise RuntimeError(f"this {type(pipe).__name__} is given twice; give each pipeline once")
 
 
-class Recording(contextlib.ContextDecorator):
-    """One recording, to be entered once; what `record` returns. As a decorator it records every call apart.
+class Recording:
+    """What `record` returns: a context manager, to be entered once, and a decorator that records each call as a run.
 
-    It is opened and closed in threads of their own, where no Ctrl-C can leave it half open.
+    A recording is opened and closed in threads of their own, where no Ctrl-C can leave it half open.
     """
 
     _run: RunHandle | None = None
@@ -173,8 +179,13 @@ class Recording(contextlib.ContextDecorator):
         self._observer: SamplingObserver | None = None
         self._take_back: Callable[[Any], None] | None = None
 
-    def _recreate_cm(self) -> Recording:
-        return Recording(self._begin)
+    def __call__(self, function: F) -> F:
+        """Decorate a function: each call is a run, from its beginning until it returns.
+
+        The run of a coroutine function ends when the coroutine has been awaited, that of a generator function when the
+        generator is exhausted or closed.
+        """
+        return inside(function, lambda: Recording(self._begin))
 
     def __enter__(self) -> RunHandle:
         if self._entered:
