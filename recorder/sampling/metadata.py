@@ -13,7 +13,7 @@ from recorder.format import events
 
 MAX_TEXT = events.MAX_TEXT
 MAX_KEY = 200
-MAX_ITEMS = 128
+MAX_ITEMS = events.MAX_ITEMS
 MAX_NESTING = 8
 """Levels of what a user keeps with a run: readers refuse messages that are nested too deeply."""
 MAX_VALUES = 8_192
