@@ -97,7 +97,7 @@ class RunHandle:
             self._system.stop()
 
     def _let_go(self) -> None:
-        """In a forked child: nothing that it does reaches the run."""
+        """In a forked child: detach from the run, which belongs to the parent."""
         self._forked = True
         self.stages.book.off = True
         self._pump.turn_off()
@@ -115,15 +115,15 @@ class RunHandle:
 
     @property
     def socket_path(self) -> Path | None:
-        """The socket that viewers connect to; None where there could be none."""
+        """The socket that viewers connect to; None if it could not be made."""
         return self._server.path if self._server else None
 
     @property
     def stopping(self) -> bool:
         """True once a viewer has stopped the run.
 
-        For a loop of your own to look at before each step. The loops of a hooked pipeline end by themselves; there it
-        tells whether the clip that came out is finished.
+        A custom loop checks this before each step. The loops of a hooked pipeline end by themselves; for those, it
+        says whether the clip is unfinished.
         """
         return self.control.stopping
 
@@ -139,8 +139,7 @@ class RunHandle:
 
     @property
     def standing(self) -> str:
-        """The status in a few words, with what is not recorded of the steps that were taken, and what is wrong with the
-        result."""
+        """The status in a few words, with steps that could not be recorded and what is wrong with the result."""
         if self.status == "recording":
             return "live"
         tally = self._pump.tally
@@ -149,13 +148,13 @@ class RunHandle:
         return standing(self.status, self.rows, missed_steps(missed), broken, tally.noise_left)
 
     def stage(self, sigmas: Sequence[float] | None = None, **metadata: Any) -> None:
-        """Begin a stage of a sampling loop of your own; the one before ends. Hooked pipelines do this by themselves.
+        """Begin a stage of a custom sampling loop, and end the previous one. Hooked pipelines do this by themselves.
 
-        The stage is that of the thread or asyncio task that calls this, and of what is given a copy of its context, as
-        by `asyncio.to_thread`: begin one in each where several loops run at the same time.
+        The stage belongs to the calling thread or asyncio task, and to threads and tasks that get a copy of its
+        context, as by `asyncio.to_thread`. Begin one in each of several loops that run at the same time.
 
         Args:
-            sigmas: the planned levels of the model calls, so that viewers can show the schedule ahead; if known.
+            sigmas: the planned levels of the model calls, if known, so that viewers can show the schedule ahead.
             metadata: kept with the stage, such as `prompt=…`.
         """
         self._loop.stage(sigmas, metadata)
@@ -173,12 +172,12 @@ class RunHandle:
         grid: tuple[int, ...] | None = None,
         timestep: float | None = None,
     ) -> None:
-        """Record one step of a sampling loop of your own, on any device. Begins a stage if none is under way.
+        """Record one step of a custom sampling loop, on any device. Begins a stage if none is under way.
 
-        A thread or task that has begun no stage steps into the one begun last. Steps of several threads in one stage
-        are taken one at a time, and each is compared with the one before it, whichever thread that was of.
+        In a thread or task that has not begun a stage, the step belongs to the stage begun last. Steps of several
+        threads in one stage are recorded one at a time, and each is compared with the previous one of any thread.
 
-        Inside of a CUDA graph's capture nothing is recorded; a warning says so.
+        During the capture of a CUDA graph nothing is recorded; a warning says so.
 
         Args:
             sigma: noise level the model was called at, from 0 to 1.
@@ -186,10 +185,10 @@ class RunHandle:
             sample: x at `sigma`: video [B, C, F, H, W], or tokens [B, F·H·W, C] with `grid`; audio [B, C, L, M] or
                 [B, L, C].
             velocity: v = ε − x0 after guidance, of the sample's shape; or give `x0`, the predicted clean sample.
-            result: the sample after the step; an Euler step, in float32, is assumed if it is not given.
+            result: the sample after the step; by default that of an Euler step in float32.
             stream: `video` or `audio`.
             grid: (F, H, W) of packed video tokens.
-            timestep: what the model was told; σ times 1,000 if not given.
+            timestep: the timestep that the model was given; by default 1,000·σ.
 
         Raises:
             ValueError: if shapes or arguments do not fit together.
@@ -207,7 +206,7 @@ class RunHandle:
         )
 
     def end_stages(self) -> None:
-        """End what stages are under way in loops of one's own."""
+        """End all stages of custom loops."""
         self._loop.end()
 
     def _serve(self) -> None:
@@ -226,7 +225,7 @@ class RunHandle:
         self._pump.put(message)
 
     def trouble(self, what: str, error: Exception) -> None:
-        """Something could not be recorded; the generation goes on."""
+        """Log what could not be recorded, and add it to the run's events; the generation continues."""
         text = f"{what} could not be recorded: {reason_of(error)}"
         logger.error("%s", text, exc_info=error if logger.isEnabledFor(logging.DEBUG) else None)
         self._pump.put(event("error", text))
@@ -238,16 +237,16 @@ class RunHandle:
     def finish(self, status: protocol.Status, error: str | None) -> None:
         """End the run as `close` does, in a thread of its own.
 
-        A Ctrl-C meanwhile is raised once the archive is complete, a second one at once.
+        A Ctrl-C is raised once the archive is complete, a second one at once.
         """
         shielded(partial(self.close, status, error), "ltxtui-closer", COMPLETING)
 
     def close(self, status: protocol.Status, error: str | None) -> None:
         """Write the end, complete the archive, and remove the journal once the archive has everything on the disk.
 
-        A disk that takes long is not waited for: the journal then stays beside the complete archive, and goes later.
-        Of a run in which no step was taken nothing is left. Never raises for what fails, and does not wait for a disk
-        that does not answer. Whatever fails, threads, socket and lock are released.
+        With a slow disk the journal is kept next to the complete archive, and removed later. A run in which no step was
+        taken leaves nothing. Failures are logged and not raised, a disk that does not answer is not waited for, and
+        threads, socket and lock are released in any case.
         """
         if self._forked or self.status != "recording":
             return
@@ -257,24 +256,24 @@ class RunHandle:
         for what, function in (
             ("the end of viewers' commands", self.control.close),
             ("the end of the machine's load", self._stop_measuring_load),
-            ("noise that is left", self.stages.tell_left),
-            ("what was lost", self._tell_lost),
+            ("noise that is left", self.stages.report_left),
+            ("what was lost", self._report_losses),
         ):
             try:
                 function()
-            except Exception as failure:  # noqa: BLE001 - the end comes all the same
+            except Exception as failure:  # noqa: BLE001 - the run must be closed in any case
                 self.trouble(what, failure)
         if self._pump.close(run_messages.end(status, error)):
             self._completion.complete(status)
         else:
             self._completion.complete_later(status)
 
-    def _tell_lost(self) -> None:
+    def _report_losses(self) -> None:
         for text in self._archivist.losses():
             self._pump.put(event("warning", text))
 
     def _release(self, remove: bool) -> None:
-        """Give up lock, journal and socket; viewers that are connected get the rest first."""
+        """Release lock, journal and socket; connected viewers are sent the rest first."""
         try:
             self._journal.release(remove)
         except OSError as refused:
@@ -286,11 +285,11 @@ class RunHandle:
 
 
 _open_runs: set[RunHandle] = set()
-"""Runs that nobody has ended yet."""
+"""Runs that have not been ended."""
 
 
 def _end_open_runs() -> None:
-    """At the end of the process: runs whose block was never left, such as one in a notebook or a daemon thread."""
+    """End, when the process exits, runs whose block is still open, such as one in a notebook or a daemon thread."""
     for run in list(_open_runs):
         run.finish("interrupted", "the process ended while it was recorded")
     journal_removal.wait_for_late()

@@ -1,4 +1,4 @@
-"""One step of a sampling loop becomes one row, on its way to the host. The row comes before everything beside it."""
+"""Turns a step of a sampling loop into a row on its way to the host; the row has priority over its attachments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def measure(stages: Stages, stage: Stage, stream: Stream, taken: SamplerStep, clock: float) -> None:
     """Measure a step and hand its row over; `clock` is when the step was handed over, by `perf_counter`.
 
-    Raises whatever fails in the row itself. What goes along with it, and the clocks, may fail: that is told.
+    A failure in the row itself is raised. Failures of attachments and clocks are reported as events.
     """
     layout, shock, sigma, sigma_next = stream.layout, taken.shock, taken.sigma, taken.sigma_next
     name, number, now = layout.stream, stream.rows, time.time()
@@ -49,7 +49,7 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: SamplerStep, cl
             stage.kept.add(number)
         pictured, keep = stream.filmstrip is not None, number in stage.kept
         more = along(step, attempt, latents=stages.save_latents, picture=pictured, keep=keep)
-        sent = attempt(f"what goes along with {name}", lambda: attempt.to_host({**row, **more}), None)
+        sent = attempt(f"attachments of {name}", lambda: attempt.to_host({**row, **more}), None)
         host, wait = sent or attempt.to_host(row)
         if not attempt(f"the path of {name}", did(stream.tracker.add, step, sigma_next), False):
             stream.lose_path()
@@ -61,7 +61,7 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: SamplerStep, cl
     if "kept_x" in host:
         kept = kept_of(host, layout, stage.index, number, sigma, stages.control.snapshot_sent())
     elif first and keep:
-        stage.kept.discard(number)  # the other streams follow the first
+        stage.kept.discard(number)  # the other streams do as the first one
         stages.control.snapshot_failed()
     measured, picture, snapshot = host.pop("row"), host.pop("picture", None), host or None
     gpu_ms, vram_peak = no_time, math.nan
@@ -70,7 +70,7 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: SamplerStep, cl
         vram_peak = attempt("the peak of the GPU's memory", partial(gpu.peak, number), math.nan)
     seconds = clock - (stream.last_time or stage.set_at)
     sigma_down = sigma_next if shock is None else min(sigma_next, shock.sigma_down)
-    # Taken last: all that this step still costs is a place in a queue.
+    # Taken last: after this, the step costs only an entry in a queue.
     cost = time.perf_counter() - clock
     clocks = (seconds, cost, gpu_ms, vram_peak)
     schedule = (

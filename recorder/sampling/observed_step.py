@@ -1,4 +1,4 @@
-"""A scheduler's step as a row's step: its levels from the schedule, and the clip's tokens out of the sequence."""
+"""Turns a scheduler's step into what is measured: levels from the schedule, and the clip's tokens of the sequence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recorder.sampling.scheduler_noise import drift_of
 
 
 def observed(pipe: Any, loop: CallLoop, passes: Passes, step: hooks.SchedulerStep) -> tuple[SamplerStep, int]:
-    """What is measured of a scheduler's step, and its number among the stream's steps.
+    """The step to measure, and its number among the stream's steps.
 
     Args:
         pipe: the pipeline whose loop it is.

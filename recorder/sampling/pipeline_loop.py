@@ -1,4 +1,4 @@
-"""What is known of the denoising loop of a pipeline call that is under way: its levels, and where its tokens lie."""
+"""The denoising loop of a pipeline call that is under way: its levels, and where its tokens lie."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Schedule:
 
     @property
     def opened(self) -> list[float]:
-        """The same without that call."""
+        """`planned` without that call."""
         levels = self.planned
         return levels[:-1] if len(levels) == len(self.sigmas) and levels[-1:] == [0.0] else levels
 
 
 @dataclass
 class CallLoop:
-    """What is known of one denoising loop of a call."""
+    """What is known so far of one denoising loop of a call."""
 
     grids: dict[str, tuple[int, ...]] = field(default_factory=dict)
     frames: tokens.Frames | None = None
@@ -49,7 +49,7 @@ class CallLoop:
     free: Tensor | None = None
     """1 − conditioning strength of every token of the video [B, S, 1]; None if none is conditioned."""
     sequence: int | None = None
-    """Tokens of the whole sequence, where the model may be called with a part of it."""
+    """Tokens of the whole sequence, if the model may be called with a part of it."""
 
 
 def grid_of(arguments: Mapping[str, Any]) -> tuple[int, int, int] | None:

@@ -1,6 +1,6 @@
-"""What a step of each scheduler would be without fresh noise, so that the noise that it really added can be measured.
+"""The step of each scheduler without fresh noise, so that the noise that it added can be measured.
 
-Every scheduler that is observed takes steps that are linear in sample and velocity, up to its noise:
+Every observed scheduler takes steps that are linear in sample and velocity, apart from its noise:
 x_next = keep·x + move·v + noise.
 """
 
@@ -38,14 +38,14 @@ _RULES: Final[dict[str, Callable[[Any, float, float], Drift | None]]] = {
     "FlowMatchEulerDiscreteScheduler": _euler,
     "LTXEulerAncestralRFScheduler": _ancestral,
 }
-"""By the class; what a shock adds comes on top, and is known."""
+"""By class. Noise that a shock adds is known separately."""
 
 
 def drift_of(scheduler: Any, sigma: float, sigma_next: float) -> Drift | None:
     """How a scheduler steps from one level to the next; None if it adds no noise there.
 
-    A class derived from a known one may add noise of its own: what its step differs by from the known one's is measured
-    then. `UNKNOWN` of any other class, and where a level makes no sense.
+    A class derived from a known one may add noise of its own; then the difference from the known step is measured.
+    `UNKNOWN` for any other class, and for invalid levels.
     """
     known = next((c for c in type(scheduler).__mro__ if c.__module__.startswith(_OURS) and c.__name__ in _RULES), None)
     if known is None:

@@ -1,4 +1,4 @@
-"""Stages and their streams: turns steps of a sampling loop into messages and rows, whoever runs the loop."""
+"""Stages and their streams: turns the steps of a sampling loop, hooked or custom, into messages and rows."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 
 NOISE_NOT_SEEN: Final = 1e-3
-"""A result at this level or below is taken for clean."""
+"""A result at this level or below counts as clean."""
 
 
 def _one_by_one(
     method: Callable[Concatenate[Stages, P], None],
 ) -> Callable[Concatenate[Stages, P], None]:
-    """Several threads take turns; in a forked child, where a lock may be held by nobody, nothing is done."""
+    """One thread at a time. In a forked child, where a lock may stay held forever, the method does nothing."""
 
     @functools.wraps(method)
     def alone(self: Stages, /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -55,10 +55,10 @@ def _one_by_one(
 
 
 class Stages:
-    """The stages of one pipeline call, or of loops of one's own, one after the other; an unused one leaves no trace.
+    """A line of stages, one after the other: those of one pipeline call or of custom loops. Unused ones leave no trace.
 
-    `beside` gives another line of stages of the same run, for what happens at the same time. Steps that several threads
-    take in one line are taken one by one.
+    `sibling` gives another line of stages of the same run, for a concurrent call or loop. Steps that several threads
+    take in one line are recorded one at a time.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class Stages:
         self.control = control or Control(put)
         self.control.loops = self.book
         self.current: Stage | None = None
-        # Reentrant: a signal's handler may take a step in the middle of one.
+        # Reentrant: a signal handler may take a step in the middle of one.
         self.lock = threading.RLock()
 
-    def beside(self) -> Stages:
+    def sibling(self) -> Stages:
         """Another line of stages of the same run."""
         made = copy.copy(self)
         made.current, made.lock = None, threading.RLock()
@@ -100,9 +100,9 @@ class Stages:
         tile: int | None = None,
         cautions: Sequence[str] = (),
     ) -> None:
-        """End the stage under way and prepare the next one; it is announced once its model is called.
+        """End the stage under way and prepare the next one, which is announced when its model is called.
 
-        `sigmas` are the levels that its model calls are planned at, `cautions` what to know of them.
+        `sigmas` are the planned levels of its model calls, `cautions` are warnings about them.
         """
         self.end()
         self.current = Stage(call, tile, sigmas, metadata, time.perf_counter(), list(cautions))
@@ -110,7 +110,7 @@ class Stages:
 
     @_one_by_one
     def adds(self, metadata: dict[str, Any], cautions: Sequence[str] = ()) -> None:
-        """More of what is known of the stage that begins; tables are joined. Too late once it was announced."""
+        """Add metadata, merging tables, and warnings to a stage that begins. Ignored once it is announced."""
         stage = self.current
         if stage is None or stage.index >= 0:
             return
@@ -120,7 +120,7 @@ class Stages:
 
     @_one_by_one
     def announce(self) -> None:
-        """Tell of the current stage, once: a schedule that is set and never used is no stage."""
+        """Announce the current stage, once: a schedule that is set and never used is not a stage."""
         if self.current is not None and self.current.index < 0:
             for text in self.current.cautions:
                 logger.warning("%s", text)
@@ -150,9 +150,9 @@ class Stages:
             try:
                 with stream.order.last() if stream.order else nullcontext():
                     ends.append((stream.watch, *to_host(stream.tracker.finish())))
-            except Exception as error:  # noqa: BLE001 - the stage ends, and the generation goes on
+            except Exception as error:  # noqa: BLE001 - the stage ends, and the generation continues
                 self.trouble(f"the summary of {name}", error, stage.index)
-            # Latents that were kept to compare with go with their stage.
+            # Latents that were kept for comparison are freed with their stage.
             stream.previous, stream.tracker = None, PathTracker()
         self.put(StageEnd(event("stage_end", text, stage=stage.index, step=done - 1 if done else None), ends))
         if (level := stage.left()) > NOISE_NOT_SEEN:
@@ -179,7 +179,7 @@ class Stages:
             return
         self.announce()
         if not stage.streams:
-            self._tell_left(self.book.goes_on(step.sigma))
+            self._report_left(self.book.continues_from(step.sigma))
         stream = stage.streams.get(name) or self._declare(stage, layout, sample)
         if (layout, sample.shape[-1]) != (stream.layout, stream.channels):
             had, has = [*stream.layout.shape, stream.channels], [*layout.shape, sample.shape[-1]]
@@ -192,7 +192,7 @@ class Stages:
                 if stream.order is not None:
                     stream.order.begin(stream.previous, stream.tracker)
                 measure(self, stage, stream, step, clock)
-            except Exception as error:  # noqa: BLE001 - such as no memory left for the metrics: the generation goes on
+            except Exception as error:  # noqa: BLE001 - such as no memory left for the metrics
                 self.missed(name, error)
             if stream.order is not None:
                 stream.order.end()
@@ -201,11 +201,11 @@ class Stages:
         if planned and len(stage.streams) > 1 and all(s.rows >= planned for s in stage.streams.values()):
             self._finish(stage)
 
-    def tell_left(self) -> None:
-        """The run ends: no later stage goes on from where noise was left."""
-        self._tell_left(self.book.goes_on(None))
+    def report_left(self) -> None:
+        """The run ends: no later stage continues from where noise was left."""
+        self._report_left(self.book.continues_from(None))
 
-    def _tell_left(self, found: list[Left]) -> None:
+    def _report_left(self, found: list[Left]) -> None:
         for left in found:
             text = (
                 f"{noise_percent(left.level)} of noise is left in the result of stage {left.stage}: its last step went "
@@ -216,7 +216,7 @@ class Stages:
             self.put(event("warning", text, stage=left.stage, step=left.step, payload=payload))
 
     def captured(self) -> bool:
-        """Whether nothing may be measured now since a CUDA graph is being captured; that is told once."""
+        """Whether a CUDA graph is being captured, so that nothing may be measured; reported once."""
         if not cuda_streams.capturing():
             return False
         if self.book.first(cuda_streams.CAPTURED, None):
@@ -225,7 +225,7 @@ class Stages:
         return True
 
     def leaves_out(self, name: str) -> bool:
-        """Whether a step of a stream must be left out now, for the same reason; then its row stays empty."""
+        """Whether a step of a stream is skipped because of such a capture; then its row stays empty."""
         if not self.captured():
             return False
         with self.lock:
@@ -234,7 +234,7 @@ class Stages:
 
     @_one_by_one
     def missed(self, name: str, error: Exception) -> None:
-        """A step of a stream could not be recorded: its row stays empty, and nothing is compared with it."""
+        """A step of a stream could not be recorded: its row stays empty, and the next step has no predecessor."""
         stream = self.current.streams.get(name) if self.current is not None else None
         if stream is not None and out_of_memory(error):
             stream.out_of_memory()
@@ -243,7 +243,7 @@ class Stages:
         self.trouble(f"a step of {name}", error, self.position()[0], row)
 
     def _leave_empty(self, name: str) -> int | None:
-        """Leave a row of a stream empty, if there is that stream; which row it is."""
+        """Leave a row of a stream empty; returns its number, or None without such a stream."""
         self.lost(name)
         stream = self.current.streams.get(name) if self.current is not None else None
         if stream is None:
@@ -259,18 +259,18 @@ class Stages:
             self.put({"t": protocol.MISSED, "stage": stage.index, "stream": name, "count": 1})
 
     def resting(self) -> set[str]:
-        """Streams whose next step will not be measured, since memory ran out."""
+        """Streams whose next step will be skipped, since memory ran out."""
         stage = self.current
         return {name for name, s in stage.streams.items() if s.rest.left} if stage is not None else set()
 
     def trouble(
         self, what: str, error: Exception, stage: int | None = None, step: int | None = None, not_done: str = "recorded"
     ) -> None:
-        """Tell that something could not be recorded, in one line, once per stage: a loop must not say it 50 times."""
+        """Report that something could not be recorded, in one line and once per stage."""
         if not self.book.first(what, stage):
             return
         text = f"{what} could not be {not_done}: {reason_of(error)}"
-        logger.error("%s; the generation goes on", text)
+        logger.error("%s; the generation continues", text)
         logger.debug("%s", what, exc_info=error)
         self.put(event("error", text, stage=stage, step=step))
 

@@ -1,4 +1,4 @@
-"""How a stream is declared before its first row: the `stream` message, and where each metric lies in a row."""
+"""Declares a stream before its first row: the `stream` message, and the columns of each metric in a row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tokens of a sequence are the clip that is being generated. Pure functions over tensors and shapes."""
+"""The tokens of a sequence that are the generated clip. Pure functions over tensors and shapes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Frames = tuple[int, ...]
 
 
 def generated_frames(free: Tensor, grid: tuple[int, ...]) -> Frames:
-    """Latent frames that are generated as a whole, in every item of the batch. The one place that waits for a device.
+    """Latent frames that are generated entirely, in every item of the batch. Waits for the device.
 
     Args:
         free: [B, S] booleans, true where a token has no conditioning at all. The clip comes first in the sequence;
@@ -22,7 +22,7 @@ def generated_frames(free: Tensor, grid: tuple[int, ...]) -> Frames:
         grid: (F, H, W) of the clip.
 
     Raises:
-        ValueError: if the sequence is too short for the grid, or nothing is generated.
+        ValueError: if the sequence is too short for the grid, or no frame is generated entirely.
     """
     count = math.prod(grid)
     if free.shape[1] < count:
@@ -35,7 +35,7 @@ def generated_frames(free: Tensor, grid: tuple[int, ...]) -> Frames:
 
 
 def free_tokens(timestep: Tensor, level: Tensor) -> Tensor:
-    """True where a token's own timestep is that of the step: a conditioned one is told (1 − strength) of it."""
+    """True where a token has the timestep of the step; that of a conditioned token is (1 − strength) times it."""
     return timestep == level.reshape(-1, 1)
 
 
@@ -49,7 +49,7 @@ def clip_layout(stream: str, sample: Tensor, grid: tuple[int, ...], frames: Fram
     if frames is not None and len(frames) == grid[0]:
         frames = None
     layout = LatentLayout(stream, sample.shape[0], grid, frames)
-    take(sample, layout)  # fails here, before anything is declared, if the tokens do not fill the grid
+    take(sample, layout)  # raises, before the stream is declared, if the tokens do not fill the grid
     return layout
 
 
@@ -57,16 +57,16 @@ def take(tokens: Tensor, layout: LatentLayout) -> Tensor:
     """The generated tokens of a clip: [B, F′·H·W, C], or [B, F′, H, W, C] of latents that were laid out already.
 
     Args:
-        tokens: packed [B, S, C] with the clip first and whatever else behind it, audio [B, L, C], or latents
-            [B, C, F″, H, W] of the last F″ frames of the clip, as image-to-video steps them.
-        layout: where they lie. Its batch does not matter.
+        tokens: packed [B, S, C], beginning with the clip, audio [B, L, C], or latents [B, C, F″, H, W] of the last F″
+            frames of the clip, as image-to-video steps them.
+        layout: where they lie; its batch size is ignored.
 
     Raises:
         ValueError: if the shape is none of these.
     """
     if tokens.ndim == 5 and layout.stream == "video":
         first = layout.grid[0] - tokens.shape[2]
-        # Who steps every frame of a clip has given none of them.
+        # If every frame is stepped, none of them is given.
         fits = 0 < first <= layout.generated_frames[0] or (first == 0 and layout.frames is None)
         if tuple(tokens.shape[3:]) != layout.grid[1:] or not fits:
             raise ValueError(f"latents {list(tokens.shape)} are not the generated frames {list(layout.shape)}")

@@ -217,7 +217,7 @@ def test_a_recorded_pipeline_is_refused_before_anything_is_made(pipe: Any, tmp_p
             raise AssertionError("recorded twice")
         assert not (tmp_path / "other").exists()
         pipe(**nano_call(steps=2, **UNGUIDED))
-    with pytest.raises(RuntimeError, match="given twice"), record([pipe, pipe], runs_dir=tmp_path / "other"):
+    with pytest.raises(RuntimeError, match="listed more than once"), record([pipe, pipe], runs_dir=tmp_path / "other"):
         raise AssertionError("recorded twice")
     assert not (tmp_path / "other").exists()
     assert [r.path for r in listing.list_runs(tmp_path)] == [run.path]

@@ -301,7 +301,7 @@ def test_snapshots_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         run.control._written = run.control._sent - commands.MAX_UNWRITTEN  # as if the disk had stood still
         slow = asked(run, "snapshot")
         own_step(run, 0.5)
-        assert "still wait for the disk" in slow().reason
+        assert "are waiting for the disk" in slow().reason
     assert sorted(p.name for p in (run.path / "snapshots").iterdir() if p.is_dir()) == [
         "stage_0_step_0",
         "stage_0_step_1",
@@ -401,7 +401,7 @@ def test_shocks_go_to_who_carries_them_out_and_are_answered_once() -> None:
     for seed in range(commands.MAX_WAITING):
         assert ask_for(found, "shock", shock={"kind": "renoise", "seed": seed})
     assert not ask_for(found, "shock", shock={"kind": "renoise"})
-    assert told.pop()["payload"]["reason"] == "8 commands wait for the next step already"
+    assert told.pop()["payload"]["reason"] == "8 commands are waiting for the next step"
     found.loops = SimpleNamespace(current=None, position=lambda: (1, 3))
     requests[0][1](True, "renoise: done", {"row": 4})
     requests[0][1](True, "renoise: done", {"row": 4})
