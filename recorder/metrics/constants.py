@@ -1,4 +1,4 @@
-"""Tensors that every step needs again: made once per shape and device, and not to be written to."""
+"""Tensors that every step needs, made once per shape and device. They must not be written to."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 
 @lru_cache(maxsize=64)
 def nans(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """NaN in a shape, made once per device since it is asked for in every step. Not to be written to."""
+    """NaN in a shape."""
     return torch.full(shape, math.nan, device=device)
 
 
 @lru_cache(maxsize=64)
 def nothing(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Zeros in a shape, made once per device. Not to be written to."""
+    """Zeros in a shape."""
     return torch.zeros(shape, device=device)
 
 
 @lru_cache(maxsize=64)
 def frame_index(frames: int, generated: tuple[int, ...], device: torch.device) -> Tensor:
-    """Where in `Step.by_frame`'s values every latent frame's value of each of the four metrics is: [4·frames]."""
+    """Index [4·frames] into the values of `Step.by_frame`: of each of the four metrics, one for every latent frame."""
     count = len(generated)
     starts = (0, count, 2 * count - 1, 3 * count - 2)
     unknown = count + 2 * max(0, count - 1) + max(0, count - 2)
@@ -40,9 +40,9 @@ def frame_index(frames: int, generated: tuple[int, ...], device: torch.device) -
 
 @lru_cache(maxsize=64)
 def time_weights(length: int, device: torch.device) -> Tensor:
-    """What takes the mean square of both parts of an FFT over `length` frames to one-sided power.
+    """Weights that turn the mean square of both parts of an FFT over `length` frames into one-sided power.
 
-    The mean of both parts is half their sum, and every frequency but the first and Nyquist stands for its mirror too.
+    The mean of both parts is half their sum. Every frequency except the first and Nyquist also stands for its mirror.
     """
     weights = torch.full((length // 2 + 1,), 4.0 / length**2)
     weights[0] = 2.0 / length**2

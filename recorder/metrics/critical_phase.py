@@ -1,11 +1,11 @@
-"""The critical phase of a denoising, in notions that are reported apart and never mixed. Host numbers only.
+"""The critical phase of a denoising, by several definitions that are reported separately. Host numbers only.
 
-- `zero_db`: the schedule's signal to noise passes 0 dB, σ = ½. Says nothing about the data.
+- `zero_db`: the schedule's signal to noise passes 0 dB, σ = ½. It is independent of the data.
 - `speciation`: σ passes σ_c = √Λ/(1+√Λ), Λ the top eigenvalue of the data's covariance (Biroli et al., 2402.18491):
   where trajectories commit to a class. Reported only when Λ is supplied.
-- `x0_rate_peak`: what can be seen from inside while the stage runs: the rate at which the predicted clean sample
-  changes, per unit of log signal to noise, has had a peak. Reported once, some steps later, when the peak stands out
-  from the noise of the rate on both sides. A larger peak may follow; no online detector can know.
+- `x0_rate_peak`: the rate at which the predicted clean sample changes, per unit of log signal to noise, has had a
+  peak. It is measured while the stage runs, and reported once, some steps later, when the peak stands out from the
+  noise of the rate on both sides. A larger peak may follow, which no online detector can know.
 - `x0_rate_largest`: the largest such peak of the whole stage, reported when the stage has ended.
 """
 
@@ -37,14 +37,14 @@ def speciation_sigma(eigenvalue: float) -> float:
 
 
 LEAST_RATE: Final = 1e-5
-"""Change per unit of log signal to noise, of latents of unit power, below which x0 stands still but for rounding."""
+"""Change of x0 per unit of log signal to noise, of latents of unit power, that is no more than rounding."""
 KEPT: Final = 256
-"""Rates that are kept; when there are more, neighbours are merged, so that memory and time do not grow with a run."""
+"""Rates that are kept; beyond that, neighbours are merged, so that memory and time do not grow with a run."""
 
 
 @dataclass(frozen=True)
 class CriticalPhase:
-    """One notion met: at which step and noise level, and how sure it is; 1 where it is read off the schedule."""
+    """A critical phase by one definition: its step, its noise level, and a confidence, 1 if the schedule gives it."""
 
     notion: Notion
     step: int
@@ -53,7 +53,7 @@ class CriticalPhase:
 
 
 class CriticalPhaseDetector:
-    """Follows one stream of one stage, a step at a time; every notion is found at most once."""
+    """Follows one stream of one stage, a step at a time; each definition is met at most once."""
 
     def __init__(self, eigenvalue: float | None = None) -> None:
         self._sigma_c = None if eigenvalue is None else speciation_sigma(eigenvalue)
@@ -61,13 +61,13 @@ class CriticalPhaseDetector:
         self._rates = _Rates()
 
     def take(self, step: int, sigma: float, x0_change_rate: float, *, shocked: bool = False) -> list[CriticalPhase]:
-        """The notions that this step meets or confirms.
+        """The critical phases that this step reaches or confirms.
 
         Args:
             step: row of the stage.
             sigma: level of this row.
-            x0_change_rate: ‖Δx̂0‖ / abs(Δλ) between the row before and this one; NaN or 0 where it has no meaning.
-            shocked: a shock put fresh noise into the sample before this row, so the change is not the model's own.
+            x0_change_rate: ‖Δx̂0‖ / abs(Δλ) between the previous row and this one; NaN or 0 where it is undefined.
+            shocked: a shock added fresh noise before this row, so the change is not the model's own.
         """
         found: list[CriticalPhase] = []
         if sigma <= 0.5:
@@ -80,7 +80,7 @@ class CriticalPhaseDetector:
         return found
 
     def finish(self) -> list[CriticalPhase]:
-        """What can be said only now that the stage is over: its largest peak, if it has one."""
+        """The largest peak of the stage, if it has one; known when the stage has ended."""
         self._rates.flush()
         return self._peak("x0_rate_largest", whole=True, shown="x0_rate_peak" in self._found)
 
@@ -99,7 +99,7 @@ class CriticalPhaseDetector:
 
     @property
     def missing(self) -> list[Notion]:
-        """Notions that were looked for and not met."""
+        """Definitions that were looked for and not met."""
         looked: list[Notion] = ["zero_db", "x0_rate_peak"]
         if self._sigma_c is not None:
             looked.append("speciation")
@@ -107,9 +107,9 @@ class CriticalPhaseDetector:
 
 
 class _Rates:
-    """Log rates along a path, in memory that does not grow: each entry stands for as many steps as the others.
+    """Log rates along a path, in bounded memory: every entry stands for the same number of steps.
 
-    `positions` measure the path in log SNR. Steps that rise, or begin with fresh noise, are left out of it.
+    `positions` measure the path in log SNR. Steps that rise, or begin with fresh noise, are excluded.
     """
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class _Rates:
         self._sigma: float | None = None
 
     def add(self, step: int, sigma: float, rate: float, shocked: bool) -> bool:
-        """Take in one rate; True if there is an entry more."""
+        """Add one rate; True if that made a new entry."""
         before, self._sigma = self._sigma, sigma
         if before is None or not 0 < sigma < before < 1 or shocked or not math.isfinite(rate) or rate <= 0:
             return False
@@ -137,7 +137,7 @@ class _Rates:
         return True
 
     def flush(self) -> None:
-        """Make an entry of the rates that wait for one."""
+        """Make an entry of the rates that are waiting."""
         if not self._waiting:
             return
         self.logs.append(sum(w[0] for w in self._waiting) / len(self._waiting))

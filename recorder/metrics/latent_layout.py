@@ -15,8 +15,8 @@ from recorder.metrics.spectra import bin_centres
 class LatentLayout:
     """Where a stream's latents lie on their grid: (F, H, W) for video, (L,) for audio.
 
-    `frames` are the latent frames that are being generated, in order, where that is not all of them: conditioning
-    frames (a given first frame, keyframes) are no part of what is measured, but keep their places in frame metrics.
+    `frames` are the latent frames that are generated, in order, if not all of them are. Conditioning frames (a given
+    first frame, keyframes) are not measured, but keep their positions in frame metrics.
     """
 
     stream: str
@@ -31,19 +31,19 @@ class LatentLayout:
 
     @property
     def generated_frames(self) -> tuple[int, ...]:
-        """The latent frames that are generated; those of a video."""
+        """The latent frames of a video that are generated."""
         return self.frames if self.frames is not None else tuple(range(self.grid[0]))
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Grid of what is generated: (F′, H, W) or (L,)."""
+        """Grid of the generated part: (F′, H, W) or (L,)."""
         return (len(self.generated_frames), *self.grid[1:]) if self.stream == "video" else self.grid
 
     @property
     def timeline(self) -> slice | None:
-        """Which of the generated frames a spectrum over time is taken of; None if there is no such spectrum.
+        """The generated frames that a spectrum over time is taken of; None if there is no such spectrum.
 
-        Frame 0 stands for one pixel frame and the others for eight, so it is left out; a gap has no spectrum.
+        Frame 0 stands for one pixel frame and the others for eight, so it is excluded; frames with a gap have none.
         """
         later = [i for i, frame in enumerate(self.generated_frames) if frame > 0]
         if len(later) < 2 or self.generated_frames[later[-1]] - self.generated_frames[later[0]] != len(later) - 1:
@@ -55,7 +55,7 @@ class LatentLayout:
         return tokens.reshape(self.batch, *self.shape, tokens.shape[-1])
 
     def coordinates(self, channels: int = 1) -> dict[str, dict[str, Any]]:
-        """The values along every dimension that has any, with their units; the channels are not the layout's own."""
+        """Coordinates of every dimension that has any, with units. `channels` is not part of the layout."""
         axis = "spatial_frequency" if self.stream == "video" else "temporal_frequency"
         found = {axis: _coordinate(bin_centres(self.axes), "Nyquist")}
         found["channel"] = _coordinate(list(range(channels)), "latent channel")
@@ -71,7 +71,7 @@ class LatentLayout:
         return {"batch": self.batch, **{name: len(c["values"]) for name, c in self.coordinates(channels).items()}}
 
     def row_shape(self, metric: Metric, channels: int = 1) -> tuple[int, ...]:
-        """Shape of one row of a metric on this stream, whose latents have so many channels."""
+        """Shape of one row of a metric on this stream, for latents with this number of channels."""
         lengths = self.lengths(channels)
         return tuple(lengths[d] for d in metric.dims_on(self.stream) if d != "step")
 

@@ -24,17 +24,17 @@ MAX_CELLS = 32 * 18
 MAX_BYTES = 48 << 10
 
 REFIT_SIGMA = 0.8
-"""Colours fixed in a stage's first row are fixed anew, once, at the first row at or below this level (−12 dB).
+"""Colours are fixed in a stage's first row, and again, once, in the first row at or below this level (−12 dB).
 
 Measured on nano runs of 20 steps, as the share of the finished sample's variance that three components keep: fixed at
-σ = 1 they keep .82 to .96, at σ = .8 .97 to .99, the best being 1. At σ = 1 only the first component has anything to
-do with the finished sample's; the other two are noise. The new components are turned towards the old ones, so that
-hues stay where they can, and the message counts the fits.
+σ = 1 they keep .82 to .96, at σ = .8 .97 to .99, the best being 1. At σ = 1 only the first component is related to
+the finished sample's; the other two are noise. The new components are rotated towards the old ones to keep the hues,
+and the message counts the fits.
 """
 
 
 def factor_of(rows: int, columns: int) -> int:
-    """By how much the picture of a latent frame is smaller than the frame: 1 if it is small, else until it fits."""
+    """The factor by which the picture of a latent frame is reduced to fit the limits; 1 if it fits."""
     factor = 1
     while True:
         small = _divided(rows, columns, factor)
@@ -61,7 +61,7 @@ def frames_of(frames: tuple[int, ...]) -> tuple[int, ...]:
 def shrunk(x0: Tensor, layout: LatentLayout) -> Tensor:
     """The first clip of a batch, [F′, H, W, C], as float16 [frames, rows, columns, C] on the same device.
 
-    This is all that the sampling thread does: no number is looked at, so nothing waits for the device.
+    Only this runs in the sampling thread. It reads no number, so nothing waits for the device.
     """
     import torch
 
@@ -72,7 +72,7 @@ def shrunk(x0: Tensor, layout: LatentLayout) -> Tensor:
         clip = torch.stack([frame for i, frame in enumerate(clip.unbind()) if i in frames])
     factor = factor_of(*clip.shape[1:3])
     if factor > 1:
-        # Not `adaptive_avg_pool2d`, which MPS has only for sizes that divide. Cells at the edges average what is there.
+        # Not `adaptive_avg_pool2d`, which MPS has only for sizes that divide. Edge cells average what they cover.
         averaged = torch.nn.functional.avg_pool2d(
             clip.permute(0, 3, 1, 2), factor, ceil_mode=True, count_include_pad=False
         )
@@ -81,7 +81,7 @@ def shrunk(x0: Tensor, layout: LatentLayout) -> Tensor:
 
 
 class Filmstrip:
-    """Turns the shrunken samples of one stage's video into pictures; lives in the pump's thread."""
+    """Turns the shrunken samples of one stage's video into pictures; used in the pump's thread."""
 
     def __init__(self, stage: int, layout: LatentLayout) -> None:
         self._stage = stage
@@ -119,7 +119,7 @@ class Filmstrip:
         self._last_sigma = sigma
         points = np.zeros((len(cells), 3), np.float32)
         points[finite] = (cells[finite] - self._centre) @ self._axes
-        # The range only ever widens: a range per step would pump, and hide that the sample gains contrast.
+        # The range only widens: a range per step would fluctuate, and hide that the sample gains contrast.
         self._reach = np.maximum(self._reach, points[finite].std(axis=0))
         rgb = colours(points, self._reach)
         rgb[~finite] = 0
@@ -148,9 +148,9 @@ def principal_axes(covariance: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def colours(points: NDArray[np.float32], reach: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Points along three axes [n, 3] as colours: the first is brightness, so that it survives a terminal without any.
+    """Points along three axes [n, 3] as colours. The first is brightness, which a terminal without colours shows.
 
-    The other two are blue to yellow and red to cyan. Weak components are not blown up to full strength: below a third
+    The other two are blue to yellow and red to cyan. Weak components are not amplified to full strength: below a third
     of the first one's reach they are mostly noise.
     """
     floor = np.array([1e-6, reach[0] / 3 + 1e-6, reach[0] / 3 + 1e-6], np.float32)

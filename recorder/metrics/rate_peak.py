@@ -1,4 +1,4 @@
-"""Finds the peak of a noisy positive rate along log signal to noise, and says how sure it is. Host numbers only.
+"""Finds the peak of a noisy positive rate along log signal to noise, with a confidence. Host numbers only.
 
 The logarithm of the rate is averaged over windows of log SNR, at several widths. A position is a peak if its average
 lies above the lowest one before it and above the lowest one after it by more than the noise explains. The noise is
@@ -20,25 +20,25 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 
 ALARMS: Final = 0.02
-"""Chance of a false alarm over a whole run that a peak is reported at; `benchmarks.detector` measures what holds."""
+"""Probability of a false alarm over a whole run; `benchmarks.detector` measures the actual one."""
 WINDOWS: Final = (0.0, 0.5, 1.0)
 """Half widths of the windows, in units of log SNR (4.3 dB); narrowest first."""
 CONFIRMED: Final = 1.5
-"""Log SNR that must have passed on both sides of a peak before it is believed, unless the steps are coarser."""
+"""Log SNR that must have passed on both sides of a peak before it is accepted, unless the steps are coarser."""
 LATER_ROWS: Final = 2
-"""Rates that must have come after a peak before it is believed."""
+"""Rates that must follow a peak before it is accepted."""
 
 _PRIOR: Final = 0.05
 _PRIOR_WEIGHT: Final = 8.0
 _COARSE: Final = 0.7
-"""Steps of log SNR from which on the line between two neighbours says little of the rate between them."""
+"""Steps of log SNR from which the line between two neighbours predicts little of the rate between them."""
 _DEEP: Final = 4.0
-"""Logarithms below the highest rate: what lies deeper counts as that deep, for it is mostly rounding."""
+"""Logarithms below the highest rate at which lower rates are clipped: they are mostly rounding."""
 
 
 @dataclass(frozen=True)
 class Peak:
-    """A peak: its index among the rates, and the chance that noise alone would show one anywhere in the run."""
+    """A peak: its index among the rates, and the probability that noise alone shows one anywhere in the run."""
 
     index: int
     chance: float
@@ -93,7 +93,7 @@ def find(rates: Values, positions: Values, *, whole: bool = False, shown: bool =
 
 
 def _confirmed(positions: Values, top: int) -> bool:
-    """Whether enough has passed on both sides of a peak; early on, a step of the schedule may be longer than that."""
+    """Whether enough has passed on both sides of a peak; early steps of a schedule may be longer than that."""
     before, after = positions[top] - positions[0], positions[-1] - positions[top]
     return (
         len(positions) - 1 - top >= LATER_ROWS
@@ -118,7 +118,7 @@ class _View:
         return _threshold(ALARMS / (2 * self.compared), self.freedom)
 
     def chance(self, stands: float) -> float:
-        """That noise alone makes anything in the run stand out as far."""
+        """Probability that noise alone makes a position in the run stand out this far."""
         return min(1.0, 2 * self.compared * _tail(stands, self.freedom))
 
 

@@ -18,7 +18,7 @@ from recorder.metrics.spectra import Grid, grid_for, mean_square_
 
 @dataclass(frozen=True)
 class Drift:
-    """The part of a step that is no fresh noise: `keep`·x + `move`·v; NaN where nobody knows it."""
+    """The part of a step without fresh noise: `keep`·x + `move`·v; NaN if unknown."""
 
     keep: float
     move: float
@@ -29,20 +29,19 @@ class Drift:
 
 
 UNKNOWN: Final = Drift(math.nan, math.nan)
-"""Of a sampler whose steps are not known."""
+"""For a sampler whose steps are not known."""
 
 
 @dataclass
 class Step:
-    """One scheduler step of one stream: what went in, what came out, and the step before.
+    """One scheduler step of one stream: its inputs, its result, and the previous step.
 
-    `x`, `velocity` and `x_next` lie on the grid ([B, F′, H, W, C] or [B, L, C]), in whatever precision the sampler has
-    them; `sigma` is a host number. `passes` are the model's raw velocities before guidance: `conditional`, and
-    whichever of `cfg`, `stg` and `modality` were run. `fresh` is the noise that a shock added to `x_next`, `drift` how
-    the sampler would step without the noise that it adds itself, if it adds any. What several metrics share is a cached
-    property, computed when the first one asks.
+    `x`, `velocity` and `x_next` lie on the grid ([B, F′, H, W, C] or [B, L, C]), in the sampler's precision; `sigma` is
+    a host number. `passes` are the model's raw velocities before guidance: `conditional`, and those of `cfg`, `stg` and
+    `modality` that were run. `fresh` is the noise that a shock added to `x_next`, `drift` the step without the noise
+    that the sampler itself adds, if it adds any. Values that several metrics share are cached properties.
 
-    Latents are large, so only the spectra of one step, and x0, stay while a step is measured; the rest is temporary.
+    Latents are large, so only x0 and the spectra of one step are kept while a step is measured; the rest is temporary.
     """
 
     layout: LatentLayout
@@ -67,7 +66,7 @@ class Step:
 
     @property
     def displacement(self) -> Tensor:
-        """How far the sample moved; not kept, since it is a whole latent."""
+        """The movement of the sample; not cached, since it is a whole latent."""
         return torch.sub(self.x_next.float(), self.x)
 
     @cached_property
@@ -90,7 +89,7 @@ class Step:
         return grid.bin(torch.cat(powers).div_(averaged))
 
     def _powers(self, spectra: Tensor, before: Tensor | None = None) -> list[Tensor]:
-        """Summed powers of x, v, x0 and ε, and of how x0 and v differ from those `before`; x makes room for x0."""
+        """Summed powers of x, v, x0 and ε, and of the differences of x0 and v from `before`; x0 overwrites x."""
         grid, scratch = self.grid, spectra.square()
         powers = [grid.summed(scratch)]
         (x0, velocity), half = spectra.split(1), scratch.narrow(0, 0, 1)
@@ -105,10 +104,10 @@ class Step:
     def recalled(self) -> Tensor:
         """The spectra of x0 and v that the next step compares with: [2, B, C, …, 2].
 
-        A step that was forgotten gives them away, once: so the spectra of two steps are held for a moment only.
+        A forgotten step hands them over once, so that the spectra of two steps are held only for a moment.
 
         Raises:
-            RuntimeError: if they were given away.
+            RuntimeError: if they were handed over already.
         """
         if self._memory is None and self.x.numel():
             _ = self._binned
@@ -126,12 +125,12 @@ class Step:
 
     @cached_property
     def bands(self) -> dict[str, Tensor]:
-        """Band energies [B, 3]; of the changes since the last step only where there is one."""
+        """Band energies [B, 3]; those of changes only if there is a previous step."""
         return self._by_name(self._binned[1])
 
     @cached_property
     def band(self) -> dict[str, tuple[Tensor, ...]]:
-        """The same and the `whiteness`, band by band: three of [B] each."""
+        """The band energies and the `whiteness`, one [B] for each of the three bands."""
         found = [self._by_name(energies) for energies in self._binned[1].unbind(-1)]
         by_band = {name: tuple(energies[name] for energies in found) for name in found[0]}
         return {**by_band, "whiteness": self.whiteness.unbind(1)}
@@ -142,13 +141,13 @@ class Step:
         return self._by_name(self._binned[2])
 
     def _by_name(self, found: Tensor) -> dict[str, Tensor]:
-        # Whatever is windowed comes first.
+        # The windowed ones come first.
         names = ("x", "velocity", "x0", "noise", "x0_change", "velocity_change")
         return dict(zip(names, found.unbind()[4:], strict=False))
 
     @cached_property
     def whiteness(self) -> Tensor:
-        """What ε has of white noise's share in each band: [B, 3]."""
+        """Share of ε in each band, relative to that of white noise: [B, 3]."""
         share: Tensor = self.bands["noise"] / self.mean_square["noise"].unsqueeze(1)
         return share.div_(self.grid.white_share)
 
@@ -179,7 +178,7 @@ class Step:
 
     @cached_property
     def by_frame(self) -> tuple[Tensor, ...]:
-        """`frame_identity`, `frame_coherence`, `motion` and `jerk`, each [B, F]; NaN where there is nothing to say."""
+        """`frame_identity`, `frame_coherence`, `motion` and `jerk`, each [B, F]; NaN where undefined."""
         layout = self.layout
         frames, generated = layout.grid[0], layout.generated_frames
         directions = self.pooled_x0 / torch.linalg.vector_norm(self.pooled_x0, dim=2, keepdim=True)
@@ -207,16 +206,16 @@ class Step:
 
     @property
     def per_item(self) -> tuple[int, ...]:
-        """The dimensions that one batch item has."""
+        """The dimensions of one batch item."""
         return tuple(range(1, self.x_next.ndim))
 
     def measure_passes(self) -> None:
-        """Measure the passes and let go of them: together they are the largest thing that a step brings along."""
+        """Measure the passes and free them: together they are the largest part of a step."""
         _ = self.guidance
         self.passes = {}
 
     def forget(self) -> None:
-        """Drop everything but what the next step compares with, so that one step back is all that stays alive."""
+        """Drop everything that the next step is not compared with; steps before this one are freed too."""
         kept = {"mean_square": self.mean_square, "device": self.device}
         self.previous, self.passes, self.fresh = None, {}, None
         nothing = self.x.new_empty(0)

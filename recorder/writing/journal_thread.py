@@ -26,17 +26,17 @@ T = TypeVar("T")
 MAX_WAITING_ROWS = 1 << 16
 """Rows that may wait to be written, some 3 KB each: a disk that hangs must not fill the memory."""
 MAX_WAITING_PICTURES = 64
-"""If as many rows wait, further ones wait without their pictures: up to 1.5 MiB each, pinned where there is a GPU."""
+"""If this many rows wait, further ones wait without their pictures: up to 1.5 MiB each, pinned if there is a GPU."""
 
 FEW_WAITING = 16
-"""Fewer are written one by one: the next row may still be on its way from the device."""
+"""Fewer items are written one by one: the next row may still be on its way from the device."""
 
 
 class Pump:
     """One thread between the sampler and everything that does I/O.
 
     `put` never waits. `written` is called in the pump's thread after messages have reached the journal; when many wait,
-    they are written together. The thread ends with the run's last message; whatever comes later is not taken.
+    they are written together. The thread ends with the run's last message; later items are ignored.
     """
 
     def __init__(self, journal: Journal, archivist: Archivist, written: Callable[[], None], sync: bool = False) -> None:
@@ -46,13 +46,13 @@ class Pump:
         self._off = False
         self._done = 0
         self._dropped: Counter[tuple[int, str]] = Counter()
-        """Rows that were given up since too many waited, by stage and stream; the sampling threads count them."""
-        self._told: Counter[tuple[int, str]] = Counter()
+        """Rows that were dropped because too many waited, by stage and stream; the sampling threads count them."""
+        self._reported: Counter[tuple[int, str]] = Counter()
         self._dropped_pictures = 0
-        self._told_pictures = 0
+        self._reported_pictures = 0
         self._device_waits = False
         self._writing = threading.Lock()
-        """Held by the pump's thread, but while it waits for the device."""
+        """Held by the pump's thread, except while it waits for the device."""
         self._failed: set[tuple[str, str]] = set()
         self._thread = threading.Thread(target=self._pump, name="ltxtui-pump", daemon=True)
         self._thread.start()
@@ -75,10 +75,10 @@ class Pump:
             self._queue.put(item)
 
     def _beat(self, sample: Message) -> bool:
-        """Write a sample of the machine's load beside a pump that waits for the device; False if it does not.
+        """Write a sample of the machine's load while the pump waits for the device; False if it does not wait.
 
-        Viewers take samples for the heartbeat of the recorder: behind a row that the GPU takes a minute for, they
-        would come too late to tell a slow step from a recorder that is stopped.
+        Viewers take samples as the heartbeat of the recorder. Behind a row that the GPU takes a minute for, they would
+        come too late to distinguish a slow step from a stopped recorder.
         """
         if not self._writing.acquire(blocking=False):
             return False
@@ -87,14 +87,14 @@ class Pump:
                 return False
             self._out.write(sample)
             self._out.flush()
-        except Exception as error:  # noqa: BLE001 - as in the pump's thread; the next sample gets its chance
-            self._tell(error)
+        except Exception as error:  # noqa: BLE001 - as in the pump's thread; the next sample is tried again
+            self._report(error)
         finally:
             self._writing.release()
         return True
 
     def turn_off(self) -> None:
-        """Take nothing from now on: in a forked child, where no thread would ever take it out again."""
+        """Ignore items from now on: in a forked child no thread would take them from the queue."""
         self._off = True
 
     @property
@@ -105,8 +105,8 @@ class Pump:
     def close(self, end: Message) -> bool:
         """Write everything that was put before, then the run's last message; False if the disk does not answer.
 
-        Time that the device takes to compute the last rows is not counted as the disk's. The archivist is not given the
-        end of a run that is `idle` still, since that is no archive.
+        Time that the device takes to compute the last rows is not counted as the disk's. A run that is still idle has
+        no archive, so that its end is not given to the archivist.
         """
         self._queue.put(end)
         self._off = True
@@ -128,18 +128,18 @@ class Pump:
             over = isinstance(item, dict) and item["t"] == protocol.END
             try:
                 self._take(item)
-            except Exception as error:  # noqa: BLE001 - telemetry never kills a run; the next item gets its chance
-                self._tell(error, item)
+            except Exception as error:  # noqa: BLE001 - telemetry never ends a run; the next item is tried
+                self._report(error, item)
             if over or self._queue.qsize() < FEW_WAITING:
                 try:
                     self._out.flush()
                 except Exception as error:  # noqa: BLE001 - likewise: without this thread the run has no end
-                    self._tell(error)
+                    self._report(error)
 
-    def _tell(
+    def _report(
         self, error: Exception, item: RowItem | StageEnd | Message | None = None, what: str = "a message"
     ) -> None:
-        """Tell that something failed, once per type of error, and count a row that was lost with it."""
+        """Report a failure, once per type of error, and count a row that was lost with it."""
         kind, text = (what, type(error).__name__), f"{what} could not be recorded: {reason_of(error)}"
         if kind not in self._failed:
             logger.error("%s", text, exc_info=error if logger.isEnabledFor(logging.DEBUG) else None)
@@ -150,10 +150,10 @@ class Pump:
             if isinstance(item, RowItem):
                 self._out.miss((item.stage, item.stream), 1)
         except Exception as again:  # noqa: BLE001 - not even that can be recorded; the log has it
-            logger.debug("nor could that be recorded: %s", again)
+            logger.debug("that failure could not be recorded either: %s", again)
 
     def _take(self, item: RowItem | StageEnd | Message) -> None:
-        self._tell_dropped()
+        self._report_dropped()
         if isinstance(item, StageEnd):
             self._end_stage(item)
             return
@@ -166,7 +166,7 @@ class Pump:
         untimed: list[Exception] = []
         values = self._arrived(lambda: item.values(untimed.append))
         for error in untimed:
-            self._tell(error, what="the time of a step on the GPU")
+            self._report(error, what="the time of a step on the GPU")
         if item.snapshot is not None:
             self._archivist.put_snapshot(item)
         if item.kept is not None:
@@ -182,34 +182,34 @@ class Pump:
     def _picture(self, picture: Callable[[], Message]) -> None:
         try:
             message = picture()
-        except Exception as error:  # noqa: BLE001 - a picture is decoration
-            self._tell(error, what="a picture")
+        except Exception as error:  # noqa: BLE001 - a picture must not cost the row
+            self._report(error, what="a picture")
         else:
             self._out.write(message)
 
     def _arrived(self, what: Callable[[], T]) -> T:
-        """What has to wait for the device first."""
+        """The result of a function that waits for the device first."""
         self._device_waits = True
         self._writing.release()
         try:
             return what()
         finally:
-            self._device_waits = False  # first: what another thread writes meanwhile is the disk's time
+            self._device_waits = False  # first: from here on, waiting is for the disk
             self._writing.acquire()
 
-    def _tell_dropped(self) -> None:
-        # Told once the worst is over: as long as rows are given up one by one, every one of them would be told.
+    def _report_dropped(self) -> None:
+        # Reported when the queue is shorter again; before that, each dropped row would be reported separately.
         waiting = self._queue.qsize()
-        if self._dropped != self._told and waiting < MAX_WAITING_ROWS // 2:
+        if self._dropped != self._reported and waiting < MAX_WAITING_ROWS // 2:
             all_ = self._dropped.copy()
-            dropped, self._told = all_ - self._told, all_
+            dropped, self._reported = all_ - self._reported, all_
             self._out.degrade(
-                f"{dropped.total()} steps were not recorded: {MAX_WAITING_ROWS:,} waited to be written already"
+                f"{dropped.total()} steps were not recorded: {MAX_WAITING_ROWS:,} were waiting to be written"
             )
-            for place, count in dropped.items():
-                self._out.miss(place, count)
-        if self._dropped_pictures != self._told_pictures and waiting < MAX_WAITING_PICTURES // 2:
-            pictures, self._told_pictures = self._dropped_pictures - self._told_pictures, self._dropped_pictures
+            for stream, count in dropped.items():
+                self._out.miss(stream, count)
+        if self._dropped_pictures != self._reported_pictures and waiting < MAX_WAITING_PICTURES // 2:
+            pictures, self._reported_pictures = self._dropped_pictures - self._reported_pictures, self._dropped_pictures
             self._out.degrade(f"{pictures} pictures were not recorded: {MAX_WAITING_PICTURES} rows or more waited")
 
     def _end_stage(self, item: StageEnd) -> None:
@@ -217,8 +217,8 @@ class Pump:
             try:
                 for found in watch.ended():
                     self._out.write(found)
-            except Exception as error:  # noqa: BLE001 - the stage ends all the same
-                self._tell(error)
+            except Exception as error:  # noqa: BLE001 - the stage ends in any case
+                self._report(error)
         try:
             message = self._arrived(item.message)
         except Exception:

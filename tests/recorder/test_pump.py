@@ -62,7 +62,7 @@ def test_rows_beyond_the_bound_are_told_of_once(
     assert [m["step"] for m in messages if m["t"] == "step"] == list(range(41))
     assert [m["t"] for m in messages].index("event") > 20  # not while more may be given up
     texts = [m["text"] for m in messages if m["t"] == "event"]
-    assert texts == ["60 steps were not recorded: 40 waited to be written already"]
+    assert texts == ["60 steps were not recorded: 40 were waiting to be written"]
     assert [r.message for r in caplog.records if "not recorded" in r.message] == texts
     assert messages[-1]["t"] == "end"
 
