@@ -82,11 +82,7 @@ class Request:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Request:
-        """A request from the result of `as_dict`, and from any other field.
-
-        Raises:
-            ValueError: if a shock or a σ is invalid, with the reason.
-        """
+        """A request from the result of `as_dict` and any other field. Raises ValueError for an invalid shock or σ."""
         shocks = tuple(s if isinstance(s, Shock) else Shock.from_dict(s) for s in given.get("shocks", ()))
         sigmas = given.get("sigmas")
         return cls(**{**given, "shocks": shocks, "sigmas": None if sigmas is None else schedules.free(sigmas)})
@@ -119,11 +115,7 @@ class Outcome:
 
 
 def check_extra() -> None:
-    """Check that torch, diffusers, transformers and accelerate are installed, without importing them.
-
-    Raises:
-        CannotGenerate: if one is missing.
-    """
+    """Raise CannotGenerate if torch, diffusers, transformers or accelerate is missing; imports none of them."""
     if any(find_spec(package) is None for package in ("torch", "diffusers", "transformers", "accelerate")):
         raise CannotGenerate(MISSING_EXTRA)
 
@@ -221,12 +213,7 @@ def load(request: Request) -> Any:
 
 
 def scheduler_of(request: Request, config: Mapping[str, Any]) -> Any:
-    """The scheduler of a request.
-
-    Args:
-        request: its `scheduler`, if any, replaces the model's.
-        config: configuration of the model's own scheduler.
-    """
+    """The scheduler of a request; `config` is the configuration of the model's own one."""
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     # The levels of the distilled model are neither shifted nor stretched.
