@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from recorder.format.events import reason_of
-from recorder.format.protocol import EULER_SCHEDULERS
 from recorder.generate import CannotGenerate, Request, call_arguments, check_extra, quiet, scheduler_of
 from recorder.shocks.plan import Plan, plan
 
 _SPATIAL, _TEMPORAL = 32, 8
 """Pixels and frames per latent of every LTX 2 VAE; `LTX2Pipeline` assumes the same where it has none."""
+_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler", "ShockScheduler")
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ def _configuration(request: Request) -> Mapping[str, Any]:
         from diffusers import FlowMatchEulerDiscreteScheduler
 
         config = _load(FlowMatchEulerDiscreteScheduler, request.model, "scheduler")
-    kind = config.get("_class_name", EULER_SCHEDULERS[0])
-    if kind not in EULER_SCHEDULERS:
-        raise CannotGenerate(f"the levels of {kind} are not known beforehand; plans are for {EULER_SCHEDULERS[0]}")
+    kind = config.get("_class_name", _SCHEDULERS[0])
+    if kind not in _SCHEDULERS:
+        raise CannotGenerate(f"the levels of {kind} are not known beforehand; plans are for {_SCHEDULERS[0]}")
     return config
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from recorder.format.events import MAX_ITEMS, MAX_TEXT
-from recorder.format.protocol import EULER_SCHEDULERS
 from recorder.shocks.spec import Shock
 from replay.model.run import Run, StageData
 
 _PIPELINE: Final = "LTX2Pipeline"
+_SCHEDULERS: Final = ("FlowMatchEulerDiscreteScheduler", "ShockScheduler")
 _NOT_KEPT: Final = (
     "latents",
     "audio_latents",
@@ -33,6 +32,10 @@ _OWN_FIELDS: Final = {
 """Arguments of the call that a request has a field for."""
 _TEXTS: Final = frozenset({"system_prompt"})
 """Arguments that are texts; any other text stands for an object that was not kept."""
+MAX_ITEMS: Final = 128
+"""Lists of this length may have been cut when they were recorded; as in `recorder.sampling.metadata`."""
+MAX_TEXT: Final = 4_000
+"""Texts that are longer were; as in `recorder.sampling.metadata`."""
 
 
 class CannotRepeat(ValueError):
@@ -245,6 +248,6 @@ def _scheduler(told: Any) -> dict[str, Any] | None:
     """The configuration of the scheduler, which a script may have replaced; shocks are told by the stage."""
     if not isinstance(told, Mapping) or not isinstance(told.get("config"), Mapping):
         return None
-    if told.get("class") not in EULER_SCHEDULERS:
+    if told.get("class") not in _SCHEDULERS:
         raise CannotRepeat(f"its scheduler was {told.get('class')}, which draws noise that was not recorded")
     return {str(k): v for k, v in told["config"].items() if k not in ("shocks", "free_sigmas")}

@@ -10,8 +10,6 @@ from recorder.format.protocol import Message
 
 MAX_TEXT: Final = 4_000
 """Characters kept of any text in a message; enough for every prompt that a text encoder reads."""
-MAX_ITEMS: Final = 128
-"""Items kept of a list or mapping in a run's metadata."""
 MAX_REASON: Final = 300
 """Characters kept of what an error says, where one line tells it."""
 

@@ -12,8 +12,6 @@ Message = dict[str, Any]
 
 Stream = Literal["video", "audio"]
 STREAMS: Final[tuple[Stream, ...]] = ("video", "audio")
-EULER_SCHEDULERS: Final = ("FlowMatchEulerDiscreteScheduler", "ShockScheduler")
-"""Scheduler classes whose levels are known before a run."""
 
 # Message types, in the order a run sends them first.
 HEADER: Final = "header"  # once, first: format, version, run, time, archive, metadata

@@ -48,16 +48,11 @@ def log_snr(sigma: float) -> float:
     return 2 * math.log((1 - sigma) / sigma)
 
 
-def snr_db(sigma: float) -> float:
-    """20·log10((1−σ)/σ): the schedule's signal to noise in dB, of latents of unit power; as `log_snr` otherwise."""
-    return log_snr(sigma) * 10 / math.log(10)
-
-
 def decibels(step: Step, signal: Tensor, noise: Tensor) -> Tensor:
     """(1−σ)²·signal / (σ²·noise) in dB; −inf at σ = 1, where x holds no signal, and inf at 0."""
     if step.sigma >= 1:
         return torch.full_like(signal, -math.inf)
-    return torch.log10(signal / noise).mul_(10).add_(snr_db(step.sigma))
+    return torch.log10(signal / noise).mul_(10).add_(log_snr(step.sigma) * 10 / math.log(10))
 
 
 @measure("snr_measured_db")

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recorder.format.protocol import STREAMS
 from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling.tokens import take
+
+STREAMS = ("video", "audio")
 
 
 def kind_of(arguments: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Guidance of LTX2Pipeline as call arguments: as suggested for LTX-2.3, and none."""
+"""Guidance of LTX2Pipeline as call arguments: all that LTX-2.3 suggests, and none at all."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ GUIDED: dict[str, Any] = {
     "audio_modality_scale": 3.0,
     "audio_guidance_rescale": 0.7,
 }
-"""The full guidance that is suggested for LTX-2.3.
-
-Every step then calls the transformer three times; one call has both passes of CFG in one batch.
-"""
+"""The full guidance that is suggested for LTX-2.3; every step then runs the transformer three times."""
 
 UNGUIDED: dict[str, Any] = {
     "guidance_scale": 1.0,
@@ -29,4 +26,4 @@ UNGUIDED: dict[str, Any] = {
     "audio_modality_scale": 1.0,
     "audio_guidance_rescale": 0.0,
 }
-"""No guidance: one model call per step. The audio scales have defaults of their own, so all are listed."""
+"""No guidance: one model call per step. The audio scales have defaults of their own, so all must be named."""

@@ -11,7 +11,7 @@ import torch
 
 from recorder.metrics.device_copy import no_time
 from recorder.metrics.full_precision import full_precision
-from recorder.metrics.measures import measured_row, snr_db
+from recorder.metrics.measures import log_snr, measured_row
 from recorder.metrics.step import Step
 from recorder.sampling.row_attachments import Attempts, along, did, kept_of, picture_of
 from recorder.sampling.sampler_step import SamplerStep
@@ -74,7 +74,7 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: SamplerStep, cl
     cost = time.perf_counter() - clock
     clocks = (seconds, cost, gpu_ms, vram_peak)
     schedule = (
-        *(sigma, sigma_next, sigma_down, taken.timestep, snr_db(sigma)),
+        *(sigma, sigma_next, sigma_down, taken.timestep, _snr_db(sigma)),
         *clocks,
         taken.sampler.guidance_scale,
     )
@@ -86,3 +86,7 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: SamplerStep, cl
     stream.last_time = clock
     stream.rows += 1
     stream.rest.over()
+
+
+def _snr_db(sigma: float) -> float:
+    return log_snr(sigma) * 10 / math.log(10)

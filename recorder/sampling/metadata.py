@@ -13,7 +13,7 @@ from recorder.format import events
 
 MAX_TEXT = events.MAX_TEXT
 MAX_KEY = 200
-MAX_ITEMS = events.MAX_ITEMS
+MAX_ITEMS = 128
 MAX_NESTING = 8
 """Nesting of a user's metadata: readers refuse messages that are nested too deeply."""
 MAX_VALUES = 8_192
