@@ -10,8 +10,9 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.panels.panel import Table
-from ltxtui.plot.line_plot import Curve, Mark, Plot
+from ltxtui.panels.panel import Panel, Table
+from ltxtui.panels.view import View
+from ltxtui.plot.line_plot import Curve, Mark, Plot, Style
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.selection import length_of
 from recorder.format.declarations import METRICS
@@ -279,3 +280,14 @@ def table(chart: Chart, deck: Deck) -> Table:
     columns += [(f"{line.metric}_{line.over}" if line.over else line.metric, found) for line, found in lines]
     rows = [[step, *(float(found[step]) for _, found in columns)] for step in range(deck.visible)]
     return Table(["step", *(name for name, _ in columns)], rows)
+
+
+def _make(chart: Chart, deck: Deck, style: Style) -> View:
+    from ltxtui.panels.chart_view import ChartView  # which imports the declarations above
+
+    return ChartView(chart, deck, style)
+
+
+PANELS: Final[tuple[Panel, ...]] = tuple(
+    Panel(chart.id, chart.title, chart.about, partial(_make, chart), partial(table, chart)) for chart in CHARTS
+)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 from textual import events
 from textual.message import Message
 
-from ltxtui.panels.chart_specs import CHARTS, Chart, plot, run_plot, table
-from ltxtui.panels.panel import Panel
+from ltxtui.panels.chart_specs import Chart, plot, run_plot
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import GUTTER, Curve, Flag, Mark, Plot, Style, columns, draw
 from ltxtui.plot.rows import Row
@@ -152,12 +150,3 @@ class ChartView(View):
 def _at(curve: Curve, step: int | None) -> float:
     """A curve's value at a step; NaN where it has none."""
     return float(curve.values[step]) if step is not None and 0 <= step < len(curve.values) else math.nan
-
-
-def _make(chart: Chart, deck: Deck, style: Style) -> View:
-    return ChartView(chart, deck, style)
-
-
-PANELS: Final[tuple[Panel, ...]] = tuple(
-    Panel(chart.id, chart.title, chart.about, partial(_make, chart), partial(table, chart)) for chart in CHARTS
-)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from ltxtui.panels import chart_view, cost, events, filmstrip, readout, spectrum, system, waterfall
+from ltxtui.panels import chart_specs, cost, events, filmstrip, readout, spectrum, system, waterfall
 from ltxtui.panels.panel import Panel
 
 PANELS: Final[tuple[Panel, ...]] = (
-    *chart_view.PANELS,
+    *chart_specs.PANELS,
     *waterfall.PANELS,
     *spectrum.PANELS,
     *filmstrip.PANELS,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
 
 from textual.binding import BindingType
 from textual.screen import Screen
+from textual.scrollbar import ScrollBarRender
+from textual.widget import Widget
 
 from ltxtui import actions
 from ltxtui.panels.footer import FooterView
@@ -18,6 +21,17 @@ if TYPE_CHECKING:
 
 
 _NOTICE_SECONDS: Final = 4.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line to choose: what it is, its keys, what it does, and why it cannot be chosen now (empty if it can)."""
+
+    id: str
+    label: str
+    keys: str
+    description: str
+    why_not: str = ""
 
 
 class ActionScreen(Screen[None], inherit_bindings=False):
@@ -156,6 +170,19 @@ class ActionScreen(Screen[None], inherit_bindings=False):
         """A notice in a corner that goes away by itself; never markup."""
         seconds = 2 * _NOTICE_SECONDS if alert else _NOTICE_SECONDS
         self.app.notify(text, severity="error" if alert else "information", markup=False, timeout=seconds)
+
+
+class _PlainBar(ScrollBarRender):
+    """A scroll bar without the block characters that smooth its ends."""
+
+    VERTICAL_BARS: ClassVar[list[str]] = [" "] * 8
+    HORIZONTAL_BARS: ClassVar[list[str]] = [" "] * 8
+
+
+def plain_bar(widget: Widget, drawing: Style) -> None:
+    """Let a widget's scroll bar keep to ASCII where the drawing does."""
+    if drawing is Style.ASCII:
+        widget.vertical_scrollbar.renderer = _PlainBar  # type: ignore[misc]
 
 
 S = TypeVar("S", bound=ActionScreen)

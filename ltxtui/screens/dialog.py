@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeVar
 
 from textual import events
 from textual.await_complete import AwaitComplete
 from textual.binding import BindingType
 from textual.screen import ModalScreen
-from textual.scrollbar import ScrollBarRender
-from textual.widget import Widget
 
 from ltxtui import actions
 from ltxtui.plot.line_plot import Style
@@ -22,17 +19,6 @@ QUITS: Final[list[BindingType]] = [
     (key, "app.leave", "") for key in (*actions.BY_ID["quit"].keys, *actions.BY_ID["quit"].also)
 ]
 """For dialogs: the keys that quit do so from there too."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line to choose: what it is, its keys, what it does, and why it cannot be chosen now (empty if it can)."""
-
-    id: str
-    label: str
-    keys: str
-    description: str
-    why_not: str = ""
 
 
 class Dialog(ModalScreen[Answer]):
@@ -67,16 +53,3 @@ class Dialog(ModalScreen[Answer]):
         """Text as one harmless line, in ASCII where the screen is."""
         line = clean(text)
         return to_ascii(line) if self.drawing is Style.ASCII else line
-
-
-class _PlainBar(ScrollBarRender):
-    """A scroll bar without the block characters that smooth its ends."""
-
-    VERTICAL_BARS: ClassVar[list[str]] = [" "] * 8
-    HORIZONTAL_BARS: ClassVar[list[str]] = [" "] * 8
-
-
-def plain_bar(widget: Widget, drawing: Style) -> None:
-    """Let a widget's scroll bar keep to ASCII where the drawing does."""
-    if drawing is Style.ASCII:
-        widget.vertical_scrollbar.renderer = _PlainBar  # type: ignore[misc]

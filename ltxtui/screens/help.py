@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -15,10 +15,8 @@ from ltxtui.actions import keys_text
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
 from ltxtui.plot.rows import Row
-from ltxtui.screens.dialog import QUITS, Dialog, plain_bar
-
-if TYPE_CHECKING:
-    from ltxtui.screens.base import ActionScreen
+from ltxtui.screens.base import ActionScreen, plain_bar
+from ltxtui.screens.dialog import QUITS, Dialog
 
 MOUSE: Final = {
     "home": "Mouse: the wheel scrolls; a click chooses a run, two open it; a click on a column's title sorts, one on a "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -16,10 +16,8 @@ from textual.widgets.option_list import Option
 from ltxtui import actions
 from ltxtui.plot.line_plot import Style
 from ltxtui.plot.text import clean, fit, to_ascii
-from ltxtui.screens.dialog import QUITS, Dialog, Entry, plain_bar
-
-if TYPE_CHECKING:
-    from ltxtui.screens.base import ActionScreen
+from ltxtui.screens.base import ActionScreen, Entry, plain_bar
+from ltxtui.screens.dialog import QUITS, Dialog
 
 _KEYS = 16
 

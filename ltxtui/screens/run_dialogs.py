@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from ltxtui.panels.board import Board
 from ltxtui.panels.registry import BY_ID, PANELS
-from ltxtui.screens.base import ActionScreen
-from ltxtui.screens.dialog import Entry
+from ltxtui.screens.base import ActionScreen, Entry
 from ltxtui.viewmodel.deck import Deck
 from recorder.format import locations
 from recorder.format.numerals import real, whole

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 from textwrap import wrap
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -15,10 +15,8 @@ from textual.widgets import Static
 from ltxtui import actions
 from ltxtui.plot.line_plot import Style
 from ltxtui.plot.text import to_ascii
-from ltxtui.screens.dialog import QUITS, Dialog, plain_bar
-
-if TYPE_CHECKING:
-    from ltxtui.screens.base import ActionScreen
+from ltxtui.screens.base import ActionScreen, plain_bar
+from ltxtui.screens.dialog import QUITS, Dialog
 
 # By screen: a heading and what it tells; {id} stands for the keys of an action.
 _STOPS: Final[dict[str, tuple[tuple[str, str], ...]]] = {

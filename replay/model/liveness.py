@@ -1,4 +1,4 @@
-"""Whether more messages of a run will follow."""
+"""Whether more of a run will follow."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ class Liveness(Enum):
     """Where a run's messages come from and whether more will follow."""
 
     LIVE = "live"  # its recorder is running
-    FINISHED = "finished"  # it said `end`
-    UNFINISHED = "unfinished"  # its recorder is gone without an `end`
+    FINISHED = "finished"  # its recorder sent `end`
+    UNFINISHED = "unfinished"  # its recorder is gone and sent no `end`

@@ -15,9 +15,8 @@ from ltxtui.actions.keys import key_name, read_key
 from ltxtui.app import Dashboard
 from ltxtui.panels.footer import FooterView
 from ltxtui.plot.line_plot import Style
-from ltxtui.screens.base import ActionScreen, keyed
+from ltxtui.screens.base import ActionScreen, Entry, keyed
 from ltxtui.screens.compare import CompareScreen
-from ltxtui.screens.dialog import Entry
 from ltxtui.screens.help import HelpView
 from ltxtui.screens.home import Home
 from ltxtui.screens.palette import entries, score
