@@ -23,6 +23,7 @@ from recorder.recording import RunHandle
 from recorder.sampling import hooks, observer, stages
 from recorder.system import interrupts as shielded_
 from recorder.system.interrupts import shielded
+from recorder.writing import run_messages
 from recorder.writing.items import RowItem
 from recorder.writing.journal_thread import Pump
 from replay.library import listing
@@ -197,14 +198,14 @@ def test_without_threads_it_is_done_all_the_same(monkeypatch: pytest.MonkeyPatch
     assert done == [1]
 
 
-@pytest.mark.parametrize("which", ["Pump", "SystemLane", "Control", "Loop", "Stages", "plain"])
+@pytest.mark.parametrize("which", ["Pump", "Completion", "SystemLane", "Control", "Loop", "Stages", "header"])
 def test_whatever_fails_in_the_beginning_leaves_nothing(
     tmp_path: Path, runtime_dir: Path, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     def fails(*arguments: Any, **more: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(recording, which, fails)
+    monkeypatch.setattr(run_messages if which == "header" else recording, which, fails)
     with pytest.raises(MemoryError), record(runs_dir=tmp_path / "runs"):
         raise AssertionError("the block must not run")
     monkeypatch.undo()

@@ -432,7 +432,7 @@ def test_a_pipeline_without_a_switch_cannot_be_stopped() -> None:
 
 def test_unknown_commands_are_refused_and_a_closed_run_answers_nothing() -> None:
     found, told = made_control()
-    assert not ask_for(found, "reboot") and "there are shock, stop, snapshot" in told[0]["payload"]["reason"]
+    assert not ask_for(found, "reboot") and "commands are shock, stop, snapshot" in told[0]["payload"]["reason"]
     found.call_begins(SimpleNamespace())
     assert ask_for(found, "stop")
     found.close()
