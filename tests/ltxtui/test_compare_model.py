@@ -23,6 +23,7 @@ from ltxtui.panels.compare_pictures import grid
 from ltxtui.panels.compare_table import notes, plain, signed, table_rows
 from ltxtui.plot import line_letters
 from ltxtui.plot.line_plot import Curve, Plot, Style, draw
+from replay.comparison import run_differences
 from replay.model.run import Run
 from replay.sources.open import Liveness
 from tests.ltxtui.fake import messages
@@ -254,7 +255,7 @@ def test_a_difference_is_found_as_soon_as_it_is_there_and_not_looked_for_again(
         runs[1].feed(message)
     found = deck.parting(deck.members[1])
     assert found is not None and found.step == 3
-    monkeypatch.setattr("replay.comparison.run_differences.divergences", None)
+    monkeypatch.setattr(run_differences, "divergences", None)
     runs[0].version += 1
     assert deck.parting(deck.members[1]) is found
 

@@ -21,7 +21,9 @@ from textual.strip import Strip
 from textual.widgets import Input
 
 from ltxtui.app import Dashboard
+from ltxtui.panels import view
 from ltxtui.plot.line_plot import Style
+from ltxtui.screens import home_views
 from ltxtui.screens.compare import CompareScreen
 from ltxtui.screens.home import Home
 from ltxtui.screens.run import RunScreen
@@ -196,9 +198,9 @@ def check(name: str, shown: str, update: bool) -> None:
 def now(monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour after the runs were recorded, no colours of data, and no cursor that blinks."""
     began = next(iter(fixture_messages()))["time"]
-    monkeypatch.setattr("ltxtui.screens.home_views.time", SimpleNamespace(time=lambda: began + 3600))
+    monkeypatch.setattr(home_views, "time", SimpleNamespace(time=lambda: began + 3600))
     monkeypatch.setattr(Input, "_toggle_cursor", lambda self: None)
-    monkeypatch.setattr("ltxtui.panels.view._inked", lambda style, ink: style + RichStyle(italic=True))
+    monkeypatch.setattr(view, "_inked", lambda style, ink: style + RichStyle(italic=True))
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from recorder import record
 from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.stage_summary import PathTracker
 from recorder.metrics.step import Step
+from recorder.sampling import cuda_streams
 from recorder.sampling.cuda_streams import CudaOrder, _tensors, capturing
 from replay.sources.open import load
 from tests.conftest import UNGUIDED
@@ -57,7 +58,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: found.now)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: ("in", stream.name))
-    monkeypatch.setattr("recorder.sampling.cuda_streams._tensors", lambda thing: [thing] if thing is not None else [])
+    monkeypatch.setattr(cuda_streams, "_tensors", lambda thing: [thing] if thing is not None else [])
     yield found
 
 

@@ -22,6 +22,7 @@ from recorder.writing.items import RowItem
 from recorder.writing.journal_thread import Pump
 from replay import control
 from replay.library import listing
+from replay.library import live_runs as live_runs_module
 from replay.library.live_runs import live_runs
 from replay.library.watcher import Shelf
 from replay.model import pulse
@@ -200,7 +201,7 @@ while True:
 def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
     monkeypatch.setattr(pulse, "SILENT_SECONDS", 2.0)
     monkeypatch.setattr(pulse, "STEP_SECONDS", 1e6)
-    monkeypatch.setattr("replay.library.live_runs.HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(live_runs_module, "HEADER_SECONDS", 0.5)
     with subprocess.Popen(
         [sys.executable, "-c", RECORDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
     ) as process:

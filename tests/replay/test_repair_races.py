@@ -15,7 +15,7 @@ import pytest
 from recorder.archive import zarr_writer
 from recorder.format import locations
 from recorder.format.framing import encode
-from recorder.system import move_remove, open_folders
+from recorder.system import durability, move_remove, open_folders
 from replay.integrity import repair as repair_module
 from replay.integrity.check import check
 from replay.integrity.repair import CannotRepair, repair
@@ -173,7 +173,7 @@ def test_nothing_is_moved_before_the_new_archive_is_on_the_disk(
         assert contents(path) == before
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("recorder.system.durability.sync_tree", fails)
+    monkeypatch.setattr(durability, "sync_tree", fails)
     with pytest.raises(OSError, match="Input/output"):
         repair(path)
     assert contents(path) == before and names(tmp_path) == [path.name]

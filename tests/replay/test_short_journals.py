@@ -21,6 +21,7 @@ from replay.integrity.repair import CannotRepair, repair
 from replay.library import listing
 from replay.library.watcher import Shelf
 from replay.model.run import NotARun, Run
+from replay.sources import journal_lock
 from replay.sources.open import JournalSource, Liveness, load, open_path
 from replay.sources.reconnect import ReconnectingSource
 from tests.waiting import PATIENCE_SECONDS
@@ -280,7 +281,7 @@ def test_a_journal_that_is_deleted_and_written_anew_is_followed(
     assert source.poll() == told[11:12] and source.liveness is Liveness.LIVE, "the new file is followed"
     journal.release(remove=True)
     assert source.poll() == [] and source.liveness is Liveness.LIVE, "it may come back for some seconds"
-    monkeypatch.setattr("replay.sources.journal_lock.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(journal_lock, "GRACE_SECONDS", 0.0)
     assert source.poll() == [] and source.liveness is Liveness.UNFINISHED
     journal.close()
     source.close()

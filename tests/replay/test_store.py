@@ -16,6 +16,7 @@ from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
 
 from benchmarks.mutations import valid_messages
 from recorder.archive.writer import ArchiveWriter
+from replay.archive import store as store_module
 from replay.archive.packed_chunks import claimed
 from replay.archive.reader import Archive
 from replay.archive.safe_files import Damaged, parse
@@ -221,7 +222,7 @@ def test_documents_are_limited_in_depth_and_number_of_values() -> None:
 
 
 def test_a_document_longer_than_the_limit_is_not_read(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("replay.archive.store.MAX_DOCUMENT_BYTES", 100)
+    monkeypatch.setattr(store_module, "MAX_DOCUMENT_BYTES", 100)
     with pytest.raises(Damaged, match="limit"):
         Store(archive).document("stage_0/video")
 

@@ -144,3 +144,15 @@ def test_no_class_name_stands_for_two_things() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 classes[node.name].append(name)
     assert not {name: where for name, where in classes.items() if len(where) > 1}
+
+
+def test_tests_name_no_module_in_a_string() -> None:
+    """`monkeypatch.setattr("package.module.name", …)` escapes type checkers and renames."""
+    found = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "setattr":
+                target = node.args[0] if node.args else None
+                if isinstance(target, ast.Constant) and str(target.value).split(".")[0] in (*PACKAGES, "benchmarks"):
+                    found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not found
