@@ -166,10 +166,10 @@ def test_samples_are_sent_while_a_row_waits_for_the_device() -> None:
     pump.put(row)
     until(lambda: pump._device_waits)
     pump.put({"t": protocol.SYSTEM, "time": 1.0, "values": {}})
-    assert len(journal.written) == 1 and pump.rows == 0
+    assert len(journal.written) == 1 and pump.tally.rows == 0
     computed.set()
     assert pump.close({"t": protocol.END, "time": 2.0, "status": "complete", "error": None})
-    assert pump.rows == 1 and len(journal.written) == 3
+    assert pump.tally.rows == 1 and len(journal.written) == 3
 
 
 RECORDER = """
