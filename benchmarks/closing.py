@@ -70,7 +70,7 @@ def spent() -> Iterator[dict[str, list[float]]]:
         "rows and tables folded": (writer.ArchiveWriter, "finish"),
         "metadata consolidated": (zarr_writer.StoreWriter, "consolidate"),
         "journal released": (journal.Journal, "release"),
-        "in all": (recording.Run, "finish"),
+        "in all": (recording.RunHandle, "finish"),
     }
     originals = {label: getattr(owner, name) for label, (owner, name) in parts.items()}
     for label, (owner, name) in parts.items():

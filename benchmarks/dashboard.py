@@ -28,14 +28,14 @@ class LiveRun:
         from recorder.format.framing import encode
         from recorder.journal.journal import Journal
         from recorder.journal.server import Server
-        from recorder.metrics.step import Layout
+        from recorder.metrics.latent_layout import LatentLayout
 
         self._encode = encode
         folder.mkdir(exist_ok=True)
         self.journal = Journal(folder / f"bench-{time.monotonic_ns()}.journal")
         self.server = Server(self.journal, locations.make_runtime_directory() / "bench.sock")
         sigmas = [1 - i / 200 for i in range(200)]
-        layout = Layout("video", 1, (9, 10, 12))
+        layout = LatentLayout("video", 1, (9, 10, 12))
         metrics = declarations.on_stream("video")
         shapes = [layout.row_shape(m, 8) for m in metrics]
         self._width = sum(math.prod(shape) for shape in shapes)

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import options
-from recorder.metrics.critical_phase import CriticalPhase
-from recorder.shocks import sigma_math
+from recorder.format import sigma_math
+from recorder.metrics.critical_phase import CriticalPhaseDetector
 
 Values = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ HEAD = "| rate | jitter | steps | runs | fires | right | marks | right |\n| --- 
 
 def detected(rates: Sequence[float] | Values, sigmas: Sequence[float] | Values) -> tuple[int, int, float, int]:
     """Step fired at, step named, confidence, and the largest peak afterwards; −1 where the detector says nothing."""
-    phase = CriticalPhase()
+    phase = CriticalPhaseDetector()
     at = named = largest = -1
     confidence = math.nan
     for step, (sigma, rate) in enumerate(zip(sigmas, rates, strict=True)):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import options
-from recorder.shocks import sigma_math
+from recorder.format import sigma_math
 from recorder.shocks.plan import plan
 from recorder.shocks.schedules import ancestral
 from recorder.shocks.spec import Kind, Shock

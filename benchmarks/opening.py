@@ -39,7 +39,7 @@ def make(path: Path, steps: int) -> None:
     """An archive of one stage with video and audio, its rows noise around slow curves."""
     from recorder.archive.writer import ArchiveWriter
     from recorder.format import declarations, protocol
-    from recorder.metrics.step import Layout
+    from recorder.metrics.latent_layout import LatentLayout
 
     writer = ArchiveWriter(path)
     known = {"metadata": {"prompt": "made up"}, "time": START}
@@ -50,7 +50,7 @@ def make(path: Path, steps: int) -> None:
     writer.feed({"t": protocol.STAGE, "stage": 0, "call": 0, "tile": None, "sigmas": sigmas, **known})
     widths = {}
     for stream, grid in GRIDS.items():
-        layout = Layout(stream, 1, grid)
+        layout = LatentLayout(stream, 1, grid)
         metrics = declarations.on_stream(stream)
         shapes = [layout.row_shape(m, 8) for m in metrics]
         widths[stream] = sum(math.prod(shape) for shape in shapes)

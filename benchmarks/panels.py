@@ -22,7 +22,7 @@ GRID = (9, 10, 12)
 def long_run(steps: int, planned: int) -> list[dict[str, object]]:
     """Messages of a run of video and audio with every metric, its rows in one block, and small pictures."""
     from recorder.format import declarations, protocol
-    from recorder.metrics.step import Layout
+    from recorder.metrics.latent_layout import LatentLayout
 
     sigmas = [1 - i / (planned + 1) for i in range(planned)]
     found: list[dict[str, object]] = [
@@ -30,7 +30,7 @@ def long_run(steps: int, planned: int) -> list[dict[str, object]]:
         {"t": protocol.STAGE, "stage": 0, "call": 0, "tile": None, "time": 0.0, "sigmas": sigmas, "metadata": {}},
     ]
     for stream, grid in (("video", GRID), ("audio", (68, 2))):
-        layout = Layout(stream, 1, grid)
+        layout = LatentLayout(stream, 1, grid)
         shapes = [(m, layout.row_shape(m, 8)) for m in declarations.on_stream(stream)]
         at = 0
         places = {}

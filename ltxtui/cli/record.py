@@ -18,7 +18,7 @@ from ltxtui.plot.text import clean
 
 if TYPE_CHECKING:
     from recorder.generate import Outcome
-    from recorder.recording import Run
+    from recorder.recording import RunHandle
 
 EXAMPLES = f"""\b
 Examples:
@@ -129,7 +129,7 @@ def _run(request: Any, again: Repetition | None, as_json: bool) -> None:
     from recorder.generate import CannotGenerate, generate
     from recorder.system.signals import as_ctrl_c
 
-    runs: list[Run] = []
+    runs: list[RunHandle] = []
     try:
         with as_ctrl_c():
             if not is_terminal(sys.stderr):
@@ -149,7 +149,7 @@ def _run(request: Any, again: Repetition | None, as_json: bool) -> None:
     _print_outcome(outcome, as_json)
 
 
-def _left(runs: list[Run]) -> str:
+def _left(runs: list[RunHandle]) -> str:
     """What is kept of a recording that was interrupted or failed."""
     if runs and runs[0].kept:
         return f"the run is kept as `{runs[0].standing}`: ltxtui runs"

@@ -17,7 +17,7 @@ from ltxtui.reports.export import Table
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.declared import declaration
 from ltxtui.viewmodel.selection import length_of
-from recorder.shocks import sigma_math
+from recorder.format import sigma_math
 
 Over = Literal["", "mean", "max", "min"]
 FIRST_FRAME: Final = 2

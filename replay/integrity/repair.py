@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from recorder.archive.journal_removal import settle
 from recorder.archive.leftovers import repaired, repairing, tidy
 from recorder.archive.writer import ArchiveWriter
 from recorder.format import locations, protocol
@@ -19,7 +20,6 @@ from recorder.system.durability import sync_place
 from recorder.system.fsync import sync_folder
 from recorder.system.move_remove import Busy, changing, exists, move, remove, short_stem
 from recorder.system.open_folders import FOLDER_MODE, open_folder
-from recorder.writing.journal_removal import settle
 from replay.archive.lazy_rows import as_recorded
 from replay.archive.reader import Archive
 from replay.integrity.carry_over import Skip, carry_over

@@ -48,7 +48,7 @@ def rename(archive: Path, name: str) -> Path:
             the disk refuses.
     """
     _check_there(archive)
-    if not re.search("[A-Za-z0-9]", name):
+    if not locations.reduced_name(name):
         raise CannotChange("a name needs a letter or a digit")
     renamed = archive.with_name(f"{name_part(archive)[0]}{locations.safe_name(name)}{locations.ARCHIVE_SUFFIX}")
     if renamed == archive:

@@ -11,7 +11,7 @@ import math
 from collections import OrderedDict
 from typing import Any, Final
 
-from recorder.format import protocol
+from recorder.format import paths, protocol
 from recorder.format.events import identity
 from recorder.format.protocol import Message
 from replay.archive.lazy_rows import ArchivedPreviews
@@ -205,7 +205,7 @@ class Rereading:
 
 
 def _place(stage: int, stream: str) -> str:
-    return f"stage_{stage}/{stream}"
+    return paths.stream(stage, stream)
 
 
 def _name(header: Message) -> str:

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks import fuzz as fuzz_module
 from benchmarks import mutations
 from benchmarks.fuzz import SHARES, Readers, fuzz, limits
 from recorder.format.framing import CorruptMessage, Decoder, encode
@@ -181,7 +182,7 @@ def test_names_of_dimensions_that_are_no_list(readers: Readers) -> None:
 def test_a_reader_that_crashes_hangs_or_takes_memory_is_found(
     readers: Readers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.fuzz.CPU_SECONDS", 0.2)
+    monkeypatch.setattr(fuzz_module, "CPU_SECONDS", 0.2)
     given = iter(range(4))
 
     def read(reader: str, data: Any, number: int) -> None:

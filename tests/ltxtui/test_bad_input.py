@@ -11,10 +11,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from ltxtui import cli as cli_module
 from ltxtui.cli import BROKEN_PIPE, cli, main
 from ltxtui.cli.numbers import strict
 from recorder.format.numerals import counted, real, whole
 from recorder.shocks.parse import parse_shocks
+from replay.library import listing
 from tests.ltxtui.fixture import journal_file
 
 OTHER_DIGITS = "٣"
@@ -142,8 +144,8 @@ def test_what_nobody_foresaw_is_one_line_and_a_file(
     def broken(runs_dir: Path) -> None:
         raise ZeroDivisionError("of something")
 
-    monkeypatch.setattr("replay.library.listing.cached_look", broken)
-    monkeypatch.setattr("ltxtui.cli._without_output", lambda status: status)
+    monkeypatch.setattr(listing, "cached_look", broken)
+    monkeypatch.setattr(cli_module, "_without_output", lambda status: status)
     monkeypatch.setattr(sys, "argv", ["ltxtui", "runs"])
     with pytest.raises(SystemExit) as end:
         main()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from ltxtui import cli as cli_module
 from ltxtui.cli import cli
 from tests import recorded
 
@@ -163,7 +164,7 @@ def test_the_folder_of_runs_may_be_said_before_the_command(tmp_path: Path, monke
         assert CliRunner().invoke(cli, [*before, *command]).exit_code == 0
     assert "on a terminal" in problem(*before, "watch", "before") or "terminal" in problem(*before, "replay", "before")
     opened: list[Path] = []
-    monkeypatch.setattr("ltxtui.cli.browse", opened.append)
+    monkeypatch.setattr(cli_module, "browse", opened.append)
     assert CliRunner().invoke(cli, before).exit_code == 0 and opened == [tmp_path / "before"]
     assert "s3://" in problem("--runs-dir", "s3://bucket/runs", "runs")
 

@@ -15,7 +15,7 @@ from textual.pilot import Pilot
 
 from ltxtui import actions
 from ltxtui.app import Dashboard, Options
-from ltxtui.cli import cli
+from ltxtui.cli import cli, common
 from ltxtui.panels.compare_chart import CompareChart
 from ltxtui.panels.compare_view import CompareView
 from ltxtui.panels.view import View
@@ -395,7 +395,7 @@ def test_the_command_opens_the_screen_with_what_was_asked(
         assert isinstance(screen, CompareScreen)
         seen.append(screen)
 
-    monkeypatch.setattr("ltxtui.cli.common.has_terminal", lambda: True)
+    monkeypatch.setattr(common, "has_terminal", lambda: True)
     monkeypatch.setattr(Dashboard, "run", run)
     done = run_cli(*recorded, "--align", "snr", "--stage", 1, "--stream", "audio", "--metric", "std", "--item", 0)
     assert done.exit_code == 0, done.output

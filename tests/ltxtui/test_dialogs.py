@@ -25,6 +25,7 @@ from ltxtui.screens.palette import Chooser
 from ltxtui.screens.run import RunScreen
 from ltxtui.screens.shock import ShockScreen
 from ltxtui.screens.tour import TourScreen
+from ltxtui.viewmodel import send_command
 from replay.library import edit
 from tests.ltxtui.driving import ROOMY, burst, loaded, until
 from tests.ltxtui.fixture import fixture_messages, journal_file, open_fixture
@@ -163,7 +164,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return carried_out
 
-    monkeypatch.setattr("ltxtui.viewmodel.send_command.give", keeping("give"))
+    monkeypatch.setattr(send_command, "give", keeping("give"))
     for name in ("rename", "set_tags", "delete"):
         monkeypatch.setattr(edit, name, keeping(name))
     return told

@@ -23,7 +23,7 @@ from ltxtui.screens import home as module
 from ltxtui.screens.confirm import Ask, Confirm
 from ltxtui.screens.home import Home
 from recorder.format import locations
-from replay.library import listing
+from replay.library import listing, watcher
 from replay.library.watcher import RunWatcher
 from tests import recorded
 from tests.ltxtui import driving, fake
@@ -341,7 +341,7 @@ async def test_a_cold_list_answers_keys_while_it_fills(runs: Path, monkeypatch: 
         gate.acquire()
         return describe(path)
 
-    monkeypatch.setattr("replay.library.watcher.describe_run", slowly)
+    monkeypatch.setattr(watcher, "describe_run", slowly)
     monkeypatch.setattr(RunWatcher.update, "__defaults__", (0.0,))
     app = Listener(runs, Style.BRAILLE)
     async with app.run_test(size=(120, 40)) as pilot:
@@ -374,7 +374,7 @@ async def test_leaving_saves_the_cache(runs: Path, monkeypatch: pytest.MonkeyPat
     async with shown(runs) as d:
         await d.keys("down")
     read: list[Path] = []
-    monkeypatch.setattr("replay.library.watcher.describe_run", lambda path: read.append(path))
+    monkeypatch.setattr(watcher, "describe_run", lambda path: read.append(path))
     async with shown(runs) as d:
         assert len(d.names) == 3 and read == []
 

@@ -27,6 +27,8 @@ from ltxtui.viewmodel.deck import Deck
 from recorder.format import protocol
 from recorder.format.declarations import METRICS
 from recorder.format.protocol import Message
+from replay.model import memory_limits
+from replay.model import run as run_module
 from replay.model.run import Run
 from replay.sources.open import Liveness
 from tests.ltxtui import fake
@@ -516,7 +518,7 @@ async def test_the_list_scrolls_with_the_cursor_and_marks_the_latest() -> None:
 
 async def test_events_that_were_given_up_are_counted_and_the_others_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thinned between two pictures, and as long as before at the second one."""
-    monkeypatch.setattr("replay.model.memory_limits.EVENT_BYTES", 40_000)
+    monkeypatch.setattr(memory_limits, "EVENT_BYTES", 40_000)
     deck = deck_of([*fake.messages(40, end=None), fake.event(0, 3, "shock", "kick 3")], Liveness.LIVE)
     run, index = deck.run, events.Index()
     index.latest(deck)
@@ -534,7 +536,7 @@ async def test_events_that_were_given_up_are_counted_and_the_others_found(monkey
 
 
 def test_samples_that_were_thinned_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("replay.model.run.MAX_SAMPLES", 16)
+    monkeypatch.setattr(run_module, "MAX_SAMPLES", 16)
     run, samples = Run(), system.Samples()
     run.feed(next(iter(fake.messages(1))))
     for n in range(200):

@@ -29,6 +29,7 @@ from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
 from recorder.journal.server import Server
 from recorder.shocks.plan import Plan
+from replay.model import pulse
 from replay.sources.open import ArchiveSource
 from replay.sources.reconnect import ReconnectingSource
 from tests import recorded
@@ -474,7 +475,7 @@ async def test_a_lost_connection_is_said_and_comes_back(recorder: Recorder, runt
 async def test_a_silent_recorder_is_stalled_in_the_header_until_it_goes_on(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("replay.model.pulse.SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(pulse, "SILENT_SECONDS", 0.3)
     app = Dashboard(ReconnectingSource(recorder.server.path))
     async with app.run_test(size=ROOMY) as pilot:
         await until(pilot, lambda: app.deck.visible == 9)
@@ -484,7 +485,7 @@ async def test_a_silent_recorder_is_stalled_in_the_header_until_it_goes_on(
         header = shown(pilot, "#header")
         assert "LIVE" not in header and "no sign of its recorder" in header and "since " in header
         assert "s left" not in header and app.deck.live
-        monkeypatch.setattr("replay.model.pulse.SILENT_SECONDS", 1e6)
+        monkeypatch.setattr(pulse, "SILENT_SECONDS", 1e6)
         recorder.journal.append(encode({"t": "system", "time": 2.0, "values": {}}))
         recorder.server.notify()
         await until(pilot, lambda: "● LIVE" in shown(pilot, "#header"))

@@ -20,7 +20,7 @@ from recorder.format import protocol
 from recorder.journal.journal import Journal, JournalReader
 from recorder.writing import archive_thread as archivist_module
 from recorder.writing.archive_thread import Archivist
-from recorder.writing.items import Kept
+from recorder.writing.items import RequestedSnapshot
 from recorder.writing.journal_thread import Pump
 from replay.model.run import Run
 from replay.sources.open import load
@@ -185,7 +185,7 @@ def test_latents_after_the_archive_has_failed_are_counted_and_wait_no_longer(tmp
     done: list[int] = []
     tensor = torch.zeros(1, 1, 1, 1, 2)
     for number in range(3):
-        archivist.put_kept(Kept(0, "video", number, 0.5, None, {"x": tensor}, lambda: done.append(1)))
+        archivist.put_kept(RequestedSnapshot(0, "video", number, 0.5, None, {"x": tensor}, lambda: done.append(1)))
     assert archivist.close() and len(done) == 3 and archivist.lost_latents == 3
     assert len(told) == 1 and told[0]["text"].endswith("the journal keeps everything but latents")
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from ltxtui.cli import cli
 from recorder.format import protocol
 from recorder.format.protocol import Message
-from recorder.writing.items import Row
+from recorder.writing.items import RowItem
 from recorder.writing.journal_thread import Pump
 from replay import control
 from replay.library import listing
@@ -164,14 +164,14 @@ class _Archivist:
 def test_samples_are_sent_while_a_row_waits_for_the_device() -> None:
     journal, computed = _Journal(), threading.Event()
     pump = Pump(journal, _Archivist(), lambda: None)  # type: ignore[arg-type]
-    row = Row(0, "video", 0, 1.0, (), torch.zeros(1), lambda: bool(computed.wait(60)), lambda step, values: [])
+    row = RowItem(0, "video", 0, 1.0, (), torch.zeros(1), lambda: bool(computed.wait(60)), lambda step, values: [])
     pump.put(row)
     until(lambda: pump._device_waits)
     pump.put({"t": protocol.SYSTEM, "time": 1.0, "values": {}})
-    assert len(journal.written) == 1 and pump.rows == 0
+    assert len(journal.written) == 1 and pump.tally.rows == 0
     computed.set()
     assert pump.close({"t": protocol.END, "time": 2.0, "status": "complete", "error": None})
-    assert pump.rows == 1 and len(journal.written) == 3
+    assert pump.tally.rows == 1 and len(journal.written) == 3
 
 
 RECORDER = """

@@ -377,8 +377,8 @@ def test_arguments_that_are_not_in_effect_are_kept_and_told_once_per_call(pipe: 
     assert metadata["in_effect"] == {"audio_guidance_scale": 3.0, "num_frames": 33}
     assert (metadata["arguments"]["audio_guidance_scale"], metadata["arguments"]["num_frames"]) == (0, 40)
     texts = sorted(e["text"] for e in told(found))
-    assert len(texts) == 2 and "audio_guidance_scale=0 was asked for and 3 is in effect" in texts[0]
-    assert "num_frames=40 was asked for and 33 is in effect" in texts[1] and "whole latents" in texts[1]
+    assert len(texts) == 2 and "audio_guidance_scale=0 was requested and 3 is in effect" in texts[0]
+    assert "num_frames=40 was requested and 33 is in effect" in texts[1] and "whole number of latents" in texts[1]
 
 
 def test_defaults_that_others_replace_are_kept_and_not_told(pipe: Any, tmp_path: Path) -> None:
