@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from recorder.format.protocol import Message
-from recorder.writing.items import RowItem, StageEnd
+from recorder.writing.items import RowItem, StageEndItem
 
 if TYPE_CHECKING:
     from recorder.sampling.stage import Stage
 
-Put = Callable[[Message | RowItem | StageEnd], None]
+Put = Callable[[Message | RowItem | StageEndItem], None]
 """Takes messages, rows and ends of stages; must not block."""
 
 

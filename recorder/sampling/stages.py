@@ -30,7 +30,7 @@ from recorder.sampling.sampler_step import SamplerStep
 from recorder.sampling.shared_state import Book, Left, Put
 from recorder.sampling.stage import Misfit, Stage, Stream
 from recorder.sampling.stream_declaration import declaration_of
-from recorder.writing.items import StageEnd
+from recorder.writing.items import StageEndItem
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ class Stages:
                 self.trouble(f"the summary of {name}", error, stage.index)
             # Latents that were kept for comparison are freed with their stage.
             stream.previous, stream.tracker = None, PathTracker()
-        self.put(StageEnd(event("stage_end", text, stage=stage.index, step=done - 1 if done else None), ends))
+        self.put(StageEndItem(event("stage_end", text, stage=stage.index, step=done - 1 if done else None), ends))
         if (level := stage.left()) > NOISE_NOT_SEEN:
             self.book.leaves(stage.index, done - 1, level)
 

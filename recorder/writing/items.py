@@ -88,7 +88,7 @@ class Summarises(Protocol):
 
 
 @dataclass(frozen=True)
-class StageEnd:
+class StageEndItem:
     """The end of a stage: its event, and the measurements of each stream, which may still be on their way."""
 
     event: Message

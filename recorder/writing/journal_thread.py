@@ -16,7 +16,7 @@ from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
 from recorder.writing.archive_thread import MAX_WAITING_SNAPSHOTS, Archivist, ended
 from recorder.writing.group_writer import GroupWriter
-from recorder.writing.items import RowItem, StageEnd
+from recorder.writing.items import RowItem, StageEndItem
 from recorder.writing.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Pump:
     def __init__(self, journal: Journal, archivist: Archivist, written: Callable[[], None], sync: bool = False) -> None:
         self._archivist = archivist
         self._out = GroupWriter(journal, archivist, written, sync)
-        self._queue: queue.SimpleQueue[RowItem | StageEnd | Message] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[RowItem | StageEndItem | Message] = queue.SimpleQueue()
         self._off = False
         self._done = 0
         self._dropped: Counter[tuple[int, str]] = Counter()
@@ -57,7 +57,7 @@ class Pump:
         self._thread = threading.Thread(target=self._pump, name="ltxtui-pump", daemon=True)
         self._thread.start()
 
-    def put(self, item: RowItem | StageEnd | Message) -> None:
+    def put(self, item: RowItem | StageEndItem | Message) -> None:
         """Hand over a row, the end of a stage or a message."""
         if self._off:
             return
@@ -137,7 +137,7 @@ class Pump:
                     self._report(error)
 
     def _report(
-        self, error: Exception, item: RowItem | StageEnd | Message | None = None, what: str = "a message"
+        self, error: Exception, item: RowItem | StageEndItem | Message | None = None, what: str = "a message"
     ) -> None:
         """Report a failure, once per type of error, and count a row that was lost with it."""
         kind, text = (what, type(error).__name__), f"{what} could not be recorded: {reason_of(error)}"
@@ -152,9 +152,9 @@ class Pump:
         except Exception as again:  # noqa: BLE001 - not even that can be recorded; the log has it
             logger.debug("that failure could not be recorded either: %s", again)
 
-    def _take(self, item: RowItem | StageEnd | Message) -> None:
+    def _take(self, item: RowItem | StageEndItem | Message) -> None:
         self._report_dropped()
-        if isinstance(item, StageEnd):
+        if isinstance(item, StageEndItem):
             self._end_stage(item)
             return
         if not isinstance(item, RowItem):
@@ -212,7 +212,7 @@ class Pump:
             pictures, self._reported_pictures = self._dropped_pictures - self._reported_pictures, self._dropped_pictures
             self._out.degrade(f"{pictures} pictures were not recorded: {MAX_WAITING_PICTURES} rows or more waited")
 
-    def _end_stage(self, item: StageEnd) -> None:
+    def _end_stage(self, item: StageEndItem) -> None:
         for watch, _, _ in item.streams:
             try:
                 for found in watch.ended():

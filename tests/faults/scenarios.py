@@ -141,7 +141,7 @@ def killed(runs: str, where: str, number: int = 1) -> None:
         elif where == "journal's removal":
             at_call(journal.Journal, "release", 1, lambda *a: die())
         elif where == "unlocking":
-            at_call(journal.locking, "release", 1, lambda *a: die())
+            at_call(journal.file_locks, "release", 1, lambda *a: die())
         elif where == "end of the server":
             at_call(recording.Server, "close", 1, lambda *a: die())
         steps(run, both=True)

@@ -24,7 +24,7 @@ from ltxtui.cli import cli, common, watch_replay
 from ltxtui.cli.demo import Recorder
 from ltxtui.cli.record import record as record_command
 from ltxtui.cli.shock_options import read_shocks
-from ltxtui.state import State
+from ltxtui.state import SavedState
 from ltxtui.terminal import endings
 from recorder import nano, record
 from recorder.generate import Request, generate
@@ -261,7 +261,7 @@ def here(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("EDITOR", "true")
     monkeypatch.delenv("VISUAL", raising=False)
-    State().set_tour_seen(True)
+    SavedState().set_tour_seen(True)
     return folder
 
 

@@ -19,7 +19,7 @@ from recorder.journal.journal import Journal, JournalReader
 from recorder.writing import archive_thread as archivist_module
 from recorder.writing import journal_thread as pump_module
 from recorder.writing.archive_thread import Archivist
-from recorder.writing.items import RowItem, StageEnd
+from recorder.writing.items import RowItem, StageEndItem
 from recorder.writing.journal_thread import Pump
 
 
@@ -184,7 +184,7 @@ def test_a_slow_device_is_not_taken_for_a_disk_that_does_not_answer(
         assert computing.wait(60)
 
     watch: Any = SimpleNamespace(stream="video", summary=lambda measured: {}, ended=lambda: [])
-    pump.put(replace(row(0), wait=wait) if what == "row" else StageEnd({"t": "event"}, [(watch, {}, wait)]))
+    pump.put(replace(row(0), wait=wait) if what == "row" else StageEndItem({"t": "event"}, [(watch, {}, wait)]))
     assert waits.wait(30)
     assert pump.close({"t": "end", "time": 0.0, "status": "complete", "error": None})
     assert clock[0] >= 2 * 60 and [r.getMessage()[:33] for r in caplog.records] == ["the run ends once the device has "]
