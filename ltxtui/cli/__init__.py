@@ -24,6 +24,7 @@ from ltxtui.cli.runs import runs
 from ltxtui.cli.sweep import sweep
 from ltxtui.cli.watch_replay import browse, replay, watch
 from ltxtui.plot.text import clean
+from recorder.format.version import VERSION
 
 INTERRUPTED: Final = 128 + signal.SIGINT
 BROKEN_PIPE: Final = 128 + signal.SIGPIPE
@@ -31,9 +32,7 @@ BROKEN_PIPE: Final = 128 + signal.SIGPIPE
 
 def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked and not context.resilient_parsing:
-        from importlib.metadata import version  # slow, and every command would wait for it
-
-        click.echo(f"ltxtui, version {version('ltxtui')}")
+        click.echo(f"ltxtui, version {VERSION}")
         context.exit()
 
 

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from recorder.format import events
+from recorder.format.version import VERSION
 
 MAX_TEXT = events.MAX_TEXT
 MAX_KEY = 200
@@ -26,12 +27,12 @@ LEFT_OUT = "…"
 def versions() -> dict[str, str]:
     """Versions of what decides a result: Python, torch, diffusers, and this program."""
     found = {"python": platform.python_version()}
-    for package in ("torch", "diffusers", "transformers", "ltxtui"):
+    for package in ("torch", "diffusers", "transformers"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
-    return found
+    return {**found, "ltxtui": VERSION}
 
 
 def device_name(device: Any) -> str:
