@@ -33,7 +33,7 @@ matrix:  ## Test the viewer at its lowest and newest dependencies, on each Pytho
 	$(PYTHON) .ci/matrix.py
 
 docs: $(DOCS_STAMP)  ## Build the documentation into site/; every warning is an error.
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(STAMP)  ## Measure what recording, watching and reading cost.
 	$(BIN)/python -m benchmarks

@@ -99,7 +99,7 @@ def record(
         ValueError: if `runs_dir` is a URL; if a pipeline or its scheduler cannot be observed rightly, or shocked
             exactly; from the pipeline's call, if no shock can act on its schedule as asked.
 
-        All of them are raised where the block is entered, and leave nothing behind.
+    All of them are raised where the block is entered, and leave nothing behind.
 
     Example:
         >>> with record(pipe, runs_dir="runs") as run:

@@ -382,13 +382,13 @@ async def test_leaving_saves_the_cache(runs: Path, monkeypatch: pytest.MonkeyPat
 async def test_deleting_many_runs_is_said_at_once_and_as_it_goes_on(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate, delete = threading.Semaphore(0), module.upkeep.delete
+    gate, delete = threading.Semaphore(0), module.edit.delete
 
     def slowly(path: Path) -> None:
         gate.acquire(timeout=20)
         delete(path)
 
-    monkeypatch.setattr(module.upkeep, "delete", slowly)
+    monkeypatch.setattr(module.edit, "delete", slowly)
     async with shown(runs) as d:
         await d.keys("asterisk", "x", "y")
         await d.until(lambda: "deleting 3 runs" in d.text("#home-title"))

@@ -142,3 +142,8 @@ def test_messages_do_not_speak_of_a_checkout() -> None:
             if re.search(r"checkout|constraints\.txt|git pull|pip install '?\.", path.read_text()):
                 found.append(path)
     assert found == []
+
+
+def test_the_site_has_every_page() -> None:
+    nav = set(re.findall(r"^ +- .*?: ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
+    assert nav == {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
