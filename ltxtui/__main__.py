@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -50,7 +51,8 @@ def _by(name: str) -> str:
 def main() -> None:
     """Entry point of the command `ltxtui`."""
     if (said := foreign_package()) is not None:
-        sys.exit(said)
+        # A line would be written over the one that is being typed, where a shell asks for completions.
+        sys.exit(1 if os.environ.get("_LTXTUI_COMPLETE", "").endswith("_complete") else said)
     from ltxtui.cli import main as command  # imports both packages, so only after the check
 
     command()

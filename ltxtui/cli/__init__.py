@@ -14,6 +14,7 @@ import click
 
 from ltxtui.cli.common import RUNS_DIR_HELP, LocalPath
 from ltxtui.cli.compare import compare
+from ltxtui.cli.completion import complete, under_way
 from ltxtui.cli.config import config
 from ltxtui.cli.control import control
 from ltxtui.cli.demo import demo
@@ -60,6 +61,8 @@ def cli(context: click.Context, /, runs_dir: Path | None) -> None:
 for command in (demo, plan, record, watch, replay, runs, control, compare, sweep, config):
     cli.add_command(strict(command))
 
+complete(cli)
+
 
 def main() -> None:
     """Entry point of the command `ltxtui`: whatever happens, an exit status and at most one line about it."""
@@ -87,7 +90,9 @@ def _run() -> int:
     except Exception as error:  # noqa: BLE001 - a person gets a line, and a file with what else is known
         from ltxtui.terminal import crash_log
 
-        _say(crash_log.told(error))
+        said = crash_log.told(error)
+        if not under_way():
+            _say(said)
         return _without_output(1)
 
 
