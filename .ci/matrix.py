@@ -106,10 +106,11 @@ def tried(interpreter: str, versions: str) -> str:
             "-o",
             "addopts=",
             "-q",
-            "-x",
             "--durations=3",
             "-p",
             "no:cacheprovider",
+            "--basetemp",  # pytest would otherwise also remove what earlier suites left, which may take minutes
+            Path(made, "tests"),
             *TESTS,
         ]
         done = subprocess.run(tests, cwd=ROOT, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})

@@ -195,7 +195,7 @@ class Use:
     def _dashboard(self) -> None:
         screen = Screen([str(self.binaries / "ltxtui"), "replay", "restart"], self.folder, self.environment)
         try:
-            screen.wait_for(RUN, "sigma")
+            screen.wait_for("restart", "SNR")
             passed("`ltxtui replay` shows the archive in a pseudo-terminal")
             status = screen.leave()
             require(status == 0, "`q` leaves it with status 0", status)

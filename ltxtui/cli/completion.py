@@ -102,7 +102,7 @@ def shocks(context: click.Context, typed: str) -> Iterator[CompletionItem]:
     """Kinds of shocks, with their meanings."""
     from recorder.shocks.spec import KINDS, MEANINGS
 
-    meanings = {**{kind: MEANINGS[kind] for kind in KINDS}, **SEVERAL}
+    meanings = {str(kind): MEANINGS[kind] for kind in KINDS} | SEVERAL
     yield from (CompletionItem(k, help=meaning) for k, meaning in meanings.items() if k.startswith(typed))
 
 
