@@ -24,9 +24,7 @@ from recorder.shocks.spec import Shock
 if TYPE_CHECKING:
     from recorder.recording import RunHandle
 
-MISSING_EXTRA = (
-    "generating needs torch and diffusers; install them in the checkout: pip install -c constraints.txt '.[ltx]'"
-)
+MISSING_EXTRA = "generating needs torch and diffusers; install them: pip install 'ltxtui[ltx]'"
 DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875)
 """Levels the distilled LTX 2.3 was trained for (the model card of diffusers/LTX-2.3-Distilled-Diffusers)."""
 
@@ -263,7 +261,7 @@ def write_video(path: Path, result: Any, pipe: Any, frame_rate: float) -> None:
         CannotGenerate: if PyAV is missing or cannot write the file.
     """
     if find_spec("av") is None:
-        raise CannotGenerate("--output needs PyAV; install it in the checkout: pip install -c constraints.txt '.[ltx]'")
+        raise CannotGenerate("--output needs PyAV; install it: pip install 'ltxtui[ltx]'")
     import torch
     from diffusers.utils import encode_video
 

@@ -104,8 +104,9 @@ def record(
         RuntimeError: if a pipeline, or its scheduler, is being recorded already.
         ValueError: if `runs_dir` is a URL; if a pipeline or its scheduler cannot be observed rightly, or shocked
             exactly; from the pipeline's call, if no shock can act on its schedule as asked.
-            Each of these is raised where the block is entered, and leaves nothing behind.
         TypeError: at once, if a function is given in place of a pipeline, as by `@record` without parentheses.
+
+    All but TypeError are raised where the block is entered, and leave nothing behind.
 
     Example:
         >>> with record(pipe, runs_dir="runs") as run:

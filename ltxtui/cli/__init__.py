@@ -14,6 +14,7 @@ import click
 
 from ltxtui.cli.common import RUNS_DIR_HELP, LocalPath
 from ltxtui.cli.compare import compare
+from ltxtui.cli.completion import complete, under_way
 from ltxtui.cli.config import config
 from ltxtui.cli.control import control
 from ltxtui.cli.demo import demo
@@ -24,6 +25,7 @@ from ltxtui.cli.runs import runs
 from ltxtui.cli.sweep import sweep
 from ltxtui.cli.watch_replay import browse, replay, watch
 from ltxtui.plot.text import clean
+from recorder.format.version import VERSION
 
 INTERRUPTED: Final = 128 + signal.SIGINT
 BROKEN_PIPE: Final = 128 + signal.SIGPIPE
@@ -31,9 +33,7 @@ BROKEN_PIPE: Final = 128 + signal.SIGPIPE
 
 def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked and not context.resilient_parsing:
-        from importlib.metadata import version  # slow, and every command would wait for it
-
-        click.echo(f"ltxtui, version {version('ltxtui')}")
+        click.echo(f"ltxtui, version {VERSION}")
         context.exit()
 
 
@@ -64,6 +64,8 @@ def cli(context: click.Context, /, runs_dir: Path | None) -> None:
 for command in (demo, plan, record, watch, replay, runs, control, compare, sweep, config):
     cli.add_command(strict(command))
 
+complete(cli)
+
 
 def main() -> None:
     """Entry point of the command `ltxtui`: any error ends with an exit status and at most one line."""
@@ -91,7 +93,9 @@ def _run() -> int:
     except Exception as error:  # noqa: BLE001 - reported as one line, with the details in a file
         from ltxtui.terminal import crash_log
 
-        _say(crash_log.report(error))
+        said = crash_log.report(error)
+        if not under_way():
+            _say(said)
         return _without_output(1)
 
 

@@ -125,7 +125,7 @@ def _check_plan(request: Any, again: Repetition | None) -> None:
 
 
 def _run(request: Any, again: Repetition | None, as_json: bool) -> None:
-    from recorder.format.events import named
+    from recorder.format.events import reason_of
     from recorder.generate import CannotGenerate, generate
     from recorder.system.signals import as_ctrl_c
 
@@ -144,8 +144,7 @@ def _run(request: Any, again: Repetition | None, as_json: bool) -> None:
         say(f"ltxtui: interrupted; {_left(runs)}")
         sys.exit(130)
     except Exception as error:
-        said = named(error).strip().splitlines()[0]
-        raise CliError(f"the generation failed: {said[:300]} ({_left(runs)})") from error
+        raise CliError(f"the generation failed: {type(error).__name__}: {reason_of(error)} ({_left(runs)})") from error
     _print_outcome(outcome, as_json)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\b
 Examples:
   ltxtui runs
+  ltxtui runs --tag keep
   ltxtui runs --runs-dir /data/runs --json | jq '.runs[0].path'
   ltxtui runs check red-disc
   ltxtui runs repair red-disc
@@ -43,10 +44,11 @@ COLUMNS = ("NAME", "AGO", "STAGES", "STEPS", "DURATION", "STATUS", "SHOCKS", "DR
 
 
 @click.group(epilog=EXAMPLES, invoke_without_command=True)
+@click.option("--tag", help="Only runs that have this tag.")
 @runs_dir_option
 @json_option('Print {"runs": [...], …} instead of a table.')
 @click.pass_context
-def runs(context: click.Context, /, runs_dir: Path, as_json: bool) -> None:
+def runs(context: click.Context, /, tag: str | None, runs_dir: Path, as_json: bool) -> None:
     """List live and archived runs, newest first.
 
     SHOCKS is the number of shocks that acted. DRIFT is the drift index of the last stage; 0 means that all frames stay
@@ -61,7 +63,10 @@ def runs(context: click.Context, /, runs_dir: Path, as_json: bool) -> None:
     from replay.library.listing import cached_look
 
     listing = cached_look(runs_dir)
-    found = listing.runs
+    found = [run for run in listing.runs if tag is None or tag.removeprefix("#") in run.tags]
+    if tag is not None and not found and not as_json:
+        click.echo(f"no runs with the tag {clean(tag)} in {runs_dir}", err=True)
+        return
     if as_json:
         said = {"runs": [r.as_json() for r in found]}
         if listing.unreadable:

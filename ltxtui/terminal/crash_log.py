@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ltxtui.plot.text import clean
+from recorder.format.version import VERSION
 
 _KEPT: Final = 20
 """Number of files that are kept; older ones are removed."""
@@ -35,7 +36,8 @@ def _details(error: BaseException) -> str:
     from importlib.metadata import PackageNotFoundError, version
 
     lines = [time.strftime("%Y-%m-%d %H:%M:%S %z")]
-    for package in ("ltxtui", "textual", "numpy"):
+    lines.append(f"ltxtui {VERSION}")
+    for package in ("textual", "numpy"):
         with contextlib.suppress(PackageNotFoundError):
             lines.append(f"{package} {version(package)}")
     size = shutil.get_terminal_size()

@@ -63,9 +63,14 @@ def text_of(value: object) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of an error's message; its type if it has none. Never raises."""
-    lines = text_of(error).strip().splitlines()
-    return lines[0][:MAX_REASON] if lines else type(error).__name__
+    """What an error says, in one line; its type where it says nothing. Never raises.
+
+    A first line that ends with a colon announces the reason, as that of a failed import in diffusers does: the lines up
+    to the reason are joined.
+    """
+    lines = [line.strip() for line in text_of(error).strip().splitlines() if line.strip()]
+    last = next((i for i, line in enumerate(lines) if not line.endswith(":")), len(lines) - 1)
+    return " ".join(lines[: last + 1])[:MAX_REASON] or type(error).__name__
 
 
 def named(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from recorder.format import events
 from recorder.format.events import MAX_ITEMS, MAX_TEXT
+from recorder.format.version import VERSION
 
 MAX_KEY = 200
 MAX_NESTING = 8
@@ -25,12 +26,12 @@ LEFT_OUT = "…"
 def versions() -> dict[str, str]:
     """Versions of the software that decides a result: Python, torch, diffusers, transformers and ltxtui."""
     found = {"python": platform.python_version()}
-    for package in ("torch", "diffusers", "transformers", "ltxtui"):
+    for package in ("torch", "diffusers", "transformers"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
-    return found
+    return {**found, "ltxtui": VERSION}
 
 
 def device_name(device: Any) -> str:

@@ -42,6 +42,24 @@ FAMILIES: dict[str, Family] = {
     "LTX2ModularPipeline": _MODULAR,
     "LTX25ModularPipeline": _MODULAR,
 }
+REFUSED: dict[str, str] = {
+    "LTX2LatentUpsamplePipeline": "it denoises nothing, it upsamples in one pass; "
+    "record the pipelines before and after it",
+    "LTX2VideoDiffusionDecodePipeline": "its decoder denoises pixels in a loop that calls no scheduler, "
+    "and the metrics are those of latents; record the pipeline whose latents it decodes",
+    "LTXLatentUpsamplePipeline": "it denoises nothing, it upsamples in one pass",
+    **dict.fromkeys(
+        (
+            "LTXPipeline",
+            "LTXImageToVideoPipeline",
+            "LTXConditionPipeline",
+            "LTXI2VLongMultiPromptPipeline",
+            "LTXModularPipeline",
+        ),
+        "it runs LTX-Video, the model before LTX 2, and only the loops of LTX 2.x are observed",
+    ),
+}
+"""Pipelines of diffusers that cannot be recorded, and why."""
 SCHEDULERS = ("FlowMatchEulerDiscreteScheduler", "LTXEulerAncestralRFScheduler")
 GUIDER = "LTX2Guidance"
 """The guider whose plain model calls are first the conditional and then the unconditional one."""
@@ -62,10 +80,9 @@ def family_of(pipe: Any) -> Family:
     for name, family in FAMILIES.items():
         if name in names:
             return family
-    kind = type(pipe).__name__
-    if kind.startswith("LTX2"):
-        raise ValueError(f"{kind} has no denoising loop; record the pipelines before and after it")
-    raise ValueError(f"{kind} cannot be recorded: it is not one of {', '.join(FAMILIES)}")
+    known = f"the pipelines that can be are {', '.join(FAMILIES)}"
+    reason = next((reason for name, reason in REFUSED.items() if name in names), f"its loop is not known; {known}")
+    raise ValueError(f"{type(pipe).__name__} cannot be recorded: {reason}")
 
 
 def check_scheduler(scheduler: Any) -> None:

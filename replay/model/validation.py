@@ -157,7 +157,7 @@ def check_header(message: Mapping[str, Any]) -> None:
     if type(version) is not int or version > protocol.FORMAT_VERSION:
         raise NotARun(
             f"recorded in format version {str(version)[:20]}, newer than this program's {protocol.FORMAT_VERSION}; "
-            "upgrade it in its checkout: git pull, then pip install ."
+            "upgrade ltxtui"
         )
 
 

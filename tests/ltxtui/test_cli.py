@@ -109,10 +109,8 @@ def test_record_without_the_extra_says_which_command_installs_it(
     from recorder import generate
 
     monkeypatch.setattr(generate, "find_spec", lambda name: None)
-    assert "pip install -c constraints.txt '.[ltx]'" in problem(
-        "record", "--model", "nano", "--runs-dir", str(tmp_path)
-    )
-    assert "pip install -c constraints.txt '.[ltx]'" in problem("demo", "--runs-dir", str(tmp_path))
+    assert "pip install 'ltxtui[ltx]'" in problem("record", "--model", "nano", "--runs-dir", str(tmp_path))
+    assert "pip install 'ltxtui[ltx]'" in problem("demo", "--runs-dir", str(tmp_path))
 
 
 def test_a_runs_directory_that_cannot_be_written(tmp_path: Path) -> None:

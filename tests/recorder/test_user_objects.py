@@ -199,6 +199,11 @@ def test_texts_of_errors_are_cut_and_never_fail() -> None:
     assert len(named(RuntimeError(LONG))) == MAX_TEXT + 1 and len(reason_of(RuntimeError(LONG))) == 300
     assert reason_of(EvilError()) == "(EvilError whose text raises LookupError)"
     assert reason_of(KeyError()) == "KeyError" and reason_of(ValueError("a\nb")) == "a"
+    nested = RuntimeError(
+        "Failed to import a because of the following error:\n\nFailed to import b:\nno name 'c'\nTry: d"
+    )
+    assert reason_of(nested) == "Failed to import a because of the following error: Failed to import b: no name 'c'"
+    assert reason_of(RuntimeError("the cause:\n")) == "the cause:"
     assert text_of(3) == "3"
 
 

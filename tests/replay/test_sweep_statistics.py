@@ -10,7 +10,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from benchmarks.power import measured as detected_power
@@ -354,6 +354,7 @@ def test_one_huge_interval_does_not_hide_the_others() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0, 1e6)), max_size=6))
+@example([(0.0, 5e-324)])
 def test_every_forest_plot_can_be_drawn(drawn: list[tuple[float, float]]) -> None:
     effects = [forest_plot.Effect("x", m, m - h, m + h) for m, h in drawn]
     assert all(len(line) <= 90 for line in forest_plot.text(effects, "t", 90).split("\n"))
