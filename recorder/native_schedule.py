@@ -1,4 +1,4 @@
-"""The σ schedule that a generation would really use, from the model's own scheduler; needs no weights and no GPU."""
+"""The σ schedule that a generation would use, from the model's own scheduler, without weights or GPU."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from recorder.format.events import reason_of
 from recorder.generate import CannotGenerate, Request, call_arguments, check_extra, quiet, scheduler_of
 from recorder.shocks.plan import Plan, plan
+from recorder.shocks.spec import EULER, EULER_STEPS
 
 _SPATIAL, _TEMPORAL = 32, 8
 """Pixels and frames per latent of every LTX 2 VAE; `LTX2Pipeline` assumes the same where it has none."""
-_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler", "ShockScheduler")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Native:
     """Levels of the model calls without shocks, without the closing 0.
 
     `size` is height, width and frames in pixels, `grid` the same in latents (F, H, W): the schedule is shifted by the
-    number of tokens. Both are None for a σ list of one's own, which nothing shifts.
+    number of tokens. Both are None for an explicit σ list, which is not shifted.
     """
 
     sigmas: tuple[float, ...]
@@ -38,7 +38,7 @@ def planned(request: Request) -> tuple[Native, Plan]:
     """The schedule of a request, and the plan of its shocks on it.
 
     Raises:
-        CannotGenerate: if the model's scheduler cannot be had.
+        CannotGenerate: if the model's scheduler cannot be loaded.
         PlanError: if a shock cannot act on the schedule.
     """
     found = native(request)
@@ -46,10 +46,10 @@ def planned(request: Request) -> tuple[Native, Plan]:
 
 
 def native(request: Request) -> Native:
-    """The levels a request's pipeline call would set: `LTX2Pipeline`'s own functions on the model's own scheduler.
+    """The levels that the pipeline call of a request would set, by the functions of `LTX2Pipeline` itself.
 
     Raises:
-        CannotGenerate: if the model's scheduler cannot be had, or the levels are not known before the run.
+        CannotGenerate: if the model's scheduler cannot be loaded, or its levels are not known before the run.
     """
     if request.sigmas is not None:
         return Native(request.sigmas)
@@ -89,14 +89,14 @@ def _configuration(request: Request) -> Mapping[str, Any]:
         from diffusers import FlowMatchEulerDiscreteScheduler
 
         config = _load(FlowMatchEulerDiscreteScheduler, request.model, "scheduler")
-    kind = config.get("_class_name", _SCHEDULERS[0])
-    if kind not in _SCHEDULERS:
-        raise CannotGenerate(f"the levels of {kind} are not known beforehand; plans are for {_SCHEDULERS[0]}")
+    kind = config.get("_class_name", EULER)
+    if kind not in EULER_STEPS:
+        raise CannotGenerate(f"the levels of {kind} are not known beforehand; plans are for {EULER}")
     return config
 
 
 def _check_length_is_known(request: Request) -> None:
-    """Refuse a model that chooses the length of its clips by the prompt, and with it the shift of the schedule."""
+    """Refuse a model that chooses the clip length by the prompt: the length decides the shift of the schedule."""
     if request.scheduler is not None:
         return
     from diffusers import LTX2Pipeline

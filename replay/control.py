@@ -21,7 +21,7 @@ RECEIVE_BYTES = 1 << 16
 CONNECT_SECONDS = 5.0
 TIMEOUT_SECONDS = 60.0
 LOOK_SECONDS = 0.5
-"""So often it is looked whether a recorder of which nothing comes is stalled."""
+"""Seconds between checks whether a silent recorder is stalled."""
 
 
 class ControlError(RuntimeError):
@@ -29,7 +29,7 @@ class ControlError(RuntimeError):
 
 
 class NotLive(ControlError):
-    """Nobody records a run at this socket, or the recorder ended before it answered."""
+    """No run is recorded at this socket, or the recorder ended before it answered."""
 
 
 class ControlOff(ControlError):
@@ -45,7 +45,7 @@ class Stalled(ControlError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class CommandAnswer:
     """What a recorder said to a command.
 
     Attributes:
@@ -71,7 +71,7 @@ class Answer:
 
 def send(
     socket_path: Path, command: protocol.Command, *, shock: Shock | None = None, timeout: float = TIMEOUT_SECONDS
-) -> Answer:
+) -> CommandAnswer:
     """Send one command and wait until the recorder has answered it.
 
     Args:
@@ -81,7 +81,7 @@ def send(
         timeout: seconds; a command takes effect at the end of the step under way, which may take long.
 
     Raises:
-        NotLive: if nobody answers at the socket, or the run ended first.
+        NotLive: if no recorder answers at the socket, or the run ended first.
         ControlOff: if the recorder does not allow it; nothing is sent then.
         NoAnswer: if the time is over.
         Stalled: if nothing comes from the recorder for `pulse.SILENT_SECONDS`.
@@ -121,7 +121,7 @@ def send(
 
 
 def process_of(header: Message) -> str:
-    """The number of a recorder's process, and where it runs if that is another machine; `PID` if it is not told."""
+    """The number of a recorder's process, and where it runs if that is another machine; `PID` if it is not known."""
     known = header.get("metadata")
     known = known if isinstance(known, dict) else {}
     number, host = known.get("process"), known.get("host")
@@ -160,13 +160,13 @@ def _receive(connection: socket.socket, limit: float) -> Iterator[Message]:
             raise NotLive(f"this is not the stream of a run: {error}") from error
 
 
-def _answer(event: Message, identity: str) -> Answer | None:
+def _answer(event: Message, identity: str) -> CommandAnswer | None:
     """The answer to the command with this id, if the event is that."""
     payload = event.get("payload")
     if event.get("kind") != "control" or not isinstance(payload, dict) or payload.get("id") != identity:
         return None
     details = {k: v for k, v in payload.items() if k not in ("id", "command", "accepted", "reason")}
-    return Answer(
+    return CommandAnswer(
         id=identity,
         command=str(payload.get("command")),
         accepted=payload.get("accepted") is True,

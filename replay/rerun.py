@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from recorder.shocks.spec import Shock
+from recorder.format.events import MAX_ITEMS, MAX_TEXT
+from recorder.shocks.spec import EULER_STEPS, Shock
 from replay.model.run import Run, StageData
 
 _PIPELINE: Final = "LTX2Pipeline"
-_SCHEDULERS: Final = ("FlowMatchEulerDiscreteScheduler", "ShockScheduler")
 _NOT_KEPT: Final = (
     "latents",
     "audio_latents",
@@ -32,10 +32,6 @@ _OWN_FIELDS: Final = {
 """Arguments of the call that a request has a field for."""
 _TEXTS: Final = frozenset({"system_prompt"})
 """Arguments that are texts; any other text stands for an object that was not kept."""
-MAX_ITEMS: Final = 128
-"""Lists of this length may have been cut when they were recorded; as in `recorder.sampling.metadata`."""
-MAX_TEXT: Final = 4_000
-"""Texts that are longer were; as in `recorder.sampling.metadata`."""
 
 
 class CannotRepeat(ValueError):
@@ -219,18 +215,18 @@ def _arguments(recorded: Mapping[str, Any]) -> dict[str, Any]:
         if name in _NOT_KEPT:
             raise CannotRepeat(f"its call was given {name}, of which only the shape was kept")
         whole_text = name in _TEXTS and isinstance(value, str) and len(value) <= MAX_TEXT
-        if not whole_text and not _plain(value):
+        if not whole_text and not _is_plain_value(value):
             raise CannotRepeat(f"its call was given {name} = {str(value)[:60]}, which was not kept as a value")
         kept[str(name)] = value
     return kept
 
 
-def _plain(value: Any) -> bool:
+def _is_plain_value(value: Any) -> bool:
     """A number, a flag, or a list of those; a text stands for something that is none."""
     if isinstance(value, list):
-        return len(value) < MAX_ITEMS and all(_plain(v) for v in value)
+        return len(value) < MAX_ITEMS and all(_is_plain_value(v) for v in value)
     if isinstance(value, Mapping):
-        return all(_plain(v) for v in value.values())
+        return all(_is_plain_value(v) for v in value.values())
     return value is None or isinstance(value, bool | int | float)
 
 
@@ -245,9 +241,9 @@ def _shocks(stage: StageData) -> tuple[list[dict[str, Any]], list[float] | None]
 
 
 def _scheduler(told: Any) -> dict[str, Any] | None:
-    """The configuration of the scheduler, which a script may have replaced; shocks are told by the stage."""
+    """The configuration of the scheduler, which a script may have replaced; shocks are kept with the stage."""
     if not isinstance(told, Mapping) or not isinstance(told.get("config"), Mapping):
         return None
-    if told.get("class") not in _SCHEDULERS:
+    if told.get("class") not in EULER_STEPS:
         raise CannotRepeat(f"its scheduler was {told.get('class')}, which draws noise that was not recorded")
     return {str(k): v for k, v in told["config"].items() if k not in ("shocks", "free_sigmas")}

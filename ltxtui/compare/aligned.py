@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltxtui.compare.member import Member
-from replay.comparison.alignment import AXES, Align, Floats, descent, numbered
+from replay.comparison.alignment import AXES, Align
 from replay.comparison.compare import Comparison, Series, compare
 from replay.comparison.run_differences import scalar_metrics
-from replay.model.run import Run, StreamData
+from replay.model.run import StreamData
 
 PREFERRED: Final = (
     "sigma", "snr_measured_db", "velocity_rms", "low_frequency_wander", "x0_change_rms", "noise_whiteness_low",
@@ -24,12 +24,16 @@ PREFERRED: Final = (
 
 
 @dataclass(frozen=True, eq=False)
-class Together:
-    """Members lined up, the reference first. `rows` is what row of each lies at each point, −1 where none does."""
+class AlignedRuns:
+    """Members on a common axis, the reference first."""
 
     members: tuple[Member, ...]
     comparison: Comparison
-    rows: tuple[NDArray[np.int64], ...]
+
+    @property
+    def rows(self) -> tuple[NDArray[np.int64], ...]:
+        """Of each member, the row at each point [points], −1 where none is."""
+        return self.comparison.rows
 
     @property
     def reference(self) -> Member:
@@ -69,7 +73,7 @@ def metrics_of(streams: Sequence[StreamData], align: Align, wanted: Sequence[str
 
 def lined_up(
     members: Sequence[Member], align: Align, stage: int, stream: str, item: int | None, metrics: Sequence[str]
-) -> Together:
+) -> AlignedRuns:
     """Line up members that all have the stage and the stream, the reference first.
 
     Raises:
@@ -77,52 +81,4 @@ def lined_up(
     """
     runs = [m.run for m in members if m.run is not None]
     comparison = compare(runs, align=align, metrics=metrics, stage=stage, stream=stream, item=item)
-    return Together(tuple(members), comparison, tuple(_rows(runs, align, stage, stream, item, comparison.axis)))
-
-
-def _rows(
-    runs: Sequence[Run], align: Align, stage: int, stream: str, item: int | None, axis: Floats
-) -> list[NDArray[np.int64]]:
-    streams = [run.stages[stage].streams[stream] for run in runs]
-    level = AXES[align].metric
-    if level is None:
-        before = [sum(s.steps for s in run.stages[:stage]) + 1 if align == "evaluations" else 0 for run in runs]
-        return numbered([s.rows for s in streams], before)[1]
-    sign = 1.0 if align == "sigma" else -1.0
-    return [nearest_rows(sign * _level(s, level, item), sign * axis) for s in streams]
-
-
-def _level(stream: StreamData, metric: str, item: int | None) -> Floats:
-    values = stream.values(metric).astype(np.float64)
-    if values.ndim == 1:
-        return values
-    with np.errstate(invalid="ignore"):
-        found: Floats = values.mean(axis=1) if item is None else values[:, item]
-    return found
-
-
-def nearest_rows(levels: Floats, wanted: Floats) -> NDArray[np.int64]:
-    """For each wanted level the row whose level is nearest, as the run passed it for the last time.
-
-    Args:
-        levels: of each row, larger is noisier [rows]; need not be monotone.
-        wanted: levels to look for [points].
-
-    Returns:
-        Rows [points]; −1 above the highest level and below the last one.
-    """
-    branch = descent(levels)
-    found = np.full(len(wanted), -1, np.int64)
-    if not len(branch):
-        return found
-    place = len(branch) - 1 - np.searchsorted(levels[branch][::-1], wanted, side="left")
-    points = np.flatnonzero(place >= 0)
-    rows = branch[place[points]]
-    after = np.minimum(rows + 1, len(levels) - 1)
-    level, above, below = wanted[points], levels[rows], levels[after]
-    with np.errstate(invalid="ignore"):
-        # The step that was really taken from there; an infinite level is nearer to nothing.
-        nearest = np.where(above - level <= level - below, rows, after)
-    there = (after > rows) & ~np.isnan(below)
-    found[points] = np.where(above == level, rows, np.where(there, nearest, -1))
-    return found
+    return AlignedRuns(tuple(members), comparison)

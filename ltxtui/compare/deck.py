@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, get_args
 
-from ltxtui.compare.divergences import Partings, told
+from ltxtui.compare.aligned import AlignedRuns
+from ltxtui.compare.divergences import Divergences
 from ltxtui.compare.lineup import Lineup
 from ltxtui.compare.member import Member
+from ltxtui.compare.statements import PairStatement, first_difference, pair_statement
+from ltxtui.viewmodel.markers import neighbour
 from replay.comparison import run_differences
 from replay.comparison.alignment import ALIGNMENTS, AXES, Align
 from replay.comparison.compare import first_different_stage
@@ -15,7 +18,7 @@ from replay.comparison.run_differences import Divergence, Mismatch
 
 Face = Literal["charts", "table", "pictures"]
 FACES: Final[tuple[Face, ...]] = get_args(Face)
-"""What fills a small screen; a large one shows all at once beside the charts."""
+"""What fills a small screen; a large one shows all at once next to the charts."""
 
 
 class CompareDeck(Lineup):
@@ -41,8 +44,8 @@ class CompareDeck(Lineup):
         self.scrolled = 0
         """Pages of the table that are above what is seen."""
         self.said = ""
-        """What the last jump came to."""
-        self._partings = Partings(tolerance)
+        """The text of the last jump."""
+        self._divergences = Divergences(tolerance)
         self._settings_key: object = None
         self._settings: dict[int, list[Mismatch]] = {}
 
@@ -52,7 +55,7 @@ class CompareDeck(Lineup):
             self._stage_open = False
             runs = [m.run for m in self.members if m.run is not None]
             if runs:
-                self.stage_index = first_different_stage([self.parting(m) for m in self.members], runs)
+                self.stage_index = first_different_stage([self.divergence(m) for m in self.members], runs)
         super().changed()
 
     # The cursor
@@ -74,28 +77,27 @@ class CompareDeck(Lineup):
 
     def jump(self, by: int = 1) -> None:
         """To the next place at which a drawn run leaves the reference, in whichever stage; after the last the first."""
-        found = [(p.stage, p.step, m.index) for m in self.members if m.shown and (p := self.parting(m))]
-        if not found:
+        leaving = self._leaving()
+        if not leaving:
             self.said = "no run differs from the reference in any row so far"
             return
-        places = sorted({(stage, step) for stage, step, _ in found})
         row = self.row(self.reference)
-        here = (self.stage_index, -1 if row is None else row)
-        beyond = [p for p in places if p > here] if by > 0 else [p for p in reversed(places) if p < here]
-        stage, step = (beyond or (places if by > 0 else places[::-1]))[0]
-        member = self.members[min(index for s, t, index in found if (s, t) == (stage, step))]
-        parting = self.parting(member)
-        if parting is None:
-            return
+        place = neighbour(leaving, (self.stage_index, -1 if row is None else row), by)
+        place = place or (min(leaving) if by > 0 else max(leaving))
+        member, divergence = leaving[place]
         self._stage_open = False
-        self.stage_index, self.stream_wanted = stage, parting.stream
-        together = self.together
-        if together is not None:
-            # A row that only one of them has is looked for in that one.
-            points = [at for m in (together.reference, member) if (at := together.point(m, step)) is not None]
-            exact = [at for at in points if step in (together.row(together.reference, at), together.row(member, at))]
-            self.move_to((exact or points or [0])[0])
-        self.said = told(parting, member, self.reference)
+        self.stage_index, self.stream_wanted = place[0], divergence.stream
+        if (together := self.together) is not None:
+            self.move_to(_point_of(together, member, place[1]))
+        self.said = first_difference(member.letter, self.reference.letter, divergence)
+
+    def _leaving(self) -> dict[tuple[int, int], tuple[Member, Divergence]]:
+        """Stage and step at which drawn runs first differ from the reference; of several runs the first one's."""
+        found: dict[tuple[int, int], tuple[Member, Divergence]] = {}
+        for member in self.members:
+            if member.shown and (divergence := self.divergence(member)):
+                found.setdefault((divergence.stage, divergence.step), (member, divergence))
+        return found
 
     # How they are compared
 
@@ -179,10 +181,10 @@ class CompareDeck(Lineup):
 
     # Pairs
 
-    def parting(self, member: Member) -> Divergence | None:
+    def divergence(self, member: Member) -> Divergence | None:
         """Where a run first differs from the reference."""
         reference = self.reference
-        return None if member is reference else self._partings.between(reference, member)
+        return None if member is reference else self._divergences.between(reference, member)
 
     def settings(self, member: Member) -> list[Mismatch]:
         """Recorded settings in which a run differs from the reference; none of the reference itself."""
@@ -199,6 +201,10 @@ class CompareDeck(Lineup):
     def unfair(self, member: Member) -> list[Mismatch]:
         """Why a run is not a fair pair to the reference; empty if it is one, or the reference itself."""
         return [m for m in self.settings(member) if m.decides]
+
+    def pair(self, member: Member) -> PairStatement:
+        """What is said of a run and the reference as a pair."""
+        return pair_statement(member.letter, self.reference.letter, self.settings(member))
 
     # For elsewhere
 
@@ -223,3 +229,14 @@ class CompareDeck(Lineup):
                 names.append(f"{metric} {self.members[index].letter}{minus}")
                 columns.append(values)
         return names, [list(row) for row in zip(*(c.tolist() for c in columns), strict=True)]
+
+
+def _point_of(together: AlignedRuns, member: Member, step: int) -> int:
+    """The point at which the reference or a run stands on a step; a row that only one of them has is looked for there.
+
+    0 if neither gets there.
+    """
+    runs = (together.reference, member)
+    points = [at for run in runs if (at := together.point(run, step)) is not None]
+    exact = [at for at in points if step in (together.row(run, at) for run in runs)]
+    return (exact or points or [0])[0]

@@ -1,15 +1,13 @@
-"""Where runs leave the reference: found once for each pair, and put into words."""
+"""Where runs leave the reference: found once for each pair."""
 
 from __future__ import annotations
 
 from ltxtui.compare.member import Member
-from ltxtui.plot.text import clean
 from replay.comparison import run_differences
 from replay.comparison.run_differences import Divergence
-from replay.model.prompts import prompt_text
 
 
-class Partings:
+class Divergences:
     """First differences of pairs of runs.
 
     Rows are never changed once they are there, so a first difference that was found stays; only pairs without one are
@@ -35,35 +33,3 @@ class Partings:
                 self._found[pair] = found
             self._none_at[pair] = versions
         return self._found.get(pair)
-
-
-def place(parting: Divergence) -> str:
-    """Where it is, short."""
-    return f"stage {parting.stage} step {parting.step}"
-
-
-def told(parting: Divergence, member: Member, reference: Member) -> str:
-    """A first difference in a sentence."""
-    where = f"{member.letter} first differs from {reference.letter} in stage {parting.stage}, step {parting.step}"
-    if parting.metric is None:
-        return f"{where}: only one has it"
-    stream = clean(parting.stream, 20)
-    return f"{where}, {stream}: {clean(parting.metric, 60)} is {parting.value:.6g}, not {parting.reference:.6g}"
-
-
-def setting(mismatch: run_differences.Mismatch) -> str:
-    """A setting that differs from the reference's, with both values."""
-    if mismatch.what == "seed" and mismatch.reference is None and mismatch.value is None:
-        return "no seed recorded"
-    if mismatch.what == "start noise":
-        return f"same seed, other start noise ({clean(mismatch.value, 20)})"
-    what, value, reference = clean(mismatch.what, 60), mismatch.value, mismatch.reference
-    if isinstance(value, list) and isinstance(reference, list) and len(value) == len(reference):
-        # Of a batch only the first clip that differs: its whole list would be cut before that.
-        at = next((n for n, (one, other) in enumerate(zip(value, reference, strict=True)) if one != other), 0)
-        what, value, reference = f"{what} [{at}]", value[at], reference[at]
-    return f"{what} {_value(value)}, not {_value(reference)}"
-
-
-def _value(value: object) -> str:
-    return "none" if value is None else clean(prompt_text(value), 60) or "empty"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.compare.aligned import Together, lined_up, metrics_of
+from ltxtui.compare.aligned import AlignedRuns, lined_up, metrics_of
 from ltxtui.compare.member import Member
 from replay.comparison.alignment import Align
 from replay.comparison.compare import CannotCompare
@@ -15,7 +15,7 @@ from replay.model.run import StreamData
 
 
 class Lineup:
-    """Up to eight runs lined up, with a page of their metrics; lined up anew when something has changed that matters.
+    """Up to eight runs lined up, with a page of their metrics; lined up again when runs or choices have changed.
 
     The reference is the pinned run; where that one has not come to the stage, the first that has stands in for it. The
     cursor is a point of the common axis. While `follow` holds, it goes with the newest point; runs that have ended are
@@ -49,7 +49,7 @@ class Lineup:
         self.per_page = 4
         self._opened = False
         self._key: object = None
-        self._together: Together | None = None
+        self._together: AlignedRuns | None = None
         self._why = ""
         self._metrics: tuple[str, ...] = ()
 
@@ -104,7 +104,7 @@ class Lineup:
     # Lined up
 
     @property
-    def together(self) -> Together | None:
+    def together(self) -> AlignedRuns | None:
         """The runs lined up with the metrics of the page; None if that cannot be, and `why` says why."""
         self._settle()
         return self._together
@@ -174,7 +174,7 @@ class Lineup:
         return self._metrics[first : first + self.per_page]
 
     def _settle(self) -> None:
-        """Line up anew if anything has changed that matters, and keep the cursor among the points."""
+        """Line up again if runs or choices have changed, and keep the cursor among the points."""
         versions = tuple((m.run.version if m.run else -1, m.loading) for m in self.members)
         key = (versions, self.pinned, self.align, self.stage_index, self.stream, self.item, self.top, self.per_page)
         if key == self._key:

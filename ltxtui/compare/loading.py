@@ -36,7 +36,7 @@ class Loader:
     async def _load(self, member: Member, gate: asyncio.Semaphore) -> None:
         try:
             async with gate:
-                # Shielded: a thread cannot be stopped, so who leaves early lets it end and close what it opened.
+                # Shielded: a thread cannot be stopped, so it ends and closes what it opened.
                 reading = asyncio.ensure_future(asyncio.to_thread(self._caught_up, member))
                 try:
                     source, run, pulse = await asyncio.shield(reading)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from ltxtui.plot.roles import RUN_ROLES
 from ltxtui.plot.text import clean
+from replay.comparison import MAX_RUNS
 from replay.comparison.compare import letter
 from replay.model.pulse import Stall
 from replay.model.run import Run
 from replay.sources.open import Liveness
-
-MOST: Final = len(RUN_ROLES)
-"""Runs that can be told apart in one plot."""
 
 
 @dataclass(eq=False)
@@ -26,7 +22,7 @@ class Member:
     run: Run | None = None
     liveness: Liveness = Liveness.FINISHED
     stall: Stall | None = None
-    """Why nothing goes on in a live run, and for how long."""
+    """Why a live run makes no progress, and for how long."""
     note: str = ""
     """What its source has to say, such as a torn end."""
     problem: str = ""
@@ -74,10 +70,10 @@ def members(given: list[Path | Run]) -> list[Member]:
     """Members in the order given; a Run is taken as it is, a path is still to be read.
 
     Raises:
-        ValueError: if there are fewer than two or more than MOST.
+        ValueError: if there are fewer than two or more than `MAX_RUNS`.
     """
-    if not 2 <= len(given) <= MOST:
-        raise ValueError(f"2 to {MOST} runs can be compared on the screen, not {len(given)}")
+    if not 2 <= len(given) <= MAX_RUNS:
+        raise ValueError(f"2 to {MAX_RUNS} runs can be compared on the screen, not {len(given)}")
     return [
         Member(i, run=g, liveness=Liveness.FINISHED if g.end else Liveness.UNFINISHED)
         if isinstance(g, Run)

@@ -1,4 +1,4 @@
-"""The list of runs side by side: who they are, whether they are fair pairs, and where each first differs."""
+"""The list of runs side by side: names, states, whether they are fair pairs, and where each first differs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from textual import events
 from textual.message import Message
 
-from ltxtui.compare.divergences import place, setting
 from ltxtui.compare.member import Member
+from ltxtui.compare.statements import position
 from ltxtui.panels.compare_view import CompareView
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, fit, number
 from replay.comparison.run_differences import Divergence
 
@@ -21,30 +21,30 @@ _STEPS = 12
 _PARTING = 18
 _VALUE = 8
 _LISTED = 90
-"""Narrower, a row has no room for all that is said of a run."""
+"""In a narrower list a row has no room for everything about a run."""
 _SHORTEST = 8
 
 
 def differs(member: Member, reference: Member, found: Divergence | None) -> str:
-    """Where it first differs, or that it does not; nothing of the reference and of runs that are still read."""
+    """Where it first differs, or that it does not; empty for the reference and for runs that are still being read."""
     if member is reference or member.run is None or reference.run is None:
         return ""
     if found is None:
         return "same so far" if member.live or reference.live else "no difference"
-    return place(found)
+    return position(found)
 
 
 class CompareRuns(CompareView):
     """One row per run where there is room; else all letters in one row, and the chosen run in another."""
 
     class RunPicked(Message):
-        """The mouse chooses a run."""
+        """A click chooses a run."""
 
         def __init__(self, index: int) -> None:
             super().__init__()
             self.index = index
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         members = self.compare.members
         if width < _LISTED:
             rows = [self._legend(width), self._chosen(width)]
@@ -54,7 +54,7 @@ class CompareRuns(CompareView):
             rows = [self._legend(width), self._chosen(width)]
         return [*rows, *(self.row(width).filled() for _ in range(height - len(rows)))][:height]
 
-    def _head(self, width: int) -> Row:
+    def _head(self, width: int) -> TextRow:
         row = self.row(width).add(f"    {'run':<{self._name_width(width)}}", "dim")
         row.add(f"{'state':<{_STATE}}{'steps':<{_STEPS}}", "dim")
         row.add(f"{'first difference':<{_PARTING}}", "dim")
@@ -72,7 +72,7 @@ class CompareRuns(CompareView):
         shown = [s for name in self.compare.shown if together and (s := together.series(name))]
         return [(s.name, clean(s.label, 20).split()[-1]) for s in shown[: max(0, room // (_VALUE + 1))]]
 
-    def _line(self, member: Member, width: int) -> Row:
+    def _line(self, member: Member, width: int) -> TextRow:
         deck = self.compare
         row = self.row(width)
         self._mark(row, member)
@@ -82,8 +82,8 @@ class CompareRuns(CompareView):
         row.add(f"{fit(member.status, _STATE - 1):<{_STATE}}", "alert" if alert else "label")
         steps = f"{member.run.steps}/{member.planned}" if member.run else ""
         row.add(f"{fit(steps, _STEPS - 1):<{_STEPS}}", "label")
-        parting = deck.parting(member)
-        row.add(f"{fit(differs(member, deck.reference, parting), _PARTING - 1):<{_PARTING}}", "label")
+        divergence = deck.divergence(member)
+        row.add(f"{fit(differs(member, deck.reference, divergence), _PARTING - 1):<{_PARTING}}", "label")
         for metric, _ in self._values(width):
             values = deck.values(metric).get(member.index)
             value = float(values[deck.cursor]) if values is not None and deck.cursor < len(values) else math.nan
@@ -91,7 +91,7 @@ class CompareRuns(CompareView):
         text, role = self._note(member)
         return row.add(text, role).filled()
 
-    def _mark(self, row: Row, member: Member) -> None:
+    def _mark(self, row: TextRow, member: Member) -> None:
         """Whether it is chosen, its letter, and whether it is the reference or hidden."""
         deck = self.compare
         chosen = member.index == deck.selected
@@ -109,17 +109,17 @@ class CompareRuns(CompareView):
         together = deck.together
         if together is not None and member not in together.members:
             yet = " yet" if member.live else ""
-            return f"has no {deck.stream} in stage {deck.stage_index}{yet}", "alert"
+            return f"no {deck.stream} in stage {deck.stage_index}{yet}", "alert"
         damaged = "damaged, see: ltxtui runs check; " if member.run.damage else ""
         if member is deck.reference:
             return f"{damaged}reference", "alert" if damaged else "dim"
-        notes = [setting(m) for m in deck.unfair(member)]
+        notes = [reason.setting for reason in deck.pair(member).reasons]
         hidden = "" if member.shown else "hidden; "
         return damaged + hidden + (
             "no: " + "; ".join(notes) if notes else "yes"
         ), "alert" if notes or damaged else "dim"
 
-    def _legend(self, width: int) -> Row:
+    def _legend(self, width: int) -> TextRow:
         """All runs in one row, names as long as there is room."""
         deck, row = self.compare, self.row(width)
         room = width // len(deck.members) - 5
@@ -129,7 +129,7 @@ class CompareRuns(CompareView):
             row.add(f"{name} " if name else "", "" if member.shown else "dim")
         return row.filled()
 
-    def _chosen(self, width: int) -> Row:
+    def _chosen(self, width: int) -> TextRow:
         deck = self.compare
         member, reference = deck.members[deck.selected], deck.reference
         row = self.row(width).add(f"{member.letter} ", member.role)
@@ -138,9 +138,9 @@ class CompareRuns(CompareView):
         row.add(member.status, "label")
         if member.run is not None:
             row.add(f" {member.run.steps}/{member.planned}", "label")
-        parting = differs(member, reference, deck.parting(member))
-        if parting:
-            row.add(f" · differs: {parting}" if deck.parting(member) else f" · {parting}", "label")
+        divergence = deck.divergence(member)
+        if text := differs(member, reference, divergence):
+            row.add(f" · differs: {text}" if divergence else f" · {text}", "label")
         text, role = self._note(member)
         fair = member.run is not None and not member.problem and member is not reference
         row.add(" · fair pair " if fair and member in self._compared() else " · ", "dim")

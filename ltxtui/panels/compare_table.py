@@ -1,46 +1,27 @@
-"""The paired table of runs side by side: what each stage came to, by how much it differs, and whether that is fair."""
+"""The paired table of runs side by side: summaries of each stage, their differences, and whether the pair is fair."""
 
 from __future__ import annotations
 
-import math
 from textwrap import wrap
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.compare.aligned import Together
+from ltxtui.compare.aligned import AlignedRuns
 from ltxtui.compare.deck import CompareDeck
-from ltxtui.compare.divergences import setting, told
-from ltxtui.panels.compare_chart import unit_text
+from ltxtui.compare.statements import difference_text, first_difference, table_rows, value_text
 from ltxtui.panels.compare_view import CompareView
-from ltxtui.plot.rows import Row
-from ltxtui.plot.text import clean, fit, number
+from ltxtui.plot.rows import TextRow
+from ltxtui.plot.text import clean, fit
 from recorder.format.numerals import counted
 
 _LABEL: Final = 22
 _CELL: Final = 10
 
 
-def table_rows(together: Together) -> list[tuple[str, NDArray[np.float64]]]:
-    """Label and one value per run in the order of the comparison; NaN where a run does not have it yet."""
-    comparison = together.comparison
-    rows = (*comparison.spent, *comparison.summaries)
-    return [(f"{clean(s.label, 40)} {unit_text(s.unit)}".rstrip(), s.values) for s in rows]
-
-
-def plain(value: float) -> str:
-    """A number; a whole one without decimals."""
-    return f"{value:.0f}" if abs(value) < 1e6 and value == round(value) else number(value, 7)
-
-
-def signed(value: float) -> str:
-    """A difference with its sign."""
-    return f"{'+' if value > 0 else '−' if value < 0 else ''}{plain(abs(value))}" if not math.isnan(value) else "–"
-
-
 def notes(deck: CompareDeck) -> list[tuple[int, str, bool]]:
-    """What is said of pairs and shocks: index of the run, text, and whether it is a warning."""
+    """Notes on pairs and shocks: index of the run, text, and whether it is a warning."""
     found = []
     reference = deck.reference
     for member in deck.members:
@@ -52,14 +33,13 @@ def notes(deck: CompareDeck) -> list[tuple[int, str, bool]]:
         if run is None:
             continue
         if member is not reference and reference.run is not None:
-            unfair = deck.unfair(member)
-            text = f"{letter} and {reference.letter} are {'not a' if unfair else 'a'} fair pair"
-            found.append((member.index, f"{text}:" if unfair else text, bool(unfair)))
-            found += [(member.index, f"  {setting(m)} ({m.cure})", True) for m in unfair]
-            if parting := deck.parting(member):
-                found.append((member.index, told(parting, member, reference), False))
-            if others := [setting(m) for m in deck.settings(member) if not m.decides]:
-                found.append((member.index, f"{letter} other settings: {'; '.join(others)}", False))
+            pair = deck.pair(member)
+            found.append((member.index, f"{pair.title}:" if pair.reasons else pair.title, bool(pair.reasons)))
+            found += [(member.index, f"  {reason.setting} ({reason.cure})", True) for reason in pair.reasons]
+            if divergence := deck.divergence(member):
+                found.append((member.index, first_difference(letter, reference.letter, divergence), False))
+            if pair.others:
+                found.append((member.index, f"{letter} other settings: {'; '.join(pair.others)}", False))
         shocks = (clean(e.get("text", ""), 200) for e in run.events if e.get("kind") == "shock")
         found += [(member.index, f"{letter} shock: {text}", False) for text in shocks]
     return found
@@ -68,7 +48,7 @@ def notes(deck: CompareDeck) -> list[tuple[int, str, bool]]:
 class CompareTable(CompareView):
     """Values of all runs and differences to the reference: side by side where that fits, else one below the other."""
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         full, width = width, width - 1
         head, body = self.heading(width, "Summary", f"stage {self.compare.stage_index}"), self._body(width)
         room = max(1, height - 1)
@@ -87,14 +67,14 @@ class CompareTable(CompareView):
         together = self.compare.together
         return 2 + len(self._tables(together, width - 1)) if together else 2
 
-    def _body(self, width: int) -> list[Row]:
+    def _body(self, width: int) -> list[TextRow]:
         together = self.compare.together
         if together is None:
             rows = [self.row(width).add(clean(self.compare.why, 200), "dim")]
         else:
             rows = self._tables(together, width)
             if not together.comparison.summaries:
-                rows.append(self.row(width).add("the rest comes when the stage has ended in a run", "dim"))
+                rows.append(self.row(width).add("summaries follow when the stage has ended in a run", "dim"))
         for index, text, alert in notes(self.compare):
             for n, line in enumerate(wrap(text, max(20, width - 2))):
                 role = self.compare.members[index].role
@@ -103,17 +83,20 @@ class CompareTable(CompareView):
                 rows.append(row.add(start, role).add(rest, "alert" if alert else "label"))
         return rows
 
-    def _tables(self, together: Together, width: int) -> list[Row]:
+    def _tables(self, together: AlignedRuns, width: int) -> list[TextRow]:
         side = max(_CELL, min(_LABEL, width - 3 * _CELL))
         room = max(1, (width - side - _CELL) // (2 * _CELL))
         rows = []
         for start in range(1, len(together.members), room):
             block = range(start, min(start + room, len(together.members)))
             rows.append(self._names(together, block, side, width))
-            rows += [self._line(label, values, together, block, side, width) for label, values in table_rows(together)]
+            rows += [
+                self._line(label, values, together, block, side, width)
+                for label, values in table_rows(together.comparison)
+            ]
         return rows
 
-    def _names(self, together: Together, block: range, side: int, width: int) -> Row:
+    def _names(self, together: AlignedRuns, block: range, side: int, width: int) -> TextRow:
         reference = together.reference
         row = self.row(width).add(" " * side).add(f"{reference.letter:>{_CELL}}", reference.role)
         for i in block:
@@ -123,11 +106,11 @@ class CompareTable(CompareView):
         return row
 
     def _line(
-        self, label: str, values: NDArray[np.float64], together: Together, block: range, side: int, width: int
-    ) -> Row:
+        self, label: str, values: NDArray[np.float64], together: AlignedRuns, block: range, side: int, width: int
+    ) -> TextRow:
         row = self.row(width).add(f"{fit(label, side - 1):<{side}}", "label")
-        row.add(f"{plain(float(values[0])):>{_CELL}}", together.reference.role)
+        row.add(f"{value_text(float(values[0])):>{_CELL}}", together.reference.role)
         for i in block:
-            row.add(f"{plain(float(values[i])):>{_CELL}}", together.members[i].role)
-            row.add(f"{signed(float(values[i] - values[0])):>{_CELL}}", "label")
+            row.add(f"{value_text(float(values[i])):>{_CELL}}", together.members[i].role)
+            row.add(f"{difference_text(float(values[i] - values[0])):>{_CELL}}", "label")
         return row

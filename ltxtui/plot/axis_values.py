@@ -8,7 +8,8 @@ from typing import Final, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.model.run import StageData, StreamData
+from recorder.format import sigma_math
+from replay.model.run import StageData
 
 Mode = Literal["step", "sigma", "snr", "seconds", "evaluations", "run"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
@@ -60,11 +61,6 @@ def placed(values: Floats, *, falls: bool) -> Floats:
     return places
 
 
-def _furthest(stage: StageData) -> StreamData | None:
-    """The stream with the most rows: all streams of a stage share its steps."""
-    return max(stage.streams.values(), key=lambda s: s.rows, default=None)
-
-
 def _steps(stage: StageData, steps: int, pace: float) -> Floats:
     return np.arange(steps, dtype=np.float64)
 
@@ -74,7 +70,7 @@ def _sigma(stage: StageData, steps: int, pace: float) -> Floats:
     values = np.full(steps, np.nan)
     planned = np.asarray(stage.sigmas[:steps], np.float64)
     values[: len(planned)] = planned
-    stream = _furthest(stage)
+    stream = stage.furthest
     if stream is not None and "sigma" in stream.metrics and stream.metrics["sigma"].shape == ():
         recorded = stream.series("sigma")[:steps]
         values[: len(recorded)] = np.where(np.isfinite(recorded), recorded, values[: len(recorded)])
@@ -83,16 +79,13 @@ def _sigma(stage: StageData, steps: int, pace: float) -> Floats:
 
 def _snr(stage: StageData, steps: int, pace: float) -> Floats:
     """What the schedule sets, 20·log10((1−σ)/σ), whatever was measured: −∞ at σ = 1."""
-    levels = _sigma(stage, steps, pace)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found: Floats = 20 * np.log10((1 - levels) / levels)
-    return found
+    return sigma_math.snr_db_of(_sigma(stage, steps, pace))
 
 
 def _seconds(stage: StageData, steps: int, pace: float) -> Floats:
     """When each step was done, on the recorder's clock; steps to come are expected at the present pace."""
     values = np.full(steps, np.nan)
-    stream = _furthest(stage)
+    stream = stage.furthest
     done = stream.times[:steps] - stage.time if stream is not None else np.empty(0)
     values[: len(done)] = done
     last = float(done[-1]) if len(done) and np.isfinite(done[-1]) else 0.0
@@ -101,21 +94,11 @@ def _seconds(stage: StageData, steps: int, pace: float) -> Floats:
 
 
 def _evaluations(stage: StageData, steps: int, pace: float) -> Floats:
-    """Model evaluations spent when each step is done.
-
-    A run records no count of its own. What it tells are the guidance gaps: each that is a number took one pass of the
-    model more (unconditional, perturbed, isolated) than the conditional one. Without gaps a step counts as one
-    evaluation; steps to come as many as the last one.
-    """
+    """Model evaluations spent when each step is done; steps to come are expected to take as many as the last one."""
     spent = np.ones(steps)
-    stream = _furthest(stage)
-    if stream is not None and stream.rows:
-        rows = min(steps, stream.rows)
-        for name in stream.metrics:
-            if name.startswith("guidance_gap_"):
-                gaps = stream.values(name)[:rows].reshape(rows, -1)
-                spent[:rows] += np.isfinite(gaps).any(axis=1)
-        spent[rows:] = spent[rows - 1]
+    known = stage.evaluations[:steps]
+    if len(known):
+        spent[: len(known)], spent[len(known) :] = known, known[-1]
     return np.cumsum(spent)
 
 

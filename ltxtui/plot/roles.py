@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from replay.comparison import MAX_RUNS
+
 ROLES: Final = (
     "title", "label", "dim", "key", "live", "replay", "alert", "axis", "tick", "ref", "ghost", "s1", "s2", "s3",
     "cursor", "here", "chosen",
 )  # fmt: skip
 """`chosen` is the title of the panel that has the focus."""
-RUN_ROLES: Final = tuple(f"run{n}" for n in range(1, 9))
-"""One for each run that can be told apart in one plot."""
+RUN_ROLES: Final = tuple(f"run{n}" for n in range(1, MAX_RUNS + 1))
+"""One for each run in a plot."""
 
 
 def component(role: str) -> str:

@@ -1,16 +1,23 @@
-"""A comparison of runs as text: who they are, whether they are a fair pair, their summaries, and plots."""
+"""A comparison of runs as text: names, fairness, their summaries, and plots."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.compare.divergences import setting
-from ltxtui.plot.line_plot import Curve, Mark, curve_text
+from ltxtui.compare.statements import (
+    difference_text,
+    first_difference,
+    pair_statement,
+    table_rows,
+    unit_text,
+    value_text,
+)
+from ltxtui.plot.line_plot import curve_text
+from ltxtui.plot.model import Curve, Mark
 from ltxtui.plot.text import clean, fit, number, to_ascii
 from replay.comparison.compare import Comparison, Series, letter
 from replay.model.prompts import prompt_text
@@ -29,7 +36,7 @@ def tables(comparison: Comparison, width: int, *, ascii_only: bool = False) -> s
     lines = [*_runs(comparison), "", *_fairness(comparison), ""]
     where = f"stage {comparison.stage}, {comparison.stream}, "
     where += "mean over the batch" if comparison.item is None else f"batch item {comparison.item}"
-    lines += [where, *_table(comparison, width), "", *_partings(comparison)]
+    lines += [where, *_table(comparison, width), "", *_divergences(comparison)]
     return "\n".join(to_ascii(line) if ascii_only else line for line in lines)
 
 
@@ -90,7 +97,8 @@ def _minus(index: int) -> str:
 
 
 def _unit(unit: str) -> str:
-    return "" if unit == "1" else f" {clean(unit)}"
+    text = unit_text(unit)
+    return f" {text}" if text else ""
 
 
 def _place(value: float, align: str) -> str:
@@ -110,24 +118,22 @@ def _runs(comparison: Comparison) -> Iterator[str]:
 
 def _fairness(comparison: Comparison) -> Iterator[str]:
     for i in range(1, len(comparison.runs)):
-        found = [m for m in comparison.mismatches if m.run == i]
-        if unfair := [m for m in found if m.decides]:
-            yield f"{letter(i)} and {letter(0)} are not a fair pair:"
-            yield from (f"   {setting(m)}; {m.cure}" for m in unfair)
+        pair = pair_statement(letter(i), letter(0), [m for m in comparison.mismatches if m.run == i])
+        if pair.reasons:
+            yield f"{pair.title}:"
+            yield from (f"   {reason.setting}; {reason.cure}" for reason in pair.reasons)
         else:
             same = "same prompt, seed, start noise, sizes, model, sampler, arguments and number of model evaluations"
-            yield f"{letter(i)} and {letter(0)} are a fair pair: {same}"
-        if others := [m for m in found if not m.decides]:
+            yield f"{pair.title}: {same}"
+        if pair.others:
             yield "   other settings that differ:"
-            yield from (f"      {setting(m)}" for m in others)
+            yield from (f"      {text}" for text in pair.others)
 
 
 def _table(comparison: Comparison, width: int) -> Iterator[str]:
-    """A column per run and one per difference; as many runs beside each other as fit, the reference in each block."""
+    """A column per run and one per difference; as many runs side by side as fit, the reference in each block."""
     runs = comparison.runs
-    rows: list[tuple[str, Values]] = [
-        (f"{clean(row.label, 60)}{_unit(row.unit)}", row.values) for row in (*comparison.spent, *comparison.summaries)
-    ]
+    rows = table_rows(comparison)
     side = max(_CELL, min(_LABEL, width - 3 * _CELL))  # a narrow terminal cuts labels before numbers
     room = max(1, (width - side - _CELL) // (2 * _CELL))
     for start in range(1, len(runs), room):
@@ -136,9 +142,9 @@ def _table(comparison: Comparison, width: int) -> Iterator[str]:
             yield ""
         yield _line(side, "", [letter(0), *(t for i in block for t in (letter(i), _minus(i)))])
         for label, values in rows:
-            cells = [_number(values[0])]
+            cells = [value_text(values[0])]
             for i in block:
-                cells += [_number(values[i]), _signed(values[i] - values[0])]
+                cells += [value_text(values[i]), difference_text(values[i] - values[0])]
             yield _line(side, label, cells)
     if not comparison.summaries:
         yield "no summaries: the stage has not ended in any run"
@@ -149,19 +155,9 @@ def _line(side: int, label: str, cells: Sequence[str]) -> str:
     return f"{fit(label, side):<{side}}" + "".join(f"{cell:>{_CELL}}" for cell in cells)
 
 
-def _number(value: float) -> str:
-    return f"{value:.0f}" if value == round(value, 0) and abs(value) < 1e6 else number(value, 7)
-
-
-def _signed(value: float) -> str:
-    if math.isnan(value):
-        return number(value)
-    return f"{'+' if value > 0 else '−' if value < 0 else ''}{_number(abs(value))}"
-
-
-def _partings(comparison: Comparison) -> Iterator[str]:
+def _divergences(comparison: Comparison) -> Iterator[str]:
     """Where each run's plan and rows leave the reference's."""
-    for i, (plan, parting) in enumerate(zip(comparison.plans, comparison.divergences, strict=True), 1):
+    for i, (plan, divergence) in enumerate(zip(comparison.plans, comparison.divergences, strict=True), 1):
         one, other = letter(i), letter(0)
         if plan is None:
             yield f"{one} plans the same σ as {other}"
@@ -169,12 +165,8 @@ def _partings(comparison: Comparison) -> Iterator[str]:
             a, b = ("none" if v is None else f"{v:.6g}" for v in (plan.reference, plan.value))
             of = "" if "video" in plan.streams else f" of {' and '.join(clean(s, 20) for s in plan.streams)}"
             yield f"{one} plans another σ{of} from stage {plan.stage}, step {plan.step} on: {b}, not {a}"
-        if parting is None:
+        if divergence is None:
             within = f" within {comparison.tolerance:g}" if comparison.tolerance else ""
             yield f"{one} does not differ from {other}{within} in any row"
-        elif parting.metric is None:
-            yield f"{one} first differs from {other} in stage {parting.stage}, step {parting.step}: only one has it"
         else:
-            a, b = (f"{v:.9g}" for v in (parting.reference, parting.value))
-            where = f"stage {parting.stage}, step {parting.step}, {clean(parting.stream, 20)}"
-            yield f"{one} first differs from {other} in {where}: {clean(parting.metric, 60)} is {b}, not {a}"
+            yield first_difference(one, other, divergence)

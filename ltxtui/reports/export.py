@@ -8,10 +8,10 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from ltxtui.panels.panel import Table
 from ltxtui.plot.text import clean
 from recorder.format.locations import safe_name
 from recorder.format.numerals import counted
@@ -22,12 +22,20 @@ _MOST_NAMES: Final = 10_000
 _FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
+@dataclass(frozen=True)
+class Table:
+    """Data for CSV: names of the columns, and the rows."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
 class CannotExport(OSError):
     """A file that could not be written; the message says why and what would do."""
 
 
 def save_csv(table: Table, folder: Path, name: str) -> str:
-    """Write a panel's data beside whatever is there already; what to tell the user.
+    """Write a panel's data to a new file; returns what the screen says.
 
     Numbers that are not finite are empty cells. Text that a spreadsheet would take for a formula is quoted.
 
@@ -63,7 +71,7 @@ def self_contained(svg: str) -> str:
 
 
 def shell_line(words: Sequence[str]) -> str:
-    """Words as one line to type at a shell. What is no plain text in them is left out, so that pasting it is safe."""
+    """Words as one line to type at a shell. What is not plain text in them is left out, so that pasting it is safe."""
     return shlex.join([clean(word) for word in words])
 
 

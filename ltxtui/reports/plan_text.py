@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ltxtui.plot import scales
-from ltxtui.plot.line_plot import GUTTER, Curve, Mark, columns, curve_text
+from ltxtui.plot.line_plot import GUTTER, columns, curve_text
+from ltxtui.plot.model import Curve, Mark
 from ltxtui.plot.text import clean, number, to_ascii
+from recorder.format import sigma_math
 from recorder.format.numerals import counted
-from recorder.shocks import sigma_math
-from recorder.shocks.plan import Action, Plan
+from recorder.shocks.action import ShockAction
+from recorder.shocks.plan import Plan
 from recorder.shocks.plan_warnings import COARSE_DB, takes_long_step
 from recorder.shocks.spec import EVERY, KEEPS_MARGINAL
 
@@ -81,7 +83,7 @@ def as_json(model: str, native: Native, plan: Plan) -> dict[str, Any]:
         "shocks": [
             {
                 **action.as_dict(),
-                "snr_down_db": _finite(sigma_math.snr_db(action.sigma_down) if action.sigma_down > 0 else math.inf),
+                "snr_down_db": _finite(sigma_math.snr_db(action.sigma_down)),
                 "snr_up_db": _finite(sigma_math.snr_db(action.sigma_up)),
                 "snr_db": _finite(sigma_math.snr_db(action.sigma_up)),
                 "marginal": marginal(action),
@@ -94,7 +96,7 @@ def as_json(model: str, native: Native, plan: Plan) -> dict[str, Any]:
     }
 
 
-def marginal(action: Action) -> str:
+def marginal(action: ShockAction) -> str:
     """Whether the sample is distributed as the model expects: `on`, `in part`, `nearly`, `long step` or `off`."""
     shock = action.shock
     one_step = shock.at != EVERY and not shock.respace
@@ -102,7 +104,7 @@ def marginal(action: Action) -> str:
         return "long step"
     if shock.kind in KEEPS_MARGINAL:
         # Where no fresh noise goes, Euler re-noises with the predicted ε.
-        return "in part" if shock.placed else "on"
+        return "in part" if shock.is_shaped else "on"
     if shock.kind == "sigma_bump" and action.strength_db <= COARSE_DB:
         return "nearly"
     return "off"
@@ -174,7 +176,7 @@ def _under_the_curve(plan: Plan, width: int) -> str:
 def _table(plan: Plan, plain: Callable[[str], str]) -> Iterator[str]:
     rows = [_HEAD, *_rows(plan.actions)]
     cells = [[plain(cell) for cell in row] for row in rows]
-    # What stands for places left out is no row of cells.
+    # The mark of places left out is not a row of cells.
     widths = [max(len(row[i]) for row in cells if len(row) > 1) for i in range(len(_HEAD))]
     for row in cells:
         if len(row) == 1:
@@ -187,7 +189,7 @@ def _table(plan: Plan, plain: Callable[[str], str]) -> Iterator[str]:
         yield "  ".join(padded)
 
 
-def _rows(actions: Sequence[Action]) -> Iterator[Sequence[str]]:
+def _rows(actions: Sequence[ShockAction]) -> Iterator[Sequence[str]]:
     for _, group in groupby(actions, key=lambda a: a.number):
         same = list(group)
         left_out = len(same) - 3
@@ -199,9 +201,9 @@ def _rows(actions: Sequence[Action]) -> Iterator[Sequence[str]]:
         yield _row(same[-1])
 
 
-def _row(action: Action) -> Sequence[str]:
+def _row(action: ShockAction) -> Sequence[str]:
     db, down = action.strength_db, action.sigma_down
-    snr_down = sigma_math.snr_db(down) if down > 0 else math.inf
+    snr_down = sigma_math.snr_db(down)
     return (
         str(action.number),
         action.shock.kind,

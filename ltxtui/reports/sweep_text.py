@@ -10,7 +10,8 @@ from typing import Final
 from ltxtui.plot.text import clean, fit, to_ascii
 from ltxtui.reports import forest_plot
 from recorder.format.numerals import counted
-from replay.sweep.analysis import FLAGS, Analysis, ArmResult
+from replay.sweep.analysis import Analysis
+from replay.sweep.arm_result import FLAGS, ArmResult
 from replay.sweep.results import ENDPOINTS, PRIMARY, TASK
 from replay.sweep.statistics import LEVEL
 from replay.sweep.verdict_text import effect, plain_number, probability, signed

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from recorder.format import protocol
+
 Dimension = Literal[
     "step", "batch", "channel", "spatial_frequency", "temporal_frequency", "frequency", "frame", "frame_frequency"
 ]
@@ -32,7 +34,7 @@ class Metric:
     label: str
     description: str
     dims: tuple[Dimension, ...] = ("step", "batch")
-    streams: tuple[str, ...] = ("video", "audio")
+    streams: tuple[str, ...] = protocol.STREAMS
     first_step: bool = True
     source: str = ""
 
@@ -67,7 +69,7 @@ class Summary:
     unit: str
     label: str
     description: str
-    streams: tuple[str, ...] = ("video", "audio")
+    streams: tuple[str, ...] = protocol.STREAMS
     source: str = ""
 
     def as_message(self) -> dict[str, Any]:
@@ -140,7 +142,7 @@ _DECLARED: list[Metric] = [
     Metric("sigma_down", "1", "σ down",
            "lowest noise level reached within this step: σ next, or less where a shock re-noised the sample to it",
            _SCHEDULE, source="Xu et al., 2306.14878"),
-    Metric("timestep", "1", "timestep", "what the model is told of the noise level, σ times 1,000", _SCHEDULE,
+    Metric("timestep", "1", "timestep", "the model's time input: σ times 1,000", _SCHEDULE,
            source=_SCHEDULER),
     Metric("snr_schedule_db", "dB", "SNR schedule",
            "20·log10((1−σ)/σ): signal to noise that the schedule sets for latents of unit power", _SCHEDULE,
@@ -243,7 +245,7 @@ SUMMARIES: dict[str, Summary] = {
                 ("video",)),
     ]
 }
-"""What is said of each stream of a stage at its end, per batch item."""
+"""The numbers of each stream of a stage at its end, per batch item."""
 # fmt: on
 
 

@@ -12,6 +12,7 @@ Message = dict[str, Any]
 
 Stream = Literal["video", "audio"]
 STREAMS: Final[tuple[Stream, ...]] = ("video", "audio")
+"""In this order: a stream's index is part of the seed of its shocks' noise, see `recorder.shocks.noise`."""
 
 # Message types, in the order a run sends them first.
 HEADER: Final = "header"  # once, first: format, version, run, time, archive, metadata
@@ -41,8 +42,3 @@ MAX_RECORDER_MESSAGE: Final = 1 << 20
 MAX_VIEWER_MESSAGE: Final = 64 << 10
 MAX_SOCKET_PATH: Final = 103
 """Longest Unix socket path in bytes that works on every system."""
-
-
-def snapshot_group(stage: int, step: int) -> str:
-    """Where an archive keeps the latents that a viewer asked for."""
-    return f"snapshots/stage_{stage}_step_{step}"

@@ -6,6 +6,7 @@ truth is known and nothing else changes. docs/metrics.md holds the table that th
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -130,5 +131,16 @@ def table(count: int = CLIPS) -> str:
     return "\n".join(lines)
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m recorder.nano.drift_study",
+        description=__doc__.splitlines()[0],
+        epilog="example:\n  python -m recorder.nano.drift_study --clips 20",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--clips", type=int, default=CLIPS, help="clips of each kind (default: %(default)s)")
+    print(table(parser.parse_args().clips))
+
+
 if __name__ == "__main__":
-    print(table())
+    main()

@@ -16,18 +16,19 @@ from typing import Any
 
 from torch import Tensor
 
-from recorder.metrics.critical_phase import CriticalPhase
-from recorder.metrics.measures import log_snr
+from recorder.format import protocol, sigma_math
+from recorder.metrics.critical_phase import CriticalPhaseDetector
 from recorder.shocks import plan as planning
 from recorder.shocks import plan_warnings, replan
-from recorder.shocks.noise import Where
-from recorder.shocks.plan import Action, Plan, PlanError
+from recorder.shocks.action import ShockAction
+from recorder.shocks.noise import TokenInfo
+from recorder.shocks.plan import Plan, PlanError
 from recorder.shocks.spec import CRITICAL, EVERY, Shock
 
 logger = logging.getLogger(__name__)
 
-Answer = Callable[[bool, str, dict[str, Any]], None]
-"""Is told once whether a requested shock was accepted, a text, and details."""
+Reply = Callable[[bool, str, dict[str, Any]], None]
+"""Called once with whether a requested shock was accepted, a text, and details."""
 
 
 @dataclass
@@ -45,23 +46,23 @@ class Conductor:
         self.shocks = tuple(shocks)
         self.sigmas = None if sigmas is None else tuple(sigmas)
         self.notice: Callable[[str], None] = logger.warning
-        """Is told in one line what a user should know of shocks that did not act."""
+        """Called with one line on each shock that did not act."""
         self._begun_before = _Begun()
-        self.where: dict[str, Where] = {}
-        """Grid and conditioning by stream, as far as somebody told."""
+        self.where: dict[str, TokenInfo] = {}
+        """Grid and conditioning by stream, as far as they are known."""
         self.plan: Plan | None = None
         self.critical_sigma: float | None = None
         """Where the critical phase was found in this loop, if a shock waited for it."""
         self.critical_confidence: float | None = None
-        """How sure it was that this is a peak of the rate; whether a larger one follows, nobody knew."""
-        self._requests: deque[tuple[Shock, Answer]] = deque()
+        """How sure it was that this is a peak of the rate; whether a larger one follows is not known then."""
+        self._requests: deque[tuple[Shock, Reply]] = deque()
         self._live = 0
         self._begun: dict[str, tuple[float, ...]] = {}
         self._stepped: dict[str, int] = {}
         self._forget()
 
     def of_call(self) -> Conductor:
-        """Who decides on the same shocks in one call, apart from the calls that are under way meanwhile."""
+        """A conductor of the same shocks for one call, apart from other calls that are under way."""
         made = Conductor(self.shocks, self.sigmas)
         made._begun_before = self._begun_before
         return made
@@ -75,7 +76,7 @@ class Conductor:
         return self  # both copies of a scheduler are in one loop
 
     def _forget(self) -> None:
-        self._phase = CriticalPhase()
+        self._phase = CriticalPhaseDetector()
         self._last: tuple[float, Tensor] | None = None
 
     def begin(self, native: Sequence[float], stream: str) -> Plan:
@@ -136,7 +137,7 @@ class Conductor:
             }
         }
 
-    def details(self, action: Action) -> dict[str, Any]:
+    def details(self, action: ShockAction) -> dict[str, Any]:
         """What an event tells of an action that was decided in the run: how, and what to know of it."""
         live = action.number >= len(self.shocks)
         if self.plan is None or not (live or action.shock.at == CRITICAL):
@@ -146,7 +147,7 @@ class Conductor:
             return {"live": True, **told}
         return {"critical_sigma": self.critical_sigma, "critical_confidence": self.critical_confidence, **told}
 
-    def describe(self, action: Action) -> str:
+    def describe(self, action: ShockAction) -> str:
         """What an event says of an action: the action itself, and how sure the peak is that it follows."""
         if action.shock.at != CRITICAL or self.critical_sigma is None or self.critical_confidence is None:
             return action.describe()
@@ -155,7 +156,7 @@ class Conductor:
 
     # -- live requests, from another thread
 
-    def request(self, shock: Shock, answer: Answer) -> None:
+    def request(self, shock: Shock, answer: Reply) -> None:
         """Ask for a shock at the next step; `answer` is called once, from the sampling thread."""
         self._requests.append((shock, answer))
 
@@ -167,28 +168,28 @@ class Conductor:
                 answer(False, reason, {})
 
     def release(self, reason: str) -> None:
-        """The call has ended: refuse what is still asked for, and tell nobody in particular."""
+        """The call has ended: refuse what is still asked for, and send notices to the log."""
         self.abandon(reason)
         self.notice = logger.warning
 
     # -- in the loop
 
-    def arriving(self, index: int, stream: str, sample: Tensor, velocity: Tensor) -> Action | None:
+    def arriving(self, index: int, stream: str, sample: Tensor, velocity: Tensor) -> ShockAction | None:
         """What acts on a stream at the end of the step that begins at row `index`; decides what is open.
 
         A wait for the device happens here in every step of the video while a shock waits for the critical phase, and
         at no other time.
         """
         assert self.plan is not None
-        first = all(self._stepped.get(s) != index for s in ("video", "audio"))
+        first = all(self._stepped.get(s) != index for s in protocol.STREAMS)
         self._stepped[stream] = index
         if stream == "video" and (self.plan.waiting is not None or self._requests):
             self._decide(index, first, sample, velocity)
         # A bump is an ordinary step on a σ list that rises.
         return next((a for a in self.plan.at(index + 1, stream) if a.shock.kind != "sigma_bump"), None)
 
-    def marks(self, index: int, stream: str) -> Action | None:
-        """The action, of whatever kind, at the end of row `index`: for whoever keeps the record."""
+    def marks(self, index: int, stream: str) -> ShockAction | None:
+        """The action, of whatever kind, at the end of row `index`: for the record."""
         assert self.plan is not None
         found = self.plan.at(index + 1, stream)
         return found[0] if found else None
@@ -228,12 +229,12 @@ class Conductor:
         self.plan = replan.given_up(self.plan)
         self._last = None
 
-    def _fire_live(self, index: int, shock: Shock, answer: Answer) -> None:
+    def _fire_live(self, index: int, shock: Shock, answer: Reply) -> None:
         assert self.plan is not None
         number = len(self.shocks) + self._live
         try:
             if shock.at == CRITICAL:
-                raise PlanError("a live shock acts at the next step; it cannot wait for the critical phase")
+                raise PlanError("live shocks take effect at the next step; they cannot wait for the critical phase")
             shock = replan.settled(shock, self.plan.native_step(index + 1))
             self.plan = replan.fired(self.plan, index + 1, shock, number, None)
         except ValueError as error:
@@ -250,7 +251,7 @@ class Conductor:
         if last is None or last[0] == sigma:
             return math.nan
         change = (x0 - last[1]).square()
-        where = self.where.get("video", Where())
+        where = self.where.get("video", TokenInfo())
         if where.grid is not None and x0.ndim == 3:
             change = change[:, : math.prod(where.grid)]
         free = where.free_of(x0)
@@ -259,14 +260,14 @@ class Conductor:
             squares = (change * whole).flatten(1).sum(dim=1) / whole.flatten(1).sum(dim=1)
         else:
             squares = change.flatten(1).mean(dim=1)
-        return float(squares.sqrt().mean()) / abs(log_snr(sigma) - log_snr(last[0]))
+        return float(squares.sqrt().mean()) / abs(sigma_math.log_snr(sigma) - sigma_math.log_snr(last[0]))
 
 
 @dataclass(frozen=True)
 class Applied:
     """A shock that the last step applied to a stream; `fresh` is the noise in the sample, None for a `sigma_bump`."""
 
-    action: Action
+    action: ShockAction
     fresh: Tensor | None
 
 
@@ -283,8 +284,8 @@ class StreamState:
         """The scheduler is one only for as long as it is recorded."""
 
     @property
-    def where(self) -> Where:
-        return self.conductor.where.get(self.stream, Where())
+    def where(self) -> TokenInfo:
+        return self.conductor.where.get(self.stream, TokenInfo())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StreamState:
         # The pipelines make their audio scheduler by copying the video's.
@@ -305,6 +306,6 @@ def entrust(scheduler: Any, conductor: Conductor, stream: str) -> None:
 
 
 def conductor_of(scheduler: Any) -> Conductor | None:
-    """Who decides on a scheduler's shocks; None if it is no ShockScheduler."""
+    """The conductor of a scheduler's shocks; None if it is not a ShockScheduler."""
     state = getattr(scheduler, "_shocked", None)
     return state.conductor if isinstance(state, StreamState) else None

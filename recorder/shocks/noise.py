@@ -5,24 +5,25 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from recorder.format import protocol, sigma_math
+from recorder.metrics.device_copy import staging
 from recorder.metrics.spectra import exact_dtype
-from recorder.sampling.device_copy import staging
-from recorder.shocks import sigma_math
-from recorder.shocks.plan import Action
+from recorder.shocks.action import ShockAction
 from recorder.shocks.spec import EVERY, Shock
 
 
 @dataclass(frozen=True)
-class Where:
+class TokenInfo:
     """What is known of a sample's tokens.
 
     Attributes:
-        grid: (F, H, W) of a packed video's clip, which is the first F·H·W tokens; None if nobody said, or not needed.
+        grid: (F, H, W) of a packed video's clip, which is the first F·H·W tokens; None if it is unknown or not needed.
         free: 1 − conditioning strength per token, [B, S, 1]; None if no token is conditioned as far as is known.
     """
 
@@ -44,7 +45,8 @@ def fresh_noise(shock: Shock, number: int, stream: str, sample: Tensor, step: in
     one, steps have seeds of their own, derived from the shock's by NumPy's SeedSequence: nothing is shared with the
     pipeline's generators.
     """
-    entropy = [shock.seed, number, ("video", "audio").index(stream)]
+    # The index of the stream seeds its noise: another order of STREAMS would give other noise.
+    entropy = [shock.seed, number, [*protocol.STREAMS].index(cast(protocol.Stream, stream))]
     if shock.at == EVERY:
         entropy.append(step)  # noise that came again at every step would add up to a pattern
     # A generator takes what fits a signed 64-bit number.
@@ -61,7 +63,7 @@ def euler(sample: Tensor, velocity: Tensor, sigma: float, sigma_next: float) -> 
 
 
 def renoised(x_lo: Tensor, lo: float, hi: float, noise: Tensor, free: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """x_hi = α·x_lo + β·ξ, and β·ξ alone. Marginal kept: see `levels.renoise_coefficients`.
+    """x_hi = α·x_lo + β·ξ, and β·ξ alone. Marginal kept: see `sigma_math.renoise_coefficients`.
 
     Args:
         x_lo: the sample at σ_lo, any shape.
@@ -86,7 +88,7 @@ def renoised(x_lo: Tensor, lo: float, hi: float, noise: Tensor, free: Tensor | N
 
 
 def apply(
-    action: Action, stream: str, sample: Tensor, velocity: Tensor, sigma: float, where: Where
+    action: ShockAction, stream: str, sample: Tensor, velocity: Tensor, sigma: float, where: TokenInfo
 ) -> tuple[Tensor, Tensor]:
     """The sample after a step with a shock on arrival, and the fresh noise in it; both float32, of the sample's shape.
 
@@ -121,11 +123,11 @@ def apply(
     if free is not None:
         kept = free == 0
         shocked, fresh = torch.where(kept, plain, shocked), torch.where(kept, torch.zeros_like(fresh), fresh)
-    if not shock.placed or (stream == "audio" and shock.shape == "white"):
+    if not shock.is_shaped or (stream == "audio" and shock.shape == "white"):
         return shocked, fresh
     grid = grid_of(x, stream, where.grid)
-    moved = placed(shocked - plain, shock, stream, grid)
-    fresh = placed(fresh, shock, stream, grid)
+    moved = shaped(shocked - plain, shock, stream, grid)
+    fresh = shaped(fresh, shock, stream, grid)
     if free is not None:  # a band reaches over the edges of what is conditioned
         moved, fresh = moved * (free > 0), fresh * (free > 0)
     return plain + moved, fresh
@@ -151,7 +153,7 @@ def grid_of(sample: Tensor, stream: str, known: tuple[int, ...] | None) -> tuple
     return known
 
 
-def placed(change: Tensor, shock: Shock, stream: str, grid: tuple[int, ...]) -> Tensor:
+def shaped(change: Tensor, shock: Shock, stream: str, grid: tuple[int, ...]) -> Tensor:
     """The part of a change that lies in the shock's band, frames and mask; zero for tokens behind the clip."""
     if stream == "audio":
         return banded(change, shock.band, (1,)) if shock.shape != "white" else change

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from recorder.format.numerals import real, whole
 from recorder.shocks import schedules
-from recorder.shocks.spec import CRITICAL, EVERY, MAX_LIST, Kind, Shock, need
+from recorder.shocks.spec import CRITICAL, EVERY, MAX_LIST, Kind, Shock, require
 
 _KEYS = "sigma or at, step, snr, db, to, eta, shape, streams, frames, respace, seed"
 
@@ -22,7 +22,7 @@ def parse_shock(text: str) -> Shock:
         ValueError: naming what could not be read.
     """
     found = parse_shocks(text)
-    need(len(found) == 1, f"{text!r} means {len(found)} shocks; one is wanted here")
+    require(len(found) == 1, f"{text!r} means {len(found)} shocks; one is wanted here")
     return found[0]
 
 
@@ -38,10 +38,10 @@ def parse_shocks(text: str) -> list[Shock]:
         key, equals, value = part.partition("=")
         key, value = key.strip(), value.strip()
         if not equals:
-            need(key in (CRITICAL, EVERY, "respace"), f"{part!r} in {text!r} is no key=value; keys are {_KEYS}")
+            require(key in (CRITICAL, EVERY, "respace"), f"{part!r} in {text!r} is not key=value; keys are {_KEYS}")
             key, value = ("respace", "yes") if key == "respace" else ("at", key)
         name, read = _read(key, value, text, several=kind == "spikes")
-        need(name not in given, f"{text!r} says {name} twice")
+        require(name not in given, f"{text!r} says {name} twice")
         given[name] = read
     try:
         if kind == "ancestral":
@@ -79,7 +79,7 @@ def _read(key: str, value: str, text: str, several: bool) -> tuple[str, Any]:
             case "frames":
                 return key, tuple(_ranges(value))
             case "respace":
-                need(value in ("yes", "no"), "respace is yes or no")
+                require(value in ("yes", "no"), "respace is yes or no")
                 return key, value == "yes"
             case "seed":
                 return key, whole(value)
@@ -104,5 +104,5 @@ def _ranges(value: str) -> Iterable[int]:
     for part in value.split("+"):
         first, dash, last = part.partition("-")
         end = whole(last) if dash else whole(first)
-        need(whole(first) <= end < MAX_LIST, f"{part} is no range of frames")
+        require(whole(first) <= end < MAX_LIST, f"{part} is not a range of frames")
         yield from range(whole(first), end + 1)

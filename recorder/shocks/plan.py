@@ -8,77 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from recorder.shocks import plan_warnings, sigma_math
+from recorder.format import sigma_math
+from recorder.shocks import plan_warnings
+from recorder.shocks.action import ShockAction
 from recorder.shocks.spec import CRITICAL, DEFAULT_DB, EVERY, MOVES_SIGMA, Shock
 
 
 class PlanError(ValueError):
     """A shock that cannot act on this schedule; the message says why and what would do."""
-
-
-@dataclass(frozen=True)
-class Action:
-    """One shock at its place.
-
-    On arrival at row `position` of the model calls (coming from row `position` − 1), the sample goes down to
-    `sigma_down` and is taken up to `sigma_up` with fresh noise; `sigma_up` is the level the model is called at next.
-    `number` counts the shocks of a plan, `step` is the native step it acts on.
-    """
-
-    number: int
-    shock: Shock
-    step: int
-    position: int
-    sigma_down: float
-    sigma_up: float
-
-    @property
-    def strength_db(self) -> float:
-        return sigma_math.strength_db(self.sigma_down, self.sigma_up)
-
-    @property
-    def sigma(self) -> float:
-        """The native level that it acts on arrival at."""
-        return self.sigma_down if self.shock.kind in MOVES_SIGMA else self.sigma_up
-
-    @property
-    def reaches(self) -> float:
-        """The lowest level the sample itself is at; additive noise is only as strong as if it had gone down."""
-        return self.sigma_up if self.shock.kind == "additive" else self.sigma_down
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-like form, as kept with a stage and sent with an event."""
-        db = self.strength_db
-        return {
-            "number": self.number,
-            "shock": self.shock.as_dict(),
-            "step": self.step,
-            "row": self.position - 1,
-            "sigma_down": self.sigma_down,
-            "sigma_up": self.sigma_up,
-            "strength_db": db if np.isfinite(db) else None,
-            "snr_db": sigma_math.snr_db(self.sigma_up),
-        }
-
-    def describe(self) -> str:
-        """One line, such as `restart: σ 0.9 up to 0.947 (+6 dB), white noise, seed 0`."""
-        shock = self.shock
-        down, up = f"{self.sigma_down:.4g}", f"{self.sigma_up:.4g}"
-        db = f" (+{self.strength_db:.3g} dB)" if np.isfinite(self.strength_db) else ""
-        if shock.kind == "sigma_bump":
-            return f"sigma_bump: σ {down} up to {up}{db}, no fresh noise"
-        shape = shock.shape if isinstance(shock.shape, str) else f"{shock.shape[0]:g} to {shock.shape[1]:g}"
-        who = "" if len(shock.streams) > 1 else f", {shock.streams[0]} only"
-        noise = f"{shape} noise{who}, seed {shock.seed}"
-        if shock.kind == "predict_perturb":
-            return f"predict_perturb: x0 re-noised to σ {up}, {noise}"
-        if shock.kind == "additive":
-            return f"additive: noise of a renoise from σ {down}{db} added at σ {up}, {noise}"
-        return f"{shock.kind}: σ {down} up to {up}{db}, {noise}"
 
 
 @dataclass(frozen=True)
@@ -96,17 +36,17 @@ class Plan:
 
     native: tuple[float, ...]
     sigmas: tuple[float, ...]
-    actions: tuple[Action, ...] = ()
+    actions: tuple[ShockAction, ...] = ()
     waiting: tuple[int, Shock] | None = None
     spare: int = 0
     warnings: tuple[str, ...] = ()
 
     @property
     def evaluations(self) -> int:
-        """Steps of the loop; each calls the model once without guidance."""
+        """Model evaluations of the loop: one per step. Guidance passes are not counted apart."""
         return len(self.sigmas)
 
-    def at(self, position: int, stream: str | None = None) -> list[Action]:
+    def at(self, position: int, stream: str | None = None) -> list[ShockAction]:
         """What acts on arrival at a row, on one stream or on any."""
         found = [a for a in self.actions if a.position == position]
         return [a for a in found if stream is None or stream in a.shock.streams]
@@ -124,7 +64,7 @@ class _Draft:
     steps: list[float]
     """The native levels; a respaced restart changes those after it."""
     sigmas: list[float] = field(default_factory=list)
-    actions: list[Action] = field(default_factory=list)
+    actions: list[ShockAction] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -144,7 +84,7 @@ def plan(native: Sequence[float], shocks: Sequence[Shock]) -> Plan:
     waiting: tuple[int, Shock] | None = None
     everywhere: list[tuple[int, Shock]] = []
     for number, shock in enumerate(shocks):
-        if shock.nothing:
+        if shock.is_noop:
             continue
         if shock.at == CRITICAL:
             if waiting is not None:
@@ -161,7 +101,7 @@ def plan(native: Sequence[float], shocks: Sequence[Shock]) -> Plan:
     for j in range(len(native)):
         _arrive(draft, j, placed.get(j, []))
     for number, shock in enumerate(shocks):
-        if not shock.nothing and shock.at != CRITICAL:
+        if not shock.is_noop and shock.at != CRITICAL:
             draft.warnings += plan_warnings.of_shock(
                 shock, [a for a in draft.actions if a.number == number], draft.native
             )
@@ -239,7 +179,9 @@ def _db(shock: Shock) -> float:
 
 
 def rows_more(shock: Shock) -> int:
-    """Evaluations that a shock adds: a restart visits σ_hi, a bump σ_hi and then σ_j once more."""
+    """Model evaluations that a shock adds: a restart visits σ_hi, a bump σ_hi and then σ_j once more."""
+    if shock.is_noop:
+        return 0
     return {"restart": 0 if shock.respace else 1, "sigma_bump": 2}.get(shock.kind, 0)
 
 
@@ -256,12 +198,12 @@ def _arrive(draft: _Draft, j: int, here: list[tuple[int, Shock]]) -> None:
     before = draft.sigmas[-1] if draft.sigmas else sigma
     for number, shock in staying:
         down, up = target(shock, sigma, before)
-        draft.actions.append(Action(number, shock, j, len(draft.sigmas), down, up))
+        draft.actions.append(ShockAction(number, shock, j, len(draft.sigmas), down, up))
     for number, shock in moving:
         down, up = target(shock, sigma, before)
         rows, after = spike(shock, draft.steps[j:], up)
         here_at = len(draft.sigmas) + (1 if shock.kind == "sigma_bump" else 0)
-        draft.actions.append(Action(number, shock, j, here_at, down, up))
+        draft.actions.append(ShockAction(number, shock, j, here_at, down, up))
         draft.sigmas += rows
         draft.steps[j:] = after
         sigma = draft.steps[j]
@@ -286,7 +228,7 @@ def spike(shock: Shock, remaining: Sequence[float], up: float) -> tuple[list[flo
 def respaced(remaining: Sequence[float], up: float) -> list[float]:
     """As many levels as there are, from `up` down, spread in the index as the given ones and the closing 0 are.
 
-    The schedule is read as a line through its levels; above its first one it goes on straight in log odds.
+    The schedule is read as a line through its levels; above its first one it continues straight in log odds.
     """
     count = len(remaining)
     line = np.array([*remaining, 0.0])

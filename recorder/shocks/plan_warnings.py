@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from recorder.shocks.spec import CHURN_CAP_DB, CRITICAL, DEFAULT_DB, EVERY, KEEPS_MARGINAL, Shock
 
 if TYPE_CHECKING:
-    from recorder.shocks.plan import Action
+    from recorder.shocks.action import ShockAction
 
 Stepping = Literal["euler", "ancestral", "stochastic", "own"]
 """Who steps: Euler, one that adds noise to reach a level, one that draws new noise, or a loop of one's own."""
@@ -51,7 +51,7 @@ def takes_long_step(kind: str, sigma: float | None, db: float) -> bool:
     return db > long_step_bound(kind, 0.0 if sigma is None else sigma) + 1e-6
 
 
-def of_shock(shock: Shock, acting: Sequence[Action], native: Sequence[float]) -> list[str]:
+def of_shock(shock: Shock, acting: Sequence[ShockAction], native: Sequence[float]) -> list[str]:
     """What to say of one shock, with the places it acts at; none if it waits for the critical phase."""
     found = []
     name = shock.describe()
@@ -81,7 +81,7 @@ def of_shock(shock: Shock, acting: Sequence[Action], native: Sequence[float]) ->
     return found
 
 
-def _long_steps(shock: Shock, acting: Sequence[Action], name: str, strongest: float) -> list[str]:
+def _long_steps(shock: Shock, acting: Sequence[ShockAction], name: str, strongest: float) -> list[str]:
     if shock.at == EVERY or shock.respace:  # many steps where others take one long one: measured, and nothing seen
         return []
     if not acting:

@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-# A pipeline that was saved with a ShockScheduler is loaded again only if diffusers finds this name beside the class.
+# A pipeline that was saved with a ShockScheduler is loaded again only if diffusers finds this name next to the class.
 from diffusers import SchedulerMixin as SchedulerMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteSchedulerOutput
 from torch import Tensor
 
 from recorder.shocks import noise, schedules
+from recorder.shocks.action import ShockAction
 from recorder.shocks.conductor import Applied, Conductor, StreamState
-from recorder.shocks.plan import Action, Plan
+from recorder.shocks.plan import Plan
 from recorder.shocks.spec import Shock
 
 Shocks = Sequence[Shock | Mapping[str, Any]]
@@ -36,7 +37,8 @@ class ShockScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
     Args:
         shocks: `Shock`s, or their dictionaries, as `save_config` writes them.
         free_sigmas: a σ list of one's own, used as it is, instead of the pipeline's; without the closing 0.
-        num_train_timesteps, shift, …: those of FlowMatchEulerDiscreteScheduler.
+
+    The other parameters are those of FlowMatchEulerDiscreteScheduler.
 
     Raises:
         ValueError: for shocks that do not fit together, or a configuration under which no shock is exact.
@@ -110,7 +112,7 @@ class ShockScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
 
     @grid.setter
     def grid(self, grid: tuple[int, ...] | None) -> None:
-        self._shocked.conductor.where[self._shocked.stream] = noise.Where(grid, self.free)
+        self._shocked.conductor.where[self._shocked.stream] = noise.TokenInfo(grid, self.free)
 
     @property
     def free(self) -> Tensor | None:
@@ -119,7 +121,7 @@ class ShockScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
 
     @free.setter
     def free(self, free: Tensor | None) -> None:
-        self._shocked.conductor.where[self._shocked.stream] = noise.Where(self.grid, free)
+        self._shocked.conductor.where[self._shocked.stream] = noise.TokenInfo(self.grid, free)
 
     # The signature stays: diffusers inspects it before it passes custom σ on.
     def set_timesteps(
@@ -190,7 +192,7 @@ class ShockScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
     def _shock(
         self,
         state: StreamState,
-        action: Action | None,
+        action: ShockAction | None,
         index: int,
         sample: Tensor,
         velocity: Tensor,

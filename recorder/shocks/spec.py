@@ -29,6 +29,9 @@ DEFAULT_DB: Final = 3.0
 """Below EDM's churn cap, and below what leaves the marginal by a long Euler step."""
 CHURN_CAP_DB: Final = 20 * math.log10(math.sqrt(2))
 """EDM's churn raises σ by at most a factor of √2 in a step (Karras et al., 2206.00364): 3.01 dB."""
+EULER: Final = "FlowMatchEulerDiscreteScheduler"
+EULER_STEPS: Final = (EULER, "ShockScheduler")
+"""Class names of the schedulers that take plain Euler steps, which draw no noise but a shock's."""
 MAX_LIST: Final = 4096
 CRITICAL: Final = "critical"
 EVERY: Final = "every"
@@ -45,14 +48,14 @@ class Shock:
             native level σ_j ≤ σ, so 1 ≤ j ≤ N−1. None only for a shock that is sent to a running recorder.
         at_snr_db: the place as schedule SNR in dB, instead of `at`.
         strength_db: 20·log10(s_hi/s_lo) with s = σ/(1−σ). 3 if nothing is said; a restart at `"critical"` then goes
-            back up to the σ of the peak. 0 is no shock at all.
+            back up to the σ of the peak. 0 leaves the shock out.
         to: the strength as a target instead: the σ to go up to (restart, sigma_bump) or down to (renoise, additive).
         eta: the strength as in ancestral sampling instead (renoise, additive): 0 is smooth, 1 the full down-step.
         shape: `"white"`, a band (`"low"`, `"mid"`, `"high"`) or a pair of bounds in parts of the Nyquist frequency:
-            noise is fresh in the band, and elsewhere the sample goes on as if there were no shock.
-        streams: who gets fresh noise. Video and audio share σ, so `restart` and `sigma_bump` need both.
+            noise is fresh in the band, and elsewhere the sample continues as if there were no shock.
+        streams: which streams get fresh noise. Video and audio share σ, so `restart` and `sigma_bump` need both.
         frames: latent frames of the video that get fresh noise; None means all. Audio is shocked as a whole.
-        mask: the same per place: nested lists [H][W] or [F][H][W] of 0 and 1 on the latent grid.
+        mask: the same per place: nested lists `[H][W]` or `[F][H][W]` of 0 and 1 on the latent grid.
         respace: of a restart: no evaluation more; the levels that remain are spread from the new height down.
         seed: of the shock's own generators, one per stream, apart from those of the pipeline.
 
@@ -74,7 +77,7 @@ class Shock:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        need(self.kind in KINDS, f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
+        require(self.kind in KINDS, f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
         for name in ("at", "at_snr_db", "strength_db", "to", "eta", "seed"):
             value = getattr(self, name)
             if hasattr(value, "item"):  # a number of NumPy's or torch's, which JSON would not take
@@ -92,59 +95,61 @@ class Shock:
 
     def _check_place(self) -> None:
         at = self.at
-        need(at is None or self.at_snr_db is None, "give either at or at_snr_db")
+        require(at is None or self.at_snr_db is None, "give either at or at_snr_db")
         if isinstance(at, str):
-            need(at in (CRITICAL, EVERY), f'at is a σ, a step, "critical" or "every", not {at!r}')
-            need(at != EVERY or self.kind in ("renoise", "additive"), f"{self.kind} cannot act at every step")
+            require(at in (CRITICAL, EVERY), f'at is a σ, a step, "critical" or "every", not {at!r}')
+            require(at != EVERY or self.kind in ("renoise", "additive"), f"{self.kind} cannot act at every step")
         elif isinstance(at, bool):
             raise ValueError(f"at is a σ, a step, or a word, not {at!r}")
         elif isinstance(at, int):
-            need(at >= 1, f"a shock acts on arrival at a step, so at the earliest at step 1, not {at}")
+            require(at >= 1, f"a shock acts on arrival at a step, so at the earliest at step 1, not {at}")
         elif at is not None:
-            need(0 < at < 1, f"at as a σ must be between 0 and 1, not {at:g}")
+            require(0 < at < 1, f"at as a σ must be between 0 and 1, not {at:g}")
         if self.at_snr_db is not None:
-            need(math.isfinite(self.at_snr_db), f"at_snr_db must be a number of dB, not {self.at_snr_db}")
+            require(math.isfinite(self.at_snr_db), f"at_snr_db must be a number of dB, not {self.at_snr_db}")
 
     def _check_strength(self) -> None:
         given = [name for name in ("strength_db", "to", "eta") if getattr(self, name) is not None]
-        need(len(given) <= 1, f"give one of {' and '.join(given)}")
-        need(not (given and self.kind == "predict_perturb"), "predict_perturb takes no strength")
+        require(len(given) <= 1, f"give one of {' and '.join(given)}")
+        require(not (given and self.kind == "predict_perturb"), "predict_perturb takes no strength")
         if self.strength_db is not None:
-            need(0 <= self.strength_db <= 100, f"strength_db must be from 0 to 100, not {self.strength_db:g}")
+            require(0 <= self.strength_db <= 100, f"strength_db must be from 0 to 100, not {self.strength_db:g}")
         if self.to is not None:
-            need(0 < self.to < 1, f"to must be a σ between 0 and 1, not {self.to:g}")
+            require(0 < self.to < 1, f"to must be a σ between 0 and 1, not {self.to:g}")
         if self.eta is not None:
-            need(0 <= self.eta <= 1, f"eta must be from 0 to 1, not {self.eta:g}")
-            need(self.kind in ("renoise", "additive"), f"eta belongs to renoise and additive, not to {self.kind}")
-        need(not self.respace or self.kind == "restart", "only a restart can be respaced")
+            require(0 <= self.eta <= 1, f"eta must be from 0 to 1, not {self.eta:g}")
+            require(self.kind in ("renoise", "additive"), f"eta belongs to renoise and additive, not to {self.kind}")
+        require(not self.respace or self.kind == "restart", "only a restart can be respaced")
 
     def _check_where(self) -> None:
         known = set(self.streams) <= set(protocol.STREAMS)
-        need(bool(self.streams) and known, f"streams must be of {', '.join(protocol.STREAMS)}, not {self.streams}")
+        require(bool(self.streams) and known, f"streams must be of {', '.join(protocol.STREAMS)}, not {self.streams}")
         if self.kind in MOVES_SIGMA:
             both = set(self.streams) == set(protocol.STREAMS)
-            need(both, f"{self.kind} moves σ, which video and audio share: it cannot act on one stream alone")
+            require(both, f"{self.kind} moves σ, which video and audio share: it cannot act on one stream alone")
         if isinstance(self.shape, str):
-            need(self.shape == "white" or self.shape in BANDS, f"shape must be white, {', '.join(BANDS)} or two bounds")
+            require(
+                self.shape == "white" or self.shape in BANDS, f"shape must be white, {', '.join(BANDS)} or two bounds"
+            )
         else:
             ordered = len(self.shape) == 2 and 0 <= self.shape[0] < self.shape[1] <= 2
-            need(ordered, f"a band is two rising bounds in parts of the Nyquist frequency, not {self.shape}")
+            require(ordered, f"a band is two rising bounds in parts of the Nyquist frequency, not {self.shape}")
         placed = self.shape != "white" or self.frames is not None or self.mask is not None
-        need(not (placed and self.kind == "sigma_bump"), "sigma_bump injects no noise, so it has no shape or place")
-        need(self.frames is None or self.mask is None, "give either frames or a mask")
-        need(not self.frames or self.frames[0] >= 0, "latent frames count from 0")
-        need(not self.frames or self.frames[-1] < 1 << 31, "no clip has so many latent frames")
-        need(self.frames != (), "frames names no frame")
+        require(not (placed and self.kind == "sigma_bump"), "sigma_bump injects no noise, so it has no shape or place")
+        require(self.frames is None or self.mask is None, "give either frames or a mask")
+        require(not self.frames or self.frames[0] >= 0, "latent frames count from 0")
+        require(not self.frames or self.frames[-1] < 1 << 31, "no clip has that many latent frames")
+        require(self.frames != (), "frames names no frame")
         whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
-        need(whole and 0 <= self.seed < 2**63, f"seed must be a whole number from 0 to 2^63 − 1, not {self.seed}")
+        require(whole and 0 <= self.seed < 2**63, f"seed must be a whole number from 0 to 2^63 − 1, not {self.seed}")
 
     @property
-    def nothing(self) -> bool:
+    def is_noop(self) -> bool:
         """True for a shock of zero strength, which is left out before anything is planned."""
         return self.strength_db == 0 or self.eta == 0
 
     @property
-    def placed(self) -> bool:
+    def is_shaped(self) -> bool:
         """True if the noise is not white everywhere, so that the latent grid must be known."""
         return self.shape != "white" or self.frames is not None or self.mask is not None
 
@@ -164,13 +169,13 @@ class Shock:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Shock:
-        """From what `as_dict` gave or somebody wrote. Raises ValueError naming what is wrong."""
+        """From what `as_dict` gave or a user wrote. Raises ValueError naming what is wrong."""
         if not isinstance(given, Mapping):
             raise ValueError(f"a shock is a table of names and values, not {type(given).__name__}")
         names = {f.name for f in fields(cls)}
         unknown = sorted(str(n) for n in given if n not in names)
-        need(not unknown, f"a shock has no {', '.join(unknown)}; it has {', '.join(sorted(names))}")
-        need("kind" in given, f"a shock needs a kind: {', '.join(KINDS)}")
+        require(not unknown, f"a shock has no {', '.join(unknown)}; it has {', '.join(sorted(names))}")
+        require("kind" in given, f"a shock needs a kind: {', '.join(KINDS)}")
         try:
             return cls(**given)
         except (TypeError, OverflowError) as error:
@@ -215,7 +220,19 @@ class Shock:
         return "".join(f", {p}" for p in parts)
 
 
-def need(right: bool, otherwise: str) -> None:
+def check_live(shock: Shock) -> None:
+    """Refuse a shock that names a place: one that is sent to a running recorder cannot.
+
+    Raises:
+        ValueError: if it does.
+    """
+    require(
+        shock.at is None and shock.at_snr_db is None,
+        "live shocks take effect at the next step; remove at=, sigma=, step= or snr=",
+    )
+
+
+def require(right: bool, otherwise: str) -> None:
     """Raise ValueError with a text unless something holds."""
     if not right:
         raise ValueError(otherwise)
@@ -229,9 +246,9 @@ def _nested(value: Any) -> tuple[Any, ...]:
     """A mask as nested tuples of 0 and 1; arrays and tensors are read too."""
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, Sequence) and not isinstance(value, str):
-        need(0 < len(value) <= MAX_LIST, f"a mask's side has {len(value)} places")
+        require(0 < len(value) <= MAX_LIST, f"a mask's side has {len(value)} places")
         return tuple(_nested(v) for v in value)
-    need(value in (0, 1), f"a mask holds 0 and 1, not {value!r}")
+    require(value in (0, 1), f"a mask holds 0 and 1, not {value!r}")
     return cast(tuple[Any, ...], int(value))
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from recorder.format import protocol
-from recorder.shocks import sigma_math
+from recorder.format import protocol, sigma_math
 from recorder.shocks.parse import parse_shocks
-from recorder.shocks.plan import spike
+from recorder.shocks.plan import rows_more
 from recorder.shocks.plan_warnings import COARSE_DB, takes_long_step
-from recorder.shocks.spec import CRITICAL, DEFAULT_DB, EVERY, KINDS, MOVES_SIGMA, Shock
+from recorder.shocks.spec import CRITICAL, DEFAULT_DB, EVERY, KINDS, Shock
 
 SMOOTH: Final = "smooth"
 """The baseline's name; `smooth+k` is the same with k steps more."""
@@ -21,6 +21,7 @@ MAX_ARMS: Final = 2000
 _PLACES: Final = ("at", "sigma", "step", "snr")
 _STRENGTHS: Final = ("db", "to", "eta")
 _KEYS: Final = ("kind", *_PLACES, *_STRENGTHS, "shape", "streams", "frames", "respace")
+NO_PLACE: Final = "it needs a place: at=0.9, step=12, at=critical …"
 _IGNORED: Final[dict[str, tuple[str, ...]]] = {
     "predict_perturb": _STRENGTHS,
     "ancestral": (*_PLACES, "db", "to", "respace"),
@@ -89,13 +90,6 @@ def smooth(more_steps: int = 0) -> Arm:
     return Arm(f"{SMOOTH}+{more_steps}" if more_steps else SMOOTH, (), more_steps)
 
 
-def rows_more(shock: Shock) -> int:
-    """Model evaluations that a shock adds to its loop."""
-    if shock.nothing or shock.kind not in MOVES_SIGMA:
-        return 0
-    return len(spike(shock, (0.5, 0.4), 0.6)[0])
-
-
 def leaves_marginal(shock: Shock) -> bool:
     """True for the naive kinds, and for an up-step without noise that is coarse or whose size is not known before."""
     if shock.kind in ("additive", "predict_perturb"):
@@ -154,8 +148,8 @@ def arms_of(grids: Sequence[str], shocks: Sequence[str]) -> tuple[tuple[Arm, ...
     for text in shocks:
         single = [_explicit(s) for part in text.split(";") for s in parse_shocks(part)]
         if any(s.at is None and s.at_snr_db is None for s in single):
-            raise ValueError(f"{text!r} needs a place: at=0.9, step=12, at=critical …")
-        if any(s.nothing for s in single):
+            raise ValueError(f"{text!r}: {NO_PLACE}")
+        if any(s.is_noop for s in single):
             raise ValueError(f"{text!r} has a shock of zero strength; the smooth baseline is always there")
         found.append(tuple(single))
     unique = {json.dumps([s.as_dict() for s in shocks_], sort_keys=True): shocks_ for shocks_ in found}
@@ -174,52 +168,67 @@ def arms_of(grids: Sequence[str], shocks: Sequence[str]) -> tuple[tuple[Arm, ...
 
 
 def _product(text: str, notes: dict[tuple[str, str], int]) -> list[tuple[Shock, ...]]:
+    """The shocks of every combination of a grid's values that makes sense; what does not is counted in `notes`."""
+    axes = _axes(text)
+    found = []
+    for kind in _kinds(axes.pop("kind", [])):
+        ignored = [key for key in axes if key in _IGNORED.get(kind, ())]
+        own = {key: values for key, values in axes.items() if key not in ignored}
+        if (more := _count(axes) - _count(own)) > 0:
+            notes[kind, f"left out: it takes no {' or '.join(ignored)}"] = more
+        for shock in _combinations(kind, own):
+            try:
+                found.append(_sensible(shock))
+            except ValueError as error:
+                why = f"left out: {error.__cause__ or error}"
+                notes[kind, why] = notes.get((kind, why), 0) + 1
+    return found
+
+
+def _axes(text: str) -> dict[str, list[str]]:
+    """The values of each key of a grid, as they are written. Raises ValueError naming what could not be read."""
     axes: dict[str, list[str]] = {}
     for word in text.split():
         key, equals, values = word.partition("=")
         listed = [v for v in values.split(",") if v]
         if not equals or not listed:
-            raise ValueError(f"{word!r} in the grid is no key=value,value; keys are {', '.join(_KEYS)}")
+            raise ValueError(f"{word!r} in the grid is not of the form key=value,value; keys are {', '.join(_KEYS)}")
         if key not in _KEYS:
             seeds = "; a shock's noise follows the run's seed" if key == "seed" else ""
             raise ValueError(f"{key!r} in the grid is unknown; keys are {', '.join(_KEYS)}{seeds}")
         if key in axes:
             raise ValueError(f"the grid says {key} twice; list its values with commas")
         axes[key] = listed
-    kinds = axes.pop("kind", [])
-    unknown = [k for k in kinds if k not in (*KINDS, "ancestral", "spikes")]
-    if not kinds or unknown:
+    return axes
+
+
+def _kinds(listed: list[str]) -> list[str]:
+    """The kinds of a grid. Raises ValueError if there is none, or an unknown one."""
+    unknown = [k for k in listed if k not in (*KINDS, "ancestral", "spikes")]
+    if not listed or unknown:
         what = f", not {', '.join(unknown)}" if unknown else ""
         raise ValueError(f"a grid needs kind= with some of {', '.join(KINDS)}, ancestral, spikes{what}")
-    found = []
-    for kind in kinds:
-        own = {key: values for key, values in axes.items() if key not in _IGNORED.get(kind, ())}
-        ignored = [key for key in axes if key not in own]
-        if _count(axes) > _count(own):
-            notes[kind, f"left out: it takes no {' or '.join(ignored)}"] = _count(axes) - _count(own)
-        for chosen in itertools.product(*own.values()):
-            try:
-                shocks = [
-                    _explicit(s)
-                    for s in parse_shocks(f"{kind}:" + ",".join(f"{k}={v}" for k, v in zip(own, chosen, strict=True)))
-                ]
-                if any(s.at is None and s.at_snr_db is None for s in shocks):
-                    raise ValueError("it needs a place: at=0.9, step=12, at=critical …")
-                if any(s.nothing for s in shocks):
-                    raise ValueError("zero strength is the smooth baseline")
-            except ValueError as error:
-                why = f"left out: {error.__cause__ or error}"
-                notes[kind, why] = notes.get((kind, why), 0) + 1
-                continue
-            found.append(tuple(shocks))
-    return found
+    return listed
+
+
+def _combinations(kind: str, axes: dict[str, list[str]]) -> Iterator[str]:
+    """The text of a shock for every combination of the values of all axes, the last axis fastest."""
+    for chosen in itertools.product(*([f"{key}={value}" for value in values] for key, values in axes.items())):
+        yield f"{kind}:{','.join(chosen)}"
+
+
+def _sensible(text: str) -> tuple[Shock, ...]:
+    """The shocks of one arm. Raises ValueError if they cannot be, say no place, or do nothing."""
+    shocks = tuple(_explicit(s) for s in parse_shocks(text))
+    if any(s.at is None and s.at_snr_db is None for s in shocks):
+        raise ValueError(NO_PLACE)
+    if any(s.is_noop for s in shocks):
+        raise ValueError("zero strength is the smooth baseline")
+    return shocks
 
 
 def _count(axes: dict[str, list[str]]) -> int:
-    count = 1
-    for values in axes.values():
-        count *= len(values)
-    return count
+    return math.prod(map(len, axes.values()))
 
 
 def _explicit(shock: Shock) -> Shock:

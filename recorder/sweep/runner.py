@@ -27,8 +27,8 @@ MAX_FAILURES: Final = 3
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came of one job. `no_plan`: the arm's shocks cannot act on this schedule, with any seed."""
+class JobResult:
+    """The result of one job. `no_plan`: the arm's shocks cannot act on this schedule, with any seed."""
 
     job: Job
     error: str | None
@@ -46,7 +46,7 @@ class _State:
     """What the threads share."""
 
     waiting: list[Job]
-    answers: queue.Queue[Answer | None]
+    answers: queue.Queue[JobResult | None]
     lock: threading.Lock
     stopped: bool = False
 
@@ -68,28 +68,30 @@ def wait_for_workers(folder: Path, say: Callable[[str], None], seconds: float = 
         say("waiting for workers of an earlier start to end the run they are at")
     while spec.working(folder):
         if time.monotonic() > limit:
-            raise spec.Busy(f"workers of an earlier start are still at work in {folder}")
+            raise spec.SweepBusy(f"workers of an earlier start are still at work in {folder}")
         time.sleep(0.1)
 
 
-def run_jobs(folder: Path, jobs: Sequence[Job], workers: int, told: Callable[[Answer, int], None]) -> list[Answer]:
-    """Make runs with so many processes; whoever calls this holds `spec.ownership`.
+def run_jobs(
+    folder: Path, jobs: Sequence[Job], workers: int, told: Callable[[JobResult, int], None]
+) -> list[JobResult]:
+    """Make runs with `workers` processes; the caller holds `spec.ownership`.
 
     Args:
         folder: of the sweep.
         jobs: what to run, in this order.
         workers: processes; each loads the model once.
-        told: is called after each run with its answer and the number of jobs that were dropped because of it.
+        told: called after each run with its result and the number of jobs that were dropped because of it.
 
     Returns:
-        The answers of failed jobs.
+        The results of failed jobs.
 
     Raises:
         Stopped: if a model cannot be loaded, or run after run fails.
         KeyboardInterrupt: on Ctrl-C, once the workers have closed their archives.
     """
     state = _State(list(jobs), queue.Queue(), threading.Lock())
-    failed: list[Answer] = []
+    failed: list[JobResult] = []
     processes: list[subprocess.Popen[str]] = []
     in_a_row = 0
     try:
@@ -150,17 +152,17 @@ def _drive(process: subprocess.Popen[str], state: _State) -> None:
     """Give one worker a job, wait for its answer, and so on; the last thing said is None."""
     assert process.stdin is not None and process.stdout is not None
     job: Job | None = None
-    with contextlib.suppress(OSError, ValueError):  # a broken pipe or half an answer: a death, told below
+    with contextlib.suppress(OSError, ValueError):  # a broken pipe or half an answer: a death, reported below
         while (job := state.next_job()) is not None:
             process.stdin.write(json.dumps({"arm": job.arm, "seed": job.seed}) + "\n")
             process.stdin.flush()
             said = json.loads(process.stdout.readline())
-            state.answers.put(Answer(job, said["error"], said["seconds"], said["no_plan"], said["fatal"]))
+            state.answers.put(JobResult(job, said["error"], said["seconds"], said["no_plan"], said["fatal"]))
         process.stdin.close()
     if job is not None and not state.stopped:
         code = process.wait()
         why = f"signal {-code}" if code < 0 else f"exit status {code}"
-        state.answers.put(Answer(job, f"WorkerDied: its process ended ({why}); see {spec.LOG}", 0.0))
+        state.answers.put(JobResult(job, f"WorkerDied: its process ended ({why}); see {spec.LOG}", 0.0))
     state.answers.put(None)
 
 

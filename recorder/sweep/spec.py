@@ -1,4 +1,4 @@
-"""What a sweep was asked to do, as it is kept in its folder: settings, seeds, arms; and who works there now. Light."""
+"""What a sweep was asked to do, as its folder keeps it: settings, seeds, arms; and which process works on it. Light."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class NotASweep(ValueError):
     """A folder that holds no sweep, or a damaged one."""
 
 
-class Busy(RuntimeError):
+class SweepBusy(RuntimeError):
     """Another process works on this sweep."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class SweepSettings:
     """What all runs of a sweep have in common; `prompts` are taken in turn, one per seed."""
 
     model: str
@@ -75,7 +75,7 @@ class Job:
 class Sweep:
     """Everything a sweep was asked to do. `arms` include the controls; `id` marks its runs as its own."""
 
-    settings: Settings
+    settings: SweepSettings
     seeds: tuple[int, ...]
     arms: tuple[Arm, ...]
     id: str
@@ -83,7 +83,9 @@ class Sweep:
     versions: dict[str, str]
 
     @classmethod
-    def make(cls, settings: Settings, seeds: tuple[int, ...], arms: tuple[Arm, ...], versions: dict[str, str]) -> Sweep:
+    def make(
+        cls, settings: SweepSettings, seeds: tuple[int, ...], arms: tuple[Arm, ...], versions: dict[str, str]
+    ) -> Sweep:
         """A new one, with an id of its own."""
         return cls(settings, seeds, arms, uuid.uuid4().hex, time.time(), versions)
 
@@ -122,12 +124,12 @@ class Sweep:
             if given["format"] != FORMAT:
                 raise NotASweep("it was not written by ltxtui sweep")
             if given["version"] > FORMAT_VERSION:
-                raise NotASweep("it was written by a newer version; upgrade in its checkout: git pull, pip install .")
-            known = {f.name for f in fields(Settings)}
+                raise NotASweep("it was written by a newer version of ltxtui; upgrade this one")
+            known = {f.name for f in fields(SweepSettings)}
             settings = {k: v for k, v in given["settings"].items() if k in known}
             settings["prompts"] = tuple(map(str, settings["prompts"]))
             made = cls(
-                Settings(**settings),
+                SweepSettings(**settings),
                 tuple(int(s) for s in given["seeds"]),
                 tuple(Arm.from_dict(a) for a in given["arms"]),
                 str(given["id"]),
@@ -220,7 +222,7 @@ def replace_file(file: Path, text: str) -> None:
 
 
 def measures_file(folder: Path, job: Job) -> Path:
-    """Where what was measured on a run's final latents is kept, beside its archive."""
+    """Where what was measured on a run's final latents is kept, next to its archive."""
     return folder / MEASURES / f"{job.file}.json"
 
 
@@ -229,7 +231,7 @@ def ownership(folder: Path) -> Iterator[None]:
     """The right to start workers in a folder, until the block ends or the process dies.
 
     Raises:
-        Busy: if another process has it.
+        SweepBusy: if another process has it.
         OSError: if the folder cannot be written.
     """
     fd = _lock_file(folder / _OWNER_LOCK)
@@ -237,7 +239,7 @@ def ownership(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Busy(f"another ltxtui sweep is at work in {folder}") from error
+            raise SweepBusy(f"another ltxtui sweep is at work in {folder}") from error
         yield
     finally:
         os.close(fd)

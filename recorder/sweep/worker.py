@@ -1,7 +1,7 @@
 """Makes runs of a sweep: `python -m recorder.sweep.worker FOLDER`, one JSON line per run on stdin and stdout.
 
 A process of its own, so that several can share a machine and the command line stays light. It ends when its stdin does:
-if whoever started it dies, it finishes the run under way and no other.
+if the process that started it dies, it finishes the run under way and no other.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
             serve(Path(arguments[0]), sys.stdin, answers)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # nobody waits for the answer any more; the run is in its archive
+    except BrokenPipeError:  # the reader of the answers is gone; the run is in its archive
         return 0
     return 0
 
@@ -105,7 +105,7 @@ def make_run(pipe: Any, sweep: Sweep, job: Job, folder: Path) -> Path:
     from recorder.session import record
 
     arm = sweep.arm(job.arm)
-    call = generate.call_arguments(request_of(sweep, arm, job.seed), pipe)
+    call = generate.call_arguments(request_of(sweep, arm, job.seed))
     call["generator"] = torch.Generator("cpu").manual_seed(job.seed)
     if arm.more_steps and "sigmas" in call:
         call["sigmas"] = stretched(call["sigmas"], len(call["sigmas"]) + arm.more_steps)

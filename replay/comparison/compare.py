@@ -9,19 +9,10 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from replay.comparison import run_differences
-from replay.comparison.alignment import (
-    ALIGNMENTS,
-    AXES,
-    Align,
-    AxisInfo,
-    Floats,
-    at_levels,
-    descent,
-    difference,
-    numbered,
-)
+from replay.comparison.alignment import ALIGNMENTS, AXES, Align, AxisInfo, Floats, difference, shared_axis
 from replay.comparison.run_differences import Divergence, Mismatch, PlanDifference, RunFacts, SummaryRow, scalar_metrics
 from replay.model.run import MetricInfo, Run, StageData, StreamData
 
@@ -40,11 +31,11 @@ class CannotCompare(ValueError):
 
 
 class UnknownMetric(CannotCompare):
-    """A metric that is no scalar metric of every run; `available` are those that are."""
+    """A metric that is not a scalar metric of every run; `available` are those that are."""
 
     def __init__(self, name: str, available: Sequence[str]) -> None:
         self.available = tuple(available)
-        super().__init__(f"{name!r} is no scalar metric of every run; there are: {', '.join(available) or 'none'}")
+        super().__init__(f"{name!r} is not a scalar metric of every run; there are: {', '.join(available) or 'none'}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +56,7 @@ class Series:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Runs side by side; the first is the reference that the others are compared with.
+    """Compared runs; the first is the reference of the others.
 
     What belongs to the others (`plans`, `divergences`, rows of `residuals`) has one entry per run after the first,
     None where there is no difference.
@@ -80,6 +71,8 @@ class Comparison:
     tolerance: float
     axis: Floats
     """Place of each point [points]: step, σ, dB or number of evaluations."""
+    rows: tuple[NDArray[np.int64], ...]
+    """Of each run, the row at each point [points], −1 where none is; at equal noise the row whose level is nearest."""
     series: tuple[Series, ...]
     spent: tuple[SummaryRow, ...]
     """Evaluations, shocks and seconds of the stage."""
@@ -95,14 +88,15 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """Everything as JSON-like data: arrays as lists, NaN and infinities as None, runs also by their letter."""
-        series = {s.name: {**_plain(s), "residuals": _plain(s.residuals)} for s in self.series}
-        rows = {s.name: {**_plain(s), "differences": _plain(s.differences)} for s in self.summaries}
-        runs = [{"letter": letter(i), **_plain(r)} for i, r in enumerate(self.runs)]
+        series = {s.name: {**to_json_value(s), "residuals": to_json_value(s.residuals)} for s in self.series}
+        rows = {s.name: {**to_json_value(s), "differences": to_json_value(s.differences)} for s in self.summaries}
+        runs = [{"letter": letter(i), **to_json_value(r)} for i, r in enumerate(self.runs)]
         axis = {"align": self.align, "label": self.axis_info.label, "unit": self.axis_info.unit}
+        own = {f.name: to_json_value(getattr(self, f.name)) for f in fields(self) if f.name != "rows"}
         return {
-            **_plain(self),
+            **own,
             "runs": runs,
-            "axis": {**axis, "values": _plain(self.axis)},
+            "axis": {**axis, "values": to_json_value(self.axis)},
             "series": series,
             "summaries": rows,
             "fair": not any(m.decides for m in self.mismatches),
@@ -126,10 +120,11 @@ def compare(
 ) -> Comparison:
     """Compare two runs or more with the first of them, finished or as far as they are.
 
-    `step` pairs rows by their number in the stage, `evaluations` by how many model evaluations the run had spent, those
-    of earlier stages too. `sigma` and `snr` compare at equal noise: the axis is the reference's own levels on its final
-    descending branch, and the other runs are looked up there as they passed the level for the last time
-    (`alignment.at_levels`); a level that a restart visits twice is compared as it is left for good.
+    `step` pairs rows by their number in the stage. `evaluations` pairs them by how many model evaluations the run had
+    spent, those of earlier stages included; guidance passes are not counted apart. `sigma` and `snr` compare at equal
+    noise: the axis is the reference's own levels on its final descending branch, and the other runs are looked up there
+    as they passed the level for the last time (`alignment.at_levels`). A level that a restart visits twice is compared
+    as it is left for good.
 
     Args:
         runs: two to 26; the first is the reference.
@@ -159,8 +154,7 @@ def compare(
         if item is not None and not 0 <= item < s.shape[0]:
             raise CannotCompare(f"run {letter(i)} has no batch item {item}: there are {s.shape[0]}, counted from 0")
     infos = _metrics(streams, metrics, align)
-    names = [m.name for m in infos]
-    axis, values = _aligned(runs, streams, align, stage, names, item)
+    axis = shared_axis(runs, align, stage, name, item)
     return Comparison(
         runs=tuple(map(run_differences.facts, runs)),
         align=align,
@@ -168,8 +162,9 @@ def compare(
         stream=name,
         item=item,
         tolerance=tolerance,
-        axis=axis,
-        series=tuple(Series(m.name, m.unit, m.label, m.description, v) for m, v in zip(infos, values, strict=True)),
+        axis=axis.points,
+        rows=axis.rows,
+        series=tuple(Series(m.name, m.unit, m.label, m.description, axis.values(m.name)) for m in infos),
         spent=run_differences.spent(runs, stages),
         summaries=run_differences.summaries(stages, name, item),
         mismatches=run_differences.mismatches(runs),
@@ -217,54 +212,16 @@ def _metrics(streams: Sequence[StreamData], asked: Sequence[str] | None, align: 
     return [streams[0].metrics[name] for name in dict.fromkeys(asked)]
 
 
-def _aligned(
-    runs: Sequence[Run],
-    streams: Sequence[StreamData],
-    align: Align,
-    stage: int,
-    names: Sequence[str],
-    item: int | None,
-) -> tuple[Floats, list[Floats]]:
-    """The axis [points], and for each metric the values of all runs on it [runs, points]."""
-    level = AXES[align].metric
-    if level is None:
-        before = [sum(s.steps for s in run.stages[:stage]) + 1 if align == "evaluations" else 0 for run in runs]
-        axis, rows = numbered([s.rows for s in streams], before)
-        found = []
-        for name in names:
-            values = [np.append(_values(s, name, item), np.nan) for s in streams]  # row −1: the run has none there
-            found.append(np.stack([v[r] for v, r in zip(values, rows, strict=True)]))
-        return axis, found
-    # As levels that fall while a run denoises: noise itself, or signal to noise turned round.
-    sign = 1.0 if align == "sigma" else -1.0
-    levels = [sign * _values(s, level, item) for s in streams]
-    wanted = levels[0][descent(levels[0])]
-    found = [
-        np.stack([at_levels(at, _values(s, name, item), wanted) for s, at in zip(streams, levels, strict=True)])
-        for name in names
-    ]
-    return sign * wanted + 0.0, found  # no −0 dB
-
-
-def _values(stream: StreamData, metric: str, item: int | None) -> Floats:
-    values = stream.values(metric).astype(np.float64)
-    if values.ndim == 1:
-        return values
-    with np.errstate(invalid="ignore"):
-        found: Floats = values.mean(axis=1) if item is None else values[:, item]
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """JSON-like data of whatever a comparison holds."""
+def to_json_value(value: Any) -> Any:
+    """JSON-like data of anything that a comparison holds: arrays as lists, NaN and infinities as None."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: to_json_value(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return to_json_value(value.tolist())
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): to_json_value(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [to_json_value(v) for v in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int) else str(value)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
+from recorder.shocks.spec import EULER, EULER_STEPS
 from replay.model.run import Run, StageData, StreamData
 
 _OF_THE_OUTPUT: Final = frozenset(
@@ -19,7 +20,7 @@ _OF_THE_SCHEDULE: Final = frozenset({"num_inference_steps", "sigmas", "timesteps
 """Arguments that say which schedule is used. Schedules are what runs are compared for, so they may differ."""
 _OF_THE_SAMPLER: Final = frozenset({"stochastic_sampling", "eta", "s_noise", "invert_sigmas", "num_train_timesteps"})
 """Keys of a scheduler's configuration that decide how a step is taken; all others shape the schedule."""
-_EULER: Final = {"ShockScheduler": "FlowMatchEulerDiscreteScheduler"}
+_EULER: Final = dict.fromkeys(EULER_STEPS, EULER)
 """Schedulers that take the steps of another one; a shock is part of the schedule."""
 _PER_STEP: Final = ("guidance_scale",)
 """Recorded per step, and decided by the caller rather than by the model."""
@@ -105,6 +106,19 @@ def changed_guidance(one: StreamData, other: StreamData) -> tuple[int, str, floa
             step = int(places[0])
             return step, name, float(a[step]), float(b[step])
     return None
+
+
+def differing_values(what: str, one: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Name and both values of each part in which two values of a setting differ.
+
+    Tables are compared key by key, a part of `user request` is then called `user request.steps`; a key that only one of
+    them has is None in the other. Anything else is one part.
+    """
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in dict.fromkeys([*one, *other]):
+            yield from differing_values(f"{what}.{key}", one.get(key), other.get(key))
+    elif one != other:
+        yield what, one, other
 
 
 _CURES: Final = {

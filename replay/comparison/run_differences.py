@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recorder.format import declarations
 from replay.comparison.alignment import Floats, difference
-from replay.comparison.conditions import changed_guidance, cure, other_start, settings
+from replay.comparison.conditions import changed_guidance, cure, differing_values, other_start, settings
 from replay.model.run import MetricInfo, Run, StageData, StreamData
 
 _OF_THE_MACHINE: Final = ("s", "ms", "bytes")
@@ -33,11 +33,11 @@ class RunFacts:
     seed: Any
     stages: int
     evaluations: int
-    """Model evaluations over all stages: one per step."""
+    """Model evaluations over all stages; guidance passes are not counted apart."""
     seconds: float
     """From the first model call to the last row, summed over stages; NaN if there is no row."""
     shocks: tuple[str, ...]
-    """What was said of each shock when it happened."""
+    """The text of each shock's event."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class SummaryRow:
 
 
 def facts(run: Run) -> RunFacts:
-    """What is said of a run beside its numbers."""
+    """What is known of a run besides its numbers."""
     seconds = [s for stage in run.stages if math.isfinite(s := _seconds(stage))]
     first = run.stages[0].metadata if run.stages else {}
     return RunFacts(
@@ -110,7 +110,7 @@ def facts(run: Run) -> RunFacts:
         prompt=first.get("prompt"),
         seed=first.get("seed"),
         stages=len(run.stages),
-        evaluations=run.steps,
+        evaluations=run.evaluations,
         seconds=sum(seconds) if seconds else float("nan"),
         shocks=tuple(str(e.get("text", "")) for e in run.events if e.get("kind") == "shock"),
     )
@@ -131,22 +131,24 @@ def mismatches(runs: Sequence[Run]) -> tuple[Mismatch, ...]:
 
 
 def _mismatches(index: int, run: Run, reference: Run) -> list[Mismatch]:
-    found: dict[str, Mismatch] = {}  # what differs in every stage is said once
+    found: dict[str, Mismatch] = {}  # a difference that every stage has is listed once
 
     def differs(what: str, one: Any, other: Any, stage: int | None = None, decides: bool = True) -> None:
         found.setdefault(what, Mismatch(index, what, one, other, stage, decides, cure(what) if decides else ""))
 
-    if reference.steps != run.steps:
-        differs("model evaluations", reference.steps, run.steps)
+    if reference.evaluations != run.evaluations:
+        differs("model evaluations", reference.evaluations, run.evaluations)
     if len(reference.stages) != len(run.stages):
         differs("stages", len(reference.stages), len(run.stages))
     for a, b in zip(reference.stages, run.stages, strict=False):
         ones, others = settings(reference, a), settings(run, b)
         for what in (w for w in ones if w in others):
             one, other = ones[what], others[what]
-            # A run without a known seed is no pair to any other, not even to one that lacks it too.
-            if one.value != other.value or (what == "seed" and one.value is None):
-                differs(what, one.value, other.value, a.index, one.decides)
+            for part, value, its_value in differing_values(what, one.value, other.value):
+                differs(part, value, its_value, a.index, one.decides)
+            # A run without a known seed is not a pair to any other, not even to one that lacks it too.
+            if what == "seed" and one.value is None and other.value is None:
+                differs(what, None, None, a.index, one.decides)
         for name in (n for n in a.streams if n in b.streams):
             if other_start(a.streams[name], b.streams[name]) and "seed" not in found:
                 differs("start noise", None, name, a.index)
@@ -163,7 +165,7 @@ def spent(runs: Sequence[Run], stages: Sequence[StageData]) -> tuple[SummaryRow,
         for run, s in zip(runs, stages, strict=True)
     ]
     return (
-        SummaryRow("evaluations", "1", "model evaluations", np.array([float(s.steps) for s in stages])),
+        SummaryRow("evaluations", "1", "model evaluations", np.array([float(s.evaluations.sum()) for s in stages])),
         SummaryRow("shocks", "1", "shocks", np.array(shocks, np.float64)),
         SummaryRow("seconds", "s", "time", np.array([_seconds(s) for s in stages])),
     )

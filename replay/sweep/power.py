@@ -15,7 +15,7 @@ from replay.sweep.statistics import MAX_EXACT, sign_patterns, smallest_p, t_quan
 Values = NDArray[np.float64]
 
 FEW: Final = 12
-"""Up to so many pairs the sign-flip test can give few p, so that its power is not that of t."""
+"""Up to this number of pairs the sign-flip test can give few p, so that its power is not that of t."""
 _WORK: Final = 1 << 20
 """Samples times sign patterns that a power is taken from."""
 _NODES: Final = 2_000
@@ -55,7 +55,7 @@ def smallest_seen(errors: Sequence[float], pairs: Sequence[int], level: float, p
 
 @lru_cache(maxsize=64)
 def smallest_effect(pairs: int, level: float, power: float) -> float:
-    """The difference, in standard errors, that the sign-flip test of so many pairs finds with this power.
+    """The difference, in standard errors, that the sign-flip test of `pairs` pairs finds with this power.
 
     Infinite if no p can be as small as `level`. Differences are taken to be normal.
 

@@ -8,23 +8,24 @@ import io
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 
-from recorder.format import locations, protocol
+from recorder.format import locations, paths, protocol
 from recorder.journal.journal import JournalReader, is_being_written
 from recorder.sweep import spec
 from recorder.sweep.spec import Job, Sweep
 from replay.archive.reader import root_attributes
-from replay.archive.store import Store
+from replay.archive.store import StoreReader
+from replay.model import evaluations
 from replay.model.prompts import prompt_text
 from replay.model.run import NotARun
 
-State = Literal["complete", "failed", "interrupted", "unfinished", "live"]
+RunState = Literal["complete", "failed", "interrupted", "unfinished", "live"]
 
 PRIMARY: Final = "drift_index"
 ENDPOINTS: Final[dict[str, str]] = {
@@ -51,18 +52,21 @@ _MEASURED_AS: Final = {"task_identity": "identity"}
 
 
 @dataclass(frozen=True)
-class Found:
+class SweepRun:
     """One archive or journal of a sweep, and how far it got."""
 
     job: Job
     path: Path
-    state: State
+    state: RunState
     error: str = ""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One finished run: a line of results.csv. `values` holds every endpoint; NaN where it has none."""
+class ResultRow:
+    """One finished run: a line of results.csv.
+
+    `evaluations` counts model evaluations over all stages; `values` holds every endpoint, NaN where it has none.
+    """
 
     job: Job
     prompt: str
@@ -72,7 +76,7 @@ class Row:
     values: dict[str, float] = field(default_factory=dict)
 
 
-def find_runs(folder: Path, sweep: Sweep) -> list[Found]:
+def find_runs(folder: Path, sweep: Sweep) -> list[SweepRun]:
     """Every run of this sweep in its folder, in the order of their names; what is not of it is passed over."""
     runs = folder / spec.RUNS
     if not runs.is_dir():
@@ -82,7 +86,7 @@ def find_runs(folder: Path, sweep: Sweep) -> list[Found]:
     return [f for f in found if f is not None]
 
 
-def _found(archive: Path, sweep: Sweep) -> Found | None:
+def _found(archive: Path, sweep: Sweep) -> SweepRun | None:
     journal = locations.journal_of(archive)
     try:
         header = _journal_header(journal) if journal.is_file() else root_attributes(archive)
@@ -91,14 +95,14 @@ def _found(archive: Path, sweep: Sweep) -> Found | None:
             return None
         job = Job(str(mark["arm"]), int(mark["seed"]))
     except (NotARun, OSError, KeyError, TypeError, ValueError):
-        return None  # not one of ours as far as can be told
+        return None  # not recognisably a run of this sweep
     if journal.is_file():
-        return Found(job, archive, "live" if is_being_written(journal) else "unfinished")
+        return SweepRun(job, archive, "live" if is_being_written(journal) else "unfinished")
     said = header.get("status") if "ended" in header else None
-    state: State = "unfinished"
+    state: RunState = "unfinished"
     for known in ("complete", "failed", "interrupted"):
         state = known if said == known else state
-    return Found(job, archive, state, str(header.get("error") or ""))
+    return SweepRun(job, archive, state, str(header.get("error") or ""))
 
 
 def _journal_header(journal: Path) -> dict[str, Any]:
@@ -109,7 +113,7 @@ def _journal_header(journal: Path) -> dict[str, Any]:
     return dict(messages[0])
 
 
-def finished(folder: Path, found: Iterable[Found], sweep: Sweep) -> dict[Job, Path]:
+def finished(folder: Path, found: Iterable[SweepRun], sweep: Sweep) -> dict[Job, Path]:
     """The archive of every run that need not be made again: complete, and of nano with its measures."""
     done: dict[Job, Path] = {}
     for run in found:
@@ -120,7 +124,7 @@ def finished(folder: Path, found: Iterable[Found], sweep: Sweep) -> dict[Job, Pa
     return done
 
 
-def discard(leftovers: Iterable[Found]) -> int:
+def discard(leftovers: Iterable[SweepRun]) -> int:
     """Remove runs of the sweep that are to be made again; live ones stay. Returns how many. Raises OSError."""
     count = 0
     for run in leftovers:
@@ -136,7 +140,7 @@ def discard(leftovers: Iterable[Found]) -> int:
 
 def collect(
     folder: Path, sweep: Sweep, done: dict[Job, Path], told: Callable[[int, int], None] | None = None
-) -> list[Row]:
+) -> list[ResultRow]:
     """What every finished run came to, in the order of the sweep's seeds and arms.
 
     Raises:
@@ -152,7 +156,7 @@ def collect(
     return rows
 
 
-def read_run(archive: Path, job: Job, measured: dict[str, Any]) -> Row:
+def read_run(archive: Path, job: Job, measured: dict[str, Any]) -> ResultRow:
     """The endpoints of one finished archive; only the arrays that are needed are read.
 
     Raises:
@@ -161,16 +165,17 @@ def read_run(archive: Path, job: Job, measured: dict[str, Any]) -> Row:
     attributes = root_attributes(archive)
     try:
         counts = {key: int(rows) for key, rows in attributes["rows"].items() if key.endswith("/video") and rows > 0}
-        last = max(counts, key=lambda key: int(key.split("/")[0].removeprefix("stage_")))
-        summary = attributes["summary"][last.split("/")[0]]["video"]
-        store = Store(archive)
+        last = max(counts, key=_stage_of)
+        summary = attributes["summary"][paths.stage(_stage_of(last))]["video"]
+        store = StoreReader(archive)
         end = counts[last] - 1
         row = {
             name: np.asarray(store.array(f"{last}/{name}").read_whole(end, end + 1)[0], np.float64)
             for name in ("frame_identity", "motion", "jerk", "std")
         }
-        events = store.attributes("events")["messages"] if store.folder("events") else []
+        events = store.attributes(paths.EVENTS)["messages"] if store.folder(paths.EVENTS) else []
         shocks = {_shock_key(e) for e in events if e["kind"] == "shock"}
+        spent = _evaluations(store, attributes["rows"])
     except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
         raise NotARun(f"{archive} is damaged: {error!r}") from error
     values = {
@@ -184,7 +189,31 @@ def read_run(archive: Path, job: Job, measured: dict[str, Any]) -> Row:
         "final_std": _mean(row["std"]),
     }
     values |= {name: _number(measured.get(_MEASURED_AS.get(name, name))) for name in TASK}
-    return Row(job, prompt_text(attributes.get("prompt")), archive.stem, sum(counts.values()), len(shocks), values)
+    return ResultRow(job, prompt_text(attributes.get("prompt")), archive.stem, spent, len(shocks), values)
+
+
+def _evaluations(store: StoreReader, rows: Mapping[str, Any]) -> int:
+    """Model evaluations of a run over all stages, as `Run.evaluations` has them: each stage by its longest stream."""
+    longest: dict[str, tuple[int, str]] = {}
+    for key, count in rows.items():
+        stage = key.partition("/")[0]
+        if stage not in longest or int(count) > longest[stage][0]:
+            longest[stage] = int(count), key
+    total = 0
+    for count, key in longest.values():
+        recorded = None
+        if count and evaluations.METRIC in store.names(key):
+            read = np.asarray(store.array(f"{key}/{evaluations.METRIC}").read_whole(0, count), np.float32)
+            recorded = read if read.shape == (count,) else None
+        total += int(evaluations.per_step(count, recorded).sum())
+    return total
+
+
+def _stage_of(key: str) -> int:
+    node = paths.parse(key)
+    if node is None:
+        raise ValueError(f"{key!r} is not a stream of an archive")
+    return node.stage
 
 
 def _shock_key(event: Any) -> tuple[Any, ...]:
@@ -202,7 +231,7 @@ def _measures(folder: Path, job: Job, run: str) -> dict[str, Any] | None:
 
 
 def _mean(values: Any) -> float:
-    """The mean; NaN if there is nothing or anything that is no number, infinite if anything is."""
+    """The mean; NaN if there is nothing or anything that is not a number, infinite if anything is."""
     numbers = np.asarray([_number(v) for v in np.ravel(np.asarray(values, object))], np.float64)
     with np.errstate(invalid="ignore"):
         return float(numbers.mean()) if numbers.size else math.nan
@@ -212,7 +241,7 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, bool | int | float) else math.nan
 
 
-def from_csv(text: str, sweep: Sweep) -> list[Row]:
+def from_csv(text: str, sweep: Sweep) -> list[ResultRow]:
     """The rows that `as_csv` wrote: what is left of a sweep whose archives were not kept.
 
     Raises:
@@ -226,13 +255,13 @@ def from_csv(text: str, sweep: Sweep) -> list[Row]:
             values = {name: float(cells[name]) if cells[name] else math.nan for name in (*ENDPOINTS, *TASK)}
             counts = int(cells["evaluations"]), int(cells["shocks"])
         except (KeyError, ValueError, TypeError) as error:
-            raise ValueError(f"line {line} is no run of this sweep: {error}") from error
-        rows.append(Row(job, str(cells["prompt"]), str(cells["run"]), *counts, values))
+            raise ValueError(f"line {line} is not a run of this sweep: {error}") from error
+        rows.append(ResultRow(job, str(cells["prompt"]), str(cells["run"]), *counts, values))
     return rows
 
 
-def as_csv(rows: Sequence[Row], sweep: Sweep) -> str:
-    """One line per run: who it is, and every endpoint, with all digits; an empty cell where there is none."""
+def as_csv(rows: Sequence[ResultRow], sweep: Sweep) -> str:
+    """One line per run: its arm and seed, and every endpoint, with all digits; an empty cell where there is none."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["arm", "control", "seed", "prompt", "run", "evaluations", "shocks", *ENDPOINTS, *TASK])

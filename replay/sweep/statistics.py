@@ -15,7 +15,7 @@ Values = NDArray[np.float64]
 
 LEVEL: Final = 0.05
 MAX_EXACT: Final = 20_000
-"""Up to so many sign patterns every one is tried: 14 pairs."""
+"""Up to this number of sign patterns, every one is tried: 14 pairs."""
 FLIPS: Final = 49_999
 """Random sign patterns otherwise."""
 
@@ -80,7 +80,7 @@ def sign_flip_p(differences: Sequence[float] | Values, seed: int = 0) -> float:
 
 
 def smallest_p(pairs: int) -> float:
-    """The least p that the sign-flip test can give with so many pairs, 1 or more."""
+    """The least p that the sign-flip test can give with `pairs` pairs, 1 or more."""
     return 2.0 ** (1 - pairs) if 2**pairs <= MAX_EXACT else 1 / (FLIPS + 1)
 
 

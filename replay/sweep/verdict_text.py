@@ -12,7 +12,7 @@ from replay.sweep.power import smallest_seen
 from replay.sweep.statistics import LEVEL, Difference, smallest_p
 
 if TYPE_CHECKING:
-    from replay.sweep.analysis import ArmResult
+    from replay.sweep.arm_result import ArmResult
 
 POWER: Final = 0.8
 
@@ -104,7 +104,7 @@ def _extra_steps(
 
 
 def _smallest(judged: Sequence[ArmResult]) -> str:
-    """The smallest effect that so many pairs could have shown."""
+    """The smallest effect that this number of pairs could have shown."""
     varied = [f.primary for f in judged if f.primary.se > 0]
     if not varied:
         return (
@@ -196,7 +196,7 @@ def signed(value: float) -> str:
 
 
 def plain_number(value: float) -> str:
-    """Four decimals, or fewer for what is large; – if it is no number."""
+    """Four decimals, or fewer for what is large; – if it is not a number."""
     if not math.isfinite(value):
         return "–"
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.4g}"

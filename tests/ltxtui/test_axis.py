@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltxtui.plot import scales
-from ltxtui.plot.axis import MODES, Mode, Ruler, counted
+from ltxtui.plot.axis import MODES, Mode, Ruler, step_ruler
 from ltxtui.plot.axis_values import placed
 from ltxtui.viewmodel.deck import Deck
 from recorder.format.protocol import Message
@@ -95,7 +95,7 @@ def test_a_window_hides_what_is_outside_and_only_that(levels: list[float], width
 
 @given(st.integers(1, 400), WIDTHS)
 def test_numbered_steps_lie_where_scales_says(steps: int, width: int) -> None:
-    columns = counted(steps).columns(width)
+    columns = step_ruler(steps).columns(width)
     assert columns.tolist() == [scales.column(step, steps, width) for step in range(steps)]
 
 
@@ -189,26 +189,26 @@ def test_a_pause_is_as_long_as_it_was() -> None:
     assert deck.columns(101).tolist() == [0, 1, 2, 99, 100]
 
 
-def test_guided_steps_count_all_passes_of_the_model() -> None:
-    some = list(messages(4, streams=("video",)))
-    declared = next(m for m in some if m["t"] == "stream")
-    at, gaps = 0, {}
-    for metric in declared["metrics"]:
-        size = math.prod(metric["shape"])
-        if metric["name"].startswith("guidance_gap_"):
-            gaps[metric["name"]] = slice(at, at + size)
-        at += size
-    assert len(gaps) == 3
-    ran = {0: 3, 1: 1, 2: 0, 3: 1}  # how many of the three passes that guidance may make
-    for message in some:
-        if message["t"] == "step":
-            data = np.frombuffer(message["data"], "<f4").copy()
-            for n, place in enumerate(gaps.values()):
-                data[place] = 0.5 if n < ran[message["step"]] else np.nan
-            message["data"] = data.tobytes()
-    deck = deck_of(some)
+def test_guidance_passes_are_not_evaluations() -> None:
+    deck = deck_of(list(messages(4, streams=("video",))))
+    assert deck.stage is not None and "guidance_gap_cfg" in deck.stage.streams["video"].metrics
     deck.set_axis("evaluations")
-    assert deck.ruler.values.tolist() == [4, 6, 7, 9]
+    assert deck.ruler.values.tolist() == [1, 2, 3, 4]
+
+
+def test_a_run_that_counts_its_evaluations_is_shown_by_them_and_steps_to_come_take_as_many_as_the_last() -> None:
+    some = [m for m in messages(4, streams=("video",)) if m["t"] != "end" and m.get("step") in (None, 0, 1)]
+    for message in some:
+        if message["t"] == "stream":
+            message["metrics"] = [
+                *message["metrics"],
+                {"name": "evaluations", "unit": "1", "dims": ["step"], "shape": [], "label": "", "description": ""},
+            ]
+        if message["t"] == "step":
+            message["data"] += np.array([1 + message["step"]], "<f4").tobytes()
+    deck = deck_of(some, Liveness.LIVE)
+    deck.set_axis("evaluations")
+    assert deck.ruler.values.tolist() == [1, 3, 5, 7]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -249,7 +249,7 @@ def test_axis_of_many_steps_is_kept_until_the_run_grows() -> None:
 
 
 def test_columns_of_a_hundred_thousand_steps_are_quick() -> None:
-    ruler = counted(100_000)
+    ruler = step_ruler(100_000)
     began = time.process_time()
     ruler.columns(150)
     ruler.step_at(70, 150, 5)

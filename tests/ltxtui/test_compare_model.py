@@ -13,16 +13,18 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from ltxtui.compare import lineup
-from ltxtui.compare.aligned import nearest_rows
 from ltxtui.compare.deck import CompareDeck
-from ltxtui.compare.divergences import setting
 from ltxtui.compare.loading import Loader
 from ltxtui.compare.member import Member, members
+from ltxtui.compare.statements import difference_text, setting, table_rows, value_text
 from ltxtui.panels.compare_chart import plot_of, shock_flags
 from ltxtui.panels.compare_pictures import grid
-from ltxtui.panels.compare_table import notes, plain, signed, table_rows
+from ltxtui.panels.compare_table import notes
 from ltxtui.plot import line_letters
-from ltxtui.plot.line_plot import Curve, Plot, Style, draw
+from ltxtui.plot.line_plot import Style, draw
+from ltxtui.plot.model import Curve, Plot
+from replay.comparison import run_differences
+from replay.comparison.alignment import nearest_rows
 from replay.model.run import Run
 from replay.sources.open import Liveness
 from tests.ltxtui.fake import messages
@@ -144,9 +146,9 @@ def test_jumps_go_to_where_runs_part_in_any_stage_and_round_again() -> None:
     deck.toggle(2)  # a hidden run is not jumped to
     deck.jump()
     assert deck.stage_index == 0
-    assert deck.parting(deck.members[3]) is None
+    assert deck.divergence(deck.members[3]) is None
     deck.pin(3)
-    assert deck.parting(deck.members[0]) is None and deck.parting(deck.members[1]) is not None
+    assert deck.divergence(deck.members[0]) is None and deck.divergence(deck.members[1]) is not None
 
 
 def test_a_jump_to_a_row_that_only_one_has_and_one_to_nowhere() -> None:
@@ -160,9 +162,9 @@ def test_a_jump_to_a_row_that_only_one_has_and_one_to_nowhere() -> None:
 
 def test_a_tolerance_lets_small_differences_be() -> None:
     near = deck_of(values(1.0), values(1.0001), tolerance=1e-3)
-    assert near.parting(near.members[1]) is None
+    assert near.divergence(near.members[1]) is None
     exact = deck_of(values(1.0), values(1.0001))
-    assert exact.parting(exact.members[1]) is not None
+    assert exact.divergence(exact.members[1]) is not None
 
 
 def test_stages_and_streams_that_not_all_have() -> None:
@@ -238,7 +240,7 @@ def test_runs_that_grow_are_followed_or_left_alone() -> None:
     assert deck.points == 8 and deck.cursor == held and not deck.follow
     deck.last()
     assert deck.follow and deck.cursor == 7
-    assert deck.parting(deck.members[1]) is None
+    assert deck.divergence(deck.members[1]) is None
 
 
 def test_a_difference_is_found_as_soon_as_it_is_there_and_not_looked_for_again(
@@ -247,16 +249,16 @@ def test_a_difference_is_found_as_soon_as_it_is_there_and_not_looked_for_again(
     one, other = list(messages(6, streams=("video",))), list(messages(6, streams=("video",), nan_at=3))
     runs = [fed([m for m in one if m["t"] != "end"][:5]), fed([m for m in other if m["t"] != "end"][:5])]
     deck = CompareDeck([Member(i, run=run, liveness=Liveness.LIVE) for i, run in enumerate(runs)])
-    assert deck.parting(deck.members[1]) is None
+    assert deck.divergence(deck.members[1]) is None
     for message in one[5:]:
         runs[0].feed(message)
     for message in other[5:]:
         runs[1].feed(message)
-    found = deck.parting(deck.members[1])
+    found = deck.divergence(deck.members[1])
     assert found is not None and found.step == 3
-    monkeypatch.setattr("replay.comparison.run_differences.divergences", None)
+    monkeypatch.setattr(run_differences, "divergences", None)
     runs[0].version += 1
-    assert deck.parting(deck.members[1]) is found
+    assert deck.divergence(deck.members[1]) is found
 
 
 def test_no_steps_at_all() -> None:
@@ -276,12 +278,12 @@ def test_fairness_and_summaries_in_words_and_numbers() -> None:
     assert any(s.startswith("  model evaluations 8, not 6 (give both as many") for s in said)
     assert "C and A are a fair pair" in said and "B shock: σ 0.6 up to 0.95" in said
     assert deck.together is not None
-    table = dict(table_rows(deck.together))
+    table = dict(table_rows(deck.together.comparison))
     assert_array_equal(table["model evaluations"], [6, 8, 6])
     assert_array_equal(table["shocks"], [0, 1, 0])
     assert_array_equal(table["drift index"][[0, 2]], [np.nan, np.nan])
-    assert [plain(v) for v in (3.0, 0.25, float("nan"))] == ["3", "0.2500", "–"]
-    assert [signed(v) for v in (2.0, -0.5, 0.0, float("nan"))] == ["+2", "−0.5000", "0", "–"]
+    assert [value_text(v) for v in (3.0, 0.25, float("nan"))] == ["3", "0.2500", "–"]
+    assert [difference_text(v) for v in (2.0, -0.5, 0.0, float("nan"))] == ["+2", "−0.5000", "0", "–"]
     deck.pin(1)
     assert [setting(m) for m in deck.unfair(deck.members[0])] == ["model evaluations 6, not 8", "seed 0, not 1"]
 
@@ -428,8 +430,8 @@ def test_one_reference_is_named_everywhere_when_the_pinned_run_lacks_the_stage()
     deck = deck_of(short, long, made(rows(SMOOTH), rows(SPIKE)), stage=1)
     assert deck.reference.letter == "B" and deck.pinned == 0
     assert deck.together is not None and deck.together.reference is deck.reference
-    assert deck.parting(deck.reference) is None and deck.unfair(deck.reference) == []
-    parting = deck.parting(deck.members[2])
+    assert deck.divergence(deck.reference) is None and deck.unfair(deck.reference) == []
+    parting = deck.divergence(deck.members[2])
     assert parting is not None and parting.stage == 1
     assert [m.what for m in deck.unfair(deck.members[2])] == ["model evaluations"]
     said = [text for _, text, _ in notes(deck)]

@@ -168,7 +168,7 @@ def test_mistakes_are_one_line_with_the_way_out(recorded: dict[str, Path], tmp_p
         ([path] * 9, "not 9"),
         ([path, "nobody"], "nobody does not exist.*ltxtui runs"),
         ([path, tmp_path], "not a recorded run"),
-        ([path, path, "--metric", "sigmas"], "'sigmas' is no scalar metric.*velocity_rms"),
+        ([path, path, "--metric", "sigmas"], "'sigmas' is not a scalar metric.*velocity_rms"),
         ([path, path, "--stage", "3"], "no stage 3"),
         ([path, path, "--stream", "audio"], "no stream 'audio'"),
     ]:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from ltxtui.cli import cli
-from ltxtui.compare.divergences import setting
+from ltxtui.compare.statements import setting
 from ltxtui.home.draw import details
 from ltxtui.home.model import HomeModel
 from ltxtui.panels.header import HeaderView
@@ -55,3 +55,5 @@ def test_every_list_and_report_shows_prompts(tmp_path: Path) -> None:
 def test_batches_that_differ_are_told_by_the_clip_that_differs() -> None:
     assert setting(Mismatch(1, "prompt", ["a", "b"], ["a", "c"])) == "prompt [1] c, not b"
     assert setting(Mismatch(1, "prompt", ["a", "b"], "a")) == "prompt a, not a and 1 more"
+    shocks = [[{"kind": "restart", "frames": [1, 2, 3], "at": at}] for at in (0.9, 0.8)]
+    assert setting(Mismatch(1, "user request.shocks", *shocks)) == "user request.shocks [0].at 0.8, not 0.9"

@@ -265,7 +265,7 @@ def test_requests_are_laid_out_as_the_system_has_them(monkeypatch: pytest.Monkey
 
 def test_a_sweep_s_locks_can_be_opened_by_their_owner_only(tmp_path: Path) -> None:
     (tmp_path / spec._OWNER_LOCK).touch(0o644)  # of an older version
-    with spec.ownership(tmp_path), pytest.raises(spec.Busy), spec.ownership(tmp_path):
+    with spec.ownership(tmp_path), pytest.raises(spec.SweepBusy), spec.ownership(tmp_path):
         pass
     fd = spec.worker_lock(tmp_path)
     assert spec.working(tmp_path)

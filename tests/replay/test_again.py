@@ -15,10 +15,10 @@ from click.testing import CliRunner, Result
 from ltxtui.cli import cli
 from ltxtui.cli.rerun import merge
 from recorder.format import protocol
+from recorder.format.events import MAX_ITEMS, MAX_TEXT
 from recorder.generate import Request, generate
 from recorder.sampling import metadata as run_metadata
 from recorder.shocks.parse import parse_shock
-from replay import rerun
 from replay.model.run import Run
 from replay.rerun import CannotRepeat, request_of
 from replay.sources.open import load
@@ -175,7 +175,7 @@ def test_plan_problems_come_before_the_weights_and_warnings_are_said(
         ([], "--model nano.*--like"),
         (["--like", "nothing"], "does not exist.*ltxtui runs"),
         (["--model", "nano", "--shock", "jolt"], "kind must be one of"),
-        (["--model", "nano", "--sigmas", "1,0.5", "--steps", "2"], "leave out --steps"),
+        (["--model", "nano", "--sigmas", "1,0.5", "--steps", "2"], "remove --steps"),
     ],
 )
 def test_record_refuses_what_cannot_work(arguments: list[str], says: str, tmp_path: Path) -> None:
@@ -278,14 +278,14 @@ def test_options_that_are_given_replace_what_they_mean() -> None:
         (("arguments", "latents"), "Tensor [1, 6, 8] torch.float32", "latents, of which only the shape"),
         (("arguments", "image"), "Image (64, 64) RGB", "image = Image"),
         (("arguments", "attention_kwargs"), {"scale": "Tensor [2] float"}, "attention_kwargs"),
-        (("arguments", "decode_timestep"), [0.0] * run_metadata.MAX_ITEMS, "decode_timestep"),
+        (("arguments", "decode_timestep"), [0.0] * MAX_ITEMS, "decode_timestep"),
         (("arguments", "callback_on_step_end"), "report", "callback"),
         (("arguments", "generator"), {"seed": 5, "device": "cuda:0"}, "on cuda:0"),
         (("arguments", "height"), 256.5, "height = '256.5'"),
         (("arguments",), None, "arguments of its call"),
         (("prompt",), ["a fox", "a hen"], "several prompts"),
         (("prompt",), None, "without a prompt"),
-        (("prompt",), "a" * run_metadata.MAX_TEXT + "…", "too long"),
+        (("prompt",), "a" * MAX_TEXT + "…", "too long"),
         (("seed",), [1, 2], "several generators"),
         (("pipeline",), "LTX2ImageToVideoPipeline", "LTX2ImageToVideoPipeline; only LTX2Pipeline"),
         (("pipeline",), None, "a loop of its own"),
@@ -330,8 +330,7 @@ def test_a_request_that_is_not_as_it_should_be_is_refused(change: dict[str, Any]
 
 
 def test_a_request_that_was_cut_when_it_was_recorded_says_so() -> None:
-    long = Request(model="nano", prompt="a" * (run_metadata.MAX_TEXT + 1)).as_metadata()
+    long = Request(model="nano", prompt="a" * (MAX_TEXT + 1)).as_metadata()
     assert long["request_is_whole"] is False and Request(model="nano", prompt="p").as_metadata()["request_is_whole"]
     with pytest.raises(CannotRepeat, match="too long to be kept whole"):
         request_of(made_up(**run_metadata.brief(long)))
-    assert (rerun.MAX_ITEMS, rerun.MAX_TEXT) == (run_metadata.MAX_ITEMS, run_metadata.MAX_TEXT)

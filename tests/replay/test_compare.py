@@ -206,6 +206,31 @@ def test_steps_and_evaluations_pair_rows_by_number() -> None:
     assert_array_equal(one(later).residuals[0, 2:6], [-2, -2, -2, -2])
 
 
+def test_evaluations_are_those_that_the_rows_record() -> None:
+    once = made(rows(SMOOTH), rows(SMOOTH))
+    twice = made({**rows(SMOOTH[:3]), "evaluations": [2, 2, 2]}, {**rows(SMOOTH[:3]), "evaluations": [1, np.nan, 2]})
+    assert once.stages[0].evaluations.tolist() == [1] * 6 and once.evaluations == 12
+    assert [s.evaluations.tolist() for s in twice.stages] == [[2, 2, 2], [1, 1, 2]] and twice.evaluations == 10
+    found = compare([once, twice], align="evaluations", stage=0, metrics=["value"])
+    assert_array_equal(found.axis, np.arange(1, 7))
+    assert_array_equal(one(found).values[1], [np.nan, 0, np.nan, 1, np.nan, 2])
+    assert [r.evaluations for r in found.runs] == [12, 10]
+    assert {r.name: r.values.tolist() for r in found.spent}["evaluations"] == [6, 6]
+    later = compare([once, twice], align="evaluations", stage=1, metrics=["value"])
+    assert_array_equal(later.axis, np.arange(7, 13))
+    assert_array_equal(one(later).values[1], [0, 1, np.nan, 2, np.nan, np.nan])
+    assert {m.what for m in unfair(found)} == {"model evaluations"}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "counted"),
+    [(None, [1, 1, 1]), ([2, 1, 3], [2, 1, 3]), ([np.nan, 0, -1], [1, 1, 1]), ([np.inf, 1.6, 1e30], [1, 2, 1 << 16])],
+)
+def test_what_is_not_a_count_of_evaluations_counts_as_one(recorded: list[float] | None, counted: list[int]) -> None:
+    columns = rows(SMOOTH[:3]) if recorded is None else {**rows(SMOOTH[:3]), "evaluations": recorded}
+    assert made(columns).stages[0].evaluations.tolist() == counted
+
+
 def test_a_batch_is_averaged_or_one_item_is_taken() -> None:
     a = made({"sigma": [1.0, 0.5], "value": [[1, 3], [2, 4]]})
     b = made({"sigma": [1.0, 0.5], "value": [[1, 4], [2, np.nan]]})
@@ -333,6 +358,28 @@ def test_every_other_setting_that_differs_is_shown_and_is_not_a_reason() -> None
     assert compare([one, other]).as_json()["fair"] is True
 
 
+def kept_with(**user: Any) -> Run:
+    run = made(rows(SMOOTH))
+    run.header["metadata"] = {"user": user}
+    return run
+
+
+def test_tables_are_compared_key_by_key_so_that_long_ones_show_what_differs() -> None:
+    long = {"model": "nano", "prompt": "a red ball " * 40, "shocks": [{"kind": "restart", "at": 0.9}], "steps": 8}
+    one = kept_with(request={**long, "scheduler": {"shift": 1.0, "eta": 0.5}}, note="a")
+    other = kept_with(request={**long, "steps": 9, "scheduler": {"shift": 3.0, "eta": 0.5}, "offload": "none"})
+    found = {m.what: (m.reference, m.value, m.decides) for m in compare([one, other]).mismatches}
+    assert found == {
+        "user request.steps": (8, 9, False),
+        "user request.scheduler.shift": (1.0, 3.0, False),
+        "user request.offload": (None, "none", False),
+    }
+    assert compare([one, kept_with(request=dict(one.metadata["user"]["request"]))]).mismatches == ()
+    arguments = made(rows(SMOOTH), arguments={"kw": {"scale": 1}}), made(rows(SMOOTH), arguments={"kw": {"scale": 2}})
+    (unlike,) = unfair(compare(arguments))
+    assert (unlike.what, unlike.reference, unlike.value) == ("kw.scale", 1, 2) and unlike.cure
+
+
 def starting_with(noise: float, sigma: float = 1.0, **known: Any) -> Run:
     """A run whose first sample has this power."""
     return made({**rows([sigma, 0.5]), "spectrum_x": [[noise], [1.0]]}, **known)
@@ -409,7 +456,7 @@ def test_what_is_missing_is_said() -> None:
         ({"stream": "audio"}, "run A has no stream 'audio'.*video"),
         ({"item": 1}, "run A has no batch item 1"),
         ({"align": "time"}, "step, sigma, snr, evaluations"),
-        ({"metrics": ["vector"]}, "'vector' is no scalar metric of every run; there are: sigma, snr_schedule_db"),
+        ({"metrics": ["vector"]}, "'vector' is not a scalar metric of every run; there are: sigma, snr_schedule_db"),
     ]:
         with pytest.raises(CannotCompare, match=says):
             compare([a, b], **cast(dict[str, Any], options))

@@ -10,16 +10,16 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from benchmarks.power import measured as detected_power
 from ltxtui.reports import forest_plot, sweep_text
 from recorder.sweep.grid import arms_of, with_controls
-from recorder.sweep.spec import Job, Settings, Sweep
+from recorder.sweep.spec import Job, Sweep, SweepSettings
 from replay.sweep.analysis import Analysis, analyse
 from replay.sweep.power import smallest_effect, t_power
-from replay.sweep.results import ENDPOINTS, TASK, Row, as_csv, from_csv
+from replay.sweep.results import ENDPOINTS, TASK, ResultRow, as_csv, from_csv
 from replay.sweep.statistics import difference, holm, sign_flip_p, smallest_p, t_cdf, t_quantile
 
 numbers = st.floats(-1e3, 1e3, allow_nan=False).map(lambda v: round(v, 6))
@@ -128,10 +128,10 @@ def test_holm_never_lowers_a_p_and_keeps_their_order(p: list[float]) -> None:
 
 def sweep_of(seeds: int, grid: str) -> Sweep:
     arms, _ = arms_of([grid], [])
-    return Sweep.make(Settings("nano", ("a red ball moving left",)), tuple(range(seeds)), with_controls(arms), {})
+    return Sweep.make(SweepSettings("nano", ("a red ball moving left",)), tuple(range(seeds)), with_controls(arms), {})
 
 
-def rows_of(sweep: Sweep, drift: dict[str, Sequence[float]], **other: dict[str, Sequence[float]]) -> list[Row]:
+def rows_of(sweep: Sweep, drift: dict[str, Sequence[float]], **other: dict[str, Sequence[float]]) -> list[ResultRow]:
     """Rows with these values per arm and seed; endpoints that nobody gave are 1 everywhere."""
     found = []
     for arm in sweep.arms:
@@ -139,7 +139,7 @@ def rows_of(sweep: Sweep, drift: dict[str, Sequence[float]], **other: dict[str, 
             values = dict.fromkeys((*ENDPOINTS, *TASK), 1.0) | {"drift_index": float(drift[arm.name][i])}
             values |= {name: float(by_arm[arm.name][i]) for name, by_arm in other.items() if arm.name in by_arm}
             shocks = len(arm.shocks)
-            found.append(Row(Job(arm.name, seed), "p", "run", 30 + arm.more_evaluations, shocks, values))
+            found.append(ResultRow(Job(arm.name, seed), "p", "run", 30 + arm.more_evaluations, shocks, values))
     return found
 
 
@@ -309,10 +309,10 @@ def test_too_few_seeds_missing_and_broken_runs_are_said() -> None:
 def test_shocks_that_did_not_act_and_unequal_evaluations_are_flagged() -> None:
     sweep = sweep_of(4, "kind=renoise at=0.9 db=6")
     rows = rows_of(sweep, {arm.name: [0.1, 0.2, 0.3, 0.4] for arm in sweep.arms})
-    silent = [Row(r.job, r.prompt, r.run, r.evaluations, 0, r.values) if r.job.seed == 2 else r for r in rows]
+    silent = [ResultRow(r.job, r.prompt, r.run, r.evaluations, 0, r.values) if r.job.seed == 2 else r for r in rows]
     found = analyse(sweep, silent)
     assert found.ranked[0].flags == "F" and "renoise@0.9+6dB (1 of 4)" in said(found)
-    longer = [Row(r.job, r.prompt, r.run, 31, r.shocks, r.values) if r.shocks else r for r in rows]
+    longer = [ResultRow(r.job, r.prompt, r.run, 31, r.shocks, r.values) if r.shocks else r for r in rows]
     assert analyse(sweep, longer).ranked[0].flags == "E"
 
 
@@ -354,6 +354,7 @@ def test_one_huge_interval_does_not_hide_the_others() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0, 1e6)), max_size=6))
+@example([(0.0, 5e-324)])
 def test_every_forest_plot_can_be_drawn(drawn: list[tuple[float, float]]) -> None:
     effects = [forest_plot.Effect("x", m, m - h, m + h) for m, h in drawn]
     assert all(len(line) <= 90 for line in forest_plot.text(effects, "t", 90).split("\n"))
@@ -388,5 +389,5 @@ def test_a_csv_line_per_run_keeps_every_digit() -> None:
     again = from_csv("\n".join(lines), sweep)
     assert as_csv(again, sweep) == "\n".join(lines)
     assert analyse(sweep, again).as_json() == analyse(sweep, rows).as_json()
-    with pytest.raises(ValueError, match="line 2 is no run"):
+    with pytest.raises(ValueError, match="line 2 is not a run"):
         from_csv("\n".join(lines).replace("smooth,,0", "other,,0"), sweep)

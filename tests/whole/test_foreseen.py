@@ -11,13 +11,13 @@ from click.testing import CliRunner
 
 from ltxtui.cli.sweep import sweep as command
 from recorder.sweep.grid import arms_of, with_controls
-from recorder.sweep.spec import Settings, Sweep
+from recorder.sweep.spec import Sweep, SweepSettings
 from replay.sweep.feasibility import foreseen
 
 
 def asked(seeds: int = 16, frames: int | None = 65, grid: str = "kind=restart at=0.9 db=6") -> Sweep:
     arms, _ = arms_of([grid] if grid else [], [])
-    return Sweep.make(Settings("nano", ("a",), frames=frames), tuple(range(seeds)), with_controls(arms), {})
+    return Sweep.make(SweepSettings("nano", ("a",), frames=frames), tuple(range(seeds)), with_controls(arms), {})
 
 
 @pytest.mark.parametrize(("frames", "refused"), [(1, True), (9, True), (17, False), (65, False), (None, False)])
@@ -53,11 +53,11 @@ def test_the_command_refuses_before_any_run(tmp_path: Path, monkeypatch: pytest.
         raise AssertionError("a run was made")
 
     module = sys.modules[command.callback.__module__]
-    monkeypatch.setattr(module, "_run", made)
+    monkeypatch.setattr(module, "make_missing", made)
     words = [str(tmp_path / "s"), "--model", "nano", "--grid", "kind=restart at=0.9 db=6", "--frames", "9"]
     done = CliRunner().invoke(command, words)
     assert done.exit_code == 1 and "--frames 17 or more" in done.output and not (tmp_path / "s").exists()
-    monkeypatch.setattr(module, "_run", lambda *_: None)
-    monkeypatch.setattr(module, "_report", lambda *_, **__: None)
+    monkeypatch.setattr(module, "make_missing", lambda *_: None)
+    monkeypatch.setattr(module, "report", lambda *_, **__: None)
     done = CliRunner().invoke(command, [*words[:-1], "17", "--seeds", "1"])
     assert done.exit_code == 0 and done.output.startswith("note: with one seed nothing can be said")

@@ -16,7 +16,7 @@ def test_tables_and_plots_are_those_of_the_data() -> None:
     assert made["page"](text) == text, "run: python docs/shock_study.py"
     for name in names:
         found = made["analysis"](name)
-        drawn = made["forest"].svg(
+        drawn = made["forest_plot"].svg(
             made["sweep_text"].effects(found), made["sweep_text"].TITLE, made["sweep_text"].subtitle(found)
         )
         assert (DOCS / "shock-study" / f"{name}.svg").read_text("utf-8") == drawn, "run: python docs/shock_study.py"

@@ -27,7 +27,7 @@ from ltxtui.cli.sweep import sweep as command
 from recorder import record
 from recorder.sweep import runner, spec, worker
 from recorder.sweep.grid import Arm, arms_of, smooth, with_controls
-from recorder.sweep.spec import Job, Settings, Sweep
+from recorder.sweep.spec import Job, Sweep, SweepSettings
 from replay.sweep import results
 from replay.sweep.analysis import analyse
 from tests.waiting import PATIENCE_SECONDS, until
@@ -102,7 +102,7 @@ def test_grids_and_shocks_are_united_and_doubles_made_once() -> None:
         ("kind=restart,wobble at=0.9", "not wobble"),
         ("kind=restart strength=3", "'strength' in the grid is unknown"),
         ("kind=restart at=0.9 seed=3", "follows the run's seed"),
-        ("kind=restart at", "no key=value"),
+        ("kind=restart at", "not of the form key=value"),
         ("kind=restart at=0.9 at=0.5", "says at twice"),
         ("kind=restart at=1.5", "no arm that makes sense"),
         ("kind=restart db=3", "needs a place"),
@@ -143,7 +143,7 @@ def test_noise_differs_from_seed_to_seed_and_is_shared_by_arms() -> None:
 
 def small(**more: Any) -> Sweep:
     arms = with_controls(arms_of([more.pop("grid", "kind=restart at=0.9 db=6")], [])[0])
-    settings = Settings("nano", ("a red ball moving left", "a blue box moving up"), **more)
+    settings = SweepSettings("nano", ("a red ball moving left", "a blue box moving up"), **more)
     return Sweep.make(settings, (0, 1), arms, {"python": "3"})
 
 
@@ -190,13 +190,17 @@ def test_what_differs_is_named_and_seeds_and_arms_can_be_added() -> None:
 
 
 def test_one_sweep_at_a_time_and_workers_are_noticed(tmp_path: Path) -> None:
-    with spec.ownership(tmp_path), pytest.raises(spec.Busy, match="another ltxtui sweep"), spec.ownership(tmp_path):
+    with (
+        spec.ownership(tmp_path),
+        pytest.raises(spec.SweepBusy, match="another ltxtui sweep"),
+        spec.ownership(tmp_path),
+    ):
         pass
     assert not spec.working(tmp_path)
     held = spec.worker_lock(tmp_path)
     assert spec.working(tmp_path)
     said: list[str] = []
-    with pytest.raises(spec.Busy, match="still at work"):
+    with pytest.raises(spec.SweepBusy, match="still at work"):
         runner.wait_for_workers(tmp_path, said.append, seconds=0.2)
     assert said
     os.close(held)
@@ -288,12 +292,12 @@ def invoke(*arguments: str) -> Any:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ([], "say which model"),
-        (["--model", "nano"], "say what to compare"),
+        ([], "specify a model"),
+        (["--model", "nano"], "specify what to compare"),
         (["--model", "nano", "--grid", "kind=wobble"], "not wobble"),
         (["--model", "nano", "--grid", "kind=restart at=0.9", "--frames", "20"], "--frames must be 8n"),
         (["--model", "some/model", "--grid", "kind=restart at=0.9"], "--prompt"),
-        (["--report"], "say which sweep"),
+        (["--report"], "specify a sweep"),
         (["nowhere", "--report"], "holds no sweep"),
         (["--report", "--svg", "missing/x.svg"], "does not exist"),
     ],
@@ -334,7 +338,7 @@ def fresh(pipe: Any) -> Any:
     return pipe
 
 
-def run_jobs(folder: Path, jobs: list[Job], workers: int, told: Any) -> list[runner.Answer]:
+def run_jobs(folder: Path, jobs: list[Job], workers: int, told: Any) -> list[runner.JobResult]:
     """One worker's own loop in this process, where the model is loaded already."""
     lines = "".join(json.dumps({"arm": j.arm, "seed": j.seed}) + "\n" for j in jobs)
     answers = io.StringIO()
@@ -531,7 +535,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path) -> None
     finally:
         process.kill()
     assert process.returncode == 130
-    assert f"go on with: ltxtui sweep {folder}" in err
+    assert f"resume with: ltxtui sweep {folder}" in err
     # One that was stopped while it was being started ends by itself, having no job.
     until(lambda: not spec.working(folder))
     assert all(f.state in ("complete", "interrupted") for f in results.find_runs(folder, spec.read(folder)))

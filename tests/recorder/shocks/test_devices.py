@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recorder import Shock
 from recorder.shocks import noise
-from recorder.shocks.plan import Action
+from recorder.shocks.action import ShockAction
 
 FREE = torch.tensor([1.0, 1.0, 0.75, 0.3, 0.01, 0.0])[None, :, None]
 
@@ -54,12 +54,12 @@ def test_coefficients_per_token_are_right_without_float64(lo: float, hi: float, 
 def test_every_shock_of_packed_latents_works_without_float64(
     kind: str, free: Tensor | None, request: pytest.FixtureRequest
 ) -> None:
-    action = Action(0, Shock(kind, at=0.7, seed=1), 1, 1, 0.6, 0.75)  # type: ignore[arg-type]
+    action = ShockAction(0, Shock(kind, at=0.7, seed=1), 1, 1, 0.6, 0.75)  # type: ignore[arg-type]
     x, v = sample(0), sample(1)
     v[:, 5] = 0
-    expected = noise.apply(action, "video", x, v, 0.8, noise.Where(free=free))
+    expected = noise.apply(action, "video", x, v, 0.8, noise.TokenInfo(free=free))
     request.getfixturevalue("without_float64")
-    found = noise.apply(action, "video", x, v, 0.8, noise.Where(free=free))
+    found = noise.apply(action, "video", x, v, 0.8, noise.TokenInfo(free=free))
     for got, wanted in zip(found, expected, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
 
@@ -70,8 +70,8 @@ def test_noise_is_the_same_whatever_the_default_device_is(monkeypatch: pytest.Mo
     with torch.device("meta"):
         elsewhere = noise.fresh_noise(shock, 0, "video", x)
     assert elsewhere.device.type == "cpu" and torch.equal(plain, elsewhere)
-    action = Action(0, Shock("restart", at=0.7, seed=1, frames=(1,)), 1, 1, 0.6, 0.75)
-    where = noise.Where((2, 3, 1))
+    action = ShockAction(0, Shock("restart", at=0.7, seed=1, frames=(1,)), 1, 1, 0.6, 0.75)
+    where = noise.TokenInfo((2, 3, 1))
     wanted, _ = noise.apply(action, "video", x, x, 0.8, where)
     with torch.device("meta"):
         found, _ = noise.apply(action, "video", x, x, 0.8, where)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from recorder import Shock, ShockScheduler
-from recorder.shocks import noise, sigma_math
-from recorder.shocks.plan import Action
+from recorder.format import sigma_math
+from recorder.shocks import noise
+from recorder.shocks.action import ShockAction
 
 N = 40_000
 NOISE_FLOOR = 1.63 / math.sqrt(N)
@@ -177,8 +178,8 @@ def test_decibels_there_and_back(sigma: float, db: float) -> None:
     assert sigma_math.snr_db(other) == pytest.approx(sigma_math.snr_db(sigma) - db, abs=1e-6)
 
 
-def action(shock: Shock, down: float, up: float) -> Action:
-    return Action(0, shock, 1, 1, down, up)
+def action(shock: Shock, down: float, up: float) -> ShockAction:
+    return ShockAction(0, shock, 1, 1, down, up)
 
 
 def test_conditioned_tokens() -> None:
@@ -187,11 +188,11 @@ def test_conditioned_tokens() -> None:
     free = torch.cat([torch.zeros(1, 10_000, 1), torch.full((1, 10_000, 1), 0.5), torch.ones(1, 10_000, 1)], dim=1)
     v[:, :10_000] = 0
     shock = Shock("restart", at=1, to=0.9)
-    for where in (noise.Where(free=free), noise.Where()):
+    for where in (noise.TokenInfo(free=free), noise.TokenInfo()):
         after, fresh = noise.apply(action(shock, 0.6, 0.9), "video", x, v, 0.65, where)
         assert torch.equal(after[:, :10_000], x[:, :10_000])
         assert not fresh[:, :10_000].any()
-    after, fresh = noise.apply(action(shock, 0.6, 0.9), "video", x, v, 0.65, noise.Where(free=free))
+    after, fresh = noise.apply(action(shock, 0.6, 0.9), "video", x, v, 0.65, noise.TokenInfo(free=free))
     alpha, beta = sigma_math.renoise_coefficients(0.3, 0.45)
     half = slice(10_000, 20_000)
     x_lo = x[:, half] + (0.6 - 0.65) * v[:, half]
@@ -209,7 +210,7 @@ def test_noise_is_fresh_only_where_it_should_be(kind: Any, layout: str) -> None:
     packed = layout == "packed"
     shape = (2, math.prod(GRID) + 7, 4) if packed else (2, 4, *GRID)
     x, v = torch.randn(shape), torch.randn(shape)
-    where = noise.Where(GRID if packed else None)
+    where = noise.TokenInfo(GRID if packed else None)
     plain = noise.euler(x, v, 0.7, 0.8)
 
     def change(**more: Any) -> tuple[Tensor, Tensor]:
@@ -244,18 +245,18 @@ def test_what_needs_the_grid_says_so() -> None:
     x = torch.randn(1, 240, 4)
     shock = Shock("renoise", at=1, shape="low")
     with pytest.raises(ValueError, match="latent grid"):
-        noise.apply(action(shock, 0.6, 0.8), "video", x, x, 0.7, noise.Where())
+        noise.apply(action(shock, 0.6, 0.8), "video", x, x, 0.7, noise.TokenInfo())
     with pytest.raises(ValueError, match="do not fill"):
-        noise.apply(action(shock, 0.6, 0.8), "video", x, x, 0.7, noise.Where((9, 9, 9)))
+        noise.apply(action(shock, 0.6, 0.8), "video", x, x, 0.7, noise.TokenInfo((9, 9, 9)))
     with pytest.raises(ValueError, match="no latent frame 3"):
-        noise.apply(action(Shock("renoise", at=1, frames=[3]), 0.6, 0.8), "video", x, x, 0.7, noise.Where(GRID))
+        noise.apply(action(Shock("renoise", at=1, frames=[3]), 0.6, 0.8), "video", x, x, 0.7, noise.TokenInfo(GRID))
     with pytest.raises(ValueError, match="mask of"):
-        noise.apply(action(Shock("renoise", at=1, mask=[[1]]), 0.6, 0.8), "video", x, x, 0.7, noise.Where(GRID))
+        noise.apply(action(Shock("renoise", at=1, mask=[[1]]), 0.6, 0.8), "video", x, x, 0.7, noise.TokenInfo(GRID))
 
 
 def test_audio_bands_lie_along_time() -> None:
     x, v = torch.randn(1, 64, 4), torch.randn(1, 64, 4)
-    after, _ = noise.apply(action(Shock("renoise", at=1, shape="low"), 0.6, 0.8), "audio", x, v, 0.7, noise.Where())
+    after, _ = noise.apply(action(Shock("renoise", at=1, shape="low"), 0.6, 0.8), "audio", x, v, 0.7, noise.TokenInfo())
     spectrum = torch.fft.fft(after - noise.euler(x, v, 0.7, 0.8), dim=1).abs()
     assert float(spectrum[:, 8:-7].max()) < 1e-3 * float(spectrum.max())
 

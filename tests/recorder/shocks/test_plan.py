@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.shocks import schedules, sigma_math
+from recorder.format import sigma_math
+from recorder.shocks import schedules
 from recorder.shocks.parse import parse_shock, parse_shocks
-from recorder.shocks.plan import Plan, PlanError, plan
-from recorder.shocks.spec import CHURN_CAP_DB, Shock
+from recorder.shocks.plan import Plan, PlanError, plan, rows_more
+from recorder.shocks.spec import CHURN_CAP_DB, Shock, check_live
+from recorder.sweep.grid import Arm
 
 NATIVE = tuple(float(np.float32(s)) for s in np.linspace(1, 0.1, 10))
 
@@ -235,6 +237,16 @@ def test_dictionaries_come_back(shock: Shock) -> None:
     assert shock.kind in shock.describe()
 
 
+@given(SHOCKS)
+def test_the_evaluations_that_a_shock_adds_are_those_of_its_plan(shock: Shock) -> None:
+    """A sweep's control has as many steps more, so the number must not depend on the schedule or the place."""
+    try:
+        made = plan(NATIVE, [shock])
+    except PlanError:
+        return
+    assert made.evaluations - len(NATIVE) == rows_more(shock) == Arm("one", (shock,)).more_evaluations
+
+
 @given(st.lists(SHOCKS, max_size=3), st.integers(4, 40))
 def test_every_plan_is_whole(shocks: list[Shock], steps: int) -> None:
     """Levels are in (0, 1]; every level of the native schedule is still called unless respaced; rows fit actions."""
@@ -283,3 +295,19 @@ def test_lists_of_levels() -> None:
         with pytest.raises(ValueError, match=r"σ"):
             schedules.free(wrong)
     assert schedules.smooth() == []
+
+
+@pytest.mark.parametrize("place", ["at=critical", "sigma=0.5", "step=3", "snr=-3"])
+def test_a_live_shock_names_no_place(place: str) -> None:
+    check_live(parse_shock("renoise:db=3"))
+    with pytest.raises(ValueError, match="take effect at the next step; remove at=, sigma=, step= or snr="):
+        check_live(parse_shock(f"renoise:db=3,{place}"))
+
+
+def test_signal_to_noise_of_levels_is_that_of_each_level() -> None:
+    levels = np.array([1.5, 1.0, 0.9, 0.5, 1e-6, 0.0, -0.1, np.nan])
+    for many, one in ((sigma_math.snr_db_of, sigma_math.snr_db), (sigma_math.log_snr_of, sigma_math.log_snr)):
+        np.testing.assert_allclose(many(levels), [one(float(level)) for level in levels], rtol=1e-12, atol=1e-12)
+    assert sigma_math.snr_db(0.5) == 0 and sigma_math.snr_db(0.1) == pytest.approx(20 * np.log10(9))
+    assert sigma_math.of_snr_db(sigma_math.snr_db(0.3)) == pytest.approx(0.3)
+    assert (sigma_math.snr_db(1.0), sigma_math.snr_db(0.0)) == (-np.inf, np.inf)

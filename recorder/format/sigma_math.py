@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
 
 def odds(sigma: float) -> float:
     """s = σ/(1−σ): noise to signal, infinite at σ = 1."""
@@ -16,7 +21,7 @@ def of_odds(s: float) -> float:
 
 
 def raised(sigma: float, db: float) -> float:
-    """The σ whose s lies so many dB above that of `sigma`; negative dB go down."""
+    """The σ whose s lies `db` above that of `sigma`; negative dB go down."""
     return of_odds(odds(sigma) * 10 ** (db / 20))
 
 
@@ -27,9 +32,41 @@ def strength_db(lo: float, hi: float) -> float:
     return 20 * math.log10(odds(hi) / odds(lo))
 
 
+def log_snr(sigma: float) -> float:
+    """λ = ln((1−σ)²/σ²): log of the signal to noise ratio in power, of latents of unit power.
+
+    −inf from σ = 1 on, inf at 0, NaN below 0 and for NaN.
+    """
+    if not sigma >= 0:
+        return math.nan
+    if sigma in (0, 1) or sigma > 1:
+        return math.inf if sigma == 0 else -math.inf
+    return 2 * math.log((1 - sigma) / sigma)
+
+
+def log_snr_of(levels: Floats) -> Floats:
+    """`log_snr` of each of some levels, of the same shape."""
+    levels = np.asarray(levels, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: Floats = 2 * np.log((1 - levels) / levels)
+    found[levels >= 1] = -np.inf
+    return found
+
+
 def snr_db(sigma: float) -> float:
-    """20·log10((1−σ)/σ): the schedule's signal to noise; −inf at σ = 1."""
-    return -math.inf if sigma >= 1 else -20 * math.log10(odds(sigma))
+    """20·log10((1−σ)/σ): the schedule's signal to noise in dB; −inf from σ = 1 on, inf at 0, NaN below 0."""
+    return in_db(log_snr(sigma))
+
+
+def snr_db_of(levels: Floats) -> Floats:
+    """`snr_db` of each of some levels, of the same shape."""
+    found: Floats = log_snr_of(levels) * 10 / math.log(10)
+    return found
+
+
+def in_db(log_ratio: float) -> float:
+    """A natural log of a ratio of powers, in dB."""
+    return log_ratio * 10 / math.log(10)
 
 
 def of_snr_db(db: float) -> float:
