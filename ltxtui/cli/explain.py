@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ltxtui.cli.common import Problem, recorded_path, runs_dir_option
+from ltxtui.cli.common import CliError, load_run, recorded_path, runs_dir_option
 
 if TYPE_CHECKING:
     from replay.findings import RunFindings
@@ -85,7 +85,7 @@ def _newest(runs_dir: Path) -> list[str]:
 
     found = sorted(archives_in(runs_dir))
     if not found:
-        raise Problem(f"no runs in {runs_dir}; record one with: ltxtui demo")
+        raise CliError(f"no runs in {runs_dir}; record one with: ltxtui demo")
     return [str(found[-1])]
 
 
@@ -101,12 +101,5 @@ def _paths(given: str, runs_dir: Path) -> list[Path]:
 
 def _examined(path: Path) -> RunFindings:
     from replay.findings import RunFindings
-    from replay.model.run import NotARun
-    from replay.sources.open import load
 
-    try:
-        return RunFindings(load(path))
-    except NotARun as error:
-        raise Problem(str(error)) from error
-    except OSError as error:
-        raise Problem(f"{path} cannot be read: {error.strerror or error}") from error
+    return RunFindings(load_run(path))
