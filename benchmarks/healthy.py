@@ -1,22 +1,19 @@
 """Healthy runs of the nano model: no rule may warn of any of them. Prints the extremes that every rule saw.
 
-    python -m benchmarks.healthy                    over 200 runs, about ten minutes
-    python -m benchmarks.healthy --only shocks      runs whose name contains a text
-    python -m benchmarks.healthy --runs-dir DIR     keep the archives, and leave out those that are there
-
 A run is healthy when nothing in its set-up contradicts the model: seeds, guidance, step counts, schedules, sizes,
 batches, pipelines, stages, shocks, samplers and precisions, as published set-ups use them.
 """
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from benchmarks import options
 
 PROMPTS = ("a red ball moving left", "a blue box moving up", "a green cross moving right", "a yellow ball moving down")
 DISTILLED = [1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875]
@@ -218,7 +215,9 @@ def half(b: Bench, seed: int) -> Callable[[Any], Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options.parser(
+        "benchmarks.healthy", __doc__ or "", "--only shock  runs whose name contains a text", "--runs-dir healthy-runs"
+    )
     parser.add_argument("--only", default="", metavar="TEXT", help="runs whose name contains this")
     parser.add_argument("--runs-dir", type=Path, help="keep the archives there, and read those that are there [none]")
     given = parser.parse_args()

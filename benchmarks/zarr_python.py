@@ -8,7 +8,6 @@ with all its threads, since zarr-python works in threads that a sampler would ha
 
 from __future__ import annotations
 
-import argparse
 import platform
 import shutil
 import statistics
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import options
 from recorder.archive.zarr_writer import StoreWriter
 from recorder.format import paths
 from recorder.format.array_document import array_document
@@ -211,12 +211,7 @@ def table(found: dict[str, Seconds]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.zarr_python",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example: python -m benchmarks.zarr_python --arrays 110 --repeats 9",
-    )
+    parser = options.parser("benchmarks.zarr_python", __doc__ or "", "--arrays 110 --repeats 9")
     parser.add_argument("--arrays", type=int, default=ARRAYS, help="arrays of an archive [%(default)s]")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="rounds that are measured [%(default)s]")
     chosen = parser.parse_args(arguments)

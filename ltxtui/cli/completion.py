@@ -17,7 +17,7 @@ import click
 from click.shell_completion import CompletionItem
 from click.types import StringParamType
 
-from recorder.format import locations, protocol
+from recorder.format import locations, paths, protocol
 
 MOST: Final = 500
 """Names that are offered, and archives whose tags are read: the newest."""
@@ -84,7 +84,7 @@ def tags(context: click.Context, typed: str) -> Iterator[CompletionItem]:
     folder = _runs_dir(context)
     for name in _recorded_names(context):
         try:
-            attributes = read_attributes(folder / f"{name}{locations.ARCHIVE_SUFFIX}" / "zarr.json")
+            attributes = read_attributes(folder / f"{name}{locations.ARCHIVE_SUFFIX}" / paths.DOCUMENT)
         except (Damaged, OSError):
             continue
         found |= dict.fromkeys(known_tags(attributes))

@@ -24,8 +24,9 @@ Examples:
   ltxtui explain                                      the newest run
   ltxtui explain spike                                a part of a name that one run alone has
   ltxtui explain --verbose spike                      with the rules' formulas and bounds
-  ltxtui explain runs/ --json | jq -r 'select(.verdict.severity != "ok") | .run'
-  ltxtui explain --fail-on warning spike && echo good
+  ltxtui explain spike --json | jq .verdict.text
+  ltxtui explain runs/                                every run of a folder
+  ltxtui explain --fail-on error spike                for scripts: status 3 if there is an error
 """
 )
 @click.argument("runs", nargs=-1, metavar="[RUN|FOLDER…]")

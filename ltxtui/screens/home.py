@@ -331,7 +331,7 @@ def named_as(asked: str) -> Callable[[Path], str]:
         _, name = edit.name_part(path)
         if name == asked.strip():
             return ""
-        return cell_text(f"named {name}: names hold letters A to Z, digits and . _ - only, at most 80")
+        return cell_text(f"named {name}: names hold letters, digits and . _ - only, at most 80")
 
     return note
 

@@ -15,7 +15,7 @@ from recorder.findings.finding import Finding, Verdict, verdict_of
 from recorder.findings.reading import MOST_STAGES, stage_facts, stream_facts, take_event
 from recorder.findings.rule import Rule
 from recorder.findings.rules import RULES
-from recorder.format import protocol
+from recorder.format import paths, protocol
 
 BLOCK_ROWS: Final = 256
 """Rows of a stream that wait until they are examined together, or until somebody asks."""
@@ -90,7 +90,7 @@ class Follower:
             if len(waiting) >= BLOCK_ROWS:
                 self._examine(key)
         elif kind == protocol.MISSED:
-            place = f"stage_{message['stage']}/{message['stream']}"
+            place = paths.stream(message["stage"], message["stream"])
             self.facts.missed = {**self.facts.missed, place: int(message["count"])}
 
     def _examine(self, key: tuple[int, str]) -> None:

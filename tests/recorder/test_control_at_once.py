@@ -92,7 +92,7 @@ def test_a_shock_that_no_call_can_take_is_refused_once(nano_pipe: Any, tmp_path:
 
     run, _ = commanded(nano_pipe, tmp_path, 2, shock)
     (answer,) = answers(load(run.path))
-    assert not answer["payload"]["accepted"] and "the loop's length is fixed" in answer["payload"]["reason"]
+    assert not answer["payload"]["accepted"] and "the length of a loop is fixed" in answer["payload"]["reason"]
 
 
 def test_a_snapshot_is_kept_of_one_call_and_says_of_which(nano_pipe: Any, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def crashed(tmp_path: Path) -> Path:
     for number, message in enumerate(told):
         writer.feed(message)
         if number == len(told) // 2:
-            writer.fold()
+            writer.write_rows()
     locations.journal_of(path).write_bytes(b"".join(map(encode, told)))
     return path
 
