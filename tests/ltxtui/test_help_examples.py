@@ -153,7 +153,7 @@ def in_process(pipe: Any, most: int = 9) -> Callable[..., list[Any]]:
         for job in jobs[:most]:
             pipe.scheduler = components.scheduler()
             worker.make_run(pipe, sweep, job, folder)
-            told(runner.Answer(job, None, 0.1), 0)
+            told(runner.JobResult(job, None, 0.1), 0)
         return []
 
     return run_jobs
