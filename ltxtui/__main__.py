@@ -11,7 +11,7 @@ from typing import Final
 
 SIBLINGS: Final = {"recorder": "ShockScheduler", "replay": "Comparison"}
 """Packages of this distribution with common names, and a name that only ours declares as public."""
-APART: Final = "install ltxtui in an environment of its own"
+APART: Final = "install ltxtui in a separate environment"
 
 
 def foreign_package() -> str | None:
@@ -41,7 +41,7 @@ def _problem_of(name: str, own: str) -> str | None:
 
 
 def _by(name: str) -> str:
-    """Which distribution has overwritten a package, as far as the installed metadata tell."""
+    """Names the distribution that has overwritten a package, if the installed metadata show it."""
     from importlib.metadata import packages_distributions  # slow, and needed for the message only
 
     others = sorted(set(packages_distributions().get(name, ())) - {"ltxtui"})
@@ -51,7 +51,7 @@ def _by(name: str) -> str:
 def main() -> None:
     """Entry point of the command `ltxtui`."""
     if (said := foreign_package()) is not None:
-        # A line would be written over the one that is being typed, where a shell asks for completions.
+        # Output during shell completion would overwrite the command line that is being typed.
         sys.exit(1 if os.environ.get("_LTXTUI_COMPLETE", "").endswith("_complete") else said)
     from ltxtui.cli import main as command  # imports both packages, so only after the check
 

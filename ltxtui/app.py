@@ -37,14 +37,14 @@ class Options:
 
     Attributes:
         drawing: how lines are drawn; by default as the settings say, else braille, or ASCII without a UTF-8 locale.
-        opening: what of the run is looked at first; by default its end, in the settings' preset.
+        opening: what is shown of the run first; by default its end, with the preset of the settings.
         origin: the words of the command that shows this source again, such as `("replay", "red-disc")`.
         runs_dir: the folder of runs that the list shows.
         on_quit: called when the user quits, before the terminal is restored: a demo ends its own run here.
         clock: seconds for the pace of a replay.
         settings: the user's; by default read from their file.
-        state: what was remembered; by default in the user's state file.
-        first_start: whether users who have not seen the tour are shown it.
+        state: the remembered state; by default in the user's state file.
+        first_start: whether to show the tour to users who have not seen it.
     """
 
     drawing: Style | None = None
@@ -81,7 +81,7 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
     ) -> None:
         options = options or Options()
         # Only with the terminal's own colours does NO_COLOR mean none at all; otherwise Textual turns them grey.
-        # Screens bring style sheets of their own, but Textual reads them only where a screen is put on others.
+        # Screens have their own style sheets, but Textual reads them only where a screen is put on others.
         more = () if source is not None else (self._sheet("home"), self._sheet("compare"))
         super().__init__(css_path=[self._sheet("run"), *more], ansi_color=True if os.environ.get("NO_COLOR") else None)
         self.loaded_settings = options.settings or user.load()
@@ -120,7 +120,7 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
 
     @property
     def depth(self) -> int:
-        """How many screens lie above each other, dialogs not counted."""
+        """The number of screens on the stack, dialogs not counted."""
         return sum(isinstance(screen, ActionScreen) for screen in self.screen_stack)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
@@ -197,7 +197,7 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
 
         self.push_screen(TourScreen(over))
 
-    # What the list of runs asks for
+    # Requests of the list of runs
 
     def on_home_open_asked(self, event: Home.OpenAsked) -> None:
         if len(self.screen_stack) != 1:

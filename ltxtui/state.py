@@ -1,4 +1,4 @@
-"""What the dashboard remembers between two starts: arrangements of panels, and that the tour was seen."""
+"""State that the dashboard keeps between starts: arrangements of panels, and whether the tour was seen."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class SavedState:
         return tuple(kept) if isinstance(kept, list) and all(isinstance(p, str) for p in kept) else None
 
     def set_arrangement(self, size: str, preset: str, panels: tuple[str, ...] | None) -> None:
-        """Remember an arrangement; None forgets it."""
+        """Remember an arrangement; None removes it."""
         arrangements = self._arrangements()
         if panels is None:
             arrangements.pop(f"{size} {preset}", None)

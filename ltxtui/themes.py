@@ -1,4 +1,4 @@
-"""Colours, dark and light: hues that the colour-blind tell apart and that sixteen colours keep apart."""
+"""Colours, dark and light: hues that stay distinct with colour blindness and on terminals of sixteen colours."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ THEMES: Final = (DARK, LIGHT, SAFE)
 
 
 def first_theme(environment: Mapping[str, str] = os.environ) -> str:
-    """Light where the terminal says that its background is, else dark."""
+    """Light if the terminal reports a light background, else dark."""
     background = environment.get("COLORFGBG", "").rpartition(";")[2]
     return LIGHT.name if background in ("7", "15") else DARK.name
 

@@ -45,7 +45,7 @@ def patience() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def runtime_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Sockets of a test go to a directory of its own, short enough for a socket path."""
+    """Sockets of a test are in a separate directory, short enough for a socket path."""
     import shutil
     import tempfile
 
@@ -79,7 +79,7 @@ def pipe(nano_pipe: Any) -> Iterator[Any]:
 
     nano_pipe.scheduler = components.scheduler()
     yield nano_pipe
-    nano_pipe.scheduler = components.scheduler()  # nobody else shall meet what a test put there
+    nano_pipe.scheduler = components.scheduler()  # other tests must not use a scheduler that a test has set
 
 
 def nano_call(steps: int = 4, seed: int = 0, **more: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Stand-ins for CUDA devices where there are none: what they copy arrives only once its event was waited for."""
+"""Fake CUDA devices for machines without any: a copy is complete only after its event was waited for."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _elsewhere(device: torch.device) -> type[torch.Tensor]:
 
 
 def on(device: torch.device, values: torch.Tensor) -> torch.Tensor:
-    """A tensor that says it lies on a device."""
+    """A tensor that reports another device."""
     return values.as_subclass(_elsewhere(device))
 
 

@@ -56,7 +56,7 @@ def condition(index: int, strength: float = 1.0, seed: int = 0) -> Any:
 
 
 def build(nano_pipe: Any, name: str, **more: Any) -> Any:
-    """A pipeline of this class from the nano components, with a scheduler of its own."""
+    """A pipeline of this class from the nano components, with its own scheduler."""
     from diffusers.pipelines import ltx2
 
     from recorder.nano import components

@@ -1,4 +1,4 @@
-"""Waiting for what must happen, however busy the machine is."""
+"""Waiting for a condition, however busy the machine is."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TypeVar
 Found = TypeVar("Found")
 
 PATIENCE_SECONDS = 120.0
-"""Long enough for a process that imports torch beside many others. Only a failing test waits so long."""
+"""Long enough for a process that imports torch alongside many others. Only a failing test waits this long."""
 
 
 def until(condition: Callable[[], Found], seconds: float = PATIENCE_SECONDS) -> Found:
     """Wait until a condition is true and return what it gave; a test that waits in vain fails."""
     limit = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < limit, "it never happened"
+        assert time.monotonic() < limit, "the condition never held"
         time.sleep(0.005)
     return found

@@ -1,4 +1,4 @@
-"""Every action once: its keys, its words, when it is available. Bindings, footer, help and palette are made of this."""
+"""The actions: keys, texts and availability. Bindings, footer, help and palette are made from them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def of_screen(screen: str) -> tuple[Action[Any], ...]:
 
 
 def bindings(screen: str = "run", keymap: Keymap | None = None) -> list[tuple[str, str]]:
-    """Every key of a screen with the Textual action that it stands for.
+    """Every key of a screen with its Textual action.
 
     A key that the user gave to one action is taken from the others.
     """
@@ -45,7 +45,7 @@ def bindings(screen: str = "run", keymap: Keymap | None = None) -> list[tuple[st
 
 
 def places(action: Action[Any], keymap: Keymap | None = None) -> Iterator[tuple[int, str, str]]:
-    """What the palette lists of an action: which place, its label, and its keys."""
+    """The entries of an action in the palette: index of the key, label, and keys."""
     keys, also = keys_of(action, keymap)
     for n, label in enumerate(action.each or (action.label,)):
         here = (*keys[n : n + 1], *(also if n == 0 else ()))
@@ -59,7 +59,7 @@ def why_not(id: str, model: Any) -> str:
 
 
 def perform(controls: Any, model: Any, id: str, which: int = 0) -> bool:
-    """Do an action on a screen if its model allows it now; whether it did."""
+    """Run an action on a screen if its model allows it; returns whether it ran."""
     action = BY_ID[id]
     if not action.available(model):
         return False

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class CompareControls(Controls, Protocol):
-    """What the compare screen can do in addition; most actions act on its deck."""
+    """What the compare screen implements in addition; most actions act on its deck."""
 
     deck: CompareDeck
 

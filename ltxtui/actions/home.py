@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class HomeControls(Controls, Protocol):
-    """What the list of runs can do in addition."""
+    """What the list of runs implements in addition."""
 
     @property
     def model(self) -> HomeModel: ...

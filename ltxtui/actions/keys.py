@@ -61,7 +61,7 @@ def read_key(written: str) -> str:
 
 
 def keys_of(action: Action[Any], keymap: Keymap | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The keys of an action by place, and further ones for its first place."""
+    """The keys of an action by position, and additional ones for the first position."""
     own = (keymap or {}).get(action.id)
     if own is None:
         return action.keys, action.also

@@ -1,4 +1,4 @@
-"""What an action is, when it is available, and what screens must be able to do. The tables are in the group modules."""
+"""Actions, their availability, and the protocols that screens implement. The tables are in the group modules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Controls(Protocol):
-    """What every screen can do, whatever it shows."""
+    """What every screen implements."""
 
     def next_drawing(self) -> None: ...
 
@@ -41,7 +41,7 @@ class Controls(Protocol):
 
 
 class RunControls(Controls, Protocol):
-    """What the run screen can do in addition; most actions act on its deck."""
+    """What the run screen implements in addition; most actions act on its deck."""
 
     deck: Deck
 
@@ -83,7 +83,7 @@ S = TypeVar("S")
 class Condition:
     """When an action is available; `otherwise` says in the palette why it is not.
 
-    The test is asked about the screen's model: the deck of the run screen, the list of the home screen.
+    The test is called with the screen's model: the deck of the run screen, the list of the home screen.
     """
 
     test: Callable[[Any], bool]
@@ -119,7 +119,7 @@ class Action(Generic[S]):
     footer: str = ""
     """The word in the footer; empty if the action is in help and palette only."""
     also: tuple[str, ...] = ()
-    """Further keys for the same as the first one."""
+    """Additional keys with the effect of the first one."""
     screens: tuple[str, ...] = ("run",)
     each: tuple[str, ...] = ()
     """What each key does, where there are several: the lines in the palette. Without it there is one, for the first."""

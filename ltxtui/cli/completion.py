@@ -1,8 +1,8 @@
 """What a shell completes besides commands and options: names of runs, tags, models and kinds of shocks.
 
 Names come from folders that others may write to, and a shell inserts them into a command line as they are, so only
-names of plain characters are offered. Nothing here imports a model's libraries or opens a run, and what fails offers
-nothing.
+names of plain characters are offered. Nothing here imports a model's libraries or opens a run, and after an error
+nothing is offered.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def under_way() -> bool:
 
 
 def recorded(context: click.Context, typed: str) -> Iterator[CompletionItem]:
-    """Runs of the runs directory: whole names, and what follows the time in names that this tells apart."""
+    """Runs of the runs directory: full names, and the part after the time where it is unique."""
     names = _recorded_names(context)
     yield from _or_files([*names, *_short(names)] if typed else names, typed)
 
@@ -162,7 +162,7 @@ def _newest(names: Iterable[str]) -> list[str]:
 
 
 def _short(names: list[str]) -> list[str]:
-    """The parts after the time that one name alone contains, which is what commands accept."""
+    """The parts after the time that occur in a single name; commands accept these."""
     parts = (_TIME.sub("", name, count=1) for name in names if _TIME.match(name))
     return [part for part in parts if part and sum(part in name for name in names) == 1]
 
@@ -181,6 +181,6 @@ def _items(values: Iterable[str], typed: str) -> Iterator[CompletionItem]:
 
 
 def _or_files(values: Iterable[str], typed: str) -> Iterator[CompletionItem]:
-    """Values, or where none begins like this, files and folders."""
+    """Values, or files and folders if no value has this beginning."""
     matching = list(_items(values, typed))
     yield from matching or [CompletionItem(typed, type="file")]

@@ -34,7 +34,7 @@ class Recorder:
         self._log = log
         command = [sys.executable, "-m", "ltxtui", "record", "--model", "nano", "--name", "demo"]
         command += ["--runs-dir", str(runs_dir), "--prompt", prompt, "--steps", str(steps), "--seed", str(seed), *more]
-        # A session of its own, so that Ctrl-C in the terminal reaches only the dashboard, which then stops it.
+        # A separate session, so that Ctrl-C in the terminal reaches only the dashboard, which then stops it.
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )

@@ -1,1 +1,1 @@
-"""Runs side by side on the screen: which they are, how they are lined up, and what is looked at. No Textual."""
+"""The model of the compare screen: the runs, their alignment, and what is shown. No Textual."""

@@ -1,4 +1,4 @@
-"""Members lined up at a stage: metrics on one axis, and which row of each run lies at each point."""
+"""Members aligned at a stage: metrics on one axis, and the row of each run at each point."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class AlignedRuns:
         return next((s for s in self.comparison.series if s.name == metric), None)
 
     def row(self, member: Member, point: int) -> int | None:
-        """The member's row at a point: the very one, or at equal noise the one whose level is nearest."""
+        """The member's row at a point; at equal noise, the row with the nearest level."""
         if member not in self.members or not 0 <= point < self.points:
             return None
         row = int(self.rows[self.members.index(member)][point])
         return row if row >= 0 else None
 
     def point(self, member: Member, row: int) -> int | None:
-        """The first point at which a member stands on a row or has passed it; its last one if it never gets there."""
+        """The first point at which a member has reached a row; its last point if it never does."""
         if member not in self.members:
             return None
         rows = self.rows[self.members.index(member)]
@@ -66,7 +66,7 @@ class AlignedRuns:
 
 
 def metrics_of(streams: Sequence[StreamData], align: Align, wanted: Sequence[str] = ()) -> tuple[str, ...]:
-    """Scalar metrics that every stream has: wanted and telling ones first; not the one that runs are lined up by."""
+    """Scalar metrics that every stream has, wanted and main ones first; without the one that runs are aligned by."""
     common = [name for name in scalar_metrics(streams) if name != AXES[align].metric]
     return tuple(dict.fromkeys([*(name for name in (*wanted, *PREFERRED) if name in common), *common]))
 
@@ -74,7 +74,7 @@ def metrics_of(streams: Sequence[StreamData], align: Align, wanted: Sequence[str
 def lined_up(
     members: Sequence[Member], align: Align, stage: int, stream: str, item: int | None, metrics: Sequence[str]
 ) -> AlignedRuns:
-    """Line up members that all have the stage and the stream, the reference first.
+    """Align members that all have the stage and the stream, the reference first.
 
     Raises:
         CannotCompare: if one lacks a metric, the batch item or the axis.

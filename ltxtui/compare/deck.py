@@ -42,7 +42,7 @@ class CompareDeck(Lineup):
         self._stage_open = stage is None
         self.face: Face = "charts"
         self.scrolled = 0
-        """Pages of the table that are above what is seen."""
+        """Pages of the table above the visible part."""
         self.said = ""
         """The text of the last jump."""
         self._divergences = Divergences(tolerance)
@@ -50,7 +50,7 @@ class CompareDeck(Lineup):
         self._settings: dict[int, list[Mismatch]] = {}
 
     def changed(self) -> None:
-        """Take note of runs that were read or have grown."""
+        """Update after runs were read or have grown."""
         if self._stage_open and not self.loading:
             self._stage_open = False
             runs = [m.run for m in self.members if m.run is not None]
@@ -76,7 +76,7 @@ class CompareDeck(Lineup):
         self.move_to(self.points - 1)
 
     def jump(self, by: int = 1) -> None:
-        """To the next place at which a drawn run leaves the reference, in whichever stage; after the last the first."""
+        """To the next place at which a drawn run leaves the reference, in any stage; after the last, to the first."""
         leaving = self._leaving()
         if not leaving:
             self.said = "no run differs from the reference in any row so far"
@@ -102,11 +102,11 @@ class CompareDeck(Lineup):
     # How they are compared
 
     def next_align(self, by: int = 1) -> None:
-        """Line up by something else; the cursor stays with the reference's row."""
+        """Align by the next or previous quantity; the cursor stays with the reference's row."""
         self.line_up(ALIGNMENTS[(ALIGNMENTS.index(self.align) + by) % len(ALIGNMENTS)])
 
     def line_up(self, align: Align) -> None:
-        """Line up by step, σ, SNR or evaluations; the cursor stays with the reference's row."""
+        """Align by step, σ, SNR or evaluations; the cursor stays with the reference's row."""
         before, follow = self.together, self.follow
         member = before.reference if before else None
         row = before.row(member, self.cursor) if before and member else None
@@ -203,10 +203,10 @@ class CompareDeck(Lineup):
         return [m for m in self.settings(member) if m.decides]
 
     def pair(self, member: Member) -> PairStatement:
-        """What is said of a run and the reference as a pair."""
+        """The statements about a run and the reference as a pair."""
         return pair_statement(member.letter, self.reference.letter, self.settings(member))
 
-    # For elsewhere
+    # Commands and files
 
     def command(self) -> list[str]:
         """The words of the command that shows the same: the reference comes first, then the others."""
@@ -232,9 +232,9 @@ class CompareDeck(Lineup):
 
 
 def _point_of(together: AlignedRuns, member: Member, step: int) -> int:
-    """The point at which the reference or a run stands on a step; a row that only one of them has is looked for there.
+    """The point at which the reference or a run has reached a step, preferably one where its row is that step.
 
-    0 if neither gets there.
+    0 if neither reaches it.
     """
     runs = (together.reference, member)
     points = [at for run in runs if (at := together.point(run, step)) is not None]

@@ -1,4 +1,4 @@
-"""Which runs are compared and how they are lined up: stage, stream, axis and metrics. No Textual."""
+"""The runs that are compared and their alignment: stage, stream, axis and metrics. No Textual."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from replay.model.run import StreamData
 
 
 class Lineup:
-    """Up to eight runs lined up, with a page of their metrics; lined up again when runs or choices have changed.
+    """Up to eight aligned runs, with a page of their metrics; aligned again when runs or choices have changed.
 
-    The reference is the pinned run; where that one has not come to the stage, the first that has stands in for it. The
+    The reference is the pinned run; if that has not reached the stage, the first run that has is the reference. The
     cursor is a point of the common axis. While `follow` holds, it goes with the newest point; runs that have ended are
     opened at the last point that all of them have.
     """
@@ -45,7 +45,7 @@ class Lineup:
         self.cursor = 0
         self.follow = True
         self.top = 0
-        """The metric that was turned to: it stays in view when more or fewer charts have room."""
+        """The metric that was paged to: it stays in view when more or fewer charts fit."""
         self.per_page = 4
         self._opened = False
         self._key: object = None
@@ -101,11 +101,11 @@ class Lineup:
     def _streams(self) -> list[StreamData]:
         return [m.run.stages[self.stage_index].streams[self.stream] for m in self.comparable if m.run]
 
-    # Lined up
+    # Alignment
 
     @property
     def together(self) -> AlignedRuns | None:
-        """The runs lined up with the metrics of the page; None if that cannot be, and `why` says why."""
+        """The aligned runs with the metrics of the page; None if they cannot be aligned, and `why` gives the reason."""
         self._settle()
         return self._together
 
@@ -166,7 +166,7 @@ class Lineup:
         return self.together.row(member, self.cursor) if self.together else None
 
     def changed(self) -> None:
-        """Take note of runs that were read or have grown."""
+        """Update after runs were read or have grown."""
         self._settle()
 
     def _page(self) -> tuple[str, ...]:
@@ -174,7 +174,7 @@ class Lineup:
         return self._metrics[first : first + self.per_page]
 
     def _settle(self) -> None:
-        """Line up again if runs or choices have changed, and keep the cursor among the points."""
+        """Align again if runs or choices have changed, and keep the cursor among the points."""
         versions = tuple((m.run.version if m.run else -1, m.loading) for m in self.members)
         key = (versions, self.pinned, self.align, self.stage_index, self.stream, self.item, self.top, self.per_page)
         if key == self._key:
@@ -216,4 +216,4 @@ class Lineup:
             return f"only {members[0].letter} has {stream}stage {self.stage_index}: nothing to compare it with"
         if all(m.problem and m.run is None for m in self.members):
             return "no run can be read"
-        return f"no run has come to stage {self.stage_index}"
+        return f"no run has reached stage {self.stage_index}"

@@ -1,4 +1,4 @@
-"""Reads the compared runs: opened and caught up with in threads, then followed as far as they go on."""
+"""Reads the compared runs: they are opened and read in threads, then followed while they grow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from replay.model.run import NotARun, Run
 from replay.sources.open import Source, damage_of, open_path
 
 _AT_ONCE: Final = 2
-"""Runs that are read at a time: more threads only wait for one another."""
+"""Runs that are read at a time; more threads would only wait for one another."""
 
 Opener = Callable[[Path], Source]
 
@@ -29,7 +29,7 @@ class Loader:
         self._open = opener
 
     async def run(self) -> None:
-        """Until every run is over or cannot be read further."""
+        """Read until every run is over or reading stops."""
         gate = asyncio.Semaphore(_AT_ONCE)
         await asyncio.gather(*(self._load(member, gate) for member in self._members))
 
@@ -66,7 +66,7 @@ class Loader:
             await feed.close()
 
     def _caught_up(self, member: Member) -> tuple[Source, Run, Pulse]:
-        """The source, the run as far as it is now, and what was seen of its recorder; in a thread."""
+        """The source, the run as recorded so far, and what is known of its recorder; in a thread."""
         assert member.path is not None
         source = self._open(member.path)
         run, pulse = Run(), Pulse()

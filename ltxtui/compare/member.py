@@ -24,9 +24,9 @@ class Member:
     stall: Stall | None = None
     """Why a live run makes no progress, and for how long."""
     note: str = ""
-    """What its source has to say, such as a torn end."""
+    """A note of its source, such as on a truncated end."""
     problem: str = ""
-    """Why it could not be read, or not further."""
+    """Why it could not be read, or why reading stopped."""
     shown: bool = True
 
     @property
@@ -35,12 +35,12 @@ class Member:
 
     @property
     def role(self) -> str:
-        """What it is coloured as."""
+        """The role of its colour."""
         return f"run{self.index + 1}"
 
     @property
     def name(self) -> str:
-        """What it calls itself, harmless; its file's name until that is known."""
+        """Its recorded name, as harmless text; its file's name until that is known."""
         return clean(self.run.name if self.run else "", 200) or clean(self.path.stem if self.path else "", 200) or "run"
 
     @property
@@ -53,7 +53,7 @@ class Member:
 
     @property
     def status(self) -> str:
-        """In a word: opening, unreadable, live, stalled, unfinished, or as it ended."""
+        """One word: opening, unreadable, live, stalled, unfinished, or as it ended."""
         if self.run is None:
             return "unreadable" if self.problem else "opening"
         if self.live:

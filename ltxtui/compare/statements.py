@@ -1,4 +1,4 @@
-"""What is said of compared runs, computed once: fairness, settings, first differences and the rows of the table.
+"""Statements about compared runs, computed once: fairness, settings, first differences and the rows of the table.
 
 `ltxtui.reports.compare_text` renders it as text, `ltxtui.panels.compare_table` and `compare_runs` as panels.
 """
@@ -41,7 +41,7 @@ class PairStatement:
 
 
 def pair_statement(letter: str, reference: str, mismatches: Sequence[Mismatch]) -> PairStatement:
-    """What is said of a pair, from the mismatches of this pair alone."""
+    """The statements about a pair, from the mismatches of this pair alone."""
     reasons = tuple(Reason(setting(m), m.cure) for m in mismatches if m.decides)
     title = f"{letter} and {reference} are {'not a' if reasons else 'a'} fair pair"
     return PairStatement(title, reasons, tuple(setting(m) for m in mismatches if not m.decides))
@@ -55,7 +55,7 @@ def setting(mismatch: Mismatch) -> str:
         return f"same seed, other start noise ({clean(mismatch.value, 20)})"
     what, value, reference = mismatch.what, mismatch.value, mismatch.reference
     while isinstance(value, list) and isinstance(reference, list) and len(value) == len(reference):
-        # Only the first entry that differs: the whole list would be cut before it.
+        # Only the first entry that differs: a full list would be cut before it.
         at = next((n for n, (one, other) in enumerate(zip(value, reference, strict=True)) if one != other), None)
         if at is None:
             break
@@ -75,7 +75,7 @@ def position(found: Divergence) -> str:
 
 
 def first_difference(letter: str, reference: str, found: Divergence) -> str:
-    """A first difference in a sentence; values with the nine digits that tell all float32 apart."""
+    """A first difference in a sentence; values with the nine digits that distinguish all float32."""
     where = f"{letter} first differs from {reference} in stage {found.stage}, step {found.step}"
     if found.metric is None:
         return f"{where}: only one has it"
@@ -95,7 +95,7 @@ def unit_text(unit: str) -> str:
 
 
 def value_text(value: float) -> str:
-    """A number of the table; a whole one without decimals."""
+    """A number of the table; an integer without decimals."""
     return f"{value:.0f}" if abs(value) < 1e6 and value == round(value) else number(value, 7)
 
 

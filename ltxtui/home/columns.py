@@ -12,7 +12,7 @@ from recorder.format.run_status import noise_percent
 from replay.library.run_info import RunInfo
 
 Key = str | float | None
-"""What a column sorts by; None stands last in either direction."""
+"""What a column sorts by; None comes last in either direction."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,11 @@ GUTTER: Final = 3
 
 
 _NAME: Final = 25
-"""Cells that names get at least, if they are so long: the time takes 16 of them."""
+"""Least width of long names; the time takes 16 of these cells."""
 
 
 def fitting(width: int, longest_name: int, without: frozenset[str] = frozenset()) -> list[tuple[Column, int]]:
-    """The columns that fit, in their order, each with its width; one cell stands between them.
+    """The columns that fit, in their order, each with its width; one cell is between them.
 
     `without` are columns that would be empty.
     """

@@ -30,7 +30,7 @@ _SHOWN_CHARACTERS: Final = 500
 
 @lru_cache(maxsize=8192)
 def cell_text(text: str) -> str:
-    """Text of a run for a cell. Kept, since the same rows are drawn again and again."""
+    """Text of a run for a cell. Cached, since the same rows are drawn repeatedly."""
     return clean(text, _SHOWN_CHARACTERS)
 
 

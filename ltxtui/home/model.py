@@ -19,7 +19,7 @@ class HomeModel:
         self.shown: list[RunInfo] = []
         """The runs that match the filter, in order."""
         self.unreadable: list[Unreadable] = []
-        """What looks like a run and cannot be read."""
+        """Files that look like runs and cannot be read."""
         self.query = ""
         self.sort: Column = BY_ID["when"]
         self.falling = True
@@ -72,7 +72,7 @@ class HomeModel:
         return runs
 
     def set_runs(self, runs: Sequence[RunInfo]) -> bool:
-        """Replace the runs; whether anything differs."""
+        """Replace the runs; returns whether anything differs."""
         if len(runs) == len(self.runs) and all(a is b or a == b for a, b in zip(runs, self.runs, strict=True)):
             return False
         self.runs = list(runs)
@@ -170,7 +170,7 @@ class HomeModel:
         """Clear all marks."""
         self.marks.clear()
 
-    # Inside
+    # Internals
 
     def _settle(self) -> None:
         """Bring the shown runs and the cursor up to date."""

@@ -1,4 +1,4 @@
-"""A schedule in a few cells: how high σ stands, from the first step to the last."""
+"""A schedule in a few cells: the level of σ from the first step to the last."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def ids_of(preset: Preset) -> tuple[str, ...]:
 class Board(Container):
     """Panels of the deck in the grid that `layout` makes; panels that are not on the page cost nothing.
 
-    A panel whose view can show a stream of its own has one view per lane of the deck, one above the other.
+    A panel whose view can show a single stream has one view per lane of the deck, one above the other.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Board(Container):
             self._keep(tuple(p for p in self.shown if p != id))
 
     def add(self, id: str) -> None:
-        """Show a panel after the others, turn to its page, and choose it."""
+        """Show a panel after the others, turn to its page, and select it."""
         if id in self.panels:
             self.maximised = None
             if id not in self.shown:
@@ -226,7 +226,7 @@ class Board(Container):
             if isinstance(view, CostView):
                 view.link = self._link
             view.add_class("panel")
-            # Siblings may not have the same id, and a view's is its panel's: further lanes have a frame of their own.
+            # Siblings may not have the same id, and a view's is its panel's: further lanes have their own frame.
             self._frames[view] = LaneFrame(view, id=f"{id}-lane-{len(views)}") if views else view
             new.append(self._frames[view])
             views.append(view)
@@ -267,7 +267,7 @@ class Board(Container):
         self.call_after_refresh(self.focus_on, id)
 
     def on_click(self, event: events.Click) -> None:
-        """A click chooses a panel; a double click on its title maximises or restores it."""
+        """A click selects a panel; a double click on its title maximises or restores it."""
         view = event.widget
         if isinstance(view, View) and view.id in self.panels and event.screen_y == view.region.y and event.chain == 2:
             self.maximise(None if self.maximised else view.id)

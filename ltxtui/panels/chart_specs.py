@@ -22,7 +22,7 @@ from recorder.format import sigma_math
 Over = Literal["", "mean", "max", "min"]
 FIRST_FRAME: Final = 2
 """Frames are compared with the one before or with frame 1, and latent frame 0 stands for a single picture, so values
-of the frames before this one say nothing of a drift; the drift index leaves them out as well."""
+of the frames before this one say nothing about drift; the drift index leaves them out as well."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Line:
     axes: tuple[str, ...] = ("frame",)
 
     def about(self, deck: Deck) -> str:
-        """What the run says of the metric, for a tooltip."""
+        """The run's description of the metric, for a tooltip."""
         label, unit, description = declaration(deck, self.metric)
         over = ""
         if self.over:
@@ -69,7 +69,7 @@ class Chart:
     log: bool = False
     """Whether a logarithmic y axis makes sense: values that are positive, of the same kind."""
     note: str = ""
-    """What its tooltip says besides the metrics' descriptions."""
+    """Text of its tooltip in addition to the metrics' descriptions."""
 
     def about(self, deck: Deck) -> str:
         """Formula and meaning of every line, as the run gives them."""
@@ -246,7 +246,7 @@ def plot(chart: Chart, deck: Deck, stream: str | None = None) -> Plot:
         found = values(line, deck, stream)
         if found is None:
             continue
-        # A step's first row may have nothing to compare with; that alone says nothing.
+        # A stage's first row may have nothing to compare with; that alone is no reason for the message.
         lacks = len(found) > 1 and not np.isfinite(found).any()
         missing.append(lacks)
         curves.append(Curve(f"{line.label} {chart.absent}" if lacks and chart.absent else line.label, found, line.mark))

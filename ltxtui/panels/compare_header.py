@@ -31,7 +31,7 @@ def selection(deck: CompareDeck) -> str:
 
 
 def standing(deck: CompareDeck) -> tuple[str, str]:
-    """Live, stalled or neither, in a word, and its role."""
+    """`live`, `stalled` or neither, and its role."""
     live = [m for m in deck.members if m.live]
     if live and all(m.stall for m in live):
         return "! STALLED", "alert"

@@ -51,7 +51,7 @@ def _shot(deck: CompareDeck, member: Member) -> Shot:
 
 
 def grid(count: int, shape: tuple[int, int, int], width: int, height: int) -> tuple[int, FrameGrid]:
-    """How many runs stand side by side, and how each one's frames are laid out below its name.
+    """How many runs are side by side, and how each one's frames are laid out below its name.
 
     As many frames of each as can be, then as large as can be; else one below the other, so that the same frame of
     all runs is in one column.
@@ -71,7 +71,7 @@ def grid(count: int, shape: tuple[int, int, int], width: int, height: int) -> tu
         rank = min(shape[0], plan.across * plan.down), plan.width, -across
         if best is None or rank > best[0]:
             best = rank, across, plan
-    if best is None:  # no room for all: what fits
+    if best is None:  # not all fit: those that do
         return max(1, width // _ROOM), layout(*shape, _ROOM - 1, max(1, height - 1))
     return best[1:]
 
@@ -87,7 +87,7 @@ class ComparePictures(CompareView):
     def rows(self, width: int, height: int) -> list[TextRow]:
         found = shots(self.compare)
         colours = 0 if self.ascii else self.colours
-        # The pictures are kept by what is seen of them: a grown run without a new picture changes nothing.
+        # Pictures are cached by their visible content: a grown run without a new picture changes nothing.
         key = (width, height, colours, self.drawing, self.compare.pinned, self.compare.cursor,
                tuple((s.member.index, s.row, s.step, id(s.preview)) for s in found))  # fmt: skip
         if key != self._drawn:
@@ -134,7 +134,7 @@ class ComparePictures(CompareView):
                     row.add(f"{fit(name, plan.width):<{plan.width + 1}}", "dim")
                 rows.append(row.filled())
             pictures = [scaled(pixels[n], plan.height, plan.width) for n in here]
-            # Fewer shades, so that fewer escape codes go over the line; the eye does not see it.
+            # Fewer shades need fewer escape codes on a slow connection; the difference is not visible.
             pictures = [p if colours < 256 else (p & 0xF8 | p >> 5).astype(np.uint8) for p in pictures]
             for line in range(lines):
                 row = self.row(width)

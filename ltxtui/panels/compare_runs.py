@@ -38,7 +38,7 @@ class CompareRuns(CompareView):
     """One row per run where there is room; else all letters in one row, and the chosen run in another."""
 
     class RunPicked(Message):
-        """A click chooses a run."""
+        """A click selects a run."""
 
         def __init__(self, index: int) -> None:
             super().__init__()

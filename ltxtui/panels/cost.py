@@ -85,7 +85,7 @@ def _recent(deck: Deck, metric: str, stream: str | None) -> float | None:
 def age(deck: Deck, now: float) -> float | None:
     """Seconds since the newest row was taken, by this machine's clock; None before the first row.
 
-    Between two machines it is off by what their clocks are; a clock that is behind gives 0.
+    Between two machines it is off by the difference of their clocks; a clock that is behind gives 0.
     """
     newest = [
         float(s.recent_times(1, s.rows)[0]) for stage in deck.run.stages[-2:] for s in stage.streams.values() if s.rows
@@ -96,7 +96,7 @@ def age(deck: Deck, now: float) -> float | None:
 class CostView(View):
     """One row for the status bar, or a small panel of the same.
 
-    Set `link` to what knows of the connection; without it the deck is asked. While the run is live the age of the
+    `link` gives the state of the connection; by default the deck does. While the run is live the age of the
     newest row is brought up to date every second.
     """
 
@@ -124,7 +124,7 @@ class CostView(View):
         parts = [("recorder", *self._recorder()), ("viewer", *self._viewer()), ("connection", *self._connection())]
         if height < 3:
             row = self.row(width)
-            # The connection matters most where there is little room.
+            # The connection matters most in a small space.
             for name, text, role in reversed(parts):
                 text = f"{'  ' if row.used else ''}{'recorder ' if name == 'recorder' and text else ''}{text}"
                 if text.strip() and row.fits(text):

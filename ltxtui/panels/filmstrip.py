@@ -35,14 +35,14 @@ class FrameGrid(NamedTuple):
 
 
 def layout(frames: int, rows: int, columns: int, width: int, lines: int) -> FrameGrid:
-    """As many frames as fit at their own size, then all of them as large as whole factors allow.
+    """As many frames as fit at their own size, then all of them enlarged by the largest integer factors that fit.
 
     Args:
         frames: how many there are.
         rows, columns: pixels of one.
         width, lines: cells of text; a cell is one pixel wide and two high, so that pixels are about square.
 
-    What does not fit at all is one picture, made smaller.
+    If no frame fits at its own size, a single reduced one is shown.
     """
     best: tuple[int, int, int, FrameGrid] | None = None
     for scale in range(_LARGEST, 0, -1):
@@ -80,7 +80,7 @@ def scaled(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
 
 
 def preview_at(deck: Deck) -> tuple[int, Preview] | None:
-    """The cursor's picture, or else the nearest one before it, and its step; of whichever stream has pictures."""
+    """The cursor's picture, or else the nearest one before it, and its step; of any stream that has pictures."""
     stage = deck.stage
     if stage is None or not deck.visible:
         return None
@@ -159,7 +159,7 @@ class FilmstripView(View):
                 row.add(f"{preview.frames[n]:<{plan.width}} "[: plan.width + 1], "dim")
             rows.append(row.filled())
         pictures = [scaled(pixels[n], plan.height, plan.width) for n in shown]
-        # Fewer shades, so that fewer escape codes go over the line; the eye does not see it.
+        # Fewer shades need fewer escape codes on a slow connection; the difference is not visible.
         pictures = [p if colours < 256 else (p & np.uint8(0xF8)) | (p >> np.uint8(5)) for p in pictures]
         for line in range(-(-plan.height // 2)):
             row = self.row(width)

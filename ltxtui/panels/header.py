@@ -33,7 +33,7 @@ _AWAY: Final = {Health.RECONNECTING: "! RECONNECTING", Health.LOST: "! LOST", He
 
 
 def status(deck: Deck, health: Health = Health.LIVE) -> tuple[str, str]:
-    """Live, replay or ended, in a word or two, and its role."""
+    """Live, replay or ended, in one or two words, and its role."""
     if deck.live:
         return (_AWAY[health], "alert") if health in _AWAY else ("● LIVE", "live")
     if deck.loading and not deck.total:
@@ -48,7 +48,7 @@ def status(deck: Deck, health: Health = Health.LIVE) -> tuple[str, str]:
 
 
 def outcome(deck: Deck) -> tuple[str, str]:
-    """How the run ended, if it is over, whether it is damaged, and what of it is NaN."""
+    """How the run ended, if it is over, whether it is damaged, and what of its metrics is NaN."""
     if deck.liveness is Liveness.LIVE:
         return clean(broken_words(deck.run.broken.found), 80), "alert"
     if deck.loading and not deck.total:
@@ -86,7 +86,7 @@ class Part(NamedTuple):
 
 
 def stalled(deck: Deck) -> list[Part]:
-    """For how long and since when a live run is stalled, and what is missing; empty while it is not."""
+    """For how long and since when a live run is stalled, and what is missing; empty if it is not."""
     if not deck.live or deck.stall is None:
         return []
     since = time.strftime("%H:%M:%S", time.localtime(time.time() - deck.stall.seconds))

@@ -49,7 +49,7 @@ class SpectrumView(View):
         elif values is None:
             empty = f"not recorded for {clean(stream.name, 12)}"
         elif deck.cursor >= len(values):
-            empty = f"step {deck.cursor} is not there yet"
+            empty = f"step {deck.cursor} is not recorded yet"
         else:
             at, unit = frequencies(stream, quantity.metric)
             labels = [number(float(f), 4) for f in at]

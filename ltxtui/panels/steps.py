@@ -26,7 +26,7 @@ class SpectrumQuantity(NamedTuple):
     metric: str
     name: str
     decibels: bool = False
-    """Whether it is in dB as recorded; powers are shown so."""
+    """Whether it is recorded in dB; powers are converted to dB."""
 
 
 QUANTITIES: Final[dict[str, SpectrumQuantity]] = {

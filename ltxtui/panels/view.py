@@ -25,8 +25,8 @@ class View(Widget):
     """Shows the deck as rows; a subclass says which.
 
     Roles become colours by component classes of the app, so that themes live in style sheets alone. Not of the views:
-    Textual computes every component of every widget again whenever a class changes, which was half of the time from the
-    start to the first curves.
+    Textual computes every component of every widget again whenever a class changes, which took half of the time from
+    the start to the first curves.
     """
 
     def __init__(self, deck: Deck, style: Style, *, id: str | None = None, classes: str | None = None) -> None:

@@ -21,7 +21,7 @@ _LEAST: Final = 3
 """Of the smallest distance between two steps: no window is narrower."""
 _PAN: Final = 1 / 4
 _MARGIN: Final = 1 / 4
-"""Part of the window that is left free beyond a cursor that has run out of it."""
+"""Part of the window that stays free beyond a cursor that has left it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class Ruler:
         if (width, across) not in self._stretches:
             with np.errstate(invalid="ignore"):
                 dots = np.floor((self.at(width) + 0.5) * across)
-            # A step without a place is a visit of its own with its like.
+            # Adjacent steps without a place are one visit.
             visits = np.nan_to_num(np.clip(dots, -1, width * across), nan=-2.0) + 0.5 * self.inside
             self._stretches[width, across] = np.flatnonzero(np.diff(visits, prepend=np.nan) != 0)
         return self._stretches[width, across]
@@ -152,7 +152,7 @@ def step_ruler(steps: int) -> Ruler:
 
 
 class Axis:
-    """Which axis, and which window on it: one for each stage and mode, so that every stage is found as it was left."""
+    """Which axis, and which window on it: one for each stage and mode, so that every stage keeps its window."""
 
     def __init__(self) -> None:
         self.mode: Mode = "step"
@@ -166,7 +166,7 @@ class Axis:
 
     @staticmethod
     def _window(stage: int, mode: Mode) -> tuple[int, Mode]:
-        """The window that a stage is seen in: the axis over the whole run has one for all of them."""
+        """The window of a stage; the axis over the whole run has one for all stages."""
         return (-1 if mode == "run" else stage), mode
 
     def ruler(self, stage: StageData, steps: int, version: int, pace: float, run: tuple[int, int] = (0, 0)) -> Ruler:

@@ -59,7 +59,7 @@ class Canvas:
 
 
 def add_cells(row: TextRow, text: str, roles: list[tuple[int, str]], cursor: int, line: str) -> None:
-    """The canvas as spans of one role each; the cursor's column stands alone."""
+    """The canvas as spans of one role each; the cursor's column is a separate span."""
     ends = [x for x, _ in roles[1:]] + [len(text)]
     for (start, role), end in zip(roles, ends, strict=True):
         if start <= cursor < end:

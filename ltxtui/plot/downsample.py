@@ -21,7 +21,7 @@ def thinned(plot: Plot, wide: int, across: int) -> Plot:
     """The same picture from at most four steps per visit of a column of dots: first, lowest, highest, last value.
 
     Aggregation by M4 (Jugel et al., VLDB 2014), which draws lines without an error; the first and the last value in the
-    window stay exact too. Plots that are short, that name their steps, or that have no ruler come back as they are.
+    window stay exact too. Plots that are short, that name their steps, or that have no ruler are returned unchanged.
 
     Args:
         plot: of any number of steps.

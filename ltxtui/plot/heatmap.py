@@ -47,7 +47,7 @@ _APART: Final = 0.02
 def ramp(colours: int) -> tuple[Colour, ...]:
     """Colours from low to high for a terminal of `colours` colours; empty for one without.
 
-    A straight line from dark blue to yellow in a space of even steps for the eye: lightness only grows, and red and
+    A straight line from dark blue to yellow in a perceptually uniform space: lightness only grows, and red and
     green carry no information, so that it also reads with colour blindness and in grey. Sixteen colours have four
     of their own in that order.
     """
@@ -69,7 +69,7 @@ def ramp(colours: int) -> tuple[Colour, ...]:
 
 
 def _oklab(colours: NDArray[np.generic]) -> Floats:
-    """Lightness, green–red and blue–yellow of colours [n, 3] of 0 to 255, in even steps for the eye."""
+    """Lightness, green–red and blue–yellow of colours [n, 3] of 0 to 255, perceptually uniform."""
     return np.asarray(np.cbrt(_linear(np.asarray(colours, np.float64) / 255) @ _CONES.T) @ _OPPONENT.T)
 
 
@@ -79,7 +79,7 @@ def _linear(shown: Floats) -> Floats:
 
 
 def luminance(colours: NDArray[np.integer] | Floats) -> Floats:
-    """How bright colours [..., 3] of 0 to 255 look, from 0 to 1: the weighted light, on a scale of even steps."""
+    """Perceived brightness, 0 to 1, of colours [..., 3] of 0 to 255: the weighted light on an even scale."""
     return np.asarray(np.cbrt(_linear(np.asarray(colours, np.float64) / 255) @ np.array([0.2126, 0.7152, 0.0722])))
 
 

@@ -182,7 +182,7 @@ def _in_window(curve: Curve, visible: NDArray[np.bool_], log: bool) -> NDArray[n
 
 def _dots(at: Floats, heights: Floats, size: tuple[int, int], style: Style) -> tuple[Floats, Floats]:
     """A series as a polyline of few dots. A cell's dots belong to the column that `Ruler.columns` names, so that the
-    cursor stands on the value; one row of cells spans several rows of dots, and ticks name a row's middle."""
+    cursor is on the value; one row of cells spans several rows of dots, and ticks name a row's middle."""
     across, down = RESOLUTION[style]
     wide = size[0] * across
     count = min(len(at), len(heights))

@@ -1,4 +1,4 @@
-"""Lines as dots and dots as characters, in whole arrays: what the dashboard draws four times a second."""
+"""Lines as dots and dots as characters, by array operations: the dashboard draws them four times a second."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def draw_line(x: Floats, y: Floats, size: tuple[int, int], style: Style, dash: t
         y: dots from the bottom [points].
         size: of the canvas, in columns and rows of cells.
         style: which says how many dots a cell has.
-        dash: how many columns of dots are drawn of how many; a point that stands alone is always drawn.
+        dash: how many columns of dots are drawn of how many; an isolated point is always drawn.
     """
     across, down = RESOLUTION[style]
     wide, high = size[0] * across, size[1] * down
@@ -70,7 +70,7 @@ def draw_line(x: Floats, y: Floats, size: tuple[int, int], style: Style, dash: t
 
 
 def characters(dots: Dots, style: Style, beneath: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Code points: of the dots where there are any, else of what lies beneath; in ASCII that has the lines already."""
+    """Code points: of the dots where there are any, else of the canvas below; in ASCII that has the lines already."""
     return beneath if style is Style.ASCII else np.where(dots > 0, _CHARACTERS[style][dots], beneath)
 
 

@@ -20,7 +20,7 @@ class Ink(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A piece of text, what it means (a style sheet gives it a colour), and whether the cursor stands on it."""
+    """A piece of text, what it means (a style sheet gives it a colour), and whether the cursor is on it."""
 
     text: str
     role: str = ""

@@ -32,7 +32,7 @@ def round_up(value: float) -> float:
 def ticks(low: float, high: float, most: int) -> list[float]:
     """Round values that enclose low to high; the first and the last are the limits of the axis.
 
-    Round limits stay where they are while a live curve grows, so that the picture does not twitch.
+    Round limits stay the same while a live curve grows, so that the plot does not jump.
     """
     if not high > low:
         margin = abs(low) * 0.1 or 1.0

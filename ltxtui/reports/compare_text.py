@@ -49,7 +49,7 @@ def plots(
 ) -> str:
     """For every metric the runs on one plot, and their differences to the reference on another.
 
-    Up to three runs are told apart by their lines; more are drawn with their letters.
+    Up to three runs are distinguished by their lines; more are drawn with their letters.
     """
     letters = ascii_only or len(comparison.runs) > len(_MARKS)
     labels = [_place(value, comparison.align) for value in comparison.axis]
@@ -70,7 +70,7 @@ def plots(
 def _residual_plot(
     series: Series, width: int, letters: bool, labels: Sequence[str], paint: Callable[[str, str], str] | None
 ) -> list[str]:
-    """The differences that there are as curves, and the others in words: an empty plot says less."""
+    """Differences as curves; for a pair without any, a line of text instead of an empty plot."""
     drawn, said = [], []
     for i, residuals in enumerate(series.residuals, 1):
         known = residuals[np.isfinite(residuals)]

@@ -1,4 +1,4 @@
-"""What leaves the dashboard: a panel's data as CSV, the screen as a picture, the command that brings it back."""
+"""Exports of the dashboard: a panel's data as CSV, the screen as a picture, the command that shows it again."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Table:
 
 
 class CannotExport(OSError):
-    """A file that could not be written; the message says why and what would do."""
+    """A file could not be written; the message gives the reason and a remedy."""
 
 
 def save_csv(table: Table, folder: Path, name: str) -> str:
-    """Write a panel's data to a new file; returns what the screen says.
+    """Write a panel's data to a new file; returns a message for the user.
 
     Numbers that are not finite are empty cells. Text that a spreadsheet would take for a formula is quoted.
 
@@ -53,7 +53,7 @@ def save_csv(table: Table, folder: Path, name: str) -> str:
 
 
 def save_screenshot(svg: str, folder: Path, name: str = "ltxtui") -> str:
-    """Write the screen as SVG; what to tell the user.
+    """Write the screen as SVG; returns a message for the user.
 
     Raises:
         CannotExport: if the folder cannot be written.
@@ -66,17 +66,17 @@ def save_screenshot(svg: str, folder: Path, name: str = "ltxtui") -> str:
 
 
 def self_contained(svg: str) -> str:
-    """A picture of the screen that fetches nothing from anywhere: any monospace font of the viewer's will do."""
+    """The screen as an SVG that loads nothing from the network: it uses a monospace font of the viewer."""
     return _FONT_FACE.sub("", svg)
 
 
 def shell_line(words: Sequence[str]) -> str:
-    """Words as one line to type at a shell. What is not plain text in them is left out, so that pasting it is safe."""
+    """Words as one line for a shell. Characters that are not plain text are removed, so that pasting it is safe."""
     return shlex.join([clean(word) for word in words])
 
 
 def _write_new(folder: Path, name: str, suffix: str, write: Callable[[IO[str]], None]) -> Path:
-    """Write a file that was not there before: `name.csv`, else `name-2.csv` and so on."""
+    """Write a new file: `name.csv`, else `name-2.csv` and so on."""
     name = safe_name(name)
     try:
         make_folders(folder)

@@ -16,7 +16,7 @@ _SCALES: Final = (1, 2, 2.5, 5, 10)
 
 @dataclass(frozen=True)
 class Effect:
-    """One line: a mean with its interval; `strong` if it stands after correction, `hollow` if it is to be doubted."""
+    """One line: a mean with its interval; `strong` if significant after correction, `hollow` if doubtful."""
 
     name: str
     mean: float
@@ -27,7 +27,7 @@ class Effect:
 
 
 def limits(effects: Sequence[Effect]) -> tuple[float, float]:
-    """What the axis shows: zero and the intervals; one that is far longer than most is cut, so that those are seen."""
+    """What the axis shows: zero and the intervals; one far longer than most is cut, so that the others stay visible."""
     ends = sorted(max(abs(e.low), abs(e.high), abs(e.mean)) for e in effects if _drawn(e))
     if not ends or ends[-1] == 0:
         return -1.0, 1.0
@@ -52,7 +52,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def text(effects: Sequence[Effect], title: str, width: int, *, ascii_only: bool = False) -> str:
-    """The plot in `width` columns. ● stands after correction, ○ does not, ◌ is to be doubted; ‹ › are cut intervals."""
+    """The plot in `width` columns. ● significant after correction, ○ not significant, ◌ doubtful; ‹ › cut intervals."""
     low, high = limits(effects)
     room = max(20, width - _NAME - 1)
 
@@ -87,7 +87,7 @@ def text(effects: Sequence[Effect], title: str, width: int, *, ascii_only: bool 
         if all(c == " " for c in labels[max(0, start - 1) : start + len(label) + 1]):
             labels[start : start + len(label)] = label
     lines += [" " * (_NAME + 1) + "".join(axis), " " * (_NAME + 1) + "".join(labels).rstrip()]
-    lines.append("● stands after correction  ○ does not  ◌ off the marginal  ├─┤ 95 % interval, ‹ › cut off")
+    lines.append("● significant after correction  ○ not  ◌ off the marginal  ├─┤ 95 % interval, ‹ › cut off")
     joined = "\n".join(lines)
     if ascii_only:
         for sign, plain in zip("├┤┊┴●○◌‹›", "||:+*o?<>", strict=True):
@@ -149,6 +149,6 @@ def svg(effects: Sequence[Effect], title: str, subtitle: str = "") -> str:
         parts.append(
             f'<circle cx="{x(e.mean):.1f}" cy="{y:.1f}" r="4.5" fill="{fill}" stroke="{colour}" stroke-width="2"/>'
         )
-    legend = "blue: stands after correction; grey: does not; hollow: off the marginal; line: 95 % interval"
+    legend = "blue: significant after correction; grey: not significant; hollow: off the marginal; line: 95 % interval"
     parts += [f'<text x="12" y="{height - 6}" font-size="11" fill="#5b6066">{legend}</text>', "</svg>"]
     return "\n".join(parts) + "\n"

@@ -1,4 +1,4 @@
-"""A planned schedule as text and as JSON: the σ curve, a table of its shocks, and what to know beforehand."""
+"""A planned schedule as text and as JSON: the σ curve, a table of its shocks, and warnings."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def text(
     """Everything for a terminal, `width` columns wide.
 
     Args:
-        model: what the schedule is of.
+        model: name of the model.
         native: the schedule without shocks.
         plan: the plan on it.
         width: of the plot.
@@ -117,7 +117,7 @@ def _finite(value: float) -> float | None:
 def _schedule(model: str, native: Native) -> str:
     count = len(native.sigmas)
     if native.grid is None or native.size is None:
-        return f"{counted(count, 'noise level')} of your own, used as {'it is' if count == 1 else 'they are'}"
+        return f"{counted(count, 'explicit noise level')}, used unchanged"
     height, width, frames = native.size
     grid = "×".join(map(str, native.grid))
     clip = f"{width}×{height}, {counted(frames, 'frame')}: {grid} = {counted(native.tokens or 0, 'token')}"
@@ -230,4 +230,4 @@ def _waiting(plan: Plan) -> Iterator[str]:
         many = f"{plan.spare} evaluations are" if plan.spare > 1 else "1 evaluation is"
         yield f"   {many} kept for it, and spent on smooth steps at the end if no peak is found"
     else:
-        yield "   it needs no evaluation more; without a peak it does not act, and the run says so"
+        yield "   it adds no evaluations; without a peak it does not act, and the run reports that"

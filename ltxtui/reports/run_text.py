@@ -1,4 +1,4 @@
-"""A recorded run in a few lines of text, with its σ and SNR curves drawn: what is printed where no dashboard is."""
+"""A recorded run in a few lines of text, with its σ and SNR curves drawn, for output without a dashboard."""
 
 from __future__ import annotations
 

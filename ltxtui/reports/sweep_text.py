@@ -124,7 +124,7 @@ def explored(analysis: Analysis) -> list[list[str]]:
 
 
 def _cell(f: ArmResult, name: str) -> str:
-    # The star stands beyond the column, so that numbers stay in line.
+    # The star is outside the column, so that numbers stay aligned.
     d = f.differences[name]
     return f"{signed(d.mean):>10}{'*' if d.p < LEVEL else ' '}"
 

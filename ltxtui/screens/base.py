@@ -37,7 +37,7 @@ class Entry:
 class ActionScreen(Screen[None], inherit_bindings=False):
     """A screen whose keys are the registry's. A subclass has a `kind` and a `model`, and draws itself in `show`.
 
-    `kind` is the name in `Action.screens`; `model` is what the conditions of actions are asked about.
+    `kind` is the name in `Action.screens`; `model` is what the conditions of actions are tested on.
     """
 
     kind: ClassVar[str] = ""
@@ -59,7 +59,7 @@ class ActionScreen(Screen[None], inherit_bindings=False):
 
     @property
     def on_top(self) -> bool:
-        """Whether nothing lies above; Textual's `is_current` is true below one other screen too."""
+        """Whether no screen is above it; Textual's `is_current` is true below one other screen too."""
         return self.app.screen_stack[-1:] == [self]
 
     def command(self) -> list[str]:
@@ -97,7 +97,7 @@ class ActionScreen(Screen[None], inherit_bindings=False):
         self.action_do(event.action, event.which)
 
     def _refuse(self, why: str) -> None:
-        """Say why a key does nothing; once, however long it is held."""
+        """Show why a key has no effect; only once while it is held."""
         now = time.monotonic()
         if self._refused[0] != why or now - self._refused[1] > _NOTICE_SECONDS:
             self._refused = why, now

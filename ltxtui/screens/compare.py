@@ -40,7 +40,7 @@ _SIDE: Final = (64, 96)
 
 
 def room_for(width: int, height: int) -> tuple[int, int]:
-    """Columns and rows of charts that an area has room for: at most six charts, none smaller than it can be read."""
+    """Columns and rows of charts that an area has room for: at most six charts, none too small to read."""
     across = max(1, min(width // _LEAST_WIDTH, 3 if height < 3 * _GOOD_HEIGHT else 2))
     high = _GOOD_HEIGHT if height >= 2 * _GOOD_HEIGHT else _LEAST_HEIGHT
     down = max(1, min(height // high, _MOST_CHARTS // across))
@@ -48,7 +48,7 @@ def room_for(width: int, height: int) -> tuple[int, int]:
 
 
 class RunsChanged(Message):
-    """A run was read, has grown or has ended. A flood of them collapses into one redraw."""
+    """A run was read, has grown or has ended. Queued messages are merged into one redraw."""
 
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, RunsChanged)

@@ -1,4 +1,4 @@
-"""Small questions over a screen: yes or no, and a line of text."""
+"""Small dialogs over a screen: yes or no, and a line of text."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Dialog(ModalScreen[Answer]):
         self.drawing = drawing
 
     def dismiss(self, result: Answer | None = None) -> AwaitComplete:
-        """Give the answer and close. Without effect after the first time, and while another screen lies above."""
+        """Give the answer and close. Without effect after the first time, and while another screen is above."""
         if self._answered or self.app.screen_stack[-1:] != [self]:
             return AwaitComplete()
         self._answered = True

@@ -19,12 +19,12 @@ from ltxtui.screens.base import ActionScreen, plain_bar
 from ltxtui.screens.dialog import QUITS, Dialog
 
 MOUSE: Final = {
-    "home": "Mouse: the wheel scrolls; a click chooses a run, two open it; a click on a column's title sorts, one on a "
-    "key below does what the key does.",
+    "home": "Mouse: the wheel scrolls; a click selects a run, a double click opens it; a click on a column's title "
+    "sorts; a click on a key in the footer presses it.",
     "run": "Mouse: the wheel moves the cursor, with Ctrl it zooms; a click in a plot puts it there; a click on a "
-    "panel chooses it, two on its title maximise it; a click on a key below does what the key does.",
-    "compare": "Mouse: the wheel moves the cursor, over the runs it chooses one, over the table it turns the page; a "
-    "click in a plot puts the cursor there; a click on a key below does what the key does.",
+    "panel selects it, a double click on its title maximises it; a click on a key in the footer presses it.",
+    "compare": "Mouse: the wheel moves the cursor, over the runs it selects one, over the table it scrolls by a page; "
+    "a click in a plot puts the cursor there; a click on a key in the footer presses it.",
 }
 """What the mouse does on each screen."""
 _KEYS = 17
@@ -32,7 +32,7 @@ _WIDE = 100
 
 
 class HelpView(View):
-    """All actions of a screen by group; those not available now are faint."""
+    """All actions of a screen by group; unavailable ones are faint."""
 
     def __init__(self, model: Any, style: Style, *, screen: str = "run", keymap: actions.Keymap | None = None) -> None:
         super().__init__(model, style)

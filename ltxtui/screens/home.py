@@ -32,9 +32,9 @@ from replay.library.unreadable import Unreadable
 from replay.library.watcher import RunWatcher
 
 LOOK_SECONDS: Final = 1.0
-"""Seconds between two looks for new runs and the progress of live ones."""
+"""Seconds between checks for new runs and the progress of live ones."""
 _BUSY_SECONDS: Final = 0.02
-"""Rest between passes while archives are read for the first time, so that keys are answered."""
+"""Pause between passes while archives are read for the first time, so that keys are answered."""
 
 
 class Home(ActionScreen):
@@ -43,7 +43,7 @@ class Home(ActionScreen):
     CSS_PATH = "home.tcss"
 
     class OpenAsked(Message):
-        """Asks for a run to be shown: from its socket if it is live and has one, else from its archive."""
+        """Request to show a run: from its socket if it is live and has one, else from its archive."""
 
         def __init__(self, run: RunInfo) -> None:
             super().__init__()
@@ -52,7 +52,7 @@ class Home(ActionScreen):
             self.socket = run.socket
 
     class CompareAsked(Message):
-        """Asks for runs to be compared: their archives' paths, in the order in which they were marked."""
+        """Request to compare runs: the paths of their archives, in the order in which they were marked."""
 
         def __init__(self, paths: Sequence[Path]) -> None:
             super().__init__()
@@ -121,7 +121,7 @@ class Home(ActionScreen):
 
     @property
     def _seen(self) -> bool:
-        """Whether nothing but dialogs lies above; Textual's `is_current` is true below one other screen too."""
+        """Whether only dialogs are above it; Textual's `is_current` is true below one other screen too."""
         stack = self.app.screen_stack
         return self in stack and all(isinstance(s, ModalScreen) for s in stack[stack.index(self) + 1 :])
 
@@ -151,7 +151,7 @@ class Home(ActionScreen):
         with self._lock:
             if self._shelf is None:
                 self._shelf = RunWatcher(self._runs_dir)
-            # Recorders are asked from the second pass on, so that the list appears sooner.
+            # Recorders are queried from the second pass on, so that the list appears sooner.
             if self._passes:
                 self._shelf.look_for_sockets()
             self._shelf.update()
@@ -281,7 +281,7 @@ class Home(ActionScreen):
     ) -> None:
         """Change runs in a thread; show progress and result, and read the runs again.
 
-        `note` says what a person should know of a path that has changed.
+        `note` gives a remark for the user on a path that has changed.
         """
         loop = asyncio.get_running_loop()
         if len(runs) > 1:

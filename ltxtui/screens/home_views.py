@@ -1,4 +1,4 @@
-"""The parts of the home screen: each draws the visible part of the list's model."""
+"""The parts of the home screen; each draws the visible part of the list's model."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class HomeHeading(HomeView):
 
 
 class HomeTable(HomeView):
-    """The runs. A click chooses one, two open it; the wheel scrolls."""
+    """The runs. A click selects one, a double click opens it; the wheel scrolls."""
 
     class Picked(Message):
         """A run was clicked: its place in the list, and whether to open it."""
@@ -116,7 +116,7 @@ class HomeDetails(HomeView):
 
 
 def no_runs(model: HomeModel, folder: Path, pending: int, plain: bool) -> list[str]:
-    """What is shown instead of an empty list, and what to do."""
+    """The text shown instead of an empty list, with commands that record a run."""
     if model.query:
         said = [f"None of {counted(len(model.runs), 'run')} matches the filter.", "Esc clears the filter."]
     elif pending:

@@ -55,7 +55,7 @@ class Opening:
 
 
 class RunChanged(Message):
-    """The run has grown or ended. A flood of them collapses into one redraw."""
+    """The run has grown or ended. Queued messages are merged into one redraw."""
 
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, RunChanged)

@@ -76,7 +76,7 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
         from ltxtui.screens.palette import Chooser
 
         if not self.on_top:
-            return  # the folder was read meanwhile, and something else is looked at now
+            return  # another screen was opened while the folder was read
         if found:
             self.app.push_screen(Chooser(found, "Compare with which run?", self.drawing), self._compare)
         else:

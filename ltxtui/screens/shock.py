@@ -45,7 +45,7 @@ class ShockPreview:
 
 
 def plan_of(stage: StageData, events: Sequence[Message]) -> Plan:
-    """The present plan of a stage: its levels and shocks, those sent live included."""
+    """The current plan of a stage: its levels and shocks, those sent live included."""
     known = stage.metadata.get("shocks")
     known = known if isinstance(known, dict) else {}
     sent = [e["payload"] for e in events if e.get("kind") == "shock" and e.get("stage") == stage.index]

@@ -1,4 +1,4 @@
-"""The tour: what is where on the screen, shown once, and again on request."""
+"""The tour: the parts of the screen, shown once, and again on request."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ltxtui.plot.text import to_ascii
 from ltxtui.screens.base import ActionScreen, plain_bar
 from ltxtui.screens.dialog import QUITS, Dialog
 
-# By screen: a heading and its text; {id} stands for the keys of an action.
+# By screen: a heading and its text; {id} is replaced by the keys of an action.
 _STOPS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "run": (
-        ("Top", "Which run this is and where it stands: live, playing or paused, the step, what the recorder costs."),
+        ("Top", "The run and its state: live, playing or paused, the step, and the recorder's cost."),
         ("Middle", "Panels over the steps of the denoising, all under one cursor: {cursor} moves it, a click sets it, "
          "{newest} goes to the newest step and follows the run. First and last visible value are next to each "
          "line, the value under the cursor is in the title."),
-        ("Panels", "{preset} show the panels for a question, such as drift or frequency. {focus} chooses a panel, "
+        ("Panels", "{preset} show the panels for a question, such as drift or frequency. {focus} selects a panel, "
          "{maximise} gives it the whole screen, {hide} hides it, {move} move it, {add} shows another one. "
          "The mouse on a panel's title shows its description."),
         ("Replay", "{play} plays a recorded run, {frame} go step by step, {seek} by tenths, {speed} change the speed."),
         ("Shock", "A live run that was started with --allow-control takes {shock}, {stop} and {snapshot}."),
-        ("Bottom", "The event at the cursor, and the keys of the moment. {palette} finds every action by name, "
+        ("Bottom", "The event at the cursor, and the keys available now. {palette} finds every action by name, "
          "{help} lists all keys, {back} goes back, and quits from the first screen; the run continues."),
     ),
     "home": (
@@ -73,7 +73,7 @@ class TourScreen(Dialog[None]):
 
     def _text(self) -> Content:
         width = max(24, min(86, self.app.size.width * 9 // 10 - 6))
-        lines: list[tuple[str, str]] = [("What is where", "bold"), ("   Enter: close, F2: show again\n", "dim")]
+        lines: list[tuple[str, str]] = [("Tour of the screen", "bold"), ("   Enter: close, F2: show again\n", "dim")]
         for heading, text in stops(self._over.kind, self._over.dashboard.settings.keys):
             said = wrap(text, width - _HEAD)
             for n, line in enumerate(said):

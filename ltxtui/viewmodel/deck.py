@@ -35,16 +35,16 @@ class Deck(Viewport):
         self.live = liveness is Liveness.LIVE
         self.opened_live = self.live
         self.note = ""
-        """What the source has to say, such as that the recording ends in the middle of a message."""
+        """A note of the source, such as that the recording ends in the middle of a message."""
         self.stall: Stall | None = None
         """Why a run that is being recorded is stalled, and for how long."""
         self.loading = True
-        """Until the source has brought all it had when it was opened; a replay does not play before."""
+        """True until all that the source had when it was opened is read; a replay does not play before."""
         speed = min(SPEEDS, key=lambda s: abs(s - speed)) if math.isfinite(speed) else math.inf
         self.playback = Playback(playing, speed)
         self.playhead = min(1, self.total) if playing else self.total
         self.loop_from: int | None = None
-        """The first end of a loop whose second one is still to be marked, counted over all stages."""
+        """The first end of a loop whose second end is not marked yet, counted over all stages."""
         self._opened = False
         self._settle()
 
@@ -58,10 +58,10 @@ class Deck(Viewport):
         """The text shown where there is no step: waiting, reading, or no steps."""
         return "waiting for the first step" if self.live else "reading …" if self.loading else "no steps"
 
-    # What is fed in
+    # Input
 
     def changed(self, liveness: Liveness, *, loading: bool = False) -> None:
-        """Take note of messages fed to the run, or of a run that has ended."""
+        """Update after messages were fed to the run or the run has ended."""
         self.liveness = liveness
         if not self._opened:
             # A source knows only after its first poll whether the run is live.
@@ -277,7 +277,7 @@ class Deck(Viewport):
         stages = self.run.stages
         return stage, max(0, stages[stage].steps - 1) if stages else 0
 
-    # Inside
+    # Internals
 
     @property
     def _elapsed(self) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ class Declaration(NamedTuple):
 
     @classmethod
     def of(cls, declared: MetricInfo | declarations.Metric) -> Declaration:
-        """The words of a declaration; the name stands for a label that is missing."""
+        """The words of a declaration; the name replaces a missing label."""
         unit = "" if declared.unit == "1" else clean(declared.unit, 20)
         return cls(clean(declared.label, 40) or declared.name, unit, clean(declared.description, _LONGEST))
 

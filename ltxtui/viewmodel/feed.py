@@ -17,10 +17,10 @@ PERIOD: Final = 0.1
 SLICE: Final = 0.02
 """Seconds that feeding may hold the event loop."""
 OPENING: Final = 0.25
-"""Seconds between two pictures of a recorded run that is still being read: each picture holds up the reading."""
+"""Seconds between two redraws of a recorded run that is still being read: each redraw delays the reading."""
 REST: Final = 3.0
-"""How many times as long as the last picture took the next one of a live run waits: of a run of a million steps every
-picture takes long, and drawing must not take a whole core."""
+"""The wait between two redraws of a live run, as a multiple of the time that the last one took: in a run of a million
+steps every redraw takes long, and drawing must not occupy a core."""
 LONGEST_REST: Final = 2.0
 _PATIENCE: Final = 1.0
 _QUIET: Final = 0.25
@@ -81,7 +81,7 @@ class Feed:
                 self.done = not messages and self._source.liveness is not Liveness.LIVE
                 if self.done or self._source.liveness is Liveness.LIVE:
                     self.liveness = self._source.liveness
-                # What is known may change between two polls: for how long a line is dead, or a run stalled.
+                # The state may change between two polls: for how long a connection is dead, or a run stalled.
                 stall = self.stall
                 known = self.liveness, self.note, -1 if stall is None else int(stall.seconds)
                 owed = owed or bool(messages) or shown != known
@@ -97,11 +97,11 @@ class Feed:
             self._changed()
 
     def drawn(self, seconds: float) -> None:
-        """Take note of the seconds that drawing after `changed` took."""
+        """Record the seconds that drawing after `changed` took."""
         self._rest = min(LONGEST_REST, REST * seconds)
 
     def _due(self) -> float:
-        """Seconds until the next picture is due."""
+        """Seconds until the next redraw is due."""
         pause = self._rest if self.liveness is Liveness.LIVE else OPENING
         return self._announced + pause - asyncio.get_running_loop().time()
 
@@ -112,7 +112,7 @@ class Feed:
     async def _poll(self) -> list[Message]:
         if self._source.fileno() is not None:
             return self._source.poll()
-        # Without a descriptor there is a file behind it, and files take their time.
+        # A source without a descriptor reads files, which takes time, so it is polled in a thread.
         self._polling = asyncio.ensure_future(asyncio.to_thread(self._source.poll))
         return await asyncio.shield(self._polling)
 
@@ -135,7 +135,7 @@ class Feed:
                 until = loop.time() + SLICE
 
     async def _wait(self, busy: bool, owed: bool) -> None:
-        """Wait for messages, or until a pending picture is due: on the descriptor if there is one, else briefly."""
+        """Wait for messages, or until a pending redraw is due: on the descriptor if there is one, else briefly."""
         await asyncio.sleep(PERIOD)
         descriptor = self._source.fileno()
         if descriptor is None:
@@ -145,7 +145,7 @@ class Feed:
         readable = asyncio.Event()
         loop.add_reader(descriptor, readable.set)
         try:
-            # Now and then look anyway: a peer's machine can vanish without a word.
+            # Check now and then anyway: a peer's machine can vanish without notice.
             async with asyncio.timeout(max(0.0, self._due()) if owed else _PATIENCE):
                 await readable.wait()
         except TimeoutError:

@@ -67,7 +67,7 @@ def arrange(
 
     Args:
         panels: what is to be shown.
-        width, height: cells that there are.
+        width, height: available cells.
         page: which page, if they do not fit on one; taken modulo the number of pages.
         tall: panels that need twice the least height, since they have two lanes.
 

@@ -36,7 +36,7 @@ class Playback:
     """Seconds of the run that have passed since the playhead last moved."""
 
     def rest(self) -> None:
-        """Forget the part of a step that has passed: the playhead was moved by hand."""
+        """Discard the part of a step that has passed: the user has moved the playhead."""
         self._owed = 0.0
 
     def change_speed(self, by: int) -> None:

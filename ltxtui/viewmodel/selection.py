@@ -19,7 +19,7 @@ RECENT: Final = 12
 class Selection:
     """One stage, stream and batch item of a run, seen up to the playhead.
 
-    `playhead` counts steps over all stages and hides what lies behind it.
+    `playhead` counts steps over all stages and hides the steps after it.
     """
 
     def __init__(self, run: Run) -> None:
@@ -46,7 +46,7 @@ class Selection:
         return self.stream_of(None)
 
     def stream_of(self, name: str | None) -> StreamData | None:
-        """A stream of the selected stage by its name, None where it has no such; without a name the selected one."""
+        """A stream of the selected stage by its name, None if there is none; without a name the selected one."""
         stage = self.stage
         if stage is None or not stage.streams:
             return None

@@ -163,7 +163,7 @@ class Viewport(Selection):
         visible = self.visible
         return [m for m in self.markers if m.stage == self.stage_index and m.step < visible]
 
-    # What the cursor stands on
+    # At the cursor
 
     @property
     def time(self) -> float | None:

@@ -1,1 +1,1 @@
-"""Faults on purpose, with real processes and files: the generation goes on, and what can be saved is saved."""
+"""Injected faults, with real processes and files: the generation continues, and all that can be saved is saved."""

@@ -38,7 +38,7 @@ class Child:
         """Its exit status, negative for a signal."""
         if self.ended is None:
             self.ended = self.nursery.ask(do="wait", pid=self.pid, seconds=seconds)["status"]
-        assert self.ended is not None, f"it goes on: {self.text}"
+        assert self.ended is not None, f"still running: {self.text}"
         return self.ended
 
     def signal(self, number: int) -> None:

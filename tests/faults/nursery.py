@@ -1,6 +1,6 @@
 """A process that has loaded torch once and forks the recorders that tests hurt: `python -m tests.faults.nursery`.
 
-Requests and replies are JSON lines. It has no thread of its own, so that forking it is sound; a child runs one function
+Requests and replies are JSON lines. It starts no threads, so that it can be forked safely; a child runs one function
 of `scenarios`, with its output and log lines in a file.
 """
 
@@ -67,7 +67,7 @@ def start(request: dict[str, Any]) -> int:
 
 
 def wait(pid: int, seconds: float) -> int | None:
-    """Its exit status, negative for a signal; None if it goes on."""
+    """Its exit status, negative for a signal; None while it runs."""
     limit = time.monotonic() + seconds
     while (found := os.waitpid(pid, os.WNOHANG))[0] == 0:
         if time.monotonic() > limit:

@@ -40,7 +40,7 @@ def tensors(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def steps(run: RunHandle, count: int = PLANNED, first: int = 0, seed: int = 0, both: bool = False) -> None:
-    """So many steps from `first` on, of the video or of both streams; the rows differ from step to step."""
+    """`count` steps from `first` on, of the video or of both streams; the rows differ from step to step."""
     video, audio = tensors(seed)
     for i in range(first, first + count):
         sigma = max(1 - i / PLANNED, 0.01)
@@ -58,7 +58,7 @@ def settle(run: RunHandle) -> None:
 
 @contextmanager
 def recorded(runs: str, **more: Any) -> Iterator[RunHandle]:
-    """A run with a stage under way, whose path and socket are told."""
+    """A run with a stage under way; its path and socket are reported."""
     with record(runs_dir=runs, name=more.pop("name", "hurt"), **{"previews": False, **more}) as run:
         say(path=str(run.path), socket=str(run.socket_path))
         run.stage(SIGMAS)
@@ -66,7 +66,7 @@ def recorded(runs: str, **more: Any) -> Iterator[RunHandle]:
 
 
 def await_viewer(run: RunHandle) -> None:
-    """Go on once somebody is connected, so that what he had received can be compared."""
+    """Continue once a viewer is connected, so that what it had received can be compared."""
     until(lambda: run._server is not None and run._server._viewers)
 
 
@@ -99,7 +99,7 @@ def plain(runs: str, steps_: int = PLANNED) -> None:
 
 
 def until_killed(runs: str) -> None:
-    """Steps until somebody ends this."""
+    """Steps until the process is ended."""
     with recorded(runs) as run:
         for i in range(100_000):
             steps(run, 1, first=i)
@@ -220,7 +220,7 @@ def _fill(filler: Path) -> None:
 
 
 def file_limit(runs: str, kilobytes: int) -> None:
-    """No file may grow beyond a limit: as a quota does, at a place of its own."""
+    """No file may grow beyond a limit: as with a quota."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes << 10, kilobytes << 10))
     with recorded(runs) as run:
         await_viewer(run)
@@ -255,7 +255,7 @@ def folder_trouble(runs: str, what: str) -> None:
         steps(run, 4, first=4)
         settle(run)
         run.stage(SIGMAS)
-        settle(run)  # what fails when the first stage is folded is told before the run ends
+        settle(run)  # a failure to fold the first stage is reported before the run ends
         steps(run, 4, seed=1)
         if what == "folder deleted at the end":
             settle(run)
@@ -434,7 +434,7 @@ def two_at_once(runs: str) -> None:
 
 
 def never_left(runs: str) -> None:
-    """A block that nobody leaves before the process ends, as in a notebook."""
+    """A block that is not left before the process ends, as in a notebook."""
     entered = record(runs_dir=runs, name="hurt")
     run = entered.__enter__()
     say(path=str(run.path))

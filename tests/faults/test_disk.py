@@ -1,4 +1,4 @@
-"""Disks that are full, read-only, gone, or do not answer: the run goes on, and what can be saved is saved."""
+"""Disks that are full, read-only, gone, or do not answer: the run continues, and all that can be saved is saved."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_full_disk_stops_neither_run_nor_stream(start: Start, small_disk: Path
     assert child.wait() == 0, child.text
     steps, path = child.said["steps"], Path(child.said["path"])
     assert child.said["status"] == "complete" and "No space left" in child.said["error"]
-    assert len(seen.rows) == steps, "the stream goes on"
+    assert len(seen.rows) == steps, "the stream continues"
     assert [t for t in texts(seen, "degraded") if t.startswith("recording degraded")], texts(seen, "degraded")
     assert len([line for line in child.logged if "recording degraded" in line]) == 1
     if heals:
@@ -61,7 +61,7 @@ def test_a_limit_on_file_sizes(start: Start, kilobytes: int) -> None:
     assert child.wait() == 0, child.text
     path = Path(child.said["path"])
     assert child.said["status"] == "complete" and "File too large" in child.said["error"]
-    assert len(seen.rows) == 300, "the stream goes on"
+    assert len(seen.rows) == 300, "the stream continues"
     assert len([line for line in child.logged if "recording degraded" in line]) == 1
     if kilobytes == 100:
         holds(path, seen)

@@ -66,7 +66,7 @@ def test_an_interpreter_ends_in_peace_where_a_block_is_never_left(folder: Path) 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors in /proc")
 def test_nothing_is_loaded_at_the_end(folder: Path) -> None:
-    """In a process of its own, which has loaded no more than its run needs."""
+    """In a separate process, which has loaded no more than its run needs."""
     said = in_a_process_of_its_own(folder, "no_descriptors(sys.argv[1], 'end')")
     assert said["left"] == [] and said["status"] == "complete", said
     journal = locations.journal_of(Path(said["path"]))

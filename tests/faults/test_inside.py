@@ -85,7 +85,7 @@ def test_no_memory_in_a_loop_of_ones_own_and_in_its_summary(
         run.stage(SIGMAS)
         monkeypatch.setitem(MEASURES, "mean", short_of_memory)
         steps(run, 3, both=True)
-        with pytest.raises(ValueError, match="either velocity or x0"):  # mistakes of the caller are still told
+        with pytest.raises(ValueError, match="either velocity or x0"):  # mistakes of the caller are still reported
             run.step(sigma=1.0, sigma_next=0.5, sample=torch.zeros(1, 4, 3, 6, 8))
         monkeypatch.undo()
         steps(run, 2, first=3, both=True)

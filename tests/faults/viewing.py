@@ -67,7 +67,7 @@ def rows(run: Run, stage: int = 0, stream: str = "video") -> list[int]:
 
 
 def whole(path: Path) -> Run:
-    """A complete archive, checked, without a journal beside it."""
+    """A complete archive, checked, without a journal next to it."""
     found = check(path)
     assert found.problems == [] and found.chunks > 0
     assert not locations.journal_of(path).exists()

@@ -1,4 +1,4 @@
-"""The four readers under changed inputs: what they raise is documented, and what once failed stays mended.
+"""The four readers under changed inputs: what they raise is documented, and past failures stay fixed.
 
 `make fuzz` gives them a million.
 """

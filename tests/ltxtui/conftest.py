@@ -1,4 +1,4 @@
-"""Surroundings in which every picture is the same, and pilots that go on as soon as nothing is left to do."""
+"""An environment in which every picture is the same, and pilots that continue as soon as nothing is left to do."""
 
 from __future__ import annotations
 

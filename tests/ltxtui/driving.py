@@ -1,37 +1,66 @@
-"""Driving the dashboard in tests: waiting for what a source brings, and reading the screen."""
+"""Drives the dashboard in tests: waits for messages of a source, and reads the screen."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
+from textual._context import visible_screen_stack
 from textual.events import Key
 from textual.keys import key_to_character
 from textual.pilot import Pilot
+from textual.strip import Strip
 
 from ltxtui.app import Dashboard
 from ltxtui.panels.view import View
 from tests.waiting import PATIENCE_SECONDS
 
 ROOMY = (120, 40)
+LOOKS = 4
+"""Equal looks in a row after which a screen counts as settled."""
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
-    """Wait until something holds; a test that waits in vain fails."""
+    """Wait until a condition holds; fail after `PATIENCE_SECONDS`."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         await pilot.pause(0.01)
         if condition():
             await pilot.pause()
             return
-    raise AssertionError("waited in vain")
+    raise AssertionError("the condition never held")
 
 
 async def resized(pilot: Pilot[None], *size: int) -> None:
-    """Give the terminal another size, and wait until the screen has it: Textual takes its time."""
+    """Give the terminal another size, and wait until the screen has that size and is settled."""
     if pilot.app.size != size:
         await pilot.resize_terminal(*size)
         await until(pilot, lambda: pilot.app.screen.size == size)
+    await settled(pilot)
+
+
+def strips_of(pilot: Pilot[None]) -> list[Strip]:
+    """The screen as drawn, with its dialogs; Textual has no public way to read it."""
+    visible_screen_stack.set(pilot.app._background_screens)
+    return pilot.app.screen._compositor.render_strips()
+
+
+async def settled(pilot: Pilot[None]) -> None:
+    """Wait until text and colours of the screen stay the same over several refreshes.
+
+    After a resize, a change of the theme or a key, Textual styles, lays out and draws in several turns of the event
+    loop. A screen that is read in between has parts of both layouts.
+    """
+    before: list[Strip] = []
+    equal = 0
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while equal < LOOKS:
+        assert time.monotonic() < deadline, "the screen never settled"
+        await pilot.pause()
+        await pilot.pause(0.005)
+        now = strips_of(pilot)
+        equal = equal + 1 if now == before else 0
+        before = now
 
 
 def dashboard(pilot: Pilot[None]) -> Dashboard:
@@ -40,7 +69,7 @@ def dashboard(pilot: Pilot[None]) -> Dashboard:
 
 
 async def loaded(pilot: Pilot[None]) -> None:
-    """Wait until everything that the source has is on the screen."""
+    """Wait until the dashboard has read all messages of its source."""
     deck = dashboard(pilot).deck
     await until(pilot, lambda: not deck.loading or (deck.live and deck.total > 0))
 
@@ -52,7 +81,7 @@ def shown(pilot: Pilot[None], selector: str) -> str:
 
 
 def burst(pilot: Pilot[None], *keys: str) -> None:
-    """Keys that are all there before the first of them is handled, as from fast fingers or a slow line."""
+    """Queue all keys before the first one is handled, as after fast typing or over a slow connection."""
     for key in keys:
         pilot.app.post_message(key_event(key))
 

@@ -52,7 +52,7 @@ def open_fixture_run(name: str = "restart") -> Run:
 
 
 def live_fixture(name: str = "restart") -> tuple[Live, Callable[[int], None]]:
-    """The run as a live one that has not begun, and what lets it go on up to a number of rows of the first stream."""
+    """A live run that has not begun, and a function that advances it to a number of rows of the first stream."""
     source, left = Live(), fixture_messages(name)
 
     def go_on(rows: int) -> None:
@@ -104,7 +104,7 @@ def _record(name: str, shocks: list[Any], folder: Path) -> bytes:
 
 
 def _neutral(written: bytes, name: str) -> bytes:
-    """The same run without what tells where it was recorded."""
+    """The same run without the fields that say where it was recorded."""
     from recorder.format.framing import Decoder, encode
 
     decoder = Decoder()

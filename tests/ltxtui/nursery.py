@@ -48,7 +48,7 @@ class Terminal:
             seconds = 0.0
             try:
                 self.written += os.read(self.master, 1 << 16)
-            except OSError:  # nobody has it open any more
+            except OSError:  # it is not open any more
                 return
 
     def until(self, condition: Callable[[], bool]) -> None:

@@ -1,4 +1,4 @@
-"""Sources for tests: one that has everything at once, one that is told what comes next."""
+"""Sources for tests: one that has all messages at once, and one that the test feeds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Archive:
 
 
 class Live(Archive):
-    """A live run that goes on when the test says so. Polled from any thread: its liveness is as of the last poll."""
+    """A live run that the test advances. May be polled from any thread: its liveness is as of the last poll."""
 
     def __init__(self) -> None:
         self._coming = Liveness.LIVE
@@ -46,7 +46,7 @@ class Live(Archive):
             self._liveness = liveness
 
     def poll(self) -> list[Message]:
-        # In this order: what was sent before the end was told is taken with it.
+        # In this order: messages sent before the end are taken with it.
         self._liveness = self._coming
         return super().poll()
 

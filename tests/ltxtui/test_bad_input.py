@@ -79,7 +79,7 @@ def test_one_step_has_no_schedule_to_plan_and_says_so() -> None:
         result = CliRunner().invoke(cli, ["plan", "--model", "nano", "--steps", "1", *more])
         assert result.exit_code == 1 and "no noise level for 1 step" in result.output, result.output
     one = CliRunner().invoke(cli, ["plan", "--sigmas", "[1.0]"])
-    assert one.exit_code == 0 and "1 noise level of your own, used as it is" in one.output
+    assert one.exit_code == 0 and "1 explicit noise level, used unchanged" in one.output
     assert "1 model evaluation, as many" in one.output
 
 
@@ -104,7 +104,7 @@ WRITING = (
 
 
 def ended(arguments: list[str], **streams: object) -> tuple[int, str]:
-    """Exit status and standard error of the command as a process of its own: streams are a process's, not a call's."""
+    """Exit status and standard error of the command as a separate process: streams are a process's, not a call's."""
     done = subprocess.run(
         [sys.executable, "-c", "from ltxtui.cli import main; main()", *arguments],
         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False, **streams,  # type: ignore[call-overload]

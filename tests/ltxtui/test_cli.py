@@ -1,4 +1,4 @@
-"""The command line as a user types it: real processes for whole commands, one-line errors with the way out."""
+"""The command line as a user types it: real processes for commands, and errors of one line with a remedy."""
 
 from __future__ import annotations
 

@@ -228,7 +228,7 @@ def test_runs_that_grow_are_followed_or_left_alone() -> None:
     begun = [Run(), Run()]
     deck = CompareDeck([Member(i, run=run, liveness=Liveness.LIVE) for i, run in enumerate(begun)])
     deck.changed()
-    assert deck.together is None and deck.why == "no run has come to stage 0"
+    assert deck.together is None and deck.why == "no run has reached stage 0"
     for n, message in enumerate(left):
         for run in begun:
             run.feed(message)

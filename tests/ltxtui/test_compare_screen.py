@@ -27,7 +27,7 @@ from ltxtui.screens.run import RunScreen
 from ltxtui.themes import THEMES
 from replay.model.run import Run
 from replay.sources.open import Liveness
-from tests.ltxtui.driving import ROOMY, resized, until
+from tests.ltxtui.driving import ROOMY, resized, settled, until
 from tests.ltxtui.fake import messages
 from tests.ltxtui.fixture import journal_file, live_fixture
 from tests.ltxtui.sources import Archive
@@ -212,7 +212,7 @@ async def test_the_mouse_sets_the_cursor_and_chooses_a_run(recorded: list[Path])
         assert screen.deck.selected == 1
         await pilot.hover("#chart-1", offset=(3, 0))
         assert "power" in str(chart.tooltip) or "SNR" in str(chart.tooltip) or chart.about in str(chart.tooltip)
-        await pilot.resize_terminal(80, 24)
+        await resized(pilot, 80, 24)
         await pilot.click("#runs", offset=(79, 0))
         assert screen.deck.selected == 2
 
@@ -356,7 +356,7 @@ async def test_the_users_own_keys(recorded: list[Path]) -> None:
 async def test_eight_colours_can_be_read_and_differ(theme: Any) -> None:
     async with opened([made(rows(SMOOTH))] * 8).run_test(size=ROOMY) as pilot:
         pilot.app.theme = theme.name
-        await pilot.pause()
+        await settled(pilot)
         chart = screen_of(pilot).query_one("#chart-0", CompareChart)
         ground = chart.rich_style.bgcolor
         assert ground is not None

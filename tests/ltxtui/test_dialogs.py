@@ -97,7 +97,7 @@ BURSTS = (
 
 
 def all_dialogs() -> set[type[ModalScreen[object]]]:
-    """Every modal screen of the package, whether anybody thought of it here or not."""
+    """All modal screens of the package, found by walking it."""
     for module in pkgutil.walk_packages(screens.__path__, "ltxtui.screens."):
         importlib.import_module(module.name)
 

@@ -109,7 +109,7 @@ async def test_a_screenshot_shows_the_screen_and_fetches_nothing(tmp_path: Path)
         svg = (tmp_path / "ltxtui.svg").read_text()
         assert svg.startswith("<svg") and "restart" in svg
         fetched = re.findall(r"""(?:url\(|href=|src=|@import)\s*['"]?(\w+:)""", svg)
-        assert not fetched and "@font-face" not in svg, "a picture asks nobody for anything"
+        assert not fetched and "@font-face" not in svg, "a picture loads nothing"
         assert [p.name for p in tmp_path.iterdir()] == ["ltxtui.svg"], "no other format, which would be drawn wrongly"
 
 

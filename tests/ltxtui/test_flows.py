@@ -26,7 +26,7 @@ from ltxtui.viewmodel.layout import across
 from recorder.format.protocol import Message
 from replay.model.run import Run
 from replay.sources.open import Liveness
-from tests.ltxtui.driving import ROOMY, loaded, resized, shown, until
+from tests.ltxtui.driving import ROOMY, loaded, resized, settled, shown, until
 from tests.ltxtui.fake import messages
 from tests.ltxtui.sources import Archive, Live
 
@@ -294,7 +294,7 @@ async def test_sixteen_colours_keep_lines_apart(theme: object) -> None:
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         app.theme = theme.name  # type: ignore[attr-defined]
-        await pilot.pause()
+        await settled(pilot)
         chart = app.screen.query_one("#sigma", ChartView)
         styles = {role: chart.style_of(role) for role in ROLES}
         ground = chart.rich_style.bgcolor

@@ -70,7 +70,7 @@ def test_every_column_sorts_and_reverses() -> None:
     model = home(*runs)
     model.sort_by("drift")
     model.reverse()
-    assert names(model) == ["1", "3", "2"], "what has no drift stands last either way"
+    assert names(model) == ["1", "3", "2"], "runs without drift come last either way"
 
 
 def test_the_next_column_goes_round() -> None:

@@ -86,7 +86,7 @@ class Alone(App[None]):
 async def shown(
     deck: Deck, *ids: str, size: tuple[int, int] = (80, 12), style: Style = Style.BRAILLE, colours: int = TRUE
 ) -> AsyncIterator[list[View]]:
-    """Panels as a terminal of so many colours would have them."""
+    """Panels as on a terminal of that many colours."""
     views = [BY_ID[id].make(deck, style) for id in ids]
     app = Alone(views, size)
     with pytest.MonkeyPatch.context() as patched:

@@ -38,7 +38,7 @@ def test_no_ramp_without_colours() -> None:
 def test_levels_are_equal_parts_and_what_is_missing_stays_so() -> None:
     values = np.array([-np.inf, -5, 0, 2.4, 2.6, 9.99, 10, 99, np.inf, np.nan])
     assert heatmap.levels(values, 0, 10, 4).tolist() == [0, 0, 0, 0, 1, 3, 3, 3, 3, heatmap.MISSING]
-    assert heatmap.levels(np.array([5.0]), 5, 5, 4).tolist() == [0], "a range of nothing is no reason to fail"
+    assert heatmap.levels(np.array([5.0]), 5, 5, 4).tolist() == [0], "an empty range is not an error"
 
 
 def test_steps_of_one_column_are_averaged_in_any_order() -> None:

@@ -1,4 +1,4 @@
-"""Pictures of the dashboard; after a wanted change: pytest tests/ltxtui --snapshot-update."""
+"""Pictures of the dashboard; after an intended change: pytest tests/ltxtui --snapshot-update."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from ltxtui.app import Dashboard, Options
 from ltxtui.plot.line_plot import Style
 from recorder.format.protocol import Message
-from tests.ltxtui.driving import dashboard, loaded, until
+from tests.ltxtui.driving import dashboard, loaded, settled, until
 from tests.ltxtui.fake import messages
 from tests.ltxtui.sources import Archive, Live
 
@@ -23,7 +23,7 @@ def pressing(*keys: str) -> Callable[[Pilot[None]], Any]:
     async def run(pilot: Pilot[None]) -> None:
         await loaded(pilot)
         await pilot.press(*keys)
-        await pilot.pause()
+        await settled(pilot)
 
     return run
 
@@ -40,6 +40,7 @@ def test_live(snap_compare: Snap, size: tuple[int, int]) -> None:
 
     async def run(pilot: Pilot[None]) -> None:
         await until(pilot, lambda: dashboard(pilot).deck.visible == 12)
+        await settled(pilot)
 
     assert snap_compare(Dashboard(source), terminal_size=size, run_before=run)
 

@@ -1,4 +1,4 @@
-"""`ltxtui plan`: what is planned is what the model is called at, and what a user is told of it beforehand."""
+"""`ltxtui plan`: the planned levels are those of the model's calls, and the user is warned beforehand."""
 
 from __future__ import annotations
 

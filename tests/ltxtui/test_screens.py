@@ -1,8 +1,8 @@
-"""Every screen at every size in every kind of colours: what it says, and the colours that it says it in.
+"""Text and colours of every screen, at every size and in every theme.
 
-After a wanted change: pytest tests/ltxtui/test_screens.py --snapshot-update. The folder screens keeps for each
-screen and size a text, one without colours where that differs, and its paint: the style of every cell in each theme.
-test_pictures.py has pictures.
+After an intended change: pytest tests/ltxtui/test_screens.py --snapshot-update. For each screen and size, the folder
+`screens` contains the text, the text without colours where it differs, and the paint: the style of every cell in each
+theme. test_pictures.py compares pictures.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 from rich.style import Style as RichStyle
-from textual._context import visible_screen_stack
 from textual.pilot import Pilot
-from textual.strip import Strip
 from textual.widgets import Input
 
 from ltxtui.app import Dashboard, Options
@@ -32,7 +30,7 @@ from ltxtui.themes import DARK, LIGHT, SAFE
 from ltxtui.viewmodel.feed import Feed
 from replay.model.pulse import Stall
 from tests.ltxtui import fake
-from tests.ltxtui.driving import dashboard, loaded, until
+from tests.ltxtui.driving import dashboard, loaded, resized, settled, strips_of, until
 from tests.ltxtui.fixture import fixture_messages, journal_file, open_fixture
 from tests.ltxtui.sources import Archive, Live
 
@@ -41,14 +39,14 @@ SIZES = ((80, 24), (120, 40), (200, 60))
 STATE_SIZES = SIZES[:2]
 DAMAGE = "stage_0/video/sigma: chunk 0 is not what was written; all of it: ltxtui runs check runs/x.zarr"
 ROOMY = "120x40"
-"""The size that the colour-blind-safe theme is looked at in too."""
+"""The size at which the colour-blind-safe theme is checked too."""
 NAMES = string.ascii_letters + "αβγδεζηθικλμνξοπρστυφχψω"
-"""Of styles in a paint. What has colours of data, as pictures have, is in italics there: data is tested elsewhere."""
+"""Names of styles in a paint. Cells coloured by data, such as pictures, are in italics: other tests check data."""
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A screen: how it is opened and what is pressed before it is looked at."""
+    """A screen: how it is opened, and the keys that are pressed before it is read."""
 
     make: Callable[[], Dashboard]
     ready: Callable[[Pilot[None]], Awaitable[None]]
@@ -84,7 +82,7 @@ def compared() -> Dashboard:
 
 
 def controlled() -> Dashboard:
-    """A live run in its seventh step, whose recorder takes commands."""
+    """A live run in its seventh step, whose recorder accepts commands."""
     source = Live()
     some = [m for m in fixture_messages() if m["t"] != "end" and m.get("stage") != 1 and m["t"] != "system"]
     some = [m for m in some if not (isinstance(m.get("step"), int) and m["step"] > 6)]
@@ -110,7 +108,7 @@ def broken() -> Dashboard:
 
 
 def damaged() -> Dashboard:
-    """A run whose archive has a chunk that is not what was written."""
+    """A run whose archive has a damaged chunk."""
     source = Archive(fixture_messages(), note=DAMAGE)
     source.damage = DAMAGE  # type: ignore[attr-defined]
     return Dashboard(source)
@@ -162,18 +160,8 @@ SHOTS: dict[str, Shot] = {
 }
 
 
-def strips_of(pilot: Pilot[None]) -> list[Strip]:
-    """What is on the screen; Textual has no public way to ask for it as text."""
-    visible_screen_stack.set(pilot.app._background_screens)
-    return pilot.app.screen._compositor.render_strips()
-
-
-def text_of(pilot: Pilot[None]) -> str:
-    return "\n".join(strip.text.rstrip() for strip in strips_of(pilot))
-
-
-def told(style: RichStyle | None) -> str:
-    """A style in words: colours and what else it does to the text."""
+def described(style: RichStyle | None) -> str:
+    """A style in words: its colours, and attributes such as bold."""
     if style is None:
         return "none"
     colours = [c.get_truecolor().hex if c and not c.is_default else "-" for c in (style.color, style.bgcolor)]
@@ -197,22 +185,22 @@ class Seen:
             row: list[str] = []
             for segment in strip:
                 if segment.style not in words:
-                    words[segment.style] = told(segment.style)
+                    words[segment.style] = described(segment.style)
                 row += [words[segment.style]] * segment.cell_length
             cells.append(row)
         return cls("\n".join(strip.text.rstrip() for strip in strips), cells)
 
 
 def paint(themes: dict[str, Seen]) -> str:
-    """How a screen is painted: a list of styles, one theme beside the other, and which cells have which.
+    """The paint of a screen: a list of styles with a column per theme, and the style of every cell.
 
-    Every row is lengths and names of styles: `3a77b` is three cells of a, and the rest of b.
+    A row is run-length encoded: `3a77b` is 3 cells of style a and 77 of style b.
     """
     legend: dict[tuple[str, ...], str] = {}
     rows = []
-    for beside in zip(*(seen.cells for seen in themes.values()), strict=True):
+    for row_of_each in zip(*(seen.cells for seen in themes.values()), strict=True):
         row: list[tuple[str, int]] = []
-        for styles in zip(*beside, strict=True):
+        for styles in zip(*row_of_each, strict=True):
             name = legend.setdefault(styles, NAMES[min(len(legend), len(NAMES) - 1)])
             if row and row[-1][0] == name:
                 row[-1] = name, row[-1][1] + 1
@@ -224,19 +212,19 @@ def paint(themes: dict[str, Seen]) -> str:
 
 
 def check(name: str, shown: str, update: bool) -> None:
-    """Compare with what is kept, or keep it."""
+    """Compare with the kept file, or write it if `update`."""
     file = KEPT / f"{name}.txt"
     if update:
         KEPT.mkdir(exist_ok=True)
         file.write_text(shown + "\n", "utf-8")
     assert shown + "\n" == file.read_text("utf-8"), (
-        f"{name}: wanted? then: pytest tests/ltxtui/test_screens.py --snapshot-update"
+        f"{name} differs; if intended: pytest tests/ltxtui/test_screens.py --snapshot-update"
     )
 
 
 @pytest.fixture(autouse=True)
 def now(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An hour after the runs were recorded, no colours of data, and no cursor that blinks."""
+    """The time is an hour after the runs were recorded, colours of data are italics, and no cursor blinks."""
     began = next(iter(fixture_messages()))["time"]
     later = SimpleNamespace(time=lambda: began + 3600, localtime=time.gmtime, strftime=time.strftime)
     for module in (header, home_views):
@@ -247,7 +235,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the runs are that the list of runs shows, as `runs`."""
+    """A folder with the runs that the list of runs shows, in its folder `runs`."""
     made = tmp_path_factory.mktemp("screens")
     (made / "runs").mkdir()
     (made / "none").mkdir()
@@ -257,13 +245,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def sized(pilot: Pilot[None], sizes: Sequence[tuple[int, int]]) -> AsyncIterator[str]:
-    """The same screen in every size."""
+    """The same screen in every size, settled."""
     for size in sizes:
-        if pilot.app.size != size:
-            await pilot.resize_terminal(*size)
-            await until(pilot, lambda size=size: pilot.app.screen.size == size)
-        await pilot.pause()
-        await pilot.pause()
+        await resized(pilot, *size)
         yield f"{size[0]}x{size[1]}"
 
 
@@ -282,10 +266,10 @@ async def test_screen(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, 
             seen = {}
             for theme in (LIGHT, SAFE, DARK) if size == ROOMY else (LIGHT, DARK):
                 app.theme = theme.name
-                await pilot.pause()
+                await settled(pilot)
                 seen[theme.name.removeprefix("ltxtui-")] = Seen.of(pilot)
             texts[size] = seen["dark"].text
-            assert all(each.text == texts[size] for each in seen.values()), "themes say the same"
+            assert all(each.text == texts[size] for each in seen.values()), "themes differ in colours only"
             assert len(seen["dark"].cells) == app.size.height
             assert all(len(row) == app.size.width for row in seen["dark"].cells)
             check(f"{name}-{size}", texts[size], update)

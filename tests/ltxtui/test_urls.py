@@ -1,4 +1,4 @@
-"""URLs where a path of this machine is wanted: refused in one line, with nothing made."""
+"""URLs where a local path is required: refused in one line, with nothing created."""
 
 from __future__ import annotations
 

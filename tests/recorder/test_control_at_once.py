@@ -33,7 +33,7 @@ def ask(of: Control, command: str, identity: str = "a", **more: Any) -> bool:
 def commanded(
     nano_pipe: Any, runs: Path, calls: int, ask_for: Callable[[RunHandle], None]
 ) -> tuple[RunHandle, list[Any]]:
-    """So many calls at once, all behind their second step when `ask_for` is called; what they made."""
+    """That many calls at once, all past their second step when `ask_for` is called; returns their results."""
     pipes = [build(nano_pipe, "LTX2Pipeline") for _ in range(calls)]
     barrier = threading.Barrier(calls, lambda: ask_for(run))
 
@@ -58,7 +58,7 @@ def answers(read: Read) -> list[dict[str, Any]]:
 def test_a_stop_ends_all_calls(nano_pipe: Any, tmp_path: Path) -> None:
     run, _ = commanded(nano_pipe, tmp_path, 2, lambda run: ask(run.control, "stop"))
     read = load(run.path)
-    # Whoever takes its third step first carries it out; the other one is in its third step then, or about to begin it.
+    # The call that takes its third step first executes it; the other one is then in it or about to begin it.
     assert sorted(s.steps for s in read.stages) in ([2, 3], [3, 3])
     (answer,) = answers(read)
     stage = answer["stage"]

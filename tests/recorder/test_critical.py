@@ -72,7 +72,7 @@ def test_what_a_shock_did_is_no_peak_of_the_model() -> None:
         for i in range(40):
             phase.take(i, levels[i], spiked[i], shocked=shocked and i == 30)
         assert [f.step for f in phase.finish()] == [pytest.approx(largest, abs=1)]
-    # A restart goes up: the step that does so is left out, whatever it is told to be.
+    # A restart goes up: that step is left out, even if it is not marked as shocked.
     phase = CriticalPhaseDetector()
     rising = np.insert(levels, 30, levels[20])
     for i, rate in enumerate(np.insert(rates, 30, 20.0)):

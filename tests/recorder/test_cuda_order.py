@@ -1,4 +1,4 @@
-"""Steps on several CUDA streams, and CUDA graphs that are captured; CUDA's own part is played by stand-ins."""
+"""Steps on several CUDA streams, and CUDA graphs that are captured, with fakes in place of CUDA."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def take_steps(run: Any, count: int = 3) -> None:
 def until(condition: Callable[[], Any]) -> None:
     limit = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < limit, "it never happened"
+        assert time.monotonic() < limit, "the condition never held"
         time.sleep(0.005)
 
 
@@ -68,7 +68,7 @@ class Watched:
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     if not Path("/proc/self/fd").is_dir():
-        pytest.skip("paths of open files are not told here")
+        pytest.skip("paths of open files are unknown here")
     return Watched(monkeypatch)
 
 

@@ -86,7 +86,7 @@ def test_what_fails_beside_a_row_costs_no_row(what: str, monkeypatch: pytest.Mon
     assert all((r.picture is None) == (what in ("picture", "latents", "copy")) for r in found)
     assert all((r.snapshot is None) == (what in ("latents", "copy")) for r in found)
     told = errors_of(sent)
-    assert len(told) == (2 if what == "latents" else 1), "each is told once"
+    assert len(told) == (2 if what == "latents" else 1), "each is reported once"
     assert all(t.endswith(": " + str(error)) and "video" in t for t in told)
 
 

@@ -1,4 +1,4 @@
-"""Archives are written where they were begun, through no link, and nobody else may write to them."""
+"""Archives are written where they were begun, through no link, and other users may not write to them."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def nothing_forbidden() -> Iterator[None]:
 
 
 def open_to_others(folder: Path) -> list[str]:
-    """What somebody else may write to."""
+    """Files and folders that other users may write to."""
     found = [p for p in (folder, *folder.rglob("*")) if not p.is_symlink() and p.lstat().st_mode & 0o022]
     return [f"{p} {stat.filemode(p.lstat().st_mode)}" for p in found if not p.is_socket()]
 

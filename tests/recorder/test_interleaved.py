@@ -97,7 +97,7 @@ def test_a_live_deck_follows_the_newest_stage_that_is_under_way() -> None:
             followed.append(deck.stage_index)
     assert 1 in followed[:-2] and deck.follow
     assert followed[-2:] == [0, 1], "the stage that ends last; then the newest, where a replay ends too"
-    # A stage that was chosen stays chosen, though another one goes on.
+    # A selected stage stays selected while another one continues.
     deck = Deck(run, Liveness.LIVE)
     deck.changed(Liveness.LIVE)
     run.stages[0].ended = False
@@ -152,7 +152,7 @@ def test_stages_are_sent_in_the_order_of_their_numbers() -> None:
 
 
 class Model:
-    """Compiled in place, as far as it can be told from outside."""
+    """Compiled in place, as far as it can be seen from outside."""
 
     def __init__(self) -> None:
         self._compiled_call_impl = self.compiled = lambda **given: given["x"] + 1

@@ -211,7 +211,7 @@ def test_a_tail_goes_on_in_a_journal_that_was_written_anew(tmp_path: Path) -> No
     assert reader.poll() == [message(1)]
     path.unlink()
     path.parent.rmdir()
-    journal.append(encode(message(2)))  # into the file that nobody else can open any more
+    journal.append(encode(message(2)))  # into the file that has no name any more
     assert reader.poll() == [message(2)]
     assert journal.flush() and journal.notes and is_being_written(path)
     journal.append(encode(message(3)))
@@ -221,7 +221,7 @@ def test_a_tail_goes_on_in_a_journal_that_was_written_anew(tmp_path: Path) -> No
     path.parent.rmdir()
     path.parent.write_text("in the way")
     assert not journal.flush() and "cannot be written anew" in str(journal.error)
-    assert journal.read(0) == b"".join(encode(message(n)) for n in (1, 2, 3)), "the stream goes on"
+    assert journal.read(0) == b"".join(encode(message(n)) for n in (1, 2, 3)), "the stream continues"
     reader.close()
     journal.release(remove=True)
     journal.close()

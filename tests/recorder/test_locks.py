@@ -1,4 +1,4 @@
-"""Who can hold a journal's lock: its recorder, and nobody who may only read the file."""
+"""A journal's lock can be held by its recorder, but not by users who may only read the file."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_the_mode_is_what_the_umask_leaves_however_the_file_was_made(
 
 
 def test_a_journal_of_another_recorder_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the moment in which a file that a reader had locked is replaced, somebody else may take its name."""
+    """While a file that a reader had locked is replaced, another process may take its name."""
     path = tmp_path / "a.journal"
     real = os.open
 
@@ -260,7 +260,7 @@ def test_requests_are_laid_out_as_the_system_has_them(monkeypatch: pytest.Monkey
     at = {"linux": 0, "darwin": 20}[platform]
     assert len(request) == {"linux": 32, "darwin": 24}[platform]
     assert int.from_bytes(request[at : at + 2], sys.byteorder) == fcntl.F_WRLCK == file_locks._type(request)
-    assert not any(request[:at] + request[at + 2 :])  # from the beginning to the end, by nobody: what the kernel wants
+    assert not any(request[:at] + request[at + 2 :])  # from beginning to end, pid 0, as the kernel requires
 
 
 def test_a_sweep_s_locks_can_be_opened_by_their_owner_only(tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_and_what_is_deleted_there_is_written_again(tmp_path: Path) -> None:
 def test_where_a_drive_has_a_cache_of_its_own_that_is_emptied_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int | None
 ) -> None:
-    """As on macOS; a file system that cannot do it gets an `fsync`, and a failing one is told of."""
+    """As on macOS; a file system that cannot do it gets an `fsync`, and a failure is reported."""
     asked: list[tuple[int, int]] = []
     plain: list[int] = []
     journal = Journal(tmp_path / "a.journal")
@@ -355,7 +355,7 @@ def test_where_a_drive_has_a_cache_of_its_own_that_is_emptied_too(
 
 
 def test_readers_ask_all_the_time_and_the_recorder_never_waits(tmp_path: Path) -> None:
-    """A list of runs that is drawn over and over asks for every lock; that is no lock of its own."""
+    """A list of runs that is drawn repeatedly checks every lock, without taking any."""
     over, asked = threading.Event(), threading.Event()
 
     def ask() -> None:

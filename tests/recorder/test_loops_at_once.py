@@ -51,7 +51,7 @@ def steps(run: RunHandle, seed: int, pause: Callable[[], Any] = PAUSES) -> None:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], StageData]:
-    """What a loop comes to when nothing else goes on."""
+    """The result of a loop when nothing else runs."""
 
     @functools.cache
     def one(seed: int) -> StageData:

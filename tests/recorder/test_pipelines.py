@@ -32,7 +32,7 @@ from tests.pipelines import (
 
 @pytest.fixture
 def watch(nano_pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Observe a call of a pipeline class, each time on a pipeline of its own."""
+    """Observe a call of a pipeline class, each time on a new pipeline."""
 
     def run(name: str, parts: dict[str, Any] | None = None, **call: Any) -> Observed:
         def make() -> Any:

@@ -113,7 +113,7 @@ def test_a_guider_whose_passes_are_unknown_gives_none(
 
 
 class Toy(torch.nn.Module):
-    """Stands for a transformer where one of full depth would take long to compile."""
+    """Replaces a transformer of full depth, which would take long to compile."""
 
     def forward(self, *, hidden_states: torch.Tensor) -> tuple[torch.Tensor]:
         return (hidden_states * 2,)
@@ -155,7 +155,7 @@ def test_calls_of_compiled_models_are_seen(wrap: Callable[[Toy], Any]) -> None:
     assert seen[2]["hidden_states"] is x and torch.equal(seen[3][1][0], 2 * x) and seen[3][0]["hidden_states"] is x
     end()
     model(hidden_states=x)
-    assert len(COMPILED) == compiled  # watching and ceasing to watch compiles nothing anew
+    assert len(COMPILED) == compiled  # watching and ceasing to watch compiles nothing again
     assert len(seen) == 4 and not model._forward_hooks and not model._forward_pre_hooks
 
 

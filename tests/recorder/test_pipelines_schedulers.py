@@ -36,7 +36,7 @@ STEPPED_FROM = [1.0, 0.8, 0.4]
 
 @pytest.fixture
 def seen_with(nano_pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Observe an unguided call of a pipeline class with a scheduler of its own."""
+    """Observe an unguided call of a pipeline class with its own scheduler."""
 
     def run(name: str, scheduler: Any, **call: Any) -> Any:
         def make() -> Any:
@@ -106,7 +106,7 @@ def test_a_repeated_first_sigma(seen_with: Any) -> None:
     seen = seen_with("LTX2Pipeline", FlowMatchEulerDiscreteScheduler, sigmas=repeated)
     assert [r.sigma for r in seen.rows["video"]] == repeated and seen.errors() == []
     check_euler(seen.rows["video"])
-    # Here the scheduler starts at the second of them, and the model is told the wrong level from then on.
+    # Here the scheduler starts at the second of them, and the model is given the wrong level from then on.
     seen = seen_with(
         "LTX2ConditionPipeline",
         functools.partial(LTXEulerAncestralRFScheduler, eta=0.0),
@@ -175,7 +175,7 @@ def test_other_pipelines_are_refused(nano_pipe: Any, tmp_path: Path) -> None:
 
 
 def test_every_ltx_pipeline_of_diffusers_is_recorded_or_refused_with_its_own_reason() -> None:
-    """One that a newer diffusers adds is to be looked at: `REFUSED` says only what has been read in its loop."""
+    """A scheduler that a newer diffusers adds must be reviewed: `REFUSED` has only what has been read in its loop."""
     import diffusers
 
     found = {name for name in dir(diffusers) if re.fullmatch(r"LTX\w*Pipeline", name)}
@@ -191,7 +191,7 @@ def test_one_scheduler_for_both_streams_is_refused(nano_pipe: Any, tmp_path: Pat
 
 def test_a_subclass_is_its_parent(nano_pipe: Any, tmp_path: Path) -> None:
     class Mine(type(nano_pipe)):  # type: ignore[misc]
-        """A pipeline of somebody's own."""
+        """A pipeline class of a user."""
 
     pipe = copy.copy(nano_pipe)
     pipe.__class__ = Mine

@@ -1,4 +1,4 @@
-"""The pump behind a slow disk: what waits is written together; rows are given up beyond a bound, told once."""
+"""The pump behind a slow disk: waiting rows are written together; dropped rows are reported once."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_what_waits_is_written_together(tmp_path: Path) -> None:
     journal.close()
     messages = JournalReader(tmp_path / "run.journal").poll()
     assert [m["step"] for m in messages[:-1]] == list(range(50)) and messages[-1]["t"] == "end"
-    # The first alone, 32 together, and as soon as few wait one by one again; each told once it was in the file.
+    # The first alone, 32 together, and as soon as few wait one by one again; each is reported once it is in the file.
     sizes = [later - earlier for earlier, later in pairwise(written)]
     assert written == sorted(set(written)) and max(sizes) > 30 * written[0]
     assert len(written) < 25

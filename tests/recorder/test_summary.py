@@ -168,7 +168,7 @@ def test_known_drift() -> None:
     x0 = torch.ones(1, 4, 3, 3, 2)
     x0[:, 2, ..., 0] += 1
     x0[:, 3, ..., 1] -= 3
-    x0[:, 0] = 50  # latent frame 0 stands for one pixel frame and does not count
+    x0[:, 0] = 50  # latent frame 0 is one pixel frame and does not count
     torch.testing.assert_close(drift_index(x0, (0, 1, 2, 3)), torch.tensor([2 / 2**0.5]))
     torch.testing.assert_close(drift_index(x0[:, 1:], (1, 2, 3)), torch.tensor([2 / 2**0.5]))
     torch.testing.assert_close(drift_index(x0[:, 2:], (2, 3)), torch.tensor([(1 + 9) ** 0.5 / 5**0.5]))

@@ -31,7 +31,7 @@ STEPS = {"num_inference_steps": 3}
 
 
 def at_once(*jobs: Callable[[], Any]) -> list[Any]:
-    """Run every job in a thread of its own; what each returned. Raises the first error."""
+    """Run every job in its own thread; returns their results. Raises the first error."""
     with ThreadPoolExecutor(len(jobs)) as pool:
         return [f.result(PATIENCE) for f in [pool.submit(job) for job in jobs]]
 
@@ -70,7 +70,7 @@ def errors(run: Read) -> list[str]:
 
 
 class Alone:
-    """What calls give and record when nothing else goes on; each is made once."""
+    """What calls give and record when nothing else runs; each is made once."""
 
     def __init__(self, nano_pipe: Any, runs: Path) -> None:
         self._pipe, self._runs = nano_pipe, runs
@@ -220,7 +220,7 @@ def test_a_call_of_another_recording_within_a_call(alone: Alone, nano_pipe: Any,
 
 
 class Elsewhere(LTX2Pipeline):  # type: ignore[misc]
-    """Denoises in a thread of its own, which knows nothing of the one that called it."""
+    """Denoises in its own thread, without the context of the calling thread."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return at_once(lambda: LTX2Pipeline.__call__(self, *args, **kwargs))[0]

@@ -211,7 +211,7 @@ def test_texts_of_errors_are_cut_and_never_fail() -> None:
 def test_an_end_that_was_never_taken_in_keeps_the_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """Whatever ends the threads early, without an error that anybody sees."""
+    """Ends the threads early, without an error that is visible to the caller."""
     with record(runs_dir=tmp_path, previews=False) as run:
         steps(run, 3)
         settle(run)

@@ -1,4 +1,4 @@
-"""Running a recorded run again: bit for bit, with changes, and refused where the run does not tell enough."""
+"""Repeating a recorded run: bit for bit, with changes, and refused where the run does not record enough."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_demo_reads_its_shocks_before_it_starts(tmp_path: Path) -> None:
     assert "kind must be one of" in problem("demo", "--shock", "jolt", "--runs-dir", str(tmp_path))
 
 
-# -- what an archive tells, without a model
+# -- what an archive records, without a model
 
 
 def made_up(

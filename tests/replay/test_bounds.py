@@ -162,7 +162,7 @@ def memory(*roots: Any) -> int:
 
 
 def fed(run: Run, flood: Iterator[Message], wire: int) -> int:
-    """Feed so many bytes as they travel; gives the number of messages."""
+    """Feed that many encoded bytes; returns the number of messages."""
     count = 0
     for message in flood:
         run.feed(message)
@@ -192,7 +192,7 @@ def test_memory_stays_bounded_and_what_is_left_out_is_said(name: str) -> None:
 
 @pytest.mark.parametrize("name", FLOODS)
 def test_a_journal_s_tail_stays_bounded_too(tmp_path: Path, name: str) -> None:
-    """What a source remembers of what it gave on, beside what the run keeps."""
+    """What a source keeps of the messages that it returned, besides what the run keeps."""
     journal = Journal(tmp_path / "r.journal")
     left = WIRE
     for message in itertools.chain([HEADER, STAGE, declared(32)], FLOODS[name]()):
@@ -381,7 +381,7 @@ def test_equal_events_are_counted() -> None:
 
 
 def test_each_message_that_was_read_is_left_out_once() -> None:
-    """Also equal ones, those that nobody knows, and those that are not as the format says."""
+    """Also equal ones, unknown ones, and those that violate the format."""
     read = ReadSoFar()
     told = [HEADER, STAGE, declared(1), rows(0, 1, 1), event(1), event(1), picture(0, 2), {"t": "new"}, {"t": "new"}]
     told += [{"t": protocol.EVENT, "kind": 5}, {"t": protocol.SYSTEM, "time": 1.0, "values": {}}] * 2
@@ -440,7 +440,7 @@ print(run.note)
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_a_hostile_stream_over_its_socket(runtime_dir: Path) -> None:
-    """All kinds at once, as fast as they are taken, in a process of its own."""
+    """All kinds at once, as fast as they are taken, in a separate process."""
     path, sizes = runtime_dir / "x.sock", [0]
     floods = [FLOODS[name]() for name in ("events", "samples", "pictures", "stages", "rows", "ends of a stage")]
     parts = b"".join(encode(next(flood)) for _ in range(ROUNDS) for flood in floods)

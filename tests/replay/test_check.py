@@ -1,4 +1,4 @@
-"""Runs are checked for what is missing, damaged or other than the journal says, and mended without losing a row."""
+"""Runs are checked for what is missing, damaged or different from the journal, and repaired without losing a row."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def crashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         until(lambda: "stage_0" in json.loads((run.path / "zarr.json").read_text())["attributes"].get("summary", {}))
         there = tmp_path / "crashed"
         there.mkdir()
-        # A file is written beside its place and renamed into it, so a name that ends in .part is gone by its turn.
+        # A file is written next to its place and renamed into it, so a name that ends in .part is gone by its turn.
         shutil.copytree(run.path, there / run.path.name, ignore=shutil.ignore_patterns("*.part"))
         shutil.copy(locations.journal_of(run.path), there)
     return there / run.path.name

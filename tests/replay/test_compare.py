@@ -319,7 +319,7 @@ def test_fair_pairs_differ_in_the_schedule_only() -> None:
     wide = made({"sigma": SMOOTH, "value": np.ones((6, 2))})
     assert [m.what for m in unfair(compare([a, wide], metrics=[]))] == ["video size"]
     unknown = made(rows(SMOOTH), seed=None)
-    assert [m.what for m in unfair(compare([unknown, unknown]))] == ["seed"], "chance is no pair"
+    assert [m.what for m in unfair(compare([unknown, unknown]))] == ["seed"], "chance does not make a pair"
 
 
 def sampled_by(kind: str, **config: Any) -> Run:

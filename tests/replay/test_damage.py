@@ -1,4 +1,4 @@
-"""Torn, cut, flipped, missing and hand-edited files: what is readable is read, the rest is named and can be mended."""
+"""Torn, cut, flipped, missing and edited files: what is readable is read, the rest is named and can be repaired."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def archive(whole: Path, tmp_path: Path) -> Path:
 
 
 def opened(path: Path) -> tuple[Run, str]:
-    """The run at a path, all of it looked at, and what its source says then."""
+    """The run at a path, read completely, and the note of its source."""
     source, run = open_path(path), Run()
     for message in source.poll():
         run.feed(message)
@@ -180,7 +180,7 @@ EVENTS = ("kind", "stage", "step", "time")
 
 
 def mended(archive: Path, name: str, before: Run, node: str) -> None:
-    """A damaged archive is repaired beside a copy of what it replaces, and is whole then, but for what was lost."""
+    """A damaged archive is repaired next to a copy of the original, and is then complete except for what was lost."""
     if name == "zarr.json":
         with pytest.raises(CannotRepair, match="nothing of"):
             repair(archive)
@@ -212,7 +212,7 @@ def files_of(folder: Path) -> list[Path]:
 
 def test_a_damaged_chunk_becomes_nan_where_its_checksum_is_known(archive: Path) -> None:
     DAMAGES["flipped"](archive / "stage_0/video/mean/c/0/0")
-    assert np.isfinite(load(archive).stages[0].streams["video"].values("mean")).all(), "nobody can tell by looking"
+    assert np.isfinite(load(archive).stages[0].streams["video"].values("mean")).all(), "the damage is not visible"
     done = repair(archive)
     assert done.lost == [
         "stage_0/video/mean is not whole: its chunk cannot be read, c/0/0 has another checksum than when it was written"

@@ -29,7 +29,7 @@ TIMES = "seconds since 1970-01-01T00:00:00+00:00"
 
 
 def own_loop(run: Any, steps: int, channels: int = 4) -> None:
-    """A loop of one's own: so many steps of a small clip."""
+    """A custom loop: that many steps of a small clip."""
     sample = torch.randn(1, channels, 3, 4, 6, generator=torch.Generator().manual_seed(0))
     for n in range(steps):
         sigma, sigma_next = 1 - n / steps, 1 - (n + 1) / steps

@@ -67,7 +67,7 @@ CONFIG = "[mypy]\nstrict = True\n" + "".join(
 
 
 def test_a_type_checker_finds_the_types_of_an_installed_package(tmp_path: Path) -> None:
-    """In an environment of its own that has the packages as a wheel lays them, seen from a folder elsewhere."""
+    """In a separate environment that has the packages as a wheel installs them, from another folder."""
     venv.create(tmp_path / "env", symlinks=True)
     site = next((tmp_path / "env").glob("lib/python*/site-packages"))
     for package in PACKAGES:

@@ -62,7 +62,7 @@ def test_a_state_is_one_of_five() -> None:
 
 
 class Watched:
-    """A recorder and a viewer with clocks of their own, which differ by years."""
+    """A recorder and a viewer with separate clocks, which differ by years."""
 
     def __init__(self, planned: int = 20) -> None:
         self.now, self.offset = 1000.0, 1.7e9

@@ -144,7 +144,7 @@ def test_without_a_socket_the_locked_journal_is_tailed(recorder: Recorder) -> No
     source = ReconnectingSource(recorder.server.path, retry=QUICK)
     seen: list[Message] = []
     gathered(source, lambda m: len(m) == 12, seen)
-    recorder.server._remove_path()  # somebody cleaned /tmp
+    recorder.server._remove_path()  # /tmp was cleaned
     wire_ends = [v.socket for v in recorder.server._viewers.values()]
     for end in wire_ends:
         end.shutdown(socket.SHUT_RDWR)

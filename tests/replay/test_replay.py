@@ -1,4 +1,4 @@
-"""Live, journal and archive give the same numbers through the same interface; what is no run is said to be none."""
+"""Live, journal and archive give the same numbers through the same interface; other files are refused."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def sweep_of(seeds: int, grid: str) -> Sweep:
 
 
 def rows_of(sweep: Sweep, drift: dict[str, Sequence[float]], **other: dict[str, Sequence[float]]) -> list[ResultRow]:
-    """Rows with these values per arm and seed; endpoints that nobody gave are 1 everywhere."""
+    """Rows with these values per arm and seed; endpoints that are not given are 1 everywhere."""
     found = []
     for arm in sweep.arms:
         for i, seed in enumerate(sweep.seeds):

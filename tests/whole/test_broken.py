@@ -1,4 +1,4 @@
-"""NaN and Inf: told with their batch items and shares, and seen wherever a run is named."""
+"""NaN and Inf: reported with their batch items and shares, and shown wherever a run is named."""
 
 from __future__ import annotations
 

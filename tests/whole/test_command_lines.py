@@ -29,7 +29,7 @@ def modules() -> list[str]:
 
 
 class Parsed(Exception):
-    """The arguments were accepted; nothing else of the module shall run."""
+    """The arguments were accepted; the rest of the module must not run."""
 
 
 @pytest.fixture(autouse=True)

@@ -50,9 +50,9 @@ def waiting(run: RunHandle) -> int:
 
 
 class Remote:
-    """A callback of the pipeline: after some steps it lets `ltxtui control` send a command, and then goes on.
+    """A callback of the pipeline: after some steps it lets `ltxtui control` send a command, and then continues.
 
-    It goes on once the command has come in, so that the step which must obey is known.
+    It continues once the command has come in, so that the step that must obey is known.
     """
 
     def __init__(self, run: RunHandle, commands: dict[int, tuple[str, ...]]) -> None:
@@ -225,7 +225,7 @@ def _steps_of(pipe: Any) -> list[int]:
     return seen
 
 
-# -- loops of one's own
+# -- custom loops
 
 
 def own_step(run: RunHandle, sigma: float, seed: int = 0) -> None:
@@ -239,7 +239,7 @@ def own_step(run: RunHandle, sigma: float, seed: int = 0) -> None:
 
 
 def asked(run: RunHandle, command: protocol.Command, **more: Any) -> Callable[[], CommandAnswer]:
-    """Send a command from a thread of its own; returns what waits for the answer."""
+    """Send a command from a new thread; returns a function that waits for the answer."""
     found: list[CommandAnswer | Exception] = []
 
     def ask() -> None:
@@ -461,7 +461,7 @@ class Peer:
         self.send(encode({"t": "control", "id": f"{id(self)}-{self._count}", "command": command, **more}))
 
     def events(self, count: int) -> list[dict[str, Any]]:
-        """The next so many `control` events."""
+        """The next `count` `control` events."""
         found: list[dict[str, Any]] = []
         while len(found) < count:
             data = self._socket.recv(1 << 16)

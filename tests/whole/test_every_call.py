@@ -101,7 +101,7 @@ def test_a_loop_that_is_interrupted_is_no_loop_that_leaves_noise(pipe: Any, tmp_
         ([1.0, 0.6, 0.3], [1.0, 0.6, 0.3, 0.0], "complete"),
         ([1.0, 0.6, 0.3, 0.0], [1.0, 0.6, 0.3, 0.0], "complete"),
         ([1.0, 0.6, 0.3], [1.0, 0.6, 0.3], "complete"),  # a step of the plan is not taken
-        (None, [1.0, 0.6, 0.3], "complete"),  # nobody said where it ends
+        (None, [1.0, 0.6, 0.3], "complete"),  # its end was not declared
         ([1.0, 0.6, 0.3, 0.0], [1.0, 0.6, 0.3, 0.0, 0.0], "complete"),  # a call at 0
     ],
 )

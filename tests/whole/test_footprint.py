@@ -41,7 +41,7 @@ def test_what_a_metric_keeps_is_seen(monkeypatch: pytest.MonkeyPatch, keep: Call
     monkeypatch.setattr(measure_step, "measured_row", keeping)
     grid = (3, 6, 10)
     held = measure("video", grid, CHANNELS, torch.float32, torch.float32).held
-    # Four steps, a latent each, whether it is a copy or the sampler's own that nobody else needs any more.
+    # Four steps, a latent each, whether it is a copy or the sampler's own that is not needed any more.
     assert held - between_steps(grid) == pytest.approx(0 if kept[0] is None else 4, abs=0.3)
 
 

@@ -81,7 +81,7 @@ def test_answers_are_told_as_they_come_and_judged(tmp_path: Path, monkeypatch: p
     assert (lines[-1]["failed"], lines[-1]["skipped"]) == (["b"], ["c"])
     monkeypatch.setattr(ask_all, "__defaults__", (asked[2:3],))
     monkeypatch.setenv("OUT", str(tmp_path))
-    assert main(["--small"]) == 0, "what cannot be asked here is no miss"
+    assert main(["--small"]) == 0, "what cannot be queried here is not a miss"
     assert "needs two GPUs" in (tmp_path / "gpu_overhead.jsonl").read_text()
 
 

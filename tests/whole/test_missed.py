@@ -1,4 +1,4 @@
-"""Steps that could not be recorded: counted, and told by the run itself, the list, the check and the command."""
+"""Steps that could not be recorded: counted, and reported by the run itself, the list, the check and the command."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_the_words() -> None:
 
 
 def test_a_device_without_autocast_costs_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of a backend of one's own: `torch.autocast` raises for its type, even where it is to be turned off."""
+    """As with a third-party backend: `torch.autocast` raises for its type, even where it is to be turned off."""
     with full_precision("meta"):
         torch.empty(2, device="meta") * 2
 

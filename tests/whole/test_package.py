@@ -78,7 +78,7 @@ def test_a_package_that_was_written_over_ours_is_named(name: str, code: str, tmp
     (metadata / "top_level.txt").write_text(f"{name}\n")
     said = one_line(start("--version", cwd=tmp_path, path=site))
     assert f"its package {name!r} in {site} was overwritten by another distribution (other-thing)" in said
-    assert said.endswith("install ltxtui in an environment of its own")
+    assert said.endswith("install ltxtui in a separate environment")
 
 
 def test_a_package_that_is_gone_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Paths as people give them: from a folder that the program leaves, without a name of their own, of an odd kind."""
+"""Paths as people give them: from a folder that the program leaves, without a name, of an odd kind."""
 
 from __future__ import annotations
 

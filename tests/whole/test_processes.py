@@ -77,7 +77,7 @@ def test_sigkill_loses_no_step_that_any_viewer_received(tmp_path: Path, runtime_
     assert source.liveness is Liveness.UNFINISHED and run.end is None
     found = listing.list_runs(runs)
     assert [(r.status, r.steps) for r in found] == [("unfinished", run.steps)]
-    # The dead socket is swept when somebody looks for live runs; a young one might only not listen yet.
+    # The dead socket is removed by a search for live runs; a young one may just not listen yet.
     assert socket.exists() and listing.live_runs() == [] and socket.exists()
     os.utime(socket, (0, 0))
     assert listing.live_runs() == [] and not socket.exists()

@@ -468,7 +468,7 @@ def suspended_in_the_middle(worker: psutil.Process, folder: Path) -> bool:
 def test_killed_in_the_middle_and_started_again_it_finds_the_same(
     undisturbed: tuple[Path, Sweep], nano_pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first start is real processes, which are killed; the second goes on in this one, as `undisturbed` did."""
+    """The first start is real processes, which are killed; the second continues here, as `undisturbed` did."""
     folder = tmp_path / "killed"
     process = start(folder, *TINY)
     workers: list[psutil.Process] = []

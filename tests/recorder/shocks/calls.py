@@ -14,8 +14,8 @@ from torch import Tensor
 def levels_of_calls(pipe: Any) -> Iterator[list[float]]:
     """The level σ of every call of a pipeline's transformer, in order.
 
-    Whatever the model is told, as `timestep` or `sigma`, of video or audio, must be `scheduler.sigmas[i]` of the step
-    that this call is for. A conditioned token is told less, so of a level per token the highest counts.
+    Whatever the model is given, as `timestep` or `sigma`, of video or audio, must be `scheduler.sigmas[i]` of the step
+    that this call is for. A conditioned token is given less, so of a level per token the highest counts.
     """
     found: list[float] = []
 

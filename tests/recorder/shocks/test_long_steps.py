@@ -107,6 +107,6 @@ EXAMPLES = [
 def test_no_example_of_a_command_warns_of_its_strength() -> None:
     assert len(EXAMPLES) >= 6
     for text in EXAMPLES:
-        for shock in (s for s in parse_shocks(text) if s.eta is None):  # η is no strength in dB
+        for shock in (s for s in parse_shocks(text) if s.eta is None):  # η is not a strength in dB
             placed = shock if shock.at is not None or shock.at_snr_db is not None else replace(shock, at=0.5)
             assert not re.search("churn cap|long Euler step", told(placed)), text

@@ -187,7 +187,7 @@ def test_a_shock_scheduler_of_the_users_own_is_recorded_and_kept(nano_pipe: Any,
 
 
 def test_two_calls_and_a_scheduler_that_is_replaced_between_them(nano_pipe: Any, tmp_path: Path) -> None:
-    """As the two-stage recipe does it: the second schedule does not reach the shock, which is said and is no error."""
+    """As the two-stage recipe does it: the second schedule does not reach the shock, which is not an error."""
     pipe = make(nano_pipe, "LTX2Pipeline")
     with record(pipe, shocks=[Shock("restart", at=0.95, strength_db=3)], runs_dir=tmp_path) as run:
         generate(pipe, num_inference_steps=4, **UNGUIDED)

@@ -58,7 +58,7 @@ def test_a_level_is_met_as_it_is_written(level: float) -> None:
     assert made.actions[0].step == 2
     assert plan([1, level + 0.01, level], [Shock("renoise", at=level)]).actions[0].step == 2
     (action,) = plan([1, level + 0.01, level], [Shock("restart", at=2, to=level)]).actions
-    assert action.sigma_up == action.sigma_down, "up to the level itself is no step down"
+    assert action.sigma_up == action.sigma_down, "up to the level itself is not a step down"
     (action,) = plan([1, level + 0.01, level], [Shock("renoise", at_snr_db=sigma_math.snr_db(level))]).actions
     assert action.step == 2
 
@@ -276,7 +276,7 @@ def test_text() -> None:
     )
     assert parse_shocks("ancestral:eta=0.5,seed=2") == schedules.ancestral(0.5, 2)
     assert parse_shocks("spikes:at=0.95+0.9,db=6") == schedules.spikes([0.95, 0.9], 6)
-    assert parse_shock("renoise:db=6") == Shock("renoise", strength_db=6)  # the place is known to who is told
+    assert parse_shock("renoise:db=6") == Shock("renoise", strength_db=6)  # a live shock has no place
 
 
 @pytest.mark.parametrize(
