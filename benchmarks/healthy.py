@@ -2,7 +2,7 @@
 
     python -m benchmarks.healthy                    over 200 runs, about ten minutes
     python -m benchmarks.healthy --only shocks      runs whose name contains a text
-    python -m benchmarks.healthy --runs-dir DIR     keep the archives, and leave out those that are there
+    python -m benchmarks.healthy --runs-dir DIR     keep the archives, and skip existing ones
 
 A run is healthy when nothing in its set-up contradicts the model: seeds, guidance, step counts, schedules, sizes,
 batches, pipelines, stages, shocks, samplers and precisions, as published set-ups use them.
@@ -66,7 +66,7 @@ class Bench:
         return FlowMatchEulerDiscreteScheduler.from_config({**components.scheduler().config, **changes})
 
     def exact(self) -> Any:
-        """A scheduler that takes levels as they are given."""
+        """A scheduler that uses the given levels unchanged."""
         return self.flow(use_dynamic_shifting=False, shift_terminal=None)
 
 
@@ -158,7 +158,7 @@ def stages(b: Bench, seed: int, guided: bool) -> Callable[[Any], Any]:
 
 
 def split(b: Bench, seed: int) -> Callable[[Any], Any]:
-    """One schedule in two calls: the first one leaves noise, from which the second goes on."""
+    """One schedule in two calls: the first one leaves noise, from which the second continues."""
 
     def go(record: Any) -> None:
         levels = [1.0, 0.97, 0.93, 0.88, 0.8, 0.7, 0.55, 0.4, 0.2]
@@ -220,7 +220,7 @@ def half(b: Bench, seed: int) -> Callable[[Any], Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", metavar="TEXT", help="runs whose name contains this")
-    parser.add_argument("--runs-dir", type=Path, help="keep the archives there, and read those that are there [none]")
+    parser.add_argument("--runs-dir", type=Path, help="keep the archives there, and read existing ones [none]")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         return examine(given.runs_dir or Path(folder), given.only)
