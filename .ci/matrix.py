@@ -1,6 +1,6 @@
 """`make matrix`: the viewer at the lowest and newest versions of its dependencies, on each Python that is installed.
 
-Every combination gets an environment of its own, without torch, in which the viewer's part of the suite runs. Lowest
+Every combination gets its own environment, without torch, in which the viewer's part of the suite runs. Lowest
 versions come from `constraints-lowest.txt`; newest ones are what the package index has. `--python 3.12` and `--versions
 lowest` choose some of the combinations.
 """
@@ -97,8 +97,8 @@ def tried(interpreter: str, versions: str) -> str:
             return "FAILED: no environment could be made"
         if subprocess.run([*install, *dependencies(), *TOOLS], cwd=made).returncode:
             return "FAILED: its dependencies could not be installed"
-        said = subprocess.run([python, "-m", "pip", "list", "--format", "freeze"], **_QUIET).stdout
-        print(" ".join(line for line in said.split() if names([line]) <= names(dependencies())), flush=True)
+        installed = subprocess.run([python, "-m", "pip", "list", "--format", "freeze"], **_QUIET).stdout
+        print(" ".join(line for line in installed.split() if names([line]) <= names(dependencies())), flush=True)
         tests = [
             python,
             "-m",

@@ -1,6 +1,6 @@
 """`make wheel`: builds sdist and wheel, installs the wheel in a clean environment, and uses it there as a user would.
 
-The environment has no torch and lies outside the checkout. The wheel is built from the sdist, which is therefore known
+The environment has no torch and is outside the checkout. The wheel is built from the sdist, which is therefore known
 to be complete. Prints a line per check; ends with status 1 at the first one that fails.
 """
 
@@ -69,15 +69,15 @@ def passed(what: str) -> None:
     print(f"  ok  {what}", flush=True)
 
 
-def require(true: object, what: str, said: object = "") -> None:
+def require(true: object, what: str, output: object = "") -> None:
     """End with status 1 unless something holds."""
     if not true:
-        sys.exit(f"FAIL  {what}\n{said}")
+        sys.exit(f"FAIL  {what}\n{output}")
     passed(what)
 
 
 def environment(path: Path) -> Path:
-    """A new virtual environment; gives its interpreter."""
+    """A new virtual environment; returns its interpreter."""
     venv.create(path, with_pip=True, symlinks=True)
     return path / "bin" / "python"
 
@@ -125,7 +125,7 @@ def check_contents(sdist: Path, wheel: Path) -> None:
 
 
 class Use:
-    """Commands of the installed wheel, in a folder and with a home of their own."""
+    """Commands of the installed wheel, in a separate folder with its own home."""
 
     def __init__(self, binaries: Path, folder: Path) -> None:
         self.binaries = binaries
@@ -143,54 +143,58 @@ class Use:
         }
 
     def run(self, *command: str, status: int = 0) -> str:
-        """What a command says on both outputs. Ends the checks if its status is another."""
+        """A command's text on both outputs. Ends the checks if its status differs."""
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
         )
-        said = done.stdout + done.stderr
+        output = done.stdout + done.stderr
         if done.returncode != status:
-            sys.exit(f"FAIL  `{' '.join(command)}` ended with status {done.returncode}, not {status}\n{said}")
-        return said
+            sys.exit(f"FAIL  `{' '.join(command)}` ended with status {done.returncode}, not {status}\n{output}")
+        return output
 
     def check(self, wheel: Path) -> None:
         version = wheel.name.split("-")[1]
         where = (
             "import ltxtui, recorder, replay; print(ltxtui.__version__, *map(lambda p: p.__file__, (recorder, replay)))"
         )
-        said = self.run("python", "-c", where).split()
-        inside = all(Path(p).is_relative_to(self.binaries.parent) for p in said[1:])
-        require(inside and said[0] == version, "the packages come from the wheel, with its version", said)
+        output = self.run("python", "-c", where).split()
+        inside = all(Path(p).is_relative_to(self.binaries.parent) for p in output[1:])
+        require(inside and output[0] == version, "the packages come from the wheel, with its version", output)
         specs = f"from importlib.util import find_spec; print(*map(find_spec, {HEAVY!r}))"
         found = set(self.run("python", "-c", specs).split())
         require(found == {"None"}, f"{', '.join(HEAVY)} are not installed", found)
         for command in (("ltxtui",), ("python", "-m", "ltxtui")):
-            said = self.run(*command, "--version")
-            require(said == f"ltxtui, version {version}\n", f"`{' '.join(command)} --version` prints {version}", said)
+            output = self.run(*command, "--version")
+            require(
+                output == f"ltxtui, version {version}\n", f"`{' '.join(command)} --version` prints {version}", output
+            )
         self._runs()
         self._without_torch()
         self._dashboard()
-        said = self.run("bash", "-c", "_LTXTUI_COMPLETE=bash_source ltxtui")
-        require("complete -o nosort" in said, "completion for bash is printed", said)
+        output = self.run("bash", "-c", "_LTXTUI_COMPLETE=bash_source ltxtui")
+        require("complete -o nosort" in output, "completion for bash is printed", output)
 
     def _runs(self) -> None:
-        said = self.run("ltxtui", "runs")
+        output = self.run("ltxtui", "runs")
         require(
-            "no runs in runs" in said and said.count("\n") == 1, "`ltxtui runs` without a run prints one line", said
+            "no runs in runs" in output and output.count("\n") == 1,
+            "`ltxtui runs` without a run prints one line",
+            output,
         )
         (self.runs / f"{RUN}.journal").write_bytes(zlib.decompress(FIXTURE.read_bytes()))
         listed = json.loads(self.run("ltxtui", "runs", "--json"))["runs"]
         require([r["name"] for r in listed] == [RUN], "`ltxtui runs --json` lists a journal", listed)
         self.run("ltxtui", "runs", "repair", RUN)
         require((self.runs / f"{RUN}.zarr" / "zarr.json").is_file(), "`ltxtui runs repair` makes its archive")
-        said = self.run("ltxtui", "runs", "check", "restart")
-        require(f"{RUN}.zarr" in said and "checksum" in said, "`ltxtui runs check` verifies the archive", said)
+        output = self.run("ltxtui", "runs", "check", "restart")
+        require(f"{RUN}.zarr" in output and "checksum" in output, "`ltxtui runs check` verifies the archive", output)
         require(RUN in self.run("ltxtui", "runs"), "`ltxtui runs` lists it")
 
     def _without_torch(self) -> None:
         for command in (("record", "--model", "nano"), ("demo",)):
-            said = self.run("ltxtui", *command, status=1)
-            one = said.count("\n") == 1 and "pip install 'ltxtui[ltx]'" in said
-            require(one, f"`ltxtui {command[0]}` without torch names the extra to install in one line", said)
+            output = self.run("ltxtui", *command, status=1)
+            one = output.count("\n") == 1 and "pip install 'ltxtui[ltx]'" in output
+            require(one, f"`ltxtui {command[0]}` without torch names the extra to install in one line", output)
 
     def _dashboard(self) -> None:
         screen = Screen([str(self.binaries / "ltxtui"), "replay", "restart"], self.folder, self.environment)
@@ -241,7 +245,7 @@ class Screen:
             self._read(0.2)
 
     def leave(self) -> int | None:
-        """Press `q` until the command ends; gives its status."""
+        """Press `q` until the command ends; returns its status."""
         end = time.monotonic() + PATIENCE_SECONDS
         while self._process.poll() is None and time.monotonic() < end:
             os.write(self._fd, b"q")

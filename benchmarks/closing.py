@@ -60,7 +60,7 @@ def nano_run(runs: Path, pipe: Any) -> Closing:
 
 @contextlib.contextmanager
 def spent() -> Iterator[dict[str, list[float]]]:
-    """Note what parts of closing take, in whatever thread they run: milliseconds of wall time per closing."""
+    """Note what parts of closing take, in any thread: milliseconds of wall time per closing."""
     from recorder import recording
     from recorder.archive import writer, zarr_writer
     from recorder.journal import journal

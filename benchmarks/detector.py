@@ -5,7 +5,7 @@ of 0, 1 and 5 % on every rate; and the rates of a stochastic sampler, simulated 
 the mean of many runs. `--nano` adds runs of the nano model.
 
 Right is within a tenth of the run, and at least one step. Online that is from the largest peak up to the step at which
-the detector fires; afterwards from the largest peak of the whole run.
+the detector fires; afterwards from the largest peak of the complete run.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ HEAD = "| rate | jitter | steps | runs | fires | right | marks | right |\n| --- 
 
 
 def detected(rates: Sequence[float] | Values, sigmas: Sequence[float] | Values) -> tuple[int, int, float, int]:
-    """Step fired at, step named, confidence, and the largest peak afterwards; −1 where the detector says nothing."""
+    """Step fired at, step named, confidence, and the largest peak afterwards; −1 where the detector does not fire."""
     phase = CriticalPhaseDetector()
     at = named = largest = -1
     confidence = math.nan
@@ -71,7 +71,7 @@ def detected(rates: Sequence[float] | Values, sigmas: Sequence[float] | Values) 
 
 
 def largest_peak(rates: Values) -> int | None:
-    """The highest place that lies above its neighbours on both sides, of rates without noise; None if there is none."""
+    """The highest place above its neighbours on both sides, of rates without noise; None if there is none."""
     inside = [
         i
         for i in range(1, len(rates) - 1)
@@ -161,7 +161,7 @@ def synthetic(runs: int, steps: Sequence[int | str] = (*STEPS, "distilled"), see
 def stochastic_rates(rng: np.random.Generator, sigmas: Values, runs: int, eta: float) -> Values:
     """Rates [runs, steps] of a stochastic sampler with the exact model of independent two-mode coordinates.
 
-    With 128 of them the rates of one run lie about 5 to 10 % about their mean over runs.
+    With 128 of them the rates of one run scatter by 5 to 10 % about their mean over runs.
 
     A step to σ′ goes down to σ′·(1 + (σ′/σ − 1)·η) and is re-noised to σ′, as ancestral samplers do.
     """
@@ -202,7 +202,7 @@ def stochastic(runs: int, steps: Sequence[int] = STEPS, seed: int = 1) -> Iterat
 
 
 def nano(seeds: int, steps: Sequence[int] = (8, 12, 20, 30, 60)) -> Iterator[str]:
-    """Lines of recorded nano runs, unguided: what the detector said, and where the rate is highest in hindsight."""
+    """Lines of recorded nano runs, unguided: what the detector reported, and where the rate is highest afterwards."""
     import tempfile
 
     import torch

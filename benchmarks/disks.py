@@ -22,16 +22,16 @@ class Unavailable(RuntimeError):
 
 
 def command(*words: str | Path) -> None:
-    """Run a command. Raises Unavailable with what it said."""
+    """Run a command. Raises Unavailable with its message."""
     done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise Unavailable(f"{words[0]}: {said[-1] if said else done.returncode}")
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise Unavailable(f"{words[0]}: {lines[-1] if lines else done.returncode}")
 
 
 @contextmanager
 def mounted(fs: str, image: Path, place: Path, options: str = "") -> Iterator[None]:
-    """A file system in an image; unmounted and detached whatever happens. Raises Unavailable."""
+    """A file system in an image; always unmounted and detached. Raises Unavailable."""
     place.mkdir(exist_ok=True)
     command("mount", "-t", fs, "-o", ",".join(["loop", *filter(None, [options])]), image, place)
     try:

@@ -5,7 +5,7 @@
 Memory is what the recorder has at the peak of a step beyond what the sampler has anyway, in float32 latents of that
 clip: the copies of the guidance passes, what the step before and the summaries of the stage leave, and everything that
 is allocated from the first pass to the end of the step. Sample, velocity, result and the model's outputs are the
-sampler's; they count only where the recorder keeps them after the sampler has let go. What a kernel uses inside, such
+sampler's; they count only where the recorder keeps them longer than the sampler. What a kernel uses inside, such
 as the workspace of an FFT, is not seen.
 
 Operations are ATen operations as `TorchDispatchMode` sees them, views included.
@@ -41,7 +41,7 @@ SIZES: dict[str, tuple[tuple[int, ...], int]] = {"video": ((33, 34, 60), 128), "
 PRECISIONS = {
     "float32, passes bfloat16 (LTX2Pipeline)": (torch.float32, torch.bfloat16),
     "all float32": (torch.float32, torch.float32),
-    "all bfloat16 (a loop of one's own)": (torch.bfloat16, torch.bfloat16),
+    "all bfloat16 (a custom loop)": (torch.bfloat16, torch.bfloat16),
 }
 """Of what the sampler steps, and of what the model returns."""
 SIGMAS = (1.0, 0.9, 0.7, 0.4, 0.0)
@@ -50,7 +50,7 @@ CALLS: tuple[tuple[dict[str, Any], int], ...] = (
     ({"spatio_temporal_guidance_blocks": [28]}, 1),
     ({"isolate_modalities": True}, 1),
 )
-"""The model calls of a step: arguments that tell what each is for, and how many clips it holds for one."""
+"""The model calls of a step: arguments that identify its pass, and how many clips it holds for one."""
 
 
 class Ledger(TorchDispatchMode):
@@ -80,11 +80,11 @@ class Ledger(TorchDispatchMode):
         self.operations, self.views, self.peak = Counter(), 0, self.live
 
     def lend(self, *tensors: Tensor) -> None:
-        """What the sampler owns, and will let go of."""
+        """What the sampler owns, and will release."""
         self._lent += [weakref.ref(storage) for storage in storages(tensors)]
 
     def settle(self) -> None:
-        """The sampler has let go of what it lent: whatever is still alive is the recorder's."""
+        """The sampler has released what it lent: tensors that are still alive are the recorder's."""
         for reference in self._lent:
             if (storage := reference()) is not None:
                 self._add(storage)

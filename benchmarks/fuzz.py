@@ -86,7 +86,7 @@ def followed(source: Source) -> Run:
 
 
 class Readers:
-    """The four readers, each with inputs of its own, in a folder that is used again and again."""
+    """The four readers, each with its own inputs, in a folder that is reused."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -190,8 +190,8 @@ class Readers:
             (kept if kept.exists() else inside / "run.zarr").rename(self.archive_path)
 
     def _take(self, data: bytes, number: int) -> None:
-        told: list[protocol.Message] = []
-        control = Control(told.append, allowed=number % 16 != 0)
+        answers: list[protocol.Message] = []
+        control = Control(answers.append, allowed=number % 16 != 0)
         control.shock = (
             (lambda shock, answer: answer(True, shock.describe(), {"shock": shock.as_dict()})) if number % 2 else None
         )
@@ -207,9 +207,9 @@ class Readers:
         control.wants_snapshot()
         control.call_ends()
         control.close()
-        if len(told) != taken:
-            raise AssertionError(f"{taken} commands had {len(told)} answers")
-        for message in told:
+        if len(answers) != taken:
+            raise AssertionError(f"{taken} commands had {len(answers)} answers")
+        for message in answers:
             encode(message)
 
 
@@ -241,7 +241,7 @@ def numbered(count: int) -> Iterator[tuple[str, int]]:
 
 
 def fuzz(readers: Readers, inputs: Iterator[tuple[str, int]], seed: int, told: Callable[[int], None]) -> list[str]:
-    """Run inputs; gives what failed, with the number of the input and where."""
+    """Run inputs; returns what failed, with the number of the input and where."""
     failed: list[str] = []
     for done, (reader, number) in enumerate(inputs, 1):
         given = readers.input(reader, f"{seed}:{number}")
@@ -249,7 +249,7 @@ def fuzz(readers: Readers, inputs: Iterator[tuple[str, int]], seed: int, told: C
         signal.setitimer(signal.ITIMER_REAL, REAL_SECONDS)
         try:
             readers.read(reader, given, number // 100)
-        except (Exception, Hang) as error:  # noqa: BLE001 - whatever is raised here is what is looked for
+        except (Exception, Hang) as error:  # noqa: BLE001 - any error here is a finding
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(where.filename).name}:{where.lineno}"
             failed.append(

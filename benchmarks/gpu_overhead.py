@@ -10,7 +10,7 @@ On a machine that has torch, transformers, safetensors, numpy, psutil and msgpac
 Every question is independent: a failure in one, or a lack of time for it, does not affect the other answers. The cheap
 ones come first. Answers are lines of JSON, on standard output and in the file; the last line sums them up. The exit
 status is 0 if every goal was met, 1 if one was missed or a question failed. `--small`, the default without CUDA, asks
-the same at toy size on the CPU in half a minute, which says nothing about a GPU.
+the same at toy size on the CPU in half a minute, which shows nothing about a GPU.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ QUESTIONS = (
     Question("the suite's GPU tests", 20, agreement.suite),
     Question("a step of 512×768×121", 45, full.full(0, 0.4)),
     Question("a step of 1024×1536×121", 100, full.full(1, 0.6)),
-    # Last, since a compiler that hangs or a device that is left in disorder would take the others with it.
+    # Last, since a compiler that hangs or a device left in a bad state would fail the others too.
     Question("model offload", 10, modes.offloaded("model")),
     Question("sequential offload", 10, modes.offloaded("sequential")),
     Question("group offload", 10, modes.offloaded("group")),
@@ -135,7 +135,7 @@ def ask_all(bench: Bench, report: Report, questions: tuple[Question, ...] = QUES
             report.answer(question.name, time.monotonic() - began, found)
         except NotHere as why:
             report.skip(question.name, str(why))
-        except Exception as error:  # noqa: BLE001 - whatever fails here, the other questions have their answers
+        except Exception as error:  # noqa: BLE001 - a failure here does not affect the other questions
             report.failure(question.name, time.monotonic() - began, error)
         gc.collect()
 
@@ -176,9 +176,9 @@ def about(small: bool, device: torch.device) -> dict[str, Any]:
     """The first line: what ran where."""
     import diffusers
 
-    diffusers.utils.logging.set_verbosity_error()  # it says of every part that nothing needs to stay in float32
+    diffusers.utils.logging.set_verbosity_error()  # it logs for every part that nothing needs to stay in float32
     name = f"{platform.machine()}, {os.cpu_count()} CPUs" if small else torch.cuda.get_device_name(device)
-    what = "SMALL, ON THE CPU: says nothing about a GPU" if small else "ON A GPU"
+    what = "SMALL, ON THE CPU: shows nothing about a GPU" if small else "ON A GPU"
     versions = {"python": platform.python_version(), "torch": torch.__version__, "diffusers": diffusers.__version__}
     return {"what": what, "machine": name, **versions}
 

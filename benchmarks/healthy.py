@@ -63,7 +63,7 @@ class Bench:
         return FlowMatchEulerDiscreteScheduler.from_config({**components.scheduler().config, **changes})
 
     def exact(self) -> Any:
-        """A scheduler that takes levels as they are given."""
+        """A scheduler that uses the given levels unchanged."""
         return self.flow(use_dynamic_shifting=False, shift_terminal=None)
 
 
@@ -155,7 +155,7 @@ def stages(b: Bench, seed: int, guided: bool) -> Callable[[Any], Any]:
 
 
 def split(b: Bench, seed: int) -> Callable[[Any], Any]:
-    """One schedule in two calls: the first one leaves noise, from which the second goes on."""
+    """One schedule in two calls: the first one leaves noise, from which the second continues."""
 
     def go(record: Any) -> None:
         levels = [1.0, 0.97, 0.93, 0.88, 0.8, 0.7, 0.55, 0.4, 0.2]
@@ -219,7 +219,7 @@ def main() -> int:
         "benchmarks.healthy", __doc__ or "", "--only shock  runs whose name contains a text", "--runs-dir healthy-runs"
     )
     parser.add_argument("--only", default="", metavar="TEXT", help="runs whose name contains this")
-    parser.add_argument("--runs-dir", type=Path, help="keep the archives there, and read those that are there [none]")
+    parser.add_argument("--runs-dir", type=Path, help="keep the archives there, and read existing ones [none]")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         return examine(given.runs_dir or Path(folder), given.only)

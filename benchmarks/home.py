@@ -116,7 +116,7 @@ def _cold(runs: Path) -> list[tuple[str, str]]:
 
 
 def _warm(runs: Path) -> list[tuple[str, str]]:
-    """With a cache: the whole list, and a pass in which nothing or one thing has changed."""
+    """With a cache: the complete list, and a pass in which nothing or one run has changed."""
     from ltxtui.home.model import HomeModel
     from replay.library.watcher import RunWatcher
 
@@ -130,7 +130,7 @@ def _warm(runs: Path) -> list[tuple[str, str]]:
     found.update()
     found.forget(Path())
     return [
-        ("warm: whole list", median(whole)),
+        ("warm: complete list", median(whole)),
         ("a pass when nothing changed", median(idle)),
         ("a pass that looks at every archive", ms(_timed(found.update))),
         ("filter: first key", median(typed)),

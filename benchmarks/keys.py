@@ -2,7 +2,7 @@
 
 Each burst is drawn from its own number and the seed: a screen (home, replay, live, compare), a terminal of 20×8 to
 200×60 cells, and up to 40 events that are all sent before the first of them is handled. Keys are those of the screen's
-actions, of dialogs and of text fields; clicks, double clicks, wheel turns, pastes and changes of size lie between them.
+actions, of dialogs and of text fields; clicks, double clicks, wheel turns, pastes and resizes come between them.
 `--only` repeats the burst with that number and seed.
 """
 
@@ -53,7 +53,7 @@ class Playground:
         self._messages = fixture_messages()
 
     def dashboard(self, screen: str, style: Style) -> Dashboard:
-        """The kind of screen on top of nothing else; a live one has an unfinished run that takes commands."""
+        """The kind of the only screen; a live one has an unfinished run that takes commands."""
         for name in ("restart", "smooth"):  # as often as they are deleted and renamed
             journal_file(self.folder, name)
         known: dict[str, Any] = {"drawing": style, "runs_dir": self.folder, "state": SavedState(self._state)}
@@ -122,7 +122,7 @@ async def settled(app: Dashboard) -> None:
 
 
 async def play(playground: Playground, screen: str, numbers: range, seed: int, told: Callable[[int], None]) -> int:
-    """Bursts on one dashboard until it quits; how many it took. Raises what the dashboard raised."""
+    """Bursts on one dashboard until it quits; returns how many it took. Raises what the dashboard raised."""
     first = random.Random(f"{seed} {numbers[0]}")
     size, style = random_size(first), first.choice(list(Style))
     app = playground.dashboard(screen, style)
@@ -160,7 +160,7 @@ def run(
             end = min(bursts.stop, at - at % EACH + EACH)
             try:
                 at += asyncio.run(play(playground, screen, range(at, end), seed, told))
-            except Exception as error:  # noqa: BLE001 - what is looked for
+            except Exception as error:  # noqa: BLE001 - any error is a finding
                 failed.append((here, error))
                 say(f"burst {here} on {screen}: {type(error).__name__}: {str(error)[:200]}")
                 at = here + 1

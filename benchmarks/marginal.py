@@ -1,9 +1,9 @@
-"""`python -m benchmarks.marginal`: how far from the data whole loops with a shock end.
+"""`python -m benchmarks.marginal`: how far from the data loops with a shock end.
 
 Data of two modes, x0 = ±1 with standard deviation .25, whose exact velocity is known. A loop starts from noise at σ = 1
 and takes Euler steps on an even schedule to 0, with one shock as the scheduler applies it. The table holds the
 Kolmogorov–Smirnov distance of the result to the data, and in brackets by how much it exceeds that of the same loop
-without a shock. With 100,000 samples, chance alone gives a distance of .005 once in a hundred times.
+without a shock. With 100,000 samples, chance alone gives a distance of .005 in one of a hundred cases.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def valid_commands() -> list[Message]:
 
 
 def framed(payload: bytes) -> bytes:
-    """A payload with its right length and checksum, whatever it is."""
+    """Any payload with its correct length and checksum."""
     return struct.pack("<II", len(payload), zlib.crc32(payload)) + payload
 
 
@@ -164,7 +164,7 @@ def changed_bytes(rng: random.Random, data: bytes) -> bytes:
 
 
 def stream_of(rng: random.Random, messages: list[Message]) -> bytes:
-    """Frames of a changed sequence: most with right checksums, so that what is inside is looked at."""
+    """Frames of a changed sequence: most with correct checksums, so that their content is examined."""
     some = list(messages)
     for _ in range(rng.choice((0, 0, 1, 2))):
         kind, at, other = rng.randrange(3), rng.randrange(len(some)), rng.randrange(len(some))
@@ -201,7 +201,7 @@ FRAMES: Final[dict[int, bytes]] = {}
 
 
 def changed_file(rng: random.Random, path: Path, data: bytes) -> None:
-    """Put something else in the place of a file of an archive."""
+    """Replace a file of an archive by something else."""
     kind = rng.random()
     if path.name == paths.DOCUMENT and kind < 0.75:
         tree = json.loads(data)
@@ -238,4 +238,4 @@ STRANGE: Final[tuple[Callable[[Path], object], ...]] = (
     os.mkdir,
     _sparse,
 )
-"""What may stand in the place of a file."""
+"""What may replace a file."""

@@ -42,7 +42,7 @@ def make(path: Path, steps: int) -> None:
     from recorder.metrics.latent_layout import LatentLayout
 
     writer = ArchiveWriter(path)
-    known = {"metadata": {"prompt": "made up"}, "time": START}
+    known = {"metadata": {"prompt": "synthetic"}, "time": START}
     writer.feed(
         {"t": protocol.HEADER, "format": protocol.FORMAT, "version": 1, "run": path.stem, "archive": "", **known}
     )
@@ -72,7 +72,7 @@ def make(path: Path, steps: int) -> None:
     writer.feed({"t": protocol.END, "time": START + steps * 0.05, "status": "complete", "error": None})
 
 
-async def painted_anew(app: App[None]) -> None:
+async def repainted(app: App[None]) -> None:
     """Wait until what is asked to be drawn has been."""
     done = asyncio.Event()
     app.screen.call_after_refresh(done.set)
@@ -91,7 +91,7 @@ async def first_paint(path: Path, steps: int) -> tuple[float, list[float], float
     async with app.run_test(size=SIZE):
         while app.deck.loading:
             await asyncio.sleep(0.001)
-        await painted_anew(app)
+        await repainted(app)
         painted = time.perf_counter() - began
         if app.deck.total != steps or app.deck.series("sigma") is None:
             raise RuntimeError(f"{app.deck.total} of {steps} steps were shown")
@@ -100,7 +100,7 @@ async def first_paint(path: Path, steps: int) -> tuple[float, list[float], float
             at = time.perf_counter()
             app.deck.seek(float(fraction))
             app.screen.show()  # type: ignore[attr-defined]
-            await painted_anew(app)
+            await repainted(app)
             seeks.append(time.perf_counter() - at)
     began = time.perf_counter()
     source = open_path(path)

@@ -10,7 +10,7 @@ def parser(module: str, description: str, *examples: str) -> argparse.ArgumentPa
 
     Args:
         module: as `python -m` takes it.
-        description: the docstring of the module, printed as it is.
+        description: the docstring of the module, printed unchanged.
         examples: arguments of one example each, with an optional remark after two spaces.
     """
     lines = [f"  python -m {module} {example}".rstrip() for example in examples]

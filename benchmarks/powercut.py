@@ -10,7 +10,7 @@ simulated.
 
 The promises that are checked:
 - `sync=True`: every row that a viewer had before the cut, with its values.
-- otherwise: during the run what the kernel has written by itself, which may be nothing, but never less than at an
+- otherwise: during the run what the kernel has written unasked, which may be nothing, but never less than at an
   earlier cut; and every row from the moment that the journal is removed.
 - a complete archive without a journal next to it is sound.
 """
@@ -42,11 +42,11 @@ CUTS = {"steps": 22, "end": 10, "after": 14}
 """Moments of cuts: among the steps, within four seconds of the end, and in the minute after it."""
 
 
-# -- the recorder, a process of its own
+# -- the recorder, in its own process
 
 
 def record_run(runs: str, sync: bool, steps: int, pause: float) -> None:
-    """Two stages of small random latents of both streams; tells where, when the first step and the end were."""
+    """Two stages of small random latents of both streams; prints the path, and when the first step and the end were."""
     import torch
 
     from recorder import record
@@ -76,9 +76,9 @@ def start(trial: Trial, given: argparse.Namespace, sockets: Path) -> None:
     pipe = subprocess.PIPE
     trial.process = subprocess.Popen(words, cwd=ROOT, env=env, stdin=pipe, stdout=pipe, text=True)
     assert trial.process.stdout is not None and trial.process.stdin is not None
-    said = json.loads(trial.process.stdout.readline())
-    trial.run = Path(said["path"])
-    trial.viewer = SocketSource(Path(said["socket"]))
+    started = json.loads(trial.process.stdout.readline())
+    trial.run = Path(started["path"])
+    trial.viewer = SocketSource(Path(started["socket"]))
     os.set_blocking(trial.process.stdout.fileno(), False)
 
 
@@ -86,7 +86,7 @@ def start(trial: Trial, given: argparse.Namespace, sockets: Path) -> None:
 
 
 def moments(count: int, first: float, last: float, rng: random.Random) -> list[float]:
-    """So many moments in a span, one at random in each of as many equal parts."""
+    """That many moments in a span, one at random in each of as many equal parts."""
     part = (last - first) / count
     return [first + part * (i + rng.random()) for i in range(count)]
 
@@ -109,7 +109,7 @@ def look(trial: Trial, given: argparse.Namespace, rng: random.Random) -> None:
 
 
 def cut(trial: Trial) -> None:
-    """Clone the image as it is now."""
+    """Clone the current image."""
     assert trial.run is not None and trial.began is not None
     journal, archive = trial.run.with_suffix(".journal"), trial.run
     phase = "steps" if trial.ended is None else "after"
@@ -136,7 +136,7 @@ def watch(trials: list[Trial], given: argparse.Namespace, rng: random.Random) ->
         time.sleep(0.004)
 
 
-# -- all of it
+# -- the complete run
 
 
 def host_of(stack: ExitStack, folder: Path) -> Path:
@@ -155,7 +155,7 @@ def host_of(stack: ExitStack, folder: Path) -> Path:
 
 
 def prepare(stack: ExitStack, host: Path, names: list[str]) -> list[Trial]:
-    """An image for each trial, mounted. Says what is left out."""
+    """An image for each trial, mounted. Prints what is left out."""
     trials = []
     for fs in names:
         for sync in (True, False):
@@ -191,7 +191,7 @@ def run_trials(folder: Path, given: argparse.Namespace) -> int:
         except Unavailable as error:
             print(f"left out: {error}")
             return 0
-        # Unmounted before its clones are mounted: they have the same identity, which btrfs does not like.
+        # Unmounted before its clones are mounted: they have the same identity, which btrfs refuses.
         with ExitStack() as disks:
             trials = prepare(disks, host, given.only)
             sockets = folder / "sock"
@@ -212,7 +212,7 @@ def run_trials(folder: Path, given: argparse.Namespace) -> int:
 
 
 def judge_all(trial: Trial, place: Path) -> list[Verdict]:
-    """Look at all cuts of a trial in their order, and say what is not as it was promised."""
+    """Look at all cuts of a trial in their order, and print every broken promise."""
     found: list[Verdict] = []
     before = 0
     for made in trial.cuts:
@@ -223,7 +223,7 @@ def judge_all(trial: Trial, place: Path) -> list[Verdict]:
         for line in verdict.broken:
             print(f"{trial.name}, {made.phase}, {made.moment:.1f} s after the first step: {line}", flush=True)
         found.append(verdict)
-    print(f"{trial.name}: {len(found)} cuts looked at", flush=True)
+    print(f"{trial.name}: {len(found)} cuts examined", flush=True)
     return found
 
 
@@ -243,7 +243,7 @@ def main() -> int:
         record_run(given.record, given.sync, given.steps, given.pause)
         return 0
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(1))  # what was mounted is unmounted all the same
+        signal.signal(number, lambda *_: sys.exit(1))  # mounted file systems are still unmounted
     folder = Path(tempfile.mkdtemp(prefix="ltx-cut-", dir=tempfile.gettempdir()))
     try:
         return run_trials(folder, given)

@@ -1,4 +1,4 @@
-"""What a power cut left of a run, and whether that is what was promised."""
+"""What a power cut left of a run, and whether the promises hold."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Verdict:
     kind: str
     """`archive`, `both`, `journal` or `nothing`."""
     broken: list[str] = field(default_factory=list)
-    """What is not as it was promised."""
+    """Broken promises."""
 
 
 @dataclass
 class Trial:
-    """One recording on a file system of its own, and its cuts."""
+    """One recording on its own file system, and its cuts."""
 
     fs: str
     sync: bool
@@ -66,7 +66,7 @@ class Trial:
 
 
 def judge(trial: Trial, made: Cut, place: Path) -> Verdict:
-    """Mount a clone, and see what readers and `repair` make of it."""
+    """Mount a clone, and try readers and `repair` on it."""
     assert trial.run is not None
     run = place / "runs" / trial.run.name
     with mounted(trial.fs, made.image, place, "nouuid" if trial.fs == "xfs" else ""):
@@ -105,17 +105,17 @@ def look_at(trial: Trial, run: Path, verdict: Verdict) -> None:
             verdict.rows[key] = stream.rows
             for ours, theirs in zip(stream.data, trial.rows.get(key, []), strict=False):
                 if ours.tobytes() != theirs:
-                    verdict.broken.append(f"another row of {paths.stream(*key)} than the viewer had")
+                    verdict.broken.append(f"a different row of {paths.stream(*key)} than the viewer had")
                     break
 
 
 def missing(had: dict[tuple[int, str], int], rows: dict[tuple[int, str], int]) -> int:
-    """Rows that were had and are not there."""
+    """Rows that the viewer had and that are missing."""
     return sum(max(0, count - rows.get(key, 0)) for key, count in had.items())
 
 
 def promised(sync: bool, made: Cut, rows: dict[tuple[int, str], int], before: int) -> list[str]:
-    """What of the promises on rows a cut breaks; `before` is how many rows an earlier cut had left."""
+    """The promises on rows that a cut breaks; `before` is how many rows an earlier cut had left."""
     broken = []
     lost, there = missing(made.had, rows), sum(rows.values())
     if lost and sync:

@@ -60,7 +60,7 @@ def say(text: str) -> None:
 
 
 class Helper:
-    """A viewer or a dashboard in a process of its own; `watched` is the process whose figures count."""
+    """A viewer or a dashboard in its own process; `watched` is the process whose figures count."""
 
     def __init__(self, role: str, *arguments: str) -> None:
         import psutil
@@ -85,7 +85,7 @@ class Helper:
         return memory >> 10, share
 
     def finish(self, limit: float) -> dict[str, Any]:
-        """Let it come to its end; what it has to say."""
+        """Wait until it ends; returns its figures."""
         try:
             out, _ = self.process.communicate("", timeout=limit)
         except subprocess.TimeoutExpired:
@@ -189,7 +189,7 @@ def soak(folder: Path, steps: int, previews: bool) -> dict[str, Any]:
             steps_through(run, steps, watcher, previews)
         except KeyboardInterrupt:
             interrupted = True
-            say("interrupted: what follows is of the steps until here")
+            say("interrupted: the following covers the steps until here")
         journal_bytes = run._journal.size
         closing = time.perf_counter()
     closing = time.perf_counter() - closing

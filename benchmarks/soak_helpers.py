@@ -44,7 +44,7 @@ def viewer(socket_path: str) -> None:
 
 
 def dashboard(socket_path: str) -> None:
-    """`ltxtui watch` in a pseudo-terminal whose output is read and thrown away, until standard input closes."""
+    """`ltxtui watch` in a pseudo-terminal whose output is read and discarded, until standard input closes."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "COLORTERM": "truecolor"}
@@ -87,7 +87,7 @@ def dashboard(socket_path: str) -> None:
 
 
 def opener(path: str) -> None:
-    """Open an archive as a reader does: until its first messages are fed, a whole series, and pictures at random."""
+    """Open an archive as a reader does: until its first messages are fed, a complete series, and pictures at random."""
     import psutil
     import zarr  # noqa: F401 - imported before the clock starts
 

@@ -29,7 +29,7 @@ SMALL_SECONDS = 0.9
 
 
 MOMENTS = ("clock", "sampling", "clock", "journal", "clock", "fold", "clock", "close")
-"""What rounds of small tensors are killed in, in turn."""
+"""The operations in which rounds of small tensors are killed, in turn."""
 STRUCK_SECONDS = 30.0
 """A round that kills itself has ended by then."""
 
@@ -244,7 +244,7 @@ def examine(runs: Path, out: Path) -> Outcome:
         except (IndexError, KeyError):
             same = False
         if not same:
-            wrong.append(f"stage {stage} {stream} row {step} is missing or another")
+            wrong.append(f"stage {stage} {stream} row {step} is missing or different")
     if when != "finished":
         repair(archive)
         again = load(archive)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.viewers`: 32 viewers receive a whole run; what 64 viewers, good and bad, cost the sampler.
+"""`python -m benchmarks.viewers`: 32 viewers receive a complete run; what 64 viewers, good and bad, cost the sampler.
 
 Sixty-four viewers use the same cores, which alone makes every thread slower. So a second recorder runs alongside the
 measured one all the time, and as a control the viewers are attached to that one.
@@ -33,7 +33,7 @@ COMPANY = 64
 PERIOD = 0.02
 """Seconds between two steps, as a fast model takes them."""
 LIMIT_SECONDS = 900.0
-"""After which the other recorder ends by itself."""
+"""Time after which the other recorder ends."""
 
 Cost = tuple[list[float], list[float]]
 """CPU and wall milliseconds of the calling thread, of every step."""
@@ -67,8 +67,8 @@ def receive_all(path: str, count: int, size: int) -> float:
 
 
 def company(path: str) -> None:
-    """A process of its own: 64 viewers at once until it is ended. A quarter each reads, is slow, has stopped, or sends
-    garbage again and again; meanwhile others connect and vanish."""
+    """A separate process: 64 viewers at once until it is ended. A quarter each reads, is slow, has stopped, or sends
+    garbage repeatedly; meanwhile others connect and vanish."""
     rng = random.Random(0)
 
     def reads(pause: float) -> None:
@@ -112,7 +112,7 @@ def cost(run: Any, tensors: tuple[Any, Any], steps: int) -> Cost:
     """What each step costs, of both streams."""
     video, audio = tensors
     cpu, wall = [], []
-    for i in range(steps):  # all in one stage: another one would take some memory of its own
+    for i in range(steps):  # all in one stage: another one would take more memory
         sigma, after = 1 - i / steps, 1 - (i + 1) / steps
         at, used = time.perf_counter(), time.thread_time()
         run.step(sigma=sigma, sigma_next=after, sample=video, velocity=video)
@@ -124,7 +124,7 @@ def cost(run: Any, tensors: tuple[Any, Any], steps: int) -> Cost:
 
 
 def elsewhere(folder: str) -> None:
-    """A process of its own: the same loop recorded by another recorder, until it is ended."""
+    """A separate process: the same loop recorded by another recorder, until it is ended."""
     import torch
 
     from recorder import record
@@ -139,14 +139,14 @@ def elsewhere(folder: str) -> None:
 
 
 def started(*arguments: str) -> tuple[subprocess.Popen[str], str]:
-    """A process of this module, and the first line that it says."""
+    """A process of this module, and the first line that it prints."""
     command = [sys.executable, "-m", "benchmarks.viewers", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     return process, process.stdout.readline().strip()
 
 
-def told(name: str, number: int, one: list[Cost], other: list[Cost]) -> str:
+def ratio_line(name: str, number: int, one: list[Cost], other: list[Cost]) -> str:
     """The ratio of medians, stretch by stretch: of the calling thread's CPU (0) or wall time (1)."""
     medians = [[statistics.median(stretch[number]) for stretch in stretches] for stretches in (one, other)]
     ratios = sorted(b / a for a, b in zip(*medians, strict=True))
@@ -190,12 +190,12 @@ def main() -> int:
             other, other_path = started("--elsewhere", str(folder / "other"))
             helpers.append(other)
             alone: list[Cost] = []
-            beside: list[Cost] = []
+            unwatched: list[Cost] = []
             watched: list[Cost] = []
             memory = []
             for _ in range(given.rounds):
                 alone.append(cost(run, tensors, given.steps))
-                for stretches, path in ((beside, other_path), (watched, str(run.socket_path))):
+                for stretches, path in ((unwatched, other_path), (watched, str(run.socket_path))):
                     viewers, _ = started("--company", path)
                     helpers.append(viewers)
                     stretches.append(cost(run, tensors, given.steps))
@@ -206,9 +206,9 @@ def main() -> int:
         print(f"calling thread per step, {given.rounds} stretches of {given.steps} steps of each kind:")
         for number, name in enumerate(("CPU", "wall")):
             print(f"no viewers, then {COMPANY} at another recorder (a busier machine):")
-            print(told(name, number, alone, beside))
+            print(ratio_line(name, number, alone, unwatched))
             print(f"{COMPANY} at another recorder, then {COMPANY} at this one (what viewers cost the run they watch):")
-            print(told(name, number, beside, watched))
+            print(ratio_line(name, number, unwatched, watched))
         print("resident memory after each stretch with viewers, MiB: " + ", ".join(f"{m:.1f}" for m in memory))
     finally:
         for helper in helpers:

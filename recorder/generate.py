@@ -30,11 +30,11 @@ DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421
 
 
 _NOT_THE_RESULT = frozenset({"runs_dir", "name", "output", "device", "allow_control"})
-"""Fields that say where a request runs and who may watch; they do not change the result."""
+"""Fields that set where a request runs and which users may watch; they do not change the result."""
 
 
 class CannotGenerate(RuntimeError):
-    """A generation that cannot run as requested; the message says what to change."""
+    """A generation that cannot run as requested; the message names what to change."""
 
 
 @dataclass(frozen=True)

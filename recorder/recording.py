@@ -110,7 +110,7 @@ class RunHandle:
 
     @property
     def kept(self) -> bool:
-        """False once the run has ended without a step: then nothing of it is on the disk."""
+        """False once the run has ended without a step: then nothing is on the disk."""
         return self._completion.kept
 
     @property
@@ -122,8 +122,8 @@ class RunHandle:
     def stopping(self) -> bool:
         """True once a viewer has stopped the run.
 
-        A custom loop checks this before each step. The loops of a hooked pipeline end by themselves; for those, it
-        says whether the clip is unfinished.
+        A custom loop checks this before each step. The loops of a hooked pipeline end automatically; for those, it
+        tells whether the clip is unfinished.
         """
         return self.control.stopping
 
@@ -148,7 +148,7 @@ class RunHandle:
         return standing(self.status, self.rows, missed_steps(missed), broken, tally.noise_left)
 
     def stage(self, sigmas: Sequence[float] | None = None, **metadata: Any) -> None:
-        """Begin a stage of a custom sampling loop, and end the previous one. Hooked pipelines do this by themselves.
+        """Begin a stage of a custom sampling loop, and end the previous one. Hooked pipelines do this automatically.
 
         The stage belongs to the calling thread or asyncio task, and to threads and tasks that get a copy of its
         context, as by `asyncio.to_thread`. Begin one in each of several loops that run at the same time.
@@ -235,7 +235,7 @@ class RunHandle:
         self._pump.put(event("warning", text))
 
     def finish(self, status: protocol.Status, error: str | None) -> None:
-        """End the run as `close` does, in a thread of its own.
+        """End the run as `close` does, in its own thread.
 
         A Ctrl-C is raised once the archive is complete, a second one at once.
         """
@@ -277,7 +277,7 @@ class RunHandle:
         try:
             self._journal.release(remove)
         except OSError as refused:
-            logger.warning("the journal of %s stays beside it: %s", self.path, reason_of(refused))
+            logger.warning("the journal of %s stays next to it: %s", self.path, reason_of(refused))
         if self._server is not None:
             self._server.close()
         else:

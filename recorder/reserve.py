@@ -85,7 +85,7 @@ def claim(runs_dir: Path, name: str) -> tuple[Path, Journal]:
 
 
 def make_server(journal: Journal, name: str, command: Command, report: Callable[[str], None]) -> Server:
-    """A server on the first free socket path. A socket that exists, in use or stale, is left alone.
+    """A server on the first free socket path. A socket that exists, in use or stale, is not touched.
 
     Raises:
         OSError: if no socket can be made there.

@@ -71,7 +71,7 @@ def record(
     The pipelines are restored at the end of the block. Without shocks, the results are bit-identical to those of
     unrecorded calls. Errors of the recorder become events of the run and never reach the generation.
 
-    With several ranks, record on rank 0 only: each rank sees whole latents and would write the same run. Calls may run
+    With several ranks, record on rank 0 only: each rank sees all latents and would write the same run. Calls may run
     concurrently in threads or asyncio tasks, and may share models. Each call needs its own pipeline and scheduler;
     concurrent calls of one pipeline are not recorded, and an event says so.
 
@@ -96,13 +96,13 @@ def record(
         A context manager, which is a decorator as well. As a context manager it gives a `RunHandle`: `run.path` is the
         absolute path of the archive, which is complete when the block has ended. The journal stays next to it until
         the archive is on the disk. A run in which no step was taken leaves nothing, and `run.kept` is False.
-        As a decorator it records each call of a function as a run of its own; functions, coroutine functions and
+        As a decorator it records each call of a function as a separate run; functions, coroutine functions and
         generator functions, asynchronous ones as well, are recorded until they have finished.
 
     Raises:
         OSError: if `runs_dir` cannot be written, before anything is generated.
         RuntimeError: if a pipeline, or its scheduler, is being recorded already.
-        ValueError: if `runs_dir` is a URL; if a pipeline or its scheduler cannot be observed rightly, or shocked
+        ValueError: if `runs_dir` is a URL; if a pipeline or its scheduler cannot be observed correctly, or shocked
             exactly; from the pipeline's call, if no shock can act on its schedule as asked.
         TypeError: at once, if a function is given in place of a pipeline, as by `@record` without parentheses.
 
@@ -169,7 +169,7 @@ def _check_free(pipes: Sequence[Any]) -> None:
 class Recording:
     """What `record` returns: a context manager, to be entered once, and a decorator that records each call as a run.
 
-    A recording is opened and closed in threads of their own, where no Ctrl-C can leave it half open.
+    A recording is opened and closed in separate threads, where no Ctrl-C can leave it half open.
     """
 
     _run: RunHandle | None = None

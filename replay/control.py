@@ -25,7 +25,7 @@ LOOK_SECONDS = 0.5
 
 
 class ControlError(RuntimeError):
-    """A command that could not be delivered, or whose answer did not come; the message says what to do."""
+    """A command that could not be delivered, or whose answer did not come; the message names what to do."""
 
 
 class NotLive(ControlError):
@@ -46,14 +46,14 @@ class Stalled(ControlError):
 
 @dataclass(frozen=True)
 class CommandAnswer:
-    """What a recorder said to a command.
+    """A recorder's answer to a command.
 
     Attributes:
         accepted: whether the command took effect.
         text: one line for people: what happened, or why not.
         reason: why it was refused; empty if it was not.
         stage, step: the step that the command acted on, or the last one that had a row.
-        details: what else the recorder tells, such as the archive's `group` of a snapshot.
+        details: further values from the recorder, such as the archive's `group` of a snapshot.
     """
 
     id: str
@@ -77,7 +77,7 @@ def send(
     Args:
         socket_path: the socket of a live run, such as `replay.library.listing.LiveRun.socket`.
         command: `shock`, `stop` or `snapshot`.
-        shock: what to inject at the next step, with `shock` only; it names no place.
+        shock: what to inject at the next step, with `shock` only; it has no place.
         timeout: seconds; a command takes effect at the end of the step under way, which may take long.
 
     Raises:
@@ -107,7 +107,7 @@ def send(
                     process = process_of(received)
                     if not received.get("control"):
                         raise ControlOff("this run's control is off; start the recorder with --allow-control")
-                    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # what it sent before says why
+                    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its last message has the reason
                         connection.sendall(data)
                         sent = True
                 elif received["t"] == protocol.END:
@@ -131,7 +131,7 @@ def process_of(header: Message) -> str:
 
 
 def _receive(connection: socket.socket, limit: float) -> Iterator[Message]:
-    """Messages as they come; never ends but by an error."""
+    """Messages as they come; ends only by an error."""
     decoder, heard = Decoder(), pulse.Pulse()
     while True:
         left, stall = limit - time.monotonic(), heard.stall

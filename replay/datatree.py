@@ -36,23 +36,23 @@ def open_run(path_or_url: str | os.PathLike[str]) -> DataTree:
 
     The tree has the groups of the archive: `stage_0/video` and so on with the metrics along `step`, `events`, `system`,
     `snapshots`. Units, labels and descriptions are attributes, and so is what the run's stages were called with. Times
-    are datetime64, or seconds as they are stored if one of them is beyond its range.
+    are datetime64, or seconds as stored if one of them is beyond its range.
 
     A finished archive is opened through zarr-python, and its values are read when they are used. Of a run that is not
     finished, live or left by a crash, the tree has every row that its journal has now, in memory; its `status` is
     `live` or `unfinished`. The same is done for an archive that is damaged: values that cannot be read are NaN, and the
-    attribute `note` says what is missing. Both lack latents and snapshots, which only a whole archive gives.
+    attribute `note` lists what is missing. Both lack latents and snapshots, which only a complete archive has.
 
     Args:
         path_or_url: an archive, a journal, or the URL of a finished archive, such as `s3://bucket/run.zarr`, which
-            needs the package of its file system. zarr-python alone reads a URL, and it trusts the sizes that an archive
+            needs the package of its file system. zarr-python reads a URL, and it trusts the sizes that an archive
             claims.
 
     Returns:
         The tree, whose root has no variables; its attributes are the run's.
 
     Raises:
-        NotARun: if there is no run there.
+        NotARun: if it is not a run.
         ImportError: if xarray or the package of a URL's file system is missing, with how to install it.
         OSError: if it cannot be read.
     """
@@ -69,7 +69,7 @@ def _xarray() -> ModuleType:
     try:
         import xarray
     except ImportError as error:
-        raise ImportError(f"open_run needs xarray: pip install 'ltxtui[analysis]', or xarray alone ({error})") from None
+        raise ImportError(f"open_run needs xarray: pip install 'ltxtui[analysis]', or just xarray ({error})") from None
     module: ModuleType = xarray
     return module
 
@@ -99,7 +99,7 @@ def _polled(source: Source) -> Iterator[Message]:
 
 
 def _is_whole(source: ArchiveSource) -> bool:
-    """Whether zarr-python may open an archive: it believes what shapes and sizes the archive claims."""
+    """Whether zarr-python may open an archive: it trusts the shapes and sizes that the archive claims."""
     archive = source.archive
     return archive.ended and not archive.lost and _coordinates_are_there(archive.store, "")
 
@@ -133,7 +133,7 @@ def _open_archive(path: Path, xarray: ModuleType) -> DataTree:
 
 
 def _open_store(store: Any, xarray: ModuleType) -> DataTree:
-    # Numbers stay as they are stored, whatever the run's own attributes are called.
+    # Numbers stay as stored, whatever the names of the run's own attributes.
     options = {"engine": "zarr", "mask_and_scale": False, "decode_timedelta": False}
     tree: DataTree
     try:
@@ -182,7 +182,7 @@ def _write(writer: ArchiveWriter, messages: list[Message]) -> bool:
 
 
 def _is_new(message: Message, run: Run) -> bool:
-    """False for a stage or a stream that is declared once more."""
+    """False for a stage or a stream that is declared again."""
     if message["t"] not in (protocol.STAGE, protocol.STREAM):
         return True
     stage: Any = message.get("stage")
@@ -218,4 +218,4 @@ def _check_file_system(url: str, scheme: str) -> None:
     except ImportError as error:
         raise ImportError(f"{url} needs another package: {error}") from None
     except ValueError:
-        raise ValueError(f"{url}: {scheme}:// is not a file system that fsspec knows; give a path") from None
+        raise ValueError(f"{url}: {scheme}:// is not a file system that fsspec supports; give a path") from None

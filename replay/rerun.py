@@ -1,4 +1,4 @@
-"""What a recorded run says about how to run it again."""
+"""How to run a recorded run again, from its records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOT_KEPT: Final = (
 _ELSEWHERE: Final = frozenset(
     {"generator", "output_type", "return_dict", "callback_on_step_end", "callback_on_step_end_tensor_inputs"}
 )
-"""Arguments that are checked by themselves, or do not change what is denoised."""
+"""Arguments that are checked separately, or do not change what is denoised."""
 _OWN_FIELDS: Final = {
     "height": "height",
     "width": "width",
@@ -31,11 +31,11 @@ _OWN_FIELDS: Final = {
 }
 """Arguments of the call that a request has a field for."""
 _TEXTS: Final = frozenset({"system_prompt"})
-"""Arguments that are texts; any other text stands for an object that was not kept."""
+"""Arguments that are texts; any other text represents an object that was not kept."""
 
 
 class CannotRepeat(ValueError):
-    """A run that does not say how to run it again; the message says what is missing."""
+    """A run that cannot be repeated from its records; the message names what is missing."""
 
 
 def request_of(run: Run) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def request_of(run: Run) -> dict[str, Any]:
     before the call (LoRAs, data type) is not known.
 
     Raises:
-        CannotRepeat: naming what the run does not tell.
+        CannotRepeat: naming what the run does not record.
     """
     asked = asked_by_command(run)
     if asked is None:
@@ -55,7 +55,7 @@ def request_of(run: Run) -> dict[str, Any]:
     else:
         _check(asked)
         if run.metadata["user"].get("request_is_whole") is not True:
-            raise CannotRepeat("its prompt or a list was too long to be kept whole")
+            raise CannotRepeat("its prompt or a list was too long to be kept completely")
     asked["shocks"] = [*asked.get("shocks", []), *_live(run, len(asked.get("shocks", [])))]
     return asked
 
@@ -142,10 +142,10 @@ _FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
 
 
 def _check(asked: dict[str, Any]) -> None:
-    """Archives come from other people and other versions: take nothing that is not as it should be."""
+    """Archives come from other people and other versions: reject anything invalid."""
     unknown = sorted(str(name) for name in asked if name not in _FIELDS)
     if unknown:
-        raise CannotRepeat(f"its request has {', '.join(unknown)}, which this version does not know")
+        raise CannotRepeat(f"its request has {', '.join(unknown)}, which this version does not support")
     for name in ("model", "prompt", "steps", "seed"):
         if name not in asked:
             raise CannotRepeat(f"its request has no {name}")
@@ -164,32 +164,32 @@ def _rebuilt(run: Run) -> dict[str, Any]:
     if len(run.stages) > 1:
         raise CannotRepeat(f"it has {len(run.stages)} denoising loops, and only one call can be repeated")
     stage = run.stages[0]
-    told = stage.metadata
-    if told.get("pipeline") != _PIPELINE:
-        raise CannotRepeat(f"it was made by {told.get('pipeline') or 'a loop of its own'}; only {_PIPELINE} can be run")
-    arguments = told.get("arguments")
+    recorded = stage.metadata
+    if recorded.get("pipeline") != _PIPELINE:
+        raise CannotRepeat(f"it was made by {recorded.get('pipeline') or 'a custom loop'}; only {_PIPELINE} can be run")
+    arguments = recorded.get("arguments")
     if not isinstance(arguments, Mapping):
-        raise CannotRepeat("it does not tell the arguments of its call")
-    prompt, negative = told.get("prompt"), told.get("negative_prompt")
+        raise CannotRepeat("the arguments of its call are not recorded")
+    prompt, negative = recorded.get("prompt"), recorded.get("negative_prompt")
     for name, text in (("prompt", prompt), ("negative prompt", negative)):
         if isinstance(text, list):
             raise CannotRepeat(f"it has several {name}s")
         if isinstance(text, str) and len(text) > MAX_TEXT:
-            raise CannotRepeat(f"its {name} was too long to be kept whole")
+            raise CannotRepeat(f"its {name} was too long to be kept completely")
     if not isinstance(prompt, str):
         raise CannotRepeat("it was made without a prompt as text")
     fields = {own: arguments[name] for name, own in _OWN_FIELDS.items() if arguments.get(name) is not None}
     shocks, sigmas = _shocks(stage)
     made: dict[str, Any] = {
-        "model": str(told.get("model") or ""),
+        "model": str(recorded.get("model") or ""),
         "prompt": prompt,
         "negative_prompt": negative,
-        "seed": _seed(told.get("seed"), arguments.get("generator")),
+        "seed": _seed(recorded.get("seed"), arguments.get("generator")),
         **fields,
         "shocks": shocks,
         "sigmas": sigmas,
         "arguments": _arguments(arguments),
-        "scheduler": _scheduler(told.get("scheduler")),
+        "scheduler": _scheduler(recorded.get("scheduler")),
     }
     _check({**made, "seed": 0 if made["seed"] is None else made["seed"]})
     return made
@@ -205,7 +205,7 @@ def _seed(seed: Any, generator: Any) -> int | None:
 
 
 def _arguments(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that neither have a field of their own nor are their default's None."""
+    """Those that neither have a separate field nor are None by default."""
     if recorded.get("callback_on_step_end") is not None:
         raise CannotRepeat("its call had a callback, which may have changed the latents")
     kept = {}
@@ -222,7 +222,7 @@ def _arguments(recorded: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_plain_value(value: Any) -> bool:
-    """A number, a flag, or a list of those; a text stands for something that is none."""
+    """A number, a flag, or a list of those; a text represents another object."""
     if isinstance(value, list):
         return len(value) < MAX_ITEMS and all(_is_plain_value(v) for v in value)
     if isinstance(value, Mapping):
@@ -231,19 +231,19 @@ def _is_plain_value(value: Any) -> bool:
 
 
 def _shocks(stage: StageData) -> tuple[list[dict[str, Any]], list[float] | None]:
-    told = stage.metadata.get("shocks")
-    if not isinstance(told, Mapping):
+    recorded = stage.metadata.get("shocks")
+    if not isinstance(recorded, Mapping):
         return [], None
-    shocks, sigmas = told.get("shocks"), told.get("sigmas")
+    shocks, sigmas = recorded.get("shocks"), recorded.get("sigmas")
     if not isinstance(shocks, list) or not (sigmas is None or _numbers(sigmas)):
-        raise CannotRepeat("it does not tell its shocks")
+        raise CannotRepeat("its shocks are not recorded")
     return [_shock(s) for s in shocks], sigmas
 
 
-def _scheduler(told: Any) -> dict[str, Any] | None:
+def _scheduler(recorded: Any) -> dict[str, Any] | None:
     """The configuration of the scheduler, which a script may have replaced; shocks are kept with the stage."""
-    if not isinstance(told, Mapping) or not isinstance(told.get("config"), Mapping):
+    if not isinstance(recorded, Mapping) or not isinstance(recorded.get("config"), Mapping):
         return None
-    if told.get("class") not in EULER_STEPS:
-        raise CannotRepeat(f"its scheduler was {told.get('class')}, which draws noise that was not recorded")
-    return {str(k): v for k, v in told["config"].items() if k not in ("shocks", "free_sigmas")}
+    if recorded.get("class") not in EULER_STEPS:
+        raise CannotRepeat(f"its scheduler was {recorded.get('class')}, which draws noise that was not recorded")
+    return {str(k): v for k, v in recorded["config"].items() if k not in ("shocks", "free_sigmas")}

@@ -1,1 +1,1 @@
-"""The questions of `benchmarks.gpu_overhead`, in parts: each is a function that takes a `Bench` and gives an answer."""
+"""The questions of `benchmarks.gpu_overhead`, by topic: each is a function from a `Bench` to an answer."""

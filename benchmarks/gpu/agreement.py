@@ -1,4 +1,4 @@
-"""Is what the device measures right, and does recording leave the generation alone?"""
+"""Does the device measure correctly, and does recording leave the generation unchanged?"""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def shocks(bench: Bench) -> Answer:
             with record(pipe, runs_dir=bench.folder, shocks=[Shock(kind, at=1)]):  # type: ignore[arg-type]
                 latents = generate(pipe, bench.device)
             found[kind] = "finite" if all(bool(t.isfinite().all()) for t in latents) else "NaN or Inf"
-        except Exception as error:  # noqa: BLE001 - the other kinds are still asked
+        except Exception as error:  # noqa: BLE001 - the other kinds are still tried
             found[kind] = f"{type(error).__name__}: {error}"
     return {"kinds": found, "goals": [Goal.is_("finite", sum(v == "finite" for v in found.values()), len(kinds))]}
 
@@ -171,7 +171,7 @@ def race(bench: Bench) -> Answer:
         reader.start()
         for step in range(count):
             source.fill_(step)
-            # On the CPU the copy is the source itself: in the recorder each step makes a row of its own.
+            # On the CPU the copy is the source itself: in the recorder each step makes a separate row.
             waiting.put((step, *to_host({"row": source if device.type == "cuda" else source.clone()})))
         waiting.put(None)
         reader.join()

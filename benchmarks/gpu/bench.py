@@ -26,7 +26,7 @@ STEPS = 3
 
 
 class NotHere(Exception):
-    """A question that has no answer on this machine; the text says why."""
+    """A question that has no answer on this machine; the text is the reason."""
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Bench:
 
 
 def load_nano(device: torch.device) -> Any:
-    """A nano pipeline of its own."""
+    """A separate nano pipeline."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 
@@ -113,7 +113,7 @@ def generate(pipe: Any, device: torch.device, guided: bool = False) -> tuple[Ten
 
 
 def troubles(path: Path) -> list[str]:
-    """What a run says went wrong while it was recorded."""
+    """What went wrong during the recording, from the run's events."""
     from replay.sources.open import load
 
     run = load(path)
@@ -123,7 +123,7 @@ def troubles(path: Path) -> list[str]:
 def bare_and_recorded(
     bench: Bench, pipe: Any, guided: bool = False, around: Callable[[], Any] = contextlib.nullcontext
 ) -> Answer:
-    """A nano call without and with the recorder: whether latents are the same bits, rows, and what the run says."""
+    """A nano call without and with the recorder: whether latents are the same bits, rows, and what the run reports."""
     from recorder import record
     from replay.sources.open import load
 
@@ -137,9 +137,9 @@ def bare_and_recorded(
     stages = load(run.path).stages
     rows = {name: stream.rows for name, stream in stages[0].streams.items()} if stages else {}
     same = all(torch.equal(a, b) for a, b in zip(bare, recorded, strict=True))
-    said = troubles(run.path)
+    reported = troubles(run.path)
     goals = [Goal.is_("bit_identical", same), Goal.is_("rows", rows, {"video": STEPS, "audio": STEPS})]
-    return {"said": said, "goals": [*goals, Goal.is_("troubles", len(said), 0)]}
+    return {"said": reported, "goals": [*goals, Goal.is_("troubles", len(reported), 0)]}
 
 
 @contextlib.contextmanager

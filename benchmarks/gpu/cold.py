@@ -1,6 +1,6 @@
 """A process that has measured nothing yet: what its first step costs, and what the thread that waits costs meanwhile.
 
-`python -m benchmarks.gpu.cold --device cuda:0` prints the answer as JSON; the benchmark starts it so.
+`python -m benchmarks.gpu.cold --device cuda:0` prints the answer as JSON; the benchmark starts it this way.
 """
 
 from __future__ import annotations

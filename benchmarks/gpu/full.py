@@ -1,4 +1,4 @@
-"""What recording costs beside the full-size transformer: recorded and bare steps of one run in turn, then one in depth.
+"""What recording costs with the full-size transformer: recorded and bare steps of one run in turn, then one in depth.
 
 The transformer has 19.0 B of the checkpoint's 22 B parameters. The others are connectors and text projections, which
 run once, before the loop, and are cut down here.
@@ -29,7 +29,7 @@ HOST_MS = 5.0
 
 
 class Model:
-    """The pipeline with made-up prompt embeddings, called again and again."""
+    """The pipeline with random prompt embeddings, called repeatedly."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench, self.cuda, self.device = bench, bench.cuda, bench.device
@@ -196,7 +196,7 @@ def deeply(bench: Bench, model: Model, clip: tuple[int, int, int], step_ms: floa
 
 
 def nan_count(path: Path) -> float:
-    """NaNs in a run's samples: random weights may overflow in bfloat16, and then rows are no numbers."""
+    """NaNs in a run's samples: random weights may overflow in bfloat16, and then rows are NaN."""
     from replay.sources.open import load
 
     return float(load(path).stages[0].streams["video"].values("nan_count").max())

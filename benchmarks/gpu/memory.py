@@ -19,7 +19,7 @@ FULL = range(4, 8)
 
 @contextlib.contextmanager
 def full(bench: Bench) -> Iterator[None]:
-    """No memory beyond what is allocated; on the CPU the metrics say so themselves."""
+    """No memory beyond what is allocated; on the CPU the metrics raise the error themselves."""
     if bench.cuda:
         torch.cuda.empty_cache()
         _, total = torch.cuda.mem_get_info(bench.device)
@@ -39,7 +39,7 @@ def full(bench: Bench) -> Iterator[None]:
 
 
 def out_of_memory(bench: Bench) -> Answer:
-    """A loop of one's own whose steps 4 to 7 find no memory for the metrics."""
+    """A custom loop whose steps 4 to 7 find no memory for the metrics."""
     from recorder import record
     from replay.sources.open import load
 

@@ -1,4 +1,4 @@
-"""Does recording leave a generation alone where its model is offloaded or compiled? On nano pipelines of their own."""
+"""Does recording leave a generation unchanged where its model is offloaded or compiled? On separate nano pipelines."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Folder:
         )
 
     def answer(self, *arguments: str) -> dict[str, Any]:
-        """What a child finds. Raises RuntimeError with its last words if it fails."""
+        """What a child finds. Raises RuntimeError with the last line of its errors if it fails."""
         child = self.child(*arguments)
         try:
             out, errors = child.communicate(timeout=LIMIT_SECONDS)

@@ -1,4 +1,4 @@
-"""One tool in a process of its own: `write` logs and says what it cost, `read` reads everything back.
+"""One tool in a separate process: `write` logs and reports the cost, `read` reads everything back.
 
 `python -m benchmarks.peers.child write TOOL FOLDER STEPS PAUSE [FD]`: with FD every logged step is reported there.
 `python -m benchmarks.peers.child read TOOL FOLDER`. The last line of standard output is a JSON object.

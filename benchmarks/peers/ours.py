@@ -1,4 +1,4 @@
-"""This recorder without its metrics: ready rows go the way of `run.step`, to journal, socket and archive."""
+"""This recorder without its metrics: ready rows take the path of `run.step`, to journal, socket and archive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Rows = NDArray[np.float32]
 
 
 def no_wait() -> None:
-    """The row is on the host already."""
+    """The row is already on the host."""
 
 
 def no_events(step: int, row: Rows) -> list[Any]:

@@ -30,6 +30,6 @@ def leveldb_records(data: bytes) -> Iterator[bytes]:
             return
         parts += data[at + 7 : at + 7 + length]
         at += 7 + length
-        if kind in (1, 4):  # whole, or the last part
+        if kind in (1, 4):  # complete, or the last part
             yield parts
             parts = b""

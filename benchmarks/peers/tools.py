@@ -286,4 +286,4 @@ TOOLS: dict[str, type[Tool]] = {
     "plain Zarr": PlainZarr,
 }
 SLOW = ("plain Zarr",)
-"""Measured once, whatever `--repeats` says."""
+"""Measured once, regardless of `--repeats`."""

@@ -26,13 +26,13 @@ from recorder.system.open_folders import Tree, open_file, open_folder
 logger = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 0.2
-"""How long leaving the block waits for the archive to be on the disk; if it takes longer, the journal goes later."""
+"""How long leaving the block waits until the archive is on the disk; after that, the journal is removed later."""
 EXIT_SECONDS = 5.0
 """How long the end of the process waits for archives that are being forced onto the disk."""
 
 
 class Settlement:
-    """Forces a complete archive onto the disk, in a thread of its own: it takes as long as the disk does."""
+    """Forces a complete archive onto the disk, in its own thread: it takes as long as the disk does."""
 
     def __init__(self, archive: ArchiveWriter) -> None:
         self._archive = archive
@@ -42,13 +42,13 @@ class Settlement:
         self._error: Exception | None = None
         try:
             threading.Thread(target=self._settle, name="ltxtui-settler", daemon=True).start()
-        except RuntimeError:  # no more threads, or none any more since the interpreter ends
+        except RuntimeError:  # no more threads, or the interpreter ends
             self._settle()
 
     def within(self, seconds: float) -> bool:
-        """Whether the archive is on the disk after so many seconds at most.
+        """Whether the archive is on the disk within this many seconds.
 
-        If it takes longer, the journal is removed by this thread once it is.
+        If it takes longer, this thread removes the journal afterwards.
         """
         self._done.wait(seconds)
         with self._lock:
@@ -66,7 +66,7 @@ class Settlement:
             self._archive.sync()
         except Exception as error:  # noqa: BLE001 - the journal has everything
             self._error = error
-            logger.warning("%s may not be on the disk (%s); its journal stays beside it", self._path, reason_of(error))
+            logger.warning("%s may not be on the disk (%s); its journal stays next to it", self._path, reason_of(error))
         with self._lock:
             late = self._late
             if not late:
@@ -83,11 +83,11 @@ class Settlement:
         try:
             until = time.monotonic() + EXIT_SECONDS
             while is_being_written(locations.journal_of(self._path)) and time.monotonic() < until:
-                time.sleep(0.01)  # its recorder is just giving it up
+                time.sleep(0.01)  # its recorder is about to release it
             if self._error is None:
                 settle(self._path, verify=False)
-        except Exception as error:  # noqa: BLE001 - both are there, which readers accept
-            logger.warning("the journal of %s stays beside it: %s", self._path, reason_of(error))
+        except Exception as error:  # noqa: BLE001 - both exist, which readers accept
+            logger.warning("the journal of %s stays next to it: %s", self._path, reason_of(error))
         finally:
             _late.discard(self)
             self._done.set()
@@ -104,11 +104,11 @@ def wait_for_late() -> None:
 
 
 def settle(archive: Path, verify: bool = True) -> bool:
-    """Remove the journal beside an archive that is complete and whole, once the archive is on the disk.
+    """Remove the journal next to an archive that is complete and intact, once the archive is on the disk.
 
     Args:
         archive: its path.
-        verify: compare all documents and checksums before: after a power cut not everything may be there.
+        verify: compare all documents and checksums first: after a power cut parts may be missing.
 
     Returns:
         False if anything of the journal may still be needed; nothing is changed then.
@@ -133,7 +133,7 @@ def settle(archive: Path, verify: bool = True) -> bool:
 
 
 def settle_others(own: Path) -> None:
-    """Settle what earlier recorders in the folder of a new run left, in a thread of its own, if there is anything."""
+    """Settle what earlier recorders in the folder of a new run left, in its own thread, if there is anything."""
     found = []
     with contextlib.suppress(OSError), os.scandir(own.parent) as entries:
         for entry in entries:
@@ -151,9 +151,9 @@ def _settle_all(archives: list[Path]) -> None:
     for archive in archives:
         try:
             if settle(archive):
-                logger.info("the journal of %s was removed: its archive is whole and on the disk", archive)
-        except Exception as error:  # noqa: BLE001 - both are there, which readers accept
-            logger.debug("the journal of %s stays beside it: %s", archive, reason_of(error))
+                logger.info("the journal of %s was removed: its archive is intact and on the disk", archive)
+        except Exception as error:  # noqa: BLE001 - both exist, which readers accept
+            logger.debug("the journal of %s stays next to it: %s", archive, reason_of(error))
 
 
 def _is_ours(journal: Path, archive: Path) -> bool:
@@ -191,7 +191,7 @@ def _ends_with(journal: Path, data: bytes) -> bool:
 
 
 def _is_whole(tree: Tree, root: dict[str, Any]) -> bool:
-    """Whether every document and every chunk of a complete archive is as it was written."""
+    """Whether every document and every chunk of a complete archive is unchanged since it was written."""
     try:
         for name, kept in root["consolidated_metadata"]["metadata"].items():
             own = _document(tree, paths.document(name))

@@ -1,4 +1,4 @@
-"""Archives under hidden names: half made, or moved aside, alongside the run that they belong to.
+"""Archives under hidden names: incomplete, or moved aside, next to the run that they belong to.
 
     .<run>.rebuilding.zarr        made from the journal by the recorder
     .<run>.unfinished.zarr        the archive that it replaces

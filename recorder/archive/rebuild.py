@@ -21,12 +21,12 @@ from recorder.system.open_folders import Tree, make_folders, open_folder
 
 
 def rebuild(journal: Journal, archive: Path) -> None:
-    """Make the whole archive next to what there is of it, and put it in its place once it is complete and on the disk.
+    """Build the complete archive next to the existing one, and replace that once the new one is on the disk.
 
     Of a run without a row no archive is made.
 
     Raises:
-        OSError: if the disk still fails, or another run's archive is in its place; what there was is then as it was.
+        OSError: if the disk still fails, or another run's archive is in its place; the existing one is then unchanged.
         ValueError: if the journal has no header or no end.
     """
     make_folders(archive.parent)  # it may have been moved away
@@ -60,7 +60,7 @@ def _write(journal: Journal, archive: Path, made: str) -> None:
                 writer.feed(message)
         if end is None:
             raise ValueError("the journal has no end")
-        # What is not there, cannot be looked into or is a link by now has nothing to give.
+        # A folder that is missing, cannot be read or is a link by now contributes nothing.
         with contextlib.suppress(OSError):
             older = Tree(open_folder(str(archive)))
         if older is not None:

@@ -48,7 +48,7 @@ class StreamWriter:
 
     @classmethod
     def create(cls, store: StoreWriter, group: str, declared: Message, capacity: int) -> StreamWriter:
-        """Make the arrays that a `stream` message declares, in a group that is there. Raises OSError."""
+        """Make the arrays that a `stream` message declares, in an existing group. Raises OSError."""
         arrays: list[tuple[ArrayWriter, slice, tuple[int, ...]]] = []
         at = 0
         for metric in declared["metrics"]:
@@ -74,7 +74,7 @@ class StreamWriter:
         rows = np.frombuffer(step["data"], "<f4").reshape(count, self.width)
         times = np.frombuffer(step["time"], "<f8") if count > 1 else np.array([step["time"]])
         missing = int(step["step"]) - self.rows - self.waiting_rows
-        if missing < 0:  # they are there already
+        if missing < 0:  # they already exist
             rows, times = rows[-missing:], times[-missing:]
         elif missing > 0:  # steps that could not be recorded keep their places, as readers of the journal do it
             rows = np.concatenate([np.full((missing, self.width), np.nan, np.float32), rows])
@@ -120,13 +120,13 @@ class StreamWriter:
             array.write(step, values[None])
 
     def trim(self, rows: int) -> None:
-        """Give the metrics their last number of rows; more may follow all the same."""
+        """Give the metrics their last number of rows; more may still follow."""
         for array in self._step_arrays():
             trim(array, rows, MOST_ROWS if rows > LONG_ROWS else rows_per_chunk(rows, array.row_bytes))
         self.capacity = rows
 
     def finish(self, store: StoreWriter) -> None:
-        """Trim all arrays to the rows that were written, and write the coordinate `step`; nothing is added any more."""
+        """Trim all arrays to the rows written, and write the coordinate `step`; nothing is added afterwards."""
         self.trim(self.rows)
         for array in self.snapshots.values():
             trim(array, self.rows, 1)

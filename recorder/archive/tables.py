@@ -45,7 +45,7 @@ def rows_per_chunk(capacity: int, row_bytes: int) -> int:
 
 
 def trim(array: ArrayWriter, rows: int, most: int) -> None:
-    """Give an array the rows that it has in the end, in few chunks whose files are hardly longer than that.
+    """Give an array the rows that it has in the end, in few chunks whose files are barely longer than that.
 
     Args:
         array: along `step`.
@@ -106,7 +106,7 @@ class PreviewWriter:
         self.fits.resize(rows)
 
     def trim(self, rows: int) -> None:
-        """Give the arrays the rows that they have in the end; nothing is added any more."""
+        """Give the arrays the rows that they have in the end; nothing is added afterwards."""
         trim(self.pixels, rows, PREVIEW_STEPS)
         trim(self.fits, rows, MOST_ROWS)
 
@@ -118,7 +118,7 @@ def create_previews(store: StoreWriter, group: str, capacity: int, first: Messag
         f"{group}/{paths.PREVIEW}",
         (capacity, *shape),
         "uint8",
-        # Names of their own: kept latents have rows and columns too, and a picture may be smaller.
+        # Separate names: kept latents have rows and columns too, and a picture may be smaller.
         (paths.STEP, paths.PREVIEW_FRAME, "preview_row", "preview_column", "rgb"),
         {
             "units": "1",
@@ -177,7 +177,7 @@ def write_kept(
 ) -> None:
     """Latents of one step in `snapshots/stage_<i>_step_<k>/`: arrays such as `video_x`, one chunk each.
 
-    Both streams share the group. A dimension that has another length there already gets the stream's name in front,
+    Both streams share the group. A dimension that already has another length there gets the stream's name in front,
     since xarray wants one length per name.
     """
     if paths.SNAPSHOTS not in store:
@@ -203,7 +203,7 @@ def write_kept(
 
 
 def write_events(store: StoreWriter, events: list[Message]) -> None:
-    """Numbers as arrays along `event`, kinds as CF flags; the whole messages as JSON in the group's attributes.
+    """Numbers as arrays along `event`, kinds as CF flags; the complete messages as JSON in the group's attributes.
 
     Text stays out of arrays, since strings are not settled in Zarr v3 yet and every reader would warn of them.
     """

@@ -26,7 +26,7 @@ from recorder.system.open_folders import Tree
 class ArchiveWriter:
     """Writes one archive from one run's messages, in their order.
 
-    Arrays are allocated at the planned number of steps; whole blocks are written; the number of rows that count is
+    Arrays are allocated at the planned number of steps; full blocks are written; the number of rows that count is
     published last, in the root attributes, by an atomic replace. `finish` trims, consolidates and sets the status.
     The folder is made when the first stream is declared: a run without a row leaves no archive.
     """
@@ -154,7 +154,7 @@ class ArchiveWriter:
         frames: tuple[int, ...] | None,
         tensors: dict[str, NDArray[np.float32]],
     ) -> None:
-        """Write one stream's share of a snapshot that a viewer asked for, in a group of its own."""
+        """Write one stream's share of a snapshot that a viewer asked for, in its own group."""
         write_kept(self.store, stage, stream, step, sigma, frames, tensors)
 
     def carry(self, older: Tree) -> None:
@@ -175,7 +175,7 @@ class ArchiveWriter:
             self.discard()
 
     def discard(self) -> None:
-        """Remove the archive, as far as it was made, and nothing that is in its place by now."""
+        """Remove the archive as far as it was written, but nothing that has replaced it."""
         if self._store is not None:
             self._store.discard()
 
@@ -193,7 +193,7 @@ class ArchiveWriter:
         """Write all waiting rows, then publish how many rows count.
 
         Raises:
-            OSError: when the disk does, or the archive is no longer where it was.
+            OSError: when the disk does, or the archive is no longer at its path.
         """
         if self._store is None:
             return
@@ -223,7 +223,7 @@ class ArchiveWriter:
         It may not be on the disk yet: see `sync`. Without a row there is an archive only to say why no step could be
         recorded.
         """
-        self._sync = False  # the whole is forced onto the disk after this
+        self._sync = False  # everything is forced onto the disk after this
         self.write_rows()
         failed = self._attributes["missed"] or any(e["kind"] == "error" for e in self._events)
         if not (self._empty or failed or any(s.rows for s in self._streams.values())):

@@ -34,12 +34,12 @@ _EMPTY = {"kind": "inline", "must_understand": False, "metadata": {}}
 class StoreWriter:
     """One archive's folder: its nodes' documents, in memory and on disk.
 
-    The folder stays open and everything is written from there, through no link: whatever is put in its place meanwhile
+    The folder stays open and everything is written from there, through no link: a folder that replaces it meanwhile
     is not written to.
     """
 
     def __init__(self, path: Path, attributes: dict[str, Any]) -> None:
-        """Make the folder with its root group. Raises OSError, FileExistsError if it is there."""
+        """Make the folder with its root group. Raises OSError, FileExistsError if it exists."""
         self.path = path
         self.tree = Tree(_new_folder(path))
         self._unsynced: set[str] = set()
@@ -55,7 +55,7 @@ class StoreWriter:
         return name in self._documents
 
     def attributes(self, name: str) -> dict[str, Any]:
-        """A node's attributes, as they were written; not to be changed."""
+        """A node's attributes, as written; not to be changed."""
         found: dict[str, Any] = self._documents[name]["attributes"]
         return found
 
@@ -80,7 +80,7 @@ class StoreWriter:
         rows: int | None = None,
         values: Values | None = None,
     ) -> ArrayWriter:
-        """Make an array, of `rows` rows per chunk and whole along its other axes.
+        """Make an array, of `rows` rows per chunk and complete along its other axes.
 
         Args:
             name: path from the root, such as `stage_0/video/sigma`.
@@ -128,7 +128,7 @@ class StoreWriter:
     def consolidate(self, attributes: dict[str, Any]) -> None:
         """Put all documents into the root's, so that readers open one file, with the root's last attributes.
 
-        Checksums are written before, in a file of their own that Zarr readers do not look at.
+        Checksums are written before, in a separate file that Zarr readers ignore.
         """
         self.write(paths.CHECKSUMS, json.dumps({"crc32": self.checksums}).encode())
         names = sorted((n for n in self._documents if n), key=lambda n: (n.count("/"), n))
@@ -139,10 +139,10 @@ class StoreWriter:
         self.update("", attributes=attributes, consolidated_metadata={**_EMPTY, "metadata": documents})
 
     def write(self, name: str, data: bytes, below: str | None = None) -> None:
-        """Write a file by its path from the root, as a whole or not at all.
+        """Write a file by its path from the root, completely or not at all.
 
         Folders on the way that are missing are made, but only below that of the node `below`: where that is gone, the
-        archive was deleted, and half of it made again would pass for a whole one.
+        archive was deleted, and one that is half rewritten would pass for a complete one.
 
         Raises:
             OSError: when the disk does.
@@ -166,7 +166,7 @@ class StoreWriter:
             self.tree.make(at)
 
     def sync(self) -> None:
-        """Force everything onto the disk that was written so far, with its entry in the folder it lies in.
+        """Force everything onto the disk that was written so far, with its entry in its folder.
 
         Raises:
             OSError: when the disk does; nothing is known then of what is there.
@@ -187,7 +187,7 @@ class StoreWriter:
                 self.path.rmdir()
 
     def close(self) -> None:
-        """Let go of the folder; nothing can be written any more. May be called twice."""
+        """Close the folder; nothing can be written afterwards. May be called twice."""
         self.tree.close()
 
     def _make_node(self, name: str) -> None:
@@ -201,7 +201,7 @@ class StoreWriter:
 
 
 def _new_folder(path: Path) -> int:
-    """Make an archive's folder and open it. Raises OSError, FileExistsError if it is there."""
+    """Make an archive's folder and open it. Raises OSError, FileExistsError if it exists."""
     make_folders(path.parent)
     place = open_place(path.parent)
     try:
@@ -227,7 +227,7 @@ class ArrayWriter:
         self._fill = math.nan if self._dtype.kind == "f" else 0
 
     def write(self, first: int, values: Values) -> None:
-        """Write rows from `first` on, whole along the other axes. Raises OSError when the disk does."""
+        """Write rows from `first` on, complete along the other axes. Raises OSError when the disk does."""
         values = values.astype(self._dtype, copy=False)
         if not self.shape:
             self._write_chunk(0, values)
@@ -253,7 +253,7 @@ class ArrayWriter:
         return math.prod(self.shape[1:]) * int(self._dtype.itemsize)
 
     def resize(self, rows: int, chunk_rows: int | None = None) -> None:
-        """Another number of rows; chunks that lie beyond are removed.
+        """Another number of rows; chunks beyond it are removed.
 
         Args:
             rows: the new number.

@@ -1,6 +1,6 @@
 """The Zarr v3 document of an array: the writer makes it here, and the strict reader accepts what this declares.
 
-Archives use a small part of Zarr v3: five data types, uncompressed little-endian chunks that are whole along every axis
+Archives use a small part of Zarr v3: five data types, uncompressed little-endian chunks that span every axis
 but the first, one fill value per kind of type.
 """
 
@@ -35,7 +35,7 @@ def chunk_grid(chunk: Sequence[int]) -> dict[str, Any]:
 
 
 def chunk_shape(shape: Sequence[int], rows: int | None = None) -> list[int]:
-    """Shape of the chunks: `rows` along the first axis (None: all), whole along the others."""
+    """Shape of the chunks: `rows` along the first axis (None: all), complete along the others."""
     chunk = [max(1, n) for n in shape]
     if rows is not None:
         chunk[0] = rows

@@ -1,7 +1,7 @@
-"""Every metric, declared once: name, unit, dimensions, label, formula, source. Light: no torch here.
+"""Every metric, declared once: name, unit, dimensions, label, formula, source. Imports no torch.
 
 The function that computes a metric is in `recorder/metrics/measures.py` under the same name; a test holds the two
-tables equal. A run's messages and its archive carry these declarations, so a reader needs no table of its own.
+tables equal. A run's messages and its archive carry these declarations, so a reader does not need its own table.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BANDS: dict[str, tuple[float, float]] = {"low": (0.0, 0.25), "mid": (0.25, 0.5),
 class Metric:
     """One named quantity per step.
 
-    `dims` begin with `step`; a leading `batch` follows for whatever is measured on latents. The dimension `frequency`
+    `dims` begin with `step`; a leading `batch` follows for values measured on latents. The dimension `frequency`
     stands for `spatial_frequency` on video and `temporal_frequency` on audio. `first_step` is False where a metric
     compares with the step before and so is NaN in a stage's first row. `source` is the paper or file it comes from;
     empty where it is our own.
@@ -49,7 +49,7 @@ class Metric:
         return tuple(axis if d == "frequency" else d for d in self.dims)
 
     def as_message(self, stream: str, shape: tuple[int, ...]) -> dict[str, Any]:
-        """What a `stream` message says of this metric; `shape` is that of one row."""
+        """This metric as declared in a `stream` message; `shape` is that of one row."""
         return {
             "name": self.name,
             "unit": self.unit,
@@ -73,7 +73,7 @@ class Summary:
     source: str = ""
 
     def as_message(self) -> dict[str, Any]:
-        """What a message or an archive says of this quantity."""
+        """This quantity as declared in a message or an archive."""
         return {
             "name": self.name,
             "unit": self.unit,

@@ -1,4 +1,4 @@
-"""Events: how they are made and recognised, and an error in one line. Light: no torch."""
+"""Events: how they are made and recognised, and an error in one line. Imports no torch."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def event(
 
 
 def identity(event: Mapping[str, Any]) -> bytes:
-    """16 bytes that tell an event from others: of its time, place, kind and text.
+    """16 bytes that identify an event: a hash of its time, place, kind and text.
 
     Not of its payload, of which an archive keeps no NaN: an event has the same identity in journal and archive.
     """
@@ -55,7 +55,7 @@ def cut(text: str, most: int = MAX_TEXT) -> str:
 
 
 def text_of(value: object) -> str:
-    """What `str` makes of any object, cut to `MAX_TEXT` characters; never raises, whatever the object does."""
+    """`str` of any object, cut to `MAX_TEXT` characters; never raises, even if the object's `__str__` does."""
     try:
         return cut(str(value))
     except Exception as error:  # noqa: BLE001 - `__str__` and `__repr__` are the user's code
@@ -63,7 +63,7 @@ def text_of(value: object) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error says, in one line; its type where it says nothing. Never raises.
+    """An error's message in one line; its type if the message is empty. Never raises.
 
     A first line that ends with a colon announces the reason, as that of a failed import in diffusers does: the lines up
     to the reason are joined.

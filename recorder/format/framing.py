@@ -99,7 +99,7 @@ class Decoder:
     """Turns a stream of bytes, in pieces of any size, into messages.
 
     Feed it bytes with `feed`, then iterate. An incomplete last message stays until its rest arrives;
-    `pending` says how many bytes wait, `consumed` how many bytes of whole messages have been returned.
+    `pending` is the number of bytes that wait, `consumed` how many bytes of complete messages have been returned.
     """
 
     def __init__(self, limit: int = MAX_RECORDER_MESSAGE) -> None:
@@ -116,7 +116,7 @@ class Decoder:
         self._buffer += data
 
     def __iter__(self) -> Iterator[Message]:
-        """Yield every whole message fed so far.
+        """Yield every complete message fed so far.
 
         Raises:
             CorruptMessage: at the first bytes that cannot be a message; everything before has been yielded.
@@ -131,7 +131,7 @@ class Decoder:
                     break
                 payload = bytes(memoryview(self._buffer)[self._at + FRAME_BYTES : end])
                 if zlib.crc32(payload) != checksum:
-                    raise CorruptMessage("a message whose checksum does not fit")
+                    raise CorruptMessage("a message whose checksum does not match")
                 message = _decode_payload(payload)
                 self._at = end
                 self.consumed += FRAME_BYTES + length

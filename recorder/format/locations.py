@@ -53,7 +53,7 @@ def named_path(path: Path) -> Path:
 
 
 def reduced_name(name: str) -> str:
-    """What of a text may stand in a file name, as one path component.
+    """The part of a text that is allowed in a file name, as one path component.
 
     Letters, combining marks and digits of any script, `.`, `_` and `-` are kept. Anything else, such as spaces,
     slashes, emoji and control characters, becomes `-`. The result is empty if no letter or digit is in the text, and
@@ -76,7 +76,7 @@ def safe_name(name: str) -> str:
 
 
 def journal_of(archive: Path) -> Path:
-    """The journal that stands beside an archive while its run is not finished."""
+    """The journal next to an archive while its run is not finished."""
     return archive.parent / f"{archive.stem}{JOURNAL_SUFFIX}"  # `with_suffix` refuses `/`
 
 
@@ -86,7 +86,7 @@ def archive_of(journal: Path) -> Path:
 
 
 def told_archive(said: object) -> Path | None:
-    """The archive's path that a stream tells of its run; None if it is no absolute path of an archive."""
+    """The archive's path as reported by a stream; None if it is not an absolute path of an archive."""
     if not isinstance(said, str) or "\0" in said:
         return None
     path = Path(said)
@@ -141,8 +141,8 @@ def make_runtime_directory() -> Path:
 def socket_of(directory: Path, name: str) -> Path:
     """The path of a run's socket.
 
-    A name too long for a socket is cut and ends in a hash of the whole, so that two long names have two sockets; the
-    run's header has the whole name.
+    A name too long for a socket is cut and ends in a hash of the name, so that two long names have two sockets; the
+    run's header has the full name.
     """
     path = directory / f"{name}{SOCKET_SUFFIX}"
     over = len(os.fsencode(path)) - MAX_SOCKET_PATH

@@ -1,4 +1,4 @@
-"""What of a run is NaN or Inf: read from its events, and said in a few words. Light: no torch."""
+"""The parts of a run that are NaN or Inf: read from its events, and summarised in a few words. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 MOST_ITEMS: Final = 64
-"""Batch items that are kept apart of what events tell; a run has rarely more than eight."""
+"""Batch items that are listed separately; a run rarely has more than eight."""
 MOST_BROKEN: Final = 256
 
 
@@ -18,8 +18,8 @@ class Broken:
 
     Attributes:
         step: the first step after which it has.
-        item: of the batch, from 0; None if the event does not say which.
-        share: of the item's values, 0 to 1, as last told; NaN if that is not known.
+        item: of the batch, from 0; None if the event does not name it.
+        share: of the item's values, 0 to 1, as last reported; NaN if unknown.
     """
 
     stage: int
@@ -34,7 +34,7 @@ class Broken:
 
 
 def read_broken(event: Mapping[str, Any]) -> list[Broken]:
-    """What a `nan` event tells; events of older recorders do not say which items. Nothing that it has is believed."""
+    """The content of a `nan` event; events of older recorders do not name the items. Its values are validated."""
     stage, step, stream, payload = event.get("stage"), event.get("step"), event.get("stream"), event.get("payload")
     if type(stage) is not int or not (type(step) is int or step is None):
         return []
@@ -53,13 +53,13 @@ def read_broken(event: Mapping[str, Any]) -> list[Broken]:
 
 
 class BrokenItems:
-    """Everything that the `nan` events of a run have told: by item its first step, and its share as last told."""
+    """Everything that the `nan` events of a run report: by item its first step, and its last reported share."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[int, str, int | None], Broken] = {}
 
     def feed(self, event: Mapping[str, Any]) -> None:
-        """Take in an event; of another kind than `nan` nothing is taken."""
+        """Take in an event; events of other kinds than `nan` are ignored."""
         if event.get("kind") != "nan":
             return
         for new in read_broken(event):
@@ -79,17 +79,19 @@ class BrokenItems:
 def broken_text(stream: str, batch: int, items: Mapping[int, float] | Iterable[int]) -> str:
     """`video clip 2 of 2 (item 1): 37 % of the values are`, for some items and the share of each, if it is known."""
     shares = dict(items) if isinstance(items, Mapping) else dict.fromkeys(items, math.nan)
-    said = []
+    texts = []
     for item, share in shares.items():
         how = "values are" if not math.isfinite(share) else f"{percent(share)} of the values are"
-        said.append(f"clip {item + 1} of {batch} (item {item}): {how}" if batch > 1 else f": {how}")
+        texts.append(f"clip {item + 1} of {batch} (item {item}): {how}" if batch > 1 else f": {how}")
     if batch <= 1:
-        return f"{stream}{said[0]}"
-    return f"{stream} {'; '.join(s.removesuffix(' are') for s in said[:-1])}{'; ' if len(said) > 1 else ''}{said[-1]}"
+        return f"{stream}{texts[0]}"
+    return (
+        f"{stream} {'; '.join(s.removesuffix(' are') for s in texts[:-1])}{'; ' if len(texts) > 1 else ''}{texts[-1]}"
+    )
 
 
 def percent(share: float) -> str:
-    """A share that is above none and below all never reads as either."""
+    """A share above 0 and below 1 never reads as none or all."""
     if share >= 1:
         return "all"
     if share > 0.99:
@@ -99,15 +101,15 @@ def percent(share: float) -> str:
 
 def broken_words(found: Iterable[Broken]) -> str:
     """`NaN in video item 1 (37 %)`, `NaN`: for a status in a list or a header; empty if nothing is broken."""
-    told: dict[tuple[str, int | None], Broken] = {}
+    by_item: dict[tuple[str, int | None], Broken] = {}
     for one in found:
-        told[one.stream, one.item] = one
-    if not told:
+        by_item[one.stream, one.item] = one
+    if not by_item:
         return ""
     parts = []
-    for (stream, item), one in list(told.items())[:3]:
+    for (stream, item), one in list(by_item.items())[:3]:
         where = " ".join(p for p in (stream, "" if item is None else f"item {item}") if p)
         parts.append(f"{where} ({percent(one.share)})" if math.isfinite(one.share) else where)
-    more = f" and {len(told) - 3} more" if len(told) > 3 else ""
-    said = ", ".join(p for p in parts if p)
-    return f"NaN in {said}{more}" if said else "NaN"
+    more = f" and {len(by_item) - 3} more" if len(by_item) > 3 else ""
+    text = ", ".join(p for p in parts if p)
+    return f"NaN in {text}{more}" if text else "NaN"

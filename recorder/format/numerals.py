@@ -1,4 +1,4 @@
-"""Numbers in text: read in the digits 0 to 9 alone, and said with their noun."""
+"""Numbers in text: read in the digits 0 to 9 only, and written with their noun."""
 
 from __future__ import annotations
 

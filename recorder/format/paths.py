@@ -4,10 +4,10 @@
     checksums.json                          CRC-32 of every chunk file, by its path
     stage_0/video/sigma/c/0                 one chunk of an array of a stream
     snapshots/stage_0_step_2/video_x        a tensor that a viewer asked for
-    events/time, system/time                tables of the whole run
+    events/time, system/time                tables for the run
 
 A path is relative to the archive's root and has `/` between its parts; the root itself is the empty path. Where an
-archive and its journal lie in the file system is said in `recorder.format.locations`.
+archive and its journal are in the file system is defined in `recorder.format.locations`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a run stands in a few words: its status, what it lacks, and what is wrong with its result."""
+"""A run's status in a few words, with what is missing and what is wrong with its result."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 GOING_ON: Final = ("live", "stalled")
-"""How a run stands whose recorder has its journal: more of it may come."""
+"""The status of a run whose recorder holds its journal: more of it may follow."""
 NOISE_LEFT: Final = "noise_left"
 """Where a warning's payload has the noise level that a stage's result was left at."""
 
 
 def noise_left_of(event: Mapping[str, Any]) -> float:
-    """The noise level that an event says a stage's result was left at; 0 if it says nothing of that."""
+    """The noise level at which a stage's result was left, from an event; 0 if the event does not report one."""
     payload = event.get("payload") if event.get("kind") == "warning" else None
     level = payload.get(NOISE_LEFT) if isinstance(payload, Mapping) else None
     return level if isinstance(level, float) and math.isfinite(level) else 0.0

@@ -1,4 +1,4 @@
-"""Framed messages that wait in memory for a disk that does not take them: bounded, and readable by offset."""
+"""Framed messages that wait in memory while the disk refuses writes: bounded, and readable by offset."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Backlog:
         self.start = 0
         self.end = 0
         self.dropped = 0
-        """Messages given up because memory was full too."""
+        """Messages dropped because memory was full too."""
 
     def __bool__(self) -> bool:
         return bool(self._messages)

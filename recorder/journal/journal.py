@@ -34,9 +34,9 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
 class Journal:
     """A journal that is being written. One thread appends; any thread reads.
 
-    When a write fails (disk full, quota), the file is cut back to its last whole message and further messages are
+    When a write fails (disk full, quota), the file is cut back to its last complete message and further messages are
     kept in memory, within `backlog.MEMORY_BYTES`; they are still streamed, and every `RETRY_SECONDS` they are tried
-    again. When the file is deleted, alone or with its folder, it is written again from what is still open.
+    again. When the file is deleted, with or without its folder, it is written again from what is still open.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,7 +65,7 @@ class Journal:
         self._forked = False
         self._ticket = fork_guard.watch(self._let_go)
         self.notes: list[str] = []
-        """What has been mended, for the caller that reports it and clears the list."""
+        """What has been repaired, for the caller that reports it and clears the list."""
 
     def _create(self) -> int:
         fd = os.open(self.path, _NEW, _MODE)
@@ -77,7 +77,7 @@ class Journal:
         return fd
 
     def _closed_until_locked(self, open_to_all: int) -> int:
-        """A file in the place of one that a reader opened and locked before its recorder could.
+        """A file that replaces one which a reader opened and locked before its recorder could.
 
         No other user can open it before it is locked. Then it gets the mode of the first, which umask and folder chose.
         """
@@ -104,7 +104,7 @@ class Journal:
 
     @property
     def dropped(self) -> int:
-        """Messages given up because memory was full too."""
+        """Messages dropped because memory was full too."""
         return self._memory.dropped
 
     @property
@@ -115,9 +115,9 @@ class Journal:
         return self._synced if self.synced_only and self.error is None else self._on_disk
 
     def append(self, data: bytes, vital: bool = False) -> None:
-        """Add one whole framed message; never raises for a failing disk.
+        """Add one complete framed message; never raises for a failing disk.
 
-        `vital` are messages without which later ones cannot be read: they are given up last.
+        `vital` are messages without which later ones cannot be read: they are dropped last.
         """
         if self._forked:
             return
@@ -151,7 +151,7 @@ class Journal:
     def _write(self, data: bytes) -> bool:
         left = memoryview(data)
         try:
-            while left:  # once, but for a disk that is full: it takes a part, and says why at the next
+            while left:  # once, but for a disk that is full: it takes a part, and reports the reason at the next
                 left = left[os.write(self._fd, left) :]
         except OSError as error:
             self._unwritten = error
@@ -192,11 +192,11 @@ class Journal:
         except OSError as error:
             if self._deleted is not None:  # copying may be long: try less and less often
                 self._look_seconds = min(2 * self._look_seconds, LOOK_AT_MOST_SECONDS)
-            reason = f"its file was deleted, and cannot be written anew: {error.strerror or error}"
+            reason = f"its file was deleted, and cannot be written again: {error.strerror or error}"
             self._deleted = OSError(error.errno, reason)
             return
         self._deleted, self._look_seconds = None, LOOK_SECONDS
-        self.notes.append(f"the journal {self.path.name} had been deleted; it was written anew")
+        self.notes.append(f"the journal {self.path.name} had been deleted; it was written again")
 
     def _restore(self) -> None:
         make_folders(self.path.parent)
@@ -282,7 +282,7 @@ def _undone(fd: int, path: Path) -> Iterator[None]:
 
 
 def is_being_written(path: Path) -> bool:
-    """True while some process holds the journal's lock; False if there is no such file or it cannot be locked."""
+    """True while some process holds the journal's lock; False if the file does not exist or cannot be locked."""
     try:
         fd = open_journal(path)
     except (FileNotFoundError, NotAFile):

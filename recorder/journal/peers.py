@@ -1,4 +1,4 @@
-"""Who is at the other end of a socket, how fast it may speak, and whether a socket is still the one that was made."""
+"""The user at the other end of a socket, its rate limit, and whether a socket is still the one that was created."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Pace:
 
 
 def identity(path: Path) -> tuple[int, int, int]:
-    """What tells a socket from one that was put in its place: numbers of files are used again, times are not."""
+    """Identifies a socket even if another replaces it: inode numbers are reused, times are not."""
     found = path.lstat()
     return found.st_dev, found.st_ino, found.st_ctime_ns
 
 
 def lock_of(path: Path) -> Path:
-    """Beside a socket: a link to the journal that is served there, whose lock tells whether its recorder lives."""
+    """Next to a socket: a link to the journal served there, whose lock shows whether its recorder is running."""
     return path.with_name(f"{path.name}{LOCK_SUFFIX}")
 
 
@@ -57,12 +57,12 @@ def name_lock(path: Path, journal: Path) -> None:
 def is_served(path: Path) -> bool:
     """Whether the recorder that made a socket is alive, also while it is stopped; False if that is not known.
 
-    A refused connection does not tell: on macOS and the BSDs a full queue refuses too.
+    A refused connection does not show it: on macOS and the BSDs a full queue refuses too.
     """
     try:
         return is_being_written(lock_of(path))
     except OSError:
-        return True  # the journal is there and cannot be asked: the socket is left alone
+        return True  # the journal exists and its lock cannot be read: the socket is not removed
 
 
 def remove(path: Path) -> None:
@@ -86,14 +86,14 @@ def same_user(connection: socket.socket) -> bool:
 
 
 def _peer(connection: socket.socket) -> int | None:
-    """The user id at the other end, None where the system does not tell. Raises OSError if the peer has gone."""
+    """The user id at the other end, None where the system does not report it. Raises OSError if the peer has gone."""
     if hasattr(socket, "SO_PEERCRED"):  # Linux
-        told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        _, uid, _ = struct.unpack("3i", told)
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        _, uid, _ = struct.unpack("3i", credentials)
         return int(uid)
     option = getattr(socket, "LOCAL_PEERCRED", None)  # macOS, FreeBSD
     if option is None:
         return None
-    told = connection.getsockopt(_SOL_LOCAL, option, _XUCRED_BYTES)
-    version, uid = _XUCRED.unpack_from(told)
+    credentials = connection.getsockopt(_SOL_LOCAL, option, _XUCRED_BYTES)
+    version, uid = _XUCRED.unpack_from(credentials)
     return int(uid) if version == 0 else None

@@ -39,7 +39,7 @@ MAX_REFUSED = 20
 """Commands of one viewer that may be refused before it is dropped."""
 
 Command = Callable[[Message], bool]
-"""Takes a viewer's message; False if it was refused. In the server's thread; raises ValueError for what is none."""
+"""Takes a viewer's message; False if it was refused. In the server's thread; raises ValueError for an invalid one."""
 
 _serving: set[Server] = set()
 """Servers whose thread runs: the end of the process waits for the last viewers of all of them together."""
@@ -51,7 +51,7 @@ class _Viewer:
     offset: int = 0
     wanted: int = selectors.EVENT_READ
     blocked: bool = False
-    """Whether the kernel takes nothing more for it at the moment."""
+    """Whether the kernel currently accepts nothing more for it."""
     heard: Decoder = field(default_factory=lambda: Decoder(protocol.MAX_VIEWER_MESSAGE))
     pace: Pace = field(default_factory=lambda: Pace(MAX_COMMANDS))
     refused: int = 0
@@ -82,7 +82,7 @@ class Server:
 
         Raises:
             locations.UnsafeLocation: if the path cannot be a socket.
-            OSError: if it cannot be bound; EADDRINUSE if something is there.
+            OSError: if it cannot be bound; EADDRINUSE if the path exists.
         """
         locations.check_socket_path(path)
         self.path = path
@@ -103,7 +103,7 @@ class Server:
             # The directory is closed to others, so no one can connect before this; a umask would touch every thread.
             path.chmod(0o600)
             self._identity = identity(path)
-            with contextlib.suppress(OSError):  # without it a refused connection is taken for a dead recorder's
+            with contextlib.suppress(OSError):  # without it a refused connection is mistaken for a dead recorder's
                 peers.name_lock(path, journal.path)
             self._listener.listen(64)
             self._wake_reader, self._wake_writer = (undo.enter_context(s) for s in socket.socketpair())
@@ -123,7 +123,7 @@ class Server:
     def _let_go(self) -> None:
         """In a forked child: close the descriptors, and nothing else: the selector is the parent's too.
 
-        The selector comes last: a kqueue is not inherited, and closing what is not there fails.
+        The selector comes last: a kqueue is not inherited, and closing a missing one fails.
         """
         self._forked = True
         _serving.discard(self)
@@ -135,17 +135,17 @@ class Server:
             self._selector.close()
 
     def notify(self) -> None:
-        """Tell the server that the journal grew; cheap, and repeated calls fall together."""
+        """Notify the server that the journal grew; cheap, and repeated calls are merged."""
         if not self._awake.is_set() and not self._forked:
             self._awake.set()
             with contextlib.suppress(BlockingIOError, OSError):  # a full pipe wakes it just as well
                 self._wake_writer.send(b"\0")
 
     def close(self) -> None:
-        """Stop accepting, and go on serving connected viewers until they have all or two seconds passed.
+        """Stop accepting, and serve connected viewers until they have everything or two seconds have passed.
 
-        The socket's path goes at once, so that nothing is left if the process ends right after this. Returns without
-        waiting; the thread finishes by itself and closes the journal.
+        The socket's path is removed at once, so that nothing is left if the process ends now. Returns without
+        waiting; the thread ends without being joined and closes the journal.
         """
         if self._forked:
             return
@@ -169,7 +169,7 @@ class Server:
         try:
             while not self._finished():
                 self._round()
-        except Exception as error:  # the run must go on whatever happens to its viewers
+        except Exception as error:  # the run must continue whatever happens to its viewers
             text = f"the socket server stopped ({reason_of(error)}); the run can be followed in its journal"
             logger.debug("%s", text, exc_info=error)
             if self._report is not None:
@@ -245,7 +245,7 @@ class Server:
             self._obey(fd, viewer, heard, self._command)
 
     def _obey(self, fd: int, viewer: _Viewer, heard: bytes, command: Command) -> None:
-        """Hand over what whole messages have come; drop a viewer that goes beyond its limits."""
+        """Handle the complete messages received; drop a viewer that exceeds its limits."""
         try:
             viewer.heard.feed(heard)
             for message in viewer.heard:

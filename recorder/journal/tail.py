@@ -50,7 +50,7 @@ def is_deleted(fd: int, path: Path) -> bool:
 class JournalReader:
     """Follows a journal file from its beginning; never changes it and never waits.
 
-    After each `poll`, `note` says why the rest cannot be read, if that is so: a torn last message (normal after a
+    After each `poll`, `note` is the reason why the rest cannot be read, if any: a torn last message (normal after a
     crash) or a damaged one, where the readable part ends.
     """
 
@@ -74,7 +74,7 @@ class JournalReader:
         return bool(self._broken)
 
     def poll(self, limit: int = 1 << 24) -> list[Message]:
-        """Whole messages that were added since the last call, from about `limit` bytes at most."""
+        """Complete messages that were added since the last call, from about `limit` bytes at most."""
         found: list[Message] = []
         taken = 0
         while taken < limit and not self._broken and (data := self._read()):
@@ -93,12 +93,12 @@ class JournalReader:
             return data
         # Deleted, and written again by its recorder with what it held: continue there.
         try:
-            anew = _opened(self._path)
+            reopened = _opened(self._path)
         except OSError:
             return b""
-        anew.seek(self._file.tell())
+        reopened.seek(self._file.tell())
         self._file.close()
-        self._file = anew
+        self._file = reopened
         return self._file.read(READ_BYTES)
 
     def close(self) -> None:

@@ -6,7 +6,7 @@
 - `x0_rate_peak`: the rate at which the predicted clean sample changes, per unit of log signal to noise, has had a
   peak. It is measured while the stage runs, and reported once, some steps later, when the peak stands out from the
   noise of the rate on both sides. A larger peak may follow, which no online detector can know.
-- `x0_rate_largest`: the largest such peak of the whole stage, reported when the stage has ended.
+- `x0_rate_largest`: the largest such peak of the complete stage, reported when the stage has ended.
 """
 
 from __future__ import annotations

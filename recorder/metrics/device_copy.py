@@ -92,7 +92,7 @@ def no_time() -> float:
 
 
 def pinned(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Pinned host memory, which a device copies to and from by itself.
+    """Pinned host memory, which a device copies to and from without the CPU.
 
     Raises:
         RuntimeError: if the system refuses it.

@@ -1,4 +1,4 @@
-"""Where the latents of a stream lie on their grid, and what shape a row of each metric has there."""
+"""Positions of a stream's latents on their grid, and what shape a row of each metric has there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recorder.metrics.spectra import bin_centres
 
 @dataclass(frozen=True)
 class LatentLayout:
-    """Where a stream's latents lie on their grid: (F, H, W) for video, (L,) for audio.
+    """Positions of a stream's latents on their grid: (F, H, W) for video, (L,) for audio.
 
     `frames` are the latent frames that are generated, in order, if not all of them are. Conditioning frames (a given
     first frame, keyframes) are not measured, but keep their positions in frame metrics.
@@ -43,7 +43,7 @@ class LatentLayout:
     def timeline(self) -> slice | None:
         """The generated frames that a spectrum over time is taken of; None if there is no such spectrum.
 
-        Frame 0 stands for one pixel frame and the others for eight, so it is excluded; frames with a gap have none.
+        Frame 0 covers one pixel frame and the others for eight, so it is excluded; frames with a gap have none.
         """
         later = [i for i, frame in enumerate(self.generated_frames) if frame > 0]
         if len(later) < 2 or self.generated_frames[later[-1]] - self.generated_frames[later[0]] != len(later) - 1:
@@ -51,7 +51,7 @@ class LatentLayout:
         return slice(later[0], later[-1] + 1)
 
     def on_grid(self, tokens: Tensor) -> Tensor:
-        """Packed tokens [B, F′·H·W, C] as [B, F′, H, W, C]; audio tokens [B, L, C] stay as they are."""
+        """Packed tokens [B, F′·H·W, C] as [B, F′, H, W, C]; audio tokens [B, L, C] are unchanged."""
         return tokens.reshape(self.batch, *self.shape, tokens.shape[-1])
 
     def coordinates(self, channels: int = 1) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """A small picture of the predicted clean sample per step: three principal components of its channels as colours.
 
-Nothing has to be decoded, and a whole clip is a few KB. Colours say which cells are alike, not what they look like.
+Nothing has to be decoded, and a clip is a few KB. Colours show which cells are alike, not what they look like.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def colours(points: NDArray[np.float32], reach: NDArray[np.float32]) -> NDArray[
     of the first one's reach they are mostly noise.
     """
     floor = np.array([1e-6, reach[0] / 3 + 1e-6, reach[0] / 3 + 1e-6], np.float32)
-    # tanh instead of a hard limit: a small bright thing on a wide calm ground keeps its hues.
+    # tanh instead of a hard limit: a small bright object on a wide calm background keeps its hues.
     light, blue, red = np.tanh(points / (2.5 * np.maximum(reach, floor))).T
     light = 0.5 + 0.45 * light
     blue, red = 0.4 * blue, 0.4 * red

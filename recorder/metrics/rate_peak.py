@@ -2,9 +2,9 @@
 
 The logarithm of the rate is averaged over windows of log SNR, at several widths. A position is a peak if its average
 lies above the lowest one before it and above the lowest one after it by more than the noise explains. The noise is
-that of neighbouring rates about the line between them. A prior of 5 % takes part in it, because a short run cannot
-tell noise from shape. The threshold grows with the number of positions that were compared, so that the chance of a
-false alarm is that of the whole run.
+that of neighbouring rates about the line between them. A prior of 5 % is included: a short run cannot distinguish
+noise from shape. The threshold grows with the number of positions that were compared, so that the chance of a false
+alarm is that of the complete run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 
 ALARMS: Final = 0.02
-"""Probability of a false alarm over a whole run; `benchmarks.detector` measures the actual one."""
+"""Probability of a false alarm over a complete run; `benchmarks.detector` measures the actual one."""
 WINDOWS: Final = (0.0, 0.5, 1.0)
 """Half widths of the windows, in units of log SNR (4.3 dB); narrowest first."""
 CONFIRMED: Final = 1.5
@@ -194,7 +194,7 @@ def _located(rates: Values, positions: Values, seen: _View, top: int) -> int:
 
 
 def _tail(t: float, freedom: float) -> float:
-    """P(T > t) of Student's t, by Wallace's normal approximation: good to a tenth of itself where it matters."""
+    """P(T > t) of Student's t, by Wallace's normal approximation: within a tenth of its value in the range used."""
     z = math.sqrt(freedom * math.log1p(t * t / freedom)) * _wallace(freedom)
     return 0.5 * math.erfc(z / math.sqrt(2))
 

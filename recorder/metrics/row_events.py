@@ -90,7 +90,7 @@ class StreamWatch:
         ]
 
     def ended(self) -> list[Message]:
-        """Events that need the whole stage."""
+        """Events that need the complete stage."""
         return [] if self._phase is None else self._events(self._phase.finish(), self._rows - 1)
 
     def _critical(self, step: int, row: NDArray[np.float32]) -> list[Message]:

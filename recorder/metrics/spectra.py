@@ -57,7 +57,7 @@ class Grid:
     def transform(self, *latents: Tensor, windowed: bool = False) -> Tensor:
         """Spectra [n, B, C, …, 2] of n latents [B, …, C], the last axis halved; in memory that is not shared.
 
-        Real and imaginary parts lie side by side. Windowed ones have the mean of each frame and channel removed.
+        Real and imaginary parts are side by side. Windowed ones have the mean of each frame and channel removed.
         """
         moved = [values.movedim(-1, 1) for values in latents]
         dims = tuple(range(-len(self.axes), 0))
@@ -143,7 +143,7 @@ def grid_for(axes: tuple[int, ...], device: torch.device) -> Grid:
     count = member.sum(axis=0)
     bin_mean = _nan_columns(member / np.maximum(count, 1) / points / np.mean(window**2), count == 0)
 
-    # Real and imaginary parts lie side by side, so each coefficient's row is repeated.
+    # Real and imaginary parts are side by side, so each coefficient's row is repeated.
     total = weight[:, None] / points**2
     binning = np.repeat(np.concatenate([bin_mean, band_sum, total], axis=1), 2, axis=0)
     share = np.where(bands.any(axis=0), weighted.sum(axis=0) / points, np.nan)

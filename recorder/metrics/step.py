@@ -1,4 +1,4 @@
-"""One scheduler step as metrics see it: where its latents lie on their grid, and what follows from them."""
+"""One scheduler step as metrics see it: its latents on their grid, and what follows from them."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class _Asked:
 
 
 class Loops(Protocol):
-    """The denoising loops, as far as an answer needs them to say where a command took effect."""
+    """The denoising loops, as far as an answer needs them to report where a command took effect."""
 
     @property
     def current(self) -> object | None: ...

@@ -33,7 +33,7 @@ def capturing() -> bool:
 
 
 class CudaOrder:
-    """Keeps the steps of one stream of a stage in order, on whatever CUDA streams they are taken.
+    """Keeps the steps of one stream of a stage in order, on any CUDA streams.
 
     A step is compared with tensors of the previous one. On another CUDA stream these may not have been written yet, and
     after they are freed their memory may be reused while it is still read.

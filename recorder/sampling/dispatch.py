@@ -1,7 +1,7 @@
 """Assigns what the hooks report to the pipeline call it belongs to, so that concurrent calls are kept apart.
 
 Hooks run in the thread that calls them, so a context variable names the call: each thread and asyncio task has its own
-value, and nested calls keep it. If a pipeline steps or calls its model in threads of its own, which have no context,
+value, and nested calls keep it. If a pipeline steps or calls its model in its own threads, which have no context,
 the scheduler is known to belong to a call, and a model call is assigned to the only user of the model.
 """
 
@@ -32,7 +32,7 @@ class SamplingObserver(hooks.Observer):
     """Receives the reports of one run's hooks; never raises into the generation."""
 
     def __init__(self, stages: Stages, conductor: Conductor | None = None) -> None:
-        """`conductor` decides on shocks; every call gets a copy of its own."""
+        """`conductor` decides on shocks; every call gets its own copy."""
         self._stages = stages
         self._lent = conductor
         # Replaced and never changed in place, so that any thread may read it.
@@ -164,7 +164,7 @@ class SamplingObserver(hooks.Observer):
             call.shock(shock, votes.of(call))
 
     def close(self) -> None:
-        """End the stages that are open and let go of the models; calls of other threads may still be under way."""
+        """End the stages that are open and release the models; calls of other threads may still be under way."""
         with self._lock:
             calls, self._calls = self._calls, ()
         for call in calls:
@@ -180,7 +180,7 @@ class SamplingObserver(hooks.Observer):
         return call if call is not None and not call.over and call in self._calls else None
 
     def _sole(self, fits: Callable[[CallObserver], bool]) -> CallObserver | None:
-        """The only call under way that fits; None inside a call, where the context decides."""
+        """The only matching call under way; None inside a call, where the context decides."""
         here = _here.get()
         found = [c for c in self._calls if fits(c)] if here is None or here.over else []
         return found[0] if len(found) == 1 else None
@@ -209,8 +209,8 @@ def _in_conflict(call: CallObserver | None, other: CallObserver, what: str, done
         if one is not None:
             one.give_up(
                 f"{what} was {done} in one thread while another thread's call of it is under way; diffusers cannot "
-                "keep them apart, so neither is recorded from here on: give every thread a pipeline with a scheduler "
-                "of its own (models may be shared)"
+                "keep them apart, so neither is recorded from here on: give every thread a pipeline with its own "
+                "scheduler (models may be shared)"
             )
 
 

@@ -29,4 +29,4 @@ UNGUIDED: dict[str, Any] = {
     "audio_modality_scale": 1.0,
     "audio_guidance_rescale": 0.0,
 }
-"""No guidance: one model call per step. The audio scales have defaults of their own, so all must be named."""
+"""No guidance: one model call per step. The audio scales have separate defaults, so all must be named."""

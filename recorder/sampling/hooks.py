@@ -190,7 +190,7 @@ def check_schedulers(pipe: Any, observer: Observer) -> None:
         if isinstance(scheduler, _HookedScheduler) and scheduler.__dict__.get(OBSERVER, observer) is not observer:
             raise RuntimeError(
                 f"the {name} of this {type(pipe).__name__} is being recorded already, as a part of another pipeline; "
-                "end that recording first, or give each pipeline a scheduler of its own"
+                "end that recording first, or give each pipeline its own scheduler"
             )
 
 

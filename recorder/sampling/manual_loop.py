@@ -1,7 +1,7 @@
 """Rows from any sampling loop, for samplers that are not diffusers pipelines: `run.stage(...)` and `run.step(...)`.
 
 A stage belongs to the thread or asyncio task that began it, and to tasks and threads that get a copy of its context.
-Concurrent loops are kept apart if each begins a stage of its own.
+Concurrent loops are kept apart if each begins its own stage.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from recorder.shocks import plan_warnings
 
 
 class _StageContext:
-    """Stands for the contexts that a stage was begun in; it is collected when none of them is left."""
+    """Represents the contexts that a stage was begun in; it is collected with the last of them."""
 
 
 _CUSTOM = Sampler(drift=UNKNOWN)
@@ -53,7 +53,7 @@ class Loop:
         if not self._stages.book.off:
             with self._lock:
                 self._begin(context, planned, brief(metadata))
-        # A mapping of its own: a copied context must not see what happens in the other.
+        # A separate mapping: a copied context must not see what happens in the other.
         contexts = weakref.WeakKeyDictionary(_contexts.get(None) or {})
         contexts[self] = context
         _contexts.set(contexts)

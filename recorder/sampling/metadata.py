@@ -20,7 +20,7 @@ MAX_VALUES = 8_192
 MAX_CHARACTERS = 60_000
 """Values and characters of one description over all levels, so that its message stays within the limits."""
 LEFT_OUT = "…"
-"""Stands for values beyond `MAX_VALUES`."""
+"""Replaces values beyond `MAX_VALUES`."""
 
 
 def versions() -> dict[str, str]:

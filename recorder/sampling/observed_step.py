@@ -22,14 +22,14 @@ def observed(pipe: Any, loop: CallLoop, passes: Passes, step: hooks.SchedulerSte
         step: what the scheduler was given and returned.
 
     Raises:
-        ValueError: if the step cannot be measured rightly, with the reason.
+        ValueError: if the step cannot be measured correctly, with the reason.
     """
     if step.per_token:
-        raise ValueError("the scheduler moves every token from a noise level of its own")
+        raise ValueError("the scheduler moves every token from its own noise level")
     schedule = _schedule(loop, step)
     called, index = schedule.steps, step.index
     schedule.steps += 1
-    # The ancestral scheduler leaves the sample alone at the end of its list, whatever the level there.
+    # The ancestral scheduler does not change the sample at the end of its list, at any level.
     at_end = index + 1 >= len(schedule.sigmas)
     sigma, sigma_next = schedule.sigmas[index], schedule.sigmas[index if at_end else index + 1]
     if called != index and schedule.timesteps[called] != schedule.timesteps[index]:

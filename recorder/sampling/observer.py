@@ -37,14 +37,14 @@ Watch = Callable[[Any], Callable[[], None]]
 class CallObserver:
     """Reports the loops of one call of a pipeline to `stages`; never raises into the generation.
 
-    Every call has an observer of its own, so that nothing here is shared between threads.
+    Every call has its own observer, so that nothing here is shared between threads.
     """
 
     def __init__(self, stages: Stages, pipe: Any, outer: CallObserver | None, lent: Conductor | None) -> None:
         """Observe the call of a pipeline that begins now.
 
         Args:
-            stages: a line of stages of its own.
+            stages: its own line of stages.
             pipe: the pipeline.
             outer: the enclosing call, if any.
             lent: the conductor of shocks in this call, lent to every scheduler that can be shocked.
@@ -100,7 +100,7 @@ class CallObserver:
                 self._stages.put(event("error", text, stage=self.position()[0]))
 
     def give_up(self, text: str) -> None:
-        """Record nothing more of this call, and say why."""
+        """Stop recording this call, and report the reason."""
         if not self.given_up and not self.over:
             self.given_up = True
             logger.error("%s; the generation continues", text)
@@ -235,7 +235,7 @@ class CallObserver:
             self._stages.adds({"in_effect": in_effect}, fresh)
 
     def _share_token_info(self) -> None:
-        """Let the conductor know where the clip's tokens lie and which of them are conditioned."""
+        """Give the conductor the positions of the clip's tokens and which of them are conditioned."""
         if self.conductor is not None and "video" in self._loop.grids:
             self.conductor.where["video"] = noise.TokenInfo(self._loop.grids["video"], self._loop.free)
 
@@ -248,7 +248,7 @@ class CallObserver:
         loop = self._loop
         hidden = arguments.get("hidden_states")
         if loop.sequence is not None and isinstance(hidden, Tensor) and hidden.shape[1] != loop.sequence:
-            return  # one spatial tile of the canvas: its raw velocity is not a pass of the whole step
+            return  # one spatial tile of the canvas: its raw velocity is not a pass of the complete step
         wanted = {s: LatentLayout(s, 1, g, loop.frames if s == "video" else None) for s, g in loop.grids.items()}
         streams = set(self._family.streams) - self._stages.resting()  # passes that will not be measured are not kept
         self._passes.add(arguments, result, {s: wanted[s] for s in wanted if s in streams})

@@ -1,4 +1,4 @@
-"""The denoising loop of a pipeline call that is under way: its levels, and where its tokens lie."""
+"""The denoising loop of a pipeline call that is under way: its levels, and the positions of its tokens."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class CallLoop:
     free: Tensor | None = None
     """1 − conditioning strength of every token of the video [B, S, 1]; None if none is conditioned."""
     sequence: int | None = None
-    """Tokens of the whole sequence, if the model may be called with a part of it."""
+    """Tokens of the full sequence, if the model may be called with a part of it."""
 
 
 def grid_of(arguments: Mapping[str, Any]) -> tuple[int, int, int] | None:

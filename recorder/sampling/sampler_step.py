@@ -22,7 +22,7 @@ class Sampler:
 
 
 NO_NOISE: Final = Sampler()
-"""A sampler that adds no noise of its own, such as Euler's."""
+"""A sampler that adds no noise, such as Euler's."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class SamplerStep:
     `sample`, `velocity` and `result` have one shape: tokens [B, F′·H·W, C] or [B, L, C], or latents on the grid.
 
     Attributes:
-        layout: the stream, and where its tokens lie.
+        layout: the stream, and the positions of its tokens.
         sigma: level that the model was called at. At 0 the sample is x0, and what is divided by σ is NaN.
         sigma_next: level that the step went to.
         timestep: the timestep that the model was given.

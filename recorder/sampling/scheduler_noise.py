@@ -44,7 +44,7 @@ _RULES: Final[dict[str, Callable[[Any, float, float], Drift | None]]] = {
 def drift_of(scheduler: Any, sigma: float, sigma_next: float) -> Drift | None:
     """How a scheduler steps from one level to the next; None if it adds no noise there.
 
-    A class derived from a known one may add noise of its own; then the difference from the known step is measured.
+    A class derived from a known one may add its own noise; then the difference from the known step is measured.
     `UNKNOWN` for any other class, and for invalid levels.
     """
     known = next((c for c in type(scheduler).__mro__ if c.__module__.startswith(_OURS) and c.__name__ in _RULES), None)

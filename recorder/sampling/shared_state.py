@@ -89,7 +89,7 @@ class Book:
             self._left.append(Left(stage, step, level, threading.get_ident()))
 
     def continues_from(self, sigma: float | None) -> list[Left]:
-        """The noise that is left for good, when a stage takes its first step from a level or the run ends (None).
+        """The noise that finally remains, when a stage takes its first step from a level or the run ends (None).
 
         The next stage of the same thread decides. One of another thread decides only if it begins at that level.
         """

@@ -74,7 +74,7 @@ def family_of(pipe: Any) -> Family:
     """The family of a pipeline, or of the one it is derived from.
 
     Raises:
-        ValueError: if its loop is not known.
+        ValueError: if its loop is unknown.
     """
     names = _names(pipe)
     for name, family in FAMILIES.items():

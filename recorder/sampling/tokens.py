@@ -59,10 +59,10 @@ def take(tokens: Tensor, layout: LatentLayout) -> Tensor:
     Args:
         tokens: packed [B, S, C], beginning with the clip, audio [B, L, C], or latents [B, C, F″, H, W] of the last F″
             frames of the clip, as image-to-video steps them.
-        layout: where they lie; its batch size is ignored.
+        layout: their positions; its batch size is ignored.
 
     Raises:
-        ValueError: if the shape is none of these.
+        ValueError: if the shape is not one of these.
     """
     if tokens.ndim == 5 and layout.stream == "video":
         first = layout.grid[0] - tokens.shape[2]

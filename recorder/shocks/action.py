@@ -63,8 +63,8 @@ class ShockAction:
         if shock.kind == "sigma_bump":
             return f"sigma_bump: σ {down} up to {up}{db}, no fresh noise"
         shape = shock.shape if isinstance(shock.shape, str) else f"{shock.shape[0]:g} to {shock.shape[1]:g}"
-        who = "" if len(shock.streams) > 1 else f", {shock.streams[0]} only"
-        noise = f"{shape} noise{who}, seed {shock.seed}"
+        only = "" if len(shock.streams) > 1 else f", {shock.streams[0]} only"
+        noise = f"{shape} noise{only}, seed {shock.seed}"
         if shock.kind == "predict_perturb":
             return f"predict_perturb: x0 re-noised to σ {up}, {noise}"
         if shock.kind == "additive":

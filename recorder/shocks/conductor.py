@@ -1,4 +1,4 @@
-"""Knows the plan of the loop that runs, and decides what is not known beforehand: the critical phase, live requests.
+"""Holds the plan of the loop under way, and decides what is unknown beforehand: the critical phase, live requests.
 
 The video's scheduler and the audio's share one conductor, so that both arrive at the same levels and a decision that
 one of them meets first holds for the other too.
@@ -119,7 +119,7 @@ class Conductor:
 
     @property
     def wanted(self) -> bool:
-        """True if something else than the native schedule was asked for beforehand."""
+        """True if anything but the native schedule was requested beforehand."""
         return bool(self.shocks or self.sigmas)
 
     def as_metadata(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class Conductor:
         }
 
     def details(self, action: ShockAction) -> dict[str, Any]:
-        """What an event tells of an action that was decided in the run: how, and what to know of it."""
+        """The payload for an action that was decided in the run: how it was decided, and its warnings."""
         live = action.number >= len(self.shocks)
         if self.plan is None or not (live or action.shock.at == CRITICAL):
             return {}
@@ -148,7 +148,7 @@ class Conductor:
         return {"critical_sigma": self.critical_sigma, "critical_confidence": self.critical_confidence, **told}
 
     def describe(self, action: ShockAction) -> str:
-        """What an event says of an action: the action itself, and how sure the peak is that it follows."""
+        """The text of an event about an action: the action itself, and the confidence of the peak that it follows."""
         if action.shock.at != CRITICAL or self.critical_sigma is None or self.critical_confidence is None:
             return action.describe()
         peak = f"the change of x0 peaked at σ {self.critical_sigma:.4g}, {self.critical_confidence:.1%} sure"
@@ -189,7 +189,7 @@ class Conductor:
         return next((a for a in self.plan.at(index + 1, stream) if a.shock.kind != "sigma_bump"), None)
 
     def marks(self, index: int, stream: str) -> ShockAction | None:
-        """The action, of whatever kind, at the end of row `index`: for the record."""
+        """The action of any kind at the end of row `index`, for the record."""
         assert self.plan is not None
         found = self.plan.at(index + 1, stream)
         return found[0] if found else None
@@ -281,7 +281,7 @@ class StreamState:
         """The plan whose levels the scheduler holds."""
         self.applied: Applied | None = None
         self.lent = False
-        """The scheduler is one only for as long as it is recorded."""
+        """The scheduler is a ShockScheduler only while it is recorded."""
 
     @property
     def where(self) -> TokenInfo:
@@ -295,7 +295,7 @@ class StreamState:
 
 
 def entrust(scheduler: Any, conductor: Conductor, stream: str) -> None:
-    """Let a call's conductor decide on the shocks of a scheduler that was lent them; one of the user's own keeps its.
+    """Give the shocks of a lent scheduler to a call's conductor; a ShockScheduler of the user keeps its own.
 
     A copy that was made of such a scheduler becomes the stream that it is used for.
     """

@@ -1,4 +1,4 @@
-"""What a shock does to a sample: pure functions over tensors; fresh noise from generators of its own."""
+"""What a shock does to a sample: pure functions over tensors; fresh noise from separate generators."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def fresh_noise(shock: Shock, number: int, stream: str, sample: Tensor, step: in
     """ξ of a sample's shape, standard normal, float32, on its device.
 
     Drawn on the CPU, so that a run can be repeated on any device. Shocks, streams and, of a shock that acts at every
-    one, steps have seeds of their own, derived from the shock's by NumPy's SeedSequence: nothing is shared with the
+    one, steps have separate seeds, derived from the shock's by NumPy's SeedSequence: nothing is shared with the
     pipeline's generators.
     """
     # The index of the stream seeds its noise: another order of STREAMS would give other noise.
@@ -52,7 +52,7 @@ def fresh_noise(shock: Shock, number: int, stream: str, sample: Tensor, step: in
     # A generator takes what fits a signed 64-bit number.
     seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
     generator = torch.Generator("cpu").manual_seed(seed)
-    # Memory that the device copies from by itself, where there is any: the sampling thread need not wait for it.
+    # Memory that the device copies from without the CPU, where there is any: the sampling thread need not wait for it.
     noise, at_leisure = staging(sample.shape, torch.float32, sample.device)
     return noise.normal_(generator=generator).to(sample.device, non_blocking=at_leisure)
 
@@ -70,7 +70,7 @@ def renoised(x_lo: Tensor, lo: float, hi: float, noise: Tensor, free: Tensor | N
         lo: σ_lo.
         hi: σ_hi.
         noise: ξ of the same shape.
-        free: 1 − conditioning strength per token; such a token's level is σ·free, and at 0 it stays as it is.
+        free: 1 − conditioning strength per token; such a token's level is σ·free, and at 0 it is unchanged.
     """
     if free is None:
         alpha, beta = sigma_math.renoise_coefficients(lo, hi)
@@ -154,7 +154,7 @@ def grid_of(sample: Tensor, stream: str, known: tuple[int, ...] | None) -> tuple
 
 
 def shaped(change: Tensor, shock: Shock, stream: str, grid: tuple[int, ...]) -> Tensor:
-    """The part of a change that lies in the shock's band, frames and mask; zero for tokens behind the clip."""
+    """The part of a change in the shock's band, frames and mask; zero for tokens behind the clip."""
     if stream == "audio":
         return banded(change, shock.band, (1,)) if shock.shape != "white" else change
     if change.ndim == 5:
@@ -191,7 +191,7 @@ def _within(clip: Tensor, shock: Shock, axes: tuple[int, ...], frame_axis: int) 
 
 
 def banded(values: Tensor, band: tuple[float, float], axes: tuple[int, ...]) -> Tensor:
-    """What of some values lies in a band of spatial frequency, by FFT over `axes`.
+    """The part of some values in a band of spatial frequency, by FFT over `axes`.
 
     Args:
         values: real, any shape.
@@ -210,7 +210,7 @@ def banded(values: Tensor, band: tuple[float, float], axes: tuple[int, ...]) -> 
 
 @lru_cache(maxsize=16)
 def _pass(sides: tuple[int, ...], band: tuple[float, float]) -> Tensor:
-    """1 where the radial frequency lies in the band, on the full FFT grid."""
+    """1 where the radial frequency is in the band, on the full FFT grid."""
     squares = np.zeros(sides)
     for axis, side in enumerate(sides):
         frequency = np.fft.fftfreq(side) / 0.5

@@ -1,4 +1,4 @@
-"""Shocks as text, as on a command line: `restart:sigma=0.93,db=3`. Light: no torch here."""
+"""Shocks as text, as on a command line: `restart:sigma=0.93,db=3`. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEYS = "sigma or at, step, snr, db, to, eta, shape, streams, frames, respace, s
 def parse_shock(text: str) -> Shock:
     """One shock from `kind:key=value,key=value`, such as `restart:sigma=0.93,db=3`.
 
-    `sigma=0.93`, `step=12`, `snr=-20` or `at=critical` say where; `at=` takes all of them, a whole number being a step.
+    `sigma=0.93`, `step=12`, `snr=-20` or `at=critical` set the place; `at=` takes all of them, an integer is a step.
     `frames=2-4+7` and `shape=0.1-0.3` are ranges, `streams=video+audio` is a list.
 
     Raises:
@@ -41,7 +41,7 @@ def parse_shocks(text: str) -> list[Shock]:
             require(key in (CRITICAL, EVERY, "respace"), f"{part!r} in {text!r} is not key=value; keys are {_KEYS}")
             key, value = ("respace", "yes") if key == "respace" else ("at", key)
         name, read = _read(key, value, text, several=kind == "spikes")
-        require(name not in given, f"{text!r} says {name} twice")
+        require(name not in given, f"{text!r} gives {name} twice")
         given[name] = read
     try:
         if kind == "ancestral":

@@ -1,6 +1,6 @@
 """Plans shocks on a native schedule: which levels the model will be called at, and what happens on arrival at each.
 
-A plan is made before a run, and changed in it by what is decided online (`at="critical"`, a shock sent live). Light:
+A plan is made before a run, and changed in it by what is decided online (`at="critical"`, a shock sent live). Uses
 host numbers only, so that `ltxtui plan` and the scheduler share every line of it.
 """
 
@@ -18,7 +18,7 @@ from recorder.shocks.spec import CRITICAL, DEFAULT_DB, EVERY, MOVES_SIGMA, Shock
 
 
 class PlanError(ValueError):
-    """A shock that cannot act on this schedule; the message says why and what would do."""
+    """A shock that cannot act on this schedule; the message has the reason and what would work."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def step_of(shock: Shock, native: Sequence[float]) -> int:
     """The native step that a shock acts on arrival at: the first with σ_j ≤ at, or the step named.
 
     Raises:
-        PlanError: unless 1 ≤ j ≤ N−1, or if the shock says no place.
+        PlanError: unless 1 ≤ j ≤ N−1, or if the shock has no place.
     """
     last = len(native) - 1
     at = sigma_math.of_snr_db(shock.at_snr_db) if shock.at_snr_db is not None else shock.at
@@ -134,7 +134,7 @@ def step_of(shock: Shock, native: Sequence[float]) -> int:
                 f"{shock.kind} at step {at} is beyond the schedule, which has steps 1 to {last} to arrive at"
             )
         return at
-    # A level that is named as it was written, such as 0.6, is 0.6000000238 in the scheduler.
+    # A level that is named as written, such as 0.6, is 0.6000000238 in the scheduler.
     place = float(np.float32(at))
     found = next((j for j, sigma in enumerate(native) if sigma <= place), None)
     if found is None or found == 0:
@@ -151,7 +151,7 @@ def target(shock: Shock, sigma: float, before: float) -> tuple[float, float]:
     """How far down and how far up a shock goes on arrival at σ, coming from the level `before`.
 
     Raises:
-        PlanError: if its target lies on the wrong side.
+        PlanError: if its target is on the wrong side.
     """
     # As the scheduler will hold them, so that what is planned is what is recorded, to the last bit.
     down, up = (float(np.float32(level)) for level in _target(shock, sigma, before))
@@ -179,7 +179,7 @@ def _db(shock: Shock) -> float:
 
 
 def rows_more(shock: Shock) -> int:
-    """Model evaluations that a shock adds: a restart visits σ_hi, a bump σ_hi and then σ_j once more."""
+    """Model evaluations that a shock adds: a restart visits σ_hi, a bump σ_hi and then σ_j again."""
     if shock.is_noop:
         return 0
     return {"restart": 0 if shock.respace else 1, "sigma_bump": 2}.get(shock.kind, 0)

@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from recorder.shocks.action import ShockAction
 
 Stepping = Literal["euler", "ancestral", "stochastic", "own"]
-"""Who steps: Euler, one that adds noise to reach a level, one that draws new noise, or a loop of one's own."""
+"""The kind of sampler: Euler, one that adds noise to reach a level, one that draws new noise, or a custom loop."""
 
 _RISING: Final[Mapping[Stepping, str]] = {
     "euler": "no fresh noise there, Euler re-noises with the predicted ε; a restart, such as "
     "--shock restart:step=3,db=3, adds fresh noise",
-    "ancestral": "the ancestral scheduler has no such step, and its sample leaves the level that the model is told; "
+    "ancestral": "the ancestral scheduler has no such step, and its sample leaves the level that the model is given; "
     "let the list fall",
     "stochastic": "",
     "own": "right only if the loop adds fresh noise on the way up",
 }
 _THOUSANDS: Final = 10.0
-"""Levels beyond it are taken for timesteps."""
+"""Levels above it are read as timesteps."""
 
 COARSE_DB = 1.0
-"""An up-step of Euler's that is larger than this is called coarse: it leaves the marginal for all to see."""
+"""An up-step of Euler's that is larger than this is called coarse: it visibly leaves the marginal."""
 
 
 LONG_STEPS: Final[Mapping[str, tuple[tuple[float, float], ...]]] = {
@@ -35,14 +35,14 @@ LONG_STEPS: Final[Mapping[str, tuple[tuple[float, float], ...]]] = {
 }
 """Pairs of a σ and the most dB that a shock at it or below may have before its one long Euler step is seen.
 
-Measured by `python -m benchmarks.marginal` on whole loops of 20, 50 and 100 steps over data of two modes: up to these
+Measured by `python -m benchmarks.marginal` on loops of 20, 50 and 100 steps over data of two modes: up to these
 the final distribution moves by less than .01 (Kolmogorov–Smirnov) against the same loop without a shock.
 """
 
 
 def long_step_bound(kind: str, sigma: float) -> float:
     """The most dB that a shock on arrival at σ may have without leaving the marginal by its long Euler step."""
-    # A level that is named as it was written, such as 0.6, is 0.6000000238 in the scheduler.
+    # A level that is named as written, such as 0.6, is 0.6000000238 in the scheduler.
     return min((db for up_to, db in LONG_STEPS.get(kind, ()) if sigma <= up_to + 1e-6), default=math.inf)
 
 
@@ -52,11 +52,11 @@ def takes_long_step(kind: str, sigma: float | None, db: float) -> bool:
 
 
 def of_shock(shock: Shock, acting: Sequence[ShockAction], native: Sequence[float]) -> list[str]:
-    """What to say of one shock, with the places it acts at; none if it waits for the critical phase."""
+    """Warnings about one shock, with the places it acts at; none if it waits for the critical phase."""
     found = []
     name = shock.describe()
     if shock.kind == "additive":
-        found.append(f"{name}: off the marginal: the sample is noisier than the model is told")
+        found.append(f"{name}: off the marginal: the sample is noisier than the model expects")
     if shock.kind == "predict_perturb":
         found.append(f"{name}: off the marginal: it loses the posterior's variance, which can look like stability")
     if shock.kind == "sigma_bump":
@@ -110,7 +110,7 @@ def _known_db(shock: Shock) -> float:
 
 
 def of_list(native: Sequence[float], sampler: Stepping = "euler") -> list[str]:
-    """What to say of the levels that the model is called at, without the closing 0: those that make no sense."""
+    """Warnings about the levels that the model is called at, without the closing 0."""
     count = len(native)
     found = []
     if broken := [i for i, s in enumerate(native) if math.isnan(s)]:
@@ -121,13 +121,13 @@ def of_list(native: Sequence[float], sampler: Stepping = "euler") -> list[str]:
     if ended := [i for i, s in enumerate(native) if s <= 0]:
         found.append(
             f"the σ list is 0 or less at step {_places(ended)} of {count}: there is no noise to remove, and where the "
-            "sampler divides by σ the clip becomes NaN; leave that level out: the schedule is closed with 0 by itself"
+            "sampler divides by σ the clip becomes NaN; leave that level out: 0 is appended to the schedule"
         )
     top = max((s for s in native if not math.isnan(s)), default=0.0)
     if top > _THOUSANDS:
         found.append(
             f"the σ list goes up to {top:g}: these look like timesteps; noise levels lie between 0 and 1, so divide "
-            "them by 1,000, or the model is told what it was never trained on"
+            "them by 1,000, or the model gets levels it was never trained on"
         )
     elif top > 1 + 1e-6:
         found.append(

@@ -27,16 +27,16 @@ class ShockScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
     """FlowMatchEulerDiscreteScheduler with shocks: the same schedule, and bit for bit the same steps between them.
 
     `scheduler.sigmas[i]` is always the level the model is called at in step i, on which the pipelines rely. A deep copy
-    is the audio's scheduler: it shares the plan and has noise of its own. Where a pipeline has an `audio_scheduler`
+    is the audio's scheduler: it shares the plan and has its own noise. Where a pipeline has an `audio_scheduler`
     component, make it so: `copy.deepcopy(scheduler)`.
 
-    On packed latents a conditioned token is known by its velocity of zero and left alone; partial conditioning
-    strengths, bands, frames and masks need `scheduler.grid` and `scheduler.free`, which `record(pipe, shocks=…)` finds
-    out by itself.
+    On packed latents a conditioned token is recognised by its velocity of zero and not changed; partial conditioning
+    strengths, bands, frames and masks need `scheduler.grid` and `scheduler.free`, which `record(pipe, shocks=…)`
+    sets automatically.
 
     Args:
         shocks: `Shock`s, or their dictionaries, as `save_config` writes them.
-        free_sigmas: a σ list of one's own, used as it is, instead of the pipeline's; without the closing 0.
+        free_sigmas: an explicit σ list, used unchanged, instead of the pipeline's; without the closing 0.
 
     The other parameters are those of FlowMatchEulerDiscreteScheduler.
 
@@ -87,7 +87,7 @@ class ShockScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
         )
         read = [s if isinstance(s, Shock) else Shock.from_dict(s) for s in shocks]
         own = None if free_sigmas is None else schedules.free(free_sigmas)
-        # JSON keeps lists, and this must come back from a file as it was.
+        # JSON keeps lists, and this must be read back from a file unchanged.
         self.register_to_config(shocks=[s.as_dict() for s in read], free_sigmas=None if own is None else list(own))
         give_shocks(self, Conductor(read, own))
 
@@ -145,7 +145,7 @@ class ShockScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
         if list(made.sigmas) == native:
             return
         if timesteps is not None:
-            raise ValueError("shocks that change the σ list cannot be used with timesteps of one's own")
+            raise ValueError("shocks that change the σ list cannot be used with explicit timesteps")
         self.sigmas = torch.tensor([*made.sigmas, 0.0], dtype=torch.float32, device=self.sigmas.device)
         self.timesteps = self.sigmas[:-1] * self.config.num_train_timesteps
         self.num_inference_steps = len(made.sigmas)
@@ -178,7 +178,7 @@ class ShockScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
         state.applied = None
         planned = state.conductor.plan is not None and index is not None
         if per_token_timesteps is not None and state.conductor.shocks:
-            raise ValueError("shocks are not exact where every token is stepped from a noise level of its own")
+            raise ValueError("shocks are not exact where every token is stepped from its own noise level")
         action = None
         if planned and per_token_timesteps is None:
             action = state.conductor.arriving(index, state.stream, sample, model_output)
@@ -243,7 +243,7 @@ def check_lendable(scheduler: Any) -> None:
         ValueError: with the reason.
     """
     if isinstance(scheduler, ShockScheduler):
-        raise ValueError("the pipeline's scheduler is a ShockScheduler with shocks of its own; give them in one place")
+        raise ValueError("the pipeline's scheduler is a ShockScheduler with its own shocks; give them in one place")
     if type(scheduler) is not FlowMatchEulerDiscreteScheduler:
         raise ValueError(
             f"{type(scheduler).__name__} cannot be shocked: its steps are not FlowMatchEulerDiscreteScheduler's; "

@@ -1,4 +1,4 @@
-"""Builders of schedules that are not monotone, as lists of shocks; and σ lists of one's own. Light: no torch here."""
+"""Builders of schedules that are not monotone, as lists of shocks; and explicit σ lists. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recorder.shocks.spec import EVERY, Kind, Shock
 
 
 def smooth() -> list[Shock]:
-    """The native schedule: no shock at all."""
+    """The native schedule: no shock."""
     return []
 
 
@@ -43,7 +43,7 @@ def spikes(
 
 
 def free(sigmas: Sequence[float]) -> tuple[float, ...]:
-    """A σ list of one's own, monotone or not, used as it is: no shift, no stretching.
+    """An explicit σ list, monotone or not, used unchanged: no shift, no stretching.
 
     Args:
         sigmas: the levels of the model calls, without the closing 0.

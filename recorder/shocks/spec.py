@@ -1,4 +1,4 @@
-"""What a shock is: kind, place, strength, shape, streams, seed; to and from JSON. Light: no torch here."""
+"""What a shock is: kind, place, strength, shape, streams, seed; to and from JSON. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEANINGS: Final[dict[Kind, str]] = {
     "renoise": "go further down than the step's end, then re-noise to it with fresh noise: keeps the marginal if weak",
     "restart": "arrive, re-noise up to a higher σ, descend again (Xu et al., 2306.14878): keeps the marginal if weak",
     "predict_perturb": "(1−σ)·x0 + σ·ξ (2601.18577): loses the posterior's variance",
-    "additive": "x + k·ξ at the old σ, the naive shock: the sample is noisier than the model is told",
+    "additive": "x + k·ξ at the old σ, the naive shock: the sample is noisier than the model expects",
     "sigma_bump": "an up-step in the σ list alone: no fresh noise, Euler re-noises with the predicted ε",
 }
 KEEPS_MARGINAL: Final[frozenset[Kind]] = frozenset({"renoise", "restart"})
@@ -47,7 +47,7 @@ class Shock:
             online; `"every"` is every step but the first (renoise and additive). The shock acts on arrival at the first
             native level σ_j ≤ σ, so 1 ≤ j ≤ N−1. None only for a shock that is sent to a running recorder.
         at_snr_db: the place as schedule SNR in dB, instead of `at`.
-        strength_db: 20·log10(s_hi/s_lo) with s = σ/(1−σ). 3 if nothing is said; a restart at `"critical"` then goes
+        strength_db: 20·log10(s_hi/s_lo) with s = σ/(1−σ). 3 by default; a restart at `"critical"` then goes
             back up to the σ of the peak. 0 leaves the shock out.
         to: the strength as a target instead: the σ to go up to (restart, sigma_bump) or down to (renoise, additive).
         eta: the strength as in ancestral sampling instead (renoise, additive): 0 is smooth, 1 the full down-step.

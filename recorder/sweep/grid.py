@@ -1,4 +1,4 @@
-"""Arms of a sweep from the text of a grid: which shocks, under which name, against which control. Light."""
+"""Arms of a sweep from the text of a grid: which shocks, under which name, against which control. Imports no torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _IGNORED: Final[dict[str, tuple[str, ...]]] = {
     "predict_perturb": _STRENGTHS,
     "ancestral": (*_PLACES, "db", "to", "respace"),
 }
-"""Keys that mean nothing to a kind, so that values of them make no arms of their own."""
+"""Keys that mean nothing to a kind, so that their values make no separate arms."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def _product(text: str, notes: dict[tuple[str, str], int]) -> list[tuple[Shock, 
 
 
 def _axes(text: str) -> dict[str, list[str]]:
-    """The values of each key of a grid, as they are written. Raises ValueError naming what could not be read."""
+    """The values of each key of a grid, as written. Raises ValueError naming what could not be read."""
     axes: dict[str, list[str]] = {}
     for word in text.split():
         key, equals, values = word.partition("=")
@@ -197,7 +197,7 @@ def _axes(text: str) -> dict[str, list[str]]:
             seeds = "; a shock's noise follows the run's seed" if key == "seed" else ""
             raise ValueError(f"{key!r} in the grid is unknown; keys are {', '.join(_KEYS)}{seeds}")
         if key in axes:
-            raise ValueError(f"the grid says {key} twice; list its values with commas")
+            raise ValueError(f"the grid gives {key} twice; list its values with commas")
         axes[key] = listed
     return axes
 
@@ -218,7 +218,7 @@ def _combinations(kind: str, axes: dict[str, list[str]]) -> Iterator[str]:
 
 
 def _sensible(text: str) -> tuple[Shock, ...]:
-    """The shocks of one arm. Raises ValueError if they cannot be, say no place, or do nothing."""
+    """The shocks of one arm. Raises ValueError if they are invalid, have no place, or do nothing."""
     shocks = tuple(_explicit(s) for s in parse_shocks(text))
     if any(s.at is None and s.at_snr_db is None for s in shocks):
         raise ValueError(NO_PLACE)
@@ -232,10 +232,10 @@ def _count(axes: dict[str, list[str]]) -> int:
 
 
 def _explicit(shock: Shock) -> Shock:
-    """The same with its default strength said, so that two ways of writing it are one arm."""
-    said = any(v is not None for v in (shock.strength_db, shock.to, shock.eta))
+    """The same with its default strength made explicit, so that two ways of writing it are one arm."""
+    explicit = any(v is not None for v in (shock.strength_db, shock.to, shock.eta))
     to_the_peak = shock.kind == "restart" and shock.at == CRITICAL
-    if said or to_the_peak or shock.kind == "predict_perturb":
+    if explicit or to_the_peak or shock.kind == "predict_perturb":
         return shock
     return replace(shock, strength_db=DEFAULT_DB)
 

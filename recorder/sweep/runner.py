@@ -1,4 +1,4 @@
-"""Hands the missing runs of a sweep to worker processes, one at a time, and passes on what came of each. Light."""
+"""Hands the missing runs of a sweep to worker processes, one at a time, and passes on the results. Imports no torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from recorder.system.open_folders import FILE_MODE
 STOP_SECONDS: Final = 20.0
 """How long workers get to complete the archive of a run that is stopped."""
 MAX_FAILURES: Final = 3
-"""So many failures with no success between them end the sweep: what fails now will fail again."""
+"""This many failures with no success between them end the sweep: further runs would fail too."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class JobResult:
 
 
 class Stopped(RuntimeError):
-    """The sweep cannot go on; the message says why."""
+    """The sweep cannot continue; the message has the reason."""
 
 
 @dataclass
@@ -65,7 +65,7 @@ def wait_for_workers(folder: Path, say: Callable[[str], None], seconds: float = 
     """Wait until workers that a killed sweep left behind have ended their runs. Raises Busy if they never do."""
     limit = time.monotonic() + seconds
     if spec.working(folder):
-        say("waiting for workers of an earlier start to end the run they are at")
+        say("waiting for workers of an earlier start to end their current run")
     while spec.working(folder):
         if time.monotonic() > limit:
             raise spec.SweepBusy(f"workers of an earlier start are still at work in {folder}")
@@ -141,7 +141,7 @@ def _start(folder: Path, log: int) -> subprocess.Popen[str]:
             text=True,
             encoding="utf-8",
             pass_fds=(lock,),
-            # Ctrl-C comes to us alone: a second one from the terminal would hurt an archive that is being closed.
+            # Only this process gets Ctrl-C: a second one from the terminal would hurt an archive that is being closed.
             start_new_session=True,
         )
     finally:
@@ -149,15 +149,15 @@ def _start(folder: Path, log: int) -> subprocess.Popen[str]:
 
 
 def _drive(process: subprocess.Popen[str], state: _State) -> None:
-    """Give one worker a job, wait for its answer, and so on; the last thing said is None."""
+    """Give one worker a job, wait for its answer, and so on; the last message is None."""
     assert process.stdin is not None and process.stdout is not None
     job: Job | None = None
     with contextlib.suppress(OSError, ValueError):  # a broken pipe or half an answer: a death, reported below
         while (job := state.next_job()) is not None:
             process.stdin.write(json.dumps({"arm": job.arm, "seed": job.seed}) + "\n")
             process.stdin.flush()
-            said = json.loads(process.stdout.readline())
-            state.answers.put(JobResult(job, said["error"], said["seconds"], said["no_plan"], said["fatal"]))
+            reply = json.loads(process.stdout.readline())
+            state.answers.put(JobResult(job, reply["error"], reply["seconds"], reply["no_plan"], reply["fatal"]))
         process.stdin.close()
     if job is not None and not state.stopped:
         code = process.wait()

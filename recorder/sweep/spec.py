@@ -1,4 +1,4 @@
-"""What a sweep was asked to do, as its folder keeps it: settings, seeds, arms; and which process works on it. Light."""
+"""A sweep as its folder keeps it: settings, seeds, arms; and the process that works on it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Sweep:
     def make(
         cls, settings: SweepSettings, seeds: tuple[int, ...], arms: tuple[Arm, ...], versions: dict[str, str]
     ) -> Sweep:
-        """A new one, with an id of its own."""
+        """A new one, with its own id."""
         return cls(settings, seeds, arms, uuid.uuid4().hex, time.time(), versions)
 
     def arm(self, name: str) -> Arm:
@@ -97,7 +97,7 @@ class Sweep:
         raise KeyError(name)
 
     def jobs(self) -> list[Job]:
-        """Every run, seed by seed, so that what is done after an interruption is made of whole pairs."""
+        """Every run, seed by seed, so that an interrupted sweep holds complete pairs."""
         return [Job(arm.name, seed) for seed in self.seeds for arm in self.arms]
 
     def as_dict(self) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class Sweep:
         return made
 
     def differences(self, asked: Sweep) -> list[str]:
-        """What another request wants otherwise, one phrase each; empty if it is the same sweep."""
+        """Differences of another request, one phrase each; empty if it is the same sweep."""
         found = self.settings_differences(asked)
         if self.seeds != asked.seeds:
             found.append(f"seeds {_seeds(self.seeds)} there, {_seeds(asked.seeds)} asked for")
@@ -157,7 +157,7 @@ class Sweep:
         return found
 
     def settings_differences(self, asked: Sweep) -> list[str]:
-        """What another request wants otherwise and no extension can bring together."""
+        """Differences of another request that no extension can reconcile."""
         mine, other = asdict(self.settings), asdict(asked.settings)
         found = []
         for name, value in mine.items():
@@ -258,7 +258,7 @@ def working(folder: Path) -> bool:
 
 
 def worker_lock(folder: Path) -> int:
-    """A file descriptor that says a worker is alive, for the worker to inherit; its end, however it comes, frees it."""
+    """A file descriptor that marks a worker as alive, for the worker to inherit; freed however it ends."""
     fd = _lock_file(folder / _WORKER_LOCK)
     fcntl.flock(fd, fcntl.LOCK_SH)
     return fd

@@ -1,6 +1,6 @@
 """Makes runs of a sweep: `python -m recorder.sweep.worker FOLDER`, one JSON line per run on stdin and stdout.
 
-A process of its own, so that several can share a machine and the command line stays light. It ends when its stdin does:
+A separate process, so that several can share a machine and the command line stays light. It ends when its stdin does:
 if the process that started it dies, it finishes the run under way and no other.
 """
 
@@ -27,7 +27,7 @@ from recorder.system.signals import as_ctrl_c
 
 def main(arguments: Sequence[str]) -> int:
     """Answer jobs until there are no more."""
-    # Answers have a channel of their own: what libraries print goes to the log.
+    # Answers have a separate channel: what libraries print goes to the log.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
-    """Load the model at the first job, make each run, say what came of it."""
+    """Load the model at the first job, make each run, report its result."""
     sweep = spec.read(folder)
     pipe: Any = None
     for line in jobs:
@@ -138,7 +138,7 @@ def stretched(sigmas: Sequence[float], count: int) -> list[float]:
 
 
 def nano_measures(result: Any, prompt: str) -> dict[str, float | None]:
-    """Whether a nano clip shows what its prompt says, and how steadily; nothing if the prompt is not of its grammar."""
+    """Whether and how steadily a nano clip shows what its prompt describes; empty for a prompt of another grammar."""
     from recorder.nano import clips, measure
 
     try:

@@ -1,4 +1,4 @@
-"""Forces files and folders onto the disk, so that a power cut leaves them. It may take long: not where one samples."""
+"""Forces files and folders onto the disk, so that they survive a power cut. Slow: never in the sampling thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recorder.system.open_folders import Tree, open_file, open_place
 _SYNCED_AT_ONCE = {0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0x794C7630}
 """Kinds of file systems (statfs(2)) whose `syncfs` was seen to be complete: ext4, xfs, btrfs, tmpfs, overlayfs.
 
-Others, such as FUSE, only hand over what waits in memory: there files are forced one by one.
+Others, such as FUSE, only hand over what is in memory: there files are forced one by one.
 """
 _SINCE = (5, 11)
 """Linux versions before this one do not report, or not through overlayfs, that `syncfs` failed."""
@@ -83,8 +83,8 @@ def _sync_file_system(descriptor: int) -> bool:
         syncfs, fstatfs = library.syncfs, library.fstatfs
     except (OSError, AttributeError):
         return False
-    told = ctypes.create_string_buffer(512)  # larger than `struct statfs` anywhere; its first field is the kind
-    if fstatfs(descriptor, told) != 0 or ctypes.c_long.from_buffer(told).value & 0xFFFFFFFF not in _SYNCED_AT_ONCE:
+    status = ctypes.create_string_buffer(512)  # larger than `struct statfs` anywhere; its first field is the kind
+    if fstatfs(descriptor, status) != 0 or ctypes.c_long.from_buffer(status).value & 0xFFFFFFFF not in _SYNCED_AT_ONCE:
         return False
     if syncfs(descriptor) != 0:
         number = ctypes.get_errno()

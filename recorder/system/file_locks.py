@@ -1,8 +1,8 @@
-"""Locks that say "a recorder is at work on this file", and that a user who may only read the file cannot hold.
+"""Locks that mean "a recorder is at work on this file", and that a user who may only read the file cannot hold.
 
 Where the system has them, these are write locks of the open file description (`F_OFD_SETLK`): they need a descriptor
 that is open for writing. A reader asks for a write lock in its way (`F_OFD_GETLK`); read locks are not counted, so that
-a user who may read the file changes nothing by locking it. Elsewhere `flock` has to do, which any reader can hold.
+a user who may read the file changes nothing by locking it. Elsewhere `flock` is used, which any reader can hold.
 
 Both kinds belong to the open file: a forked child shares the lock until it closes its descriptor, and the kernel
 releases it however the process ends.
@@ -101,7 +101,7 @@ def _set(fd: int, kind: int) -> None:
 
 
 def _request(kind: int) -> bytes:
-    """A `struct flock` for the whole file, however long it gets."""
+    """A `struct flock` for the complete file, however long it gets."""
     return _DARWIN.pack(0, 0, 0, kind, 0) if sys.platform == "darwin" else _LINUX.pack(kind, 0, 0, 0, 0)
 
 

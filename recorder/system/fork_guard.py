@@ -1,4 +1,4 @@
-"""A forked child does not record: it lets go of its parent's files, and nothing that it does reaches the run."""
+"""A forked child does not record: it closes its parent's files, and nothing that it does reaches the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _watched: dict[int, Callable[[], None]] = {}
 def watch(let_go: Callable[[], None]) -> int:
     """Call `let_go` in every child that is forked from now on; returns a ticket for `unwatch`.
 
-    It runs in the child alone, whose only thread is the one that forked: it must take no lock that another thread may
+    It runs only in the child, whose only thread is the one that forked: it must take no lock that another thread may
     have held, and may do no more than close descriptors and set flags.
     """
     ticket = next(_numbers)
@@ -23,7 +23,7 @@ def watch(let_go: Callable[[], None]) -> int:
 
 
 def unwatch(ticket: int) -> None:
-    """What had been watched is closed; any ticket may be given back twice."""
+    """What had been watched is closed; any ticket may be returned twice."""
     _watched.pop(ticket, None)
 
 

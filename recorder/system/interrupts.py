@@ -1,4 +1,4 @@
-"""Work that Ctrl-C cannot stop half-way. Light: no torch."""
+"""Work that Ctrl-C cannot stop half-way. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Work:
-    """A function that is called in a thread of its own, unless its caller has given up before it began."""
+    """A function that is called in its own thread, unless its caller has given up before it began."""
 
     def __init__(self, function: Callable[[], None]) -> None:
         self._function = function
@@ -22,7 +22,7 @@ class _Work:
     def start(self, name: str) -> None:
         try:
             threading.Thread(target=self._call, name=name, daemon=True).start()
-        except RuntimeError:  # no more threads, or none any more since the interpreter ends
+        except RuntimeError:  # no more threads, or the interpreter ends
             self._call()
 
     def _call(self) -> None:
@@ -40,11 +40,11 @@ class _Work:
 def shielded(function: Callable[[], None], name: str, note: str = "") -> None:
     """Call a function in a thread, which no signal reaches, and wait until it returns.
 
-    Python raises KeyboardInterrupt in the main thread alone, between any two instructions. Here a Ctrl-C is raised when
+    Python raises KeyboardInterrupt in the main thread only, between any two instructions. Here a Ctrl-C is raised when
     the function has returned, a second one at once. If it comes before the function has begun, it is never called.
 
     Args:
-        function: what must be done as a whole or not at all.
+        function: what must be done completely or not at all.
         name: of the thread.
         note: logged as a warning when a Ctrl-C has to wait.
 

@@ -25,11 +25,11 @@ _LONGEST_STEM = 200
 
 
 class Busy(OSError):
-    """Another process changes the run's files just now."""
+    """Another process is changing the run's files."""
 
 
 def short_stem(stem: str) -> str:
-    """A run's name, cut to a length that leaves room for what follows it; a cut one ends in a hash of the whole."""
+    """A run's name, cut to a length that leaves room for what follows it; a cut one ends in a hash of the full name."""
     data = os.fsencode(stem)
     if len(data) <= _LONGEST_STEM:
         return stem
@@ -70,7 +70,7 @@ def changing(archive: Path) -> Iterator[int]:
 def _locked(name: str, place: int, archive: Path) -> int:
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
-        # For this user alone: who can open it can keep others from changing the run.
+        # For this user only: any user that can open it can keep others from changing the run.
         try:
             lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=place)
         except OSError as error:
@@ -79,11 +79,11 @@ def _locked(name: str, place: int, archive: Path) -> int:
             raise
         try:
             file_locks.acquire(lock)
-            # Whoever had it before removes it: then it says nothing to those who come next.
+            # Its previous holder removes it: then a lock on it has no effect on later processes.
             if os.path.samestat(os.fstat(lock), os.stat(name, dir_fd=place, follow_symlinks=False)):
                 return lock
         except FileNotFoundError:
-            pass  # likewise
+            pass  # as above
         except BlockingIOError:
             if time.monotonic() > until:
                 os.close(lock)
@@ -120,7 +120,7 @@ def move(name: str, place: int, to: str, other: int) -> None:
     disk.
 
     Raises:
-        OSError: if that cannot be done; it is then where it was.
+        OSError: if that cannot be done; it is then at its old path.
     """
     try:
         os.rename(name, to, src_dir_fd=place, dst_dir_fd=other)
@@ -141,7 +141,7 @@ def remove(name: str, place: int) -> None:
 
 
 def _copy(name: str, place: int, to: str, other: int) -> None:
-    """Copy a folder: whole under its new name, or not at all."""
+    """Copy a folder: completely under its new name, or not at all."""
     beside = hidden_name(to, f"{os.getpid()}.copied")
     os.mkdir(beside, FOLDER_MODE, dir_fd=other)
     try:

@@ -1,4 +1,4 @@
-"""Folders that stay open: what is written into one goes there, wherever its name leads by then, and through no link."""
+"""Folders that stay open: files are written into the opened folder, even if its name moves, and through no link."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recorder.system.fsync import to_disk
 
 FOLDER_MODE = 0o755
 PRIVATE_MODE = 0o700
-"""Of folders that concern the user alone."""
+"""Of folders that only the user may read."""
 FILE_MODE = 0o644
 """Less the umask: no other user may write, also where the umask forbids nothing."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -28,7 +28,7 @@ def make_folders(path: Path, mode: int = FOLDER_MODE) -> None:
     """Make a folder and those above it that are missing, none of which others may write to.
 
     Raises:
-        OSError: if that is not possible; FileExistsError if something else is there.
+        OSError: if that is not possible; FileExistsError if something else has that name.
     """
     try:
         os.mkdir(path, mode)  # noqa: PTH102 - `Path.mkdir` gives the folders above it another mode
@@ -44,7 +44,7 @@ def make_folders(path: Path, mode: int = FOLDER_MODE) -> None:
 
 
 def open_place(path: Path) -> int:
-    """Open the folder that archives lie in; links on the way to it are the user's own. Raises OSError."""
+    """Open the folder that holds archives; links on the way to it are the user's own. Raises OSError."""
     return os.open(path, _FOLDER)
 
 
@@ -59,7 +59,7 @@ def open_file(name: str, at: int) -> int:
 
 
 def replace_file(path: str | Path, data: bytes, folder: int | None = None, sync: bool = False) -> None:
-    """Write a file as a whole or not at all. With plain calls, since a run has hundreds of small files.
+    """Write a file completely or not at all. With plain calls, since a run has hundreds of small files.
 
     Args:
         path: where, from the working directory or from `folder`.
@@ -104,7 +104,7 @@ class Tree:
         # The root, then the folders on the way to where something was done last: mostly the next is done there too.
         self._open = [root]
         self._names: list[str] = []
-        # A forked child would keep the file system busy. The list alone is watched, so that a tree can be collected.
+        # A forked child would keep the file system busy. Only the list is watched, so that a tree can be collected.
         self._ticket = fork_guard.watch(partial(_close, self._open))
 
     @property
@@ -137,7 +137,7 @@ class Tree:
             os.mkdir(last, FOLDER_MODE, dir_fd=self.folder(above))
 
     def read(self, name: str) -> bytes:
-        """A whole file. Raises OSError."""
+        """A complete file. Raises OSError."""
         above, _, last = name.rpartition("/")
         with os.fdopen(open_file(last, self.folder(above)), "rb") as file:
             return file.read()

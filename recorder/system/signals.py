@@ -1,4 +1,4 @@
-"""Signals that end a recording as Ctrl-C does: a closed terminal, a stopped service. Light: no torch."""
+"""Signals that end a recording as Ctrl-C does: a closed terminal, a stopped service. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def as_ctrl_c(*, forced: bool = False) -> Iterator[None]:
     """While the block runs, SIGHUP, SIGTERM and SIGQUIT raise KeyboardInterrupt in the main thread.
 
     A signal that is ignored when the block begins, such as SIGHUP under nohup, stays ignored. Handlers are put back as
-    they were. In another thread than the main one this changes nothing, since Python sets handlers there alone.
+    they were. In another thread than the main one this changes nothing, since Python sets handlers only there.
 
     Args:
         forced: also take SIGINT and SIGTERM where they are ignored, as in a process that was started in the background.

@@ -40,7 +40,7 @@ class Completion:
         self._pump = pump
         self._release = release
         self.kept = True
-        """False once the run has ended without a step: then nothing of it is on the disk."""
+        """False once the run has ended without a step: then nothing is on the disk."""
 
     def complete(self, status: protocol.Status) -> None:
         """Complete the archive after the pump has ended, and release everything. Never raises."""
@@ -53,7 +53,7 @@ class Completion:
             self._release(whole)
 
     def complete_later(self, status: protocol.Status) -> None:
-        """Complete the archive in a thread of its own, when the disk answers again.
+        """Complete the archive in its own thread, when the disk answers again.
 
         Until then the pump's thread may still write to the journal, which stays open and locked.
         """
@@ -69,7 +69,7 @@ class Completion:
         self.complete(status)
 
     def _write_end(self, status: protocol.Status) -> bool:
-        """Complete the archive; True if the journal may go: the archive is on the disk and lacks nothing of it."""
+        """Complete the archive; True if the journal may go: the archive is on the disk and lacks nothing."""
         self._journal.flush()
         nothing = self._pump.tally.idle
         # A stream may have been declared all the same: by a first step that a Ctrl-C cut off.

@@ -73,14 +73,14 @@ class GroupWriter:
             if self._sync and self._journal.error is None:
                 self._synchronise()
             for _, message, _ in group:
-                # A run in which no step was taken has no end in the archive: it is no archive then.
+                # A run in which no step was taken has no end in the archive: it is not an archive then.
                 if message["t"] != protocol.END or not self.tally.idle:
                     self._archivist.put(message)
             self._written()
             self._watch_disk()  # its events are gathered too
 
     def _write_lesser(self, message: Message, error: Exception) -> None:
-        """Write as much of a message as can be sent, and say what is missing."""
+        """Write as much of a message as can be sent, and report what is missing."""
         for made, lacks in lesser(message):
             try:
                 data = encode(made)

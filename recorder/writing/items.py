@@ -35,10 +35,10 @@ class RequestedSnapshot:
 
 @dataclass(frozen=True)
 class RowItem:
-    """The row of one step: numbers that the host knows, and a small vector that may still be on its way to it.
+    """The row of one step: numbers from the host, and a small vector that may still be on its way to it.
 
     `wait` returns once `measured` may be read: at once on the CPU, after a CUDA event otherwise. `watch` takes the
-    whole row in the pump's thread and returns events about it. `picture` makes the `preview` message. Like the
+    complete row in the pump's thread and returns events about it. `picture` makes the `preview` message. Like the
     snapshots it is left out if too many rows wait, and a failure in it does not cost the row.
     """
 
@@ -55,7 +55,7 @@ class RowItem:
     picture: Callable[[], Message] | None = None
 
     def values(self, report: Callable[[Exception], None]) -> NDArray[np.float32]:
-        """The whole row, once it has arrived. A number that fails is NaN, and `report` gets the error."""
+        """The complete row, once it has arrived. A number that fails is NaN, and `report` gets the error."""
         self.wait()
         known = []
         for value in self.schedule:

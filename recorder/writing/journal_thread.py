@@ -133,7 +133,7 @@ class Pump:
             if over or self._queue.qsize() < FEW_WAITING:
                 try:
                     self._out.flush()
-                except Exception as error:  # noqa: BLE001 - likewise: without this thread the run has no end
+                except Exception as error:  # noqa: BLE001 - as above: without this thread the run has no end
                     self._report(error)
 
     def _report(
@@ -149,7 +149,7 @@ class Pump:
                 self._out.write(event("error", text))
             if isinstance(item, RowItem):
                 self._out.miss((item.stage, item.stream), 1)
-        except Exception as again:  # noqa: BLE001 - not even that can be recorded; the log has it
+        except Exception as again:  # noqa: BLE001 - the report fails too; the log has it
             logger.debug("that failure could not be recorded either: %s", again)
 
     def _take(self, item: RowItem | StageEndItem | Message) -> None:

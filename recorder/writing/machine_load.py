@@ -1,4 +1,4 @@
-"""Load of process, host and GPU, sampled in a thread of its own, by default twice a second. No torch at import."""
+"""Load of process, host and GPU, sampled in its own thread, by default twice a second. No torch at import."""
 
 from __future__ import annotations
 

@@ -19,11 +19,11 @@ class Tally:
         self.missed: Counter[tuple[int, str]] = Counter()
         """Steps that were taken and could not be recorded, by stage and stream."""
         self.broken = BrokenItems()
-        """What of the run is NaN or Inf, as its events say."""
+        """The parts of the run that are NaN or Inf, from its events."""
         self.errors = 0
         """Events about something that could not be recorded."""
         self.noise_left = 0.0
-        """The highest noise level that the result of a stage was left at, as the events say."""
+        """The highest noise level that the result of a stage was left at, from the events."""
 
     @property
     def idle(self) -> bool:

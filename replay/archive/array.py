@@ -73,7 +73,7 @@ class ArrayReader:
             skip: keys of chunks that are known to be damaged.
 
         Raises:
-            Damaged: if so little of it is there that filling it in would take the memory that its author chose.
+            Damaged: if so little of it exists that filling it in would take as much memory as its author claims.
         """
         end = self.rows if end is None else min(end, self.rows)
         count = max(0, end - first)
@@ -99,11 +99,11 @@ class ArrayReader:
                     first_bad = first_bad or f", {self.key(number)} {error}"
         if absent:
             of = f"{absent:,} of {len(numbers):,} chunks" if len(numbers) > 1 else "its chunk"
-            self.store.note(self.name, f"is not whole: {of} cannot be read{first_bad}")
+            self.store.note(self.name, f"is incomplete: {of} cannot be read{first_bad}")
         return found
 
     def read_whole(self, first: int, end: int, skip: frozenset[str] = frozenset()) -> Values:
-        """Rows as `read` gives them. Raises Damaged if any of them is not there."""
+        """Rows as `read` gives them. Raises Damaged if any of them is missing."""
         size = self.chunk_rows
         if not 0 <= first < end <= self.rows:
             raise Damaged(f"has no rows {first} to {end}")
@@ -117,30 +117,30 @@ class ArrayReader:
         return found
 
     def steps(self, rows: int) -> list[int]:
-        """Numbers below `rows` of chunks that are there, of an array that has one row per chunk."""
+        """Numbers below `rows` of existing chunks, of an array that has one row per chunk."""
         with self._folder() as folder:
             return sorted(n for n in self._there(folder, range(rows)) if self._chunk_size(folder, n) >= 0)
 
     def held(self) -> int:
-        """Rows that are on disk, wherever they lie: not those in the holes of a sparse file."""
+        """Rows that are on disk, at any position: not those in the holes of a sparse file."""
         with self._folder() as folder:
             numbers = range(-(-self.rows // self.chunk_rows))
             found = sum(self._bytes_on_disk(folder, n) for n in self._there(folder, numbers))
         return min(self.rows, found * self.chunk_rows // self.chunk_bytes)
 
     def covered(self) -> int:
-        """Rows that whole chunk files are there for, wherever they lie. Some file systems store zeros as holes."""
+        """Rows that have complete chunk files, at any position. Some file systems store zeros as holes."""
         with self._folder() as folder:
             numbers = range(-(-self.rows // self.chunk_rows))
-            whole = sum(self._chunk_size(folder, n) == self.chunk_bytes for n in self._there(folder, numbers))
-        return min(self.rows, whole * self.chunk_rows)
+            complete = sum(self._chunk_size(folder, n) == self.chunk_bytes for n in self._there(folder, numbers))
+        return min(self.rows, complete * self.chunk_rows)
 
     def look(self, rows: int, checksums: Mapping[str, int], most: int) -> int:
         """Note chunks of the first rows that are missing, of another size or checksum; gives the bytes looked into.
 
         Args:
             rows: that count.
-            checksums: of chunks by their paths in the archive; those that have none are only looked at from outside.
+            checksums: of chunks by their paths in the archive; those without one are checked by size only.
             most: bytes of the chunks that are read for their checksums at most; if they are more, none is.
         """
         numbers = range(-(-min(rows, self.rows) // self.chunk_rows))
@@ -150,24 +150,24 @@ class ArrayReader:
             for number in numbers:
                 key = self.key(number)
                 size = self._chunk_size(folder, number)
-                said = ""
+                problem = ""
                 if size < 0:
-                    said = "is missing"
+                    problem = "is missing"
                 elif size != self.chunk_bytes:
-                    said = f"has {size:,} bytes instead of {self.chunk_bytes:,}"
+                    problem = f"has {size:,} bytes instead of {self.chunk_bytes:,}"
                 elif read <= most and f"{self.name}/{key}" in checksums:
                     taken += size
                     try:
                         if zlib.crc32(read_file(key, size, folder)) != checksums[f"{self.name}/{key}"]:
-                            said = "has another checksum than when it was written"
+                            problem = "has a different checksum than when it was written"
                     except Damaged as error:
-                        said = str(error)
-                if said:
+                        problem = str(error)
+                if problem:
                     absent += 1
-                    first_bad = first_bad or f", {key} {said}"
+                    first_bad = first_bad or f", {key} {problem}"
         if absent:
             of = f"{absent:,} of {len(numbers):,} chunks are" if len(numbers) > 1 else "its chunk is"
-            self.store.note(self.name, f"is not whole: {of} damaged{first_bad}")
+            self.store.note(self.name, f"is incomplete: {of} damaged{first_bad}")
         return taken
 
     def key(self, number: int) -> str:
@@ -178,7 +178,7 @@ class ArrayReader:
 
     @contextlib.contextmanager
     def _folder(self) -> Iterator[int | None]:
-        """The array's folder, opened; None if it is not there."""
+        """The array's folder, opened; None if it does not exist."""
         descriptor = None
         if self.store.folder(self.name):
             with contextlib.suppress(OSError):
@@ -239,7 +239,7 @@ class ArrayReader:
         return found.st_size
 
     def _bytes_on_disk(self, folder: int | None, number: int) -> int:
-        """Bytes of a whole chunk that are on disk; 0 if it is not whole."""
+        """Bytes of a complete chunk that are on disk; 0 if it is incomplete."""
         size = self._chunk_size(folder, number)
         if size != self.chunk_bytes or size <= _SMALL_BYTES:
             return size if size == self.chunk_bytes else 0
@@ -253,7 +253,7 @@ class ArrayReader:
             os.close(descriptor)
 
     def _believe(self, folder: int | None, there: list[int], count: int) -> None:
-        """Refuse an array that claims far more than is there."""
+        """Refuse an array that claims far more than the files hold."""
         claimed = count * self.row_bytes
         if claimed <= _BELIEVED_BYTES:
             return
@@ -267,7 +267,7 @@ class ArrayReader:
         if folder is None:
             raise Missing("is missing")
         if key in skip:
-            raise Damaged("has another checksum than when it was written")
+            raise Damaged("has a different checksum than when it was written")
         if not self._parents_are_folders(folder, key):
             raise Missing("is missing")
         descriptor, size = open_file(key, folder)

@@ -29,7 +29,7 @@ def array_spec(document: dict[str, Any]) -> ArraySpec:
     if document.get("node_type") != "array" or document.get("zarr_format") != 3:
         raise Damaged("is not a Zarr v3 array")
     if strange := sorted(str(k)[:40] for k in document.keys() - declared.KEYS):
-        raise Damaged(f"has {', '.join(strange[:3])} in its document, which the format does not know")
+        raise Damaged(f"has {', '.join(strange[:3])} in its document, which are not part of the format")
     shape, kind = document.get("shape"), document.get("data_type")
     if not isinstance(kind, str) or kind not in declared.ITEM_BYTES:
         raise Damaged(f"is of type {str(kind)[:40]}, which is not part of the format")

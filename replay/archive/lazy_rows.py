@@ -23,7 +23,7 @@ CACHE_BYTES: Final = 256 << 20
 
 
 class ChunkCache:
-    """Columns of all streams of an archive; those that were not looked at for longest give way."""
+    """Columns of all streams of an archive; the least recently used are dropped."""
 
     def __init__(self, limit: int = CACHE_BYTES) -> None:
         self._limit = limit
@@ -49,7 +49,7 @@ def _memory(values: Values) -> int:
 
 
 class ArchivedRows:
-    """The rows of one stream of an archive; what is damaged or missing is NaN, and said in the store's notes."""
+    """The rows of one stream of an archive; damaged or missing values are NaN, and reported in the store's notes."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class ArchivedRows:
         return most
 
     def check_documents(self, *, look: bool = False) -> None:
-        """Note every array that is missing or not as declared; also what `StoreReader.look` finds, if it shall look."""
+        """Note every array that is missing or not as declared; also what `StoreReader.look` finds, if it is to look."""
         for name in (paths.TIME, *self._metrics):
             try:
                 array = self._declared(name, self._metrics.get(name))
@@ -162,7 +162,7 @@ class ArchivedPreviews(Mapping[int, Preview]):
             if len(array.shape) != axes:
                 raise Damaged(f"previews: {array.name} has the shape {list(array.shape)}")
         if not {fits.dtype.kind, shown.dtype.kind} <= {"u", "i"}:
-            raise Damaged("previews are not counted in whole numbers")
+            raise Damaged("previews are not counted in integers")
         if shown.rows != self._pixels.shape[1] or shown.rows > 1 << 10:
             raise Damaged(f"previews show {shown.rows:,} frames in pictures of {self._pixels.shape[1]:,}")
         self._fits = fits.read(0, min(count, self._pixels.rows), skip.get(f"{group}/{paths.PREVIEW_FIT}", frozenset()))
@@ -209,7 +209,7 @@ def _pixels(array: ArrayReader, step: int, skip: frozenset[str]) -> bytes:
             raise Damaged(f"is of type {array.dtype.name}")
         return array.read_whole(step, step + 1, skip).tobytes()
     except (Damaged, OSError) as error:
-        array.store.note(array.name, f"is not whole: {array.key(step // array.chunk_rows)} {error}")
+        array.store.note(array.name, f"is incomplete: {array.key(step // array.chunk_rows)} {error}")
         raise NotARun(f"the preview of step {step} is damaged: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""Reads an archive as the messages its run was streamed as; rows and pictures come when they are looked at."""
+"""Reads an archive as the messages its run was streamed as; rows and pictures are read on use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from replay.model.memory_limits import fingerprint
 from replay.model.validation import NotARun
 
 _SPARE: Final = 16
-"""Numbers of stages may be so far apart, beyond twice as many as there are."""
+"""Gap allowed between stage numbers, beyond twice the number of stages."""
 _MAX_QUANTITIES: Final = 32
 """Of the machine's load; recorders measure ten."""
 _MAX_SHARED: Final = 64
@@ -50,7 +50,7 @@ def root_attributes(path: Path) -> dict[str, Any]:
     except NotARun as error:
         raise NotARun(f"{path}: {error}") from error
     if "rows" not in attributes:
-        raise NotARun(f"{path} has damaged metadata: it does not say how many rows count")
+        raise NotARun(f"{path} has damaged metadata: the number of valid rows is missing")
     return attributes
 
 
@@ -114,14 +114,14 @@ class Archive:
             found = check(message)
             self._check_order(found)
         except LeftOut:
-            self.store.note(f"{name}/messages", "are not all as the format says; some are left out")
+            self.store.note(f"{name}/messages", "do not all follow the format; some are left out")
         except NotARun as error:
             self.store.note(name or message["t"], f"is damaged: {error}")
         else:
             yield found
 
     def _check_order(self, message: Checked) -> None:
-        """Refuse what names a stage that the archive does not have."""
+        """Refuse a message that names a stage that the archive does not have."""
         facts, stages = message.facts, self._declared_stages
         if (isinstance(facts, StageEnd | ChangedPlan) and facts.stage >= stages) or (
             isinstance(facts, Missed) and facts.stage > stages
@@ -245,7 +245,7 @@ class Archive:
                     raise Damaged(f"is {array.dtype.name} {list(array.shape)}")
                 samples = array.held() if name == paths.TIME else samples
                 if array.rows and not array.covered():
-                    raise Damaged("is not whole: none of its chunks can be read")
+                    raise Damaged("is incomplete: none of its chunks can be read")
                 arrays[name] = array
             except Damaged as error:
                 self.store.note(f"{paths.SYSTEM}/{name}", str(error))

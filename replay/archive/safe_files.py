@@ -1,4 +1,4 @@
-"""Files and JSON documents of an archive, read without believing what they say: no links, no devices, no bombs."""
+"""Files and JSON documents of an archive, read without trusting their content: no links, no devices, no bombs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Damaged(ValueError):
 
 
 class Missing(Damaged):
-    """A part of an archive that is not there."""
+    """A part of an archive that does not exist."""
 
 
 def open_file(path: str | Path, folder: int | None = None) -> tuple[int, int]:
@@ -32,7 +32,7 @@ def open_file(path: str | Path, folder: int | None = None) -> tuple[int, int]:
 
     Raises:
         Missing: if there is none.
-        Damaged: if it is something else than a file, or cannot be read.
+        Damaged: if it is not a file, or cannot be read.
     """
     try:
         descriptor = os.open(path, _FLAGS, dir_fd=folder)
@@ -66,7 +66,7 @@ def bytes_on_disk(descriptor: int, size: int) -> int:
 
 
 def read_file(path: str | Path, limit: int, folder: int | None = None) -> bytes:
-    """A whole file of at most `limit` bytes. Raises Missing and Damaged as `open_file`, Damaged if it is longer."""
+    """A complete file of at most `limit` bytes. Raises Missing and Damaged as `open_file`, Damaged if it is longer."""
     descriptor, size = open_file(path, folder)
     try:
         if size > limit:

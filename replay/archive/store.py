@@ -1,7 +1,7 @@
 """Reads archives as plain files: what `recorder.archive.zarr_writer` writes is read, anything else is refused.
 
 Opening costs one small file per array that is looked at. Shapes, chunk sizes and names in an archive are claims of its
-author: memory is taken for what the files hold, never for what they say. The reader is our own because zarr-python
+author: memory is taken for what the files hold, never for what they claim. The reader is our own because zarr-python
 believes those claims, decodes any codec, and needs 9 times the CPU time to read the same arrays
 (`python -m benchmarks.zarr_python`). `tests/replay/test_store.py` holds both to the same values.
 """
@@ -28,13 +28,13 @@ MAX_CHUNKS: Final = 64
 
 
 class StoreReader:
-    """One archive's folder. `notes` says what was found damaged or missing so far, in a line each."""
+    """One archive's folder. `notes` lists what is damaged or missing so far, in a line each."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.notes: dict[str, str] = {}
         self.recovered: set[str] = set()
-        """Documents that were damaged and of which there is a copy: nothing of them is lost."""
+        """Documents that were damaged and of which there is a copy: nothing is lost."""
         self._folders: set[str] = {""}
         self._unread = MAX_LOOKED_INTO
         self._checksums: dict[str, int] | None = None
@@ -63,7 +63,7 @@ class StoreReader:
         """A node's document: its own, or if that is damaged the copy in the root's consolidated metadata.
 
         Raises:
-            Missing: if there is no such node.
+            Missing: if the node does not exist.
             Damaged: if neither can be read.
         """
         if not self.folder(name):
@@ -97,9 +97,9 @@ class StoreReader:
         return checked(found.get("attributes", {}))
 
     def look(self, array: ArrayReader, rows: int) -> None:
-        """Note what of an array's rows is damaged: sizes of its chunks, and checksums as long as that is little work.
+        """Note which of an array's rows are damaged: sizes of its chunks, and checksums as long as that is little work.
 
-        `ltxtui runs check` reads everything. Arrays of very many chunks are not looked at here.
+        `ltxtui runs check` reads everything. Arrays of very many chunks are not checked here.
         """
         if rows // array.chunk_rows > MAX_CHUNKS:
             return
@@ -112,7 +112,7 @@ class StoreReader:
         self._unread -= array.look(rows, self._checksums, self._unread)
 
     def names(self, name: str) -> list[str]:
-        """Names of the real folders in a group, sorted; empty if it is not there."""
+        """Names of the real folders in a group, sorted; empty if it does not exist."""
         if not self.folder(name):
             return []
         try:

@@ -3,4 +3,4 @@
 from typing import Final
 
 MAX_RUNS: Final = 8
-"""Runs that the command and the screens compare at once; more cannot be told apart in one plot."""
+"""Runs that the command and the screens compare at once; more cannot be distinguished in one plot."""

@@ -39,7 +39,7 @@ class SharedAxis:
 
     Attributes:
         points: place of each point [points]: step, σ, dB or number of evaluations.
-        rows: of each run, the row that stands at each point [points], −1 where none does. At equal noise it is the row
+        rows: of each run, the row at each point [points], −1 where there is none. At equal noise it is the row
             whose level is nearest.
     """
 
@@ -68,7 +68,7 @@ def shared_axis(runs: Sequence[Run], align: Align, stage: int, stream: str, item
     """Put one stage and stream of several runs on the axis `align`; the first run is the reference.
 
     On an axis of noise the points are the reference's own levels on its final descending branch (`descent`). On the
-    axis of evaluations, a row stands where the run has spent its evaluations, those of earlier stages included.
+    axis of evaluations, a row is at the number of evaluations that the run has spent, those of earlier stages included.
 
     Args:
         runs: each has the stage, the stream and the metric of the axis.
@@ -131,7 +131,7 @@ def descent(levels: Floats) -> NDArray[np.int64]:
     """The rows of the final descending branch: those whose level no later row reaches again.
 
     A schedule that goes up again, as after a restart, visits levels twice. What is kept of each level is the last
-    visit, the one from which the descent went on to the end. Levels [rows]; the branch is strictly falling. Rows whose
+    visit, the one from which the descent ran to the end. Levels [rows]; the branch is strictly falling. Rows whose
     level is not a number are left out.
     """
     known = np.where(np.isnan(levels), -np.inf, levels)
@@ -142,7 +142,7 @@ def descent(levels: Floats) -> NDArray[np.int64]:
 def at_levels(levels: Floats, values: Floats, wanted: Floats) -> Floats:
     """What a run's values are at given levels, as it passed them for the last time.
 
-    A row at exactly that level is taken as it is. Between rows the value is interpolated linearly over the level, and
+    A row at exactly that level is used unchanged. Between rows the value is interpolated linearly over the level, and
     only along one step that was really taken: from a row of the final descending branch (`descent`) to the row after
     it. Where a restart cut the branch, a level above its spike was last passed on the step before the descent was
     left, so that step is what is interpolated, never a mixture of before and after.
@@ -180,7 +180,7 @@ def nearest_rows(levels: Floats, wanted: Floats) -> NDArray[np.int64]:
     points, rows, after = _passing(levels, wanted)
     level, above, below = wanted[points], levels[rows], levels[after]
     with np.errstate(invalid="ignore"):
-        # The step that was really taken from there; an infinite level is nearer to nothing.
+        # The step that was really taken from there; an infinite level is never nearer.
         nearest = np.where(above - level <= level - below, rows, after)
     there = (after > rows) & ~np.isnan(below)
     found[points] = np.where(above == level, rows, np.where(there, nearest, -1))

@@ -27,7 +27,7 @@ DEFAULT_METRICS: Final = (
 
 
 class CannotCompare(ValueError):
-    """The runs do not have what was asked for; the message says what there is."""
+    """The runs do not have what was asked for; the message lists what they have."""
 
 
 class UnknownMetric(CannotCompare):
@@ -118,13 +118,13 @@ def compare(
     item: int | None = None,
     tolerance: float = 0.0,
 ) -> Comparison:
-    """Compare two runs or more with the first of them, finished or as far as they are.
+    """Compare two runs or more with the first of them, finished or as far as they are recorded.
 
     `step` pairs rows by their number in the stage. `evaluations` pairs them by how many model evaluations the run had
     spent, those of earlier stages included; guidance passes are not counted apart. `sigma` and `snr` compare at equal
     noise: the axis is the reference's own levels on its final descending branch, and the other runs are looked up there
     as they passed the level for the last time (`alignment.at_levels`). A level that a restart visits twice is compared
-    as it is left for good.
+    at its last visit.
 
     Args:
         runs: two to 26; the first is the reference.
@@ -204,7 +204,7 @@ def _metrics(streams: Sequence[StreamData], asked: Sequence[str] | None, align: 
     level = AXES[align].metric
     if level is not None and level not in available:
         raise CannotCompare(f"not every run has the metric {level!r}, so they cannot be aligned by {align}")
-    if asked is None:  # what the runs are aligned by is the same by itself
+    if asked is None:  # the aligned metric is the same by construction
         asked = [name for name in DEFAULT_METRICS if name in available and name != level]
     for name in asked:
         if name not in available:

@@ -17,7 +17,7 @@ _OF_THE_OUTPUT: Final = frozenset(
 )
 """Arguments that do not change the latents, and the generator, which is compared by its seed."""
 _OF_THE_SCHEDULE: Final = frozenset({"num_inference_steps", "sigmas", "timesteps", "scheduler"})
-"""Arguments that say which schedule is used. Schedules are what runs are compared for, so they may differ."""
+"""Arguments that set the schedule. Schedules are what runs are compared for, so they may differ."""
 _OF_THE_SAMPLER: Final = frozenset({"stochastic_sampling", "eta", "s_noise", "invert_sigmas", "num_train_timesteps"})
 """Keys of a scheduler's configuration that decide how a step is taken; all others shape the schedule."""
 _EULER: Final = dict.fromkeys(EULER_STEPS, EULER)
@@ -48,7 +48,7 @@ def settings(run: Run, stage: StageData) -> dict[str, Setting]:
         found[f"{name} size"] = Setting("×".join(str(n) for n in (*stream.shape[:1], *stream.grid)))
         if isinstance(kind := stream.declaration.get("dtype"), str):
             found[f"{name} dtype"] = Setting(kind)
-    # Two arguments that come to the same are the same.
+    # Two arguments with the same effect are equal.
     for name, value in {**_table(known.get("arguments")), **_table(known.get("in_effect"))}.items():
         if name not in _OF_THE_OUTPUT:
             found[str(name)] = Setting(value, name not in _OF_THE_SCHEDULE)
@@ -63,12 +63,12 @@ def settings(run: Run, stage: StageData) -> dict[str, Setting]:
 
 
 def _scheduler(known: Mapping[str, Any]) -> dict[str, Setting]:
-    told = _table(known.get("scheduler"))
-    if not told:
+    scheduler = _table(known.get("scheduler"))
+    if not scheduler:
         return {}
-    kind = told.get("class")
+    kind = scheduler.get("class")
     found = {"scheduler": Setting(_EULER.get(kind, kind) if isinstance(kind, str) else kind)}
-    for name, value in _table(told.get("config")).items():
+    for name, value in _table(scheduler.get("config")).items():
         found[f"scheduler {name}"] = Setting(value, name in _OF_THE_SAMPLER)
     return found
 
@@ -124,7 +124,7 @@ def differing_values(what: str, one: Any, other: Any) -> Iterator[tuple[str, Any
 _CURES: Final = {
     "model evaluations": "give both as many: --steps of the smooth run, or `respace` of the shock",
     "stages": "record the same pipeline calls in both",
-    "seed": "give both the same seed, with --seed or a generator of their own",
+    "seed": "give both the same seed, with --seed or separate generators with one seed",
     "start noise": "make a new generator from the seed for every call, on the same device",
     "scheduler": "use one sampler for both; only its schedule is compared",
     "guidance": "guide both by the same values at every step",

@@ -16,7 +16,7 @@ from replay.comparison.conditions import changed_guidance, cure, differing_value
 from replay.model.run import MetricInfo, Run, StageData, StreamData
 
 _OF_THE_MACHINE: Final = ("s", "ms", "bytes")
-"""Units of time and memory: these are never the same twice and say nothing of the result."""
+"""Units of time and memory: these differ in every run and are not part of the result."""
 _AT_ONCE: Final = 1024
 """Rows that are compared at a time."""
 
@@ -44,7 +44,7 @@ class RunLine:
 class Mismatch:
     """A recorded setting in which run `run` differs from the reference, and the two values.
 
-    `decides` is true if the two are not a fair pair for it; `cure` then says how that is removed.
+    `decides` is true if the two are not a fair pair for it; `cure` then names how that is removed.
     """
 
     run: int
@@ -73,7 +73,7 @@ class Divergence:
 class PlanDifference:
     """The first step for which run `run` planned another noise level; None where a plan has ended.
 
-    `streams` are those whose plans part there.
+    `streams` are those whose plans differ there.
     """
 
     run: int
@@ -172,7 +172,7 @@ def spent(runs: Sequence[Run], stages: Sequence[StageData]) -> tuple[SummaryRow,
 
 
 def summaries(stages: Sequence[StageData], stream: str, item: int | None) -> tuple[SummaryRow, ...]:
-    """What every run's stage came to, in the order of `declarations.SUMMARIES`; means over the batch, or one item."""
+    """Summaries of every run's stage, in the order of `declarations.SUMMARIES`; means over the batch, or one item."""
     found = [stage.summary.get(stream, {}) for stage in stages]
     names = dict.fromkeys([*declarations.SUMMARIES, *(n for values in found for n in values)])
     rows = []
@@ -206,7 +206,7 @@ def _plan_difference(index: int, run: Run, reference: Run) -> PlanDifference | N
         parts = {"video": _plans_part(a.sigmas, b.sigmas)}
         for name in (n for n in a.streams if n in b.streams and n != "video"):
             ones, others = _levels(a, name), _levels(b, name)
-            both = min(len(ones), len(others))  # one of the two may not have come so far
+            both = min(len(ones), len(others))  # one of the two may not be as far yet
             parts[name] = _plans_part(ones[:both], others[:both])
         found = {name: part for name, part in parts.items() if part is not None}
         if found:
@@ -271,7 +271,7 @@ def _first_different(index: int, a: StreamData, b: StreamData, item: int | None,
     first: Divergence | None = None
     for metric in names:
         one, other = a.values(metric), b.values(metric)  # once: a long run reads its columns from a file
-        # Most runs part early, and what lies behind the first difference so far need not be looked at.
+        # Most runs part early, and rows after the first difference so far need no check.
         end = min(a.rows, b.rows) if first is None else first.step
         for start in range(0, end, _AT_ONCE):
             some, others = (_items(v[start : min(start + _AT_ONCE, end)], item) for v in (one, other))

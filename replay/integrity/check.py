@@ -29,7 +29,7 @@ MAX_PROBLEMS: Final = 1000
 
 @dataclass
 class Report:
-    """What a check found. `problems` is empty where everything that was acknowledged is there and whole."""
+    """What a check found. `problems` is empty if everything that was acknowledged is present and intact."""
 
     path: Path
     status: str
@@ -42,16 +42,16 @@ class Report:
     """Problems beyond the first MAX_PROBLEMS."""
     notes: list[str] = field(default_factory=list)
     damaged: dict[str, set[str]] = field(default_factory=dict)
-    """By array, keys of chunks that are not as they were written."""
+    """By array, keys of chunks that have changed since they were written."""
 
     @property
     def sound(self) -> bool:
-        """Whether everything that was acknowledged is there and whole, were it nothing."""
+        """Whether everything that was acknowledged is present and intact, even if that is nothing."""
         return not self.problems
 
     @property
     def empty(self) -> bool:
-        """Whether a run that has ended holds no row: nothing was recorded, however whole its files are."""
+        """Whether a run that has ended holds no row: nothing was recorded, even if its files are intact."""
         return self.status != "live" and not any(self.rows.values())
 
     @property
@@ -94,17 +94,17 @@ def check(path: Path) -> Report:
     if journal.is_file() and is_being_written(journal):
         report = Report(archive, "live", notes=["it is being recorded; only its journal was checked"])
         _read_journal(journal, report)
-        return report  # what is missing so far may be told at its end
+        return report  # what is missing so far may be reported at its end
     report = Report(archive, "unfinished")
     beside = journal.is_file()
     followed = _read_journal(journal, report) if beside else None
     try:
-        opened = Archive(archive, {})  # its chunks are all looked at below
+        opened = Archive(archive, {})  # its chunks are all checked below
     except NotARun as error:
-        # Before anything is archived, the journal is the whole run.
+        # Before anything is archived, the journal is the complete run.
         (report.notes if followed and not archive.exists() else report.problems).append(str(error))
         if followed is not None:
-            _tell_missed(followed, report)
+            _report_missed(followed, report)
         return report
     report.status = str(opened.attributes.get("status")) if opened.ended else "unfinished"
     repair = f"ltxtui runs repair {shlex.quote(str(archive))}"
@@ -113,11 +113,11 @@ def check(path: Path) -> Report:
         gone = "" if followed else f", and {left}: what the archive does not hold is lost"
         report.problem(f"the run was not finalised{gone}; repair it with: {repair}")
     elif beside:
-        said = f"a journal is left next to the finished archive: {journal.name}"
+        text = f"a journal is left next to the finished archive: {journal.name}"
         if followed is None or followed.end is None:
-            report.problem(said)
+            report.problem(text)
         else:  # the archive may not have been on the disk when its recorder ended
-            report.notes.append(f"{said}; the next run in this folder removes it, or: {repair}")
+            report.notes.append(f"{text}; the next run in this folder removes it, or: {repair}")
     held = Run()
     for message in opened.messages():
         held.feed(message)
@@ -127,14 +127,14 @@ def check(path: Path) -> Report:
     _check_shapes(held, opened, report)
     if beside:
         _compare(held, followed or Run(), journal.name, report)
-    _tell_missed(held if followed is None else followed, report)
+    _report_missed(held if followed is None else followed, report)
     for note in opened.notes:
         if note not in report.problems:
             report.problem(note)
     return report
 
 
-def _tell_missed(run: Run, report: Report) -> None:
+def _report_missed(run: Run, report: Report) -> None:
     """Steps that were taken and have no row."""
     for name, count in run.missed.items():
         report.notes.append(f"{count} step{'s' * (count > 1)} of {name} could not be recorded")
@@ -233,7 +233,7 @@ def _check_chunks(archive: Path, arrays: dict[str, ArrayReader], there: list[str
                 if len(data) != array.chunk_bytes:
                     raise Damaged(f"has {len(data):,} bytes instead of {array.chunk_bytes:,}")
                 if zlib.crc32(data) != crc:
-                    raise Damaged("is damaged: its checksum is another")
+                    raise Damaged("is damaged: its checksum differs")
             except Damaged as error:
                 report.problem(f"{name} {error}")
                 report.damaged.setdefault(node, set()).add(key)
@@ -241,7 +241,7 @@ def _check_chunks(archive: Path, arrays: dict[str, ArrayReader], there: list[str
 
 
 def checksums(archive: Path, report: Report) -> dict[str, int] | None:
-    """Checksums of chunks by their paths; None, and why in the report, if there are none."""
+    """Checksums of chunks by their paths; None, and the reason in the report, if there are none."""
     try:
         known = checked(parse(read_file(archive / paths.CHECKSUMS, MAX_DOCUMENT_BYTES)).get("crc32"))
     except Damaged as error:
@@ -266,7 +266,7 @@ def _check_shapes(held: Run, opened: Archive, report: Report) -> None:
                 if opened.ended and array.rows != count:
                     raise Damaged(f"has shape {list(array.shape)}; it should have {count} rows")
                 if array.covered() < count:
-                    raise Damaged(f"has whole chunks for {array.covered()} of {count} rows")
+                    raise Damaged(f"has complete chunks for {array.covered()} of {count} rows")
             except Damaged as error:
                 text = f"{name}/{metric} {error}"
                 if text not in opened.notes and not any(p.startswith(f"{name}/{metric}/") for p in report.problems):
@@ -304,7 +304,7 @@ def rows_of(run: Run) -> dict[str, int]:
 
 
 def damaged_chunks(archive: Path) -> dict[str, frozenset[str]]:
-    """By array, keys of chunks of a finished archive whose size or checksum is not as they were written."""
+    """By array, keys of chunks of a finished archive whose size or checksum has changed since they were written."""
     report = Report(archive, "")
     try:
         opened = Archive(archive)

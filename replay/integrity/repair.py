@@ -1,4 +1,4 @@
-"""Repairs a run that was not finalised or is damaged: makes a whole archive of what can be read, and keeps the old."""
+"""Repairs a run that was not finalised or is damaged: archives what can be read, and keeps the old files."""
 
 from __future__ import annotations
 
@@ -33,42 +33,42 @@ from replay.sources.read_so_far import ReadSoFar
 
 
 class CannotRepair(ValueError):
-    """Why a run is left as it is."""
+    """Why a run is not changed."""
 
 
 @dataclass(frozen=True)
 class Repaired:
-    """What was made, where the old files are now, what the new archive holds, and what could not be had any more."""
+    """What was made, where the old files are now, what the new archive holds, and what could not be recovered."""
 
     archive: Path
     kept: Path | None
     """None where nothing had to be replaced."""
     rows: dict[str, int]
-    """By `stage_0/video`, as they are read from it."""
+    """By `stage_0/video`, as read from it."""
     note: str = ""
     lost: list[str] = field(default_factory=list)
 
 
 def repair(path: Path) -> Repaired:
-    """Make one whole archive of journal and archive at `path`, `interrupted` unless they say how the run ended.
+    """Make one complete archive of journal and archive at `path`, `interrupted` unless they hold the run's end.
 
-    What was there is moved, never removed: to a folder `<name>.before-repair` next to it, once the new archive is on
-    the disk. Chunks whose checksum is another than when they were written become NaN, since it cannot be known which of
-    their values are wrong. What was lost is said in an event of the new archive too. Of a whole archive with a journal
+    The old files are moved, never removed: to a folder `<name>.before-repair` next to it, once the new archive is on
+    the disk. Chunks whose checksum has changed since they were written become NaN, since it cannot be known which of
+    their values are wrong. An event of the new archive also lists what was lost. Of a complete archive with a journal
     next to it only the journal is removed, once the archive is on the disk.
 
     Raises:
-        CannotRepair: if the run is being recorded or changed by another process, is whole already, is a link, or holds
+        CannotRepair: if the run is being recorded or changed by another process, is complete, is a link, or holds
             nothing that can be read.
-        OSError: if files cannot be read or written; what was there is then still there, and nothing else.
+        OSError: if files cannot be read or written; the old files are then unchanged, and there are no new ones.
     """
     path = locations.named_path(path)
     archive = locations.archive_of(path) if path.suffix == locations.JOURNAL_SUFFIX else path
     journal = locations.journal_of(archive)
     if not archive.parent.is_dir():
         raise CannotRepair(f"{archive} does not exist")
-    if (mended := _settled(archive)) is not None:
-        return mended
+    if (settled := _settled(archive)) is not None:
+        return settled
     try:
         with changing(archive) as place:
             finished = tidy(archive, place)
@@ -81,21 +81,21 @@ def repair(path: Path) -> Repaired:
             if not journal.is_file() and check(archive).sound:
                 if finished:
                     return Repaired(archive, None, _rows(archive), "a repair that had been interrupted was completed")
-                whole = f"{archive.name} was finalised by its recorder and is complete"
-                raise CannotRepair(f"{whole}; there is nothing to repair")
+                complete = f"{archive.name} was finalised by its recorder and is complete"
+                raise CannotRepair(f"{complete}; there is nothing to repair")
             return _repaired(archive, journal, place)
     except Busy as error:
         raise CannotRepair(f"{archive.name} is being changed by another process; wait until it ends") from error
 
 
 def _settled(archive: Path) -> Repaired | None:
-    """What there is to say of a whole archive whose journal only had to be removed."""
+    """The result for a complete archive whose journal only had to be removed."""
     try:
         if not settle(archive):
             return None
-    except (OSError, ValueError):  # it is not like that
+    except (OSError, ValueError):  # there is more to repair
         return None
-    return Repaired(archive, None, _rows(archive), "it was whole and is on the disk; its journal was removed")
+    return Repaired(archive, None, _rows(archive), "it was complete and is on the disk; its journal was removed")
 
 
 def _repaired(archive: Path, journal: Path, place: int) -> Repaired:
@@ -122,7 +122,7 @@ def _repaired(archive: Path, journal: Path, place: int) -> Repaired:
 
 
 def _replace(archive: Path, journal: Path, place: int) -> str:
-    """Move the old files to a folder of their own, whose name is given back, and the new archive to their place."""
+    """Move the old files to a new folder, whose name is returned, and the new archive to their place."""
     kept = _made_free(f"{short_stem(archive.stem)}.before-repair", place)
     into = open_folder(kept, place)
     old = (archive.name, journal.name)
@@ -133,7 +133,7 @@ def _replace(archive: Path, journal: Path, place: int) -> str:
         sync_folder(into)
         os.rename(repaired(archive), archive.name, src_dir_fd=place, dst_dir_fd=place)
     except BaseException:
-        # A Ctrl-C may come between any two of these: what is there tells how far it got.
+        # A Ctrl-C may come between any two of these: the existing files show how far it got.
         with contextlib.suppress(OSError):
             if exists(repaired(archive), place):
                 for name in old:
@@ -148,7 +148,7 @@ def _replace(archive: Path, journal: Path, place: int) -> str:
 
 
 def _made_free(name: str, place: int) -> str:
-    """Make a folder that was not there before."""
+    """Make a folder with an unused name."""
     for attempt in range(1, 1000):
         candidate = name if attempt == 1 else f"{name}-{attempt}"
         with contextlib.suppress(FileExistsError):
@@ -173,7 +173,7 @@ def _same_run(archive: Archive, messages: list[Message]) -> None:
 
 
 def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], list[str], str]:
-    """All messages that can be read, from the journal and then the archive; what is lost; and a word on the rest."""
+    """All messages that can be read, from the journal and then the archive; what is lost; and a note on the rest."""
     run, read = Run(), ReadSoFar()
     found: list[Message] = []
     lost: list[str] = []
@@ -241,8 +241,8 @@ def _fill(
         error = "not finalised by its recorder; repaired"
         ends = [{"t": protocol.END, "time": last, "status": "interrupted", "error": error}]
     if lost:
-        told = event("warning", f"repaired; lost: {'; '.join(lost[:20])}"[:2000], payload={"lost": lost[:1000]})
-        writer.feed({**told, "time": float(ends[0]["time"])})
+        report = event("warning", f"repaired; lost: {'; '.join(lost[:20])}"[:2000], payload={"lost": lost[:1000]})
+        writer.feed({**report, "time": float(ends[0]["time"])})
     writer.feed(ends[0])
 
 

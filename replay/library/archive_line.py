@@ -1,4 +1,4 @@
-"""What a list of runs says of an archive, from its documents alone: no array is read."""
+"""The line of an archive in a list of runs, from its documents only: no array is read."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _stage_of(key: str) -> int:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether there is something that may be an archive."""
+    """Whether the path may be an archive."""
     return (path / paths.DOCUMENT).is_file()
 
 
@@ -85,7 +85,7 @@ def attributes_of(file: Path) -> dict[str, Any]:
 
 
 def tags_of(archive: Path) -> tuple[str, ...]:
-    """Tags of a run that has a journal still; its archive may not exist yet."""
+    """Tags of a run that still has a journal; its archive may not exist yet."""
     try:
         return known_tags(attributes_of(archive / paths.DOCUMENT))
     except (NotARun, OSError):
@@ -100,7 +100,7 @@ def tree_size(path: Path) -> int:
         try:
             with os.scandir(folders.pop()) as entries:
                 for entry in entries:
-                    with contextlib.suppress(OSError):  # what vanished between the two is no longer part of the size
+                    with contextlib.suppress(OSError):  # a file removed in between no longer counts
                         if entry.is_dir(follow_symlinks=False):
                             folders.append(entry.path)
                         else:

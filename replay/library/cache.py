@@ -29,11 +29,11 @@ _NAMES: Final = tuple(name for name, _ in _FIELDS)
 _KINDS: Final = tuple(kind for _, kind in _FIELDS)
 
 Stamp = tuple[int, ...]
-"""Time of change and size of what a line was read from; another one means: read again."""
+"""Time of change and size of what a line was read from; if it differs, the line is read again."""
 
 
 def stamp_of(archive: Path, has_journal: bool = True) -> Stamp | None:
-    """The stamp of an archive and of its journal, if it may have one; None if neither can be looked at."""
+    """The stamp of an archive and of its journal, if it may have one; None if neither can be read."""
     found = _looked_at(f"{archive}/{paths.DOCUMENT}")
     if has_journal:
         found += _looked_at(str(locations.journal_of(archive)))
@@ -51,7 +51,7 @@ def _looked_at(file: str) -> Stamp:
 def cache_file(runs_dir: Path) -> Path | None:
     """Where a folder's lines are kept: one file per folder, under the user's cache directory or in `LTXTUI_CACHE`.
 
-    None if there is no such directory: then nothing is kept.
+    None without such a directory: then nothing is kept.
     """
     override = os.environ.get("LTXTUI_CACHE")
     directory = Path(override) if override else locations.user_folder("cache")
@@ -84,7 +84,7 @@ class ListingCache:
         try:
             return _info(archive, line[1])
         except (TypeError, ValueError):
-            del self._lines[archive.name]  # damaged, though the file as a whole was not
+            del self._lines[archive.name]  # damaged, though the rest of the file was not
             return None
 
     def put(self, info: RunInfo, stamp: Stamp) -> None:
@@ -106,7 +106,7 @@ class ListingCache:
         self._changed = self._changed or bool(gone)
 
     def save(self) -> None:
-        """Write the file if something has changed, whole or not at all; failing to write it is not an error."""
+        """Write the file if something has changed, completely or not at all; failing to write it is not an error."""
         if not self._changed or self._file is None:
             return
         content = {"version": VERSION, "folder": str(self._runs_dir.absolute()), "lines": self._lines}
@@ -151,15 +151,15 @@ def _to_cache_value(value: Any) -> Any:
 def _info(archive: Path, line: list[Any]) -> RunInfo:
     if len(line) != len(_FIELDS) or not all(map(isinstance, line, _KINDS)):
         raise TypeError("other fields than expected")
-    said: dict[str, Any] = dict(zip(_NAMES, line, strict=True))
-    if not set(map(type, said["sigmas"])) <= {float} or not set(map(type, said["tags"])) <= {str}:
+    fields: dict[str, Any] = dict(zip(_NAMES, line, strict=True))
+    if not set(map(type, fields["sigmas"])) <= {float} or not set(map(type, fields["tags"])) <= {str}:
         raise TypeError("lists of something else than expected")
-    said["sigmas"], said["tags"] = tuple(said["sigmas"]), tuple(said["tags"])
-    if said["broken"]:
-        said["broken"] = tuple(_broken(*one) for one in said["broken"])
+    fields["sigmas"], fields["tags"] = tuple(fields["sigmas"]), tuple(fields["tags"])
+    if fields["broken"]:
+        fields["broken"] = tuple(_broken(*one) for one in fields["broken"])
     else:
-        said["broken"] = ()
-    return RunInfo(path=archive, **said)
+        fields["broken"] = ()
+    return RunInfo(path=archive, **fields)
 
 
 def _broken(stage: int, stream: str, step: int, item: int | None, share: float) -> Broken:

@@ -1,4 +1,4 @@
-"""What a person does to recorded runs: rename, tag and delete them. Never to a run that is being recorded."""
+"""What a user does to recorded runs: rename, tag and delete them. Never to a run that is being recorded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CannotChange(ValueError):
 
 
 def name_part(archive: Path) -> tuple[str, str]:
-    """A run's name in two: the time that it begins with (with its dash, or empty), and what a person may change."""
+    """A run's name in two: the time that it begins with (with its dash, or empty), and what a user may change."""
     found = _TIME.match(archive.stem)
     at = found.end() if found else 0
     return archive.stem[:at], archive.stem[at:]
@@ -41,10 +41,10 @@ def rename(archive: Path, name: str) -> Path:
     """Give a run another name after its time; archive and journal stay in their folder. Gives the new path.
 
     The name is reduced to letters, digits, `.`, `_` and `-`, as the recorder does it. What the journal of an unfinished
-    run says of its name stays as it was recorded.
+    run has as its name stays as recorded.
 
     Raises:
-        CannotChange: if the run is live or is not there any more, nothing is left of the name, another run has it, or
+        CannotChange: if the run is live or no longer exists, the name is empty once reduced, another run has it, or
             the disk refuses.
     """
     _check_there(archive)
@@ -73,7 +73,7 @@ def rename(archive: Path, name: str) -> Path:
 
 
 def read_tags(text: str) -> tuple[str, ...]:
-    """Tags as a person types them: separated by commas or spaces, with or without `#`; each once, in order.
+    """Tags as a user types them: separated by commas or spaces, with or without `#`; each once, in order.
 
     Raises:
         CannotChange: if there are too many, or one is too long.
@@ -87,7 +87,7 @@ def read_tags(text: str) -> tuple[str, ...]:
 
 
 def set_tags(archive: Path, tags: Iterable[str]) -> None:
-    """Put tags in the place of a run's tags: a list in the root attributes of its archive, so they go where it goes.
+    """Put tags in the place of a run's tags: a list in the root attributes of its archive, so they move with it.
 
     Raises:
         CannotChange: if the run is live (its recorder would overwrite them), has no archive, is a link, or the disk
@@ -100,7 +100,7 @@ def set_tags(archive: Path, tags: Iterable[str]) -> None:
 
 
 def delete(archive: Path) -> None:
-    """Remove a run's archive and journal for good. Of an archive that is a link, only the link.
+    """Remove a run's archive and journal permanently. Of an archive that is a link, only the link.
 
     Raises:
         CannotChange: if the run is live, is not a run, or the disk refuses.
@@ -115,12 +115,12 @@ def delete(archive: Path) -> None:
             _remove_archive(archive, place)
         else:
             remove(archive.name, place)
-        # The archive first: while the journal is there, all the run ever acknowledged still is.
+        # The archive first: while the journal exists, so does everything that the run acknowledged.
         remove(locations.journal_of(archive).name, place)
 
 
 def _remove_archive(archive: Path, place: int) -> None:
-    """Remove an archive, out of sight first: no list shows a run that is half gone."""
+    """Remove an archive, renamed first: no list shows a run that is half removed."""
     going = deleted(archive)
     remove(going, place)
     try:
@@ -155,13 +155,13 @@ def _changing(archive: Path) -> Iterator[int]:
 
 def _check_there(archive: Path) -> None:
     if not any(os.path.lexists(path) for path in (archive, locations.journal_of(archive))):
-        raise CannotChange(f"{archive.stem} is not there any more: it was deleted or renamed")
+        raise CannotChange(f"{archive.stem} no longer exists: it was deleted or renamed")
 
 
 def _set_attributes(archive: Path, changes: dict[str, Any], place: int) -> None:
     """Raises NotARun if it is not an archive that can be read, also behind its attributes, and OSError."""
     root_attributes(archive)
-    # From here on nothing is looked up by its path: what is put in the archive's place meanwhile is not written to.
+    # From here on nothing is looked up by its path: an archive that replaces it meanwhile is not written to.
     folder = open_folder(archive.name, place)
     try:
         document = parse(read_file(paths.DOCUMENT, MAX_DOCUMENT_BYTES, folder))

@@ -1,4 +1,4 @@
-"""What a list of runs says of a run that has a journal, kept up to date while the journal grows."""
+"""The line of a run with a journal in a list of runs, kept up to date while the journal grows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POLL_BYTES = 4 << 20
 
 
 class JournalTail:
-    """What a list says of a run that has a journal, kept up to date by reading what was added."""
+    """The line of a run that has a journal, kept up to date by reading what was added."""
 
     def __init__(self, archive: Path) -> None:
         """Open the journal. Raises OSError if that cannot be done."""
@@ -30,7 +30,7 @@ class JournalTail:
         self._caught_up = False
 
     def read(self) -> bool:
-        """Take in some of what is new; whether there may be more.
+        """Read some of what is new; returns whether there may be more.
 
         Raises:
             NotARun: if it is not the journal of a run, and has no archive either.
@@ -51,7 +51,7 @@ class JournalTail:
 
     @property
     def suspect(self) -> bool:
-        """Whether it may be stalled, and another look in `pulse.CONFIRM_SECONDS` tells."""
+        """Whether it may be stalled, and another look in `pulse.CONFIRM_SECONDS` decides."""
         return self._pulse.suspect
 
     def _age(self) -> float:

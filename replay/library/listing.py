@@ -70,7 +70,7 @@ def _looked_again(tails: list[JournalTail]) -> list[RunInfo]:
         time.sleep(pulse.CONFIRM_SECONDS)
     found = []
     for tail in tails:
-        with contextlib.suppress(NotARun, OSError):  # it has just ended; the first look stands
+        with contextlib.suppress(NotARun, OSError):  # it has just ended; the first result is kept
             while tail.read():
                 pass
             found.append(tail.info())

@@ -15,12 +15,12 @@ from replay.sources.open import SocketSource
 
 HEADER_SECONDS = 2.0
 _YOUNG_SECONDS = 10.0
-"""A socket that no process listens on may be a recorder that is about to: between the two calls it is there already."""
+"""A socket that no process listens on may belong to a recorder that is about to: it exists between bind and listen."""
 
 
 @dataclass(frozen=True)
 class LiveRun:
-    """A run whose recorder answers on a socket, or lives and does not answer: it is stopped, or hangs."""
+    """A run whose recorder answers on a socket, or runs and does not answer: it is stopped, or hangs."""
 
     name: str
     socket: Path
@@ -75,7 +75,7 @@ def _sockets() -> list[Path]:
 
 
 def _sweep(path: Path) -> None:
-    """Remove a socket that no process serves: its recorder was killed. A new one's may only not listen yet."""
+    """Remove a socket that no process serves: its recorder was killed. A new one may not listen yet."""
     with contextlib.suppress(OSError):
         if time.time() - path.stat().st_mtime > _YOUNG_SECONDS and not peers.is_served(path):
             peers.remove(path)
@@ -96,7 +96,7 @@ def _live_run(path: Path) -> LiveRun | None:
 
 
 def _silent(path: Path) -> LiveRun | None:
-    """A recorder that lives and does not answer, by its journal; None if that is not known, or it has just ended."""
+    """A recorder that runs and does not answer, by its journal; None if that is not known, or it has just ended."""
     if not peers.is_served(path):
         return None
     try:
@@ -112,7 +112,7 @@ def _silent(path: Path) -> LiveRun | None:
 
 
 def _told(path: Path, header: protocol.Message) -> LiveRun | None:
-    """What a header tells of the run behind a socket."""
+    """The run behind a socket, from its header."""
     archive = locations.told_archive(header.get("archive"))
     try:
         check_header(header)

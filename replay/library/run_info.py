@@ -1,4 +1,4 @@
-"""What a list of runs says of one: gathered from its messages, or from what its archive keeps of them."""
+"""One run's line in a list of runs: from its messages, or from what its archive keeps of them."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class RunInfo:
     missed: int = 0
     """Steps that were taken and not recorded."""
     broken: tuple[Broken, ...] = ()
-    """What of it is NaN or Inf, as its events tell."""
+    """The parts that are NaN or Inf, from its events."""
     noise_left: float = 0.0
     """The highest noise level that a stage's result was left at; 0 if none was."""
     stalled_seconds: float | None = None
-    """For how long a run that is stalled has been so."""
+    """How long a stalled run has been stalled."""
     socket: Path | None = None
     """Where the recorder of a live run answers, if that is known."""
 
@@ -74,8 +74,8 @@ class RunInfo:
 
     def as_json(self) -> dict[str, Any]:
         """As a map that JSON can hold; without the thinned σ, which are for drawing, and without the socket."""
-        said = {k: v for k, v in asdict(self).items() if k not in ("sigmas", "socket", "broken")}
-        return {**said, "path": str(self.path), "nan": [one.as_json() for one in self.broken]}
+        fields = {k: v for k, v in asdict(self).items() if k not in ("sigmas", "socket", "broken")}
+        return {**fields, "path": str(self.path), "nan": [one.as_json() for one in self.broken]}
 
 
 @dataclass
@@ -154,7 +154,7 @@ class Gathered:
         self.sigmas[stage] = kept
 
     def event(self, message: Mapping[str, Any]) -> None:
-        """Take in an event: shocks are counted, a stage's end tells its drift, and some what is NaN."""
+        """Take in an event: shocks are counted, a stage's end has its drift, and some report NaN."""
         self.broken.feed(message)
         kind, stage, payload = message["kind"], message["stage"], message["payload"]
         self.noise_left = max(self.noise_left, noise_left_of(message))
@@ -166,7 +166,7 @@ class Gathered:
             self.summary(int(stage), payload.get("summary", {}))
 
     def summary(self, stage: int, summary: Mapping[str, Any]) -> None:
-        """Take in what a stage came to."""
+        """Take in a stage's summary."""
         values = summary.get("video", {}).get("drift_index", ())
         finite = [float(v) for v in values if isinstance(v, float | int) and math.isfinite(v)]
         if finite and _fits(self.drifts, stage):

@@ -1,4 +1,4 @@
-"""What looks like a recorded run and cannot be read: named in lists, with the reason and what to do about it."""
+"""What looks like a recorded run and cannot be read: listed with the reason and what to do about it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NEWER: Final = "newer than this program"
 
 @dataclass(frozen=True)
 class Unreadable:
-    """An archive or journal that no line can be made of: why not, and a command or step that leads on."""
+    """An archive or journal that no line can be made of: why not, and a command or step that helps."""
 
     path: Path
     reason: str
@@ -36,10 +36,10 @@ class Unreadable:
 
 
 def refuse(archive: Path, error: Exception) -> Unreadable | None:
-    """What a list says of something that cannot be read; None if it is gone, or no run at all.
+    """The line of something that cannot be read; None if it is gone, or is not a run.
 
     Args:
-        archive: its path, whether it is there or only its journal.
+        archive: its path, whether it exists or only its journal.
         error: why it could not be read, a NotARun or an OSError.
     """
     journal = locations.journal_of(archive)
@@ -52,18 +52,18 @@ def refuse(archive: Path, error: Exception) -> Unreadable | None:
         if not os.path.lexists(archive / paths.DOCUMENT):
             return None
     if waiting and not archive.exists():
-        return None  # a run that is just being made, or came to nothing
+        return None  # a run that is being created, or was never started
     if isinstance(error, NotARun):
         reason = str(error)
         for path in (archive, journal):
             reason = reason.removeprefix(f"{path}: ").replace(f"{path}", path.name)
         return Unreadable(archive, reason, "" if _NEWER in reason else _check(archive))
     reason = getattr(error, "strerror", None) or str(error)
-    return Unreadable(archive, f"it cannot be read: {reason}", "see who may read it with: ls -l " + _quoted(archive))
+    return Unreadable(archive, f"it cannot be read: {reason}", "see its permissions with: ls -l " + _quoted(archive))
 
 
 def lost_root(archive: Path) -> bool:
-    """Whether a folder holds parts of an archive, and neither a root document nor a journal that would tell of them."""
+    """Whether a folder holds parts of an archive, and neither a root document nor a journal that describes them."""
     if os.path.lexists(archive / paths.DOCUMENT) or locations.journal_of(archive).exists():
         return False
     try:

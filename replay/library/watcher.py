@@ -23,7 +23,7 @@ SAVE_RUNS = 500
 
 
 class RunWatcher:
-    """What runs there are. `update` belongs into a thread, one call at a time; it never waits for a recorder.
+    """The runs of a folder. Call `update` in a thread, one call at a time; it never waits for a recorder.
 
     Archives are read at most once: their lines come from the cache while their stamp is the same. Live runs are
     followed by the tail of their journals.
@@ -57,12 +57,12 @@ class RunWatcher:
 
     @property
     def pending(self) -> int:
-        """Runs that are there but have not been read yet."""
+        """Runs that exist but have not been read yet."""
         return len(self._pending)
 
     @property
     def unreadable(self) -> list[Unreadable]:
-        """Archives and journals that are no runs, damaged, or of a newer version; the newest first."""
+        """Archives and journals that are not runs, are damaged, or have a newer version; the newest first."""
         return sorted(self._unreadable.values(), key=lambda u: u.name, reverse=True)
 
     def update(self, seconds: float = 0.2) -> None:
@@ -108,7 +108,7 @@ class RunWatcher:
     # Inside
 
     def _known_as(self, archive: Path) -> Path:
-        """The path under which this folder has an archive that a recorder tells with its absolute path."""
+        """This folder's path of an archive that a recorder reports by its absolute path."""
         inside = self.runs_dir / archive.name
         return inside if archive.parent == self.runs_dir.resolve() else archive
 
@@ -155,7 +155,7 @@ class RunWatcher:
                 if journal.stat().st_size or is_archive(path):
                     self._tails[path] = JournalTail(path)
                     self._advance(path, end)
-                else:  # it is just being made: its recorder must not find its lock taken
+                else:  # it is being created: its recorder must not find its lock held
                     self._young.append(path)
             elif (stamp := stamp_of(path)) is not None:
                 self._stamps[path] = stamp
@@ -189,7 +189,7 @@ class RunWatcher:
     def _keep(self, line: RunInfo) -> None:
         self._lines[line.path] = line
         self._unreadable.pop(line.path, None)
-        # The stamp of before it was read is the honest one: what changed meanwhile will be read again.
+        # The stamp from before the read is the correct one: what changed meanwhile will be read again.
         if line.path.parent == self.runs_dir and not line.live:
             self._cache.put(line, self._stamps[line.path])
             self._unsaved += 1

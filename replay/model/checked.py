@@ -1,4 +1,4 @@
-"""Checks a message on its own: once, where it comes in. What was read from it travels with it.
+"""Checks a message independently of the run: once, on arrival. The parsed values travel with it.
 
 Whether a message fits the run so far (its stage was declared, its rows are as wide as its stream) is checked by `Run`.
 """
@@ -20,11 +20,11 @@ from replay.model.stream import Rows
 from replay.model.validation import NotARun
 
 NOT_AS_DECLARED: Final = (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError)
-"""What reading a message raises that is not as the format says."""
+"""What reading a message that violates the format raises."""
 
 
 class LeftOut(NotARun):
-    """An event or sample that is not as the format says: it is left out, and the run is read all the same."""
+    """An event or sample that violates the format: it is left out, and the run is still read."""
 
 
 @dataclass(eq=False, slots=True)  # not frozen: a run has very many, and freezing doubles what making one costs
@@ -94,7 +94,7 @@ class StageEnd:
 
 @dataclass(frozen=True, eq=False)
 class ChangedPlan:
-    """A shock that was decided in the run: the levels to come are others than those announced."""
+    """A shock that was decided in the run: the remaining levels differ from those announced."""
 
     stage: int
     sigmas: tuple[float, ...]
@@ -102,7 +102,7 @@ class ChangedPlan:
 
 @dataclass(frozen=True, eq=False)
 class End:
-    """The run's last message; what of it is not as the format says is replaced."""
+    """The run's last message; parts that violate the format are replaced."""
 
     message: Message
 
@@ -123,7 +123,7 @@ Facts = (
 
 
 class Checked(dict[str, Any]):
-    """A message that has been checked. `facts` is what was read from it; None for those that say it all themselves."""
+    """A message that has been checked. `facts` is what was read from it; None for those that need no parsing."""
 
     __slots__ = ("facts",)
 
@@ -133,11 +133,11 @@ class Checked(dict[str, Any]):
 
 
 def check(message: Message) -> Checked:
-    """Check a message of a type that this version knows.
+    """Check a message of a known type.
 
     Raises:
-        LeftOut: for an event or a sample that is not as the format says.
-        NotARun: for any other message that is not, with the reason.
+        LeftOut: for an event or a sample that violates the format.
+        NotARun: for any other message that does, with the reason.
     """
     kind = message["t"]
     try:
@@ -145,16 +145,16 @@ def check(message: Message) -> Checked:
     except NotARun:
         raise
     except NOT_AS_DECLARED as error:
-        raise NotARun(f"a {kind!r} message that is not as the format says: {error!r}") from error
+        raise NotARun(f"a {kind!r} message that violates the format: {error!r}") from error
 
 
 def is_known(message: Message) -> bool:
-    """Whether this version knows the message's type."""
+    """Whether the message's type is known."""
     return message["t"] in _READ
 
 
 def checked(messages: Iterable[Message]) -> list[Message]:
-    """The messages, checked. One that is not as the format says stays as it is, and `Run.feed` says why."""
+    """The messages, checked. One that violates the format is passed on, and `Run.feed` raises the reason."""
     found: list[Message] = []
     for message in messages:
         try:

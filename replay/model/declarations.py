@@ -44,7 +44,7 @@ class StageDeclaration:
 
     @classmethod
     def read(cls, message: Message) -> StageDeclaration:
-        """From a `stage` message. Raises NotARun or KeyError if it is not as the format says."""
+        """From a `stage` message. Raises NotARun or KeyError if it violates the format."""
         tile = message.get("tile")
         return cls(
             index=validation.read_int(message["stage"], "the stage"),
@@ -69,7 +69,7 @@ class StreamDeclaration:
 
     @classmethod
     def read(cls, message: Message) -> StreamDeclaration:
-        """From a `stream` message. Raises NotARun, KeyError or TypeError if it is not as the format says."""
+        """From a `stream` message. Raises NotARun, KeyError or TypeError if it violates the format."""
         metrics = _metrics(message["metrics"])
         coordinates = validation.read_coordinates(message["coordinates"])
         validation.refuse_repeats((*metrics, *coordinates), "the array")
@@ -90,7 +90,7 @@ def _metrics(declared: Any) -> dict[str, MetricInfo]:
         name = validation.read_name(m["name"], "a metric")
         shape = validation.read_shape(m["shape"], f"the metric {name}")
         dims = validation.read_names(m["dims"], f"a dimension of {name}")
-        if len(dims) != len(shape) + 1:  # it has values, and what their axes are is not known
+        if len(dims) != len(shape) + 1:  # it has values, and their axes are unknown
             dims = ("step", *(f"axis_{i}" for i in range(len(shape))))
         if name in metrics:
             raise NotARun(f"the metric {name} is declared twice")

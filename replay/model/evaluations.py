@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 METRIC: Final = "evaluations"
 """The metric of a run that counts its evaluations itself: one number per step."""
 _MOST: Final = 1 << 16
-"""Evaluations of one step at most: an archive may claim anything, and sums must stay whole numbers."""
+"""Evaluations of one step at most: an archive may claim anything, and sums must stay integers."""
 
 
 def per_step(rows: int, recorded: NDArray[np.float32] | None = None) -> NDArray[np.int64]:

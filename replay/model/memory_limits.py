@@ -1,4 +1,4 @@
-"""How much of a run a viewer keeps in memory, whatever is sent to it, and how it reports the rest.
+"""How much of a run a viewer keeps in memory, regardless of what is sent, and how it reports the rest.
 
 Each kind of message has a budget in bytes. Rows beyond it go to a temporary file (`spill_file`); of everything
 else the densest part is dropped. What is dropped is counted and reported: the run's files have all of it.
@@ -24,7 +24,7 @@ SAMPLE_BYTES: Final = 32 << 20
 PICTURE_BYTES: Final = 128 << 20
 """Of pictures of all streams."""
 DECLARED_BYTES: Final = 128 << 20
-"""Of declarations of stages and streams, and of what stages came to: some 7,000 stages of a usual run."""
+"""Of declarations of stages and streams, and of summaries of stages: some 7,000 stages of a usual run."""
 ROW_BYTES: Final = 128 << 20
 """Of rows of all streams that are in memory; the others are in a file."""
 _KINDS: Final = frozenset(get_args(protocol.EventKind))
@@ -54,7 +54,7 @@ def _inside(value: dict[Any, Any] | list[Any] | tuple[Any, ...]) -> Iterable[Any
 
 
 def fingerprint(value: Any) -> bytes:
-    """The same 16 bytes for equal values, in whatever order their maps are."""
+    """The same 16 bytes for equal values, in any order of their maps."""
     try:
         text = json.dumps(value, sort_keys=True, default=repr)
     except (TypeError, ValueError):

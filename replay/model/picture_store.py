@@ -1,4 +1,4 @@
-"""The pictures of a run's streams, within a number of bytes: where there are too many, every second one goes."""
+"""The pictures of a run's streams, within a number of bytes: where there are too many, every second one is dropped."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Pictures:
         """Take in one picture, or all pictures of an archive, which are read when they are drawn.
 
         Args:
-            stream: whose pictures they are.
+            stream: the stream of the pictures.
             sent: what was sent.
             most: pictures of one stream that are kept.
 
@@ -76,7 +76,7 @@ class Pictures:
                     break
 
     def _thin(self, stream: StreamData) -> None:
-        """Every second picture goes, or the only one."""
+        """Drop every second picture, or the only one."""
         known = list(stream.previews.items())
         stay = dict(known[::2]) if len(known) > 1 else {}
         self.dropped += len(known) - len(stay)

@@ -1,6 +1,6 @@
 """Whether a run that is being recorded is alive: judged by what arrives, never by comparing two machines' clocks.
 
-A recorder sends a sample of the machine's load twice a second while it lives. So a slow step (samples and no row) is
+A recorder sends a sample of the machine's load twice a second while it runs. So a slow step (samples and no row) is
 distinguished from a recorder that is stopped or hangs (nothing at all). How long a step takes is measured on the
 recorder's own clock, from one sample or row to the next; how long nothing has come, on the viewer's monotonic clock.
 """
@@ -28,9 +28,9 @@ USUAL_STEPS: Final = 3.0
 LOST_SECONDS: float = 60.0
 """A connection that could not be made again for this long is lost."""
 CONFIRM_SECONDS: float = 1.5
-"""A file whose modification time is old is watched for this long before that time is believed."""
+"""A file whose modification time is old is watched for this long before that time is trusted."""
 _RECENT: Final = 8
-"""Steps that tell how long one usually takes."""
+"""Steps from which the usual duration is estimated."""
 _MOST_LOOPS: Final = 64
 """Loops that may run at once, or never ended."""
 _LONGEST_BEAT: Final = 4.0
@@ -100,7 +100,7 @@ def stalled(signs: Signs) -> Stall | None:
 
 
 def state(liveness: Liveness, stall: Stall | None, disconnected: float | None = None) -> RunState:
-    """How a run stands: `disconnected` is for how many seconds its connection has been broken, None if it is there."""
+    """A run's state: `disconnected` is for how many seconds its connection has been broken, None if it is open."""
     if liveness is not Liveness.LIVE:
         return RunState.ENDED
     if disconnected is not None:
@@ -148,7 +148,7 @@ class Pulse:
             self._heard, self._aged = self._clock(), 0.0
 
     def aged(self, seconds: float) -> None:
-        """What was there at first is this old already; believed once nothing more has come for `CONFIRM_SECONDS`."""
+        """What existed at first is already this old; trusted once nothing more has come for `CONFIRM_SECONDS`."""
         self._began, self._aged = self._clock(), max(0.0, seconds)
 
     def rest(self) -> None:

@@ -11,7 +11,7 @@ from replay.model.spill_file import SpillFile
 from replay.model.stream import StreamData
 
 COLUMN_BYTES: Final = 512 << 20
-"""Of one metric of a stream, and of all rows' times: reading one reads the whole of it into memory."""
+"""Of one metric of a stream, and of all rows' times: reading one loads all of it into memory."""
 
 
 class RowMemory:

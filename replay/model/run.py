@@ -1,6 +1,6 @@
 """A run in memory, built from messages: what a live socket, a journal and an archive all become.
 
-Nothing here knows where the messages come from.
+It does not depend on where the messages come from.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from replay.model.validation import NotARun as NotARun
 from replay.model.validation import check_header as check_header
 
 MAX_GAP_BYTES: Final = 64 << 20
-"""Rows that were lost are NaN; memory that is taken for them at most, over a whole run."""
+"""Rows that were lost are NaN; memory that is taken for them at most, over a complete run."""
 MAX_PREVIEWS: Final = 4096
 """Pictures of one live stream that are kept; beyond that every second one is dropped. The archive has them all."""
 MAX_SAMPLES: Final = 1 << 14
@@ -57,7 +57,7 @@ _WORDS: Final = {
     protocol.SYSTEM: "samples of the machine's load",
     protocol.PREVIEW: "pictures",
 }
-"""How messages that are not kept are called in `Run.note`."""
+"""Names in `Run.note` of messages that are not kept."""
 
 
 class _NotKept(Exception):
@@ -114,14 +114,14 @@ class Run:
         self.missed: dict[str, int] = {}
         """Steps that were taken and not recorded, by stage and stream such as `stage_0/video`."""
         self.broken = BrokenItems()
-        """What of it is NaN or Inf, according to its events."""
+        """The parts that are NaN or Inf, according to its events."""
         self.damage = ""
-        """What of its archive is damaged, in a line; set by what reads the run from its files."""
+        """What is damaged in its archive, in a line; set by the reader of its files."""
         self.noise_left = 0.0
         """The highest noise level that a stage's result was left at, according to its events."""
         self.version = 0
         self.skipped = 0
-        """Events and samples that are not as the format says; they are left out."""
+        """Events and samples that violate the format; they are left out."""
         self._gap_bytes = 0
         self._events = Budget(memory_limits.EVENT_BYTES, memory_limits.newest_of_each_kind)
         self._samples = Budget(memory_limits.SAMPLE_BYTES, memory_limits.every_second)
@@ -174,9 +174,9 @@ class Run:
         return f"{found}, damaged" if self.damage else found
 
     def feed(self, message: Message) -> None:
-        """Take in one message; types that this version does not know are skipped.
+        """Take in one message; unknown types are skipped.
 
-        A message that a source has checked already (`Checked`) is not checked on its own again.
+        A message that a source has checked already (`Checked`) is not checked again.
 
         Raises:
             NotARun: if the message contradicts the format or what came before.
@@ -195,7 +195,7 @@ class Run:
             count = message.get("count", 1) if message["t"] == protocol.STEP else 1
             self._left_out[_WORDS[message["t"]]] += count if type(count) is int else 1
         except NOT_AS_DECLARED as error:
-            raise NotARun(f"a {message['t']!r} message that is not as the format says: {error!r}") from error
+            raise NotARun(f"a {message['t']!r} message that violates the format: {error!r}") from error
         self.version += 1
 
     def _take(self, message: Checked) -> None:

@@ -42,7 +42,7 @@ class SpillFile:
         return start
 
     def read(self, at: int, into: NDArray[np.generic]) -> None:
-        """Fill an array with what was written from there on. Raises OSError if that is not there."""
+        """Fill an array with what was written from there on. Raises OSError if that is missing."""
         got = os.preadv(self._file.fileno(), [into.data.cast("B")], at) if into.nbytes else 0
         if got != into.nbytes:
             raise OSError(f"a block of rows is short: {got:,} of {into.nbytes:,} bytes")
@@ -59,7 +59,7 @@ class SpilledRows:
         Args:
             columns: of each metric in a row.
             width: values of a row.
-            file: where blocks are written, for several streams; one of its own by default.
+            file: where blocks are written, for several streams; by default a separate one.
         """
         self._columns, self._width = columns, width
         self.block_rows = max(1, BLOCK_BYTES // max(8, 4 * width))

@@ -36,7 +36,7 @@ class Rows(Protocol):
         ...
 
     def column(self, metric: str) -> NDArray[np.float32]:
-        """All rows of one metric [rows, …], whole along its other axes."""
+        """All rows of one metric [rows, …], complete along its other axes."""
         ...
 
     def block(self, first: int, end: int) -> NDArray[np.float32]:
@@ -80,7 +80,7 @@ class StreamData:
         return made
 
     def attach(self, archived: Rows) -> None:
-        """Take rows that are read when they are used; rows that are here already stay."""
+        """Take rows that are read when they are used; existing rows stay."""
         if self.rows:
             if archived.rows > self.rows:
                 self.append(self.rows, archived.times()[self.rows :], archived.block(self.rows, archived.rows))
@@ -94,7 +94,7 @@ class StreamData:
         rows: NDArray[np.float32],
         file: Callable[[], SpillFile] = SpillFile,
     ) -> None:
-        """Add rows from `first` on; rows already there are kept, a gap is filled with NaN.
+        """Add rows from `first` on; existing rows are kept, a gap is filled with NaN.
 
         Args:
             first: the number of the first of them.

@@ -23,7 +23,7 @@ _YEAR_10000: Final = 253_402_300_800
 
 
 class NotARun(ValueError):
-    """Messages that do not describe a run of a format this version reads."""
+    """Messages that do not describe a run in a format that this version reads."""
 
 
 def read_text(value: Any, what: str) -> str:
@@ -41,7 +41,7 @@ def read_name(value: Any, what: str) -> str:
 
 def read_int(value: Any, what: str, least: int = 0, most: int = _LARGEST) -> int:
     if type(value) is not int or not least <= value <= most:
-        raise NotARun(f"{what} is {str(value)[:40]}, not a whole number from {least} to {most}")
+        raise NotARun(f"{what} is {str(value)[:40]}, not an integer from {least} to {most}")
     return value
 
 
@@ -162,7 +162,7 @@ def check_header(message: Mapping[str, Any]) -> None:
 
 
 def check_event(message: Mapping[str, Any]) -> None:
-    """Refuse an event that is not as the format says. Raises NotARun."""
+    """Refuse an event that violates the format. Raises NotARun."""
     read_text(message.get("kind"), "an event's kind")
     read_text(message.get("text", ""), "an event's text")
     read_number(message.get("time"), "an event's time")
@@ -173,7 +173,7 @@ def check_event(message: Mapping[str, Any]) -> None:
 
 
 def check_sample(message: Mapping[str, Any]) -> None:
-    """Refuse a sample that is not as the format says. Raises NotARun."""
+    """Refuse a sample that violates the format. Raises NotARun."""
     read_number(message.get("time"), "a sample's time")
     for key, value in read_table(message.get("values"), "a sample").items():
         read_name(key, "a quantity")
@@ -181,7 +181,7 @@ def check_sample(message: Mapping[str, Any]) -> None:
 
 
 def read_end(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's last message; one that is not as the format says becomes an end of unknown status."""
+    """A run's last message; one that violates the format becomes an end of unknown status."""
     status, error, time = message.get("status"), message.get("error"), message.get("time")
     known = isinstance(status, str) and (error is None or isinstance(error, str)) and type(time) in (float, int)
     return dict(message) if known else {"t": protocol.END, "time": 0.0, "status": "unknown", "error": None}

@@ -1,4 +1,4 @@
-"""What an archive has beyond its journal: a journal that is short, torn, damaged or empty hides none of it."""
+"""What an archive has beyond its journal, which may be short, torn, damaged or empty."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replay.sources.read_so_far import ReadSoFar
 
 
 def beyond(read: ReadSoFar, archive: Archive) -> Iterator[Message]:
-    """What an archive has and was not read yet, in an order that a run takes; it counts as read then.
+    """What an archive has that was not read yet, in an order that a run takes; it counts as read then.
 
     Of rows and pictures those that follow the ones that were read: an archive is written from its journal, so nothing
     before them is missing.
@@ -28,7 +28,7 @@ def beyond(read: ReadSoFar, archive: Archive) -> Iterator[Message]:
 
 
 def _may_have_more(read: ReadSoFar, archive: Archive) -> bool:
-    """Whether an archive may have more. One that was never ended has no events yet, so its numbers of rows tell."""
+    """Whether an archive may have more. One that was never ended has no events yet, so its numbers of rows decide."""
     if read.ended:
         return False
     if not read.begun or archive.ended:

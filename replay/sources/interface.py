@@ -25,7 +25,7 @@ class Source(Protocol):
     """A run's messages, from the first one on.
 
     `poll` never waits: it returns what has arrived since the last call, an empty list if nothing has. `liveness` is
-    as of the last poll. `note` says in one line what a reader should know, such as a torn end; empty if nothing.
+    as of the last poll. `note` is one line that a user should know, such as a torn end; empty if nothing.
     `fileno` is what a selector can wait on, or None where there is only polling (an archive, a journal's tail).
     """
 

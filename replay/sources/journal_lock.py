@@ -1,4 +1,4 @@
-"""Whether a journal's recorder goes on, also while the file is deleted and written anew."""
+"""Whether a journal's recorder continues, also while the file is deleted and written again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recorder.journal.tail import is_deleted, open_journal
 from recorder.system.file_locks import is_locked
 
 GRACE_SECONDS: Final = 3.0
-"""How long a deleted journal that nobody holds counts as held: its recorder may be just writing it anew."""
+"""How long a deleted journal without a lock counts as held: its recorder may be writing it again."""
 
 
 class JournalLock:
@@ -24,7 +24,7 @@ class JournalLock:
         self._gone: float | None = None
 
     def held(self) -> bool:
-        """True while a recorder holds the lock. Raises OSError if nothing more can be learnt of the file."""
+        """True while a recorder holds the lock. Raises OSError if the file can no longer be examined."""
         if not is_locked(self._fd):
             deleted = is_deleted(self._fd, self._path)
             if deleted and self._gone is None:
@@ -37,12 +37,12 @@ class JournalLock:
     def _follow(self) -> bool:
         """Continue with the file that is in the place of the deleted one; whether that is locked."""
         try:
-            anew = open_journal(self._path)
+            reopened = open_journal(self._path)
         except OSError:
             return False
         os.close(self._fd)
-        self._fd = anew
-        return is_locked(anew)
+        self._fd = reopened
+        return is_locked(reopened)
 
     def close(self) -> None:
         """May be called twice."""

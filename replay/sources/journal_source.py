@@ -23,7 +23,7 @@ class JournalSource:
     """A run that is not finished: its journal's tail, and what its archive has beyond that.
 
     The archive is asked when the journal cannot be read further, damaged or left without an `end`. What it adds comes
-    in polls of its own, after all that the journal has.
+    in separate polls, after all that the journal has.
     """
 
     def __init__(self, journal: Path, read: ReadSoFar | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Opens a run by its path: the source for its files, or the whole run in memory."""
+"""Opens a run by its path: the source for its files, or the complete run in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def open_path(path: Path) -> Source:
     """The source for an archive or a journal, finished or not.
 
     Raises:
-        NotARun: if there is no run at `path`, with what is wrong.
+        NotARun: if `path` is not a run, with the reason.
         OSError: if it cannot be read.
     """
     path = locations.named_path(path)
@@ -36,7 +36,7 @@ def open_path(path: Path) -> Source:
 
 
 def _checked_journal(path: Path) -> JournalSource:
-    # The first bytes decide; a reader of its own, so that the source still starts at the beginning.
+    # The first bytes decide; a separate reader, so that the source still starts at the beginning.
     first = JournalReader(path)
     try:
         messages = first.poll(1)
@@ -53,17 +53,17 @@ def _checked_journal(path: Path) -> JournalSource:
 
 
 def load(path: str | os.PathLike[str]) -> Run:
-    """Read the whole run at `path`, as far as it is recorded now.
+    """Read the complete run at `path`, as far as it is recorded now.
 
     The run is the one that the dashboard shows: stages, streams, metrics as float32 arrays [steps, …], events. Metrics
     of an archive are read from its files when they are asked for; values that are damaged are NaN, and `Run.damage`
-    says so.
+    reports them.
 
     Args:
         path: an archive (`….zarr`), finished or not, or a journal (`….journal`).
 
     Raises:
-        NotARun: if there is no run at `path`, with what is wrong.
+        NotARun: if `path` is not a run, with the reason.
         OSError: if it cannot be read.
     """
     source = open_path(Path(path))

@@ -12,7 +12,7 @@ from replay.sources.interface import Liveness, Source
 class AwaitedSource:
     """A run that has not begun yet: `find` is asked at every poll until it gives a source.
 
-    `find` returns None while there is nothing, and raises LookupError with the reason once there will never be.
+    `find` returns None while there is nothing, and raises LookupError with the reason once none can follow.
     """
 
     def __init__(self, find: Callable[[], Source | None], waiting: str) -> None:

@@ -2,7 +2,7 @@
 
 A run is read again from its first message when a connection is made again, and when its archive is asked for what its
 journal lacks. Rows, pictures and samples are recognised by their numbers, stages and streams by their names, events by
-what tells them from others.
+their identity.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from replay.model.memory_limits import fingerprint
 from replay.model.validation import NotARun
 
 MOST_EVENTS: Final = 1 << 16
-"""Events that are known one by one; of older ones only the time is known, so that memory is bounded."""
+"""Events that are kept one by one; of older ones only the time is kept, so that memory is bounded."""
 MOST_PLACES: Final = 1 << 16
 """Stages, and streams of all stages, that are counted separately; more of them are not counted."""
 
@@ -57,7 +57,7 @@ class ReadEvents:
             self._forgotten = max(self._forgotten, time)
 
     def take(self, event: Message) -> bool:
-        """Whether it was read; of equal events as many were as were added."""
+        """Whether it was read; equal events count as often as they were added."""
         key = identity(event)
         if key not in self._counts:
             return _time(event) <= self._forgotten
@@ -75,7 +75,7 @@ class ReadEvents:
 
 
 class ReadSoFar:
-    """What of a run has been read: counts per stream, and events by their identity."""
+    """What has been read of a run: counts per stream, and events by their identity."""
 
     def __init__(self) -> None:
         self.run = ""
@@ -93,7 +93,7 @@ class ReadSoFar:
         self.events = ReadEvents()
         self.samples = 0
         self.others = 0
-        """Messages of types that this version does not know, or that are not as the format says."""
+        """Messages of unknown types, or that violate the format."""
 
     def add(self, message: Message) -> None:
         """Count a message as read; messages come in the run's order."""
@@ -126,7 +126,7 @@ class ReadSoFar:
             _raise_to(self.missed, _place(facts.stage, facts.stream), facts.count)
 
     def again(self) -> Rereading:
-        """The same run read once more from its first message, from here on."""
+        """Read the same run again from its first message, from here on."""
         return Rereading(self)
 
 
@@ -147,7 +147,7 @@ class Rereading:
         """Streams that are declared with other metrics than before: their rows are not those that were read."""
 
     def rest(self, message: Message) -> Message | None:
-        """What of a message was not read yet; it counts as read then.
+        """The part of a message that was not read yet; it counts as read then.
 
         Raises:
             AnotherRun: if the messages are not those of the run that was read.

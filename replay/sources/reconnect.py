@@ -58,9 +58,9 @@ class ReconnectingSource:
         self._clock = clock
         self._source: Source | None = SocketSource(socket)
         self._read = ReadSoFar()
-        """What was given on, of all connections."""
+        """What was returned, of all connections."""
         self._again: Rereading | None = self._read.again()
-        """The reading of the source that is open now; None if that leaves out itself what was read."""
+        """The reading of the source that is open now; None if the source itself skips what was read."""
         self._ended = False
         self._over = ""
         self._lost: float | None = None
@@ -146,7 +146,7 @@ class ReconnectingSource:
     # Inside
 
     def _new(self, source: Source) -> list[Message]:
-        """What has not been given on yet. Raises AnotherRun if it is another run's."""
+        """What has not been returned yet. Raises AnotherRun if it is another run's."""
         while messages := source.poll():
             if self._archive is None and messages[0]["t"] == protocol.HEADER:
                 self._archive = locations.told_archive(messages[0].get("archive"))
@@ -154,7 +154,7 @@ class ReconnectingSource:
                 return messages
             rest = (self._again.rest(message) for message in messages)
             found = [message for message in rest if message is not None]
-            if found or isinstance(source, SocketSource):  # more of a socket comes later, of a file it is there now
+            if found or isinstance(source, SocketSource):  # a socket delivers more later, a file has it now
                 return found
         return []
 
@@ -186,7 +186,7 @@ class ReconnectingSource:
         if journal.is_file():
             found = JournalSource(journal, self._read)
             if not is_being_written(journal) and self._tries < len(self._retry) // 2:
-                found.close()  # it may be just ending: its archive is then complete in a moment
+                found.close()  # it may be ending: its archive is then complete in a moment
                 return None
             self._again = None
             return found

@@ -1,4 +1,4 @@
-"""What a sweep says: arms against smooth sampling at equal evaluations, ranked, corrected, and put into sentences."""
+"""The analysis of a sweep: arms against smooth sampling at equal evaluations, ranked, corrected, put into words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from replay.sweep.verdict_text import sentences
 
 @dataclass(frozen=True)
 class Analysis:
-    """All arms of a sweep, those that are no controls ranked by the primary endpoint, and the verdict."""
+    """All arms of a sweep, those that are not controls ranked by the primary endpoint, and the verdict."""
 
     sweep: Sweep
     baseline: ArmResult
@@ -26,7 +26,7 @@ class Analysis:
     verdict: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """JSON-like form with every number; what is NaN is None."""
+        """JSON-like form with every number; NaN becomes None."""
         return {
             "sweep": self.sweep.as_dict(),
             "primary": PRIMARY,
@@ -41,7 +41,7 @@ class Analysis:
 def analyse(sweep: Sweep, rows: Sequence[ResultRow]) -> Analysis:
     """Compare every arm with its control over the seeds that both have.
 
-    The primary endpoint's p are corrected by Holm over all arms that are no controls and have at least two pairs.
+    The primary endpoint's p are corrected by Holm over all arms that are not controls and have at least two pairs.
     Everything else is exploratory and uncorrected.
     """
     by_job = {row.job: row for row in rows}

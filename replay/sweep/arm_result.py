@@ -36,14 +36,14 @@ class ArmResult:
     Attributes:
         arm: the way of sampling.
         control: the name of the arm it is compared with; smooth at equal evaluations.
-        evaluations: model evaluations per run; NaN if there is no run.
-        runs, missing, broken: finished runs, runs that are not there, and finished ones whose drift index is
+        evaluations: model evaluations per run; NaN without a run.
+        runs, missing, broken: finished runs, runs that do not exist, and finished ones whose drift index is
             NaN or infinite.
         unshocked: finished runs in which fewer shocks acted than in this arm's others, or none.
         values: mean of each endpoint over its runs.
         differences: each endpoint's paired difference to the control.
         to_smooth: the primary endpoint's paired difference to plain smooth sampling.
-        holm: the primary's p after Holm's correction over all arms that are no controls.
+        holm: the primary's p after Holm's correction over all arms that are not controls.
         flags: letters of `FLAGS`.
     """
 
@@ -65,7 +65,7 @@ class ArmResult:
         """An arm's finished runs, paired with those of its control by seed; not corrected yet.
 
         Args:
-            sweep: whose arm it is.
+            sweep: the arm's sweep.
             arm: one of its arms.
             by_job: every finished run.
         """
@@ -135,7 +135,7 @@ class ArmResult:
 
 
 def _of_arm(sweep: Sweep, arm: str, by_job: Mapping[Job, ResultRow]) -> list[ResultRow | None]:
-    """The arm's run of each seed [seeds]; None where there is none."""
+    """The arm's run of each seed [seeds]; None without one."""
     return [by_job.get(Job(arm, seed)) for seed in sweep.seeds]
 
 

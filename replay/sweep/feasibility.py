@@ -1,4 +1,4 @@
-"""What of a sweep's verdict is settled before any run is made: that it cannot say anything, or not enough. Light."""
+"""Limits of a sweep's verdict that are known before any run: no result is possible, or not enough. Light."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PIXEL_FRAMES: Final = 8
 
 @dataclass(frozen=True)
 class Foreseen:
-    """`refused` says why nothing could ever be said; `notes` what is missing that may be added later."""
+    """`refused` is why no result is possible; `notes` list what is missing and may be added later."""
 
     refused: str = ""
     notes: tuple[str, ...] = ()
@@ -30,17 +30,17 @@ def foreseen(made: Sweep) -> Foreseen:
     if frames is not None and frames < least:
         return Foreseen(
             f"the drift index compares latent frames with the first generated one and needs {_LEAST_LATENT_FRAMES} "
-            f"latent frames; with --frames {frames} no run has one, so nothing could be said. Give --frames {least} or "
+            f"latent frames; with --frames {frames} no run has one, so no result is possible. Give --frames {least} or "
             "more"
         )
     if not arms:
-        return Foreseen("no arm is left to be compared with smooth sampling, so nothing could be said; name another")
+        return Foreseen("no arm is left to be compared with smooth sampling, so no result is possible; name another")
     pairs = len(made.seeds)
     if pairs < 2:
-        return Foreseen(notes=("with one seed nothing can be said: a comparison needs two pairs; give more --seeds",))
+        return Foreseen(notes=("with one seed no result is possible: a comparison needs two pairs; give more --seeds",))
     if smallest_p(pairs) * arms >= LEVEL:
         many = "1 arm" if arms == 1 else f"{arms} arms"
         enough = next(n for n in range(pairs, 64) if smallest_p(n) * arms < LEVEL or n == 63)
-        said = f"with {pairs} seeds and {many} no difference could be found; {enough} seeds are the least that could"
-        return Foreseen(notes=(said,))
+        note = f"with {pairs} seeds and {many} no difference could be found; {enough} seeds are the least that could"
+        return Foreseen(notes=(note,))
     return Foreseen()

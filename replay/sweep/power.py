@@ -43,8 +43,8 @@ def smallest_seen(errors: Sequence[float], pairs: Sequence[int], level: float, p
         level: of the test.
         power: between 0 and 1.
 
-    The test of a comparison meets its own estimated error again, so a single one is taken as it is. The median of
-    several lies below the true error, and is raised by as much as that is of normal differences.
+    The test of a comparison meets its own estimated error again, so a single one is used unchanged. The median of
+    several is below the true error, and is raised by as much as that is of normal differences.
     """
     sizes = []
     for error, count in zip(errors, pairs, strict=True):

@@ -1,4 +1,4 @@
-"""Reads a sweep's folder: which runs are there, and what each came to, from their archives."""
+"""Reads a sweep's folder: which runs exist, and the results of each, from their archives."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class ResultRow:
 
 
 def find_runs(folder: Path, sweep: Sweep) -> list[SweepRun]:
-    """Every run of this sweep in its folder, in the order of their names; what is not of it is passed over."""
+    """Every run of this sweep in its folder, in the order of their names; other files are skipped."""
     runs = folder / spec.RUNS
     if not runs.is_dir():
         return []
@@ -98,10 +98,10 @@ def _found(archive: Path, sweep: Sweep) -> SweepRun | None:
         return None  # not recognisably a run of this sweep
     if journal.is_file():
         return SweepRun(job, archive, "live" if is_being_written(journal) else "unfinished")
-    said = header.get("status") if "ended" in header else None
+    status = header.get("status") if "ended" in header else None
     state: RunState = "unfinished"
     for known in ("complete", "failed", "interrupted"):
-        state = known if said == known else state
+        state = known if status == known else state
     return SweepRun(job, archive, state, str(header.get("error") or ""))
 
 
@@ -141,7 +141,7 @@ def discard(leftovers: Iterable[SweepRun]) -> int:
 def collect(
     folder: Path, sweep: Sweep, done: dict[Job, Path], told: Callable[[int, int], None] | None = None
 ) -> list[ResultRow]:
-    """What every finished run came to, in the order of the sweep's seeds and arms.
+    """The results of every finished run, in the order of the sweep's seeds and arms.
 
     Raises:
         NotARun: if an archive is damaged.
@@ -222,10 +222,10 @@ def _shock_key(event: Any) -> tuple[Any, ...]:
 
 
 def _measures(folder: Path, job: Job, run: str) -> dict[str, Any] | None:
-    """What was measured when this very run was made; None if that is not there."""
+    """What was measured when this very run was made; None if that is missing."""
     try:
-        said = json.loads(spec.measures_file(folder, job).read_bytes())
-        return dict(said["measures"]) if said["run"] == run else None
+        measured = json.loads(spec.measures_file(folder, job).read_bytes())
+        return dict(measured["measures"]) if measured["run"] == run else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -242,10 +242,10 @@ def _number(value: Any) -> float:
 
 
 def from_csv(text: str, sweep: Sweep) -> list[ResultRow]:
-    """The rows that `as_csv` wrote: what is left of a sweep whose archives were not kept.
+    """The rows that `as_csv` wrote: the results of a sweep whose archives were not kept.
 
     Raises:
-        ValueError: if a line is not as `as_csv` writes it, or of another sweep.
+        ValueError: if a line is not in the form that `as_csv` writes, or of another sweep.
     """
     rows = []
     for line, cells in enumerate(csv.DictReader(io.StringIO(text)), 2):

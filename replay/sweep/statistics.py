@@ -46,12 +46,12 @@ class Difference:
         return math.isfinite(self.p)
 
     def as_json(self) -> dict[str, Any]:
-        """JSON-like form; what is NaN or infinite is None."""
+        """JSON-like form; NaN and infinity become None."""
         return {k: (None if isinstance(v, float) and not math.isfinite(v) else v) for k, v in asdict(self).items()}
 
 
 def difference(values: Sequence[float] | Values, control: Sequence[float] | Values) -> Difference:
-    """The paired difference `values` − `control`, both [n] in the order of the seeds; NaN where there is no run."""
+    """The paired difference `values` − `control`, both [n] in the order of the seeds; NaN where a run is missing."""
     taken = np.asarray(values, np.float64) - np.asarray(control, np.float64)
     found = taken[np.isfinite(taken)]
     n, left_out = len(found), int(len(taken) - len(found))
@@ -110,7 +110,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def t_cdf(t: float, df: int) -> float:
-    """P(T ≤ t) of Student's t with a whole number of degrees of freedom: Abramowitz and Stegun 26.7.3 and 26.7.4."""
+    """P(T ≤ t) of Student's t with an integer number of degrees of freedom: Abramowitz and Stegun 26.7.3 and 26.7.4."""
     theta = math.atan(abs(t) / math.sqrt(df))
     cosine, sine = math.cos(theta), math.sin(theta)
     if df % 2:

@@ -1,4 +1,4 @@
-"""A sweep's results in words: the verdict's sentences, and numbers as they stand in tables."""
+"""A sweep's results in words: the verdict's sentences, and numbers as in tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def sentences(baseline: ArmResult, controls: Sequence[ArmResult], ranked: Sequen
     """The verdict: what changed after correction, what may be behind it, and what could have been seen."""
     judged = [f for f in ranked if f.primary.known]
     if not judged:
-        yield "Nothing can be said: no arm has two finished pairs with a finite drift index."
+        yield "No result: no arm has two finished pairs with a finite drift index."
         yield from _gaps([baseline, *controls, *ranked])
         return
     lower = [f for f in judged if f.significant and f.primary.mean < 0]
@@ -60,26 +60,26 @@ def _doubts(lower: Sequence[ArmResult]) -> Iterator[str]:
         )
     if long := [f for f in lower if "L" in f.flags]:
         yield f"Off the marginal by a long Euler step, so that the sampler's error may be part of it: {_names(long)}."
-    for letter, said in (
+    for letter, text in (
         ("V", "Less variance in the final sample than the control"),
         ("M", "Less motion than the control"),
-        ("T", "Less often what the prompt says than the control"),
+        ("T", "Less often what the prompt describes than the control"),
     ):
         if found := [f for f in lower if letter in f.flags]:
             perhaps = "so perhaps emptier or stiller rather than steadier"
-            yield f"{said} (exploratory, uncorrected), {perhaps}: {_names(found)}."
+            yield f"{text} (exploratory, uncorrected), {perhaps}: {_names(found)}."
 
 
 def _extra_steps(
     controls: Sequence[ArmResult], judged: Sequence[ArmResult], lower: Sequence[ArmResult]
 ) -> Iterator[str]:
-    """What extra smooth steps do by themselves, and whether they explain an arm."""
+    """The effect of extra smooth steps alone, and whether they explain an arm."""
     helped = []
     for f in controls:
         if not f.primary.known:
             continue
         d = f.primary
-        does = "no difference" if not d.p < LEVEL else "lower by itself" if d.mean < 0 else "higher by itself"
+        does = "no difference" if not d.p < LEVEL else "lower" if d.mean < 0 else "higher"
         against = f"{f.arm.name} against smooth {effect(d)}, p = {probability(d.p)}, uncorrected"
         yield f"Extra smooth steps: {against}: {does}."
         if d.p < LEVEL and d.mean < 0:
@@ -108,7 +108,7 @@ def _smallest(judged: Sequence[ArmResult]) -> str:
     varied = [f.primary for f in judged if f.primary.se > 0]
     if not varied:
         return (
-            "What could have been seen cannot be said: within every arm all pairs differ by the same amount, so there "
+            "The detectable effect is unknown: within every arm all pairs differ by the same amount, so there "
             "is no spread to judge by."
         )
     errors, pairs = [d.se for d in varied], [d.pairs for d in varied]

@@ -83,8 +83,8 @@ def test_what_is_deleted_in_mid_run_is_written_anew(start: Start, what: str) -> 
     assert rows(run) == list(range(8)) and rows(run, 1) == list(range(4)) and run.end is not None
     assert check(path).problems == []
     if what in ("folder deleted", "journal deleted"):
-        assert [t for t in texts(run, "warning") if "had been deleted; it was written anew" in t]
-        assert len([line for line in child.logged if "written anew" in line]) == 1
+        assert [t for t in texts(run, "warning") if "had been deleted; it was written again" in t]
+        assert len([line for line in child.logged if "written again" in line]) == 1
     if what in ("folder deleted", "archive deleted", "folder moved"):
         assert [line for line in child.logged if "is complete: it was rebuilt from its journal" in line]
     moved = path.parent.with_name("moved") / locations.journal_of(path).name
@@ -109,7 +109,7 @@ def test_a_read_only_folder_and_a_lost_permission(start: Start, folder: Path) ->
     run = load(path)
     assert rows(run) == list(range(8)) and rows(run, 1) == list(range(4)) and run.end is not None
     # The archive is complete; only its journal could not be taken away.
-    assert [line for line in kept.logged if "stays beside it" in line] == kept.logged and len(kept.logged) == 1
+    assert [line for line in kept.logged if "stays next to it" in line] == kept.logged and len(kept.logged) == 1
     locations.journal_of(path).unlink()
     assert whole(path).steps == 12
 

@@ -56,7 +56,7 @@ def test_a_run_that_is_gone_is_not_renamed_tagged_or_deleted(tmp_path: Path) -> 
         lambda: edit.set_tags(gone, ["a"]),
         lambda: edit.delete(gone),
     ):
-        with pytest.raises(edit.CannotChange, match="is not there any more"):
+        with pytest.raises(edit.CannotChange, match="no longer exists"):
             change()
 
 

@@ -173,7 +173,7 @@ def test_a_disk_that_fails_keeps_the_journal(
         take_steps(run)
     disk.answer.set()
     until(lambda: not journal_removal._late and caplog.records)
-    assert "Input/output error" in caplog.text and "its journal stays beside it" in caplog.text
+    assert "Input/output error" in caplog.text and "its journal stays next to it" in caplog.text
     assert locations.journal_of(run.path).exists() and load(run.path).steps == 3
 
 

@@ -220,7 +220,7 @@ def test_a_tail_goes_on_in_a_journal_that_was_written_anew(tmp_path: Path) -> No
     path.unlink()
     path.parent.rmdir()
     path.parent.write_text("in the way")
-    assert not journal.flush() and "cannot be written anew" in str(journal.error)
+    assert not journal.flush() and "cannot be written again" in str(journal.error)
     assert journal.read(0) == b"".join(encode(message(n)) for n in (1, 2, 3)), "the stream continues"
     reader.close()
     journal.release(remove=True)

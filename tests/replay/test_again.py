@@ -288,9 +288,9 @@ def test_options_that_are_given_replace_what_they_mean() -> None:
         (("prompt",), "a" * MAX_TEXT + "…", "too long"),
         (("seed",), [1, 2], "several generators"),
         (("pipeline",), "LTX2ImageToVideoPipeline", "LTX2ImageToVideoPipeline; only LTX2Pipeline"),
-        (("pipeline",), None, "a loop of its own"),
+        (("pipeline",), None, "a custom loop"),
         (("scheduler", "class"), "LTXEulerAncestralRFScheduler", "noise that was not recorded"),
-        (("shocks",), {"shocks": "restart"}, "does not tell its shocks"),
+        (("shocks",), {"shocks": "restart"}, "its shocks are not recorded"),
         (("shocks",), {"shocks": [{"kind": "jolt"}]}, "recorded shock cannot be read"),
     ],
 )
@@ -321,7 +321,7 @@ def test_no_loop_or_several_are_refused_and_an_unknown_seed_or_model_is_left_ope
         ({"offload": "everything"}, "offload"),
         ({"sigmas": [1.0, "x"]}, "sigmas"),
         ({"shocks": [{"kind": "jolt"}]}, "recorded shock cannot be read"),
-        ({"tea": 1}, "tea, which this version does not know"),
+        ({"tea": 1}, "tea, which this version does not support"),
     ],
 )
 def test_a_request_that_is_not_as_it_should_be_is_refused(change: dict[str, Any], says: str) -> None:
@@ -332,5 +332,5 @@ def test_a_request_that_is_not_as_it_should_be_is_refused(change: dict[str, Any]
 def test_a_request_that_was_cut_when_it_was_recorded_says_so() -> None:
     long = Request(model="nano", prompt="a" * (MAX_TEXT + 1)).as_metadata()
     assert long["request_is_whole"] is False and Request(model="nano", prompt="p").as_metadata()["request_is_whole"]
-    with pytest.raises(CannotRepeat, match="too long to be kept whole"):
+    with pytest.raises(CannotRepeat, match="too long to be kept completely"):
         request_of(made_up(**run_metadata.brief(long)))

@@ -215,7 +215,8 @@ def test_a_damaged_chunk_becomes_nan_where_its_checksum_is_known(archive: Path) 
     assert np.isfinite(load(archive).stages[0].streams["video"].values("mean")).all(), "the damage is not visible"
     done = repair(archive)
     assert done.lost == [
-        "stage_0/video/mean is not whole: its chunk cannot be read, c/0/0 has another checksum than when it was written"
+        "stage_0/video/mean is incomplete: its chunk cannot be read, "
+        "c/0/0 has a different checksum than when it was written"
     ]
     stream = load(archive).stages[0].streams["video"]
     assert np.isnan(stream.values("mean")).all() and np.isfinite(stream.values("sigma")).all()

@@ -199,7 +199,7 @@ def test_what_the_archive_lost_too_is_told(tmp_path: Path) -> None:
     chunk.write_bytes(bytes([chunk.read_bytes()[0] ^ 1]) + chunk.read_bytes()[1:])
     done = repair(path)
     (lost,) = done.lost
-    assert "stage_0/video/mean is not whole" in lost
+    assert "stage_0/video/mean is incomplete" in lost
     stream = load(path).stages[0].streams["video"]
     held = sum(m["t"] == "step" for m in told[:10])
     assert np.isfinite(stream.values("mean")[:held]).all() and np.isnan(stream.values("mean")[held:]).all()

@@ -60,4 +60,4 @@ def test_the_command_refuses_before_any_run(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(module, "make_missing", lambda *_: None)
     monkeypatch.setattr(module, "report", lambda *_, **__: None)
     done = CliRunner().invoke(command, [*words[:-1], "17", "--seeds", "1"])
-    assert done.exit_code == 0 and done.output.startswith("note: with one seed nothing can be said")
+    assert done.exit_code == 0 and done.output.startswith("note: with one seed no result is possible")

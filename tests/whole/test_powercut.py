@@ -59,7 +59,7 @@ def test_what_a_cut_left_is_looked_at_as_readers_see_it(tmp_path: Path) -> None:
     seen[VIDEO][2] = bytes(len(seen[VIDEO][2]))
     verdict = Verdict({}, "archive")
     look_at(trial, path, verdict)
-    assert verdict.broken == ["another row of stage_0/video than the viewer had"]
+    assert verdict.broken == ["a different row of stage_0/video than the viewer had"]
 
 
 def test_an_archive_that_only_says_that_it_is_complete_is_told(tmp_path: Path) -> None:

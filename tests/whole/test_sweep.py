@@ -103,7 +103,7 @@ def test_grids_and_shocks_are_united_and_doubles_made_once() -> None:
         ("kind=restart strength=3", "'strength' in the grid is unknown"),
         ("kind=restart at=0.9 seed=3", "follows the run's seed"),
         ("kind=restart at", "not of the form key=value"),
-        ("kind=restart at=0.9 at=0.5", "says at twice"),
+        ("kind=restart at=0.9 at=0.5", "gives at twice"),
         ("kind=restart at=1.5", "no arm that makes sense"),
         ("kind=restart db=3", "needs a place"),
         ("kind=renoise at=0.9 db=3 eta=0.5", "give one of"),
