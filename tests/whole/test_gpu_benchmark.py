@@ -160,5 +160,5 @@ def test_the_small_benchmark_says_what_it_is(monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.delenv("OUT", raising=False)
     assert main(["--small"]) == 0
     first, last = map(strict, capsys.readouterr().out.splitlines())
-    assert "says nothing about a GPU" in first["what"] and last["missed"] == []
+    assert "shows nothing about a GPU" in first["what"] and last["missed"] == []
     assert gpu_overhead.MINUTES < 8

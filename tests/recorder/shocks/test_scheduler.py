@@ -119,7 +119,7 @@ def test_per_token_levels_are_refused() -> None:
     scheduler = ShockScheduler(shocks=[Shock("renoise", at=2)])
     scheduler.set_timesteps(4)
     x = torch.randn(1, 6, 2)
-    with pytest.raises(ValueError, match="level of its own"):
+    with pytest.raises(ValueError, match="its own noise level"):
         scheduler.step(x, scheduler.timesteps[0], x, per_token_timesteps=torch.full((1, 6), 999.0))
 
 
