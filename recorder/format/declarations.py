@@ -230,11 +230,11 @@ METRICS: dict[str, Metric] = {m.name: m for m in _DECLARED}
 
 DRIFT = "content_drift"
 """The summary that is shown as a run's drift, and that sweeps compare."""
-DRIFT_BOUND = 0.12
-"""Drift from which on a clip is said to drift; a texture that fades by half is about there."""
+DRIFT_BOUND = 0.1
+"""Drift from which on a clip is said to drift; a texture that fades by half is above it."""
 DRIFT_REFERENCES: dict[str, float] = {
     "clean": 0.01,
-    "texture fades by half": 0.18,
+    "texture fades by half": 0.15,
     "background fades": 0.3,
     "flicker of a quarter": 0.44,
     "hard cut": 0.67,

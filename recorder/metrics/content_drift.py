@@ -3,7 +3,7 @@
 Four parts are measured on cells of a coarse grid, the same for a clip on any latent grid, and the largest one counts:
 
 - texture: the change of the energy of fine detail, against the first frame;
-- level: the shift that most cells share, against the first frame;
+- level: the shift and the loss of contrast that most cells share, against the first frame;
 - flicker: what returns from frame to frame, in strength and in level;
 - jump: cells of a frame that no mixture of cells of the frames around it explains, beyond what is usual in the clip.
 
@@ -42,9 +42,17 @@ _TAIL: Final = 0.05
 _REACH: Final = 1.5
 """How far a mixture of two cells may go from one to the other and beyond it."""
 _USUAL: Final = 1.5
-"""A jump is what exceeds the usual by this factor."""
+"""A jump is what exceeds this many times the usual."""
+_LEAST: Final = 0.25
+"""Excess at which a jump has half its severity in a clip without motion, in parts of the variance of cells."""
+_PER_MOTION: Final = 0.1
+"""What that rises by with the largest changes from frame to frame: what moves far is not explained as well."""
 _UNRELATED: Final = 0.2
 """Part of the difference between unrelated contents that their common shift has by chance."""
+_DISPLACED: Final = 3.0
+"""The same for a common loss of contrast: displaced contents have little in common, which looks like a loss."""
+_GRAIN: Final = 0.02
+"""What most cells leave unexplained where half of what looks like noise is noise, not texture that moves."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +69,10 @@ class Part:
         return self.weight * raised / (raised + self.half**self.power)
 
 
-TEXTURE: Final = Part(0.3, 0.4, 3)
+TEXTURE: Final = Part(0.25, 0.4, 3)
 LEVEL: Final = Part(0.5, 0.4, 2)
 FLICKER: Final = Part(0.8, 0.14, 2)
-JUMP: Final = Part(1.0, 0.7, 4)
+JUMP: Final = Part(1.0, 1.0, 4)
 WHOLE: Final = Part(0.35, 0.05, 1)
 """What a jump loses when it takes the whole picture: a cut may be meant, a thing that changes in its scene is not."""
 
@@ -90,25 +98,29 @@ def content_drift(x0: Tensor, places: Sequence[int]) -> dict[str, Tensor]:
     centred = x - x.mean(dim=(1, 2, 3), keepdim=True)
     variance = centred.square().mean(dim=(1, 2, 3, 4))
     white = _white(centred) / variance
-    cells, detail = _cells(centred, variance)
-    measured = torch.stack(_parts(square, cells, detail), dim=1)
+    cells, smooth, detail = _cells(centred, variance)
+    parts, most = _parts(square, cells, smooth, detail)
+    measured = torch.stack(parts, dim=1)
     by_part = measured.mean(dim=2)
     ranked = measured.sort(dim=2).values
     by_part[:, :2] = ranked[:, :2, -max(1, measured.shape[2] // 3) :].mean(dim=2)
     by_part[:, 3] = ranked[:, 3, -1]
-    severities = torch.stack([p.severity(by_part[:, i]) for i, p in enumerate((TEXTURE, LEVEL, FLICKER))], dim=1)
-    severities = torch.cat([severities, by_part[:, 3:]], dim=1)
-    worst, which = severities.max(dim=1)
-    drift = worst + 0.3 * white.square()
-    withheld = ~((white <= _WHITE) & (motion > _STILL) & drift.isfinite())
+    worst, which = _severities(by_part).max(dim=1)
+    noisy = most.mean(dim=1)
+    drift = worst + 0.2 * white.square() * noisy / (noisy + _GRAIN)
+    withheld = ~(((white <= _WHITE) | (noisy < 2.5 * _GRAIN)) & (motion > _STILL) & drift.isfinite())
     drift = drift.masked_fill(withheld, float("nan"))
-    frames = torch.stack([p.severity(measured[:, i]) for i, p in enumerate((TEXTURE, LEVEL, FLICKER))], dim=1)
-    frames = torch.cat([frames, measured[:, 3:]], dim=1)
-    course = frames.gather(1, which[:, None, None].expand(-1, 1, frames.shape[2]))[:, 0]
+    course = _severities(measured).gather(1, which[:, None, None].expand(-1, 1, len(later)))[:, 0]
     numbers = torch.tensor([float(places[i]) for i in later], device=x.device)
     reached = torch.where(course >= DRIFT_BOUND, numbers, float("inf")).amin(dim=1)
     first = reached.masked_fill(~((drift >= DRIFT_BOUND) & reached.isfinite()), float("nan"))
     return {DRIFT: drift, "drift_first_frame": first, "motion_relative": motion}
+
+
+def _severities(measured: Tensor) -> Tensor:
+    """Severities [B, 4, …] of the four parts; that of a jump was found with it."""
+    found = [part.severity(measured[:, i]) for i, part in enumerate((TEXTURE, LEVEL, FLICKER))]
+    return torch.stack([*found, measured[:, 3]], dim=1)
 
 
 def coarse_grid(height: int, width: int) -> tuple[int, int]:
@@ -150,8 +162,8 @@ def _white(x: Tensor) -> Tensor:
     return _quantile(mixed.square().mean(dim=(1, 4)).flatten(1), 0.25) / 2
 
 
-def _cells(x: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Cells [B, F, M, C] of clips in units of their standard deviation, and the detail [B, F] of every frame.
+def _cells(x: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Cells [B, F, M, C] of clips in units of their standard deviation, the same smoothed, and every frame's detail.
 
     Detail is half the logarithm of energy: of what lies within cells, and of how cells differ from their neighbours.
     """
@@ -163,13 +175,14 @@ def _cells(x: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     wide = torch.cat([wide[:, :, :, :1], wide, wide[:, :, :, -1:]], dim=3)
     around = wide[:, :, :-2, 1:-1] + wide[:, :, 2:, 1:-1] + wide[:, :, 1:-1, :-2] + wide[:, :, 1:-1, 2:]
     energy = (cells - around / 4).square().mean(dim=-1) + (inside / unit).clamp(min=0)
-    return cells.flatten(2, 3), (_quantile(energy.flatten(2), _DETAIL) + _FLOOR).log() / 2
+    smooth = (cells + around) / 5
+    return cells.flatten(2, 3), smooth.flatten(2, 3), (_quantile(energy.flatten(2), _DETAIL) + _FLOOR).log() / 2
 
 
-def _parts(square: Tensor, cells: Tensor, detail: Tensor) -> list[Tensor]:
-    """Texture, level, flicker and the severity of jumps, frame by frame: [B, F] each."""
+def _parts(square: Tensor, cells: Tensor, smooth: Tensor, detail: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Texture, level, flicker and the severity of jumps, frame by frame: [B, F] each; and what `_jumps` gives."""
     texture = (detail - detail[:, :1]).abs()
-    level = _shift(cells - cells[:, :1])
+    level = torch.hypot(_shift(cells - cells[:, :1]), _faded(smooth))
     flicker, jump = torch.zeros_like(level), torch.zeros_like(level)
     if cells.shape[1] > 2:
         strength = square.log() / 2
@@ -178,8 +191,8 @@ def _parts(square: Tensor, cells: Tensor, detail: Tensor) -> list[Tensor]:
         found = torch.hypot(bent, shifted)
         # The ends have one neighbour: their flicker is that of the frames next to them.
         flicker = torch.cat([found[:, :1], found, found[:, -1:]], dim=1)
-    jump[:, 1:] = _jumps(cells)
-    return [texture, level, flicker, jump]
+    jump[:, 1:], most = _jumps(cells)
+    return [texture, level, flicker, jump], most
 
 
 def _shift(difference: Tensor) -> Tensor:
@@ -189,16 +202,38 @@ def _shift(difference: Tensor) -> Tensor:
     return (common.square().mean(dim=-1) - _UNRELATED * rest).clamp(min=0).sqrt()
 
 
-def _jumps(cells: Tensor) -> Tensor:
-    """Severity [B, F − 1] of the jump between every frame and the one before."""
+def _faded(smooth: Tensor) -> Tensor:
+    """Contrast [B, F] that a still picture has lost or gained against frame 0, RMS over channels; of [B, F, M, C]."""
+    centred = smooth - _quantile(smooth.transpose(2, 3), 0.5).unsqueeze(2)
+    first = centred[:, :1]
+    power = first.square().sum(dim=-1)
+    gain = _quantile((centred * first).sum(dim=-1) / power.clamp(min=1e-6), 0.5)
+    rest = _quantile((centred - gain[..., None, None] * first).square().mean(dim=-1), 0.5)
+    contrast = _quantile(power, 0.5) / smooth.shape[-1]
+    return ((1 - gain).square() * contrast - _DISPLACED * rest).clamp(min=0).sqrt()
+
+
+def _jumps(cells: Tensor) -> tuple[Tensor, Tensor]:
+    """Severity [B, F − 1] of the jump between every frame and the one before, and what most cells leave unexplained.
+
+    What is usual in the clip is no jump. Both are in parts of the variance of cells.
+    """
     usual = _quantile(cells.transpose(1, 3), 0.5).transpose(1, 2).unsqueeze(1)
+    variance = cells.square().mean(dim=(1, 2, 3)).unsqueeze(1)
     ways = [_unexplained(cells, usual), _unexplained(cells.flip(1), usual).flip(1)]
-    count = max(1, round(_TAIL * cells.shape[2]))
-    tail = torch.minimum(*(way.sort(dim=-1).values[..., -count:].mean(dim=-1) for way in ways))
-    most = torch.minimum(*(_quantile(way, 0.5) for way in ways))
-    if tail.shape[1] > 1:
-        tail = (tail - _USUAL * _quantile(tail, 0.5).unsqueeze(1)).clamp(min=0)
-    return JUMP.severity(tail) * (1 - WHOLE.severity(most))
+    tail = torch.minimum(*(_highest(way) for way in ways)) / variance
+    most = torch.minimum(*(_quantile(way, 0.5) for way in ways)) / variance
+    moved = _highest(cells.diff(dim=1).square().mean(dim=-1)) / variance
+    level = _quantile(tail, 0.5).unsqueeze(1)
+    half = (_LEAST + _PER_MOTION * _quantile(moved, 0.5).unsqueeze(1) + _USUAL * level).clamp(max=1)
+    excess = (tail - _USUAL * level).clamp(min=0) if tail.shape[1] > 1 else tail
+    return JUMP.severity(excess / half) * (1 - WHOLE.severity(most)), most
+
+
+def _highest(values: Tensor) -> Tensor:
+    """Mean of the highest values along the last dimension."""
+    count = max(1, round(_TAIL * values.shape[-1]))
+    return values.sort(dim=-1).values[..., -count:].mean(dim=-1)
 
 
 def _unexplained(cells: Tensor, usual: Tensor) -> Tensor:

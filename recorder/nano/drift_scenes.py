@@ -98,7 +98,7 @@ class _Waves:
         turns = self.down[:, None, None] * y[:, None] + self.across[:, None, None] * x
         mean = np.sinc(self.down / height) * np.sinc(self.across / width)
         waves = np.cos(2 * np.pi * turns + self.phase[:, None, None]) * mean[:, None, None]
-        return np.einsum("nhw,nc->hwc", waves, self.amplitude, optimize=True)
+        return np.asarray(np.einsum("nhw,nc->hwc", waves, self.amplitude, optimize=True))
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class _Content:
     def random(cls, rng: np.random.Generator, channels: int, strength: float) -> _Content:
         def vector(rms: float) -> Values:
             drawn = rng.standard_normal(channels)
-            return rms * drawn / np.sqrt((drawn**2).mean())
+            return np.asarray(rms * drawn / np.sqrt((drawn**2).mean()))
 
         smooth, tone = _Waves.random(rng, 0.3, 1.3, 12, channels), 0.4 * rng.standard_normal(channels)
         texture = _Waves.random(rng, 2, 3.3, 24, channels)
