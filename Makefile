@@ -1,62 +1,81 @@
-# Every target but `clean` makes .venv if it is missing. `make demo` shows a real LTX 2.3 denoising; `make test` runs all checks.
+# Every target but `clean`, `wheel` and `matrix` makes .venv if it is missing. `make help` lists the targets.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
+DEMO_STAMP := .venv/demo-installed
+DOCS_STAMP := .venv/docs-installed
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test shuffled lint bench peers soak torture powercut fuzz keys pictures clean
+.PHONY: help demo test shuffled lint wheel matrix docs bench peers soak torture powercut fuzz keys pictures clean
 
-demo: $(STAMP)
+demo: $(DEMO_STAMP)  ## Show a real, if tiny, LTX 2.3 denoising live.
 	$(BIN)/ltxtui demo
 
-test: lint
+help:  ## List the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+test: lint  ## Run lint, types, import rules and all tests.
 	$(BIN)/pytest -n 2
 
-# The suite in another order every time; the seed it prints repeats one: `make shuffled SEED=7`.
-shuffled: $(STAMP)
+shuffled: $(STAMP)  ## Run the tests in a random order; SEED=7 repeats the order of a printed seed.
 	$(BIN)/pytest -v -n 2 -p randomly $(if $(SEED),--randomly-seed=$(SEED))
 
-lint: $(STAMP)
+lint: $(STAMP)  ## Run lint, formatting, types and import rules.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: $(STAMP)
+wheel:  ## Build sdist and wheel, and try the wheel in a clean environment without torch; one minute.
+	$(PYTHON) .ci/try_wheel.py
+
+matrix:  ## Test the viewer at its lowest and newest dependencies, on each Python from 3.11 to 3.13; ten minutes.
+	$(PYTHON) .ci/matrix.py
+
+docs: $(DOCS_STAMP)  ## Build the documentation into site/; every warning is an error.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+bench: $(STAMP)  ## Measure what recording, watching and reading cost.
 	$(BIN)/python -m benchmarks
 
-# The same metrics into other tools, one table; those that are not installed are left out, and it says how. Ten minutes.
-peers: $(STAMP)
+peers: $(STAMP)  ## Measure other tools with the same metrics, those that are installed; ten minutes.
 	$(BIN)/python -m benchmarks.peers
 
-# A million steps with viewer and dashboard attached, many stages, many runs; about two hours.
-soak: $(STAMP)
+soak: $(STAMP)  ## Record a million steps with viewer and dashboard attached, many stages, many runs; two hours.
 	$(BIN)/python -m benchmarks.soak
 
-# 200 recordings killed with SIGKILL, by the clock and in the middle of things; about ten minutes.
-torture: $(STAMP)
+torture: $(STAMP)  ## Kill 200 recordings with SIGKILL, and check what is left; ten minutes.
 	$(BIN)/python -m benchmarks.torture
 
-# Power cuts on ext4, xfs and btrfs in loop devices, in mid-run and up to a minute after the end; needs root; ten minutes.
-powercut: $(STAMP)
+powercut: $(STAMP)  ## Cut the power of ext4, xfs and btrfs in loop devices during and after runs; needs root; ten minutes.
 	$(BIN)/python -m benchmarks.powercut
 
-# A million changed inputs through the four readers; about ten minutes.
-fuzz: $(STAMP)
+fuzz: $(STAMP)  ## Read a million changed inputs through the four readers; ten minutes.
 	$(BIN)/python -m benchmarks.fuzz
 
-# 2,000 random bursts of keys and mouse events on every screen and dialog; about five minutes.
-keys: $(STAMP)
+keys: $(STAMP)  ## Send 2,000 random bursts of keys and mouse events to every screen and dialog; five minutes.
 	$(BIN)/python -m benchmarks.keys
 
-pictures: $(STAMP)
+pictures: $(STAMP)  ## Render the pictures of README.md.
 	$(BIN)/python docs/pictures.py
 
-clean:
-	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis snapshot_report.html
+clean:  ## Remove what the targets made.
+	rm -rf .venv dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis snapshot_report.html
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMP): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ltx,dev]'
+
+# The tools for tests and documentation take a quarter of the first wait, and a demo needs none of them.
+$(DEMO_STAMP): pyproject.toml constraints.txt recorder/format/version.py | $(BIN)/python
+	$(INSTALL) --editable '.[ltx]'
+	touch $@
+
+$(STAMP): pyproject.toml constraints.txt recorder/format/version.py | $(BIN)/python
+	$(INSTALL) --editable '.[ltx,dev]'
+	touch $(DEMO_STAMP) $@
+
+$(DOCS_STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --editable '.[docs]'
 	touch $@

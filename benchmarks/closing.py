@@ -1,8 +1,7 @@
-"""`python -m benchmarks.closing`: from leaving the `with record` block to a complete archive, and where it goes."""
+"""`python -m benchmarks.closing`: time from leaving the `with record` block to a complete archive, by part."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import platform
@@ -15,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from benchmarks import options
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -67,9 +68,9 @@ def spent() -> Iterator[dict[str, list[float]]]:
     found: dict[str, list[float]] = {}
     parts = {
         "rows and tables folded": (writer.ArchiveWriter, "finish"),
-        "metadata consolidated": (zarr_writer.Store, "consolidate"),
+        "metadata consolidated": (zarr_writer.StoreWriter, "consolidate"),
         "journal released": (journal.Journal, "release"),
-        "in all": (recording.Run, "finish"),
+        "in all": (recording.RunHandle, "finish"),
     }
     originals = {label: getattr(owner, name) for label, (owner, name) in parts.items()}
     for label, (owner, name) in parts.items():
@@ -103,8 +104,8 @@ def show(label: str, closings: list[Closing], parts: dict[str, list[float]]) -> 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser = options.parser("benchmarks.closing", __doc__, "", "--repeats 3")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="closings of each kind [%(default)s]")
     given = parser.parse_args()
     import torch
 

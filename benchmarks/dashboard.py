@@ -2,49 +2,40 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
-import pty
-import select
 import statistics
-import struct
-import subprocess
-import sys
-import termios
-import threading
 import time
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from benchmarks.__main__ import middle, table
+from benchmarks.reporting import median, table
+from benchmarks.terminal import SIZE, Terminal
 
-SIZE = (120, 40)
 REPEATS = 5
 UPDATES_PER_SECOND = 4
 SECONDS = 15
 
 
 class LiveRun:
-    """A recorder without a model: a journal and a socket that are fed made-up rows of the real metrics."""
+    """A recorder without a model: a journal and a socket that are fed synthetic rows of the real metrics."""
 
     def __init__(self, folder: Path, rows: int) -> None:
         from recorder.format import declarations, locations, protocol
         from recorder.format.framing import encode
         from recorder.journal.journal import Journal
         from recorder.journal.server import Server
-        from recorder.metrics.step import Layout
+        from recorder.metrics.latent_layout import LatentLayout
 
         self._encode = encode
         folder.mkdir(exist_ok=True)
         self.journal = Journal(folder / f"bench-{time.monotonic_ns()}.journal")
         self.server = Server(self.journal, locations.make_runtime_directory() / "bench.sock")
         sigmas = [1 - i / 200 for i in range(200)]
-        layout = Layout("video", 1, (9, 10, 12))
+        layout = LatentLayout("video", 1, (9, 10, 12))
         metrics = declarations.on_stream("video")
         shapes = [layout.row_shape(m, 8) for m in metrics]
         self._width = sum(math.prod(shape) for shape in shapes)
@@ -98,59 +89,6 @@ class LiveRun:
         self.server.join(5)
 
 
-class Terminal:
-    """`ltxtui watch`, or another command, in a pseudo-terminal whose output is read as fast as it comes."""
-
-    def __init__(self, arguments: Sequence[str] = ("watch",)) -> None:
-        self.began = time.perf_counter()
-        master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", SIZE[1], SIZE[0], 0, 0))
-        environment = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "COLORTERM": "truecolor"}
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its modules compiled
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "ltxtui", *arguments],
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            env=environment,
-            start_new_session=True,
-        )
-        os.close(slave)
-        self._master = master
-        self.seen = bytearray()
-        self._reading = True
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        while self._reading:
-            ready, _, _ = select.select([self._master], [], [], 0.05)
-            if ready:
-                try:
-                    self.seen += os.read(self._master, 1 << 16)
-                except OSError:  # the other end is closed
-                    return
-
-    def wait_for(self, text: bytes, limit: float = 30.0) -> float:
-        """Seconds from the start until a text is on the screen."""
-        while text not in self.seen:
-            if time.perf_counter() - self.began > limit or self.process.poll() is not None:
-                raise RuntimeError(f"the dashboard never showed {text!r}")
-            time.sleep(0.002)
-        return time.perf_counter() - self.began
-
-    def quit(self) -> None:
-        os.write(self._master, b"q")
-        try:
-            self.process.wait(10)
-        finally:
-            self.process.kill()
-            self.process.wait()
-            self._reading = False
-            self._thread.join()
-            os.close(self._master)
-
-
 def run(folder: Path) -> None:
     """Measure and print."""
     from benchmarks import home, panels
@@ -170,8 +108,8 @@ def run(folder: Path) -> None:
                 paints.append(paint)
                 used.append(spent)
         rows = [
-            ("`ltxtui watch` cold start to first curves", middle(paints)),
-            ("CPU of that", middle(used)),
+            ("`ltxtui watch` cold start to first curves", median(paints)),
+            ("CPU of that", median(used)),
             *watching(live),
         ]
         table(f"Watching, {SIZE[0]}×{SIZE[1]}, six panels", rows)
@@ -182,11 +120,11 @@ def run(folder: Path) -> None:
 
 
 def six_panels() -> None:
-    """Let the first preset have six panels, and the tour be known."""
-    from ltxtui.state import State
+    """Give the first preset six panels, and mark the tour as seen."""
+    from ltxtui.state import SavedState
     from ltxtui.viewmodel.layout import size_class
 
-    state = State()
+    state = SavedState()
     state.set_tour_seen(True)
     state.set_arrangement(size_class(*SIZE), "1", ("sigma", "snr", "velocity", "energy", "drift", "waterfall"))
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.detector`: how often the critical-phase detector is right, on rates whose truth is known.
+"""`python -m benchmarks.detector`: how often the critical-phase detector is right, on rates with a known peak.
 
 Rates with no peak, one and two, on random shifted schedules of 8 to 200 steps and on the distilled list, with a jitter
 of 0, 1 and 5 % on every rate; and the rates of a stochastic sampler, simulated on data of two modes, whose truth is
@@ -10,7 +10,6 @@ the detector fires; afterwards from the largest peak of the whole run.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -19,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recorder.metrics.critical_phase import CriticalPhase
-from recorder.shocks import sigma_math
+from benchmarks import options
+from recorder.format import sigma_math
+from recorder.metrics.critical_phase import CriticalPhaseDetector
 
 Values = NDArray[np.float64]
 
@@ -28,12 +28,12 @@ STEPS = (8, 12, 20, 40, 100, 200)
 JITTERS = (0.0, 0.01, 0.05)
 DISTILLED = np.array([1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875])
 EDGE = 2
-"""Steps between two peaks, and from a peak to either end, at least: what is closer is no peak of its own."""
+"""Steps between two peaks, and from a peak to either end, at least: anything closer is not a separate peak."""
 
 
 @dataclass
 class Score:
-    """What a detector said of some runs: how many, how often it spoke, and how often it was right."""
+    """Answers of a detector for some runs: how many, how often it fired, and how often it was right."""
 
     runs: int = 0
     peaks: int = 0
@@ -58,7 +58,7 @@ HEAD = "| rate | jitter | steps | runs | fires | right | marks | right |\n| --- 
 
 def detected(rates: Sequence[float] | Values, sigmas: Sequence[float] | Values) -> tuple[int, int, float, int]:
     """Step fired at, step named, confidence, and the largest peak afterwards; −1 where the detector says nothing."""
-    phase = CriticalPhase()
+    phase = CriticalPhaseDetector()
     at = named = largest = -1
     confidence = math.nan
     for step, (sigma, rate) in enumerate(zip(sigmas, rates, strict=True)):
@@ -145,11 +145,11 @@ def with_peaks(rng: np.random.Generator, sigmas: Values, peaks: int) -> Values:
 
 
 def synthetic(runs: int, steps: Sequence[int | str] = (*STEPS, "distilled"), seed: int = 0) -> Iterator[str]:
-    """The table's lines of made-up rates."""
+    """The lines of the table with synthetic rates."""
     rng = np.random.default_rng(seed)
     for peaks, jitter, count in itertools.product((0, 1, 2), JITTERS, steps):
         if peaks == 2 and count in (8, "distilled"):
-            continue  # there is no room for two
+            continue  # too short for two
         total = Score()
         for _ in range(runs):
             sigmas = DISTILLED if isinstance(count, str) else schedule(rng, count)
@@ -236,7 +236,7 @@ def nano(seeds: int, steps: Sequence[int] = (8, 12, 20, 30, 60)) -> Iterator[str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.detector", description=__doc__)
+    parser = options.parser("benchmarks.detector", __doc__, "--runs 200", "--runs 50 --nano 4")
     parser.add_argument("--runs", type=int, default=400, help="runs per line of the table [400]")
     parser.add_argument("--nano", type=int, default=0, metavar="SEEDS", help="also record that many nano runs per line")
     asked = parser.parse_args()

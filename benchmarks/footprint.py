@@ -27,10 +27,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.__main__ import table
-from recorder.metrics.step import Layout
+from benchmarks.reporting import table
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling import tokens
 from recorder.sampling.guidance_passes import Passes
+from recorder.sampling.sampler_step import SamplerStep
 from recorder.sampling.stages import Stages
 
 MOST_LATENTS = 12
@@ -146,20 +147,24 @@ def measure(stream: str, grid: tuple[int, ...], channels: int, sampled: Any, ret
         for arguments, clips in CALLS:
             out = draw(clips, returned)
             with ledger:
-                passes.add(arguments, (out,) if stream == "video" else (None, out), {stream: Layout(stream, 1, grid)})
+                passes.add(
+                    arguments, (out,) if stream == "video" else (None, out), {stream: LatentLayout(stream, 1, grid)}
+                )
             del out
         x, velocity, result = (draw(1, sampled) for _ in range(3))
         with ledger:
             layout = tokens.clip_layout(stream, x, grid)
             stages.step(
-                layout,
-                sigma,
-                after,
-                1000 * sigma,
-                tokens.take(x, layout),
-                tokens.take(velocity, layout),
-                tokens.take(result, layout),
-                passes.of_step(stream, 1, x.shape),
+                SamplerStep(
+                    layout,
+                    sigma,
+                    after,
+                    1000 * sigma,
+                    tokens.take(x, layout),
+                    tokens.take(velocity, layout),
+                    tokens.take(result, layout),
+                    passes.of_step(stream, 1, x.shape),
+                )
             )
         del x, velocity, result
         ledger.settle()

@@ -1,14 +1,13 @@
 """A million changed inputs through the four readers: `python -m benchmarks.fuzz`. None may crash, hang or grow.
 
-Messages, journals, archives and viewers' commands are changed by seeded mutations (`benchmarks/mutations.py`): bits,
-lengths, splices, and values and containers inside messages with right checksums. Each input has a limit of time, the
-process one of memory: a reader that takes memory because a number says so fails. Every input has a number; the same
-number and seed give the same input again (`--only`).
+Messages, journals, archives and commands of viewers are changed by seeded mutations (`benchmarks/mutations.py`): bits,
+lengths, splices, and values and containers inside messages with valid checksums. Each input has a time limit and the
+process a memory limit, so a reader that trusts a size in its input fails. Each input has a number; `--only` repeats the
+input with that number and seed.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import random
 import resource
@@ -24,9 +23,9 @@ from typing import Any, Final
 
 import psutil
 
-from benchmarks import mutations
+from benchmarks import mutations, options
 from recorder.archive.writer import ArchiveWriter
-from recorder.format import locations, protocol
+from recorder.format import locations, paths, protocol
 from recorder.format.framing import CorruptMessage, Decoder, encode
 from recorder.sampling.commands import Control
 from replay.comparison.compare import CannotCompare, compare
@@ -97,7 +96,7 @@ class Readers:
         self.archive_path = folder / "run.zarr"
         self._make_archive()
         self.files = {p: p.read_bytes() for p in sorted(self.archive_path.rglob("*")) if p.is_file()}
-        self.documents = [p for p in self.files if p.name == "zarr.json"]
+        self.documents = [p for p in self.files if p.name == paths.DOCUMENT]
         self._control: Control | None = None
 
     def _make_archive(self) -> None:
@@ -265,9 +264,9 @@ def fuzz(readers: Readers, inputs: Iterator[tuple[str, int]], seed: int, told: C
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options.parser("benchmarks.fuzz", __doc__, "--count 10000", "--seed 3 --only 4711")
     parser.add_argument("--count", type=int, default=1_000_000, help="inputs in all [1000000]")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the mutations [0]")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of inputs to repeat, with what they raise")
     given = parser.parse_args()
     room = Path("/dev/shm") if Path("/dev/shm").is_dir() else None  # thousands of small files are written

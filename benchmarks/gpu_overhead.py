@@ -1,4 +1,4 @@
-"""What recording costs on a GPU, and whether it is right there: one command, an answer per line as soon as it is known.
+"""What recording costs on a GPU, and whether it is correct there: each answer is printed as soon as it is known.
 
     python -m pip install --no-deps diffusers==0.42.1
     python -m benchmarks.gpu_overhead --minutes 8 --output gpu.jsonl
@@ -7,15 +7,14 @@ On a machine that has torch, transformers, safetensors, numpy, psutil and msgpac
 `pip download --no-deps diffusers==0.42.1 -d carried`, and there `pip install --no-deps --no-index carried/*.whl`. One
 80 GB GPU is enough. Set `CUBLAS_WORKSPACE_CONFIG=:4096:8` for the question about deterministic algorithms.
 
-Every question is asked by itself: what fails in one, or finds no time any more, costs no other answer. The cheap ones
-come first. Answers are lines of JSON, on standard output and in the file; the last line sums them up. Exit status: 0 if
-every goal was met, 1 if one was missed or a question failed. `--small`, the default without CUDA, asks the same at toy
-size on the CPU in half a minute, which says nothing about a GPU.
+Every question is independent: a failure in one, or a lack of time for it, does not affect the other answers. The cheap
+ones come first. Answers are lines of JSON, on standard output and in the file; the last line sums them up. The exit
+status is 0 if every goal was met, 1 if one was missed or a question failed. `--small`, the default without CUDA, asks
+the same at toy size on the CPU in half a minute, which says nothing about a GPU.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import math
@@ -36,6 +35,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import torch
 
+from benchmarks import options
 from benchmarks.gpu import agreement, cold, full, memory, modes, profiled
 from benchmarks.gpu.bench import Answer, Bench, NotHere
 
@@ -141,11 +141,7 @@ def ask_all(bench: Bench, report: Report, questions: tuple[Question, ...] = QUES
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.gpu_overhead",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = options.parser("benchmarks.gpu_overhead", __doc__, "--minutes 8 --output gpu.jsonl", "--small --minutes 1")
     parser.add_argument("--small", action="store_true", help="toy size on the CPU; the default without CUDA")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="ask nothing after that (default %(default)s)")
     parser.add_argument("--output", type=Path, help="write the answers here too (default: $OUT/gpu_overhead.jsonl)")

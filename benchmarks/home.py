@@ -1,4 +1,4 @@
-"""What the list of runs costs with thousands of them: cold, with a warm cache, per pass, per key and per redraw."""
+"""What the list of thousands of runs costs: cold, with a warm cache, per pass, per key and per redraw."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import json
 import math
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.__main__ import middle, ms, table
+from benchmarks import options
+from benchmarks.reporting import median, ms, table
+from benchmarks.terminal import SIZE, Terminal
+from recorder.format import paths, protocol
 
 RUNS = 5000
 REPEATS = 5
-SIZE = (120, 40)
 STEPS = 40
 START = 1_795_000_000.0
 _WORDS = ("red", "ball", "moving", "left", "over", "a", "still", "pond", "at", "dusk", "slow", "camera", "grain")
@@ -31,7 +32,7 @@ def write_archive(folder: Path, number: int) -> Path:
     prompt = " ".join(_WORDS[(number * 7 + i * i) % len(_WORDS)] for i in range(60))
     sigmas = [1 - 0.9 * i / STEPS for i in range(STEPS)]
     drift = 0.2 + 0.15 * math.sin(number)
-    summary = {"video": {"drift_index": [drift], "straightness": [0.3]}, "audio": {"straightness": [0.4]}}
+    summary = {"video": {"content_drift": [drift], "straightness": [0.3]}, "audio": {"straightness": [0.4]}}
     root = {
         "format": "ltxtui-run",
         "version": 1,
@@ -40,22 +41,22 @@ def write_archive(folder: Path, number: int) -> Path:
         "archive": str(archive),
         "metadata": {"model": "diffusers/LTX-2.3-Diffusers", "host": "gpu-box"},
         "status": ("complete", "complete", "complete", "interrupted", "failed")[number % 5],
-        "rows": {"stage_0/video": STEPS, "stage_0/audio": STEPS},
+        "rows": {paths.stream(0, stream): STEPS for stream in protocol.STREAMS},
         "previews": {},
         "planned": STEPS,
         "prompt": prompt,
-        "summary": {"stage_0": summary},
+        "summary": {paths.stage(0): summary},
         "ended": started + 30 + number % 60,
         "error": None,
     }
     stage = {"stage": 0, "call": 0, "tile": None, "sigmas": sigmas, "time": started, "metadata": {"prompt": prompt}}
     messages = [_event("shock", {}) for _ in range(number % 4)] + [_event("stage_end", {"summary": summary})]
-    inside = {f"stage_0/{s}/metric_{i}": {"shape": [STEPS], "attributes": {"units": "1", "description": "x" * 60}}
-              for s in ("video", "audio") for i in range(50)}  # fmt: skip
+    metric = {"shape": [STEPS], "attributes": {"units": "1", "description": "x" * 60}}
+    inside = {f"{paths.stream(0, s)}/metric_{i}": metric for s in protocol.STREAMS for i in range(50)}
     consolidated = {"kind": "inline", "must_understand": False, "metadata": inside}
     _write(archive, root, consolidated_metadata=consolidated)
-    _write(archive / "stage_0", stage)
-    _write(archive / "events", {"messages": messages})
+    _write(archive / paths.stage(0), stage)
+    _write(archive / paths.EVENTS, {"messages": messages})
     return archive
 
 
@@ -66,14 +67,14 @@ def _event(kind: str, payload: dict[str, Any]) -> dict[str, Any]:
 def _write(group: Path, attributes: dict[str, Any], **more: Any) -> None:
     group.mkdir(parents=True)
     document = {"attributes": attributes, "zarr_format": 3, "node_type": "group", **more}
-    (group / "zarr.json").write_text(json.dumps(document))
+    (group / paths.DOCUMENT).write_text(json.dumps(document))
 
 
 def _no_tour() -> None:
-    """Somebody who has seen the tour: it would lie over the list."""
-    from ltxtui.state import State
+    """Mark the tour as seen; it would cover the list."""
+    from ltxtui.state import SavedState
 
-    State().set_tour_seen(True)
+    SavedState().set_tour_seen(True)
 
 
 def _timed(work: Callable[[], Any]) -> float:
@@ -101,9 +102,9 @@ def run(folder: Path, count: int = RUNS) -> None:
 
 def _cold(runs: Path) -> list[tuple[str, str]]:
     """Without a cache: how soon the first runs are there, and how long until all are."""
-    from replay.library.watcher import Shelf
+    from replay.library.watcher import RunWatcher
 
-    shelf = Shelf(runs)
+    shelf = RunWatcher(runs)
     began = time.perf_counter()
     shelf.update()
     first, known = time.perf_counter() - began, len(shelf.runs)
@@ -117,34 +118,33 @@ def _cold(runs: Path) -> list[tuple[str, str]]:
 def _warm(runs: Path) -> list[tuple[str, str]]:
     """With a cache: the whole list, and a pass in which nothing or one thing has changed."""
     from ltxtui.home.model import HomeModel
-    from replay.library.watcher import Shelf
+    from replay.library.watcher import RunWatcher
 
     whole, idle, typed = [], [], []
     for _ in range(REPEATS):
-        shelf, model = Shelf(runs), HomeModel()
+        shelf, model = RunWatcher(runs), HomeModel()
         whole.append(_timed(lambda shelf=shelf, model=model: (shelf.update(), model.set_runs(shelf.runs))))
         idle.append(_timed(lambda shelf=shelf, model=model: (shelf.update(), model.set_runs(shelf.runs))))
         typed.append(_timed(lambda model=model: model.filter("pond drift>0.2")))
-    found = Shelf(runs)
+    found = RunWatcher(runs)
     found.update()
     found.forget(Path())
     return [
-        ("warm: whole list", middle(whole)),
-        ("a pass when nothing changed", middle(idle)),
+        ("warm: whole list", median(whole)),
+        ("a pass when nothing changed", median(idle)),
         ("a pass that looks at every archive", ms(_timed(found.update))),
-        ("filter: first key", middle(typed)),
+        ("filter: first key", median(typed)),
     ]
 
 
 def _screen(runs: Path, count: int) -> list[tuple[str, str]]:
     """From the command to the newest run on the screen, in a terminal; and one redraw of the table."""
-    from benchmarks.dashboard import Terminal
     from ltxtui.home import draw
     from ltxtui.home.model import HomeModel
     from ltxtui.plot.line_plot import Style
-    from replay.library.watcher import Shelf
+    from replay.library.watcher import RunWatcher
 
-    shelf, model = Shelf(runs), HomeModel()
+    shelf, model = RunWatcher(runs), HomeModel()
     shelf.update()
     model.set_runs(shelf.runs)
     redraws = []
@@ -158,14 +158,17 @@ def _screen(runs: Path, count: int) -> list[tuple[str, str]]:
         terminal.quit()
         if n:  # the first one may have had to compile modules
             paints.append(paint)
-    return [("redraw of the table", middle(redraws)), ("`ltxtui` cold start to the newest run", middle(paints))]
+    return [("redraw of the table", median(redraws)), ("`ltxtui` cold start to the newest run", median(paints))]
 
 
 def main() -> None:
+    parser = options.parser("benchmarks.home", __doc__, "", "500")
+    parser.add_argument("runs", nargs="?", type=int, default=RUNS, help="runs in the list [%(default)s]")
+    given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ltx-home-", dir=tempfile.gettempdir()))
     os.environ.setdefault("LTXTUI_RUNTIME_DIR", str(folder / "sockets"))
     try:
-        run(folder, int(sys.argv[1]) if len(sys.argv) > 1 else RUNS)
+        run(folder, given.runs)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

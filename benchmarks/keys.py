@@ -3,12 +3,11 @@
 Each burst is drawn from its own number and the seed: a screen (home, replay, live, compare), a terminal of 20×8 to
 200×60 cells, and up to 40 events that are all sent before the first of them is handled. Keys are those of the screen's
 actions, of dialogs and of text fields; clicks, double clicks, wheel turns, pastes and changes of size lie between them.
-The same number and seed give the same burst again (`--only`).
+`--only` repeats the burst with that number and seed.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import random
@@ -22,11 +21,12 @@ from typing import Any, Final
 from textual import events
 from textual.geometry import Size
 
+from benchmarks import options
 from ltxtui import actions
-from ltxtui.app import Dashboard
+from ltxtui.app import Dashboard, Options
 from ltxtui.plot.line_plot import Style
 from ltxtui.screens.compare import CompareScreen
-from ltxtui.state import State
+from ltxtui.state import SavedState
 from tests.ltxtui.driving import key_event
 from tests.ltxtui.fixture import fixture_messages, journal_file, open_fixture
 from tests.ltxtui.sources import Live
@@ -56,18 +56,18 @@ class Playground:
         """The kind of screen on top of nothing else; a live one has an unfinished run that takes commands."""
         for name in ("restart", "smooth"):  # as often as they are deleted and renamed
             journal_file(self.folder, name)
-        known: dict[str, Any] = {"drawing": style, "runs_dir": self.folder, "state": State(self._state)}
+        known: dict[str, Any] = {"drawing": style, "runs_dir": self.folder, "state": SavedState(self._state)}
         if screen == "home":
-            return Dashboard(**known)
+            return Dashboard(options=Options(**known))
         if screen == "compare":
             paths = sorted(self.folder.glob("*.journal"))[:8]
-            return Dashboard(first=lambda app: CompareScreen(paths), **known)
+            return Dashboard(options=Options(**known), first=lambda app: CompareScreen(paths))
         if screen == "run":
-            return Dashboard(open_fixture(), **known)
+            return Dashboard(open_fixture(), Options(**known))
         source = Live()
         header, *rest = self._messages
         source.send([{**header, "control": True}, *(m for m in rest if m.get("step", 0) in (None, 0, 1, 2))][:-1])
-        return Dashboard(source, **known)
+        return Dashboard(source, Options(**known))
 
 
 def keys_of(screen: str, chance: random.Random) -> list[str]:
@@ -170,7 +170,7 @@ def run(
 
 
 class surroundings:
-    """Nobody's own settings, and no command that leaves this process."""
+    """Default settings, and no command that leaves this process."""
 
     def __init__(self, folder: Path) -> None:
         names = ("CONFIG", "STATE", "CACHE", "RUNTIME_DIR")
@@ -193,11 +193,11 @@ class surroundings:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.keys", description=__doc__)
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--bursts", type=int, default=BURSTS)
+    parser = options.parser("benchmarks.keys", __doc__, "--bursts 100", "--seed 3 --only 42")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the bursts [%(default)s]")
+    parser.add_argument("--bursts", type=int, default=BURSTS, help="bursts in all [%(default)s]")
     parser.add_argument(
-        "--only", type=int, help="A burst again after those before it on the same dashboard, with its traceback."
+        "--only", type=int, help="repeat a burst, after those before it on the same dashboard, with its traceback"
     )
     asked = parser.parse_args()
     numbers = range(asked.bursts) if asked.only is None else range(asked.only - asked.only % EACH, asked.only + 1)

@@ -1,14 +1,13 @@
-"""`python -m benchmarks.marginal`: how far whole loops with a shock end from the data that they should end at.
+"""`python -m benchmarks.marginal`: how far from the data whole loops with a shock end.
 
 Data of two modes, x0 = ±1 with standard deviation .25, whose exact velocity is known. A loop starts from noise at σ = 1
-and takes Euler steps on an even schedule to 0, with one shock as the scheduler does it. Told is the Kolmogorov–Smirnov
-distance of the result to the data, and in brackets what of it is more than that of the same loop without a shock. With
-100,000 samples a distance of .005 comes up by chance once in a hundred times.
+and takes Euler steps on an even schedule to 0, with one shock as the scheduler applies it. The table holds the
+Kolmogorov–Smirnov distance of the result to the data, and in brackets by how much it exceeds that of the same loop
+without a shock. With 100,000 samples, chance alone gives a distance of .005 once in a hundred times.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -16,7 +15,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from recorder.shocks import sigma_math
+from benchmarks import options
+from recorder.format import sigma_math
 from recorder.shocks.plan import plan
 from recorder.shocks.schedules import ancestral
 from recorder.shocks.spec import Kind, Shock
@@ -104,7 +104,7 @@ def others(samples: int, steps: Sequence[int] = STEPS) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.marginal", description=__doc__)
+    parser = options.parser("benchmarks.marginal", __doc__, "", "--samples 10000")
     parser.add_argument("--samples", type=int, default=SAMPLES, help="samples per loop [100,000]")
     asked = parser.parse_args()
     for line in (*lines(asked.samples), *others(asked.samples)):

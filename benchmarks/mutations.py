@@ -16,13 +16,15 @@ from typing import Any, Final
 import msgpack
 import numpy as np
 
+from recorder.format import paths
 from recorder.format.protocol import Message
 
 SPLICES: Final[tuple[Any, ...]] = (
     None, True, False, 0, 1, -1, 2, 7, 255, 1 << 20, (1 << 31) - 1, 1 << 32, 1 << 53, (1 << 63) - 1, -(1 << 63),
-    (1 << 64) - 1, 0.0, -0.0, 1.5, math.nan, math.inf, -math.inf, 1e308, 5e-324, "", "x", "video", "stage_0", "../../x",
-    "/etc/passwd", "\x00", "\x1b[2J", "[red]x[/]", "\udcff", "NaN", "a" * 3000, b"", b"\x00" * 8, bytes(range(64)), [],
-    {}, [[]], {"t": "step"}, {"": {}}, [None], ["step", "batch"], [1, 1], [1 << 40, 1 << 40], [-1, -1], [0], [[]] * 300,
+    (1 << 64) - 1, 0.0, -0.0, 1.5, math.nan, math.inf, -math.inf, 1e308, 5e-324, "", "x", "video", paths.stage(0),
+    "../../x", "/etc/passwd", "\x00", "\x1b[2J", "[red]x[/]", "\udcff", "NaN", "a" * 3000, b"", b"\x00" * 8,
+    bytes(range(64)), [], {}, [[]], {"t": "step"}, {"": {}}, [None], ["step", "batch"], [1, 1], [1 << 40, 1 << 40],
+    [-1, -1], [0], [[]] * 300,
 )  # fmt: skip
 
 
@@ -201,7 +203,7 @@ FRAMES: Final[dict[int, bytes]] = {}
 def changed_file(rng: random.Random, path: Path, data: bytes) -> None:
     """Put something else in the place of a file of an archive."""
     kind = rng.random()
-    if path.name == "zarr.json" and kind < 0.75:
+    if path.name == paths.DOCUMENT and kind < 0.75:
         tree = json.loads(data)
         for _ in range(rng.choice((1, 1, 2, 3))):
             change(rng, tree)

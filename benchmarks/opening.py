@@ -1,8 +1,8 @@
 """How fast recorded runs open: `python -m benchmarks.opening`. Archives of 50, 100,000 and 1,000,000 steps.
 
-Archives are made by the recorder's own writer from made-up rows of the real metrics, video and audio. Each is opened
-in the dashboard without a terminal: seconds from `open_path` to the first picture that has its curves, and from a key
-that moves the playhead to the next picture. Modules are loaded before; each archive is opened in a process of its own.
+Archives are written by the recorder's own writer from synthetic rows of the real metrics, video and audio. Each is
+opened in the dashboard without a terminal: seconds from `open_path` to the first picture with curves, and from a key
+that moves the playhead to the next picture. Modules are loaded before; each archive is opened in a separate process.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 from textual.app import App
 
+from benchmarks import options
+
 SIZE = (120, 40)
 BLOCK = 8192
 GRIDS = {"video": (9, 10, 12), "audio": (64,)}
@@ -37,7 +39,7 @@ def make(path: Path, steps: int) -> None:
     """An archive of one stage with video and audio, its rows noise around slow curves."""
     from recorder.archive.writer import ArchiveWriter
     from recorder.format import declarations, protocol
-    from recorder.metrics.step import Layout
+    from recorder.metrics.latent_layout import LatentLayout
 
     writer = ArchiveWriter(path)
     known = {"metadata": {"prompt": "made up"}, "time": START}
@@ -48,7 +50,7 @@ def make(path: Path, steps: int) -> None:
     writer.feed({"t": protocol.STAGE, "stage": 0, "call": 0, "tile": None, "sigmas": sigmas, **known})
     widths = {}
     for stream, grid in GRIDS.items():
-        layout = Layout(stream, 1, grid)
+        layout = LatentLayout(stream, 1, grid)
         metrics = declarations.on_stream(stream)
         shapes = [layout.row_shape(m, 8) for m in metrics]
         widths[stream] = sum(math.prod(shape) for shape in shapes)
@@ -135,10 +137,10 @@ def line(found: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, nargs="*", default=list(STEPS))
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--keep", type=Path, help="make the archives here, and use those that are there")
+    parser = options.parser("benchmarks.opening", __doc__, "--steps 50 100000", "--steps 1000000 --keep /tmp/archives")
+    parser.add_argument("--steps", type=int, nargs="*", default=list(STEPS), help="lengths of archives [%(default)s]")
+    parser.add_argument("--repeats", type=int, default=3, help="openings of each [3]")
+    parser.add_argument("--keep", type=Path, help="make the archives in this folder, and use those that exist")
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure is not None:

@@ -9,9 +9,10 @@ import time
 
 import numpy as np
 
-from benchmarks.__main__ import ms, table
+from benchmarks import options
+from benchmarks.reporting import ms, table
+from benchmarks.terminal import SIZE
 
-SIZE = (120, 40)
 STEPS = (60, 10_000)
 LONG = 100_000
 REPEATS = 15
@@ -21,7 +22,7 @@ GRID = (9, 10, 12)
 def long_run(steps: int, planned: int) -> list[dict[str, object]]:
     """Messages of a run of video and audio with every metric, its rows in one block, and small pictures."""
     from recorder.format import declarations, protocol
-    from recorder.metrics.step import Layout
+    from recorder.metrics.latent_layout import LatentLayout
 
     sigmas = [1 - i / (planned + 1) for i in range(planned)]
     found: list[dict[str, object]] = [
@@ -29,7 +30,7 @@ def long_run(steps: int, planned: int) -> list[dict[str, object]]:
         {"t": protocol.STAGE, "stage": 0, "call": 0, "tile": None, "time": 0.0, "sigmas": sigmas, "metadata": {}},
     ]
     for stream, grid in (("video", GRID), ("audio", (68, 2))):
-        layout = Layout(stream, 1, grid)
+        layout = LatentLayout(stream, 1, grid)
         shapes = [(m, layout.row_shape(m, 8)) for m in declarations.on_stream(stream)]
         at = 0
         places = {}
@@ -151,5 +152,10 @@ def run() -> None:
     table(f"Drawing, {SIZE[0]}×{SIZE[1]}, a quarter each", rows)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    options.parser("benchmarks.panels", __doc__, "").parse_args()
     run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,18 +1,18 @@
-"""`python -m benchmarks.power`: how often a sweep finds the difference that it says it could have seen.
+"""`python -m benchmarks.power`: how often a sweep finds the difference that it states as detectable.
 
-Per line 1,000 made-up sweeps of normal paired differences without an effect. Each says which difference it could have
-seen with 80 % power. That difference is added to one of its arms, and the arm is judged again: on its own at .05, and
-of several arms at the correction's hardest threshold, .05 divided by the number of arms.
+Each line simulates 1,000 sweeps of normal paired differences without an effect. Each sweep states the difference that
+it detects with 80 % power. That difference is added to one of its arms, and the arm is tested again: alone at .05, and
+among several arms at the strictest threshold of the correction, .05 divided by the number of arms.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Iterator
 
 import numpy as np
 
+from benchmarks import options
 from replay.sweep.power import smallest_seen
 from replay.sweep.statistics import LEVEL, sign_flip_p
 from replay.sweep.verdict_text import POWER
@@ -52,8 +52,8 @@ def lines(sweeps: int, pairs: tuple[int, ...] = PAIRS) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.power", description=__doc__)
-    parser.add_argument("--sweeps", type=int, default=1000, help="made-up sweeps per line [1000]")
+    parser = options.parser("benchmarks.power", __doc__, "--sweeps 200")
+    parser.add_argument("--sweeps", type=int, default=1000, help="simulated sweeps per line [1000]")
     asked = parser.parse_args()
     print("| pairs | arms | promised | measured | by the normal approximation |\n| ---: | ---: | ---: | ---: | ---: |")
     for line in lines(asked.sweeps):

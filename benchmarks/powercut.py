@@ -1,17 +1,18 @@
 """`make powercut`: what is on the disk after power cuts, from the first step to a minute after the end.
 
-Recordings run on file systems in loop devices, with a viewer at their sockets. Again and again the image of each is
-cloned while everything goes on: the clone, which takes in one moment, is the disk as a cut at that moment leaves it.
+Recordings run on file systems in loop devices, with a viewer at their sockets. The image of each is cloned repeatedly
+while the recording continues: a clone captures one moment, so it is the disk that a power cut at that moment leaves.
 Afterwards each clone is mounted, so that the file system replays its log, and its run is listed, opened, checked and
-repaired. Needs root, loop devices, and mkfs of each file system; what cannot be had is left out, and it says why.
+repaired. Needs root, loop devices, and mkfs of each file system; a file system that is missing is skipped with a note.
 
-What a disk has written counts as there, flushed or not: drives that lose what they have acknowledged are not simulated.
+Everything that the disk has written counts as kept, flushed or not: drives that lose acknowledged writes are not
+simulated.
 
 The promises that are checked:
 - `sync=True`: every row that a viewer had before the cut, with its values.
-- otherwise: in mid-run what the kernel has written by itself, which may be nothing; never less than at an earlier cut;
-  and from the moment that the journal is gone every row.
-- an archive that says that it is complete and has no journal beside it is sound.
+- otherwise: during the run what the kernel has written by itself, which may be nothing, but never less than at an
+  earlier cut; and every row from the moment that the journal is removed.
+- a complete archive without a journal next to it is sound.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from benchmarks import options
 from benchmarks.disks import SIZES, Unavailable, clone, make, mounted
 from benchmarks.powercut_verdict import Cut, Trial, Verdict, judge, promised, table
 from replay.sources.open import SocketSource
@@ -226,12 +228,14 @@ def judge_all(trial: Trial, place: Path) -> list[Verdict]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.powercut", description="See the module's head.")
-    parser.add_argument("--only", nargs="*", default=list(SIZES), choices=list(SIZES), metavar="FS")
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--pause", type=float, default=PAUSE_SECONDS, help="seconds between steps")
-    parser.add_argument("--after", type=float, default=AFTER_SECONDS, help="seconds after the end")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = options.parser("benchmarks.powercut", __doc__, "--only ext4 --after 5", "--seed 3")
+    parser.add_argument(
+        "--only", nargs="*", default=list(SIZES), choices=list(SIZES), metavar="FS", help="file systems [all]"
+    )
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps of each run [%(default)s]")
+    parser.add_argument("--pause", type=float, default=PAUSE_SECONDS, help="seconds between steps [%(default)s]")
+    parser.add_argument("--after", type=float, default=AFTER_SECONDS, help="seconds after the end [%(default)s]")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments [0]")
     parser.add_argument("--record", metavar="RUNS", help=argparse.SUPPRESS)
     parser.add_argument("--sync", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()

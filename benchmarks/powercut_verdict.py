@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.disks import mounted
+from recorder.format import paths
 from recorder.journal.journal import is_being_written
 from replay.integrity.check import check
 from replay.integrity.repair import CannotRepair, repair
@@ -104,7 +105,7 @@ def look_at(trial: Trial, run: Path, verdict: Verdict) -> None:
             verdict.rows[key] = stream.rows
             for ours, theirs in zip(stream.data, trial.rows.get(key, []), strict=False):
                 if ours.tobytes() != theirs:
-                    verdict.broken.append(f"another row of stage_{key[0]}/{key[1]} than the viewer had")
+                    verdict.broken.append(f"another row of {paths.stream(*key)} than the viewer had")
                     break
 
 

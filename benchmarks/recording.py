@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.__main__ import middle, ms, quantile, table
+from benchmarks.reporting import median, ms, quantile, table
 
 STEPS = 20
 REPEATS = 4
@@ -90,4 +90,4 @@ def run(folder: Path) -> None:
             ("beyond metric computation, p99", ms(quantile(beyond, 0.99))),
         ],
     )
-    table("At the end", [(f"close to complete archive ({STEPS} steps)", middle(closing))])
+    table("At the end", [(f"close to complete archive ({STEPS} steps)", median(closing))])

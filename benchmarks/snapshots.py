@@ -1,7 +1,7 @@
-"""Which compression is right for kept latents: time and bytes per chunk of float16, raw and packed in five ways.
+"""Which compression suits stored latents: time and bytes per chunk of float16, raw and packed in five ways.
 
 `python -m benchmarks.snapshots` takes the sample and the predicted clean sample of a nano run, early and late, and
-Gaussian tokens of the size of a real clip. What it found is what `recorder/archive/writer.py` does.
+Gaussian tokens of the size of a real clip. `recorder/archive/stream_writer.py` uses the result.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmarks import options
+from recorder.format import paths
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -37,10 +40,10 @@ def nano_latents(folder: Path) -> dict[str, NDArray[np.float16]]:
     call = {**nano.HOME, **nano.CALL, **nano.UNGUIDED, "num_inference_steps": 10, "output_type": "latent"}
     with record(pipe, runs_dir=folder, save_latents=True) as run:
         pipe("a red ball moving left", generator=torch.Generator().manual_seed(0), **call)
-    group: Any = zarr.open_group(str(run.path), mode="r")["stage_0/video"]
+    group: Any = zarr.open_group(str(run.path), mode="r")[paths.stream(0, "video")]
     return {
         f"nano {name}, step {step + 1} of 10": np.asarray(group[name][step])
-        for name in ("latents", "x0")
+        for name in (paths.LATENTS, paths.X0)
         for step in (0, 9)
     }
 
@@ -91,11 +94,12 @@ def measure(values: NDArray[Any], codec: Any, path: Path) -> tuple[float, float,
         read.append(time.perf_counter() - began)
         if not same:
             raise ValueError(f"{codec} does not give back what was written")
-    size = sum(f.stat().st_size for f in (path / "c").rglob("*") if f.is_file())
+    size = sum(f.stat().st_size for f in (path / paths.CHUNKS).rglob("*") if f.is_file())
     return statistics.median(written), statistics.median(read), size // REPEATS
 
 
 def main() -> None:
+    options.parser("benchmarks.snapshots", __doc__, "").parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ltx-bench-", dir=tempfile.gettempdir()))
     os.environ["LTXTUI_RUNTIME_DIR"] = str(folder / "sockets")
     shares: dict[str, list[float]] = {}

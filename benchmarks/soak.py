@@ -1,13 +1,12 @@
 """A million steps through the real recorder, with a viewer and a dashboard attached: `python -m benchmarks.soak`.
 
-Small tensors go through `run.step` as one long stage, as fast as they can be measured. A viewer in a process of its own
-reads every row over the socket, `ltxtui watch` draws them in a pseudo-terminal. Now and then their memory, threads,
-files and CPU are noted; lines go to standard error as they come, so that a soak that is stopped has told something.
+Small tensors go through `run.step` as one long stage, as fast as they can be measured. A viewer in a separate process
+reads every row over the socket, and `ltxtui watch` draws them in a pseudo-terminal. Their memory, threads, files and
+CPU are sampled and printed on standard error at once, so that a soak that is stopped early has reported its figures.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -22,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks import options
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tensors are too small to share
 
@@ -95,7 +96,7 @@ class Helper:
 
 
 class Watcher:
-    """Notes figures of the recorder, which is this process, and of those who watch it."""
+    """Notes figures of the recorder, which is this process, and of its viewers."""
 
     def __init__(self, run: Any, viewer: Helper, dashboard: Helper) -> None:
         import psutil
@@ -128,7 +129,7 @@ class Watcher:
 
 
 def steps_through(run: Any, steps: int, watcher: Watcher, previews: bool) -> None:
-    """The loop: one stage whose length nobody was told, so that arrays grow as they must."""
+    """The loop: one stage of unknown length, so that arrays have to grow."""
     import torch
 
     torch.set_num_threads(1)
@@ -225,7 +226,7 @@ def soak(folder: Path, steps: int, previews: bool) -> dict[str, Any]:
 
 def report(found: dict[str, Any]) -> None:
     """The figures as a block of text."""
-    from benchmarks.__main__ import table
+    from benchmarks.reporting import table
 
     first, last = found["samples"][0], found["samples"][-1]
     slopes, opened = found["slope_kb_per_1000_steps"], found["opened"]
@@ -254,8 +255,8 @@ def report(found: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
-    parser.add_argument("--steps", type=int, default=1_000_000, help="[1000000]")
+    parser = options.parser("benchmarks.soak", __doc__, "--steps 10000 --stages 20", "--json --directory /var/tmp")
+    parser.add_argument("--steps", type=int, default=1_000_000, help="steps of the long stage [1000000]")
     parser.add_argument("--stages", type=int, default=2000, help="short stages of one run, afterwards [2000]")
     parser.add_argument("--runs", type=int, default=300, help="runs one after another, afterwards [300]")
     parser.add_argument("--no-previews", action="store_true", help="without pictures of the predicted sample")

@@ -1,4 +1,4 @@
-"""What a soak needs beside its loop: viewer, dashboard and opener in processes of their own; many stages, many runs."""
+"""Parts of a soak besides its loop: viewer, dashboard and opener in separate processes; many stages, many runs."""
 
 from __future__ import annotations
 

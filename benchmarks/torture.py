@@ -1,15 +1,14 @@
 """SIGKILL at random moments: `python -m benchmarks.torture`. No row that a viewer had received may be missing.
 
-Each round forks a recorder and a viewer, kills the recorder, and looks at what is left: every row that the viewer
-process had noted is in the run, byte for byte; the run opens; `check` is sound, after `repair` if it was not ended.
-Most rounds record small random tensors through `run.step`; some a nano LTX 2.3 pipeline. Half of the small rounds are
-killed by the clock, the others in the middle of something: while metrics are computed, with half a message written to
-the journal, with half a file of the archive written, and at the end between two files or around the journal's removal.
+Each round forks a recorder and a viewer, kills the recorder, and examines what is left: every row that the viewer had
+noted is in the run, byte for byte; the run opens; `check` finds it sound, after `repair` if it was not finalised. Most
+rounds record small random tensors through `run.step`, some a nano LTX 2.3 pipeline. Half of the small rounds are killed
+at a random time, the others during a certain operation: while metrics are computed, with half a message written to the
+journal, with half a file of the archive written, and at the end between two files or around the removal of the journal.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import shutil
@@ -22,6 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks import options
 
 SMALL_SECONDS = 0.9
 """A round of small tensors is killed within this time; it takes about as long to its last message."""
@@ -71,7 +72,7 @@ def half_a_file(name: str, data: bytes, folder: int) -> None:
 
 
 def nothing(*_: Any, **__: Any) -> None:
-    """Die between two things."""
+    """Die between two operations."""
 
 
 def without_the_file(journal: Any, *_: Any, **__: Any) -> None:
@@ -103,7 +104,7 @@ def strike(moment: str, seed: int) -> None:
 
         ArchiveWriter.finish = at_the_end  # type: ignore[method-assign]
         if where == "consolidate":
-            on_call(1, zarr_writer.Store, "consolidate", nothing)
+            on_call(1, zarr_writer.StoreWriter, "consolidate", nothing)
         elif where != "files":
             on_call(1, journal.Journal, "release", nothing if where == "journal" else without_the_file)
 
@@ -186,7 +187,7 @@ def forked(work: Any, *arguments: Any) -> int:
 
 
 def undisturbed(pipe: Any) -> float:
-    """Seconds that a nano round takes on this machine when nobody kills it."""
+    """Seconds that a nano round takes on this machine if it is not killed."""
     with tempfile.TemporaryDirectory(prefix="ltx-", dir="/tmp") as folder:
         os.environ["LTXTUI_RUNTIME_DIR"] = str(Path(folder) / "sock")
         began = time.monotonic()
@@ -229,7 +230,7 @@ def examine(runs: Path, out: Path) -> Outcome:
     seen = [line.split() for line in out.read_text().splitlines()] if out.exists() else []
     found = sorted({p.with_suffix(".zarr") for p in runs.glob("*") if p.suffix in (".zarr", ".journal")})
     if not found:
-        return Outcome("before the run", len(seen), ["rows were seen, and no run is there"] if seen else [])
+        return Outcome("before the run", len(seen), ["rows were seen, but there is no run"] if seen else [])
     archive, wrong = found[0], []
     journal = archive.with_suffix(".journal")
     when = "finished" if not journal.exists() else "journal alone" if not archive.exists() else "unfinished"
@@ -254,7 +255,7 @@ def examine(runs: Path, out: Path) -> Outcome:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options.parser("benchmarks.torture", __doc__, "--kills 20 --nano 0", "--seed 3")
     parser.add_argument("--kills", type=int, default=190, help="rounds of small tensors [190]")
     parser.add_argument("--nano", type=int, default=10, help="rounds of a nano pipeline [10]")
     parser.add_argument("--seed", type=int, default=0, help="of the moments [0]")

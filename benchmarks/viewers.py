@@ -1,7 +1,7 @@
-"""`python -m benchmarks.viewers`: 32 viewers receiving a whole run; what 64 of them, good and bad, cost the sampler.
+"""`python -m benchmarks.viewers`: 32 viewers receive a whole run; what 64 viewers, good and bad, cost the sampler.
 
-Sixty-four viewers are busy themselves, on the same cores: that alone makes every thread slower. So another recorder
-runs beside the measured one all the time, and for a control the viewers are attached to that one.
+Sixty-four viewers use the same cores, which alone makes every thread slower. So a second recorder runs alongside the
+measured one all the time, and as a control the viewers are attached to that one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from benchmarks import options
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -44,7 +46,7 @@ def connect(path: str) -> socket.socket:
 
 
 def receive_all(path: str, count: int, size: int) -> float:
-    """Seconds in which so many new viewers have received so many bytes each; one selector for all of them."""
+    """Seconds in which this many new viewers receive this many bytes each; one selector for all of them."""
     began = time.perf_counter()
     left = {}
     with selectors.DefaultSelector() as waiting:
@@ -153,7 +155,7 @@ def told(name: str, number: int, one: list[Cost], other: list[Cost]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options.parser("benchmarks.viewers", __doc__, "--rounds 1 --steps 20")
     parser.add_argument("--rounds", type=int, default=6, help="stretches of each kind [6]")
     parser.add_argument("--steps", type=int, default=100, help="steps of a stretch [100]")
     parser.add_argument("--company", metavar="SOCKET", help=argparse.SUPPRESS)

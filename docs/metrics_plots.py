@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ltxtui.plot.line_plot import Curve, Mark, curve_text
+from ltxtui.plot.line_plot import curve_text
+from ltxtui.plot.model import Curve, Mark
 from recorder.format.declarations import METRICS, SUMMARIES, Metric
 from replay.model.run import StreamData
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -17,7 +18,7 @@ from ltxtui.plot.roles import COMPONENTS
 from ltxtui.plot.text import clean, to_ascii
 from ltxtui.screens.base import ActionScreen, keyed
 from ltxtui.screens.run import Opening, RunScreen
-from ltxtui.state import State
+from ltxtui.state import SavedState
 from ltxtui.terminal.endings import TerminalApp
 from ltxtui.themes import THEMES, first_drawing, first_theme
 from ltxtui.viewmodel.deck import Deck
@@ -30,22 +31,40 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Options:
+    """How a dashboard starts.
+
+    Attributes:
+        drawing: how lines are drawn; by default as the settings say, else braille, or ASCII without a UTF-8 locale.
+        opening: what of the run is looked at first; by default its end, in the settings' preset.
+        origin: the words of the command that shows this source again, such as `("replay", "red-disc")`.
+        runs_dir: the folder of runs that the list shows.
+        on_quit: called when the user quits, before the terminal is restored: a demo ends its own run here.
+        clock: seconds for the pace of a replay.
+        settings: the user's; by default read from their file.
+        state: what was remembered; by default in the user's state file.
+        first_start: whether users who have not seen the tour are shown it.
+    """
+
+    drawing: Style | None = None
+    opening: Opening | None = None
+    origin: Sequence[str] = ()
+    runs_dir: Path = Path("runs")
+    on_quit: Callable[[], None] | None = None
+    clock: Callable[[], float] = time.monotonic
+    settings: user.Loaded | None = None
+    state: SavedState | None = None
+    first_start: bool = False
+
+
 class Dashboard(TerminalApp[None], inherit_bindings=False):
     """Shows the run that a source brings, or the list of runs, until `q`.
 
     Args:
-        source: where the run's messages come from, closed when its screen is left; without one the list of runs.
-        drawing: how lines are drawn; by default as the settings say, else braille, or ASCII without a UTF-8 locale.
-        playing: whether a replay starts playing from its first step instead of showing everything.
-        speed: of the replay; 1 is the recorded pace, infinity as fast as the screen goes.
-        opening: what of the run is looked at first.
-        origin: the words of the command that brings this source back, such as `("replay", "red-disc")`.
+        source: where the run's messages come from; closed when its screen is left. Without one the list of runs.
+        options: how the dashboard starts.
         first: makes the first screen, if it is neither a run nor the list of runs.
-        on_quit: called when the person quits, before the screen is given back: a demo ends its own run here.
-        clock: seconds for the pace of a replay.
-        settings: the user's; by default read from their file.
-        state: what was remembered; by default in the user's state file.
-        first_start: whether somebody who never saw it is shown the tour.
     """
 
     ENABLE_COMMAND_PALETTE = False
@@ -56,35 +75,24 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
     def __init__(
         self,
         source: Source | None = None,
+        options: Options | None = None,
         *,
-        drawing: Style | None = None,
-        playing: bool = False,
-        speed: float = 1.0,
-        opening: Opening | None = None,
-        origin: Sequence[str] = (),
         first: Callable[[Dashboard], ActionScreen] | None = None,
-        runs_dir: Path = Path("runs"),
-        on_quit: Callable[[], None] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        settings: user.Loaded | None = None,
-        state: State | None = None,
-        first_start: bool = False,
     ) -> None:
+        options = options or Options()
         # Only with the terminal's own colours does NO_COLOR mean none at all; otherwise Textual turns them grey.
         # Screens bring style sheets of their own, but Textual reads them only where a screen is put on others.
         more = () if source is not None else (self._sheet("home"), self._sheet("compare"))
         super().__init__(css_path=[self._sheet("run"), *more], ansi_color=True if os.environ.get("NO_COLOR") else None)
-        self.loaded_settings = settings or user.load()
-        self.state = state or State()
-        self.drawing = drawing or self.settings.drawing or first_drawing()
-        self.runs_dir = runs_dir
-        self.clock = clock
+        self.loaded_settings = options.settings or user.load()
+        self.state = options.state or SavedState()
+        self.drawing = options.drawing or self.settings.drawing or first_drawing()
+        self.runs_dir = options.runs_dir
+        self.clock = options.clock
+        self._options = options
         self._source = source
-        self._opening = opening or Opening(preset=self.settings.preset, playing=playing, speed=speed)
-        self._origin = tuple(origin)
+        self._opening = options.opening or Opening(preset=self.settings.preset)
         self._first = first
-        self._on_quit = on_quit
-        self._first_start = first_start
         self._left = False
         for theme in THEMES:
             self.register_theme(theme)
@@ -125,7 +133,7 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
         if self._first is not None:
             return self._first(self)
         if self._source is not None:
-            return self._run_screen(self._source, self._origin, self._opening)
+            return self._run_screen(self._source, self._options.origin, self._opening)
         from ltxtui.screens.home import Home
 
         return keyed(Home, self.settings.keys)(self.runs_dir, self.drawing, keymap=self.settings.keys)
@@ -135,15 +143,15 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
         self.app_resume_signal.subscribe(self, lambda _: self.redraw())
         if notice := self.loaded_settings.notice:
             self.notify(notice, severity="warning", markup=False, timeout=12)
-        if self._first_start and self.settings.tour and not self.state.tour_seen:
+        if self._options.first_start and self.settings.tour and not self.state.tour_seen:
             self.call_after_refresh(self._show_tour)
 
     def _show_tour(self) -> None:
         if isinstance(self.screen, ActionScreen):
-            self.screen.show_tour()
+            self.show_tour(self.screen)
 
     def redraw(self) -> None:
-        """Every cell anew, whatever the terminal shows."""
+        """Draw every cell, whatever the terminal shows."""
         self.refresh(layout=True)
 
     def next_theme(self) -> None:
@@ -157,18 +165,43 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
     # The stack of screens
 
     def open_run(self, source: Source, origin: Sequence[str] = (), opening: Opening | None = None) -> None:
-        """A run on top of what is there; the source is closed when its screen is left."""
+        """Show a run on top of this screen; the source is closed when its screen is left."""
         self.push_screen(self._run_screen(source, origin, opening or Opening(preset=self.settings.preset)))
 
     def compare_runs(self, runs: Sequence[Path | Run]) -> None:
-        """Two to eight runs side by side, on top of what is there."""
+        """Show two to eight runs side by side, on top of this screen."""
         from ltxtui.screens.compare import compare_screen
 
         self.push_screen(compare_screen(runs, self.settings.keys))
 
+    # Dialogs that every screen has
+
+    def show_palette(self, over: ActionScreen) -> None:
+        """Every action of a screen by its name; the chosen one is done on it."""
+        from ltxtui.screens.palette import Chooser, entries
+
+        def chosen(entry: str | None) -> None:
+            if entry is not None:
+                id, _, which = entry.partition(" ")
+                over.action_do(id, int(which))
+
+        self.push_screen(Chooser(entries(over), "What to do?", self.drawing), chosen)
+
+    def show_help(self, over: ActionScreen) -> None:
+        from ltxtui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(over))
+
+    def show_tour(self, over: ActionScreen) -> None:
+        from ltxtui.screens.tour import TourScreen
+
+        self.push_screen(TourScreen(over))
+
+    # What the list of runs asks for
+
     def on_home_open_asked(self, event: Home.OpenAsked) -> None:
         if len(self.screen_stack) != 1:
-            return  # asked twice: the first time has been answered with a screen over the list
+            return  # asked again: a screen is already open over the list
         from replay.model.run import NotARun
         from replay.sources.open import open_path
         from replay.sources.reconnect import open_live
@@ -186,7 +219,7 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
             self.compare_runs(event.paths)
 
     def back(self) -> None:
-        """To the screen below; from the last one out."""
+        """To the screen below; from the first screen, quit."""
         if self.depth > 1:
             self.pop_screen()
         else:
@@ -196,26 +229,26 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
         self.leave()
 
     def leave(self) -> None:
-        """End the dashboard, once. The recorded run goes on, unless `on_quit` ends it."""
+        """End the dashboard, once. A run that is being recorded continues, unless `on_quit` ends it."""
         if self._left:
             return
         self._left = True
-        if self._on_quit is not None:
-            self._on_quit()
+        if self._options.on_quit is not None:
+            self._options.on_quit()
         self.exit()
 
-    def in_background(self, work: Callable[[], T], tell: Callable[[T], None]) -> None:
-        """Do what takes time in a thread, then hand over what it gave; an error is told as a notice."""
+    def in_background(self, work: Callable[[], T], done: Callable[[T], None]) -> None:
+        """Work in a thread, then call `done` with the result; an error is shown as a notice."""
 
-        def done() -> None:
+        def run() -> None:
             try:
-                given = work()
+                result = work()
             except (OSError, RuntimeError, ValueError) as error:
                 self.call_later(self.notify, str(error), severity="error", markup=False, timeout=8)
             else:
-                self.call_later(tell, given)
+                self.call_later(done, result)
 
-        self.run_worker(done, thread=True, exit_on_error=True)
+        self.run_worker(run, thread=True, exit_on_error=True)
 
     def _run_screen(self, source: Source, origin: Sequence[str], opening: Opening) -> RunScreen:
         return keyed(RunScreen, self.settings.keys)(source, origin, opening, self.clock)

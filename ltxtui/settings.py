@@ -1,4 +1,4 @@
-"""The user's settings: a TOML file under the XDG config directory, read once, every mistake told with its line."""
+"""The user's settings: a TOML file in the XDG config directory, read once; mistakes are reported with their lines."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from recorder.format.locations import user_folder
 
 FILE: Final = "config.toml"
 ENVIRONMENT: Final = "LTXTUI_CONFIG"
-"""Names another settings file."""
+"""The environment variable that names another settings file."""
 
 EXAMPLE: Final = """\
-# Settings of ltxtui. Everything may be left out; `ltxtui config` shows what is in force.
+# Settings of ltxtui. All of them are optional; `ltxtui config` shows the current ones.
 
-# theme = "dark"           # dark, light or safe (for every kind of colour vision); by default what the terminal is
-# drawing = "braille"      # braille, block or ascii; by default braille, ascii without a UTF-8 locale
-# preset = 1               # the panels that a run opens with
-# export_dir = "."         # where screenshots and CSV files go
+# theme = "dark"           # dark, light or safe (for all kinds of colour vision); default: as the terminal
+# drawing = "braille"      # braille, block or ascii; default: braille, or ascii without a UTF-8 locale
+# preset = 1               # the set of panels that a run opens with
+# export_dir = "."         # folder of screenshots and CSV files
 # tour = true              # show the tour at the first start
-# mouse = true             # false leaves selecting text to the terminal
+# mouse = true             # false: the terminal selects text
 
 [keys]
-# By action (`ltxtui config --keys` lists them): one key, or as many as the action has; [] for none.
-# They replace all keys of the action. A key that has another job on the same screen has to be taken from it first.
+# Keys by action (`ltxtui config --keys` lists them): one key, or as many as the action has; [] for none.
+# They replace all keys of the action. To use a key of another action on the same screen, change that action too.
 # theme = "T"
 # cursor = ["h", "l"]      # where h hides a panel and l marks a loop:
 # hide = "D"
@@ -43,8 +43,8 @@ EXAMPLE: Final = """\
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One thing in a settings file that cannot be used."""
+class SettingsProblem:
+    """One mistake in a settings file."""
 
     line: int
     text: str
@@ -52,7 +52,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Settings:
-    """What is in force. None leaves the choice to the terminal."""
+    """The current settings. None leaves the choice to the terminal."""
 
     theme: str | None = None
     drawing: Style | None = None
@@ -65,25 +65,25 @@ class Settings:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Settings with the file that they are from, and what in it could not be used."""
+    """Settings, their file, and the mistakes in it."""
 
     settings: Settings
     path: Path
     exists: bool = False
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[SettingsProblem, ...] = ()
 
     @property
     def notice(self) -> str:
-        """One line for the screen; empty if all is well."""
+        """One line for the screen; empty if there is no mistake."""
         if not self.problems:
             return ""
         first = self.problems[0]
         more = f", and {len(self.problems) - 1} more" if len(self.problems) > 1 else ""
-        return f"{self.path} line {first.line}: {first.text}{more}; defaults are used there (ltxtui config --check)"
+        return f"{self.path} line {first.line}: {first.text}{more}; the default is used (ltxtui config --check)"
 
 
 def settings_path() -> Path | None:
-    """The settings file, whether it exists or not; None where no home directory is known."""
+    """The settings file, which may not exist; None if the home directory is unknown."""
     if named := os.environ.get(ENVIRONMENT):
         return Path(named)
     folder = user_folder("config")
@@ -91,7 +91,7 @@ def settings_path() -> Path | None:
 
 
 def load(path: Path | None = None) -> Loaded:
-    """Read the settings; what is wrong falls back to its default and is told, never raised."""
+    """Read the settings. A mistake is reported and its setting falls back to the default; nothing is raised."""
     path = path or settings_path()
     if path is None:
         return Loaded(Settings(), Path(FILE))
@@ -100,21 +100,23 @@ def load(path: Path | None = None) -> Loaded:
     except FileNotFoundError:
         return Loaded(Settings(), path)
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        return Loaded(Settings(), path, True, (Problem(1, f"cannot be read: {why}"),))
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        return Loaded(Settings(), path, True, (SettingsProblem(1, f"cannot be read: {why}"),))
     settings, problems = parse(text)
     return Loaded(settings, path, True, tuple(problems))
 
 
-def parse(text: str) -> tuple[Settings, list[Problem]]:
-    """Settings from TOML, and what in it could not be used."""
+def parse(text: str) -> tuple[Settings, list[SettingsProblem]]:
+    """Settings from TOML, and the mistakes in it."""
     try:
         given = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"at line (\d+)", str(error))
         said = re.sub(r" \(at .*\)$", "", str(error))
-        return Settings(), [Problem(int(found[1]) if found else len(text.splitlines()), f"no TOML: {said}")]
-    problems: list[Problem] = []
+        return Settings(), [
+            SettingsProblem(int(found[1]) if found else len(text.splitlines()), f"not valid TOML: {said}")
+        ]
+    problems: list[SettingsProblem] = []
     values: dict[str, Any] = {}
     for name, value in given.items():
         if name == "keys":
@@ -123,38 +125,38 @@ def parse(text: str) -> tuple[Settings, list[Problem]]:
         reader = _READERS.get(name)
         if reader is None:
             known = ", ".join([*_READERS, "[keys]"])
-            problems.append(Problem(_line(text, name), f"{name!r} is no setting; there are {known}"))
+            problems.append(SettingsProblem(_line(text, name), f"{name!r} is not a setting; settings are {known}"))
             continue
         try:
             values[name] = reader(value)
         except ValueError as error:
-            problems.append(Problem(_line(text, name), f"{name}: {error}"))
+            problems.append(SettingsProblem(_line(text, name), f"{name}: {error}"))
     return Settings(**values), sorted(problems, key=lambda p: p.line)
 
 
-def _keys(table: object, text: str, problems: list[Problem]) -> dict[str, tuple[str, ...]]:
+def _keys(table: object, text: str, problems: list[SettingsProblem]) -> dict[str, tuple[str, ...]]:
     if not isinstance(table, dict):
-        problems.append(Problem(_line(text, "keys"), "keys is a table: write [keys] on a line of its own"))
+        problems.append(SettingsProblem(_line(text, "keys"), "keys is a table: write [keys] on a separate line"))
         return {}
     keymap: dict[str, tuple[str, ...]] = {}
     for id, value in table.items():
         try:
             keymap[id] = _keys_of(id, value)
         except ValueError as error:
-            problems.append(Problem(_line(text, id, "keys"), f"keys.{id}: {error}"))
+            problems.append(SettingsProblem(_line(text, id, "keys"), f"keys.{id}: {error}"))
     if keymap.get("quit") and "back" not in keymap:
-        keymap["back"] = ()  # q quits too, and keys that are replaced do nothing any more
+        keymap["back"] = ()  # q quits too, and keys that are replaced have no effect
     while (found := _clash(keymap)) is not None:
         id, said = found
-        problems.append(Problem(_line(text, id, "keys"), f"keys.{id}: {said}"))
-        del keymap[id]  # its own keys are in force again, which may clash with what was set for another action
+        problems.append(SettingsProblem(_line(text, id, "keys"), f"keys.{id}: {said}"))
+        del keymap[id]  # its default keys apply again, which may clash with those set for another action
     return keymap
 
 
 def _clash(keymap: Mapping[str, tuple[str, ...]]) -> tuple[str, str] | None:
-    """An action that is given a key which another one has on the same screen, and what to say; None without any."""
+    """An action whose key belongs to another one on the same screen, with the message; None if there is none."""
     owners: dict[tuple[str, str], str] = {}
-    # The user's own come last, in the order of the file: where two clash, the later one is at fault.
+    # Actions of the file come last, in its order: of two that clash, the later one is reported.
     for id in (*(a.id for a in ACTIONS if a.id not in keymap), *keymap):
         keys, also = keys_of(BY_ID[id], keymap)
         for screen in BY_ID[id].screens:
@@ -163,7 +165,7 @@ def _clash(keymap: Mapping[str, tuple[str, ...]]) -> tuple[str, str] | None:
                 if other != id:
                     named = key_name((key,))
                     if other in keymap:
-                        return id, f"{named!r} is given to {other!r} already"
+                        return id, f"{named!r} is already given to {other!r}"
                     way = f"give {other} another key here, or [] for none"
                     return id, f"{named!r} is the key of {other!r} on the {screen} screen; {way}"
     return None
@@ -171,7 +173,7 @@ def _clash(keymap: Mapping[str, tuple[str, ...]]) -> tuple[str, str] | None:
 
 def _keys_of(id: str, value: object) -> tuple[str, ...]:
     if id not in BY_ID:
-        raise ValueError("is no action; ltxtui config --keys lists them")
+        raise ValueError("is not an action; ltxtui config --keys lists them")
     written = [value] if isinstance(value, str) else value
     if not isinstance(written, list) or not all(isinstance(key, str) for key in written):
         raise ValueError('is neither a key such as "x" nor a list such as ["x", "ctrl+x"]')
@@ -207,11 +209,11 @@ def _preset(value: object) -> int:
 
 def _folder(value: object) -> Path:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{value!r} is no folder")
+        raise ValueError(f"{value!r} is not a folder")
     try:
         return Path(value).expanduser()
     except RuntimeError:
-        raise ValueError(f"{value!r} is in a home directory that is not known here") from None
+        raise ValueError(f"{value!r} is in an unknown home directory") from None
 
 
 _READERS: Final[dict[str, Callable[[object], Any]]] = {
@@ -225,7 +227,7 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
 
 
 def _line(text: str, name: str, table: str = "") -> int:
-    """The line that a name is set on, in a table or before the first one."""
+    """The line that sets a name, in a table or before the first table."""
     inside = ""
     for number, line in enumerate(text.splitlines(), 1):
         if found := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
@@ -238,14 +240,14 @@ def _line(text: str, name: str, table: str = "") -> int:
 
 
 def as_lines(loaded: Loaded) -> list[str]:
-    """The settings in force as TOML, for people to read."""
+    """The current settings as TOML, for display."""
     lines = []
     for each in fields(Settings):
         value = getattr(loaded.settings, each.name)
         if each.name == "keys":
             continue
         if value is None:
-            lines.append(f"# {each.name}: what suits the terminal")
+            lines.append(f"# {each.name}: chosen for the terminal")
             continue
         if isinstance(value, bool):
             shown = str(value).lower()

@@ -1,4 +1,4 @@
-"""What the dashboard remembers by itself between two starts: arrangements of panels, and that the tour was seen."""
+"""What the dashboard remembers between two starts: arrangements of panels, and that the tour was seen."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from recorder.format.locations import user_folder
 from recorder.system.open_folders import PRIVATE_MODE, make_folders, replace_file
 
 ENVIRONMENT: Final = "LTXTUI_STATE"
-"""Names another state file."""
+"""The environment variable that names another state file."""
 MAX_BYTES: Final = 1 << 20
 
 
 def state_path() -> Path | None:
-    """The state file, whether it exists or not; None where no home directory is known."""
+    """The state file, which may not exist; None if the home directory is unknown."""
     if named := os.environ.get(ENVIRONMENT):
         return Path(named)
     folder = user_folder("state")
     return None if folder is None else folder / "state.json"
 
 
-class State:
-    """A small dictionary in a file. What cannot be read or written is as if there were none: nothing depends on it."""
+class SavedState:
+    """A small dictionary in a file. Errors of reading and writing are ignored, since nothing depends on it."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or state_path()
@@ -40,7 +40,7 @@ class State:
         self._write()
 
     def arrangement(self, size: str, preset: str) -> tuple[str, ...] | None:
-        """The panels in their order, for terminals of a size class; None if they were never changed."""
+        """The order of the panels of a preset, for terminals of a size class; None if it was never changed."""
         kept = self._arrangements().get(f"{size} {preset}")
         return tuple(kept) if isinstance(kept, list) and all(isinstance(p, str) for p in kept) else None
 

@@ -11,8 +11,6 @@ from textual.theme import Theme
 
 from ltxtui.plot.line_plot import Style
 
-VARIABLES: Final = ("line-1", "line-2", "line-3", "ghost", "rule", "faint", "cursor", "good", "note")
-
 DARK: Final = Theme(
     name="ltxtui-dark",
     primary="#56b4e9",

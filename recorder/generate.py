@@ -22,31 +22,29 @@ from recorder.shocks import schedules
 from recorder.shocks.spec import Shock
 
 if TYPE_CHECKING:
-    from recorder.recording import Run
+    from recorder.recording import RunHandle
 
-MISSING_EXTRA = (
-    "generating needs torch and diffusers; install them in the checkout: pip install -c constraints.txt '.[ltx]'"
-)
+MISSING_EXTRA = "generating needs torch and diffusers; install them: pip install 'ltxtui[ltx]'"
 DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875)
 """Levels the distilled LTX 2.3 was trained for (the model card of diffusers/LTX-2.3-Distilled-Diffusers)."""
 
 
-_OF_THE_PLACE = frozenset({"runs_dir", "name", "output", "device", "allow_control"})
-"""What a request says of where it runs and who may watch, and not of what comes out."""
+_NOT_THE_RESULT = frozenset({"runs_dir", "name", "output", "device", "allow_control"})
+"""Fields that say where a request runs and who may watch; they do not change the result."""
 
 
 class CannotGenerate(RuntimeError):
-    """Something that the user can mend; the message says how."""
+    """A generation that cannot run as requested; the message says what to change."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One generation as asked for; None means the model's own default.
+    """One generation as requested; None means the model's own default.
 
     Attributes:
         shocks: noise to inject.
-        sigmas: a σ list of one's own, used as it is, without the closing 0; there are as many steps as levels.
-        arguments: more arguments of the pipeline call; the other fields win over them.
+        sigmas: an explicit σ list, used unchanged, without the closing 0; one step per level.
+        arguments: more arguments of the pipeline call; the other fields take precedence.
         scheduler: a configuration of FlowMatchEulerDiscreteScheduler, instead of the model's.
     """
 
@@ -73,8 +71,8 @@ class Request:
     output: Path | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-like form of what decides the result, without folders, names and devices; `from_dict` reads it."""
-        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _OF_THE_PLACE}
+        """The fields that decide the result, as JSON-like data, without folders, names and devices; see `from_dict`."""
+        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_THE_RESULT}
         sigmas = None if self.sigmas is None else list(self.sigmas)
         scheduler = None if self.scheduler is None else dict(self.scheduler)
         shocks = [s.as_dict() for s in self.shocks]
@@ -82,27 +80,27 @@ class Request:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Request:
-        """From what `as_dict` gave, and any other field. Raises ValueError naming what is wrong with a shock or σ."""
+        """A request from the result of `as_dict` and any other field. Raises ValueError for an invalid shock or σ."""
         shocks = tuple(s if isinstance(s, Shock) else Shock.from_dict(s) for s in given.get("shocks", ()))
         sigmas = given.get("sigmas")
         return cls(**{**given, "shocks": shocks, "sigmas": None if sigmas is None else schedules.free(sigmas)})
 
     def as_metadata(self) -> dict[str, Any]:
-        """What a run keeps of its request, so that `replay.rerun` finds how to run it again."""
+        """The metadata that lets `replay.rerun` repeat a run."""
         asked = self.as_dict()
-        # A run keeps texts and lists of bounded size only; it must not seem to have everything if it has not.
+        # A run keeps texts and lists of bounded size only; a cut request must not look complete.
         return {"model": self.model, "request": asked, "request_is_whole": metadata.brief(asked) == asked}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a generation left behind.
+    """The result of a generation.
 
     Attributes:
-        archive: None if no step was taken.
-        standing: the status in a few words, with what is not recorded of the steps that were taken.
-        rows: recorded, of all streams.
-        missed: rows that could not be recorded, of all streams.
+        archive: path of the run; None if no step was taken.
+        standing: the status in a few words, with the steps that could not be recorded.
+        rows: rows recorded, over all streams.
+        missed: rows that could not be recorded, over all streams.
     """
 
     archive: Path | None
@@ -115,7 +113,7 @@ class Outcome:
 
 
 def check_extra() -> None:
-    """Raise CannotGenerate if torch and the rest are not installed; imports nothing."""
+    """Raise CannotGenerate if torch, diffusers, transformers or accelerate is missing; imports none of them."""
     if any(find_spec(package) is None for package in ("torch", "diffusers", "transformers", "accelerate")):
         raise CannotGenerate(MISSING_EXTRA)
 
@@ -123,17 +121,17 @@ def check_extra() -> None:
 def generate(
     request: Request,
     progress: Callable[[int, int], None] | None = None,
-    begun: Callable[[Run], None] | None = None,
+    begun: Callable[[RunHandle], None] | None = None,
 ) -> Outcome:
-    """Load the model, generate once while recording, and write the video if asked for.
+    """Load the model, generate once while recording, and write the video if requested.
 
     Args:
         request: what to generate.
-        progress: called with (steps done, steps in all); without it the pipeline's own progress bar is shown.
+        progress: called with (steps done, total steps); without it the pipeline's own progress bar is shown.
         begun: called with the run when its recording has begun.
 
     Raises:
-        CannotGenerate: if the model cannot be loaded or the request does not fit it.
+        CannotGenerate: if a package is missing, the model cannot be loaded or the video cannot be written.
     """
     check_extra()
     quiet()
@@ -167,7 +165,7 @@ def generate(
     seconds = time.monotonic() - began
     if request.output:
         write_video(request.output, result, pipe, float(call.get("frame_rate", 24.0)))
-    archive = request.runs_dir / run.path.name if run.kept else None  # as it was asked for, not from the root
+    archive = request.runs_dir / run.path.name if run.kept else None  # relative if it was requested so
     return Outcome(archive, run.status, run.standing, run.rows, run.missed, seconds, request.output)
 
 
@@ -180,7 +178,7 @@ def _reporter(progress: Callable[[int, int], None], request: Request) -> Callabl
 
 
 def load(request: Request) -> Any:
-    """The pipeline: `nano`, a folder, or a repository id on the hub; in bf16 but for nano.
+    """Load the pipeline: `nano`, a folder, or a repository id on the hub. All but nano are loaded in bf16.
 
     Raises:
         CannotGenerate: if it cannot be loaded.
@@ -190,7 +188,7 @@ def load(request: Request) -> Any:
     if request.model == "nano":
         from recorder import nano
 
-        # Its tensors are so small that several threads mostly wait for each other.
+        # With tensors this small, threads mostly wait for one another.
         torch.set_num_threads(1)
         _no_loading_bars()
         pipe = nano.load()
@@ -208,22 +206,22 @@ def load(request: Request) -> Any:
         ) from error
     if request.distilled or request.scheduler is not None:
         pipe.scheduler = scheduler_of(request, pipe.scheduler.config)
-    place(pipe, request)
+    move_to_device(pipe, request)
     return pipe
 
 
 def scheduler_of(request: Request, config: Mapping[str, Any]) -> Any:
-    """The scheduler that a request is for, of a model whose own scheduler has this configuration."""
+    """The scheduler of a request; `config` is the configuration of the model's own one."""
     from diffusers import FlowMatchEulerDiscreteScheduler
 
-    # The distilled model's levels are used as they are, neither shifted nor stretched.
+    # The levels of the distilled model are neither shifted nor stretched.
     exact = {"use_dynamic_shifting": False, "shift_terminal": None} if request.distilled else {}
     chosen = config if request.scheduler is None else request.scheduler
     return FlowMatchEulerDiscreteScheduler.from_config(dict(chosen), **exact)
 
 
-def place(pipe: Any, request: Request) -> None:
-    """Put a pipeline on its device, with the offload asked for where there is a GPU."""
+def move_to_device(pipe: Any, request: Request) -> None:
+    """Move a pipeline to its device, with the requested offload where there is a GPU."""
     import torch
 
     device = request.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -235,8 +233,8 @@ def place(pipe: Any, request: Request) -> None:
         pipe.enable_model_cpu_offload(device=device)
 
 
-def call_arguments(request: Request, pipe: Any = None) -> dict[str, Any]:
-    """Arguments of the pipeline call, but for the generator."""
+def call_arguments(request: Request) -> dict[str, Any]:
+    """Arguments of the pipeline call, except the generator."""
     call: dict[str, Any] = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
     call["num_inference_steps"] = request.steps
     if request.model == "nano":
@@ -263,7 +261,7 @@ def write_video(path: Path, result: Any, pipe: Any, frame_rate: float) -> None:
         CannotGenerate: if PyAV is missing or cannot write the file.
     """
     if find_spec("av") is None:
-        raise CannotGenerate("--output needs PyAV; install it in the checkout: pip install -c constraints.txt '.[ltx]'")
+        raise CannotGenerate("--output needs PyAV; install it: pip install 'ltxtui[ltx]'")
     import torch
     from diffusers.utils import encode_video
 
@@ -271,7 +269,7 @@ def write_video(path: Path, result: Any, pipe: Any, frame_rate: float) -> None:
     audio = result.audio[0].float().cpu() if result.audio is not None else None
     rate = int(pipe.vocoder.config.output_sampling_rate)
     try:
-        # It draws a bar over the one chunk that there is, into logs and pipes too.
+        # It draws a progress bar over a single chunk, into logs and pipes too.
         with contextlib.redirect_stderr(io.StringIO()):
             encode_video(frames, fps=frame_rate, audio=audio, audio_sample_rate=rate, output_path=str(path))
     except (OSError, ValueError) as error:
@@ -279,7 +277,7 @@ def write_video(path: Path, result: Any, pipe: Any, frame_rate: float) -> None:
 
 
 def quiet() -> None:
-    """Keep libraries' chatter off the terminal; errors still come through."""
+    """Silence the libraries' warnings; errors are still shown."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
@@ -289,7 +287,7 @@ def quiet() -> None:
 
 
 def _no_loading_bars() -> None:
-    """The nano model loads in a second; bars are for the real one."""
+    """Turn off progress bars of loading: the nano model loads in a second."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 

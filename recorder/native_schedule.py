@@ -1,4 +1,4 @@
-"""The σ schedule that a generation would really use, from the model's own scheduler; needs no weights and no GPU."""
+"""The σ schedule that a generation would use, from the model's own scheduler, without weights or GPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Native:
     """Levels of the model calls without shocks, without the closing 0.
 
     `size` is height, width and frames in pixels, `grid` the same in latents (F, H, W): the schedule is shifted by the
-    number of tokens. Both are None for a σ list of one's own, which nothing shifts.
+    number of tokens. Both are None for an explicit σ list, which is not shifted.
     """
 
     sigmas: tuple[float, ...]
@@ -38,7 +38,7 @@ def planned(request: Request) -> tuple[Native, Plan]:
     """The schedule of a request, and the plan of its shocks on it.
 
     Raises:
-        CannotGenerate: if the model's scheduler cannot be had.
+        CannotGenerate: if the model's scheduler cannot be loaded.
         PlanError: if a shock cannot act on the schedule.
     """
     found = native(request)
@@ -46,10 +46,10 @@ def planned(request: Request) -> tuple[Native, Plan]:
 
 
 def native(request: Request) -> Native:
-    """The levels a request's pipeline call would set: `LTX2Pipeline`'s own functions on the model's own scheduler.
+    """The levels that the pipeline call of a request would set, by the functions of `LTX2Pipeline` itself.
 
     Raises:
-        CannotGenerate: if the model's scheduler cannot be had, or the levels are not known before the run.
+        CannotGenerate: if the model's scheduler cannot be loaded, or its levels are not known before the run.
     """
     if request.sigmas is not None:
         return Native(request.sigmas)
@@ -96,7 +96,7 @@ def _configuration(request: Request) -> Mapping[str, Any]:
 
 
 def _check_length_is_known(request: Request) -> None:
-    """Refuse a model that chooses the length of its clips by the prompt, and with it the shift of the schedule."""
+    """Refuse a model that chooses the clip length by the prompt: the length decides the shift of the schedule."""
     if request.scheduler is not None:
         return
     from diffusers import LTX2Pipeline

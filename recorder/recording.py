@@ -5,30 +5,29 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recorder.archive.rebuild import refold
-from recorder.archive.tables import plain
+from recorder.archive import journal_removal
 from recorder.archive.writer import ArchiveWriter
-from recorder.format import protocol
-from recorder.format.events import cut, event, reason_of
+from recorder.format import paths, protocol
+from recorder.format.events import event, reason_of
 from recorder.format.nonfinite import broken_words
 from recorder.format.protocol import Message
 from recorder.format.run_status import missed_steps, standing
-from recorder.journal import fork_guard
 from recorder.journal.server import Server
 from recorder.reserve import claim, make_server, run_name
 from recorder.sampling.commands import Control
 from recorder.sampling.manual_loop import Loop
 from recorder.sampling.stages import Stages
+from recorder.system import fork_guard
 from recorder.system.interrupts import shielded
-from recorder.writing import journal_removal
+from recorder.writing import run_messages
 from recorder.writing.archive_thread import Archivist
+from recorder.writing.completion import Completion
 from recorder.writing.journal_thread import Pump
 from recorder.writing.machine_load import Gpu, SystemLane
 
@@ -40,7 +39,7 @@ logger = logging.getLogger(__name__)
 COMPLETING = "the archive is still being completed; interrupt once more to leave it unfinished"
 
 
-class Run:
+class RunHandle:
     """A run that is being recorded; what `with record(...) as run` gives."""
 
     def __init__(
@@ -58,21 +57,21 @@ class Run:
     ) -> None:
         now = time.time()
         self.status: protocol.Status = "recording"
-        self.kept = True
-        """False once the run has ended without a step: then nothing of it is on the disk."""
         self._server: Server | None = None
         self._system: SystemLane | None = None
         self._forked = False
         self.path, self._journal = claim(runs_dir, run_name(name, now))
         journal_removal.settle_others(self.path)
         with contextlib.ExitStack() as undo:  # in the reverse order, if anything fails
-            undo.callback(self._release, remove=True)
+            undo.callback(self._release, True)
             self._archivist = Archivist(ArchiveWriter(self.path, sync=sync), self._archive_failed)
             undo.callback(self._archivist.close)
             self._pump = Pump(self._journal, self._archivist, self._notify, sync)
-            undo.callback(self._pump.close, _end("failed", None))
+            undo.callback(self._pump.close, run_messages.end("failed", None))
+            self._completion = Completion(self.path, self._journal, self._archivist, self._pump, self._release)
             self.control = Control(self._pump.put, allow_control)
-            self._put_header(now, metadata)
+            self._pump.put(run_messages.header(self.path, now, metadata, allow_control))
+            self._warn_of_missing_locks()
             self.stages = Stages(self._pump.put, save_latents, eigenvalue, previews, self.control)
             self._serve()
             self._measure_load(gpu)
@@ -82,19 +81,7 @@ class Run:
             _open_runs.add(self)
             undo.pop_all()
 
-    def _put_header(self, now: float, metadata: dict[str, Any]) -> None:
-        self._pump.put(
-            {
-                "t": protocol.HEADER,
-                "format": protocol.FORMAT,
-                "version": protocol.FORMAT_VERSION,
-                "run": self.name,
-                "time": now,
-                "archive": str(self.path.resolve()),
-                "control": self.control.allowed,
-                "metadata": plain(metadata),
-            }
-        )
+    def _warn_of_missing_locks(self) -> None:
         if self._journal.unlocked is not None:
             reason = reason_of(self._journal.unlocked)
             self._warn(f"the file system has no locks ({reason}): the run is shown as unfinished while it is recorded")
@@ -110,7 +97,7 @@ class Run:
             self._system.stop()
 
     def _let_go(self) -> None:
-        """In a forked child: nothing that it does reaches the run."""
+        """In a forked child: detach from the run, which belongs to the parent."""
         self._forked = True
         self.stages.book.off = True
         self._pump.turn_off()
@@ -122,47 +109,52 @@ class Run:
         return self.path.stem
 
     @property
+    def kept(self) -> bool:
+        """False once the run has ended without a step: then nothing of it is on the disk."""
+        return self._completion.kept
+
+    @property
     def socket_path(self) -> Path | None:
-        """The socket that viewers connect to; None where there could be none."""
+        """The socket that viewers connect to; None if it could not be made."""
         return self._server.path if self._server else None
 
     @property
     def stopping(self) -> bool:
         """True once a viewer has stopped the run.
 
-        For a loop of your own to look at before each step. The loops of a hooked pipeline end by themselves; there it
-        tells whether the clip that came out is finished.
+        A custom loop checks this before each step. The loops of a hooked pipeline end by themselves; for those, it
+        says whether the clip is unfinished.
         """
         return self.control.stopping
 
     @property
     def rows(self) -> int:
         """Rows recorded so far, of all stages and streams."""
-        return self._pump.rows
+        return self._pump.tally.rows
 
     @property
     def missed(self) -> int:
         """Rows that are missing so far, of all stages and streams: their steps were taken and could not be recorded."""
-        return self._pump.missed.total()
+        return self._pump.tally.missed.total()
 
     @property
     def standing(self) -> str:
-        """The status in a few words, with what is not recorded of the steps that were taken, and what is wrong with the
-        result."""
+        """The status in a few words, with steps that could not be recorded and what is wrong with the result."""
         if self.status == "recording":
             return "live"
-        missed = {f"stage_{stage}/{stream}": count for (stage, stream), count in dict(self._pump.missed).items()}
-        broken = broken_words(self._pump.broken.found)
-        return standing(self.status, self.rows, missed_steps(missed), broken, self._pump.noise_left)
+        tally = self._pump.tally
+        missed = {paths.stream(stage, stream): count for (stage, stream), count in dict(tally.missed).items()}
+        broken = broken_words(tally.broken.found)
+        return standing(self.status, self.rows, missed_steps(missed), broken, tally.noise_left)
 
     def stage(self, sigmas: Sequence[float] | None = None, **metadata: Any) -> None:
-        """Begin a stage of a sampling loop of your own; the one before ends. Hooked pipelines do this by themselves.
+        """Begin a stage of a custom sampling loop, and end the previous one. Hooked pipelines do this by themselves.
 
-        The stage is that of the thread or asyncio task that calls this, and of what is given a copy of its context, as
-        by `asyncio.to_thread`: begin one in each where several loops run at the same time.
+        The stage belongs to the calling thread or asyncio task, and to threads and tasks that get a copy of its
+        context, as by `asyncio.to_thread`. Begin one in each of several loops that run at the same time.
 
         Args:
-            sigmas: the planned levels of the model calls, so that viewers can show the schedule ahead; if known.
+            sigmas: the planned levels of the model calls, if known, so that viewers can show the schedule ahead.
             metadata: kept with the stage, such as `prompt=…`.
         """
         self._loop.stage(sigmas, metadata)
@@ -180,12 +172,12 @@ class Run:
         grid: tuple[int, ...] | None = None,
         timestep: float | None = None,
     ) -> None:
-        """Record one step of a sampling loop of your own, on any device. Begins a stage if none is under way.
+        """Record one step of a custom sampling loop, on any device. Begins a stage if none is under way.
 
-        A thread or task that has begun no stage steps into the one begun last. Steps of several threads in one stage
-        are taken one at a time, and each is compared with the one before it, whichever thread that was of.
+        In a thread or task that has not begun a stage, the step belongs to the stage begun last. Steps of several
+        threads in one stage are recorded one at a time, and each is compared with the previous one of any thread.
 
-        Inside of a CUDA graph's capture nothing is recorded; a warning says so.
+        During the capture of a CUDA graph nothing is recorded; a warning says so.
 
         Args:
             sigma: noise level the model was called at, from 0 to 1.
@@ -193,10 +185,10 @@ class Run:
             sample: x at `sigma`: video [B, C, F, H, W], or tokens [B, F·H·W, C] with `grid`; audio [B, C, L, M] or
                 [B, L, C].
             velocity: v = ε − x0 after guidance, of the sample's shape; or give `x0`, the predicted clean sample.
-            result: the sample after the step; an Euler step, in float32, is assumed if it is not given.
+            result: the sample after the step; by default that of an Euler step in float32.
             stream: `video` or `audio`.
             grid: (F, H, W) of packed video tokens.
-            timestep: what the model was told; σ times 1,000 if not given.
+            timestep: the timestep that the model was given; by default 1,000·σ.
 
         Raises:
             ValueError: if shapes or arguments do not fit together.
@@ -214,7 +206,7 @@ class Run:
         )
 
     def end_stages(self) -> None:
-        """End what stages are under way in loops of one's own."""
+        """End all stages of custom loops."""
         self._loop.end()
 
     def _serve(self) -> None:
@@ -233,7 +225,7 @@ class Run:
         self._pump.put(message)
 
     def trouble(self, what: str, error: Exception) -> None:
-        """Something could not be recorded; the generation goes on."""
+        """Log what could not be recorded, and add it to the run's events; the generation continues."""
         text = f"{what} could not be recorded: {reason_of(error)}"
         logger.error("%s", text, exc_info=error if logger.isEnabledFor(logging.DEBUG) else None)
         self._pump.put(event("error", text))
@@ -245,16 +237,16 @@ class Run:
     def finish(self, status: protocol.Status, error: str | None) -> None:
         """End the run as `close` does, in a thread of its own.
 
-        A Ctrl-C meanwhile is raised once the archive is complete, a second one at once.
+        A Ctrl-C is raised once the archive is complete, a second one at once.
         """
         shielded(partial(self.close, status, error), "ltxtui-closer", COMPLETING)
 
     def close(self, status: protocol.Status, error: str | None) -> None:
         """Write the end, complete the archive, and remove the journal once the archive has everything on the disk.
 
-        A disk that takes long is not waited for: the journal then stays beside the complete archive, and goes later.
-        Of a run in which no step was taken nothing is left. Never raises for what fails, and does not wait for a disk
-        that does not answer. Whatever fails, threads, socket and lock are released.
+        With a slow disk the journal is kept next to the complete archive, and removed later. A run in which no step was
+        taken leaves nothing. Failures are logged and not raised, a disk that does not answer is not waited for, and
+        threads, socket and lock are released in any case.
         """
         if self._forked or self.status != "recording":
             return
@@ -264,76 +256,24 @@ class Run:
         for what, function in (
             ("the end of viewers' commands", self.control.close),
             ("the end of the machine's load", self._stop_measuring_load),
-            ("noise that is left", self.stages.tell_left),
-            ("what was lost", self._tell_lost),
+            ("noise that is left", self.stages.report_left),
+            ("what was lost", self._report_losses),
         ):
             try:
                 function()
-            except Exception as failure:  # noqa: BLE001 - the end comes all the same
+            except Exception as failure:  # noqa: BLE001 - the run must be closed in any case
                 self.trouble(what, failure)
-        if self._pump.close(_end(status, error)):
-            self._complete()
-            return
-        # Its thread may still write to the journal, which stays open and locked as long as the disk does not answer.
-        logger.warning("the disk does not answer: %s is left unfinished, its journal beside it", self.path)
-        try:
-            threading.Thread(target=self._complete_later, name="ltxtui-closer", daemon=True).start()
-        except RuntimeError as failure:
-            logger.warning("%s stays locked as long as the process lives: %s", self.path, reason_of(failure))
+        if self._pump.close(run_messages.end(status, error)):
+            self._completion.complete(status)
+        else:
+            self._completion.complete_later(status)
 
-    def _complete_later(self) -> None:
-        self._pump.join()
-        self._complete()
-
-    def _complete(self) -> None:
-        """Complete the archive after the pump has ended, and let go of everything."""
-        whole = False
-        try:
-            whole = self._write_end()
-        except Exception as failure:  # noqa: BLE001 - the caller's program goes on, and the journal is there
-            logger.error("closing %s failed (%s); its journal stays beside it", self.path, reason_of(failure))
-        finally:
-            self._release(remove=whole)
-
-    def _tell_lost(self) -> None:
-        if dropped := self._archivist.dropped_snapshots:
-            self._pump.put(event("warning", f"{dropped} snapshots of latents were dropped: the disk is too slow"))
-        if lost := self._archivist.lost_latents:
-            self._pump.put(event("warning", f"latents were not kept {lost} times: the archive could not be written"))
-
-    def _write_end(self) -> bool:
-        """Complete the archive; whether it is on the disk, and the journal has nothing any more that it lacks."""
-        self._journal.flush()
-        nothing = self._pump.idle
-        # A stream may have been declared all the same: by a first step that a Ctrl-C cut off.
-        answers = self._archivist.close(discard=nothing)
-        if nothing:
-            return self._leave_nothing()
-        failure: Exception | None = TimeoutError("the disk does not answer")
-        on_disk = False
-        if answers:
-            failure = self._archivist.error
-            if failure is None and not self._archivist.ended:
-                failure = RuntimeError("its end was not written")
-            if failure is None:
-                on_disk = self._archivist.on_disk(journal_removal.SETTLE_SECONDS)
-            else:
-                failure = self._fold_again(failure)
-                on_disk = failure is None
-        if failure is not None:
-            logger.warning("%s is unfinished (%s); its journal stays beside it", self.path, reason_of(failure))
-        if not self._pump.rows:
-            logger.warning("%s has no row: no step that was taken could be recorded", self.path.name)
-        return on_disk
-
-    def _leave_nothing(self) -> bool:
-        self.kept = False
-        level = logging.WARNING if self.status == "complete" else logging.INFO
-        logger.log(level, "nothing was recorded, since no step was taken; %s is not kept", self.path.name)
-        return True
+    def _report_losses(self) -> None:
+        for text in self._archivist.losses():
+            self._pump.put(event("warning", text))
 
     def _release(self, remove: bool) -> None:
-        """Give up lock, journal and socket; viewers that are connected get the rest first."""
+        """Release lock, journal and socket; connected viewers are sent the rest first."""
         try:
             self._journal.release(remove)
         except OSError as refused:
@@ -343,28 +283,13 @@ class Run:
         else:
             self._journal.close()
 
-    def _fold_again(self, failure: Exception) -> Exception | None:
-        try:
-            refold(self._journal, self.path)
-        except Exception as again:  # noqa: BLE001 - the journal has everything
-            # Whatever room that took is the journal's again.
-            self._journal.flush()
-            logger.debug("nor could it be folded at the end: %s", again)
-            return failure
-        logger.warning("%s is complete: it was folded from its journal", self.path.name)
-        return None
 
-
-def _end(status: protocol.Status, error: str | None) -> Message:
-    return {"t": protocol.END, "time": time.time(), "status": status, "error": None if error is None else cut(error)}
-
-
-_open_runs: set[Run] = set()
-"""Runs that nobody has ended yet."""
+_open_runs: set[RunHandle] = set()
+"""Runs that have not been ended."""
 
 
 def _end_open_runs() -> None:
-    """At the end of the process: runs whose block was never left, such as one in a notebook or a daemon thread."""
+    """End, when the process exits, runs whose block is still open, such as one in a notebook or a daemon thread."""
     for run in list(_open_runs):
         run.finish("interrupted", "the process ended while it was recorded")
     journal_removal.wait_for_late()

@@ -1,9 +1,10 @@
-"""What a run claims when it begins: a name, an archive's path with its journal, a socket; nobody else has the same."""
+"""Reserves what a run needs for itself: a name, the archive's path with its journal, and a socket."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from recorder.format import locations
 from recorder.journal.journal import Journal
 from recorder.journal.server import Command, Server
 from recorder.system.open_folders import make_folders
+
+logger = logging.getLogger(__name__)
 
 _COLOURS = (
     "amber",
@@ -48,13 +51,24 @@ _THINGS = (
 
 
 def run_name(name: str | None, now: float) -> str:
-    """`20261122-143015-red-disc`: when it began, then the given name or two random words."""
-    words_ = locations.safe_name(name) if name else f"{random.choice(_COLOURS)}-{random.choice(_THINGS)}"
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{words_}"
+    """`20261122-143015-red-disc`: when the run began, then the given name or two random words.
+
+    A name in which no letter or digit is left by `locations.reduced_name` is replaced by two words, with a warning.
+    """
+    label = locations.reduced_name(name) if name else ""
+    if not label:
+        label = f"{random.choice(_COLOURS)}-{random.choice(_THINGS)}"
+        if name:
+            logger.warning("the name %r has no letter or digit that a file name can have; %s is used", name, label)
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{label}"
 
 
 def claim(runs_dir: Path, name: str) -> tuple[Path, Journal]:
-    """A path for the archive that nobody else has, and its journal, locked."""
+    """A new path for the archive, and its journal, locked.
+
+    Raises:
+        OSError: if the folder cannot be made or written to; FileExistsError if a thousand runs have the name.
+    """
     make_folders(runs_dir)
     for attempt in range(1, 1000):
         path = runs_dir / f"{name if attempt == 1 else f'{name}-{attempt}'}{locations.ARCHIVE_SUFFIX}"
@@ -71,7 +85,12 @@ def claim(runs_dir: Path, name: str) -> tuple[Path, Journal]:
 
 
 def make_server(journal: Journal, name: str, command: Command, report: Callable[[str], None]) -> Server:
-    """A server on the first socket path that is free; one that is taken, alive or stale, is left alone."""
+    """A server on the first free socket path. A socket that exists, in use or stale, is left alone.
+
+    Raises:
+        OSError: if no socket can be made there.
+        RuntimeError: if no thread can be started.
+    """
     directory = locations.make_runtime_directory()
     for attempt in range(1, 1000):
         path = locations.socket_of(directory, name if attempt == 1 else f"{name}-{attempt}")

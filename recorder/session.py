@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import inspect
 import os
 import socket
 import sys
@@ -10,11 +10,11 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from recorder.format import locations, protocol
 from recorder.format.events import named
-from recorder.recording import COMPLETING, Run
+from recorder.recording import COMPLETING, RunHandle
 from recorder.sampling import hooks, supported_pipelines
 from recorder.sampling.commands import STOPPED
 from recorder.sampling.dispatch import SamplingObserver
@@ -22,23 +22,26 @@ from recorder.sampling.metadata import brief, command, device_name, model_id, ve
 from recorder.shocks.conductor import Conductor
 from recorder.shocks.schedules import free
 from recorder.shocks.spec import Shock
+from recorder.system.calls import inside
 from recorder.system.interrupts import shielded
 from recorder.writing.machine_load import gpu_of
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _conductor(
     pipes: Sequence[Any], shocks: Sequence[Shock | Mapping[str, Any]], sigmas: Sequence[float] | None
 ) -> Conductor | None:
-    """Who decides on the shocks of this run; None if none can act in it.
+    """The conductor that decides on the shocks of a run; None if no shock can act in it.
 
     Raises:
-        ValueError: if shocks are wanted and a pipeline cannot take them exactly.
+        ValueError: if shocks are requested and a pipeline cannot apply them exactly.
     """
     read = [s if isinstance(s, Shock) else Shock.from_dict(s) for s in shocks]
     own = None if sigmas is None else free(sigmas)
     if not pipes or not (read or own):
         if read or own:
-            raise ValueError("shocks act in a pipeline's scheduler; a loop of your own injects its noise itself")
+            raise ValueError("shocks act in a pipeline's scheduler; a custom loop injects its noise itself")
         return None
     from recorder.shocks.scheduler import check_lendable
 
@@ -63,49 +66,56 @@ def record(
     sync: bool = False,
     allow_control: bool = False,
 ) -> Recording:
-    """Record every call of one pipeline or several while the block runs.
+    """Record every call of one or more pipelines while the block runs.
 
-    The pipelines are not changed beyond the block, and without shocks what they generate is bit-identical to an
-    unrecorded call.
-    Errors of the recorder become events of the run and never reach the generation.
-    With several ranks, record on rank 0 only: each rank sees whole latents, and would write an equal run.
-    Calls may be made at the same time, in threads or asyncio tasks, and may share models; each needs a pipeline and a
-    scheduler of its own, and calls of one pipeline at once are refused with an event.
+    The pipelines are restored at the end of the block. Without shocks, the results are bit-identical to those of
+    unrecorded calls. Errors of the recorder become events of the run and never reach the generation.
+
+    With several ranks, record on rank 0 only: each rank sees whole latents and would write the same run. Calls may run
+    concurrently in threads or asyncio tasks, and may share models. Each call needs its own pipeline and scheduler;
+    concurrent calls of one pipeline are not recorded, and an event says so.
 
     Args:
-        pipe: a diffusers pipeline such as `LTX2Pipeline`, or a sequence of them; none for a loop of your own, which
-            then calls `run.step`.
+        pipe: a diffusers pipeline such as `LTX2Pipeline`, or a sequence of them; None for a custom loop, which calls
+            `run.step`.
         shocks: noise to inject, in every loop whose schedule reaches it: see `Shock`, `ancestral`, `spikes`.
-        sigmas: a σ list of one's own for every loop, used as it is, without the closing 0.
-        runs_dir: where archives go; made if missing.
-        name: added to the time in the run's name; two random words if not given.
-        metadata: anything JSON-like to keep with the run.
+        sigmas: an explicit σ list for every loop, used unchanged, without the closing 0.
+        runs_dir: the folder for archives, created if missing.
+        name: follows the time in the run's name; by default two random words. Letters and digits of any script,
+            `.`, `_` and `-` are kept.
+        metadata: any JSON-like data to keep with the run.
         save_latents: also keep the sample and the predicted clean sample of every step, in float16.
         data_eigenvalue: Λ, the top eigenvalue of the covariance of the model's data, if it is known: adds the
             speciation estimate to the critical phase.
         previews: send and keep a small false-colour picture of the predicted clean video of every step.
-        sync: force every message onto the disk, to survive a power cut too.
-        allow_control: let viewers, who are always of the same user, send commands over the run's socket: a shock at
-            the next step, stop after this step, a snapshot of the latents. See `ltxtui control`.
+        sync: force every message onto the disk, to survive a power failure.
+        allow_control: let viewers, which always belong to the same user, send commands over the run's socket: a shock
+            at the next step, stop after this step, a snapshot of the latents. See `ltxtui control`.
 
     Returns:
-        A context manager that gives the run: `run.path` is its archive's absolute path, complete when the block has
-        ended; its journal stays beside it until the archive is on the disk, which a slow disk may do later. A run in
-        which no step was taken leaves nothing, and `run.kept` is False then.
+        A context manager, which is a decorator as well. As a context manager it gives a `RunHandle`: `run.path` is the
+        absolute path of the archive, which is complete when the block has ended. The journal stays next to it until
+        the archive is on the disk. A run in which no step was taken leaves nothing, and `run.kept` is False.
+        As a decorator it records each call of a function as a run of its own; functions, coroutine functions and
+        generator functions, asynchronous ones as well, are recorded until they have finished.
 
     Raises:
         OSError: if `runs_dir` cannot be written, before anything is generated.
         RuntimeError: if a pipeline, or its scheduler, is being recorded already.
         ValueError: if `runs_dir` is a URL; if a pipeline or its scheduler cannot be observed rightly, or shocked
             exactly; from the pipeline's call, if no shock can act on its schedule as asked.
+        TypeError: at once, if a function is given in place of a pipeline, as by `@record` without parentheses.
 
-        All of them are raised where the block is entered, and leave nothing behind.
+    All but TypeError are raised where the block is entered, and leave nothing behind.
 
     Example:
         >>> with record(pipe, runs_dir="runs") as run:
         ...     pipe("a red ball moving left")
         >>> run.path
     """
+
+    if inspect.isroutine(pipe) or inspect.isclass(pipe):
+        raise TypeError(f"{pipe.__qualname__} is not a pipeline; as a decorator write @record() or @record(pipe)")
 
     def begin(recording: Recording) -> Callable[[], None]:
         pipes = list(pipe) if isinstance(pipe, Sequence) else [] if pipe is None else [pipe]
@@ -116,7 +126,7 @@ def record(
         folder = Path(os.path.abspath(locations.local_path(runs_dir, "runs_dir")))  # noqa: PTH100 - keeps links
         conductor = _conductor(pipes, shocks, sigmas) or (Conductor() if pipes and allow_control else None)
         make = partial(
-            Run,
+            RunHandle,
             folder,
             name,
             _known(pipes, conductor, metadata),
@@ -133,7 +143,7 @@ def record(
 
 
 def _known(pipes: Sequence[Any], conductor: Conductor | None, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What is known of a run when it begins."""
+    """The metadata that is known when a run begins."""
     return {
         "host": socket.gethostname(),
         "process": os.getpid(),
@@ -153,16 +163,16 @@ def _check_free(pipes: Sequence[Any]) -> None:
         if hooks.is_hooked(pipe):
             raise RuntimeError(f"this {type(pipe).__name__} is being recorded already; end that recording first")
         if any(pipe is other for other in pipes[:i]):
-            raise RuntimeError(f"this {type(pipe).__name__} is given twice; give each pipeline once")
+            raise RuntimeError(f"this {type(pipe).__name__} is listed more than once; list each pipeline once")
 
 
-class Recording(contextlib.ContextDecorator):
-    """One recording, to be entered once; what `record` returns. As a decorator it records every call apart.
+class Recording:
+    """What `record` returns: a context manager, to be entered once, and a decorator that records each call as a run.
 
-    It is opened and closed in threads of their own, where no Ctrl-C can leave it half open.
+    A recording is opened and closed in threads of their own, where no Ctrl-C can leave it half open.
     """
 
-    _run: Run | None = None
+    _run: RunHandle | None = None
     _closing = False
 
     def __init__(self, begin: Callable[[Recording], Callable[[], None]]) -> None:
@@ -173,10 +183,15 @@ class Recording(contextlib.ContextDecorator):
         self._observer: SamplingObserver | None = None
         self._take_back: Callable[[Any], None] | None = None
 
-    def _recreate_cm(self) -> Recording:
-        return Recording(self._begin)
+    def __call__(self, function: F) -> F:
+        """Decorate a function: each call is a run, from its beginning until it returns.
 
-    def __enter__(self) -> Run:
+        The run of a coroutine function ends when the coroutine has been awaited, that of a generator function when the
+        generator is exhausted or closed.
+        """
+        return inside(function, lambda: Recording(self._begin))
+
+    def __enter__(self) -> RunHandle:
         if self._entered:
             raise RuntimeError("a recording is entered once; call record() again")
         self._entered = True
@@ -196,15 +211,15 @@ class Recording(contextlib.ContextDecorator):
         self._leave(error)
 
     def __del__(self) -> None:
-        # A block whose end was never reached, such as that of a generator that nobody has run to its end. While the
-        # interpreter goes, its runs have been ended, and torch cannot be used any more.
+        # A block that was never left, such as that of a generator that was not exhausted. At interpreter shutdown the
+        # runs have been ended already, and torch cannot be used.
         if self._run is not None and not self._closing and not sys.is_finalizing():
             self._leave(GeneratorExit())
 
-    def open(self, make: Callable[[], Run], pipes: Sequence[Any], conductor: Conductor | None) -> None:
-        """Make the run and hook the pipelines; what is done when this fails is undone by leaving."""
+    def open(self, make: Callable[[], RunHandle], pipes: Sequence[Any], conductor: Conductor | None) -> None:
+        """Make the run and hook the pipelines. If this fails, leaving the block undoes what was done."""
         if conductor is not None:
-            # Brings diffusers, and is loaded here: at the end there may be no file descriptor left to do so.
+            # Imports diffusers. At the end there may be no file descriptor left for that.
             from recorder.shocks.scheduler import take_back
 
             self._take_back = take_back
@@ -219,7 +234,7 @@ class Recording(contextlib.ContextDecorator):
         if self._run is None:
             return
         try:
-            # In the thread that has sampled, whose streams and modes the last measurements belong to.
+            # In the sampling thread: the last measurements belong to its CUDA streams and modes.
             self._end_sampling(self._run)
         finally:
             try:
@@ -229,13 +244,13 @@ class Recording(contextlib.ContextDecorator):
                     shielded(partial(self._close, self._run, error), "ltxtui-closer", COMPLETING)
                 raise
 
-    def _end_sampling(self, run: Run) -> None:
+    def _end_sampling(self, run: RunHandle) -> None:
         if self._observer is not None:
             _guarded(run, "the end of the last call", self._observer.close)
         _guarded(run, "the end of the last stage", run.end_stages)
 
-    def _close(self, run: Run, error: BaseException | None) -> None:
-        """Give everything back and end the run; once."""
+    def _close(self, run: RunHandle, error: BaseException | None) -> None:
+        """Restore the pipelines and end the run; once."""
         if self._closing:
             return
         self._closing = True
@@ -246,12 +261,12 @@ class Recording(contextlib.ContextDecorator):
                 _guarded(run, "the end of a scheduler's hooks", partial(_unhook_scheduler, scheduler, observer))
                 if self._take_back is not None:
                     _guarded(run, "the end of shocks", partial(self._take_back, scheduler))
-            self._end_sampling(run)  # once more, in case that a Ctrl-C has stopped it
+            self._end_sampling(run)  # again, in case a Ctrl-C has stopped it
         run.close(*_ending(run, error))
 
 
-def _ending(run: Run, error: BaseException | None) -> tuple[protocol.Status, str | None]:
-    """How a run ends whose block was left with this exception."""
+def _ending(run: RunHandle, error: BaseException | None) -> tuple[protocol.Status, str | None]:
+    """Status and error text of a run whose block was left with this exception, or with none."""
     if error is None:
         return ("interrupted", STOPPED) if run.stopping else ("complete", None)
     if isinstance(error, Exception):
@@ -263,7 +278,7 @@ def _ending(run: Run, error: BaseException | None) -> tuple[protocol.Status, str
 
 
 def _unhook(pipe: Any, observer: SamplingObserver) -> None:
-    """Give a pipeline and its present schedulers back, if it is still this recording's."""
+    """Restore a pipeline and its current schedulers if they still belong to this recording."""
     for name in hooks.SCHEDULER_NAMES:
         if (scheduler := getattr(pipe, name, None)) is not None:
             _unhook_scheduler(scheduler, observer)
@@ -277,9 +292,9 @@ def _unhook_scheduler(scheduler: Any, observer: SamplingObserver) -> None:
         hooks.unhook_scheduler(scheduler)
 
 
-def _guarded(run: Run, what: str, function: Callable[[], None]) -> None:
-    """Whatever fails at the end of a recording is told, and does not reach who records."""
+def _guarded(run: RunHandle, what: str, function: Callable[[], None]) -> None:
+    """Call a function; a failure becomes an event of the run and does not reach the caller."""
     try:
         function()
-    except Exception as error:  # noqa: BLE001 - see above
+    except Exception as error:  # noqa: BLE001 - as documented
         run.trouble(what, error)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from recorder.archive import journal_removal
 from recorder.sampling.guidance_presets import UNGUIDED as UNGUIDED
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -38,7 +39,7 @@ SMALL: dict[str, Any] = {"height": 128, "width": 160, "num_frames": 33, "output_
 def patience() -> Iterator[None]:
     """Most tests look at what is there once the block has been left, also on a disk that others keep busy."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("recorder.writing.journal_removal.SETTLE_SECONDS", 60.0)
+        patched.setattr(journal_removal, "SETTLE_SECONDS", 60.0)
         yield
 
 

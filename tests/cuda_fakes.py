@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from recorder.sampling import device_copy
+from recorder.metrics import device_copy
 
 
 @lru_cache

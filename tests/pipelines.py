@@ -17,8 +17,9 @@ from diffusers import ModularPipeline
 from torch import Tensor
 
 from recorder import record
-from recorder.metrics.step import Layout
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling.guidance_presets import UNGUIDED
+from recorder.sampling.sampler_step import SamplerStep
 from recorder.sampling.stages import Stages
 from replay.sources.open import load
 
@@ -109,7 +110,7 @@ class Taken:
 
     stage: int
     tile: int | None
-    layout: Layout
+    layout: LatentLayout
     sigma: float
     sigma_next: float
     sample: Tensor
@@ -151,15 +152,15 @@ def observe(
     rows: dict[str, list[Taken]] = {"video": [], "audio": []}
     original = Stages.step
 
-    def step(self: Stages, layout: Any, sigma: Any, sigma_next: Any, timestep: Any, *tensors: Any) -> None:
-        x, v, after, passes, *_ = tensors
+    def step(self: Stages, step: SamplerStep) -> None:
         stage = self.current
         assert stage is not None
-        copies = {k: p.clone() for k, p in (passes or {}).items()}
-        taken = Taken(stage.index, stage.tile, layout, sigma, sigma_next, x.clone(), v.clone(), after.clone(), copies)
-        original(self, layout, sigma, sigma_next, timestep, *tensors)
-        if sigma > 0:
-            rows[layout.stream].append(taken)
+        tensors = (step.sample.clone(), step.velocity.clone(), step.result.clone())
+        copies = {k: p.clone() for k, p in step.passes.items()}
+        taken = Taken(stage.index, stage.tile, step.layout, step.sigma, step.sigma_next, *tensors, copies)
+        original(self, step)
+        if step.sigma > 0:
+            rows[step.layout.stream].append(taken)
 
     pipe = make()
     with monkeypatch.context() as patch:
@@ -196,5 +197,5 @@ def check_result(observed: Observed, pipe: Any) -> None:
     """The last row's tokens are the generated frames of the clip that came out, in their places."""
     mean, std = pipe.vae.latents_mean, pipe.vae.latents_std
     clip = (observed.video - mean.view(1, -1, 1, 1, 1)) / std.view(1, -1, 1, 1, 1)
-    places = list(observed.rows["video"][-1].layout.places)
+    places = list(observed.rows["video"][-1].layout.generated_frames)
     torch.testing.assert_close(observed.last(), clip.movedim(1, -1)[:, places], rtol=1e-4, atol=1e-4)

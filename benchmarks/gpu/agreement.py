@@ -22,9 +22,9 @@ GRIDS = ((16, 16, 24), (9, 10, 12), (3, 5, 7), (126,))
 
 def taken(grid: tuple[int, ...], device: torch.device, dtype: torch.dtype = torch.float32) -> list[tuple[Any, ...]]:
     """Arguments for `Stages.step` of three steps of random latents, the same on every device."""
-    from recorder.metrics.step import Layout
+    from recorder.metrics.latent_layout import LatentLayout
 
-    layout = Layout("video" if len(grid) == 3 else "audio", 2, grid)
+    layout = LatentLayout("video" if len(grid) == 3 else "audio", 2, grid)
     made = torch.Generator("cpu").manual_seed(SEED)
     shape = (2, int(np.prod(grid)), 8)
 
@@ -41,13 +41,14 @@ def taken(grid: tuple[int, ...], device: torch.device, dtype: torch.dtype = torc
 
 def sent_of(steps: list[tuple[Any, ...]]) -> list[Any]:
     """What the sampling thread hands over for these steps. Raises RuntimeError if one could not be measured."""
+    from recorder.sampling.sampler_step import SamplerStep
     from recorder.sampling.stages import Stages
 
     sent: list[Any] = []
     stages = Stages(sent.append)
     stages.begin(0, [], {})
     for arguments in steps:
-        stages.step(*arguments)
+        stages.step(SamplerStep(*arguments))
     if failed := [m["text"] for m in sent if isinstance(m, dict) and m.get("kind") == "error"]:
         raise RuntimeError("; ".join(failed))
     return sent
@@ -56,10 +57,10 @@ def sent_of(steps: list[tuple[Any, ...]]) -> list[Any]:
 def rows_of(steps: list[tuple[Any, ...]]) -> tuple[np.ndarray, list[Any]]:
     """Measured numbers of every step [steps, metrics], and pictures, through the same code as any recording."""
     from recorder.format import declarations
-    from recorder.writing.items import Row
+    from recorder.writing.items import RowItem
 
     known = sum(m.on_host for m in declarations.on_stream(steps[0][0].stream))
-    rows = [item for item in sent_of(steps) if isinstance(item, Row)]
+    rows = [item for item in sent_of(steps) if isinstance(item, RowItem)]
     values = np.stack([row.values(_raise)[known:] for row in rows])
     return values, [row.picture()["data"] for row in rows if row.picture is not None]
 
@@ -147,7 +148,7 @@ def shocks(bench: Bench) -> Answer:
 
 def race(bench: Bench) -> Answer:
     """Rows are read once they have arrived: sources are overwritten with the next step's number at once."""
-    from recorder.sampling.device_copy import to_host
+    from recorder.metrics.device_copy import to_host
 
     count = 50 if bench.small else 2000
     devices = [bench.device]

@@ -1,10 +1,10 @@
-"""Metrics into this recorder and into its peers, in one run: `python -m benchmarks.peers` prints one table.
+"""The same metrics into this recorder and into other tools: `python -m benchmarks.peers` prints one table.
 
-Every figure is taken in a process of its own. 42 metrics (40 scalars, two vectors of 64 float32) are logged for 2,000
+Every figure is taken in a separate process. 42 metrics (40 scalars, two vectors of 64 float32) are logged for 2,000
 steps, one right after another; then the file is read back as arrays and compared. For the last columns a writer is
 killed with SIGKILL: at random moments of those 2,000 steps, at random moments of 300 steps that are 1 ms apart, and in
-a run of 8 steps, 50 ms apart, right after it reported the eighth. What is missing of the steps that it had reported
-counts as lost.
+a run of 8 steps, 50 ms apart, right after it reported the eighth. Steps that it had reported and that are missing
+count as lost.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.tools import SLOW, TOOLS, quiet_environment
+from benchmarks import options
+from benchmarks.peers.environment import quiet_environment
+from benchmarks.peers.tools import SLOW, TOOLS
 
 FAST_STEPS, FAST_SECONDS = 300, 0.001
 PACED_STEPS, PACE_SECONDS = 8, 0.05
@@ -179,11 +181,11 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser = options.parser("benchmarks.peers", __doc__, "ours MCAP", "--steps 500 --repeats 1 --kills 1 --json")
     parser.add_argument("tools", nargs="*", help=f"of: {', '.join(TOOLS)} [all that are installed]")
-    parser.add_argument("--steps", type=int, default=2000, help="[2000]")
+    parser.add_argument("--steps", type=int, default=2000, help="logged steps [2000]")
     parser.add_argument("--repeats", type=int, default=3, help="runs that medians are taken of [3]")
-    parser.add_argument("--kills", type=int, default=3, help="of each kind [3]")
+    parser.add_argument("--kills", type=int, default=3, help="kills of each kind [3]")
     parser.add_argument("--json", action="store_true", help="all figures as one JSON object")
     given = parser.parse_args()
     if unknown := set(given.tools) - set(TOOLS):

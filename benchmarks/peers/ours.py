@@ -54,9 +54,9 @@ class Ours:
         import torch
 
         from recorder import record
-        from recorder.writing.items import Row
+        from recorder.writing.items import RowItem
 
-        self._row, self._tensor, self._time = Row, torch.from_numpy, time.time
+        self._row, self._tensor, self._time = RowItem, torch.from_numpy, time.time
         self._stack = contextlib.ExitStack()
         run = self._stack.enter_context(record(runs_dir=folder, name="peers", previews=False))
         self._put = run.stages.put

@@ -1,11 +1,9 @@
-"""The peers, each used as its documentation shows, offline: open, log one step, close, read all back."""
+"""The peers, each used offline as its documentation shows: open, log one step, close, read all back."""
 
 from __future__ import annotations
 
 import json
-import os
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -13,38 +11,22 @@ import numpy as np
 
 from benchmarks.peers import LENGTH, NAMES, SCALARS, VECTORS, WIDTH
 from benchmarks.peers.ours import Ours, Rows
+from benchmarks.peers.record_files import leveldb_records, tf_records
+from benchmarks.peers.rows import named, stacked, unnamed
 
 
 class Tool(Protocol):
-    """One way to keep metrics. `read` gives the rows that can be read, in order, also of a file that was torn."""
+    """One way to store metrics. `read` returns the readable rows in order, also of a truncated file."""
 
     distribution: str
-    """As pip calls it; empty for this recorder."""
+    """The name of its distribution; empty for this recorder."""
     modules: ClassVar[tuple[str, ...]]
-    """Imported before any clock runs; the first one tells whether the tool is installed."""
+    """Imported before anything is timed; the tool is installed if the first one is."""
 
     def open(self, folder: Path, steps: int) -> None: ...
     def log(self, step: int, row: Rows) -> None: ...
     def close(self) -> None: ...
     def read(self, folder: Path) -> Rows: ...
-
-
-def named(row: Rows) -> dict[str, Any]:
-    """A row as the dictionary that W&B and trackio take."""
-    values = row.tolist()
-    vectors = {f"vector_{i}": values[SCALARS + i * LENGTH : SCALARS + (i + 1) * LENGTH] for i in range(VECTORS)}
-    return {**dict(zip(NAMES, values, strict=False)), **vectors}
-
-
-def unnamed(metrics: dict[str, Any]) -> list[float]:
-    values = [float(metrics[name]) for name in NAMES]
-    for i in range(VECTORS):
-        values += metrics[f"vector_{i}"]
-    return values
-
-
-def stacked(rows: list[Any]) -> Rows:
-    return np.array(rows, np.float32).reshape(len(rows), WIDTH)
 
 
 class Mcap:
@@ -82,12 +64,12 @@ class Mcap:
                     if isinstance(record, Message):
                         rows.append(np.frombuffer(record.data, np.float32))
             except (McapError, struct.error, ValueError, EOFError):
-                return stacked(rows)  # torn: what came before is what is left
+                return stacked(rows)  # truncated: the rows before are what is left
         return stacked(rows)
 
 
 class McapFlushed(Mcap):
-    """Without chunks, handed to the operating system after every message: the durable way to use it."""
+    """Without chunks, flushed to the operating system after every message: the durable way to use it."""
 
     chunked = False
 
@@ -142,17 +124,6 @@ class TensorBoard:
         return stacked(whole)
 
 
-def tf_records(data: bytes) -> Iterator[bytes]:
-    """Records of an event file: u64 length, u32 checksum, data, u32 checksum."""
-    at = 0
-    while at + 12 <= len(data):
-        (length,) = struct.unpack_from("<Q", data, at)
-        if at + 16 + length > len(data):
-            return
-        yield data[at + 12 : at + 12 + length]
-        at += 16 + length
-
-
 class WandB:
     """`run.log` of a dictionary, offline, with vectors as lists."""
 
@@ -183,24 +154,6 @@ class WandB:
                     if NAMES[0] in items:
                         rows.append(unnamed({k: json.loads(v) for k, v in items.items() if not k.startswith("_")}))
         return stacked(rows)
-
-
-def leveldb_records(data: bytes) -> Iterator[bytes]:
-    """Records of a log in blocks of 32 KB, each part with checksum, length and kind; after a header of 7 bytes."""
-    at, parts, block = 7, b"", 32768
-    while at + 7 <= len(data):
-        left = block - at % block
-        if left < 7:
-            at += left
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, at)
-        if kind == 0 or at + 7 + length > len(data):
-            return
-        parts += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            yield parts
-            parts = b""
 
 
 class Trackio:
@@ -333,24 +286,4 @@ TOOLS: dict[str, type[Tool]] = {
     "plain Zarr": PlainZarr,
 }
 SLOW = ("plain Zarr",)
-"""Measured once, whatever was asked for."""
-
-
-def quiet_environment(home: Path) -> dict[str, str]:
-    """An environment in which no peer sends anything, nor writes outside its own folder."""
-    return {
-        **os.environ,
-        "HOME": str(home),
-        "XDG_CONFIG_HOME": str(home / "config"),
-        "XDG_CACHE_HOME": str(home / "cache"),
-        "HF_HUB_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "DO_NOT_TRACK": "1",
-        "WANDB_MODE": "offline",
-        "WANDB_SILENT": "true",
-        "WANDB_ERROR_REPORTING": "false",
-        "WANDB_CONFIG_DIR": str(home / "wandb"),
-        "WANDB_CACHE_DIR": str(home / "wandb"),
-        "WANDB_DATA_DIR": str(home / "wandb"),
-        "OMP_NUM_THREADS": "1",
-    }
+"""Measured once, whatever `--repeats` says."""

@@ -1,4 +1,4 @@
-"""Every action once: its keys, its words, when it is on offer. Bindings, footer, help and palette are made of this."""
+"""Every action once: its keys, its words, when it is available. Bindings, footer, help and palette are made of this."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def places(action: Action[Any], keymap: Keymap | None = None) -> Iterator[tuple[
 
 
 def why_not(id: str, model: Any) -> str:
-    """Why an action is not on offer on a screen's model; empty if it is."""
+    """Why an action is not available on a screen's model; empty if it is."""
     condition = BY_ID[id].available
     return "" if condition(model) else condition.otherwise or "not now"
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class CompareControls(Controls, Protocol):
-    """What the compare screen can do besides: its deck is what most actions act on."""
+    """What the compare screen can do in addition; most actions act on its deck."""
 
     deck: CompareDeck
 
@@ -34,45 +34,45 @@ ACTIONS: Final[tuple[Action[CompareControls], ...]] = (
     Action("compare-first", "Compare", ("home",), "To the first point", "Puts the cursor on the left end of the axis.",
            lambda c, n: c.deck.first(), _POINTS, also=("g",), screens=_HERE),
     Action("compare-newest", "Compare", ("end",), "To the newest point, and follow it", "While a run is live the "
-           "cursor then goes with it.", lambda c, n: c.deck.last(), _POINTS, also=("G",), screens=_HERE),
-    Action("compare-jump", "Compare", ("j", "J"), "To the next or previous first difference", "Puts the cursor where a "
+           "cursor then follows it.", lambda c, n: c.deck.last(), _POINTS, also=("G",), screens=_HERE),
+    Action("compare-jump", "Compare", ("j", "J"), "Next/previous difference", "Puts the cursor where a "
            "run first differs from the reference, in whichever stage, and says in what.",
            lambda c, n: c.deck.jump((1, -1)[n]), _POINTS, "difference", screens=_HERE,
-           each=("To the next first difference", "To the first difference before")),
+           each=("Next difference", "Previous difference")),
     Action("compare-align", "Compare", ("a", "A"), "Align by step, σ, SNR or evaluations", "By σ or SNR the runs are "
            "compared at equal noise, at the reference's own levels.", lambda c, n: c.deck.next_align((1, -1)[n]),
-           footer="align", screens=_HERE, each=("Align by the next", "Align by the one before")),
+           footer="align", screens=_HERE, each=("Next alignment", "Previous alignment")),
     Action("compare-residuals", "Compare", ("r",), "Values or differences", "Draws every run minus the reference, "
            "B−A, or the values themselves.", lambda c, n: c.deck.toggle_residuals(), _POINTS, "B−A", screens=_HERE),
-    Action("compare-select", "Compare", ("up", "down"), "Choose the run above or below", "The run that is chosen can "
-           "be pinned, hidden and opened.", lambda c, n: c.deck.select((-1, 1)[n]), footer="run", screens=_HERE,
-           each=("Choose the run above", "Choose the run below")),
-    Action("compare-pin", "Compare", ("p",), "Pin the chosen run as reference", "All others are then compared with "
-           "it; if it is the reference already, the next run becomes it.", lambda c, n: c.deck.pin_selected(),
+    Action("compare-select", "Compare", ("up", "down"), "Select the previous/next run", "The selected run can be "
+           "pinned, hidden and opened.", lambda c, n: c.deck.select((-1, 1)[n]), footer="run", screens=_HERE,
+           each=("Select the previous run", "Select the next run")),
+    Action("compare-pin", "Compare", ("p",), "Pin the selected run as reference", "The other runs are compared "
+           "with it; if it is the reference already, the next run is pinned.", lambda c, n: c.deck.pin_selected(),
            footer="pin", screens=_HERE),
-    Action("compare-toggle", "Compare", ("space",), "Hide or show the chosen run", "Its lines and its pictures; the "
-           "last run that is shown stays.", lambda c, n: c.deck.toggle(c.deck.selected), footer="hide", screens=_HERE),
+    Action("compare-toggle", "Compare", ("space",), "Hide or show the selected run", "Its lines and pictures; at "
+           "least one run stays visible.", lambda c, n: c.deck.toggle(c.deck.selected), footer="hide", screens=_HERE),
     Action("compare-letter", "Compare", tuple("12345678"), "Hide or show run A, B, …", "1 is run A, 2 is run B.",
            lambda c, n: c.deck.toggle(n), screens=_HERE, each=tuple(f"Hide or show run {name}" for name in "ABCDEFGH")),
-    Action("compare-open", "Compare", ("enter",), "Open the chosen run", "Shows it alone, with all its panels; "
-           "`q` comes back.", lambda c, n: c.open_selected(), screens=_HERE),
-    Action("compare-page", "Compare", ("pageup", "pagedown"), "Metrics before or after", "Shows other metrics that all "
-           "runs have; in a table that is longer than the screen, another part.",
+    Action("compare-open", "Compare", ("enter",), "Open the selected run", "Shows it alone, with all its panels; "
+           "`q` returns.", lambda c, n: c.open_selected(), screens=_HERE),
+    Action("compare-page", "Compare", ("pageup", "pagedown"), "Previous/next metrics", "Shows other metrics that all "
+           "runs have; in the table, scrolls by a page.",
            lambda c, n: c.deck.turn_page((-1, 1)[n]), _PAGES, "metrics", screens=_HERE,
-           each=("Metrics before", "Metrics after")),
+           each=("Previous metrics", "Next metrics")),
     Action("compare-face", "Compare", ("tab", "shift+tab"), "Charts, table or pictures", "What fills the screen; a "
-           "large one shows all three.", lambda c, n: c.deck.next_face((1, -1)[n]), footer="table", screens=_HERE,
-           each=("Charts, table or pictures: next", "Charts, table or pictures: before")),
-    Action("compare-stage", "Compare", ("left_curly_bracket", "right_curly_bracket"), "Stage before or after",
+           "large screen shows all three.", lambda c, n: c.deck.next_face((1, -1)[n]), footer="table", screens=_HERE,
+           each=("Charts, table or pictures: next", "Charts, table or pictures: previous")),
+    Action("compare-stage", "Compare", ("left_curly_bracket", "right_curly_bracket"), "Previous/next stage",
            "Compares another denoising loop; runs without it wait.", lambda c, n: c.deck.next_stage((-1, 1)[n]),
-           Condition(lambda deck: deck.stages > 1, "no run has a second stage"), "stage", screens=_HERE,
-           each=("Compare the stage before", "Compare the stage after")),
+           Condition(lambda deck: deck.stages > 1, "every run has one stage"), "stage", screens=_HERE,
+           each=("Compare the previous stage", "Compare the next stage")),
     Action("compare-stream", "Compare", ("v",), "Video or audio", "Compares the other stream of the stage.",
            lambda c, n: c.deck.next_stream(), Condition(lambda deck: len(deck.streams) > 1, "there is one stream"),
            "video/audio", screens=_HERE),
     Action("compare-item", "Compare", ("b",), "Mean over the batch, or one clip", "Steps through the clips of the "
            "batch.", lambda c, n: c.deck.next_item(), Condition(lambda deck: deck.items > 1, "the runs have one clip"),
            "clip", screens=_HERE),
-    Action("compare-export", "Compare", ("e",), "Curves to a CSV file", "Writes what the charts show; says where, and "
-           "never overwrites a file.", lambda c, n: c.export(), _POINTS, screens=_HERE),
+    Action("compare-export", "Compare", ("e",), "Save curves as CSV", "Writes what the charts show to a new file, and "
+           "says where.", lambda c, n: c.export(), _POINTS, screens=_HERE),
 )  # fmt: skip

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class HomeControls(Controls, Protocol):
-    """What the list of runs can do besides."""
+    """What the list of runs can do in addition."""
 
     @property
     def model(self) -> HomeModel: ...
@@ -34,10 +34,10 @@ class HomeControls(Controls, Protocol):
 
 
 def _has_ended(test: Callable[[HomeModel], bool]) -> Condition:
-    return Condition(test, "a run that is being recorded stays as it is; wait for its end")
+    return Condition(test, "a live run cannot be changed; wait until it has ended")
 
 
-_ANY: Final = Condition(lambda model: model.current is not None, "there is no run in the list")
+_ANY: Final = Condition(lambda model: model.current is not None, "the list is empty")
 _RENAMED: Final = _has_ended(lambda model: model.current is not None and not model.current.live)
 _CHOSEN: Final = _has_ended(lambda model: bool(model.chosen) and not any(run.live for run in model.chosen))
 _MARKED: Final = Condition(lambda model: bool(model.marks), "no run is marked; space marks one")
@@ -48,42 +48,42 @@ _COMPARED: Final = Condition(
 _HERE: Final = ("home",)
 
 ACTIONS: Final[tuple[Action[HomeControls], ...]] = (
-    Action("open", "Runs", ("enter",), "Open the run", "Shows the run under the cursor: live as it goes on, else as a "
+    Action("open", "Runs", ("enter",), "Open the run", "Shows the run under the cursor, live or as a "
            "replay.", lambda c, n: c.open_run(), _ANY, "open", screens=_HERE),
-    Action("mark", "Runs", ("space",), "Mark the run", "Marks or unmarks the run under the cursor and goes on to the "
-           "next; what is marked is compared, tagged or deleted together.", lambda c, n: c.model.mark(), _ANY, "mark",
+    Action("mark", "Runs", ("space",), "Mark the run", "Marks or unmarks the run under the cursor and moves to the "
+           "next; marked runs are compared, tagged or deleted together.", lambda c, n: c.model.mark(), _ANY, "mark",
            screens=_HERE),
     Action("compare", "Runs", ("c",), "Compare the marked runs", f"Two to {MAX_RUNS} runs side by side; with one "
            "marked, that one and the one under the cursor.", lambda c, n: c.compare_runs(), _COMPARED, "compare",
            screens=_HERE),
-    Action("filter", "Runs", ("slash",), "Filter the runs", "Words that must be there, #tag, -not, status:live, "
-           "drift>0.2, shocks>0; Esc shows all again.", lambda c, n: c.ask_filter(), footer="filter", screens=_HERE),
-    Action("sort", "Runs", ("s", "S"), "Sort by the next or previous column", "Every column can be sorted by, those "
-           "that do not fit on the screen too.", lambda c, n: c.model.sort_next((1, -1)[n]), footer="sort",
-           screens=_HERE, each=("Sort by the next column", "Sort by the column before")),
-    Action("reverse", "Runs", ("r",), "Reverse the order", "The same column the other way round; live runs stay on "
+    Action("filter", "Runs", ("slash",), "Filter the runs", "Words, #tag, -not, status:live, drift>0.2, "
+           "shocks>0; Esc clears the filter.", lambda c, n: c.ask_filter(), footer="filter", screens=_HERE),
+    Action("sort", "Runs", ("s", "S"), "Sort by the next or previous column", "Every column, those that do not "
+           "fit on the screen included.", lambda c, n: c.model.sort_next((1, -1)[n]), footer="sort",
+           screens=_HERE, each=("Sort by the next column", "Sort by the previous column")),
+    Action("reverse", "Runs", ("r",), "Reverse the order", "Ascending or descending; live runs stay on "
            "top.", lambda c, n: c.model.reverse(), screens=_HERE),
-    Action("run", "Runs", ("up", "down"), "Run above or below", "Moves the cursor in the list.",
-           lambda c, n: c.model.move((-1, 1)[n]), _ANY, screens=_HERE, each=("Run above", "Run below")),
-    Action("vi", "Runs", ("k", "j"), "Run above or below", "The same without leaving the letters.",
-           lambda c, n: c.model.move((-1, 1)[n]), _ANY, screens=_HERE, each=("Run above (k)", "Run below (j)")),
-    Action("screenful", "Runs", ("pageup", "pagedown"), "A screenful up or down", "Moves the cursor by what is seen.",
+    Action("run", "Runs", ("up", "down"), "Previous/next run", "Moves the cursor in the list.",
+           lambda c, n: c.model.move((-1, 1)[n]), _ANY, screens=_HERE, each=("Previous run", "Next run")),
+    Action("vi", "Runs", ("k", "j"), "Previous/next run (vi)", "The same on the letter keys.",
+           lambda c, n: c.model.move((-1, 1)[n]), _ANY, screens=_HERE, each=("Previous run (k)", "Next run (j)")),
+    Action("screenful", "Runs", ("pageup", "pagedown"), "Page up/down", "Moves the cursor by one screen.",
            lambda c, n: c.model.move((-1, 1)[n] * c.model.page), _ANY, screens=_HERE,
-           each=("A screenful up", "A screenful down")),
-    Action("top", "Runs", ("home",), "First run", "To the top of the list, where live runs are.",
+           each=("Page up", "Page down")),
+    Action("top", "Runs", ("home",), "First run", "To the top of the list.",
            lambda c, n: c.model.move_to(0), _ANY, also=("g",), screens=_HERE),
     Action("bottom", "Runs", ("end",), "Last run", "To the end of the list.",
            lambda c, n: c.model.move_to(len(c.model.shown) - 1), _ANY, also=("G",), screens=_HERE),
-    Action("mark-shown", "Runs", ("asterisk",), "Mark all that are shown", "All that the filter lets through; again: "
-           "none of them.", lambda c, n: c.model.mark_shown(), _ANY, screens=_HERE),
-    Action("unmark", "Runs", ("u",), "Take all marks away", "Unmarks every run.", lambda c, n: c.model.unmark(),
+    Action("mark-shown", "Runs", ("asterisk",), "Mark all shown runs", "All runs that match the filter; again to "
+           "unmark them.", lambda c, n: c.model.mark_shown(), _ANY, screens=_HERE),
+    Action("unmark", "Runs", ("u",), "Clear all marks", "Unmarks every run.", lambda c, n: c.model.unmark(),
            _MARKED, screens=_HERE),
-    Action("rename", "Runs", ("n",), "Rename the run", "Changes the name after the time it began; never of a live "
+    Action("rename", "Runs", ("n",), "Rename the run", "Changes the name after the start time; not of a live "
            "run.", lambda c, n: c.ask_name(), _RENAMED, screens=_HERE),
-    Action("tag", "Runs", ("number_sign",), "Tag the runs", "Tags of the marked runs or of the one under the cursor, "
-           "kept in their archives.", lambda c, n: c.ask_tags(), _CHOSEN, footer="tag", screens=_HERE),
-    Action("delete", "Runs", ("x",), "Delete the runs", "Asks first; archive and journal are gone for good. Never a "
+    Action("tag", "Runs", ("number_sign",), "Tag the runs", "Sets the tags of the marked runs, or of the one under the "
+           "cursor, in their archives.", lambda c, n: c.ask_tags(), _CHOSEN, footer="tag", screens=_HERE),
+    Action("delete", "Runs", ("x",), "Delete the runs", "Asks first; deletes archive and journal for good. Not of a "
            "live run.", lambda c, n: c.ask_delete(), _CHOSEN, also=("delete",), screens=_HERE),
-    Action("path", "Runs", ("Y",), "Copy the path", "The path of the run under the cursor, to the clipboard and into "
-           "a notice.", lambda c, n: c.copy_path(), _ANY, screens=_HERE),
+    Action("path", "Runs", ("Y",), "Copy the path", "Copies the path of the run under the cursor to the clipboard "
+           "and shows it.", lambda c, n: c.copy_path(), _ANY, screens=_HERE),
 )  # fmt: skip

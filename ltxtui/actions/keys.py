@@ -1,4 +1,4 @@
-"""Names of keys as people read them, and the user's own choice of keys."""
+"""Names of keys as they are shown, and the user's own choice of keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ltxtui.actions.registry import Action
 from ltxtui.plot.text import to_ascii
 
 Keymap = Mapping[str, tuple[str, ...]]
-"""By action id, the keys that replace its own; an empty tuple takes them away."""
+"""By action id, the keys that replace its own; an empty tuple removes them."""
 
 _NAMES: Final = {
     "left": "←", "right": "→", "up": "↑", "down": "↓", "comma": ",", "full_stop": ".", "minus": "-", "plus": "+",
@@ -26,7 +26,7 @@ _SIGNS: Final = {shown: name for name, shown in _NAMES.items()}
 
 
 def key_name(keys: tuple[str, ...], *, ascii_only: bool = False) -> str:
-    """Keys as a person reads them: `←→`, `,.`, `1…9`, `Ctrl+C`; empty without any."""
+    """Keys as they are shown: `←→`, `,.`, `1…9`, `Ctrl+C`; empty without any."""
     names = []
     for key in keys:
         *held, last = key.split("+") if key != "+" else [key]
@@ -45,7 +45,7 @@ def read_key(written: str) -> str:
     """The name of a key as a settings file may write it: `?`, `Ctrl+P`, `left`, `PgUp`.
 
     Raises:
-        ValueError: if it is no key.
+        ValueError: if it is not a key.
     """
     text = written.strip() if written != " " else "space"
     *held, last = [*text[:-2].split("+"), "+"] if text.endswith("++") else text.split("+") if len(text) > 1 else [text]
@@ -56,7 +56,7 @@ def read_key(written: str) -> str:
         return last.upper()  # which is what terminals send
     known = len(last) == 1 and last.isprintable()
     if not (known or last in _NAMES) or not set(held) <= {"ctrl", "shift", "alt"}:
-        raise ValueError(f"{written!r} is no key; keys look like x, X, ?, left, pageup, f2, ctrl+p, shift+left")
+        raise ValueError(f"{written!r} is not a key; keys look like x, X, ?, left, pageup, f2, ctrl+p, shift+left")
     return "+".join([*held, last])
 
 

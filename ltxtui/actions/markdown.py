@@ -24,11 +24,17 @@ def table() -> str:
     return "\n".join(rows)
 
 
-def in_readme(text: str) -> str | None:
-    """The table that a README holds between the marks; None without them."""
-    _, mark, rest = text.partition(START)
-    inside, end, _ = rest.partition(END)
-    return inside.strip() if mark and end else None
+def written_into(text: str) -> str:
+    """The text of a README with the current table between the marks.
+
+    Raises:
+        ValueError: if it does not have the marks.
+    """
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"{START} and {END} are missing")
+    return f"{before}{start}\n\n{table()}\n\n{end}{after}"
 
 
 def _code(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What an action is, when it is on offer, and what screens must be able to do. The tables are in the group modules."""
+"""What an action is, when it is available, and what screens must be able to do. The tables are in the group modules."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Controls(Protocol):
     def suspend(self) -> None: ...
 
     def close(self) -> None:
-        """What Esc does: end what is open on the screen, else go back."""
+        """What Esc does: close what is open on the screen, else go back."""
 
     def back(self) -> None:
         """To the screen before; at the bottom, quit."""
@@ -41,7 +41,7 @@ class Controls(Protocol):
 
 
 class RunControls(Controls, Protocol):
-    """What the run screen can do besides: its deck is what most actions act on."""
+    """What the run screen can do in addition; most actions act on its deck."""
 
     deck: Deck
 
@@ -81,7 +81,7 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Condition:
-    """When an action is on offer; `otherwise` says in the palette why it is not.
+    """When an action is available; `otherwise` says in the palette why it is not.
 
     The test is asked about the screen's model: the deck of the run screen, the list of the home screen.
     """
@@ -104,7 +104,7 @@ CONTROLLED: Final = Condition(
 
 @dataclass(frozen=True)
 class Action(Generic[S]):
-    """One thing that can be done on a screen S. `run` is told which of the keys was pressed, by its place among them.
+    """One thing that can be done on a screen S. `run` gets the index of the key that was pressed.
 
     Bindings, footer, help, palette, the keys in README and the user's keymap are all made from this.
     """

@@ -1,4 +1,4 @@
-"""The command `ltxtui`: its subcommands, and errors as one line with the way out."""
+"""The command `ltxtui`: its subcommands, and errors as one line with a remedy."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ import click
 
 from ltxtui.cli.common import RUNS_DIR_HELP, LocalPath
 from ltxtui.cli.compare import compare
+from ltxtui.cli.completion import complete, under_way
 from ltxtui.cli.config import config
 from ltxtui.cli.control import control
 from ltxtui.cli.demo import demo
+from ltxtui.cli.explain import explain
 from ltxtui.cli.numbers import strict
 from ltxtui.cli.plan import plan
 from ltxtui.cli.record import record
@@ -24,6 +26,7 @@ from ltxtui.cli.runs import runs
 from ltxtui.cli.sweep import sweep
 from ltxtui.cli.watch_replay import browse, replay, watch
 from ltxtui.plot.text import clean
+from recorder.format.version import VERSION
 
 INTERRUPTED: Final = 128 + signal.SIGINT
 BROKEN_PIPE: Final = 128 + signal.SIGPIPE
@@ -31,16 +34,21 @@ BROKEN_PIPE: Final = 128 + signal.SIGPIPE
 
 def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked and not context.resilient_parsing:
-        from importlib.metadata import version  # slow, and every command would wait for it
-
-        click.echo(f"ltxtui, version {version('ltxtui')}")
+        click.echo(f"ltxtui, version {VERSION}")
         context.exit()
 
 
 @click.group(
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Without a command: the list of runs, to choose one and look at it.",
+    epilog="""\b
+Examples:
+  ltxtui demo                       on any machine: a tiny model and the live dashboard
+  ltxtui record --model diffusers/LTX-2.3-Diffusers --prompt "a fox in the snow"
+  ltxtui watch                      in another terminal: the live run
+  ltxtui replay                     afterwards: the newest run
+  ltxtui                            the list of runs, to open and compare them
+""",
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 @click.option("--runs-dir", type=LocalPath(file_okay=False, path_type=Path), help=f"{RUNS_DIR_HELP} For any command.")
@@ -48,22 +56,20 @@ def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
 def cli(context: click.Context, /, runs_dir: Path | None) -> None:
     """Watch LTX 2.3 denoise: sigma, signal to noise, velocity and frequency energy, step by step.
 
-    \b
-    On any machine:        ltxtui demo
-    Beside the GPU:        ltxtui record --model diffusers/LTX-2.3-Diffusers --prompt "…"
-    In another terminal:   ltxtui watch
-    Afterwards:            ltxtui replay
+    Without a command the list of runs is shown.
     """
     if context.invoked_subcommand is None:
         browse(runs_dir)
 
 
-for command in (demo, plan, record, watch, replay, runs, control, compare, sweep, config):
+for command in (demo, plan, record, watch, replay, runs, control, explain, compare, sweep, config):
     cli.add_command(strict(command))
+
+complete(cli)
 
 
 def main() -> None:
-    """Entry point of the command `ltxtui`: whatever happens, an exit status and at most one line about it."""
+    """Entry point of the command `ltxtui`: any error ends with an exit status and at most one line."""
     _open_standard_streams()
     sys.exit(_run())
 
@@ -85,10 +91,12 @@ def _run() -> int:
         where = error.filename or "standard output"
         _say(f"ltxtui: {clean(where)}: {error.strerror or clean(error)}")
         return _without_output(1)
-    except Exception as error:  # noqa: BLE001 - a person gets a line, and a file with what else is known
+    except Exception as error:  # noqa: BLE001 - reported as one line, with the details in a file
         from ltxtui.terminal import crash_log
 
-        _say(crash_log.told(error))
+        said = crash_log.report(error)
+        if not under_way():
+            _say(said)
         return _without_output(1)
 
 
@@ -98,14 +106,14 @@ def _say(line: str) -> None:
 
 
 def _without_output(status: int) -> int:
-    """Let nothing be written at exit to an output that takes nothing: it would be told once more, as a traceback."""
+    """Discard what is written at exit to a closed output, which would print a traceback; returns the status."""
     with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)
     return status
 
 
 def _open_standard_streams() -> None:
-    """Where a standard stream is closed, open /dev/null in its place: else the next file that is opened becomes it."""
+    """Replace closed standard streams by /dev/null; otherwise the next opened file would take their place."""
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)

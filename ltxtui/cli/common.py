@@ -1,14 +1,14 @@
-"""What several subcommands share: options, checks before anything slow, and how problems are said."""
+"""What several subcommands share: options, checks that come before slow work, loading of runs, colours, errors."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,29 +16,36 @@ from ltxtui.plot.text import clean
 from recorder.format import locations
 from recorder.system.open_folders import make_folders
 
+if TYPE_CHECKING:
+    from replay.model.run import Run
+    from replay.sources.open import Source
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 MAX_NAMED = 5
-"""Runs that are named where several could be meant."""
-RUNS_DIR_HELP = "Where archives of runs are kept; also taken from LTXTUI_RUNS_DIR."
+"""Most runs that an error lists by name."""
+MAX_WIDTH = 100
+"""Most columns of printed tables and plots."""
+RUNS_DIR_HELP = "Folder of the recorded runs; also taken from LTXTUI_RUNS_DIR."
+_COLOURS = {"s1": "cyan", "s2": "yellow", "s3": "magenta", "axis": "bright_black", "tick": "bright_black"}
 
 
-class Problem(click.ClickException):
-    """Something the user can mend: one line on standard error, exit status 1."""
+class CliError(click.ClickException):
+    """An error that the user can correct: one line on standard error, exit status 1."""
 
     def show(self, file: Any = None) -> None:
-        # Most reasons quote a file, and files come from other people.
+        # Most messages quote a file, and files may come from others: terminal controls are removed.
         click.echo(f"ltxtui: {clean(self.message)}", err=True)
 
 
 def say(line: str) -> None:
-    """A line on standard error; nothing where the terminal has been closed."""
+    """Print a line on standard error; does nothing if the terminal is closed."""
     with contextlib.suppress(OSError):
         click.echo(line, err=True)
 
 
 class LocalPath(click.Path):
-    """A path of this machine; a URL is refused in one line."""
+    """A local path; a URL is refused with a one-line error."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         name = (
@@ -53,15 +60,15 @@ class LocalPath(click.Path):
 
 
 def check_local(given: str | os.PathLike[str], name: str) -> None:
-    """Refuse a URL, such as `s3://bucket/runs`. Raises Problem."""
+    """Refuse a URL, such as `s3://bucket/runs`. Raises CliError."""
     try:
         locations.local_path(given, name)
     except ValueError as error:
-        raise Problem(str(error)) from error
+        raise CliError(str(error)) from error
 
 
 def runs_dir_option(command: Command) -> Command:
-    """`--runs-dir`, the same for every subcommand."""
+    """`--runs-dir`, the same for every command; one given to a group is the default of its subcommands."""
     return click.option(
         "--runs-dir",
         type=LocalPath(file_okay=False, path_type=Path),
@@ -69,44 +76,79 @@ def runs_dir_option(command: Command) -> Command:
         envvar="LTXTUI_RUNS_DIR",
         show_default=True,
         help=RUNS_DIR_HELP,
-        callback=_said_before,
+        callback=_inherited,
     )(command)
 
 
-def _said_before(context: click.Context, parameter: click.Parameter, value: Path) -> Path:
-    """`ltxtui --runs-dir X COMMAND` is `ltxtui COMMAND --runs-dir X`; what stands nearest to the command counts."""
-    root = context.find_root()
-    given: Path | None = root.params.get("runs_dir") if root is not context else None
-    here = context.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE
-    return value if given is None or here else given
+def json_option(help: str) -> Callable[[Command], Command]:
+    """`--json`; one given to a group is that of its subcommands too."""
+
+    def decorate(command: Command) -> Command:
+        return click.option("--json", "as_json", is_flag=True, help=help, callback=_inherited)(command)
+
+    return decorate
+
+
+def _inherited(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """The value given to this command, otherwise the one of the group that it belongs to, if that has one.
+
+    `ltxtui --runs-dir X runs check RUN`, `ltxtui runs --runs-dir X check RUN` and `ltxtui runs check --runs-dir X RUN`
+    mean the same; the option closest to the end of the line wins.
+    """
+    name = str(parameter.name)
+    if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE or context.parent is None:
+        return value
+    outer = context.parent.params.get(name)
+    return value if outer is None else outer
 
 
 def is_terminal(stream: IO[str] | None) -> bool:
-    """True if a stream is there at all, which it is not where it was closed, and is a terminal."""
+    """True if a stream is open and is a terminal."""
     return stream is not None and not stream.closed and stream.isatty()
 
 
 def coloured() -> bool:
-    """True if text on standard output may have colours."""
+    """True if standard output accepts colours."""
     return is_terminal(sys.stdout) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def text_width() -> int:
+    """Columns for printed tables and plots: those of the terminal, within 40 and MAX_WIDTH."""
+    return max(40, min(MAX_WIDTH, shutil.get_terminal_size((80, 24)).columns))
+
+
+def painter() -> Callable[[str, str], str] | None:
+    """A function that colours a piece of a plot by its role; None if standard output takes no colours."""
+    return _painted if coloured() else None
+
+
+def _painted(text: str, role: str) -> str:
+    return click.style(text, fg=_COLOURS[role]) if role in _COLOURS else text
+
+
+def command_line(*words: object) -> str:
+    """A command for a message, quoted for the shell."""
+    from ltxtui.reports.export import shell_line
+
+    return shell_line([str(word) for word in words])
+
+
 def has_terminal() -> bool:
-    """True if a dashboard can be shown and typed at."""
+    """True if standard input and output are a terminal that can show the dashboard."""
     return is_terminal(sys.stdin) and is_terminal(sys.stdout) and os.environ.get("TERM", "") != "dumb"
 
 
 def need_terminal(instead: str) -> None:
-    """Raise a Problem if there is no terminal to draw on."""
+    """Raise a CliError if there is no terminal; `instead` is what to do without one."""
     if not has_terminal():
-        raise Problem(f"the dashboard needs a terminal; {instead}")
+        raise CliError(f"the dashboard needs a terminal; {instead}")
 
 
 def check_writable(runs_dir: Path) -> None:
-    """Make the runs directory and see that files can be made in it, before a model is loaded for minutes.
+    """Make the runs directory and check that it can be written, before minutes are spent on loading a model.
 
     Raises:
-        Problem: with the reason.
+        CliError: if it cannot be written.
     """
     probe = runs_dir / f".ltxtui-{os.getpid()}"
     try:
@@ -114,38 +156,20 @@ def check_writable(runs_dir: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise Problem(
+        raise CliError(
             f"the runs directory {runs_dir} cannot be written ({error.strerror}); choose another with --runs-dir"
         ) from error
 
 
-def ago(moment: float) -> str:
-    """How long ago something was, in the unit that suits."""
-    seconds = max(0.0, time.time() - moment)
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"
-
-
-def size(count: int) -> str:
-    """Bytes as `180 KB` or `2.1 MB`."""
-    if count < 1_000_000:
-        return f"{count / 1000:.0f} KB"
-    if count < 1_000_000_000:
-        return f"{count / 1e6:.1f} MB"
-    return f"{count / 1e9:.2f} GB"
-
-
 def run_path(given: str, runs_dir: Path) -> Path:
-    """The path that an argument means: a path as it is, or the whole name of a run in the runs directory.
+    """The path that an argument names: a path, or the full name of a run in the runs directory.
 
     Raises:
-        Problem: if it is a URL or empty.
+        CliError: if it is a URL or empty.
     """
     check_local(given, "a run")
     if not given:
-        raise Problem("the name of a run is empty; see the runs there are with: ltxtui runs")
+        raise CliError("the name of a run is empty; list the runs with: ltxtui runs")
     path = Path(given)
     if path.exists() or os.sep in given:
         return path
@@ -154,10 +178,10 @@ def run_path(given: str, runs_dir: Path) -> Path:
 
 
 def recorded_path(given: str, runs_dir: Path) -> Path:
-    """The recorded run that an argument means: as `run_path`, or a part of a name that one run alone has.
+    """The recorded run that an argument names: as in `run_path`, or any unique part of a run's name.
 
     Raises:
-        Problem: if there is none, or if there are several.
+        CliError: if no run matches, or several do.
     """
     from replay.library.listing import archives_in
 
@@ -167,8 +191,44 @@ def recorded_path(given: str, runs_dir: Path) -> Path:
     found = sorted((p for p in archives_in(runs_dir) if given in p.stem), reverse=True)
     if len(found) == 1:
         return found[0]
-    look = f"see the runs there are with: ltxtui runs --runs-dir {runs_dir}"
+    look = f"list the runs with: {command_line('ltxtui', 'runs', '--runs-dir', runs_dir)}"
     if not found:
-        raise Problem(f"{path} does not exist; {look}")
+        raise CliError(f"{path} does not exist; {look}")
     names = ", ".join(p.stem for p in found[:MAX_NAMED]) + ", …" * (len(found) > MAX_NAMED)
-    raise Problem(f"{len(found)} runs have {given!r} in their name: {names}; give more of one, {look}")
+    raise CliError(f"{len(found)} runs match {given!r}: {names}; be more specific, or {look}")
+
+
+def load_run(path: Path) -> Run:
+    """Read a whole run from its archive or journal.
+
+    Raises:
+        CliError: if the path is not a run or cannot be read.
+    """
+    from replay.sources.open import load
+
+    with _reading(path):
+        return load(path)
+
+
+def open_source(path: Path) -> Source:
+    """Open a run, finished or not, to read its messages as they come.
+
+    Raises:
+        CliError: if the path is not a run or cannot be read.
+    """
+    from replay.sources.open import open_path
+
+    with _reading(path):
+        return open_path(path)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    from replay.model.run import NotARun
+
+    try:
+        yield
+    except NotARun as error:
+        raise CliError(str(error)) from error
+    except OSError as error:
+        raise CliError(f"{path} cannot be read: {error.strerror or error}") from error

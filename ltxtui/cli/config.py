@@ -1,4 +1,4 @@
-"""`ltxtui config`: the settings in force, their file, and what is wrong with it."""
+"""`ltxtui config`: show, edit and check the settings of the dashboard."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from pathlib import Path
 
 import click
 
-from ltxtui.cli.common import Problem
+from ltxtui.cli.common import CliError
 from recorder.system.open_folders import PRIVATE_MODE, make_folders, replace_file
 
-NO_HOME = "no home directory is known here; name a settings file with LTXTUI_CONFIG"
+NO_HOME = "the home directory is unknown; set LTXTUI_CONFIG to a settings file"
 
 
 @click.command(
     epilog="""\b
 Examples:
-  ltxtui config               the settings in force, and where their file is
-  ltxtui config --edit        opens the file in $VISUAL or $EDITOR; makes it, with every setting explained
-  ltxtui config --check       exit status 1 and a line for each mistake
-  ltxtui config --keys        every action with the name that [keys] knows it by
-  ltxtui config --tour        shows the tour again at the next start
+  ltxtui config               the current settings and the path of their file
+  ltxtui config --edit        open the file in $VISUAL or $EDITOR; a new one explains every setting
+  ltxtui config --check       one line for each mistake, and exit status 1 if there are any
+  ltxtui config --keys        every action, with its name in the table [keys]
+  ltxtui config --tour        show the tour again at the next start
 """
 )
 @click.option("--edit", is_flag=True, help="Edit the file, then check it.")
-@click.option("--check", is_flag=True, help="Say what is wrong in the file, with its line.")
+@click.option("--check", is_flag=True, help="List mistakes in the file with their lines.")
 @click.option("--keys", "list_keys", is_flag=True, help="List the actions and their keys.")
 @click.option("--tour", is_flag=True, help="Show the tour at the next start.")
 def config(edit: bool, check: bool, list_keys: bool, tour: bool) -> None:
     """Show, edit and check the settings of the dashboard: theme, drawing, keys.
 
-    They are in a TOML file in the XDG config directory; LTXTUI_CONFIG names another. What cannot be used there is told
-    and falls back to its default; nothing in it stops the dashboard.
+    They are stored in a TOML file in the XDG config directory, or in the file that LTXTUI_CONFIG names. A setting that
+    is invalid is reported, and its default is used; the dashboard starts in any case.
     """
     if edit + check + list_keys + tour > 1:
-        raise Problem("give one of --edit, --check, --keys and --tour")
+        raise CliError("give one of --edit, --check, --keys and --tour")
     from ltxtui import settings
 
     if list_keys:
@@ -50,7 +50,7 @@ def config(edit: bool, check: bool, list_keys: bool, tour: bool) -> None:
     else:
         loaded = settings.load()
         where = str(loaded.path) if settings.settings_path() is not None else NO_HOME
-        click.echo(f"# {where}" + ("" if loaded.exists else " (not there; these are the defaults)"))
+        click.echo(f"# {where}" + ("" if loaded.exists else " (no file; defaults shown)"))
         click.echo("\n".join(settings.as_lines(loaded)))
         if loaded.notice:
             click.echo(f"ltxtui: {loaded.notice}", err=True)
@@ -60,22 +60,22 @@ def _check() -> None:
     from ltxtui import settings
 
     if settings.settings_path() is None:
-        click.echo(f"{NO_HOME}; the defaults are in force")
+        click.echo(f"{NO_HOME}; defaults are used")
         return
     loaded = settings.load()
     if not loaded.exists:
-        click.echo(f"{loaded.path} is not there; the defaults are in force (make it with: ltxtui config --edit)")
+        click.echo(f"{loaded.path} does not exist; defaults are used (create it with: ltxtui config --edit)")
         return
     for problem in loaded.problems:
         click.echo(f"{loaded.path}:{problem.line}: {problem.text}", err=True)
     if loaded.problems:
         sys.exit(1)
-    click.echo(f"{loaded.path} is right")
+    click.echo(f"{loaded.path} is valid")
 
 
 def _edit(path: Path | None) -> None:
     if path is None:
-        raise Problem(NO_HOME)
+        raise CliError(NO_HOME)
     from ltxtui.reports.export import editor
     from ltxtui.settings import EXAMPLE
 
@@ -84,14 +84,16 @@ def _edit(path: Path | None) -> None:
         if not path.exists():
             replace_file(path, EXAMPLE.encode())
     except OSError as error:
-        raise Problem(f"{path} cannot be made ({error.strerror}); LTXTUI_CONFIG names another place") from error
+        raise CliError(
+            f"{path} cannot be written ({error.strerror}); choose another file with LTXTUI_CONFIG"
+        ) from error
     command = [*editor(), str(path)]
     try:
         done = subprocess.run(command, check=False)
     except OSError as error:
-        raise Problem(f"the editor {command[0]!r} cannot be started; set EDITOR, or edit {path} yourself") from error
+        raise CliError(f"the editor {command[0]!r} cannot be started; set EDITOR, or edit {path} yourself") from error
     if done.returncode:
-        raise Problem(f"the editor {command[0]!r} ended with status {done.returncode}; {path} is as it left it")
+        raise CliError(f"the editor {command[0]!r} ended with status {done.returncode}; {path} was not checked")
 
 
 def _keys() -> None:
@@ -106,12 +108,12 @@ def _keys() -> None:
 
 
 def _tour() -> None:
-    from ltxtui.state import State
+    from ltxtui.state import SavedState
 
-    state = State()
+    state = SavedState()
     if state.path is None:
-        raise Problem("no home directory is known here; press F2 in the dashboard instead, or set LTXTUI_STATE")
+        raise CliError("the home directory is unknown; press F2 in the dashboard instead, or set LTXTUI_STATE")
     state.set_tour_seen(False)
-    if State().tour_seen:
-        raise Problem(f"{state.path} cannot be written; press F2 in the dashboard instead")
-    click.echo("the tour is shown at the next start; F2 shows it at any time")
+    if SavedState().tour_seen:
+        raise CliError(f"{state.path} cannot be written; press F2 in the dashboard instead")
+    click.echo("the tour will be shown at the next start; F2 shows it at any time")

@@ -1,4 +1,4 @@
-"""`ltxtui demo`: a nano LTX 2.3 run in a process of its own, and the live dashboard on it."""
+"""`ltxtui demo`: a nano LTX 2.3 run in a separate process, and the live dashboard on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from ltxtui.cli.common import Problem, check_writable, has_terminal, runs_dir_option, say
+from ltxtui.cli.common import CliError, check_writable, command_line, has_terminal, runs_dir_option, say
 from ltxtui.cli.numbers import SEED
 from ltxtui.cli.shock_options import read_shocks, shock_option
 from ltxtui.plot.text import clean
@@ -28,25 +28,25 @@ STOP_SECONDS = 15.0
 
 
 class Recorder:
-    """The demo's own recording process; ended with the demo."""
+    """The recording process of the demo; it ends with the demo."""
 
     def __init__(self, runs_dir: Path, prompt: str, steps: int, seed: int, more: list[str], log: IO[bytes]) -> None:
         self._log = log
         command = [sys.executable, "-m", "ltxtui", "record", "--model", "nano", "--name", "demo"]
         command += ["--runs-dir", str(runs_dir), "--prompt", prompt, "--steps", str(steps), "--seed", str(seed), *more]
-        # Its own session: Ctrl-C in the dashboard's terminal must not reach it before the dashboard has.
+        # A session of its own, so that Ctrl-C in the terminal reaches only the dashboard, which then stops it.
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
 
     def last_line(self) -> str:
-        """The last thing it printed."""
+        """The last line that it printed."""
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
 
     def stop(self) -> None:
-        """End the recording as Ctrl-C would, so that the archive is completed; kill it if that takes too long."""
+        """Stop the recording as Ctrl-C does, which completes the archive; kill it if that takes too long."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
@@ -72,28 +72,28 @@ Examples:
   ltxtui demo
   ltxtui demo --prompt "a yellow cross moving up" --steps 60
   ltxtui demo --shock restart:sigma=0.8,db=3
-  ltxtui demo | cat            without a terminal: progress, then the curves as text
+  ltxtui demo | cat            without a terminal: progress lines, then the curves as text
 """
 )
 @runs_dir_option
-@click.option("--prompt", default="a red ball moving left", show_default=True)
-@click.option("--steps", type=click.IntRange(1, 100_000), default=40, show_default=True)
-@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--prompt", default="a red ball moving left", show_default=True, help="What to show.")
+@click.option("--steps", type=click.IntRange(1, 100_000), default=40, show_default=True, help="Denoising steps.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the noise.")
 @shock_option
-@click.option("--allow-control", is_flag=True, help="Let your other processes steer it with: ltxtui control.")
+@click.option("--allow-control", is_flag=True, help="Accept commands of: ltxtui control.")
 def demo(runs_dir: Path, prompt: str, steps: int, seed: int, shocks: tuple[str, ...], allow_control: bool) -> None:
-    """Watch a real, if tiny, LTX 2.3 denoise on this machine's CPU.
+    """Watch a real but tiny LTX 2.3 denoise on the CPU of this machine.
 
-    The nano model is the real LTX2Pipeline with every real component at toy size. It knows prompts like "a COLOUR
-    SHAPE moving DIRECTION": red, green, blue or yellow; ball, box or cross; left, right, up or down. `q` ends the
-    dashboard and the demo's run.
+    The nano model is an LTX2Pipeline with all its components at toy size. It knows prompts of the form "a COLOUR SHAPE
+    moving DIRECTION": red, green, blue or yellow; ball, box or cross; left, right, up or down. `q` ends the dashboard
+    and the run.
     """
     from recorder.generate import CannotGenerate, check_extra
 
     try:
         check_extra()
     except CannotGenerate as error:
-        raise Problem(str(error)) from error
+        raise CliError(str(error)) from error
     check_writable(runs_dir)
     read_shocks(shocks)
     more = [part for text in shocks for part in ("--shock", text)] + (["--allow-control"] if allow_control else [])
@@ -101,7 +101,7 @@ def demo(runs_dir: Path, prompt: str, steps: int, seed: int, shocks: tuple[str, 
 
     status = 0
     try:
-        # The dashboard takes such signals itself while it is shown.
+        # The dashboard handles these signals itself while it is shown.
         with as_ctrl_c(), _recording(runs_dir, prompt, steps, seed, more) as recorder:
             if has_terminal():
                 status = _dashboard(recorder)
@@ -110,18 +110,22 @@ def demo(runs_dir: Path, prompt: str, steps: int, seed: int, shocks: tuple[str, 
             recorder.stop()
             last = recorder.last_line()
     except KeyboardInterrupt:
-        say("ltxtui: interrupted; what was recorded is kept, see: ltxtui runs")
+        say("ltxtui: interrupted; what was recorded is kept: ltxtui runs")
         sys.exit(130)
     if not status and recorder.process.returncode not in (0, 130):
-        raise Problem(f"the demo's recording failed: {last.removeprefix('ltxtui: ')}")
+        raise CliError(f"the demo's recording failed: {last.removeprefix('ltxtui: ')}")
     archive = Path(last)
     if archive.exists():
-        click.echo(f"look at it again with: ltxtui replay {archive}", err=True)
+        click.echo(f"open it again with: {command_line('ltxtui', 'replay', archive)}", err=True)
     sys.exit(status)
 
 
 def _find(recorder: Recorder) -> Source | None:
-    """The demo's run once its recorder answers; LookupError once it never will."""
+    """The run of the demo as soon as its recorder answers; None before.
+
+    Raises:
+        LookupError: if the recording ended without a run.
+    """
     from recorder.format.locations import UnsafeLocation
     from replay.library.listing import live_runs
     from replay.sources.open import SocketSource, open_path
@@ -137,7 +141,7 @@ def _find(recorder: Recorder) -> Source | None:
         return None
     archive = Path(recorder.last_line())
     if recorder.process.returncode == 0 and archive.exists():
-        return open_path(archive)  # it was over before we looked
+        return open_path(archive)  # it ended before its socket was found
     raise LookupError(f"the recording ended: {recorder.last_line()}")
 
 
@@ -146,13 +150,13 @@ def _dashboard(recorder: Recorder) -> int:
     from ltxtui.terminal.endings import show_app
     from replay.sources.open import AwaitedSource
 
-    source = AwaitedSource(lambda: _find(recorder), "loading torch and the nano model, which takes some ten seconds")
+    source = AwaitedSource(lambda: _find(recorder), "loading torch and the nano model, which takes about ten seconds")
     app = Dashboard(source)
     return show_app(app, mouse=app.settings.mouse)
 
 
 def _headless(recorder: Recorder) -> None:
-    """Follow the run as a viewer does and print plain lines, then its summary."""
+    """Follow the run as a viewer does and print progress lines, then a summary."""
     from ltxtui.reports.run_text import summary
     from replay.model.pulse import Pulse
     from replay.model.run import Run
@@ -161,15 +165,15 @@ def _headless(recorder: Recorder) -> None:
     click.echo("loading torch and the nano model")
     source = AwaitedSource(lambda: _find(recorder), "")
     run, pulse = Run(), Pulse()
-    told, stalled = 0, False
+    printed, stalled = 0, False
     with contextlib.closing(source):
         while True:
             messages = source.poll()
             pulse.feed(messages)
             for message in messages:
                 run.feed(message)
-            stalled = _tell_stalled(pulse.stall if source.connected and not run.end else None, stalled)
-            told = _tell(run, told)
+            stalled = _print_stalled(pulse.stall if source.connected and not run.end else None, stalled)
+            printed = _print_progress(run, printed)
             if source.liveness is not Liveness.LIVE:
                 break
             if not source.connected:
@@ -177,28 +181,28 @@ def _headless(recorder: Recorder) -> None:
             if not messages:
                 time.sleep(0.05)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        recorder.process.wait(STOP_SECONDS)  # the run is over; let its process close in peace
+        recorder.process.wait(STOP_SECONDS)  # the run has ended; let its process finish
     click.echo(summary(run) if run.stages else clean(source.note))
 
 
-def _tell_stalled(stall: Stall | None, told: bool) -> bool:
-    """Print a line when the run stalls and when it moves again; whether it is stalled."""
-    if stall is not None and not told:
+def _print_stalled(stall: Stall | None, printed: bool) -> bool:
+    """Print a line when the run stalls and when it continues; returns whether it is stalled."""
+    if stall is not None and not printed:
         click.echo(f"stalled for {stall.seconds:.0f} s: {stall.text}")
-    elif stall is None and told:
+    elif stall is None and printed:
         click.echo("no longer stalled")
     return stall is not None
 
 
-def _tell(run: Run, told: int) -> int:
-    """Print a line for every tenth of the steps that has passed since the last call."""
+def _print_progress(run: Run, printed: int) -> int:
+    """Print a progress line for each new tenth of the steps; returns the tenths printed so far."""
     if not run.stages:
-        return told
+        return printed
     stage = run.stages[-1]
     stream = stage.streams.get("video")
     planned = max(1, len(stage.sigmas))
-    if stream is None or stream.rows * 10 // planned <= told:
-        return told
+    if stream is None or stream.rows * 10 // planned <= printed:
+        return printed
     row = stream.rows - 1
     sigma, snr = stream.series("sigma")[row], stream.series("snr_measured_db")[row]
     click.echo(f"step {stream.rows:3}/{planned}   sigma {sigma:.3f}   SNR measured {snr:6.1f} dB")

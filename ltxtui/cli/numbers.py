@@ -1,4 +1,4 @@
-"""Numbers on the command line: in the digits 0 to 9, never NaN, and none that only a library further down refuses."""
+"""Numbers on the command line: in ASCII digits, never NaN, and within the ranges that the libraries accept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FRAMES: Final = click.IntRange(max=100_001)
 
 
 def strict(command: click.Command) -> click.Command:
-    """The same command, which refuses such values for every number it takes; its subcommands likewise."""
+    """The command and its subcommands, with every number restricted to ASCII digits and finite values."""
     for parameter in command.params:
         if isinstance(parameter.type, IntParamType | FloatParamType):
             parameter.type = _strict(parameter.type)
@@ -26,7 +26,7 @@ def strict(command: click.Command) -> click.Command:
 
 
 def _strict(known: click.ParamType[Any]) -> click.ParamType[Any]:
-    """A parameter type that is like another one but for the values that it takes."""
+    """A copy of a parameter type that refuses other digits than 0 to 9, NaN and, without a range, infinity."""
 
     def convert(
         self: click.ParamType[Any], value: Any, parameter: click.Parameter | None, context: click.Context | None

@@ -1,15 +1,14 @@
-"""`ltxtui plan`: the noise schedule that a generation would really use, drawn before anything is generated."""
+"""`ltxtui plan`: the noise schedule that a generation will use, drawn before anything is generated."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxtui.cli.common import Problem, coloured
+from ltxtui.cli.common import CliError, coloured, painter, text_width
 from ltxtui.cli.numbers import FRAMES, PIXELS, STEPS
 from ltxtui.cli.record import check_request
 from ltxtui.cli.shock_options import SHOCK_KEYS, read_shocks, read_sigmas, shock_option, sigmas_option
@@ -18,9 +17,6 @@ from recorder.format.numerals import counted
 if TYPE_CHECKING:
     from recorder.generate import Request
 
-MAX_WIDTH = 100
-_COLOURS = {"s1": "cyan", "s2": "yellow", "axis": "bright_black", "tick": "bright_black"}
-
 
 @click.command(
     epilog=f"""\b
@@ -28,14 +24,14 @@ Examples:
   ltxtui plan --steps 30 --shock restart:sigma=0.93,db=3
   ltxtui plan --model diffusers/LTX-2.3-Diffusers --shock restart:snr=-20 --shock renoise:step=20,db=3
   ltxtui plan --shock ancestral:eta=0.5                 fresh noise at every step
-  ltxtui plan --shock restart:at=critical               decided in the run, by the critical-phase detector
-  ltxtui plan --sigmas 1,0.97,0.9,0.95,0.7,0.4          levels of your own
+  ltxtui plan --shock restart:at=critical               where the critical-phase detector fires
+  ltxtui plan --sigmas 1,0.97,0.9,0.95,0.7,0.4          explicit noise levels
   ltxtui plan --config scheduler_config.json --height 704 --width 1216 --frames 121
   ltxtui plan --shock spikes:at=0.95+0.8,db=3 --json | jq .evaluations
 
 {SHOCK_KEYS}
 \b
-Then run it: ltxtui record takes the same options.
+Run it: ltxtui record takes the same options.
 """
 )
 @click.option(
@@ -43,12 +39,12 @@ Then run it: ltxtui record takes the same options.
     default="nano",
     show_default=True,
     metavar="nano|PATH|HUB_ID",
-    help="Whose scheduler; its weights are not needed.",
+    help="The model whose scheduler is used; no weights are loaded.",
 )
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A scheduler_config.json instead of the model's.",
+    help="A scheduler_config.json to use instead of the model's.",
 )
 @click.option("--steps", type=STEPS, default=30, show_default=True, help="Denoising steps; --distilled sets its own 8.")
 @shock_option
@@ -60,16 +56,16 @@ Then run it: ltxtui record takes the same options.
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 @click.pass_context
 def plan(context: click.Context, /, config: Path | None, as_json: bool, **options: Any) -> None:
-    """Draw the σ curve that a generation would really use, with its shocks, and what to know of it beforehand.
+    """Draw the σ curve that a generation will use, with its shocks and warnings about them.
 
-    Prints the number of model evaluations against the schedule without shocks, and where each shock acts: how far down
-    and up in σ and SNR, and whether the sample stays on the marginal, that is, as noisy as the model is told. σ is
-    shifted by the size of the clip, so give the size you will generate. Every level comes from the model's own
-    scheduler, set up as LTX2Pipeline does it.
+    Prints how many steps the shocks add, and for each shock where it acts, how far down and up it goes in σ and SNR,
+    and whether the sample stays on the marginal: as noisy as the σ that the model is given. σ is shifted by the size of
+    the clip, so give the size that you will generate. All levels come from the model's own scheduler, set up as
+    LTX2Pipeline sets it up.
     """
     given = context.get_parameter_source("steps") is click.core.ParameterSource.COMMANDLINE
     if given and options["sigmas"] not in (None, "none"):
-        raise Problem("--sigmas says how many steps there are; leave out --steps")
+        raise CliError("--sigmas sets the number of steps; remove --steps")
     check_request(options["steps"], options["height"], options["width"], options["frames"])
     options |= {"shocks": read_shocks(options["shocks"]), "sigmas": read_sigmas(options["sigmas"])}
     if config is not None:
@@ -80,13 +76,17 @@ def plan(context: click.Context, /, config: Path | None, as_json: bool, **option
 
 
 def _with_config(options: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The options with a scheduler's configuration from a file; a saved ShockScheduler brings its shocks along."""
+    """The options with a scheduler's configuration from a file; that of a ShockScheduler includes its shocks.
+
+    Raises:
+        CliError: if the file is not such a configuration.
+    """
     try:
         config = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise Problem(f"{path} cannot be read as JSON: {error}") from error
+        raise CliError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(config, dict):
-        raise Problem(f"{path} is no scheduler's configuration; it holds a {type(config).__name__}")
+        raise CliError(f"{path} is not a scheduler configuration; it holds a {type(config).__name__}")
     from recorder.shocks.schedules import free
     from recorder.shocks.spec import Shock
 
@@ -95,7 +95,7 @@ def _with_config(options: dict[str, Any], path: Path) -> dict[str, Any]:
         sigmas = config.pop("free_sigmas", None)
         own = None if sigmas is None else free(sigmas)
     except (ValueError, TypeError) as error:
-        raise Problem(f"{path} has shocks that cannot be read: {error}") from error
+        raise CliError(f"{path} has invalid shocks: {error}") from error
     chosen = {"shocks": options["shocks"] or shocks, "sigmas": options["sigmas"] or own}
     return {**options, **chosen, "scheduler": config}
 
@@ -108,11 +108,11 @@ def _plan(request: Request, as_json: bool) -> None:
     try:
         native, made = planned(request)
     except (CannotGenerate, PlanError) as error:
-        raise Problem(str(error)) from error
+        raise CliError(str(error)) from error
     if not made.sigmas:
-        raise Problem(
-            f"the scheduler gives no noise level for {counted(request.steps, 'step')}: a stretched schedule needs two "
-            "or more; use --steps 2, or --sigmas 1"
+        raise CliError(
+            f"the scheduler gives no noise level for {counted(request.steps, 'step')}: a stretched schedule needs at "
+            "least two; use --steps 2, or --sigmas 1"
         )
     from ltxtui.reports import plan_text
 
@@ -123,12 +123,6 @@ def _plan(request: Request, as_json: bool) -> None:
     from ltxtui.plot.line_plot import Style
     from ltxtui.themes import first_drawing
 
-    width = max(40, min(MAX_WIDTH, shutil.get_terminal_size((80, 24)).columns))
     ascii_only = first_drawing() is Style.ASCII
-    paint = _paint if coloured() else None
-    text = plan_text.text(named, native, made, width, ascii_only=ascii_only, paint=paint)
+    text = plan_text.text(named, native, made, text_width(), ascii_only=ascii_only, paint=painter())
     click.echo(text, color=coloured())
-
-
-def _paint(text: str, role: str) -> str:
-    return click.style(text, fg=_COLOURS[role]) if role in _COLOURS else text

@@ -1,57 +1,72 @@
-"""`ltxtui runs`: the list of live and archived runs."""
+"""`ltxtui runs`: list live and archived runs, check and repair them."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxtui.cli.common import Problem, ago, recorded_path, runs_dir_option, size
-from ltxtui.plot.text import clean, duration, number
+from ltxtui.cli.common import CliError, json_option, recorded_path, runs_dir_option
+from ltxtui.plot.text import ago, clean, duration, number, size
 from recorder.format.numerals import counted
 
 if TYPE_CHECKING:
+    from replay.integrity.repair import Repaired
     from replay.library.run_info import RunInfo
 
 EXAMPLES = """\b
 Examples:
   ltxtui runs
-  ltxtui runs check runs/20261122-143015-red-disc.zarr
-  ltxtui runs repair runs/20261122-143015-red-disc.zarr
+  ltxtui runs --tag keep
   ltxtui runs --runs-dir /data/runs --json | jq '.runs[0].path'
+  ltxtui runs check red-disc
+  ltxtui runs repair red-disc
+"""
+CHECK_EXAMPLES = """\b
+Examples:
+  ltxtui runs check red-disc                           any unique part of a run's name
+  ltxtui runs check runs/20261122-143015-smooth.zarr runs/20261122-143109-spike.zarr
+  ltxtui runs check smooth --runs-dir /data/runs
+  ltxtui runs check smooth spike --json | jq '.checked[].problems'
+"""
+REPAIR_EXAMPLES = """\b
+Examples:
+  ltxtui runs repair red-disc                          any unique part of a run's name
+  ltxtui runs repair runs/20261122-143015-red-disc.zarr
+  ltxtui runs repair red-disc --json | jq .lost
 """
 
-COLUMNS = ("NAME", "WHEN", "STAGES", "STEPS", "DURATION", "STATUS", "SHOCKS", "DRIFT", "SIZE", "PROMPT")
+COLUMNS = ("NAME", "AGO", "STAGES", "STEPS", "DURATION", "STATUS", "SHOCKS", "DRIFT", "SIZE", "PROMPT")
 
 
 @click.group(epilog=EXAMPLES, invoke_without_command=True)
+@click.option("--tag", help="Only runs that have this tag.")
 @runs_dir_option
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help='Print {"runs": [...], …} instead of a table.',
-)
+@json_option('Print {"runs": [...], …} instead of a table.')
 @click.pass_context
-def runs(context: click.Context, /, runs_dir: Path, as_json: bool) -> None:
+def runs(context: click.Context, /, tag: str | None, runs_dir: Path, as_json: bool) -> None:
     """List live and archived runs, newest first.
 
-    SHOCKS is how many shocks acted, DRIFT the drift index of the last stage (0: frames stay as the first one).
+    SHOCKS is the number of shocks that acted. DRIFT is the drift of the last stage's clip, from 0 to 1; lower is steadier. A
+    clean clip is below .1, one with a hard cut at about .7.
 
-    `live` runs are being recorded, `stalled` ones too, but nothing comes from their recorder, or their loop takes no
-    step; `unfinished` ones lost their recorder and still hold every step it acknowledged. NaN names what of a run is
-    NaN or Inf. What looks like a run and cannot be read is named below the table, with what to do about it.
+    A `live` run is being recorded. A `stalled` run is live, but its recorder sends nothing or its loop takes no step.
+    An `unfinished` run lost its recorder; it holds every step that the recorder acknowledged. NaN in STATUS names the
+    metrics that are NaN or Inf. Archives and journals that cannot be read are listed below the table, with a remedy.
     """
     if context.invoked_subcommand is not None:
-        context.obj = runs_dir
         return
     from replay.library.listing import cached_look
 
     listing = cached_look(runs_dir)
-    found = listing.runs
+    found = [run for run in listing.runs if tag is None or tag.removeprefix("#") in run.tags]
+    if tag is not None and not found and not as_json:
+        click.echo(f"no runs with the tag {clean(tag)} in {runs_dir}", err=True)
+        return
     if as_json:
         said = {"runs": [r.as_json() for r in found]}
         if listing.unreadable:
@@ -67,7 +82,7 @@ def runs(context: click.Context, /, runs_dir: Path, as_json: bool) -> None:
 
 
 def _status(run: RunInfo) -> str:
-    """The standing; of a stalled run also for how long."""
+    """The status; of a stalled run with its duration."""
     if run.stalled_seconds is None:
         return run.standing
     return run.standing.replace("stalled", f"stalled for {duration(run.stalled_seconds)}", 1)
@@ -82,7 +97,7 @@ def _print(found: list[RunInfo], runs_dir: Path, unreadable: bool) -> None:
     rows = [
         (
             clean(r.name),
-            ago(r.started),
+            ago(max(0.0, time.time() - r.started)),
             str(r.stages),
             f"{r.steps}/{r.planned}" if r.planned and r.steps != r.planned else str(r.steps),
             "-" if r.seconds is None else duration(r.seconds),
@@ -99,14 +114,15 @@ def _print(found: list[RunInfo], runs_dir: Path, unreadable: bool) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-@runs.command()
+@runs.command(epilog=CHECK_EXAMPLES)
 @click.argument("given", metavar="RUN...", nargs=-1, required=True)
-@click.option("--json", "as_json", is_flag=True, help='Print {"checked": [...]} instead of text.')
-@click.pass_obj
-def check(runs_dir: Path, given: tuple[str, ...], as_json: bool) -> None:
-    """Verify runs: documents, row counts, checksums of every chunk, and the journal against the archive.
+@json_option('Print {"checked": [...]} instead of text.')
+@runs_dir_option
+def check(given: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
+    """Verify the metadata, row counts and checksums of runs, and their journals against their archives.
 
-    Changes nothing. Ends with status 1 if anything is missing or damaged, or if nothing was recorded.
+    RUN is a path, or a part of a run's name. Nothing is changed. The exit status is 1 if anything is missing or
+    damaged, or if nothing was recorded.
     """
     from replay.integrity.check import check as verify
 
@@ -115,7 +131,7 @@ def check(runs_dir: Path, given: tuple[str, ...], as_json: bool) -> None:
         try:
             reports.append(verify(recorded_path(name, runs_dir)))
         except OSError as error:
-            raise Problem(f"{name} cannot be read: {error.strerror or error}") from error
+            raise CliError(f"{name} cannot be read: {error.strerror or error}") from error
     if as_json:
         click.echo(json.dumps({"checked": [r.as_json() for r in reports]}, indent=2))
     else:
@@ -128,15 +144,16 @@ def check(runs_dir: Path, given: tuple[str, ...], as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-@runs.command()
+@runs.command(epilog=REPAIR_EXAMPLES)
 @click.argument("given", metavar="RUN")
-@click.pass_obj
-def repair(runs_dir: Path, given: str) -> None:
-    """Make a whole archive of what is left of a run that was never ended or is damaged.
+@json_option('Print {"archive": …, "rows": …, "lost": […], …} instead of text.')
+@runs_dir_option
+def repair(given: str, runs_dir: Path, as_json: bool) -> None:
+    """Rebuild the archive of a run that was not finalised or is damaged.
 
-    The journal and the archive as they were are kept beside it, in a folder that ends in .before-repair. What cannot
-    be had any more is NaN or missing; it is listed, and told by an event of the new archive. Of a whole archive whose
-    journal stands beside it the journal is removed.
+    RUN is a path, or a part of a run's name. The original archive and journal are kept in a folder next to the new
+    archive, whose name ends in .before-repair. Values that cannot be recovered are NaN or missing; they are listed here
+    and in an event of the new archive. If the archive is complete, only a leftover journal is removed.
     """
     from replay.integrity.repair import CannotRepair
     from replay.integrity.repair import repair as mend
@@ -144,16 +161,29 @@ def repair(runs_dir: Path, given: str) -> None:
     try:
         done = mend(recorded_path(given, runs_dir))
     except CannotRepair as error:
-        raise Problem(str(error)) from error
+        raise CliError(str(error)) from error
     except OSError as error:
-        raise Problem(f"{error.filename or given}: {error.strerror or error}") from error
+        raise CliError(f"{error.filename or given}: {error.strerror or error}") from error
+    if as_json:
+        click.echo(json.dumps(_as_json(done), indent=2))
+        return
     click.echo(f"{clean(str(done.archive))}: {_rows(done.rows)}")
     if done.note:
         click.echo(f"  note: {clean(done.note, 400)}")
     for line in done.lost[:100]:
         click.echo(f"  lost: {clean(line, 400)}")
     if done.kept is not None:
-        click.echo(f"  as it was: {clean(str(done.kept))}")
+        click.echo(f"  original: {clean(str(done.kept))}")
+
+
+def _as_json(done: Repaired) -> dict[str, Any]:
+    return {
+        "archive": str(done.archive),
+        "rows": dict(done.rows),
+        "note": done.note or None,
+        "lost": list(done.lost),
+        "original": None if done.kept is None else str(done.kept),
+    }
 
 
 def _rows(counts: Mapping[str, int]) -> str:

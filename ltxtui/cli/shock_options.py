@@ -1,76 +1,74 @@
-"""`--shock` and `--sigmas`, the same for every subcommand that has them."""
+"""`--shock` and `--sigmas`, the same for every command that has them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from ltxtui.cli.common import Problem
+from ltxtui.cli.common import CliError, Command
 
 if TYPE_CHECKING:
     from recorder.shocks.spec import Shock
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 NONE = "none"
 
 SHOCK_KEYS = """\b
 Keys of a shock:
-  sigma=0.93, step=12, snr=-20   where: on arrival at a σ, a step, an SNR in dB
-  at=critical, at=every          decided in the run; at every step (renoise, additive)
-  db=3, to=0.97, eta=0.5         how strong, 3 dB if nothing is said; up (renoise: down) to a σ
-  shape=low                      white, low, mid, high, or 0.1-0.3 of the Nyquist frequency
-  streams=video, frames=2-4+7    where noise is fresh; restart and sigma_bump take both streams
-  respace, seed=3                a restart without an evaluation more; another noise
+  sigma=0.93, step=12, snr=-20   position: on arrival at a σ, a step, or an SNR in dB
+  at=critical, at=every          where the detector fires in the run; every step (renoise, additive)
+  db=3, to=0.97, eta=0.5         strength, by default 3 dB; or up (renoise: down) to a σ
+  shape=low                      spectrum: white, low, mid, high, or 0.1-0.3 of the Nyquist frequency
+  streams=video, frames=2-4+7    part that gets noise; restart and sigma_bump act on both streams
+  respace, seed=3                a restart without extra steps; the seed of the shock's noise
 """
 
 
 def shock_option(command: Command) -> Command:
-    """`--shock`, which may be given several times."""
+    """`--shock`, which may be repeated."""
     return click.option(
         "--shock",
         "shocks",
         multiple=True,
         metavar="KIND:KEY=VALUE,…",
-        help="A noise shock, such as restart:sigma=0.93,db=3; may be given several times, none for none. "
+        help="A noise shock, such as restart:sigma=0.93,db=3; may be repeated; `none` removes all. "
         "Kinds: renoise, restart, predict_perturb, additive, sigma_bump; also ancestral:eta=1, spikes:at=0.9+0.8.",
     )(command)
 
 
 def sigmas_option(command: Command) -> Command:
-    """`--sigmas`, a list of one's own."""
+    """`--sigmas`, explicit noise levels."""
     return click.option(
         "--sigmas",
         metavar="1,0.9,…",
-        help="Noise levels of your own, used as they are; may rise. Instead of --steps. none for the model's.",
+        help="Explicit noise levels instead of --steps, used unchanged; they may rise. `none` for the model's.",
     )(command)
 
 
 def read_shocks(given: Sequence[str]) -> tuple[Shock, ...]:
-    """What `--shock` said.
+    """The shocks of `--shock`.
 
     Raises:
-        Problem: naming what could not be read.
+        CliError: if one cannot be parsed.
     """
     from recorder.shocks.parse import parse_shocks
 
     if NONE in given:
         if len(given) > 1:
-            raise Problem("--shock none leaves all shocks out; give it alone")
+            raise CliError("--shock none removes all shocks; it cannot be combined with others")
         return ()
     try:
         return tuple(shock for text in given for shock in parse_shocks(text))
     except ValueError as error:
-        raise Problem(f"--shock {error}") from error
+        raise CliError(f"--shock {error}") from error
 
 
 def read_sigmas(given: str | None) -> tuple[float, ...] | None:
-    """What `--sigmas` said; None for the model's own.
+    """The levels of `--sigmas`; None for those of the model.
 
     Raises:
-        Problem: naming what could not be read.
+        CliError: if one cannot be parsed.
     """
     from recorder.format.numerals import real
     from recorder.shocks.schedules import free
@@ -81,4 +79,4 @@ def read_sigmas(given: str | None) -> tuple[float, ...] | None:
     try:
         return free([real(part) for part in parts])
     except ValueError as error:
-        raise Problem(f"--sigmas {given!r}: {error}; levels look like 1,0.97,0.9,0.7,0.4") from error
+        raise CliError(f"--sigmas {given!r}: {error}; levels look like 1,0.97,0.9,0.7,0.4") from error

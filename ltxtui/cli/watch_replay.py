@@ -1,4 +1,4 @@
-"""`ltxtui watch`, `ltxtui replay` and `ltxtui` alone: the dashboard on a live or a recorded run."""
+"""`ltxtui watch`, `ltxtui replay` and plain `ltxtui`: the dashboard on live or recorded runs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltxtui.cli.common import (
+    CliError,
     Command,
-    Problem,
     check_local,
     has_terminal,
     need_terminal,
+    open_source,
     recorded_path,
     run_path,
     runs_dir_option,
@@ -30,20 +31,22 @@ if TYPE_CHECKING:
     from replay.library.listing import LiveRun
     from replay.sources.open import Source
 
-_PRESETS = "Which panels: " + ", ".join(f"{p.key} {p.name}" for p in PRESETS) + "."
+_PRESETS = "Set of panels: " + ", ".join(f"{p.key} {p.name}" for p in PRESETS) + "."
 _AXES = ("step", "sigma", "snr", "seconds", "evaluations", "run")
 
 
 def looking_options(command: Command) -> Command:
-    """What of a run is looked at first, the same for `watch` and `replay`: what `y` in the dashboard copies."""
+    """Options of the first view, the same for `watch` and `replay`; `y` in the dashboard copies such a command."""
     for option in (
         click.option(
-            "--axis", type=click.Choice(_AXES), help="What the horizontal axis counts; run: the steps of all stages."
+            "--axis", type=click.Choice(_AXES), help="Quantity of the horizontal axis; run: the steps of all stages."
         ),
-        click.option("--item", type=click.IntRange(min=0), help="Which clip of the batch, counted from 0."),
-        click.option("--stream", type=click.Choice(["video", "audio", "both"]), help="Which stream, or both as lanes."),
-        click.option("--stage", type=click.IntRange(min=0), help="Which denoising loop, counted from 0."),
-        click.option("--at-step", type=click.IntRange(min=0), help="Where the cursor is, counted from 0."),
+        click.option("--item", type=click.IntRange(min=0), help="Clip of the batch, counted from 0."),
+        click.option(
+            "--stream", type=click.Choice(["video", "audio", "both"]), help="One stream, or both in separate lanes."
+        ),
+        click.option("--stage", type=click.IntRange(min=0), help="Denoising loop, counted from 0."),
+        click.option("--at-step", type=click.IntRange(min=0), help="Step of the cursor, counted from 0."),
         click.option("--preset", type=click.IntRange(min=1, max=len(PRESETS)), help=_PRESETS),
     ):
         command = option(command)
@@ -53,25 +56,25 @@ def looking_options(command: Command) -> Command:
 @click.command(
     epilog="""\b
 Examples:
-  ltxtui watch                        the live run, or a choice of several
-  ltxtui watch red-disc               the live run whose name contains this
-  ltxtui watch --wait                 the next run, as soon as it begins
-  ltxtui watch /shared/runs/X.journal where no socket reaches: tail the journal
-  ltxtui watch --socket /tmp/ltx.sock a socket forwarded with: ssh -L /tmp/ltx.sock:REMOTE gpu-box
+  ltxtui watch                          the live run, or a choice of several
+  ltxtui watch red-disc                 the live run with this in its name
+  ltxtui watch --wait                   the next run, as soon as it begins
+  ltxtui watch /data/runs/20261122-143015-red-disc.journal    without a socket: read the journal
+  ltxtui watch --socket /tmp/ltx.sock   a socket forwarded with: ssh -L /tmp/ltx.sock:REMOTE gpu-box
 """
 )
 @click.argument("run", required=False)
 @click.option(
-    "--socket", "socket_path", type=click.Path(path_type=Path), help="Socket of a run, such as a forwarded one."
+    "--socket", "socket_path", type=click.Path(path_type=Path), help="Socket of the run, such as a forwarded one."
 )
 @click.option("--wait", is_flag=True, help="Wait for the next run to begin.")
 @looking_options
 @runs_dir_option
 def watch(run: str | None, socket_path: Path | None, wait: bool, runs_dir: Path, **looking: Any) -> None:
-    """Show a run while it is being recorded. `q` leaves; the run goes on.
+    """Show a run while it is being recorded. `q` leaves the dashboard; the run continues.
 
-    RUN is a part of a live run's name, or the path of an archive or journal to tail. If the connection breaks, it is
-    made again, and nothing is lost.
+    RUN is a part of a live run's name, or the path of an archive or journal. If the connection breaks, the dashboard
+    reconnects and loses nothing.
     """
     source = _live_source(run, socket_path, wait, runs_dir)
     named = ("--socket", str(socket_path)) if socket_path is not None else (run,) if run else ()
@@ -79,7 +82,7 @@ def watch(run: str | None, socket_path: Path | None, wait: bool, runs_dir: Path,
 
 
 def _live_source(run: str | None, socket_path: Path | None, wait: bool, runs_dir: Path) -> Source:
-    """What is to be watched. That there is nothing is told before that there is no terminal to show it on."""
+    """The run to watch. A missing run is reported first, a missing terminal second."""
     from replay.sources.open import AwaitedSource
     from replay.sources.reconnect import open_live
 
@@ -87,14 +90,14 @@ def _live_source(run: str | None, socket_path: Path | None, wait: bool, runs_dir
         try:
             source = open_live(socket_path)
         except OSError as error:
-            raise Problem(
-                f"nobody answers at the socket {socket_path} ({error.strerror or error}); "
-                "is the run still going, and the forwarding up?"
+            raise CliError(
+                f"no answer at the socket {socket_path} ({error.strerror or error}); "
+                "check that the run is live and the socket is forwarded"
             ) from error
         _need_terminal()
         return source
     if run is not None and (path := run_path(run, runs_dir)).exists():
-        source = _open(path)
+        source = open_source(path)
         _need_terminal()
         return source
     live = _live_runs()
@@ -105,7 +108,7 @@ def _live_source(run: str | None, socket_path: Path | None, wait: bool, runs_dir
     found = [r for r in live if run is None or run in r.name]
     if not found:
         named = f" with {run!r} in its name" if run else ""
-        raise Problem(f"no live run{named}; start one with: ltxtui record, wait with: ltxtui watch --wait")
+        raise CliError(f"no live run{named}; start one with: ltxtui record, wait with: ltxtui watch --wait")
     _need_terminal()
     if len(found) == 1:
         return _live(found[0])
@@ -120,7 +123,7 @@ def _live_source(run: str | None, socket_path: Path | None, wait: bool, runs_dir
 
 
 def _need_terminal() -> None:
-    need_terminal("on a terminal type: ltxtui watch; for data use: ltxtui runs --json")
+    need_terminal("run ltxtui watch on one; for data use: ltxtui runs --json")
 
 
 def _live(run: LiveRun) -> Source:
@@ -129,12 +132,12 @@ def _live(run: LiveRun) -> Source:
     from replay.sources.reconnect import open_live
 
     if not run.answers:
-        with contextlib.suppress(OSError, NotARun):  # what it has recorded is in its journal
+        with contextlib.suppress(OSError, NotARun):  # its journal holds what it has recorded
             return open_path(run.archive)
     try:
         return open_live(run.socket, run.archive)
     except OSError as error:
-        raise Problem(f"{run.name} does not answer any more ({error.strerror or error}); see: ltxtui runs") from error
+        raise CliError(f"{run.name} no longer answers ({error.strerror or error}); see: ltxtui runs") from error
 
 
 def _live_runs() -> list[LiveRun]:
@@ -144,11 +147,15 @@ def _live_runs() -> list[LiveRun]:
     try:
         return live_runs()
     except UnsafeLocation as error:
-        raise Problem(str(error)) from error
+        raise CliError(str(error)) from error
 
 
 def _first_since(begun: float, name: str | None) -> Source | None:
-    """The run that is awaited, once it is there. Raises LookupError if runs can no longer be looked for."""
+    """The next run as soon as it is live; None before.
+
+    Raises:
+        LookupError: if the folder of sockets cannot be read.
+    """
     from recorder.format.locations import UnsafeLocation
     from replay.library.listing import live_runs
     from replay.sources.reconnect import open_live
@@ -160,7 +167,7 @@ def _first_since(begun: float, name: str | None) -> Source | None:
     except UnsafeLocation as error:
         raise LookupError(str(error)) from error
     except OSError:
-        return None  # it was there and is gone: the next one is waited for
+        return None  # it ended in between: wait for the next one
     return None
 
 
@@ -170,28 +177,28 @@ Examples:
   ltxtui replay                          the newest run
   ltxtui replay runs/20261122-143015-red-disc.zarr
   ltxtui replay red-disc --play --speed 4
-  ltxtui replay red-disc --at-step 12 --preset 2 --axis sigma    what `y` in the dashboard copies
+  ltxtui replay red-disc --at-step 12 --preset 2 --axis sigma    `y` in the dashboard copies this
 """
 )
 @click.argument("path", required=False)
-@click.option("--play", is_flag=True, help="Start playing from the first step; otherwise the whole run is shown.")
+@click.option("--play", is_flag=True, help="Play from the first step; otherwise the whole run is shown.")
 @click.option(
     "--speed",
     type=click.FloatRange(min=0.0, min_open=True),
     default=1.0,
     show_default=True,
-    help="Pace; 1 is as it happened.",
+    help="Speed of playing; 1 is real time.",
 )
-@click.option("--playhead", type=click.IntRange(min=1), help="Show the run as it was after so many steps.")
+@click.option("--playhead", type=click.IntRange(min=1), help="Show the run as it was after this many steps.")
 @looking_options
 @runs_dir_option
 def replay(path: str | None, play: bool, speed: float, runs_dir: Path, **looking: Any) -> None:
     """Play a recorded run, finished or not: pause, step, seek, change the speed.
 
-    PATH is an archive, or the name of a run in the runs directory, or a part of it; without it the newest run is taken.
+    PATH is an archive or journal, or a part of the name of a run in the runs directory. Default: the newest run.
     """
     chosen = _newest(runs_dir) if path is None else recorded_path(path, runs_dir)
-    source = _open(chosen)
+    source = open_source(chosen)
     need_terminal("for data use: ltxtui runs --json, or open the archive with xarray.open_datatree")
     _show(source, ("replay", str(chosen)), _opening(playing=play, speed=speed, **looking), runs_dir)
 
@@ -201,25 +208,13 @@ def _newest(runs_dir: Path) -> Path:
 
     found = cached_runs(runs_dir)
     if not found:
-        raise Problem(f"no runs in {runs_dir}; record one with: ltxtui demo, or choose another folder with --runs-dir")
+        raise CliError(f"no runs in {runs_dir}; record one with: ltxtui demo, or choose another folder with --runs-dir")
     return found[0].path
 
 
-def _open(path: Path) -> Source:
-    from replay.model.run import NotARun
-    from replay.sources.open import open_path
-
-    try:
-        return open_path(path)
-    except NotARun as error:
-        raise Problem(str(error)) from error
-    except OSError as error:
-        raise Problem(f"{path} cannot be read: {error.strerror or error}") from error
-
-
 def _opening(*, preset: int | None, **looking: Any) -> Opening:
-    """What is looked at first; the preset is the settings' unless given."""
-    with _nothing_is_garbage():
+    """The first view; the preset comes from the settings unless given."""
+    with _without_garbage_collection():
         from ltxtui.screens.run import Opening
         from ltxtui.settings import load
 
@@ -227,8 +222,8 @@ def _opening(*, preset: int | None, **looking: Any) -> Opening:
 
 
 @contextlib.contextmanager
-def _nothing_is_garbage() -> Iterator[None]:
-    """While modules are loaded: looking for garbage among what they make takes a sixth of a start."""
+def _without_garbage_collection() -> Iterator[None]:
+    """While modules are imported, garbage collection would take a sixth of the start-up time."""
     gc.disable()
     try:
         yield
@@ -242,20 +237,20 @@ def _show(source: Source, origin: Sequence[str], opening: Opening, runs_dir: Pat
 
 
 def _run(source: Source | None = None, **options: Any) -> None:
-    """The dashboard until it is left."""
-    with _nothing_is_garbage():
-        from ltxtui.app import Dashboard
+    """Run the dashboard and exit with its status."""
+    with _without_garbage_collection():
+        from ltxtui.app import Dashboard, Options
 
-        app = Dashboard(source, first_start=True, **options)
+        app = Dashboard(source, Options(first_start=True, **options))
         from ltxtui.terminal.endings import show_app
     sys.exit(show_app(app, mouse=app.settings.mouse))
 
 
 def browse(runs_dir: Path | None = None) -> None:
-    """The list of runs of a folder: opens them, compares them, and is there again when they are left."""
+    """The home screen: the list of runs of a folder, to open and compare them."""
     if runs_dir is None:
         runs_dir = Path(os.environ.get("LTXTUI_RUNS_DIR", "runs"))
         check_local(runs_dir, "LTXTUI_RUNS_DIR")
     if not has_terminal():
-        raise Problem("the list of runs needs a terminal; without one use: ltxtui runs, and see: ltxtui --help")
+        raise CliError("the list of runs needs a terminal; without one use: ltxtui runs; for help: ltxtui --help")
     _run(runs_dir=runs_dir)

@@ -1,1 +1,1 @@
-"""The list of runs as a model: filter, order, marks and what each column says. Knows nothing of Textual."""
+"""The list of runs as a model: filter, order, marks and columns. No Textual."""

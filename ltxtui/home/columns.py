@@ -1,4 +1,4 @@
-"""The columns of the list of runs: what each says, how it sorts, and which fit into a width."""
+"""The columns of the list of runs: their texts, sort keys, and which fit into a width."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ltxtui.plot.text import duration, number
+from ltxtui.plot.text import ago, duration, number, size
 from recorder.format.run_status import noise_percent
 from replay.library.run_info import RunInfo
 
@@ -17,7 +17,7 @@ Key = str | float | None
 
 @dataclass(frozen=True)
 class Column:
-    """One column. `rank` says how important it is: the highest go first where room is scarce.
+    """One column. `rank` is its importance: columns of the highest rank are dropped first.
 
     `least` is its width; what is left over goes to the columns that take `most`.
     """
@@ -34,26 +34,10 @@ class Column:
     """Whether the largest comes first when it is first sorted by."""
 
 
-def ago(seconds: float) -> str:
-    """How long ago something was, short: `now`, `5 min`, `3 h`, `12 d`."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return "now" if seconds < 5 else f"{seconds:.0f} s"
-
-
-def size(count: int) -> str:
-    """Bytes as `180 KB` or `2.1 MB`."""
-    for unit, length in (("GB", 1e9), ("MB", 1e6)):
-        if count >= length:
-            return f"{count / length:.1f} {unit}"
-    return f"{count / 1000:.0f} KB"
-
-
 def status(run: RunInfo) -> str:
-    """The status; of a live run also how far it is, of a stalled one for how long it is; first what is wrong with it.
+    """The status; of a live run also its progress, of a stalled one the time; flaws first.
 
-    There is little room: a run that is complete but for that has nothing else said of it.
+    There is little room: of a complete run with a flaw only the flaw is shown.
     """
     flaw = _flaw(run)
     if flaw and run.status == "complete":
@@ -133,7 +117,7 @@ def fitting(width: int, longest_name: int, without: frozenset[str] = frozenset()
             break
         widths[column.id] = least
         room -= least + 1
-    # Names first, since they tell runs apart; what is still left is for the prompt.
+    # Names first, since they identify runs; the rest is for the prompt.
     for id in ("name", "model", "tags", "prompt"):
         if id in widths:
             column = BY_ID[id]
@@ -147,7 +131,7 @@ def fitting(width: int, longest_name: int, without: frozenset[str] = frozenset()
 
 
 def column_at(x: int, width: int, longest_name: int, without: frozenset[str] = frozenset()) -> Column | None:
-    """The column that stands at a cell."""
+    """The column at a cell."""
     at = GUTTER
     for column, wide in fitting(width, longest_name, without):
         if x < at + wide + 1:

@@ -1,4 +1,4 @@
-"""The list of runs as rows: heading, runs, what is known of the run under the cursor. Only what is seen is made."""
+"""The list of runs as rows: heading, runs, details of the run under the cursor. Only visible rows are made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ltxtui.home.columns import Column, fitting
 from ltxtui.home.model import HomeModel
 from ltxtui.home.spark import spark
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.rows import Row, Span
+from ltxtui.plot.rows import Span, TextRow
 from ltxtui.plot.text import clean, duration, fit, number, to_ascii
 from recorder.format.numerals import counted
 from replay.library.run_info import RunInfo
@@ -23,9 +23,9 @@ _STATUS_ROLES: Final = {"failed": "alert", "interrupted": "s2", "unfinished": "s
                         "stalled": "alert"}  # fmt: skip
 _TIME: Final = re.compile(r"\d{8}-\d{6}-")
 MOST_UNREADABLE: Final = 4
-"""Rows that are kept for what cannot be read."""
+"""Most rows for runs that cannot be read."""
 _SHOWN_CHARACTERS: Final = 500
-"""So much of a text is made harmless for a cell: no cell is wider."""
+"""Characters of a text that are cleaned for a cell: no cell is wider."""
 
 
 @lru_cache(maxsize=8192)
@@ -36,9 +36,9 @@ def cell_text(text: str) -> str:
 
 def title(
     model: HomeModel, folder: Path, width: int, *, pending: int, unreadable: int, work: str = "", ascii_only: bool
-) -> Row:
-    """Which folder, how many runs, and what is going on."""
-    row = Row(width, ascii_only=ascii_only)
+) -> TextRow:
+    """The folder, the number of runs, and the work in progress."""
+    row = TextRow(width, ascii_only=ascii_only)
     row.add(" Runs ", "title")
     place = f"{model.cursor + 1:,} of {len(model.shown):,}" if model.shown else ""
     said = [counted(len(model.runs), "run")]
@@ -63,9 +63,9 @@ def title(
     return row.push_right(place + " ", "dim").filled()
 
 
-def heading(model: HomeModel, width: int, *, ascii_only: bool) -> Row:
+def heading(model: HomeModel, width: int, *, ascii_only: bool) -> TextRow:
     """Titles of the columns; an arrow at the one that the runs are sorted by."""
-    row = Row(width, ascii_only=ascii_only).add("   ")
+    row = TextRow(width, ascii_only=ascii_only).add("   ")
     arrow = ("v" if ascii_only else "▼") if model.falling else ("^" if ascii_only else "▲")
     for column, wide in fitting(width, model.longest_name, model.without):
         here = column is model.sort
@@ -75,33 +75,35 @@ def heading(model: HomeModel, width: int, *, ascii_only: bool) -> Row:
     return row.filled()
 
 
-def runs(model: HomeModel, width: int, height: int, style: Style, now: float) -> list[Row]:
-    """The rows of the runs that are seen."""
+def runs(model: HomeModel, width: int, height: int, style: Style, now: float) -> list[TextRow]:
+    """The rows of the visible runs."""
     columns = fitting(width, model.longest_name, model.without)
     return [_run(model, index, columns, width, style, now) for index in model.window(height)]
 
 
-def unreadable(model: HomeModel, width: int, height: int, *, ascii_only: bool) -> list[Row]:
-    """What cannot be read: a row each with the reason and what to do, below the runs; at most a third of the height."""
+def unreadable(model: HomeModel, width: int, height: int, *, ascii_only: bool) -> list[TextRow]:
+    """Unreadable runs: a row each with the reason and what to do, below the runs; at most a third of the height."""
     most = min(MOST_UNREADABLE, height // 3)
     shown = model.unreadable if len(model.unreadable) <= most else model.unreadable[: max(0, most - 1)]
     rows = []
     for one in shown:
-        row = Row(width, ascii_only=ascii_only).add(" ! ", "alert")
+        row = TextRow(width, ascii_only=ascii_only).add(" ! ", "alert")
         name = fit(_ascii(cell_text(one.name), ascii_only), max(8, width // 4))
         row.add(f"{name}  ", "label")
         rows.append(row.add(_ascii(cell_text(one.text), ascii_only), "alert").filled())
     if len(shown) < len(model.unreadable) and most:
         text = f" ! {len(model.unreadable) - len(shown):,} more cannot be read; all of them: ltxtui runs"
-        rows.append(Row(width, ascii_only=ascii_only).add(text, "alert").filled())
+        rows.append(TextRow(width, ascii_only=ascii_only).add(text, "alert").filled())
     return rows
 
 
-def _run(model: HomeModel, index: int, columns: list[tuple[Column, int]], width: int, style: Style, now: float) -> Row:
+def _run(
+    model: HomeModel, index: int, columns: list[tuple[Column, int]], width: int, style: Style, now: float
+) -> TextRow:
     run = model.shown[index]
     plain = style is Style.ASCII
     here = index == model.cursor
-    row = Row(width, ascii_only=plain)
+    row = TextRow(width, ascii_only=plain)
     marked = run.path in model.marks
     row.put((">" if plain else "▸") if here else " ", "key", cursor=here)
     row.put(("*" if plain else "●") if marked else " ", "s2", cursor=here)
@@ -120,7 +122,7 @@ def _run(model: HomeModel, index: int, columns: list[tuple[Column, int]], width:
 
 
 def _short_name(name: str, wide: int, plain: bool) -> str:
-    """A name cut at its left while that costs only the time: what tells runs of a sweep apart is at the end."""
+    """A name cut at its left while that costs only the time: the names of a sweep's runs differ at the end."""
     over = cell_len(name) - wide
     found = _TIME.match(name)
     if over <= 0 or found is None:
@@ -134,7 +136,7 @@ def _ascii(text: str, plain: bool) -> str:
     return to_ascii(text) if plain else text
 
 
-def _put(row: Row, text: str, role: str, here: bool) -> None:
+def _put(row: TextRow, text: str, role: str, here: bool) -> None:
     """Text that fits, in cells of any width."""
     text = text if cell_len(text) <= row.room else fit(text, row.room)
     if text:
@@ -142,7 +144,7 @@ def _put(row: Row, text: str, role: str, here: bool) -> None:
         row.used += cell_len(text)
 
 
-def _spark(row: Row, run: RunInfo, wide: int, style: Style, here: bool) -> None:
+def _spark(row: TextRow, run: RunInfo, wide: int, style: Style, here: bool) -> None:
     drawn = spark(run.sigmas, wide, style)
     done = wide if not run.planned else min(wide, -(-wide * run.steps // run.planned))
     _put(row, drawn[:done], "s1", here)
@@ -167,10 +169,10 @@ def _aligned(text: str, width: int, right: bool) -> str:
     return space + text if right else text + space
 
 
-def details(model: HomeModel, width: int, height: int, *, ascii_only: bool) -> list[Row]:
+def details(model: HomeModel, width: int, height: int, *, ascii_only: bool) -> list[TextRow]:
     """The run under the cursor in full: its path and figures, and as much of its prompt as there is room for."""
     run = model.current
-    rows = [Row(width, ascii_only=ascii_only).add(" ").add("─" * (width - 2), "axis").filled()]
+    rows = [TextRow(width, ascii_only=ascii_only).add(" ").add("─" * (width - 2), "axis").filled()]
     if run is None:
         return rows
     known = [
@@ -185,11 +187,12 @@ def details(model: HomeModel, width: int, height: int, *, ascii_only: bool) -> l
         known.append(duration(run.seconds))
     known += [clean(run.model, 80)] * bool(run.model)
     known += [" ".join(f"#{clean(t, 40)}" for t in run.tags)] * bool(run.tags)
-    figures = Row(width, ascii_only=ascii_only).add(f" {clean(run.name, 120)}  ", "title").add(" · ".join(known), "dim")
+    figures = TextRow(width, ascii_only=ascii_only).add(f" {clean(run.name, 120)}  ", "title")
+    figures.add(" · ".join(known), "dim")
     prompt = wrap(clean(run.prompt), max(10, width - 2)) or ["no prompt"]
     room = max(1, height - 3)
     if len(prompt) > room:
         prompt = [*prompt[: room - 1], f"{prompt[room - 1]} …"]
-    said = [Row(width, ascii_only=ascii_only).add(f" {line}", "label" if run.prompt else "dim") for line in prompt]
-    path = Row(width, ascii_only=ascii_only).add(f" {clean(str(run.path))}", "dim")
+    said = [TextRow(width, ascii_only=ascii_only).add(f" {line}", "label" if run.prompt else "dim") for line in prompt]
+    path = TextRow(width, ascii_only=ascii_only).add(f" {clean(str(run.path))}", "dim")
     return [row.filled() for row in [*rows, figures, *said, path][:height]]

@@ -12,12 +12,12 @@ from replay.library.unreadable import Unreadable
 
 
 class HomeModel:
-    """Runs of a folder, live ones on top. The cursor stays on its run when others come and go."""
+    """Runs of a folder, live ones on top. The cursor stays on its run when other runs appear or disappear."""
 
     def __init__(self) -> None:
         self.runs: list[RunInfo] = []
         self.shown: list[RunInfo] = []
-        """What the filter lets through, in order."""
+        """The runs that match the filter, in order."""
         self.unreadable: list[Unreadable] = []
         """What looks like a run and cannot be read."""
         self.query = ""
@@ -38,7 +38,7 @@ class HomeModel:
         self._ended: list[RunInfo] = []
         self._order: list[RunInfo] | None = None
 
-    # What there is
+    # The runs
 
     @property
     def live(self) -> int:
@@ -72,7 +72,7 @@ class HomeModel:
         return runs
 
     def set_runs(self, runs: Sequence[RunInfo]) -> bool:
-        """Take in what there is now; whether anything differs."""
+        """Replace the runs; whether anything differs."""
         if len(runs) == len(self.runs) and all(a is b or a == b for a, b in zip(runs, self.runs, strict=True)):
             return False
         self.runs = list(runs)
@@ -90,7 +90,7 @@ class HomeModel:
     # Filter and order
 
     def filter(self, text: str) -> None:
-        """Show only runs that the query lets through."""
+        """Show only runs that match the query."""
         if text == self.query:
             return
         before = self.current
@@ -100,24 +100,24 @@ class HomeModel:
             self.cursor = 0
 
     def sort_by(self, id: str) -> None:
-        """Order by a column; by the same again: the other way round."""
+        """Order by a column; the same column again reverses the order."""
         column = BY_ID[id]
         self.falling = not self.falling if column is self.sort else column.falling
         self.sort, self._order = column, None
         self._settle()
 
     def sort_next(self, by: int) -> None:
-        """Order by the column after or before."""
+        """Order by the next or previous column."""
         self.sort_by(COLUMNS[(COLUMNS.index(self.sort) + by) % len(COLUMNS)].id)
 
     def reverse(self) -> None:
-        """The same order the other way round."""
+        """Reverse the order."""
         self.sort_by(self.sort.id)
 
     # The cursor
 
     def move(self, by: int) -> None:
-        """Move the cursor by so many runs."""
+        """Move the cursor by `by` runs."""
         self.move_to(self.cursor + by)
 
     def move_to(self, index: int) -> None:
@@ -133,12 +133,12 @@ class HomeModel:
         return index is not None
 
     def scroll(self, by: int) -> None:
-        """Move what is seen, as a mouse wheel does; the cursor stays within."""
+        """Scroll by rows; the cursor stays in view."""
         self.top = max(0, min(self.top + by, len(self.shown) - self.page))
         self.move_to(max(self.top, min(self.cursor, self.top + self.page - 1)))
 
     def window(self, height: int) -> range:
-        """The places of the runs that are seen in so many rows, with the cursor among them."""
+        """The places of the runs that are shown in `height` rows, with the cursor among them."""
         self.page = max(1, height)
         self.top = max(self.cursor - self.page + 1, min(self.top, self.cursor))
         self.top = max(0, min(self.top, len(self.shown) - self.page))
@@ -147,7 +147,7 @@ class HomeModel:
     # Marks
 
     def mark(self) -> None:
-        """Mark the run under the cursor, or take its mark away, and go on to the next."""
+        """Mark the run under the cursor, or unmark it, and move to the next."""
         run = self.current
         if run is None:
             return
@@ -167,13 +167,13 @@ class HomeModel:
             self.marks.update(dict.fromkeys(paths))
 
     def unmark(self) -> None:
-        """Take all marks away."""
+        """Clear all marks."""
         self.marks.clear()
 
     # Inside
 
     def _settle(self) -> None:
-        """Bring what is shown and the cursor to what there is now."""
+        """Bring the shown runs and the cursor up to date."""
         here = self.current.path if self.current and self._moved else None
         tests = query.parse(self.query)
         if self._order is None:
@@ -197,7 +197,7 @@ class HomeModel:
         return known[1]
 
     def _ordered(self, runs: list[RunInfo]) -> list[RunInfo]:
-        """In order; equal ones newest first; what has no value stands last in either direction."""
+        """In order; equal ones newest first; runs without a value come last in either direction."""
         key: Callable[[RunInfo], object] = self.sort.key
         keyed = [(key(run), run) for run in sorted(runs, key=lambda r: (r.started, r.name), reverse=True)]
         known = [(k, run) for k, run in keyed if k is not None]

@@ -1,4 +1,4 @@
-"""What is typed into the filter, and which runs it lets through."""
+"""The filter's query, and which runs match it."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _SIGNS: Final[dict[str, Callable[[float, float], bool]]] = {
 
 
 def searched(run: RunInfo) -> str:
-    """The text of a run that plain words are looked for in."""
+    """The text of a run in which plain words are searched."""
     return "\n".join((run.name, run.prompt, run.model, run.standing, *(f"#{t}" for t in run.tags))).casefold()
 
 
 def parse(query: str) -> list[Test]:
-    """Tests of a run and its searched text; a run is shown if all hold. What is half typed is a plain word."""
+    """Tests of a run and its searched text; a run is shown if all hold. An incomplete test is a plain word."""
     return [_not(_test(word[1:])) if word[0] == "-" and len(word) > 1 else _test(word)
             for word in query.casefold().split()]  # fmt: skip
 

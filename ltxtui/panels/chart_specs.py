@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,15 +11,15 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.panels.panel import Panel, Table
-from ltxtui.panels.view import View
-from ltxtui.plot.line_plot import Curve, Mark, Plot, Style
+from ltxtui.plot.model import Curve, Mark, Plot
+from ltxtui.plot.text import clean
+from ltxtui.reports.export import Table
 from ltxtui.viewmodel.deck import Deck
+from ltxtui.viewmodel.declared import declaration
 from ltxtui.viewmodel.selection import length_of
-from recorder.format.declarations import METRICS
-from recorder.shocks import sigma_math
+from recorder.format import sigma_math
 
-Over = Literal["", "mean", "min"]
+Over = Literal["", "mean", "max", "min"]
 FIRST_FRAME: Final = 2
 """Frames are compared with the one before or with frame 1, and latent frame 0 stands for a single picture, so values
 of the frames before this one say nothing of a drift; the drift index leaves them out as well."""
@@ -26,20 +27,26 @@ of the frames before this one say nothing of a drift; the drift index leaves the
 
 @dataclass(frozen=True)
 class Line:
-    """One metric of a chart under a short label; one per frame is taken over the frames from `FIRST_FRAME` on."""
+    """One metric of a chart under a short label.
+
+    Of a metric with several values per step, `over` is what is drawn of them: their mean, highest or lowest along
+    `axes`; of values per frame, those of the frames from `FIRST_FRAME` on.
+    """
 
     metric: str
     label: str
     mark: Mark
     over: Over = ""
+    axes: tuple[str, ...] = ("frame",)
 
-    @property
-    def about(self) -> str:
-        """What it is, for a tooltip."""
-        metric = METRICS[self.metric]
-        unit = "" if metric.unit == "1" else f" [{metric.unit}]"
-        frames = f"; {self.over} over the latent frames {FIRST_FRAME}…" if self.over else ""
-        return f"{self.label}: {metric.description}{frames}{unit}"
+    def about(self, deck: Deck) -> str:
+        """What the run says of the metric, for a tooltip."""
+        label, unit, description = declaration(deck, self.metric)
+        over = ""
+        if self.over:
+            along = f"the latent frames {FIRST_FRAME}…" if self.axes == ("frame",) else clean(" × ".join(self.axes), 60)
+            over = f"; {self.over} over {along}"
+        return f"{self.label or label}: {description or 'not described by the run'}{over}{f' [{unit}]' if unit else ''}"
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,8 @@ class Chart:
 
     id: str
     title: str
-    unit: str
+    word: str
+    """What is behind the title where the metrics have no unit, such as `cosine`."""
     lines: tuple[Line, ...]
     include: tuple[float, ...] = ()
     references: tuple[float, ...] = ()
@@ -61,12 +69,16 @@ class Chart:
     log: bool = False
     """Whether a logarithmic y axis makes sense: values that are positive, of the same kind."""
     note: str = ""
-    """What its tooltip says beside the metrics' descriptions."""
+    """What its tooltip says besides the metrics' descriptions."""
 
-    @property
-    def about(self) -> str:
-        """Formula and meaning of every line."""
-        return "\n".join([*(line.about for line in self.lines), *([self.note] if self.note else [])])
+    def about(self, deck: Deck) -> str:
+        """Formula and meaning of every line, as the run gives them."""
+        return "\n".join([*(line.about(deck) for line in self.lines), *([self.note] if self.note else [])])
+
+    def unit(self, deck: Deck, stream: str | None = None) -> str:
+        """The unit that the run declares for its lines, else the chart's word; empty if the lines differ in it."""
+        units = {declaration(deck, line.metric, stream).unit for line in self.lines}
+        return (units.pop() or self.word) if len(units) == 1 else ""
 
 
 CHARTS: Final[tuple[Chart, ...]] = (
@@ -82,7 +94,7 @@ CHARTS: Final[tuple[Chart, ...]] = (
     Chart(
         "snr",
         "SNR",
-        "dB",
+        "",
         (Line("snr_measured_db", "measured", Mark.FIRST), Line("snr_schedule_db", "schedule", Mark.SECOND)),
         include=(0.0,),
         references=(0.0,),
@@ -98,7 +110,7 @@ CHARTS: Final[tuple[Chart, ...]] = (
     Chart(
         "energy",
         "Noise energy",
-        "power",
+        "",
         (
             Line("energy_low_noise", "low", Mark.FIRST),
             Line("energy_mid_noise", "mid", Mark.SECOND),
@@ -134,7 +146,7 @@ CHARTS: Final[tuple[Chart, ...]] = (
         ),
         include=(1.0,),
         absent="no frames to compare",
-        note="Cosines tell an identity that is swapped; a fade or a flicker shows in the drift index at the end only.",
+        note="Cosines show a swapped identity; a fade or a flicker shows only in the drift index at the end.",
     ),
     Chart(
         "wander",
@@ -169,14 +181,12 @@ CHARTS: Final[tuple[Chart, ...]] = (
     Chart(
         "injected",
         "Noise injected",
-        "power",
+        "",
         (Line("noise_injected", "injected", Mark.FIRST),),
         include=(0.0,),
         short="Injected",
     ),
 )
-
-WHITENESS: Final = next(chart for chart in CHARTS if chart.id == "whiteness")
 
 
 def plan(deck: Deck, form: str) -> NDArray[np.float64] | None:
@@ -204,18 +214,25 @@ def values(line: Line, deck: Deck, stream: str | None = None) -> NDArray[np.floa
         return deck.series(line.metric, stream)
     found = deck.stream_of(stream)
     info = found.metrics.get(line.metric) if found is not None else None
-    if found is None or info is None or info.dims[1:] != ("batch", "frame") or 0 in info.shape:
+    if found is None or info is None or 0 in info.shape:
         return None
-    rows = found.values(line.metric)[: deck.visible_of(stream), min(deck.item, info.shape[0] - 1), FIRST_FRAME:]
-    return over_frames(rows, line.over)
+    batched = info.dims[1:2] == ("batch",)
+    if info.dims[1 + batched :] != line.axes:
+        return None
+    rows = found.values(line.metric)[: deck.visible_of(stream)]
+    rows = rows[:, min(deck.item, info.shape[0] - 1)] if batched else rows
+    rows = rows.reshape(len(rows), math.prod(info.shape[batched:]))
+    return reduced(rows[:, FIRST_FRAME:] if line.axes == ("frame",) else rows, line.over)
 
 
-def over_frames(rows: NDArray[np.floating[Any]], over: Over) -> NDArray[np.floating[Any]]:
-    """Mean or least of the finite values of each row [steps, frames]; NaN where there is none."""
+def reduced(rows: NDArray[np.floating[Any]], over: Over) -> NDArray[np.floating[Any]]:
+    """Mean, highest or lowest of the finite values of each row [steps, values]; NaN where there is none."""
     finite = np.isfinite(rows)
     count = finite.sum(axis=1)
     if over == "min":
         found = np.where(finite, rows, np.inf).min(axis=1, initial=np.inf)
+    elif over == "max":
+        found = np.where(finite, rows, -np.inf).max(axis=1, initial=-np.inf)
     else:
         found = np.where(finite, rows, 0).sum(axis=1) / np.maximum(count, 1)
     return np.where(count, found, np.nan)
@@ -280,14 +297,3 @@ def table(chart: Chart, deck: Deck) -> Table:
     columns += [(f"{line.metric}_{line.over}" if line.over else line.metric, found) for line, found in lines]
     rows = [[step, *(float(found[step]) for _, found in columns)] for step in range(deck.visible)]
     return Table(["step", *(name for name, _ in columns)], rows)
-
-
-def _make(chart: Chart, deck: Deck, style: Style) -> View:
-    from ltxtui.panels.chart_view import ChartView  # which imports the declarations above
-
-    return ChartView(chart, deck, style)
-
-
-PANELS: Final[tuple[Panel, ...]] = tuple(
-    Panel(chart.id, chart.title, chart.about, partial(_make, chart), partial(table, chart)) for chart in CHARTS
-)

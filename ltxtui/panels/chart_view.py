@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from textual import events
 from textual.message import Message
 
-from ltxtui.panels.chart_specs import Chart, plot, run_plot
+from ltxtui.panels.chart_specs import CHARTS, Chart, plot, run_plot, table
+from ltxtui.panels.panel import Panel
 from ltxtui.panels.view import View
-from ltxtui.plot.line_plot import GUTTER, Curve, Flag, Mark, Plot, Style, columns, draw
-from ltxtui.plot.rows import Row
+from ltxtui.plot.line_plot import GUTTER, Style, columns, draw
+from ltxtui.plot.model import Flag, Mark, Plot, value_at
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, number
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.selection import length_of
@@ -35,7 +37,7 @@ MARK: Final = "M"
 
 
 def flags(deck: Deck) -> list[Flag]:
-    """What is said of steps on every chart: the reference mark, the ends of a loop, and what happened.
+    """The flags of every chart: the reference mark, the ends of a loop, and the markers.
 
     Where a stage begins needs no mark in a chart of that stage.
     """
@@ -54,7 +56,7 @@ def flags(deck: Deck) -> list[Flag]:
 
 
 def run_flags(deck: Deck) -> list[Flag]:
-    """The same on the axis over the whole run, of all its stages, and where each of them begins."""
+    """The flags of all stages on the axis over the whole run, and where each stage begins."""
     starts, passed, start, seen = [], [], 0, 0
     for stage in deck.run.stages:
         starts.append(start)
@@ -74,7 +76,7 @@ class ChartView(View):
     """Draws a chart of the deck, or of one stream of it as a lane; a click names a step."""
 
     class StepPicked(Message):
-        """The mouse asks for the cursor to be put on a step."""
+        """A click asks for the cursor to move to a step."""
 
         def __init__(self, stage: int, step: int) -> None:
             super().__init__()
@@ -96,28 +98,31 @@ class ChartView(View):
         drawn = plot(self.chart, deck, self.stream_name)
         return replace(drawn, ruler=deck.ruler, flags=flags(deck), log=log)
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         shown = self.shown()
         full, width = width, width - 1  # a free column between neighbours
-        # A low panel has the values beside its title, a high one below it.
+        # A low panel has the values next to its title, a high one below it.
         if height < _ROOMY:
             title = self._title(self.row(width), self.chart.short or self.chart.title, "")
             head = [self._readout(title, shown)]
         else:
-            title = self._title(self.row(width), self.chart.title, self.chart.unit + (" log" if shown.log else ""))
+            title = self._title(self.row(width), self.chart.title, self._unit() + (" log" if shown.log else ""))
             title.add(("-" if self.ascii else "─") * title.room, "axis")
             head = [title.filled(), self._readout(self.row(width).add("  "), shown)]
         rows = [*head, *draw(shown, width, max(1, height - len(head)), self.drawing)]
         return [row.widened(full) for row in rows]
 
-    def _title(self, row: Row, title: str, unit: str) -> Row:
+    def _unit(self) -> str:
+        return self.chart.unit(self.deck, self.stream_name)
+
+    def _title(self, row: TextRow, title: str, unit: str) -> TextRow:
         row.add(title, "title")
         if self.stream_name is not None:
             row.add(f" {clean(self.stream_name, 12)}", "label")
         return row.add(f" {unit.strip()}".rstrip(), "dim").add(" ")
 
-    def _readout(self, row: Row, shown: Plot) -> Row:
-        """The value of every line under the cursor beside its sample, in the longest form that fits."""
+    def _readout(self, row: TextRow, shown: Plot) -> TextRow:
+        """The value of every line under the cursor next to its sample, in the longest form that fits."""
         forms = [self._parts(shown, *form) for form in _FORMS]
         parts = next((p for p in forms if row.fits("".join(text for text, _ in p))), forms[-1])
         for text, role in parts:
@@ -127,16 +132,17 @@ class ChartView(View):
     def _parts(self, shown: Plot, form: str, compared: str, digits: int) -> list[tuple[str, str]]:
         parts = []
         for curve in shown.curves:
-            sample, value = curve.sample(self.drawing), _at(curve, shown.cursor)
+            sample, value = curve.sample(self.drawing), value_at(curve.values, shown.cursor)
             if curve.mark is Mark.GHOST and len(self.chart.lines) > 1:
                 # The recorded schedule is among the lines: its plan is named where there is room, not read out.
                 text = f"{sample} {curve.label}  " if self.size.width >= _WIDE else ""
             else:
-                text = form.format(sample=sample, label=curve.label, value=number(value, digits))
+                labelled = form if curve.label else form.replace("{label} ", "")
+                text = labelled.format(sample=sample, label=curve.label, value=number(value, digits))
                 marked = self.deck.mark_step
                 if compared and marked is not None and curve.mark is not Mark.GHOST:
                     marked += self.deck.before(self.deck.stage_index) if self.deck.whole_run else 0
-                    delta = number(value - _at(curve, marked), digits)
+                    delta = number(value - value_at(curve.values, marked), digits)
                     text = text.rstrip() + compared.format(delta=delta) + "  "
             parts.append((text, curve.role))
         return [(text if n < len(parts) - 1 else text.rstrip(), role) for n, (text, role) in enumerate(parts)]
@@ -147,6 +153,9 @@ class ChartView(View):
             self.post_message(self.StepPicked(*place))
 
 
-def _at(curve: Curve, step: int | None) -> float:
-    """A curve's value at a step; NaN where it has none."""
-    return float(curve.values[step]) if step is not None and 0 <= step < len(curve.values) else math.nan
+def panel_of(chart: Chart) -> Panel:
+    """The panel that shows a chart."""
+    return Panel(chart.id, chart.title, chart.about, partial(ChartView, chart), partial(table, chart))
+
+
+PANELS: Final[tuple[Panel, ...]] = tuple(panel_of(chart) for chart in CHARTS)

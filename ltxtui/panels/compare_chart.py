@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import overload
@@ -16,8 +15,9 @@ from ltxtui.compare.statements import unit_text
 from ltxtui.panels.compare_header import place_text
 from ltxtui.panels.compare_view import CompareView
 from ltxtui.plot import scales
-from ltxtui.plot.line_plot import GUTTER, Curve, Flag, Plot, Style, columns, draw
-from ltxtui.plot.rows import Row
+from ltxtui.plot.line_plot import GUTTER, Style, columns, draw
+from ltxtui.plot.model import Curve, Flag, Plot, value_at
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, number
 
 _ROOMY = 9
@@ -38,7 +38,7 @@ def plot_of(deck: CompareDeck, metric: str) -> Plot:
     if not points:
         empty = "waiting for the first step" if deck.live else "no steps"
     elif not curves:
-        empty = f"no run beside the reference {reference} is shown" if deck.residuals else "no run is shown"
+        empty = f"no run besides the reference {reference} is shown" if deck.residuals else "no run is shown"
     elif not any(k.size for k in known):
         empty = f"no point that {reference} and another run both have" if deck.residuals else "no value in any run"
     elif deck.residuals and not any(k.any() for k in known):
@@ -65,7 +65,7 @@ def shock_flags(deck: CompareDeck) -> list[Flag]:
 
 
 class _Labels(Sequence[str]):
-    """What the axis says of each point, made when it is asked for: a plot shows a handful of thousands."""
+    """The axis labels of points, made on access: a plot shows few of them."""
 
     def __init__(self, deck: CompareDeck) -> None:
         self._deck = deck
@@ -86,10 +86,10 @@ class _Labels(Sequence[str]):
 
 
 class CompareChart(CompareView):
-    """One metric; which one is the deck's page's to say. A click names a point."""
+    """The metric at this place on the deck's page. A click names a point."""
 
     class PointPicked(Message):
-        """The mouse asks for the cursor to be put on a point."""
+        """A click asks for the cursor to move to a point."""
 
         def __init__(self, point: int) -> None:
             super().__init__()
@@ -110,7 +110,7 @@ class CompareChart(CompareView):
         series = self.compare.together.series(self.metric) if self.compare.together and self.metric else None
         return clean(series.description, 400) if series else ""
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         deck, metric = self.compare, self.metric
         series = deck.together.series(metric) if deck.together and metric else None
         if metric is None or series is None:
@@ -126,10 +126,10 @@ class CompareChart(CompareView):
         rows = [*head, *draw(plot, width, max(1, height - len(head)), self.drawing)]
         return [row.widened(full) for row in rows]
 
-    def _readout(self, row: Row, plot: Plot) -> Row:
+    def _readout(self, row: TextRow, plot: Plot) -> TextRow:
         """The value of every run under the cursor; runs that do not fit are in the list above."""
         texts = [
-            [(f"{c.letter} {number(_at(c, plot.cursor), digits)}{gap}", c.role) for c in plot.curves]
+            [(f"{c.letter} {number(value_at(c.values, plot.cursor), digits)}{gap}", c.role) for c in plot.curves]
             for digits, gap in ((6, "  "), (5, " "))
         ]
         parts = next((p for p in texts if row.fits("".join(text for text, _ in p).rstrip())), texts[-1])
@@ -145,7 +145,3 @@ class CompareChart(CompareView):
         points = self.compare.points
         if points and self.metric is not None:
             self.post_message(self.PointPicked(scales.step_at(event.x - GUTTER, points, columns(self.size.width - 1))))
-
-
-def _at(curve: Curve, cursor: int | None) -> float:
-    return float(curve.values[cursor]) if cursor is not None and cursor < len(curve.values) else math.nan

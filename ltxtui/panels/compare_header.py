@@ -1,10 +1,10 @@
-"""The header of runs side by side: what is compared, how it is lined up, and where the cursor stands."""
+"""The header of runs side by side: what is compared, how it is lined up, and where the cursor is."""
 
 from __future__ import annotations
 
 from ltxtui.compare.deck import CompareDeck
 from ltxtui.panels.compare_view import CompareView
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, number, one_of
 from replay.comparison.alignment import AXES
 
@@ -12,7 +12,7 @@ _NAMED = {"step": "step", "sigma": "σ", "snr": "SNR", "evaluations": "evaluatio
 
 
 def place_text(deck: CompareDeck, point: int) -> str:
-    """What the axis says of a point."""
+    """The axis label of a point."""
     together = deck.together
     if together is None or not 0 <= point < together.points:
         return ""
@@ -31,7 +31,7 @@ def selection(deck: CompareDeck) -> str:
 
 
 def standing(deck: CompareDeck) -> tuple[str, str]:
-    """Whether any of the runs goes on, in a word, and its role."""
+    """Live, stalled or neither, in a word, and its role."""
     live = [m for m in deck.members if m.live]
     if live and all(m.stall for m in live):
         return "! STALLED", "alert"
@@ -41,7 +41,7 @@ def standing(deck: CompareDeck) -> tuple[str, str]:
 class CompareHeader(CompareView):
     """Two rows."""
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         deck = self.compare
         first = self.row(width)
         first.add(*standing(deck)).add("  ")
@@ -53,7 +53,7 @@ class CompareHeader(CompareView):
         first.push_right(selection(deck) + f"  reference {reference}", "label")
         return [first.filled(), self._where(width).filled()]
 
-    def _where(self, width: int) -> Row:
+    def _where(self, width: int) -> TextRow:
         deck, row = self.compare, self.row(width)
         if deck.together is None:
             return row.add(clean(deck.why, 300), "alert" if not deck.loading else "label")

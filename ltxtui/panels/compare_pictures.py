@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from ltxtui.compare.deck import CompareDeck
 from ltxtui.compare.member import Member
 from ltxtui.panels.compare_view import CompareView
-from ltxtui.panels.filmstrip import Layout, chosen, layout, scaled
+from ltxtui.panels.filmstrip import FrameGrid, chosen, layout, scaled
 from ltxtui.plot import heatmap
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, fit, number
 from replay.model.run import NotARun, Preview
 
@@ -50,7 +50,7 @@ def _shot(deck: CompareDeck, member: Member) -> Shot:
     return Shot(member, row, None, None)
 
 
-def grid(count: int, shape: tuple[int, int, int], width: int, height: int) -> tuple[int, Layout]:
+def grid(count: int, shape: tuple[int, int, int], width: int, height: int) -> tuple[int, FrameGrid]:
     """How many runs stand side by side, and how each one's frames are laid out below its name.
 
     As many frames of each as can be, then as large as can be; else one below the other, so that the same frame of
@@ -61,7 +61,7 @@ def grid(count: int, shape: tuple[int, int, int], width: int, height: int) -> tu
         shape: frames, rows and columns of the pictures.
         width, height: cells of text for all of them.
     """
-    best: tuple[tuple[int, int, int], int, Layout] | None = None
+    best: tuple[tuple[int, int, int], int, FrameGrid] | None = None
     for across in range(1, count + 1):
         down = -(-count // across)
         wide, high = width // across - 1, height // down - 1
@@ -82,9 +82,9 @@ class ComparePictures(CompareView):
     def __init__(self, deck: CompareDeck, style: Style, *, id: str | None = None) -> None:
         super().__init__(deck, style, id=id)
         self._drawn: object = None
-        self._kept: list[Row] = []
+        self._kept: list[TextRow] = []
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         found = shots(self.compare)
         colours = 0 if self.ascii else self.colours
         # The pictures are kept by what is seen of them: a grown run without a new picture changes nothing.
@@ -94,7 +94,7 @@ class ComparePictures(CompareView):
             self._kept, self._drawn = self._all(found, width, height, colours), key
         return self._kept
 
-    def _all(self, found: list[Shot], width: int, height: int, colours: int) -> list[Row]:
+    def _all(self, found: list[Shot], width: int, height: int, colours: int) -> list[TextRow]:
         head = self.heading(width - 1, "Pictures", "x0 of each run at the cursor").widened(width)
         shapes = [s.preview.shape[:3] for s in found if s.preview]
         if not shapes:
@@ -114,7 +114,7 @@ class ComparePictures(CompareView):
         blank = [self.row(width).filled() for _ in range(height - len(rows))]
         return [*rows, *blank][: max(1, height)]
 
-    def _strip_of(self, shot: Shot, plan: Layout, width: int, colours: int) -> list[Row]:
+    def _strip_of(self, shot: Shot, plan: FrameGrid, width: int, colours: int) -> list[TextRow]:
         """A run's name and frames in `1 + down · lines` rows of a width."""
         lines = -(-plan.height // 2)
         head = self.row(width).add(f"{shot.member.letter} ", shot.member.role)
@@ -151,7 +151,7 @@ class ComparePictures(CompareView):
             return ""
         return f" σ {number(float(stream.series('sigma')[shot.row]))}"
 
-    def _pixels(self, shot: Shot, head: Row) -> NDArray[np.uint8]:
+    def _pixels(self, shot: Shot, head: TextRow) -> NDArray[np.uint8]:
         nothing = np.empty((0, 1, 1, 3), np.uint8)
         if shot.preview is None:
             if shot.row is not None:

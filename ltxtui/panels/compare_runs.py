@@ -1,4 +1,4 @@
-"""The list of runs side by side: who they are, whether they are fair pairs, and where each first differs."""
+"""The list of runs side by side: names, states, whether they are fair pairs, and where each first differs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textual.message import Message
 from ltxtui.compare.member import Member
 from ltxtui.compare.statements import position
 from ltxtui.panels.compare_view import CompareView
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, fit, number
 from replay.comparison.run_differences import Divergence
 
@@ -21,12 +21,12 @@ _STEPS = 12
 _PARTING = 18
 _VALUE = 8
 _LISTED = 90
-"""Narrower, a row has no room for all that is said of a run."""
+"""In a narrower list a row has no room for everything about a run."""
 _SHORTEST = 8
 
 
 def differs(member: Member, reference: Member, found: Divergence | None) -> str:
-    """Where it first differs, or that it does not; nothing of the reference and of runs that are still read."""
+    """Where it first differs, or that it does not; empty for the reference and for runs that are still being read."""
     if member is reference or member.run is None or reference.run is None:
         return ""
     if found is None:
@@ -38,13 +38,13 @@ class CompareRuns(CompareView):
     """One row per run where there is room; else all letters in one row, and the chosen run in another."""
 
     class RunPicked(Message):
-        """The mouse chooses a run."""
+        """A click chooses a run."""
 
         def __init__(self, index: int) -> None:
             super().__init__()
             self.index = index
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         members = self.compare.members
         if width < _LISTED:
             rows = [self._legend(width), self._chosen(width)]
@@ -54,7 +54,7 @@ class CompareRuns(CompareView):
             rows = [self._legend(width), self._chosen(width)]
         return [*rows, *(self.row(width).filled() for _ in range(height - len(rows)))][:height]
 
-    def _head(self, width: int) -> Row:
+    def _head(self, width: int) -> TextRow:
         row = self.row(width).add(f"    {'run':<{self._name_width(width)}}", "dim")
         row.add(f"{'state':<{_STATE}}{'steps':<{_STEPS}}", "dim")
         row.add(f"{'first difference':<{_PARTING}}", "dim")
@@ -72,7 +72,7 @@ class CompareRuns(CompareView):
         shown = [s for name in self.compare.shown if together and (s := together.series(name))]
         return [(s.name, clean(s.label, 20).split()[-1]) for s in shown[: max(0, room // (_VALUE + 1))]]
 
-    def _line(self, member: Member, width: int) -> Row:
+    def _line(self, member: Member, width: int) -> TextRow:
         deck = self.compare
         row = self.row(width)
         self._mark(row, member)
@@ -91,7 +91,7 @@ class CompareRuns(CompareView):
         text, role = self._note(member)
         return row.add(text, role).filled()
 
-    def _mark(self, row: Row, member: Member) -> None:
+    def _mark(self, row: TextRow, member: Member) -> None:
         """Whether it is chosen, its letter, and whether it is the reference or hidden."""
         deck = self.compare
         chosen = member.index == deck.selected
@@ -109,7 +109,7 @@ class CompareRuns(CompareView):
         together = deck.together
         if together is not None and member not in together.members:
             yet = " yet" if member.live else ""
-            return f"has no {deck.stream} in stage {deck.stage_index}{yet}", "alert"
+            return f"no {deck.stream} in stage {deck.stage_index}{yet}", "alert"
         damaged = "damaged, see: ltxtui runs check; " if member.run.damage else ""
         if member is deck.reference:
             return f"{damaged}reference", "alert" if damaged else "dim"
@@ -119,7 +119,7 @@ class CompareRuns(CompareView):
             "no: " + "; ".join(notes) if notes else "yes"
         ), "alert" if notes or damaged else "dim"
 
-    def _legend(self, width: int) -> Row:
+    def _legend(self, width: int) -> TextRow:
         """All runs in one row, names as long as there is room."""
         deck, row = self.compare, self.row(width)
         room = width // len(deck.members) - 5
@@ -129,7 +129,7 @@ class CompareRuns(CompareView):
             row.add(f"{name} " if name else "", "" if member.shown else "dim")
         return row.filled()
 
-    def _chosen(self, width: int) -> Row:
+    def _chosen(self, width: int) -> TextRow:
         deck = self.compare
         member, reference = deck.members[deck.selected], deck.reference
         row = self.row(width).add(f"{member.letter} ", member.role)

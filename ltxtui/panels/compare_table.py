@@ -1,4 +1,4 @@
-"""The paired table of runs side by side: what each stage came to, by how much it differs, and whether that is fair."""
+"""The paired table of runs side by side: summaries of each stage, their differences, and whether the pair is fair."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ltxtui.compare.aligned import AlignedRuns
 from ltxtui.compare.deck import CompareDeck
 from ltxtui.compare.statements import difference_text, first_difference, table_rows, value_text
 from ltxtui.panels.compare_view import CompareView
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, fit
 from recorder.format.numerals import counted
 
@@ -21,7 +21,7 @@ _CELL: Final = 10
 
 
 def notes(deck: CompareDeck) -> list[tuple[int, str, bool]]:
-    """What is said of pairs and shocks: index of the run, text, and whether it is a warning."""
+    """Notes on pairs and shocks: index of the run, text, and whether it is a warning."""
     found = []
     reference = deck.reference
     for member in deck.members:
@@ -48,7 +48,7 @@ def notes(deck: CompareDeck) -> list[tuple[int, str, bool]]:
 class CompareTable(CompareView):
     """Values of all runs and differences to the reference: side by side where that fits, else one below the other."""
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         full, width = width, width - 1
         head, body = self.heading(width, "Summary", f"stage {self.compare.stage_index}"), self._body(width)
         room = max(1, height - 1)
@@ -67,14 +67,14 @@ class CompareTable(CompareView):
         together = self.compare.together
         return 2 + len(self._tables(together, width - 1)) if together else 2
 
-    def _body(self, width: int) -> list[Row]:
+    def _body(self, width: int) -> list[TextRow]:
         together = self.compare.together
         if together is None:
             rows = [self.row(width).add(clean(self.compare.why, 200), "dim")]
         else:
             rows = self._tables(together, width)
             if not together.comparison.summaries:
-                rows.append(self.row(width).add("the rest comes when the stage has ended in a run", "dim"))
+                rows.append(self.row(width).add("summaries follow when the stage has ended in a run", "dim"))
         for index, text, alert in notes(self.compare):
             for n, line in enumerate(wrap(text, max(20, width - 2))):
                 role = self.compare.members[index].role
@@ -83,7 +83,7 @@ class CompareTable(CompareView):
                 rows.append(row.add(start, role).add(rest, "alert" if alert else "label"))
         return rows
 
-    def _tables(self, together: AlignedRuns, width: int) -> list[Row]:
+    def _tables(self, together: AlignedRuns, width: int) -> list[TextRow]:
         side = max(_CELL, min(_LABEL, width - 3 * _CELL))
         room = max(1, (width - side - _CELL) // (2 * _CELL))
         rows = []
@@ -96,7 +96,7 @@ class CompareTable(CompareView):
             ]
         return rows
 
-    def _names(self, together: AlignedRuns, block: range, side: int, width: int) -> Row:
+    def _names(self, together: AlignedRuns, block: range, side: int, width: int) -> TextRow:
         reference = together.reference
         row = self.row(width).add(" " * side).add(f"{reference.letter:>{_CELL}}", reference.role)
         for i in block:
@@ -107,7 +107,7 @@ class CompareTable(CompareView):
 
     def _line(
         self, label: str, values: NDArray[np.float64], together: AlignedRuns, block: range, side: int, width: int
-    ) -> Row:
+    ) -> TextRow:
         row = self.row(width).add(f"{fit(label, side - 1):<{side}}", "label")
         row.add(f"{value_text(float(values[0])):>{_CELL}}", together.reference.role)
         for i in block:

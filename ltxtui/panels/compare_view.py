@@ -1,4 +1,4 @@
-"""What the panels of runs side by side have in common: their deck, and how they head what they show."""
+"""The base of the panels for runs side by side: their deck and their headings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, cast
 from ltxtui.compare.deck import CompareDeck
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 
 
 class CompareView(View):
@@ -17,7 +17,7 @@ class CompareView(View):
         super().__init__(cast("Any", deck), style, id=id, classes=classes)
         self.compare = deck
 
-    def heading(self, width: int, title: str, more: str = "") -> Row:
-        """A title with a line behind it."""
+    def heading(self, width: int, title: str, more: str = "") -> TextRow:
+        """A title followed by a line."""
         row = self.row(width).add(title, "title").add(f" {more}".rstrip(), "dim").add(" ")
         return row.add(("-" if self.ascii else "─") * row.room, "axis")

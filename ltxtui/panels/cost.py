@@ -1,4 +1,4 @@
-"""What watching costs and how fresh it is: the recorder's share of a step, the viewer's lag, the connection."""
+"""The cost of watching: the recorder's share of a step, the viewer's lag, the connection."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Final
 
 import numpy as np
 
-from ltxtui.panels.panel import Panel, Table
+from ltxtui.panels.panel import Panel
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import duration, significant
+from ltxtui.reports.export import Table
 from ltxtui.viewmodel.deck import Deck
+from ltxtui.viewmodel.declared import declaration
 from ltxtui.viewmodel.selection import RECENT
-from recorder.format.declarations import METRICS
 from replay.sources.open import Liveness
 
 _ID: Final = "cost"
@@ -26,7 +27,7 @@ _ROOMY: Final = 40
 
 
 class Health(Enum):
-    """How the viewer and the recorder hang together."""
+    """The state of the connection between viewer and recorder."""
 
     LIVE = "live"
     WAITING = "waiting"
@@ -34,12 +35,12 @@ class Health(Enum):
     RECONNECTING = "reconnecting"
     LOST = "lost"
     ENDED = "ended"
-    GONE = "recorder gone"
+    GONE = "recorder lost"
 
 
 @dataclass(frozen=True)
 class Link:
-    """What the side that reads knows: the connection, and the bytes that have arrived but are not shown yet."""
+    """The viewer's side: the connection, and the bytes that have arrived but are not shown yet."""
 
     health: Health
     unread: int | None = None
@@ -47,7 +48,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the recorder takes of the sampling thread, lately: seconds per step of all streams, and of which step."""
+    """The recorder's recent share of the sampling thread: its seconds per step over all streams, and the step's."""
 
     seconds: float
     step_seconds: float
@@ -59,7 +60,7 @@ class Cost:
 
 
 def link_of(deck: Deck) -> Link:
-    """What the deck itself knows of the connection."""
+    """The connection as far as the deck knows it."""
     if deck.live:
         return Link(Health.WAITING if deck.waiting else Health.STALLED if deck.stall else Health.LIVE)
     return Link(Health.GONE if deck.liveness is Liveness.UNFINISHED else Health.ENDED)
@@ -119,7 +120,7 @@ class CostView(View):
         if self.deck.live and self.display and self.screen.is_current:
             self.changed()
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         parts = [("recorder", *self._recorder()), ("viewer", *self._viewer()), ("connection", *self._connection())]
         if height < 3:
             row = self.row(width)
@@ -162,7 +163,7 @@ class CostView(View):
 
 
 def table(deck: Deck) -> Table:
-    """One row per visible step: what the recorder took on each stream, and the step."""
+    """One row per visible step: the recorder's seconds on each stream, and the step's."""
     metrics = ("recorder_seconds", "step_seconds")
     known = [(f"{m}_{s}", v) for s in deck.streams for m in metrics if (v := deck.series(m, s)) is not None]
     rows = [
@@ -172,13 +173,21 @@ def table(deck: Deck) -> Table:
     return Table(["step", *(name for name, _ in known)], rows)
 
 
+def about(deck: Deck) -> str:
+    """What each of the three lines shows."""
+    recorder = declaration(deck, "recorder_seconds").description
+    return (
+        f"recorder: {recorder}; median of the last {RECENT} steps, all streams\n"
+        "viewer: seconds since the newest row was taken, and what has arrived but is not shown yet\n"
+        "connection: whether rows can still come"
+    )
+
+
 PANELS: Final = (
     Panel(
         _ID,
         "Cost",
-        f"recorder: {METRICS['recorder_seconds'].description}; median of the last {RECENT} steps, all streams\n"
-        "viewer: seconds since the newest row was taken, and what has arrived but is not shown yet\n"
-        "connection: whether rows can still come",
+        about,
         lambda deck, style: CostView(deck, style),
         table,
     ),

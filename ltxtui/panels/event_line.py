@@ -1,9 +1,9 @@
-"""The event line: the latest event at the cursor, and what the source has to say."""
+"""The event line: the latest event at the cursor, and the source's note."""
 
 from __future__ import annotations
 
 from ltxtui.panels.view import View
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean
 
 _ALERTS = frozenset({"nan", "warning", "error", "degraded"})
@@ -13,7 +13,7 @@ _SAY_SO = frozenset({"stage_start", "stage_end", "control"})  # their text begin
 class EventLine(View):
     """One row."""
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         row = self.row(width)
         event = self.deck.event
         if event is not None:

@@ -6,18 +6,19 @@ from typing import Final
 
 import numpy as np
 
-from ltxtui.panels.panel import Panel, Table
+from ltxtui.panels.panel import Panel
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, duration
+from ltxtui.reports.export import Table
 from ltxtui.viewmodel.deck import Deck
 from recorder.format.protocol import Message
 
 _ID: Final = "events"
 _ALERTS: Final = frozenset({"nan", "warning", "error", "degraded"})
 _ABOVE: Final = 2 / 3
-"""Part of the list above the marked event: what led to it matters more than what comes."""
+"""Part of the list above the marked event: the events that led to it matter more than later ones."""
 
 
 class Index:
@@ -36,7 +37,7 @@ class Index:
             on_stage = stages == deck.stage_index
             elsewhere = ~np.isnan(stages) & ~on_stage
             by_step = on_stage & ~np.isnan(steps)
-            # What tells neither step nor time is not known to come later.
+            # An event with neither step nor time is not known to come later.
             by_time = (times <= here) | np.isnan(times) | np.isnan(here)
             before = np.where(elsewhere, stages < deck.stage_index, np.where(by_step, steps <= deck.cursor, by_time))
         found = np.flatnonzero(before)
@@ -44,7 +45,7 @@ class Index:
 
     def _fill(self, events: list[Message]) -> None:
         known = len(self._times)
-        if known > len(events) or events is not self._of:  # another list: some events were given up
+        if known > len(events) or events is not self._of:  # another list: some events were dropped
             known, self._of = 0, events
         if known == len(events):
             return
@@ -70,7 +71,7 @@ class EventsView(View):
         super().__init__(deck, style, id=id, classes="chart")
         self._index = Index()
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         events, lines = self.deck.run.events, max(1, height - 1)
         here = self._index.latest(self.deck)
         first = max(0, min(max(0, here) - int(lines * _ABOVE), len(events) - lines))
@@ -100,7 +101,7 @@ class EventsView(View):
         start, time = self.deck.run.header.get("time"), _time(event)
         return f"+{duration(time - start)}" if isinstance(start, float | int) and np.isfinite(time) else "–"
 
-    def _line(self, event: Message, where: str, width: int, at: int, here: int) -> Row:
+    def _line(self, event: Message, where: str, width: int, at: int, here: int) -> TextRow:
         row, kind = self.row(width - 1), clean(event.get("kind", "event"), 20)
         role = "alert" if kind in _ALERTS else "dim" if at > here else "label"
         row.add((">" if self.ascii else "►") if at == here else " ", "here" if at == here else "")
@@ -122,12 +123,16 @@ def table(deck: Deck) -> Table:
     return Table(names, rows)
 
 
+ABOUT: Final = (
+    "Everything that the recorder marked: begin and end of stages, shocks, the critical phase, NaN, commands and "
+    "warnings. Those after the cursor are faint."
+)
+
 PANELS: Final = (
     Panel(
         _ID,
         "Events",
-        "Everything that the recorder marked: begin and end of stages, shocks, the critical phase, NaN, commands and "
-        "warnings. Those after the cursor are faint.",
+        lambda deck: ABOUT,
         lambda deck, style: EventsView(deck, style),
         table,
     ),

@@ -7,22 +7,23 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.panels.panel import Panel, Table
+from ltxtui.panels.panel import Panel
 from ltxtui.panels.view import View
 from ltxtui.plot import heatmap
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean
+from ltxtui.reports.export import Table
 from ltxtui.viewmodel.deck import Deck
 from replay.model.run import NotARun, Preview, StreamData
 
 _ID: Final = "filmstrip"
 _LABELLED: Final = 4
-"""Lines of text a picture has at least before a line above it names its frame."""
+"""Least lines of text of a picture for a line with its frame's number above it."""
 _LARGEST: Final = 16
 
 
-class Layout(NamedTuple):
+class FrameGrid(NamedTuple):
     """How pictures are laid out: how many side by side and above each other, and the size of each in pixels."""
 
     across: int
@@ -33,7 +34,7 @@ class Layout(NamedTuple):
     labelled: bool
 
 
-def layout(frames: int, rows: int, columns: int, width: int, lines: int) -> Layout:
+def layout(frames: int, rows: int, columns: int, width: int, lines: int) -> FrameGrid:
     """As many frames as fit at their own size, then all of them as large as whole factors allow.
 
     Args:
@@ -43,7 +44,7 @@ def layout(frames: int, rows: int, columns: int, width: int, lines: int) -> Layo
 
     What does not fit at all is one picture, made smaller.
     """
-    best: tuple[int, int, int, Layout] | None = None
+    best: tuple[int, int, int, FrameGrid] | None = None
     for scale in range(_LARGEST, 0, -1):
         wide, high = columns * scale, rows * scale
         text = -(-high // 2)
@@ -57,11 +58,11 @@ def layout(frames: int, rows: int, columns: int, width: int, lines: int) -> Layo
             across = -(-min(frames, across * down) // down)
             rank = (min(frames, across * down), scale, int(labelled))
             if best is None or rank > best[:3]:
-                best = (*rank, Layout(across, down, wide, high, labelled))
+                best = (*rank, FrameGrid(across, down, wide, high, labelled))
     if best is not None:
         return best[3]
     factor = min(width / columns, 2 * lines / rows)
-    return Layout(1, 1, max(1, int(columns * factor)), max(1, int(rows * factor)), False)
+    return FrameGrid(1, 1, max(1, int(columns * factor)), max(1, int(rows * factor)), False)
 
 
 def chosen(frames: int, count: int) -> list[int]:
@@ -103,9 +104,9 @@ class FilmstripView(View):
     def __init__(self, deck: Deck, style: Style, *, id: str = _ID) -> None:
         super().__init__(deck, style, id=id, classes="chart")
         self._drawn: tuple[object, ...] = ()
-        self._kept: list[Row] = []
+        self._kept: list[TextRow] = []
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         deck = self.deck
         colours = 0 if self.ascii else self.colours
         found = preview_at(deck)
@@ -117,7 +118,7 @@ class FilmstripView(View):
             self._drawn = drawn
         return self._kept
 
-    def _draw(self, found: tuple[int, Preview] | None, width: int, height: int, colours: int) -> list[Row]:
+    def _draw(self, found: tuple[int, Preview] | None, width: int, height: int, colours: int) -> list[TextRow]:
         head = self.row(width - 1).add("Filmstrip", "title").add(" ")
         if found is None:
             return self._nothing(head, width, height, self._why())
@@ -148,8 +149,8 @@ class FilmstripView(View):
         return rows[: max(1, height)]
 
     def _strip_of(
-        self, shown: list[int], preview: Preview, pixels: NDArray[np.uint8], plan: Layout, width: int, colours: int
-    ) -> list[Row]:
+        self, shown: list[int], preview: Preview, pixels: NDArray[np.uint8], plan: FrameGrid, width: int, colours: int
+    ) -> list[TextRow]:
         """Pictures side by side, the names of their frames above them where there is room."""
         rows = []
         if plan.labelled:
@@ -176,7 +177,7 @@ class FilmstripView(View):
             return "no picture up to this step"
         return "no pictures were recorded" if stage.ended or not self.deck.live else "no picture has come yet"
 
-    def _nothing(self, head: Row, width: int, height: int, text: str) -> list[Row]:
+    def _nothing(self, head: TextRow, width: int, height: int, text: str) -> list[TextRow]:
         rows = [head.filled(), *(self.row(width).filled() for _ in range(max(0, (height - 2) // 2)))]
         return [*rows, self.row(width).add("  ").add(text, "dim").filled()][: max(1, height)]
 
@@ -197,13 +198,17 @@ def table(deck: Deck) -> Table:
     return Table(names, rows)
 
 
+ABOUT: Final = (
+    "The predicted clean sample x0 of single latent frames at the cursor's step. Nothing is decoded: colours are "
+    "three principal components of the latent channels, the strongest one as brightness, so cells that are alike "
+    "look alike, and hues are not those of the video."
+)
+
 PANELS: Final = (
     Panel(
         _ID,
         "Filmstrip",
-        "The predicted clean sample x0 of single latent frames at the cursor's step. Nothing is decoded: colours are "
-        "three principal components of the latent channels, the strongest one as brightness, so cells that are alike "
-        "look alike, and hues are not those of the video.",
+        lambda deck: ABOUT,
         lambda deck, style: FilmstripView(deck, style),
         table,
     ),

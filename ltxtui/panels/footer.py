@@ -1,4 +1,4 @@
-"""The footer: the keys of the moment, from the registry that also dispatches them."""
+"""The footer: the keys that are available now, from the registry that also dispatches them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from textual.message import Message
 from ltxtui import actions
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 
 _ALWAYS: Final = ("palette", "help", "back", "quit")
 
@@ -43,9 +43,9 @@ class FooterView(View):
         self._keymap = keymap
         self._back = back
         self._places: list[tuple[int, int, actions.Action[Any]]] = []
-        """First column and the one behind the last of every action that is shown."""
+        """Of every action that is shown, its first column and the one after its last."""
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         row = self.row(width)
         offered = [a for a in actions.of_screen(self._kind) if a.footer and a.available(self._model)]
         if not self._keys(actions.BY_ID["back"]):  # the user left quitting to another key

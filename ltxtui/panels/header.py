@@ -1,16 +1,16 @@
-"""The header: which run this is, where it stands, and how fast it goes."""
+"""The header: which run this is, its status, and its speed."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from ltxtui.panels.cost import Health, Link, cost, link_of
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, duration, one_of, significant
 from ltxtui.viewmodel.deck import Deck
 from recorder.format.nonfinite import broken_words
@@ -18,22 +18,22 @@ from replay.model.prompts import prompt_text
 from replay.sources.open import Liveness
 
 _MUCH: Final = 100_000
-"""Bytes that have arrived and wait: the viewer is slower than the run."""
+"""Unread bytes from which on the viewer is slower than the run."""
 
 
 def speed_label(speed: float) -> str:
-    """A replay speed as people write it."""
+    """A replay speed as text: `1/4×`, `2×`, `max`."""
     if math.isinf(speed):
         return "max"
     return f"1/{round(1 / speed)}×" if speed < 1 else f"{speed:g}×"
 
 
 _AWAY: Final = {Health.RECONNECTING: "! RECONNECTING", Health.LOST: "! LOST", Health.STALLED: "! STALLED"}
-"""How a live run stands of which nothing can be seen."""
+"""The status of a live run from which nothing comes."""
 
 
 def status(deck: Deck, health: Health = Health.LIVE) -> tuple[str, str]:
-    """What goes on, in a word or two, and its role."""
+    """Live, replay or ended, in a word or two, and its role."""
     if deck.live:
         return (_AWAY[health], "alert") if health in _AWAY else ("● LIVE", "live")
     if deck.loading and not deck.total:
@@ -48,15 +48,15 @@ def status(deck: Deck, health: Health = Health.LIVE) -> tuple[str, str]:
 
 
 def outcome(deck: Deck) -> tuple[str, str]:
-    """How the run ended, if it is over, and what of it is NaN."""
+    """How the run ended, if it is over, whether it is damaged, and what of it is NaN."""
     if deck.liveness is Liveness.LIVE:
         return clean(broken_words(deck.run.broken.found), 80), "alert"
     if deck.loading and not deck.total:
         return "", ""
     end = deck.run.end
     if deck.liveness is Liveness.UNFINISHED or end is None:
-        broken = broken_words(deck.run.broken.found)
-        return clean(f"unfinished, {broken}" if broken else "unfinished", 120), "alert"
+        words = ["unfinished", broken_words(deck.run.broken.found), "damaged" if deck.run.damage else ""]
+        return clean(", ".join(word for word in words if word), 120), "alert"
     word = clean(deck.run.standing, 120)
     if end.get("error"):
         return f"{word}: {clean(end['error'], 200)}", "alert"
@@ -78,43 +78,52 @@ def selection(deck: Deck) -> str:
     return " · ".join(parts)
 
 
-def stalled(deck: Deck) -> list[str]:
-    """Since when nothing goes on, and what is missing; empty while a live run goes on."""
+class Part(NamedTuple):
+    """A piece of the header: the same in several lengths, the longest first, and its role."""
+
+    texts: tuple[str, ...]
+    role: str = "label"
+
+
+def stalled(deck: Deck) -> list[Part]:
+    """For how long and since when a live run is stalled, and what is missing; empty while it is not."""
     if not deck.live or deck.stall is None:
         return []
     since = time.strftime("%H:%M:%S", time.localtime(time.time() - deck.stall.seconds))
-    return [f"stalled for {duration(deck.stall.seconds)}, since {since}: {deck.stall.text}"]
+    text = f"stalled for {duration(deck.stall.seconds)}, since {since}"
+    return [Part((f"{text}: {deck.stall.text}", text, f"stalled since {since}"), "alert")]
 
 
-def progress(deck: Deck) -> list[str]:
-    """Step, speed and time, the most important first."""
+def progress(deck: Deck) -> list[Part]:
+    """Step, speed and time, the most important first; of a stalled run, that it is stalled comes before its speed."""
     if deck.stage is None:
         if deck.live:
-            return [*stalled(deck), deck.waiting or "waiting for the first stage"]
-        return ["reading …" if deck.loading else "no steps recorded"]
-    parts = [f"step {deck.visible}/{deck.steps}" if deck.stage.sigmas else f"step {deck.visible}"]
+            return [*stalled(deck), Part((deck.waiting or "waiting for the first stage",), "title")]
+        return [Part(("reading …" if deck.loading else "no steps recorded",), "title")]
+    stopped = stalled(deck)
+    step = f"step {deck.visible}/{deck.steps}" if deck.stage.sigmas else f"step {deck.visible}"
+    parts = [Part((step,), "title"), *stopped]
     if deck.live and not deck.follow:
-        stage, step = deck.newest
+        stage, newest = deck.newest
         at = f"stage {stage} " if len(deck.run.stages) > 1 else ""
-        parts.append(f"run at {at}step {step}")
+        parts.append(Part((f"run at {at}step {newest}",)))
     if math.isfinite(deck.seconds_per_step):
-        parts.append(f"{duration(deck.seconds_per_step)}/step")
-        if stopped := stalled(deck):
-            parts += stopped
-        elif deck.live and deck.visible < deck.steps:
-            parts.append(f"{duration(deck.seconds_left)} left")
+        parts.append(Part((f"{duration(deck.seconds_per_step)}/step",)))
+        if deck.live and not stopped and deck.visible < deck.steps:
+            parts.append(Part((f"{duration(deck.seconds_left)} left",)))
     if deck.visible:
-        parts.append(f"cursor {deck.cursor}" + ("" if not deck.live else " following" if deck.follow else " held"))
+        held = "" if not deck.live else " following" if deck.follow else " held"
+        parts.append(Part((f"cursor {deck.cursor}{held}",)))
     return parts
 
 
 def watching(deck: Deck, link: Link) -> list[tuple[str, str]]:
-    """What watching costs and whether it works, with roles, the most important first: connection, lag, recorder."""
+    """Connection, lag and the recorder's cost, with roles, the most important first."""
     parts = []
     if link.health is Health.RECONNECTING:
-        parts.append(("reconnecting, what is here stays", "alert"))
+        parts.append(("reconnecting; rows so far are kept", "alert"))
     elif link.health is Health.LOST:
-        parts.append(("nobody answers; reconnecting", "alert"))
+        parts.append(("no answer; reconnecting", "alert"))
     elif deck.live and link.health in (Health.LIVE, Health.STALLED):
         parts.append(("connected", "dim"))
     if deck.live and link.unread:
@@ -129,7 +138,7 @@ def watching(deck: Deck, link: Link) -> list[tuple[str, str]]:
 class HeaderView(View):
     """Two rows, three where there is room for a long prompt.
 
-    Set `link` to what knows of the connection; without it the deck is asked. `pages` says which page of panels is seen.
+    `link` gives the state of the connection; by default the deck does. `pages` says which page of panels is shown.
     """
 
     def __init__(
@@ -145,39 +154,46 @@ class HeaderView(View):
         self._link = link or (lambda: link_of(deck))
         self._pages = pages
 
-    def rows(self, width: int, height: int) -> list[Row]:
-        deck = self.deck
-        model = clean(deck.known("model"), 80)
-        prompt = clean(prompt_text(deck.known("prompt")), 1000)
+    def rows(self, width: int, height: int) -> list[TextRow]:
         link = self._link()
-        first = self.row(width).add(*status(deck, link.health)).add("  ")
+        first, second = self._standing(width, link.health), self._progress(width)
+        self._watching(first, second, link)
+        model, selected = clean(self.deck.known("model"), 80), selection(self.deck)
+        tails = ("  ".join(text for text in (model, selected) if text), selected)
+        if (tail := next((t for t in tails if first.fits(t + "  ")), None)) is not None:
+            first.push_right(tail, "label")
+        prompt = clean(prompt_text(self.deck.known("prompt")), 1000)
+        if height > 2:
+            return [first.filled(), second.filled(), self.row(width).add(prompt, "dim").filled()]
+        if prompt and second.room > 12:
+            second.add("  ").add(f"“{prompt}”", "dim")
+        return [first.filled(), second.filled()]
+
+    def _standing(self, width: int, health: Health) -> TextRow:
+        """Live, replay or ended, how it ended, and the run's name."""
+        deck = self.deck
+        row = self.row(width).add(*status(deck, health)).add("  ")
         ended, role = outcome(deck)
         if ended:
-            first.add(ended, role).add("  ")
+            row.add(ended, role).add("  ")
         unnamed = "waiting" if deck.waiting else "connecting" if deck.live else "opening"
-        first.add(clean(deck.run.name, 200) or unnamed, "title")
-        tail = "  ".join(t for t in (model, selection(deck)) if t)
-        if not first.fits(tail + "  "):
-            tail = selection(deck)
-        second = self.row(width)
-        for n, part in enumerate(progress(deck)):
-            if second.fits(part + "   "):
-                role = "alert" if part.startswith("stalled") else "label" if n else "title"
-                second.add(" · " if n else "", "dim").add(part, role)
-        if (pages := self._pages()) and second.fits(f" · {pages}   "):
-            second.add(" · ", "dim").add(pages, "label")
-        for text, role in watching(deck, link):
+        return row.add(clean(deck.run.name, 200) or unnamed, "title")
+
+    def _progress(self, width: int) -> TextRow:
+        """As much of step, speed and time as there is room for, and the page of panels."""
+        row = self.row(width)
+        for texts, role in progress(self.deck):
+            if (text := next((t for t in texts if row.fits(t + "   ")), None)) is not None:
+                row.add(" · " if row.used else "", "dim").add(text, role)
+        if (pages := self._pages()) and row.fits(f" · {pages}   "):
+            row.add(" · ", "dim").add(pages, "label")
+        return row
+
+    def _watching(self, first: TextRow, second: TextRow, link: Link) -> None:
+        """Connection, lag and cost, in the second row, else in the first where that leaves room for the selection."""
+        selected = selection(self.deck)
+        for text, role in watching(self.deck, link):
             if second.fits(f" · {text}   "):
                 second.add(" · ", "dim").add(text, role)
-            elif first.fits(f"  {text}  {selection(deck)}  "):
+            elif first.fits(f"  {text}  {selected}  "):
                 first.add("  ").add(text, role)
-                tail = tail if first.fits(tail + "  ") else selection(deck)
-        if first.fits(tail + "  "):
-            first.push_right(tail, "label")
-        rows = [first.filled(), second]
-        if height > 2:
-            rows.append(self.row(width).add(prompt, "dim").filled())
-        elif prompt and second.room > 12:
-            second.add("  ").add(f"“{prompt}”", "dim")
-        second.filled()
-        return rows

@@ -6,29 +6,28 @@ import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ltxtui.panels.chart_specs import CHARTS, Line, values
 from ltxtui.panels.chart_view import ChartView
-from ltxtui.panels.panel import Panel, Table
+from ltxtui.panels.panel import Panel
 from ltxtui.panels.view import View
 from ltxtui.plot.axis import INFO
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.model import value_at
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, duration, number
+from ltxtui.reports.export import Table
 from ltxtui.viewmodel.deck import Deck
-from recorder.format.declarations import METRICS
+from ltxtui.viewmodel.declared import declaration
 
 MAIN: Final = (
     "sigma", "snr_schedule_db", "snr_measured_db", "velocity_rms", "velocity_cosine", "energy_low_noise",
     "energy_mid_noise", "energy_high_noise", "x0_change_rms", "low_frequency_wander",
 )  # fmt: skip
-"""What is read out where no chart is on the screen."""
+"""The metrics that are read out where no chart is on the screen."""
 _HEAD: Final = ("value", "Δ step", "Δ mark")
 _CELL: Final = 8
 _LABEL: Final = 11
-"""The least that is left for the names."""
+"""Least columns for the names."""
 
 
 class Reading(NamedTuple):
@@ -36,15 +35,16 @@ class Reading(NamedTuple):
 
     stream: str
     line: Line
+    name: str
+    """The metric's label."""
     value: float
     before: float
     mark: float
 
     @property
     def label(self) -> str:
-        """What it is called; of values per frame, also what of them."""
-        name = METRICS[self.line.metric].label if self.line.metric in METRICS else self.line.metric
-        return f"{name} {self.line.over}".strip()
+        """Its name; where a step has several values, also which of them, or their mean."""
+        return f"{self.name} {self.line.over}".strip()
 
 
 def main_lines() -> list[Line]:
@@ -67,14 +67,11 @@ def readings(deck: Deck, lines: Sequence[Line], streams: Sequence[str] = ()) -> 
             series = values(line, deck, stream)
             if series is None:
                 continue
-            here = _at(series, deck.cursor)
-            before, mark = _at(series, deck.cursor - 1), _at(series, deck.mark_step)
-            found.append(Reading(stream, line, here, here - before, here - mark))
+            here = value_at(series, deck.cursor)
+            before, mark = value_at(series, deck.cursor - 1), value_at(series, deck.mark_step)
+            name = declaration(deck, line.metric, stream).label
+            found.append(Reading(stream, line, name, here, here - before, here - mark))
     return found
-
-
-def _at(series: NDArray[np.floating], step: int | None) -> float:
-    return float(series[step]) if step is not None and 0 <= step < len(series) else math.nan
 
 
 class ReadoutView(View):
@@ -83,7 +80,7 @@ class ReadoutView(View):
     def __init__(self, deck: Deck, style: Style, *, id: str = "readout") -> None:
         super().__init__(deck, style, id=id, classes="readout")
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         deck, full = self.deck, width
         width -= 1  # a free column between neighbours
         head = self.row(width).add("Readout ", "title").add(self._place(), "label").filled()
@@ -109,7 +106,7 @@ class ReadoutView(View):
         return [row.widened(full) for row in rows[:height]]
 
     def _place(self) -> str:
-        """Where cursor and mark are."""
+        """The position of cursor and mark."""
         deck = self.deck
         if not deck.visible:
             return ""
@@ -141,4 +138,4 @@ ABOUT: Final = (
     "to the reference mark: value here minus value there."
 )
 
-PANELS: Final = (Panel("readout", "Readout", ABOUT, lambda deck, style: ReadoutView(deck, style), table),)
+PANELS: Final = (Panel("readout", "Readout", lambda deck: ABOUT, lambda deck, style: ReadoutView(deck, style), table),)

@@ -1,4 +1,4 @@
-"""The spectrum at the cursor: power per radial frequency, with the mark's or the previous step's beside it."""
+"""The spectrum at the cursor: power per radial frequency, with that of the mark or the previous step."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import Final
 
 import numpy as np
 
-from ltxtui.panels.panel import Panel, Table
+from ltxtui.panels.panel import Panel
 from ltxtui.panels.steps import QUANTITIES, decibels, frequencies, vectors
 from ltxtui.panels.view import View
-from ltxtui.plot.line_plot import Curve, Mark, Plot, Style, draw
-from ltxtui.plot.rows import Row
+from ltxtui.plot.line_plot import Style, draw
+from ltxtui.plot.model import Curve, Mark, Plot
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, number
+from ltxtui.reports.export import Table
 from ltxtui.viewmodel.deck import Deck
 
 _ID: Final = "spectrum"
@@ -32,7 +34,7 @@ class SpectrumView(View):
         super().__init__(deck, style, id=id, classes="chart")
         self.stream_name: str | None = None
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         deck, quantity = self.deck, QUANTITIES[self.deck.quantity]
         stream = deck.stream_of(self.stream_name)
         values = vectors(deck, quantity.metric, self.stream_name)
@@ -60,7 +62,7 @@ class SpectrumView(View):
         rows = [head.filled(), *draw(plot, width - 1, max(1, height - 1), self.drawing)]
         return [row.widened(width) for row in rows][: max(1, height)]
 
-    def _curves(self, head: Row, name: str) -> list[Curve]:
+    def _curves(self, head: TextRow, name: str) -> list[Curve]:
         """The cursor's spectrum and the one to compare with, named in the heading."""
         deck, quantity = self.deck, QUANTITIES[self.deck.quantity]
         values = vectors(deck, quantity.metric, self.stream_name)
@@ -90,12 +92,16 @@ def table(deck: Deck) -> Table:
     return Table([f"frequency_{unit}", *names], [[float(f), *map(float, v)] for f, *v in zip(at, *found, strict=True)])
 
 
+ABOUT: Final = (
+    "The waterfall's column at the cursor: power per radial frequency in dB, and faintly that of the marked step, "
+    "or else of the step before."
+)
+
 PANELS: Final = (
     Panel(
         _ID,
         "Spectrum",
-        "The waterfall's column at the cursor: power per radial frequency in dB, and faintly that of the marked step, "
-        "or else of the step before.",
+        lambda deck: ABOUT,
         lambda deck, style: SpectrumView(deck, style),
         table,
     ),

@@ -11,16 +11,17 @@ from textual import events
 from ltxtui.panels.chart_view import ChartView, flags
 from ltxtui.panels.view import View
 from ltxtui.plot import labels
-from ltxtui.plot.line_plot import GUTTER, Plot, Style, columns
-from ltxtui.plot.rows import Row
+from ltxtui.plot.line_plot import GUTTER, Style, columns
+from ltxtui.plot.model import Plot
+from ltxtui.plot.rows import TextRow
 from ltxtui.viewmodel.deck import Deck
 from replay.model.run import StreamData
 
 Floats = NDArray[np.float64]
 
 
-class Quantity(NamedTuple):
-    """A spectrum per step: its metric, and the name and sign people know it by."""
+class SpectrumQuantity(NamedTuple):
+    """A spectrum per step: its metric and the name that is shown."""
 
     metric: str
     name: str
@@ -28,16 +29,16 @@ class Quantity(NamedTuple):
     """Whether it is in dB as recorded; powers are shown so."""
 
 
-QUANTITIES: Final[dict[str, Quantity]] = {
-    "x0": Quantity("spectrum_x0", "x0"),
-    "noise": Quantity("spectrum_noise", "noise"),
-    "velocity": Quantity("spectrum_velocity", "velocity"),
-    "snr": Quantity("snr_spectrum_db", "SNR", decibels=True),
+QUANTITIES: Final[dict[str, SpectrumQuantity]] = {
+    "x0": SpectrumQuantity("spectrum_x0", "x0"),
+    "noise": SpectrumQuantity("spectrum_noise", "noise"),
+    "velocity": SpectrumQuantity("spectrum_velocity", "velocity"),
+    "snr": SpectrumQuantity("snr_spectrum_db", "SNR", decibels=True),
 }
 
 
 def next_quantity(deck: Deck, by: int = 1) -> None:
-    """Let waterfall and spectrum show the next quantity."""
+    """Select the next quantity of waterfall and spectrum."""
     names = list(QUANTITIES)
     deck.quantity = names[(names.index(deck.quantity) + by) % len(names)]
 
@@ -54,7 +55,7 @@ def vectors(deck: Deck, metric: str, stream: str | None = None) -> NDArray[np.fl
     return found.values(metric)[: deck.visible_of(stream), min(deck.item, info.shape[0] - 1)]
 
 
-def decibels(values: NDArray[np.floating], quantity: Quantity) -> Floats:
+def decibels(values: NDArray[np.floating], quantity: SpectrumQuantity) -> Floats:
     """A spectrum in dB; no power at all is −inf."""
     if quantity.decibels:
         return values.astype(np.float64)
@@ -99,25 +100,25 @@ class StepView(View):
             return None
         return int(places[self.deck.cursor])
 
-    def axis_row(self, width: int) -> Row:
+    def axis_row(self, width: int) -> TextRow:
         """The axis under the plot, as under every chart."""
         deck, wide = self.deck, self.plot_width(width)
         cursor = deck.cursor if deck.visible else None
         shown = Plot([], deck.steps, cursor=cursor, ruler=deck.ruler, flags=flags(deck))
         return labels.axis(shown, wide, width - 1, self.drawing).widened(width)
 
-    def heading(self, width: int, title: str) -> Row:
-        """The first row, to be added to."""
+    def heading(self, width: int, title: str) -> TextRow:
+        """The first row, with room for more."""
         return self.row(width - 1).add(title, "title").add(" ")
 
-    def nothing(self, width: int, height: int, title: str, text: str) -> list[Row]:
-        """A panel that has nothing to show says why."""
+    def nothing(self, width: int, height: int, title: str, text: str) -> list[TextRow]:
+        """The rows of a panel without data: its title and the reason."""
         rows = [self.heading(width, title).filled()]
         rows += [self.row(width).filled() for _ in range(max(0, (height - 2) // 2))]
         return [*rows, self.row(width).add("  ").add(text, "dim").filled()][:height]
 
     def absent(self, stream: StreamData | None, what: str) -> str:
-        """Why there is nothing to show, if there is nothing."""
+        """Why a panel has no data."""
         if stream is None or not self.deck.visible_of(stream.name):
             return self.deck.nothing
         return f"{what} not recorded for {stream.name}"

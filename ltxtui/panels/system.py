@@ -7,25 +7,27 @@ from typing import Final, NamedTuple, TypeGuard
 
 import numpy as np
 
-from ltxtui.panels.panel import Panel, Table
+from ltxtui.panels.panel import Panel
 from ltxtui.panels.steps import Floats, StepView
 from ltxtui.plot import heatmap, scales
 from ltxtui.plot.line_plot import GUTTER, Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import significant
+from ltxtui.reports.export import Table
 from ltxtui.viewmodel.deck import Deck
-from recorder.format.declarations import METRICS, QUANTITIES
+from ltxtui.viewmodel.declared import declaration
+from recorder.format.declarations import QUANTITIES
 from recorder.format.protocol import Message
 
 _ID: Final = "system"
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _ASCII_BARS: Final = " .:-=+*#@"
 _WITH_VALUES: Final = 36
-"""Columns from which a value fits beside its lane; a narrower panel is a list of values."""
+"""Columns from which a value fits next to its lane; a narrower panel is a list of values."""
 _HIGHEST: Final = 3
 
 
-class Lane(NamedTuple):
+class LoadLane(NamedTuple):
     """One quantity: of the machine's samples, or a metric of the rows."""
 
     key: str
@@ -33,30 +35,32 @@ class Lane(NamedTuple):
     unit: str
     metric: bool = False
     whole: str = ""
-    """The quantity that is all there is of it."""
+    """The quantity that holds its total."""
     top: float = 0.0
-    """What the lane reaches at least, where that has a meaning."""
+    """The least upper end of the lane, where one is known."""
 
-    @property
-    def about(self) -> str:
-        text = METRICS[self.key].description if self.metric else QUANTITIES[self.key].label
-        return f"{self.label}: {text} [{self.unit}]"
+    def about(self, deck: Deck) -> str:
+        """What is measured, with its unit; of a metric as the run declares it."""
+        if not self.metric:
+            return f"{self.label}: {QUANTITIES[self.key].label} [{self.unit}]"
+        declared = declaration(deck, self.key)
+        return f"{self.label}: {declared.description} [{declared.unit or '1'}]"
 
 
-LANES: Final[tuple[Lane, ...]] = (
-    Lane("gpu_utilisation", "GPU", "%", top=100),
-    Lane("gpu_memory_used", "GPUmem", "bytes", whole="gpu_memory_total"),
-    Lane("gpu_power", "power", "W"),
-    Lane("gpu_temperature", "temp", "°C", top=100),
-    Lane("gpu_sm_clock", "clock", "MHz"),
-    Lane("gpu_memory_clock", "memclk", "MHz"),
-    Lane("process_cpu", "CPU", "%", top=100),
-    Lane("process_memory", "RSS", "bytes"),
-    Lane("host_memory_used", "RAM", "bytes"),
-    Lane("step_seconds", "step", "s", metric=True),
-    Lane("gpu_ms", "GPU ms", "ms", metric=True),
-    Lane("vram_peak", "VRAM", "bytes", metric=True),
-    Lane("recorder_seconds", "rec", "s", metric=True),
+LANES: Final[tuple[LoadLane, ...]] = (
+    LoadLane("gpu_utilisation", "GPU", "%", top=100),
+    LoadLane("gpu_memory_used", "GPUmem", "bytes", whole="gpu_memory_total"),
+    LoadLane("gpu_power", "power", "W"),
+    LoadLane("gpu_temperature", "temp", "°C", top=100),
+    LoadLane("gpu_sm_clock", "clock", "MHz"),
+    LoadLane("gpu_memory_clock", "memclk", "MHz"),
+    LoadLane("process_cpu", "CPU", "%", top=100),
+    LoadLane("process_memory", "RSS", "bytes"),
+    LoadLane("host_memory_used", "RAM", "bytes"),
+    LoadLane("step_seconds", "step", "s", metric=True),
+    LoadLane("gpu_ms", "GPU ms", "ms", metric=True),
+    LoadLane("vram_peak", "VRAM", "bytes", metric=True),
+    LoadLane("recorder_seconds", "rec", "s", metric=True),
 )
 _MACHINE: Final = tuple(lane for lane in LANES if not lane.metric)
 _KEYS: Final = (*(lane.key for lane in _MACHINE), "gpu_memory_total")
@@ -102,7 +106,7 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, float | int) and abs(value) < 1e300
 
 
-def lanes(deck: Deck, samples: Samples, stream: str | None = None) -> list[tuple[Lane, Floats, float]]:
+def lanes(deck: Deck, samples: Samples, stream: str | None = None) -> list[tuple[LoadLane, Floats, float]]:
     """The lanes that have any value at a visible step, with their values [steps] and what they reach up to."""
     found = deck.stream_of(stream)
     if found is None:
@@ -112,6 +116,8 @@ def lanes(deck: Deck, samples: Samples, stream: str | None = None) -> list[tuple
     shown = []
     for lane in LANES:
         series = deck.series(lane.key, stream) if lane.metric else columns[lane.key]
+        if lane.metric:
+            lane = lane._replace(unit=declaration(deck, lane.key, stream).unit)
         if series is None or not np.isfinite(series).any():
             continue
         values = np.where(np.isfinite(series), series, np.nan).astype(np.float64)
@@ -147,7 +153,7 @@ class SystemView(StepView):
         super().__init__(deck, style, id=id)
         self._samples = Samples()
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         deck = self.deck
         if not deck.visible:
             return self.nothing(width, height, "System", self.absent(None, ""))
@@ -175,14 +181,16 @@ class SystemView(StepView):
         rows += [self._blank(width) for _ in range(height - 1 - len(rows))]
         return [*rows, self.axis_row(width)][: max(1, height)]
 
-    def _listed(self, head: Row, shown: list[tuple[Lane, Floats, float]], width: int, height: int) -> list[Row]:
+    def _listed(
+        self, head: TextRow, shown: list[tuple[LoadLane, Floats, float]], width: int, height: int
+    ) -> list[TextRow]:
         rows = [head.filled()]
         for lane, values, _ in shown:
             value = with_unit(float(values[self.deck.cursor]), lane.unit) if self.deck.cursor < len(values) else "–"
             rows.append(self.row(width).add(f"{lane.label:<{GUTTER}}", "tick").add(value, "s1").filled())
         return rows[: max(1, height)]
 
-    def _bars(self, shown: list[tuple[Lane, Floats, float]], width: int, each: int) -> list[Row]:
+    def _bars(self, shown: list[tuple[LoadLane, Floats, float]], width: int, each: int) -> list[TextRow]:
         wide = self.plot_width(width)
         parts = np.stack([values / highest for _, values, highest in shown], axis=1)
         columns = heatmap.by_column(parts, self.deck.columns(wide), wide)
@@ -191,7 +199,7 @@ class SystemView(StepView):
         rows = []
         for n, (lane, values, _) in enumerate(shown):
             filled = np.clip(columns[:, n], 0, 1) * each * steps
-            # What is there but small is still drawn.
+            # A small value is still drawn.
             filled = np.where(np.isnan(filled), 0, np.maximum(np.round(filled), 1)).astype(np.int64)
             for line in range(each):
                 last = line == each - 1
@@ -205,7 +213,7 @@ class SystemView(StepView):
         return rows
 
     @staticmethod
-    def _put(row: Row, text: str, cursor: int | None, role: str) -> None:
+    def _put(row: TextRow, text: str, cursor: int | None, role: str) -> None:
         if cursor is None:
             row.put(text, role)
             return
@@ -213,7 +221,7 @@ class SystemView(StepView):
         row.put(text[cursor], role if text[cursor] != " " else "cursor", cursor=True)
         row.put(text[cursor + 1 :], role)
 
-    def _blank(self, width: int) -> Row:
+    def _blank(self, width: int) -> TextRow:
         return self.row(width).add(" " * (GUTTER - 1)).add("|" if self.ascii else "│", "axis").filled()
 
 
@@ -225,16 +233,17 @@ def table(deck: Deck) -> Table:
     return Table(["step", *names], rows)
 
 
+def about(deck: Deck) -> str:
+    """What every lane shows."""
+    first = "The machine's last sample at or before each step, and times per step; lanes begin at 0."
+    return "\n".join([first, *(lane.about(deck) for lane in LANES)])
+
+
 PANELS: Final = (
     Panel(
         _ID,
         "System",
-        "\n".join(
-            [
-                "The machine's last sample at or before each step, and times per step; lanes begin at 0.",
-                *(lane.about for lane in LANES),
-            ]
-        ),
+        about,
         lambda deck, style: SystemView(deck, style),
         table,
     ),

@@ -1,4 +1,4 @@
-"""A widget that shows rows with roles; every panel is one. It redraws only when it is told that something changed."""
+"""A widget that shows rows with roles; every panel is one. It redraws only what changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from textual.widget import Widget
 
 from ltxtui.plot.line_plot import Style
 from ltxtui.plot.roles import component
-from ltxtui.plot.rows import Ink, Row, Span
+from ltxtui.plot.rows import Ink, Span, TextRow
 from ltxtui.viewmodel.deck import Deck
 
 _COLOURS: Final = {"truecolor": 1 << 24, "256": 256, "standard": 16, "windows": 16}
@@ -25,7 +25,7 @@ class View(Widget):
     """Shows the deck as rows; a subclass says which.
 
     Roles become colours by component classes of the app, so that themes live in style sheets alone. Not of the views:
-    Textual works out every component of every widget anew whenever a class changes, which was half of the time from the
+    Textual computes every component of every widget again whenever a class changes, which was half of the time from the
     start to the first curves.
     """
 
@@ -33,13 +33,13 @@ class View(Widget):
         super().__init__(id=id, classes=classes)
         self.deck = deck
         self.drawing = style
-        self._rows: list[Row] | None = None
+        self._rows: list[TextRow] | None = None
         self._rows_size = Size(0, 0)
         self._plain: RichStyle | None = None
         self._styles: dict[str, RichStyle] = {}
 
-    def rows(self, width: int, height: int) -> list[Row]:
-        """What is shown, in a size."""
+    def rows(self, width: int, height: int) -> list[TextRow]:
+        """The rows that are shown in a size."""
         raise NotImplementedError
 
     @property
@@ -48,16 +48,16 @@ class View(Widget):
 
     @property
     def colours(self) -> int:
-        """How many colours there are for data: 0 with NO_COLOR, and where the terminal does not say."""
+        """Number of colours for data: 0 with NO_COLOR or an unknown terminal."""
         return 0 if self.app.no_color else _COLOURS.get(self.app.console.color_system or "", 0)
 
-    def row(self, width: int) -> Row:
-        return Row(width, ascii_only=self.ascii)
+    def row(self, width: int) -> TextRow:
+        return TextRow(width, ascii_only=self.ascii)
 
     def changed(self) -> None:
-        """Draw anew, but only the rows that differ: over a slow line every byte counts."""
+        """Redraw only the rows that differ: over a slow line every byte counts."""
         before, self._rows = self._rows, None
-        size = self.size  # which Textual works out anew every time it is asked
+        size = self.size  # Textual computes it at every access
         if before is None or self._rows_size != size or not size:
             self.refresh()
             return
@@ -80,9 +80,9 @@ class View(Widget):
             self._strip(self._rows[y], size.width) if y < len(self._rows) else Strip.blank(size.width, self.rich_style)
         )
 
-    def _strip(self, row: Row, width: int) -> Strip:
+    def _strip(self, row: TextRow, width: int) -> Strip:
         segments = []
-        plain = self._plain = self._plain or self.rich_style  # which Textual makes anew every time it is asked
+        plain = self._plain = self._plain or self.rich_style  # Textual makes it at every access
         for text, role, cursor, ink in row.spans:
             style = self.style_of(role) if role else plain
             if cursor:
@@ -94,7 +94,7 @@ class View(Widget):
         return strip.adjust_cell_length(width, plain)
 
     def style_of(self, role: str) -> RichStyle:
-        """A role's style on this view's background. Raises KeyError if there is no such role."""
+        """A role's style on this view's background. Raises KeyError for an unknown role."""
         if role == "title" and self.has_focus:
             role = "chosen"
         if role not in self._styles:
@@ -108,7 +108,7 @@ class View(Widget):
 
 
 def _same(old: list[Span], new: list[Span]) -> int:
-    """Columns from the left that are as before: in a heat map of many spans most are."""
+    """Columns from the left that did not change; in a heat map most do not."""
     cells = 0
     for before, after in zip(old, new, strict=False):
         if before != after:

@@ -8,14 +8,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.panels.panel import Panel, Table
+from ltxtui.panels.panel import Panel
 from ltxtui.panels.steps import QUANTITIES, StepView, decibels, frequencies, vectors
 from ltxtui.plot import heatmap
 from ltxtui.plot.line_plot import GUTTER, Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean
+from ltxtui.reports.export import Table
 from ltxtui.viewmodel.deck import Deck
-from recorder.format.declarations import METRICS
+from ltxtui.viewmodel.declared import declaration
 from replay.model.run import StreamData
 
 _ID: Final = "waterfall"
@@ -34,7 +35,7 @@ class WaterfallView(StepView):
         self._columns = np.empty(0, np.intp)
         self._levels = np.empty((0, 0), np.int64)
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         deck, quantity = self.deck, QUANTITIES[self.deck.quantity]
         title = f"Waterfall {quantity.name}"
         stream = deck.stream_of(self.stream_name)
@@ -62,7 +63,7 @@ class WaterfallView(StepView):
         return [*rows, self.axis_row(width)][: max(1, height)]
 
     def _take(self, stream: StreamData) -> bool:
-        """Have the spectrum in dB; only rows that are new are converted. Whether there are any."""
+        """Convert new rows of the spectrum to dB; whether there are any rows."""
         quantity = QUANTITIES[self.deck.quantity]
         values = vectors(self.deck, quantity.metric, self.stream_name)
         if values is None or not len(values):
@@ -89,7 +90,7 @@ class WaterfallView(StepView):
 
 
 def limits(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Ends of the colour scale: round numbers of dB, which stay where they are while a live run goes on."""
+    """Ends of the colour scale: round numbers of dB, which stay the same while a live run grows."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return 0.0, 10.0
@@ -100,7 +101,7 @@ def limits(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def bin_labels(at: NDArray[np.float64], lines: int) -> dict[int, str]:
-    """Frequencies beside the middle of what shows them, top line first: both ends, and between them where room is."""
+    """Labels of frequencies by line from the top, in the middle of their lines: both ends, others where they fit."""
     halves = 2 * lines
     bins = np.arange(halves) * len(at) // halves
     middle = {int(n): lines - 1 - int(np.flatnonzero(bins == n).mean()) // 2 for n in np.unique(bins)}
@@ -123,10 +124,10 @@ def table(deck: Deck) -> Table:
     return Table(["step", *names], [[n, *row] for n, row in enumerate(decibels(values, quantity).tolist())])
 
 
-def about() -> str:
-    """Formula and meaning of all quantities."""
-    lines = [f"{q.name}: {METRICS[q.metric].description}" for q in QUANTITIES.values()]
+def about(deck: Deck) -> str:
+    """Formula and meaning of all quantities, as the run gives them."""
+    lines = [f"{q.name}: {declaration(deck, q.metric).description}" for q in QUANTITIES.values()]
     return "\n".join(["Radial frequency over the steps in dB; no power at all is the lowest colour.", *lines])
 
 
-PANELS: Final = (Panel(_ID, "Waterfall", about(), lambda deck, style: WaterfallView(deck, style), table),)
+PANELS: Final = (Panel(_ID, "Waterfall", about, lambda deck, style: WaterfallView(deck, style), table),)

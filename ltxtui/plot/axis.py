@@ -1,4 +1,4 @@
-"""The horizontal axis that all panels share: where each step lies, which part is looked at, and the way back."""
+"""The horizontal axis that all panels share: where each step lies, which part is shown, and the inverse."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ltxtui.plot.axis_values import INFO, MODES, Floats, Mode, placed, values_of
 from ltxtui.plot.text import number, significant
 from replay.model.run import StageData
 
-__all__ = ["EMPTY", "INFO", "MODES", "Axis", "Mode", "Ruler", "counted"]
+__all__ = ["EMPTY", "INFO", "MODES", "Axis", "Mode", "Ruler", "step_ruler"]
 
 _LEAST: Final = 3
 """Of the smallest distance between two steps: no window is narrower."""
@@ -101,7 +101,7 @@ class Ruler:
         return int(best[np.abs(best - cursor).argmin()])
 
     def text(self, step: int) -> str:
-        """What the axis says of a step."""
+        """The label of a step."""
         return self._text(float(self.values[step]))
 
     def ticks(self, width: int) -> list[tuple[int, str]]:
@@ -145,8 +145,8 @@ def over_run(ruler: Ruler, total: int) -> Ruler:
 EMPTY: Final = Ruler("step", np.empty(0), np.empty(0), 0.0, 1.0)
 
 
-def counted(steps: int) -> Ruler:
-    """An axis of so many numbered steps, all in the window."""
+def step_ruler(steps: int) -> Ruler:
+    """An axis of `steps` numbered steps, all in the window."""
     places = np.arange(steps, dtype=np.float64)
     return Ruler("step", places, places, 0.0, max(1.0, steps - 1.0))
 
@@ -219,7 +219,7 @@ class Axis:
         self._set(stage, at - (at - ruler.low) * wanted / span, wanted)
 
     def pan(self, by: float, stage: int, ruler: Ruler) -> None:
-        """Move the window by quarters of itself, as far as there is something."""
+        """Move the window by quarters of itself, within the axis."""
         if self.window(stage) is not None:
             span = ruler.high - ruler.low
             self._set(stage, ruler.low + by * _PAN * span, span)
@@ -229,7 +229,7 @@ class Axis:
         self._windows.pop(self._window(stage, self.mode), None)
 
     def keep_in_view(self, stage: int, ruler: Ruler, step: int) -> None:
-        """Move the window so that a step is in it, with room to go on beyond."""
+        """Move the window so that a step is in it, with room beyond it."""
         if self.window(stage) is None or not 0 <= step < len(ruler.places) or ruler.inside[step]:
             return
         at, span = self._place(ruler, step), ruler.high - ruler.low
@@ -245,7 +245,7 @@ class Axis:
 
     @staticmethod
     def _place(ruler: Ruler, step: int) -> float:
-        """Where a step is; the middle of the window if nowhere."""
+        """Where a step is; the middle of the window if it has no place."""
         if 0 <= step < len(ruler.places) and np.isfinite(ruler.places[step]):
             return float(ruler.places[step])
         return (ruler.low + ruler.high) / 2

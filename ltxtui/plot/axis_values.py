@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from recorder.shocks import sigma_math
+from recorder.format import sigma_math
 from replay.model.run import StageData
 
 Mode = Literal["step", "sigma", "snr", "seconds", "evaluations", "run"]

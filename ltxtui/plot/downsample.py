@@ -1,18 +1,16 @@
-"""A plot of very many steps as one of the few that can be told apart: of every column of dots, four points."""
+"""A plot of very many steps reduced to four points per column of dots."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltxtui.plot.axis import Ruler
-
-if TYPE_CHECKING:
-    from ltxtui.plot.line_plot import Plot
+from ltxtui.plot.model import Plot
 
 LONG: Final = 8
 """Steps per column of dots from which on a plot is thinned."""
@@ -81,6 +79,6 @@ def _aggregated(values: NDArray[np.floating], starts: NDArray[np.intp], log: boo
         first[np.searchsorted(starts, begin, "right") - 1] = values[begin]
         last[np.searchsorted(starts, end, "right") - 1] = values[end]
     low, high = np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)
-    # In the order in which the line goes through the stretch, as far as its ends tell.
+    # In the order in which the line goes through the stretch, as far as its ends show.
     rises = ~(first > last)
     return np.stack([first, np.where(rises, low, high), np.where(rises, high, low), last], axis=1).ravel()

@@ -10,15 +10,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxtui.plot.rows import Colour, Ink, Row
+from ltxtui.plot.rows import Colour, Ink, TextRow
 
 Floats = NDArray[np.float64]
 Levels = NDArray[np.int64]
 
 MISSING: Final = -1
-"""The level of what is not there."""
+"""The level of a missing value."""
 CHARACTERS: Final = ".:-=+*#%@"
-"""From little to much, where colours are none."""
+"""From low to high, for terminals without colours."""
 _FEW: Final[tuple[Colour, ...]] = ((0, 0, 170), (85, 85, 85), (170, 170, 170), (255, 255, 85))
 _COLD: Final[Colour] = (0, 34, 86)
 _WARM: Final[Colour] = (254, 232, 56)
@@ -39,16 +39,16 @@ _CUBE: Final = (0, 95, 135, 175, 215, 255)
 _PALETTE: Final = np.array(
     [*(c for c in product(_CUBE, repeat=3) if len(set(c)) > 1), *([8 + 10 * n] * 3 for n in range(24))], np.int64
 )
-"""What a terminal of 256 colours has beside the first sixteen, which people change; its greys once."""
+"""The colours of a 256-colour terminal without the first sixteen, which users change; its greys once."""
 _APART: Final = 0.02
 
 
 @lru_cache
 def ramp(colours: int) -> tuple[Colour, ...]:
-    """Colours from little to much for a terminal of so many; empty for one without colours.
+    """Colours from low to high for a terminal of `colours` colours; empty for one without.
 
     A straight line from dark blue to yellow in a space of even steps for the eye: lightness only grows, and red and
-    green tell nothing apart, so that the colour-blind read it as well, and a grey print too. Sixteen colours have four
+    green carry no information, so that it also reads with colour blindness and in grey. Sixteen colours have four
     of their own in that order.
     """
     if colours < 16:
@@ -155,7 +155,7 @@ def fold(values: Floats, rows: int) -> Floats:
     return mean_of_groups(values.T, np.arange(bins) * rows // bins, rows).T
 
 
-def draw(upper: Sequence[int], lower: Sequence[int], colours: int, row: Row, cursor: int | None = None) -> None:
+def draw(upper: Sequence[int], lower: Sequence[int], colours: int, row: TextRow, cursor: int | None = None) -> None:
     """Add one text row of a heat map: two levels per cell in colour, else one character for the mean of both.
 
     The levels count along `ramp(colours)` or `CHARACTERS`. The cursor's column is a line on the mean of both colours.
@@ -170,7 +170,7 @@ def draw(upper: Sequence[int], lower: Sequence[int], colours: int, row: Row, cur
         start = x
 
 
-def _cells(row: Row, above: int, below: int, count: int, inks: tuple[Colour, ...], cursor: bool) -> None:
+def _cells(row: TextRow, above: int, below: int, count: int, inks: tuple[Colour, ...], cursor: bool) -> None:
     """Cells of the same two levels."""
     here = [level for level in (above, below) if level != MISSING]
     middle = round(sum(here) / len(here)) if here else MISSING
@@ -198,7 +198,7 @@ def _readable_on(back: Colour) -> Colour:
     return (0, 0, 0) if luminance(np.array(back)) > 0.55 else (255, 255, 255)
 
 
-def scale(row: Row, low: str, high: str, colours: int, cells: int = 8) -> Row:
+def scale(row: TextRow, low: str, high: str, colours: int, cells: int = 8) -> TextRow:
     """Add the colour scale: its ends, and between them as many cells as there is room for."""
     inks = ramp(colours)
     taken = [round(i * ((len(inks) or len(CHARACTERS)) - 1) / max(1, cells - 1)) for i in range(cells)]
@@ -213,7 +213,7 @@ def scale(row: Row, low: str, high: str, colours: int, cells: int = 8) -> Row:
     return row.add(f" {high}", "label")
 
 
-def picture(pixels: NDArray[np.uint8], colours: int, row: Row, line: int) -> None:
+def picture(pixels: NDArray[np.uint8], colours: int, row: TextRow, line: int) -> None:
     """Add one text row of a picture [rows, columns, 3]: pixel rows 2·line and 2·line + 1 as half blocks.
 
     Without colours, their mean brightness as a character.

@@ -1,22 +1,20 @@
-"""What stands around a plot: values left and right of it, the axis below it, a message where it is empty."""
+"""The labels around a plot: values left and right of it, the axis below it, a message where it is empty."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltxtui.plot import scales
 from ltxtui.plot.axis import INFO
+from ltxtui.plot.model import Curve, Plot
 from ltxtui.plot.raster import Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import number, significant, to_ascii
-
-if TYPE_CHECKING:
-    from ltxtui.plot.line_plot import Curve, Plot
 
 GUTTER: Final = 7
 """Columns left of every plot, for its y labels and its axis: one width, so that steps line up over all panels."""
@@ -25,7 +23,7 @@ RIGHT_GUTTER: Final = 8
 
 Label = tuple[str, str]
 """A text and its role."""
-Shown = Sequence[tuple["Curve", NDArray[np.floating]]]
+Shown = Sequence[tuple[Curve, NDArray[np.floating]]]
 """Curves that have a value in the window, with their finite values there."""
 
 
@@ -50,7 +48,7 @@ def left(shown: Shown, ticks: list[float], references: list[float], row_of: Call
 
 
 def right(shown: Shown, row_of: Callable[[float], int], rows: int, style: Style, log: bool) -> dict[int, Label]:
-    """The last value of every line, beside where it ends or in the nearest free row."""
+    """The last value of every line, next to where it ends or in the nearest free row."""
     labels: dict[int, Label] = {}
     for curve, values in shown:
         last = float(values[-1])
@@ -61,9 +59,9 @@ def right(shown: Shown, row_of: Callable[[float], int], rows: int, style: Style,
     return labels
 
 
-def message(text: str, width: int, wide: int, under: Row, style: Style) -> Row:
-    """A row that says why there is nothing to see, with the y label that the row had."""
-    row = Row(width, ascii_only=style is Style.ASCII)
+def message(text: str, width: int, wide: int, under: TextRow, style: Style) -> TextRow:
+    """A row with a message, and the y label that the row had."""
+    row = TextRow(width, ascii_only=style is Style.ASCII)
     text = to_ascii(text) if style is Style.ASCII else text
     for span in under.spans[:2]:
         row.add(*span[:2])
@@ -72,9 +70,9 @@ def message(text: str, width: int, wide: int, under: Row, style: Style) -> Row:
     return row.filled()
 
 
-def axis(plot: Plot, wide: int, width: int, style: Style) -> Row:
+def axis(plot: Plot, wide: int, width: int, style: Style) -> TextRow:
     """The row below a plot: the cursor's place, letters of what happened, both ends, round values, and the unit."""
-    row = Row(width, ascii_only=style is Style.ASCII)
+    row = TextRow(width, ascii_only=style is Style.ASCII)
     row.add(" " * GUTTER)
     ruler = plot.on
     if not len(ruler.places):
@@ -106,7 +104,7 @@ def axis(plot: Plot, wide: int, width: int, style: Style) -> Row:
 
 
 def _named(plot: Plot, columns: NDArray[np.intp], wide: int) -> list[tuple[int, str]]:
-    """Steps under names of their own: both ends and every so many between."""
+    """Steps under names of their own: both ends, and others at equal distances."""
     steps = min(len(columns), len(plot.labels))
     distance = max(1, int(scales.round_up(steps * 7 / wide)))
     named = dict.fromkeys([0, steps - 1, *range(0, steps, distance)])

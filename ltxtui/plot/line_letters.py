@@ -1,4 +1,4 @@
-"""Letters set on lines, so that many of them can be told apart without colours."""
+"""Letters set on lines, so that many lines can be distinguished without colours."""
 
 from __future__ import annotations
 

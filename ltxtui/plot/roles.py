@@ -12,7 +12,7 @@ ROLES: Final = (
 )  # fmt: skip
 """`chosen` is the title of the panel that has the focus."""
 RUN_ROLES: Final = tuple(f"run{n}" for n in range(1, MAX_RUNS + 1))
-"""One for each run that can be told apart in one plot."""
+"""One for each run in a plot."""
 
 
 def component(role: str) -> str:

@@ -28,7 +28,7 @@ class Span(NamedTuple):
     ink: Ink | None = None
 
 
-class Row:
+class TextRow:
     """One row of a fixed width, filled from the left; what does not fit is cut with an ellipsis."""
 
     def __init__(self, width: int, *, ascii_only: bool = False) -> None:
@@ -45,7 +45,7 @@ class Row:
     def text(self) -> str:
         return "".join(span.text for span in self.spans)
 
-    def add(self, text: str, role: str = "") -> Row:
+    def add(self, text: str, role: str = "") -> TextRow:
         shown = fit(to_ascii(text) if self._ascii else text, self.room)
         if shown:
             self.spans.append(Span(shown, role))
@@ -60,7 +60,7 @@ class Row:
     def fits(self, text: str) -> bool:
         return cell_len(to_ascii(text) if self._ascii else text) <= self.room
 
-    def push_right(self, text: str, role: str = "") -> Row:
+    def push_right(self, text: str, role: str = "") -> TextRow:
         """Text at the right end, if it fits with a space before it."""
         text = to_ascii(text) if self._ascii else text
         if cell_len(text) < self.room:
@@ -68,11 +68,11 @@ class Row:
             self.add(text, role)
         return self
 
-    def filled(self, character: str = " ", role: str = "") -> Row:
+    def filled(self, character: str = " ", role: str = "") -> TextRow:
         """The same row, filled up to its width."""
         return self.add(character * self.room, role)
 
-    def widened(self, width: int) -> Row:
+    def widened(self, width: int) -> TextRow:
         """The same row with more room, filled up."""
         self.width = width
         return self.filled()

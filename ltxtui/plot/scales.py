@@ -87,7 +87,7 @@ def thin(places: Floats, values: Floats, columns: int) -> tuple[Floats, Floats]:
     starts = np.flatnonzero(np.diff(bins, prepend=np.nan) != 0)
     last = values[np.append(starts[1:], len(bins)) - 1]
     low, high = np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)
-    # In the order in which the line goes through the column, as far as its ends tell.
+    # In the order in which the line goes through the column, as far as its ends show.
     rises = ~(values[starts] > last)
     pairs = np.stack([np.where(rises, low, high), np.where(rises, high, low)], axis=1)
     return np.repeat(bins[starts], 2), pairs.ravel()

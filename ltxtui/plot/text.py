@@ -33,7 +33,7 @@ _CELLS = {sign: said for sign, said in _ASCII.items() if len(said) == 1} | {"…
 def clean(value: object, limit: int = 2000) -> str:
     """Text from a run as one harmless line: no escapes, controls, bidi marks or line breaks, at most `limit` long.
 
-    Runs come from other people and other machines. What they carry is shown, never obeyed.
+    Runs come from other users and machines. Their text is shown, never interpreted.
     """
     text = _ESCAPES.sub("", str(value)[: 4 * limit])
     kept: list[str] = []
@@ -96,7 +96,7 @@ def number(value: float, width: int = 6) -> str:
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """So many digits that count, and all of those before the point: `0.0123`, `12.3`, `1234`; never `1e+03`."""
+    """`digits` significant digits, and all of those before the point: `0.0123`, `12.3`, `1234`; never `1e+03`."""
     return f"{value:.{digits}g}" if abs(value) < 10**digits - 0.5 else f"{value:.0f}"
 
 
@@ -120,3 +120,19 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} m {whole % 60:02} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02} m"
+
+
+def ago(seconds: float) -> str:
+    """How long ago something was, short: `now`, `30 s`, `5 min`, `3 h`, `12 d`."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return "now" if seconds < 5 else f"{seconds:.0f} s"
+
+
+def size(count: int) -> str:
+    """Bytes as `180 KB`, `2.1 MB` or `3.4 GB`."""
+    for unit, length in (("GB", 1e9), ("MB", 1e6)):
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count / 1000:.0f} KB"

@@ -16,7 +16,8 @@ from ltxtui.compare.statements import (
     unit_text,
     value_text,
 )
-from ltxtui.plot.line_plot import Curve, Mark, curve_text
+from ltxtui.plot.line_plot import curve_text
+from ltxtui.plot.model import Curve, Mark
 from ltxtui.plot.text import clean, fit, number, to_ascii
 from replay.comparison.compare import Comparison, Series, letter
 from replay.model.prompts import prompt_text

@@ -8,10 +8,10 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from ltxtui.panels.panel import Table
 from ltxtui.plot.text import clean
 from recorder.format.locations import safe_name
 from recorder.format.numerals import counted
@@ -20,6 +20,14 @@ from recorder.system.open_folders import FILE_MODE, make_folders
 _FONT_FACE: Final = re.compile(r"@font-face\s*\{.*?\}\s*", re.DOTALL)
 _MOST_NAMES: Final = 10_000
 _FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Data for CSV: names of the columns, and the rows."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
 
 
 class CannotExport(OSError):

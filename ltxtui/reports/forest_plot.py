@@ -44,7 +44,7 @@ def _drawn(effect: Effect) -> bool:
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Round numbers within the limits, zero among them if it is within."""
-    raw = (high - low) / most
+    raw = max((high - low) / most, 1e-300)  # a span near the smallest float has no logarithm
     base = 10.0 ** math.floor(math.log10(raw))
     step = next(base * s for s in _SCALES if base * s >= raw * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

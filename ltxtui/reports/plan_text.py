@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ltxtui.plot import scales
-from ltxtui.plot.line_plot import GUTTER, Curve, Mark, columns, curve_text
+from ltxtui.plot.line_plot import GUTTER, columns, curve_text
+from ltxtui.plot.model import Curve, Mark
 from ltxtui.plot.text import clean, number, to_ascii
+from recorder.format import sigma_math
 from recorder.format.numerals import counted
-from recorder.shocks import sigma_math
 from recorder.shocks.action import ShockAction
 from recorder.shocks.plan import Plan
 from recorder.shocks.plan_warnings import COARSE_DB, takes_long_step

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ltxtui.plot.line_plot import Curve, Mark, Style, curve_text
+from ltxtui.plot.line_plot import Style, curve_text
+from ltxtui.plot.model import Curve, Mark
 from ltxtui.plot.text import clean, duration, to_ascii
 from ltxtui.themes import first_drawing
-from recorder.format.declarations import METRICS
 from recorder.format.numerals import counted
 from replay.model.prompts import prompt_text
 from replay.model.run import Run, StreamData
@@ -14,9 +14,9 @@ WIDTH, HEIGHT = 76, 10
 
 
 def _curve(stream: StreamData, metric: str, mark: Mark) -> Curve:
-    declared = METRICS[metric]
+    declared = stream.metrics[metric]
     unit = "" if declared.unit == "1" else f" {declared.unit}"
-    return Curve(f"{declared.label}{unit}", stream.series(metric), mark)
+    return Curve(clean(f"{declared.label}{unit}", 60), stream.series(metric), mark)
 
 
 def summary(run: Run, *, width: int = WIDTH) -> str:

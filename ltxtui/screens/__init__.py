@@ -1,1 +1,1 @@
-"""Screens, each with its style sheet beside it."""
+"""Screens, each with a style sheet of the same name."""

@@ -1,4 +1,4 @@
-"""What every screen of the dashboard has: keys from the registry, and the actions that need no more than the app."""
+"""The base of every screen: keys from the registry, and the actions that need only the app."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Entry:
 
 
 class ActionScreen(Screen[None], inherit_bindings=False):
-    """A screen whose keys are the registry's. A subclass says its `kind`, its `model`, and draws itself in `show`.
+    """A screen whose keys are the registry's. A subclass has a `kind` and a `model`, and draws itself in `show`.
 
     `kind` is the name in `Action.screens`; `model` is what the conditions of actions are asked about.
     """
@@ -43,7 +43,7 @@ class ActionScreen(Screen[None], inherit_bindings=False):
     kind: ClassVar[str] = ""
     AUTO_FOCUS: ClassVar[str | None] = ""
     _refused: tuple[str, float] = ("", 0.0)
-    """Why the last key did nothing, and when that was said."""
+    """Why the last key did nothing, and when that was shown."""
 
     @property
     def model(self) -> Any:
@@ -63,11 +63,11 @@ class ActionScreen(Screen[None], inherit_bindings=False):
         return self.app.screen_stack[-1:] == [self]
 
     def command(self) -> list[str]:
-        """The words of the command line that brings back what is on the screen."""
+        """The words of the command line that shows this screen again."""
         return ["ltxtui"]
 
     def show(self) -> None:
-        """The model has changed: draw what differs. A screen that is covered draws when it is seen again."""
+        """The model has changed: draw what differs. A covered screen draws when it is shown again."""
         if not self.is_current:
             return
         for view in self.query(View):
@@ -76,7 +76,7 @@ class ActionScreen(Screen[None], inherit_bindings=False):
 
     @property
     def made(self) -> bool:
-        """Whether its parts are there: not before it is composed, and not any more while it is removed."""
+        """Whether its parts exist: not before it is composed, nor while it is removed."""
         return bool(self.query(View))
 
     def on_screen_resume(self) -> None:
@@ -118,24 +118,13 @@ class ActionScreen(Screen[None], inherit_bindings=False):
         self.dashboard.next_theme()
 
     def show_palette(self) -> None:
-        from ltxtui.screens.palette import Chooser, entries
-
-        self.app.push_screen(Chooser(entries(self), "What to do?", self.drawing), self._chosen)
-
-    def _chosen(self, entry: str | None) -> None:
-        if entry is not None:
-            id, _, which = entry.partition(" ")
-            self.action_do(id, int(which))
+        self.dashboard.show_palette(self)
 
     def show_help(self) -> None:
-        from ltxtui.screens.help import HelpScreen
-
-        self.app.push_screen(HelpScreen(self))
+        self.dashboard.show_help(self)
 
     def show_tour(self) -> None:
-        from ltxtui.screens.tour import TourScreen
-
-        self.app.push_screen(TourScreen(self))
+        self.dashboard.show_tour(self)
 
     def copy_command(self) -> None:
         from ltxtui.reports.export import shell_line
@@ -167,7 +156,7 @@ class ActionScreen(Screen[None], inherit_bindings=False):
         self.dashboard.leave()
 
     def say(self, text: str, *, alert: bool = False) -> None:
-        """A notice in a corner that goes away by itself; never markup."""
+        """A notice in a corner for a few seconds; never markup."""
         seconds = 2 * _NOTICE_SECONDS if alert else _NOTICE_SECONDS
         self.app.notify(text, severity="error" if alert else "information", markup=False, timeout=seconds)
 

@@ -1,7 +1,8 @@
-"""A list of runs to choose one from."""
+"""A list of runs from which to choose one."""
 
 from __future__ import annotations
 
+import time
 from typing import ClassVar
 
 from rich.text import Text
@@ -10,7 +11,7 @@ from textual.binding import BindingType
 from textual.widgets import DataTable, Footer, Label
 
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.text import clean, to_ascii
+from ltxtui.plot.text import ago, clean, to_ascii
 from ltxtui.terminal.endings import TerminalApp, show_app
 from ltxtui.themes import THEMES, first_drawing, first_theme
 
@@ -48,16 +49,14 @@ class RunChooser(TerminalApp[int | None], inherit_bindings=False):
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        from ltxtui.cli.common import ago
-
         table = self.query_one(DataTable)
-        table.add_columns("run", "when", "status", "")
+        table.add_columns("run", "ago", "status", "")
         for name, what, status, started in self._rows:
-            table.add_row(*(self._text(cell) for cell in (name, ago(started), status, what)))
+            table.add_row(*(self._text(cell) for cell in (name, ago(max(0.0, time.time() - started)), status, what)))
         table.focus()
 
     def _text(self, said: str) -> Text:
-        """A Text object: what a run says of itself is data, never markup."""
+        """A Text object: text from a run is data, never markup."""
         return Text(to_ascii(clean(said)) if self._plain else clean(said))
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:

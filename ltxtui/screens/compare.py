@@ -1,4 +1,4 @@
-"""The compare screen: up to eight runs under one cursor, read in the background and followed while they go on."""
+"""The compare screen: up to eight runs under one cursor, read in the background, live ones followed."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from ltxtui.panels.compare_pictures import ComparePictures
 from ltxtui.panels.compare_runs import CompareRuns
 from ltxtui.panels.compare_table import CompareTable
 from ltxtui.panels.footer import FooterView
-from ltxtui.panels.panel import Table
 from ltxtui.panels.too_small import SMALLEST, TooSmall
+from ltxtui.reports.export import Table
 from ltxtui.screens.base import ActionScreen, keyed
 from replay.comparison.alignment import Align
 from replay.model.run import NotARun, Run
 from replay.sources.open import open_path
 
 _WIDE: Final = (160, 40)
-"""From this size on summary and pictures stand beside the charts."""
+"""From this size on summary and pictures are shown next to the charts."""
 _MOST_CHARTS: Final = 6
 _LEAST_WIDTH: Final = 46
 _LEAST_HEIGHT: Final = 7
@@ -131,7 +131,7 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
         self._wheel(event, 1)
 
     def _wheel(self, event: events.MouseEvent, by: int) -> None:
-        """The wheel goes through the list of runs and the pages of the table; elsewhere it moves the cursor."""
+        """The wheel scrolls the list of runs and the pages of the table; elsewhere it moves the cursor."""
         if not self.on_top:
             return
         under = self.app.get_widget_at(event.screen_x, event.screen_y)[0]
@@ -149,7 +149,7 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
         super().show()
 
     def lay_out(self) -> None:
-        """As many charts as there is room for, and what the size or the user has chosen beside them."""
+        """As many charts as there is room for, and what the size or the user has chosen next to them."""
         if not self.made:
             return
         width, height = self.app.size
@@ -164,7 +164,7 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
         side = max(_SIDE[0], min(_SIDE[1], width * 2 // 5)) if wide else 0
         self.query_one("#side").styles.width = side if wide and deck.face == "charts" else "1fr"
         if wide and deck.face == "charts":
-            # The pictures get what the table leaves, and at least half.
+            # The pictures get the rest of the height, and at least half.
             table = self.query_one(CompareTable)
             table.styles.height = min(table.needed(side), (height - runs - 3) // 2)
         else:
@@ -185,7 +185,7 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
         self.show()
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
-        """What a metric tells is said where the mouse rests on its title."""
+        """Show a metric's description as a tooltip while the mouse is on its title."""
         view = event.widget
         if isinstance(view, CompareChart):
             about = Content(view.about) if view.about and event.screen_y == view.region.y else None
@@ -195,7 +195,7 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
     # Controls
 
     def open_selected(self) -> None:
-        """The chosen run alone, on top of this screen."""
+        """Show the selected run alone, on top of this screen."""
         path = self.deck.members[self.deck.selected].path
         if path is None:
             self.say("this run is in memory only", alert=True)

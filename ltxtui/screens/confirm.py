@@ -15,7 +15,7 @@ from ltxtui.screens.dialog import QUITS, Dialog
 
 
 class Confirm(Dialog[bool]):
-    """Asks before something that cannot be taken back; Enter alone does not confirm it."""
+    """Asks before something that cannot be undone; Enter alone does not confirm it."""
 
     CSS_PATH = "confirm.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -27,7 +27,7 @@ class Confirm(Dialog[bool]):
         *QUITS,
     ]
 
-    def __init__(self, question: str, yes: str, no: str = "leave it", drawing: Style = Style.BRAILLE) -> None:
+    def __init__(self, question: str, yes: str, no: str = "cancel", drawing: Style = Style.BRAILLE) -> None:
         super().__init__(drawing)
         self._question = question
         self._yes = yes
@@ -36,17 +36,17 @@ class Confirm(Dialog[bool]):
     def compose(self) -> ComposeResult:
         with Vertical(id="question", classes="dialog"):
             yield Static(Content(self.plain(self._question)), classes="asked")
-            yield Static(Content(f"y {self.plain(self._yes)}    n {self.plain(self._no)}"), classes="answers")
+            yield Static(Content(f"y: {self.plain(self._yes)}    n: {self.plain(self._no)}"), classes="answers")
 
     def action_answer(self, yes: bool) -> None:
         self.dismiss(yes)
 
 
 class Ask(Dialog[str | None]):
-    """Asks for a line of text; None if it was given up."""
+    """Asks for a line of text; None if it was cancelled."""
 
     CSS_PATH = "confirm.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [("escape", "give_up", ""), *QUITS]
+    BINDINGS: ClassVar[list[BindingType]] = [("escape", "cancel", ""), *QUITS]
 
     def __init__(self, question: str, value: str = "", hint: str = "", drawing: Style = Style.BRAILLE) -> None:
         super().__init__(drawing)
@@ -58,7 +58,7 @@ class Ask(Dialog[str | None]):
         with Vertical(id="question", classes="dialog"):
             yield Static(Content(self.plain(self._question)), classes="asked")
             yield Input(self._value, placeholder=self.plain(self._hint), id="answer")
-            yield Static(Content("Enter takes it    Esc gives up"), classes="answers")
+            yield Static(Content("Enter: OK    Esc: cancel"), classes="answers")
 
     def on_mount(self) -> None:
         self.query_one(Input).focus()
@@ -66,5 +66,5 @@ class Ask(Dialog[str | None]):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value)
 
-    def action_give_up(self) -> None:
+    def action_cancel(self) -> None:
         self.dismiss(None)

@@ -18,7 +18,7 @@ Answer = TypeVar("Answer")
 QUITS: Final[list[BindingType]] = [
     (key, "app.leave", "") for key in (*actions.BY_ID["quit"].keys, *actions.BY_ID["quit"].also)
 ]
-"""For dialogs: the keys that quit do so from there too."""
+"""The keys that quit, for dialogs."""
 
 
 class Dialog(ModalScreen[Answer]):
@@ -32,7 +32,7 @@ class Dialog(ModalScreen[Answer]):
     _answered = False
 
     def __init__(self, drawing: Style = Style.BRAILLE) -> None:
-        """`drawing` is that of the screen below: in ASCII nothing else is shown here either."""
+        """`drawing` is that of the screen below: where it is ASCII, the dialog is too."""
         super().__init__()
         self.drawing = drawing
 
@@ -44,7 +44,7 @@ class Dialog(ModalScreen[Answer]):
         return super().dismiss(result)
 
     async def on_event(self, event: events.Event) -> Any:
-        """No key or click is for a dialog that has answered, or whose widgets have not been made."""
+        """Ignore keys and clicks after the answer, and before the widgets are made."""
         if (self._answered or not self.is_mounted) and isinstance(event, events.InputEvent):
             return
         await super().on_event(event)

@@ -14,7 +14,7 @@ from ltxtui import actions
 from ltxtui.actions import keys_text
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.screens.base import ActionScreen, plain_bar
 from ltxtui.screens.dialog import QUITS, Dialog
 
@@ -32,7 +32,7 @@ _WIDE = 100
 
 
 class HelpView(View):
-    """All actions of a screen by group; those not on offer at the moment are faint."""
+    """All actions of a screen by group; those not available now are faint."""
 
     def __init__(self, model: Any, style: Style, *, screen: str = "run", keymap: actions.Keymap | None = None) -> None:
         super().__init__(model, style)
@@ -40,8 +40,8 @@ class HelpView(View):
         self._kind = screen
         self._keymap = keymap
 
-    def rows(self, width: int, height: int) -> list[Row]:
-        rows = [self.row(width).add("Keys", "title").add("   Esc closes this", "dim").filled()]
+    def rows(self, width: int, height: int) -> list[TextRow]:
+        rows = [self.row(width).add("Keys", "title").add("   Esc: close", "dim").filled()]
         rows += [self.row(width).add(line, "dim").filled() for line in wrap(MOUSE[self._kind], max(20, width))]
         shown = actions.of_screen(self._kind)
         longest = max(len(action.label) for action in shown) + 1

@@ -29,21 +29,21 @@ from recorder.format.numerals import counted
 from replay.library import edit
 from replay.library.run_info import RunInfo
 from replay.library.unreadable import Unreadable
-from replay.library.watcher import Shelf
+from replay.library.watcher import RunWatcher
 
 LOOK_SECONDS: Final = 1.0
-"""So often new runs and the progress of live ones are looked for."""
+"""Seconds between two looks for new runs and the progress of live ones."""
 _BUSY_SECONDS: Final = 0.02
 """Rest between passes while archives are read for the first time, so that keys are answered."""
 
 
 class Home(ActionScreen):
-    """The list of runs of a folder. What it is asked for and cannot do itself it posts: `OpenAsked`, `CompareAsked`."""
+    """The list of runs of a folder. It posts `OpenAsked` and `CompareAsked` for the app to handle."""
 
     CSS_PATH = "home.tcss"
 
     class OpenAsked(Message):
-        """A run shall be shown. `target` is the socket of a live run if it has one, else the archive's path."""
+        """Asks for a run to be shown: from its socket if it is live and has one, else from its archive."""
 
         def __init__(self, run: RunInfo) -> None:
             super().__init__()
@@ -51,12 +51,8 @@ class Home(ActionScreen):
             self.path = run.path
             self.socket = run.socket
 
-        @property
-        def target(self) -> Path:
-            return self.socket or self.path
-
     class CompareAsked(Message):
-        """Runs shall be compared: their archives' paths, in the order in which they were marked."""
+        """Asks for runs to be compared: their archives' paths, in the order in which they were marked."""
 
         def __init__(self, paths: Sequence[Path]) -> None:
             super().__init__()
@@ -66,9 +62,9 @@ class Home(ActionScreen):
     kind = "home"
 
     def __init__(
-        self, runs_dir: Path, style: Style, *, shelf: Shelf | None = None, keymap: actions.Keymap | None = None
+        self, runs_dir: Path, style: Style, *, shelf: RunWatcher | None = None, keymap: actions.Keymap | None = None
     ) -> None:
-        """`shelf` is where the runs come from, by default the folder with its cache."""
+        """`shelf` gives the runs; by default it watches the folder, with its cache."""
         super().__init__()
         self._list = HomeModel()
         self._runs_dir = runs_dir
@@ -79,7 +75,7 @@ class Home(ActionScreen):
         self._wake = asyncio.Event()
         self._reading = (0, 0)
         self._work = ""
-        """What is being done to several runs at the moment."""
+        """The work in progress on several runs."""
         self._passes = 0
 
     @property
@@ -130,7 +126,7 @@ class Home(ActionScreen):
         return self in stack and all(isinstance(s, ModalScreen) for s in stack[stack.index(self) + 1 :])
 
     async def _watch(self) -> None:
-        """Passes over the folder in a thread, one after the other, while the screen is seen."""
+        """Passes over the folder in a thread, one after the other, while the screen is shown."""
         while True:
             self._wake.clear()
             if self._seen:
@@ -154,8 +150,8 @@ class Home(ActionScreen):
     def _look(self) -> tuple[list[RunInfo], list[Unreadable], tuple[int, int]]:
         with self._lock:
             if self._shelf is None:
-                self._shelf = Shelf(self._runs_dir)
-            # Recorders are asked from the second pass on: the list comes first.
+                self._shelf = RunWatcher(self._runs_dir)
+            # Recorders are asked from the second pass on, so that the list appears sooner.
             if self._passes:
                 self._shelf.look_for_sockets()
             self._shelf.update()
@@ -272,7 +268,7 @@ class Home(ActionScreen):
             if yes:
                 self._change(runs, edit.delete, "deleting", "deleted")
 
-        question = f"Delete {_named(runs)} for good, with all that was recorded?"
+        question = f"Delete {_named(runs)} for good, with everything recorded?"
         self.app.push_screen(Confirm(question, "delete", drawing=self.drawing), answered)
 
     def _change(
@@ -283,7 +279,7 @@ class Home(ActionScreen):
         done: str,
         note: Callable[[Path], str] = lambda path: "",
     ) -> None:
-        """Do something to runs in a thread; say how far it is and what came of it, and read them again.
+        """Change runs in a thread; show progress and result, and read the runs again.
 
         `note` says what a person should know of a path that has changed.
         """
@@ -329,13 +325,13 @@ class Home(ActionScreen):
 
 
 def named_as(asked: str) -> Callable[[Path], str]:
-    """What to say of a run that was renamed: which name it has, where that is not the one that was asked for."""
+    """A note for a renamed run: its name, where that differs from the one that was asked for."""
 
     def note(path: Path) -> str:
         _, name = edit.name_part(path)
         if name == asked.strip():
             return ""
-        return cell_text(f"it is named {name}: a name keeps letters A to Z, digits and . _ - only, 80 at most")
+        return cell_text(f"named {name}: names hold letters A to Z, digits and . _ - only, at most 80")
 
     return note
 

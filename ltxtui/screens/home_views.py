@@ -1,4 +1,4 @@
-"""The parts of the home screen: each draws the list's model, only as far as it is seen."""
+"""The parts of the home screen: each draws the visible part of the list's model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ltxtui.home.columns import column_at
 from ltxtui.home.model import HomeModel
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
-from ltxtui.plot.rows import Row
+from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import to_ascii
 from recorder.format.numerals import counted
 
@@ -33,14 +33,14 @@ class HomeView(View):
 
 
 class HomeTitle(HomeView):
-    """Which folder, and how many runs; `said`: to be read still, unreadable, and what is done to runs."""
+    """Which folder, and how many runs; `said` gives runs to be read, unreadable ones, and work in progress."""
 
     def __init__(self, model: HomeModel, style: Style, folder: Path, said: Callable[[], tuple[int, int, str]]) -> None:
         super().__init__(model, style, id="home-title")
         self._folder = folder
         self._said = said
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         pending, unreadable, work = self._said()
         counts = {"pending": pending, "unreadable": unreadable}
         return [draw.title(self.model, self._folder, width, **counts, work=work, ascii_only=self.ascii)]
@@ -56,7 +56,7 @@ class HomeHeading(HomeView):
             super().__init__()
             self.column = column
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         return [draw.heading(self.model, width, ascii_only=self.ascii)]
 
     def on_click(self, event: events.Click) -> None:
@@ -69,7 +69,7 @@ class HomeTable(HomeView):
     """The runs. A click chooses one, two open it; the wheel scrolls."""
 
     class Picked(Message):
-        """A run was clicked: its place in the list, and whether it shall be opened."""
+        """A run was clicked: its place in the list, and whether to open it."""
 
         def __init__(self, index: int, opened: bool) -> None:
             super().__init__()
@@ -77,7 +77,7 @@ class HomeTable(HomeView):
             self.opened = opened
 
     class Scrolled(Message):
-        """The wheel was turned by so many rows."""
+        """The wheel was turned by `by` rows."""
 
         def __init__(self, by: int) -> None:
             super().__init__()
@@ -87,7 +87,7 @@ class HomeTable(HomeView):
         super().__init__(model, style, id="home-table")
         self._empty = empty
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         last = draw.unreadable(self.model, width, height, ascii_only=self.ascii)
         height -= len(last)
         rows = draw.runs(self.model, width, height, self.drawing, time.time())
@@ -110,18 +110,18 @@ class HomeTable(HomeView):
 class HomeDetails(HomeView):
     """The run under the cursor in full."""
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         rows = draw.details(self.model, width, height, ascii_only=self.ascii)
         return [*rows, *(self.row(width).filled() for _ in range(height - len(rows)))]
 
 
 def no_runs(model: HomeModel, folder: Path, pending: int, plain: bool) -> list[str]:
-    """What stands where there is no run to show, and what to do about it."""
+    """What is shown instead of an empty list, and what to do."""
     if model.query:
-        said = [f"None of {counted(len(model.runs), 'run')} fits the filter.", "Esc shows all again."]
+        said = [f"None of {counted(len(model.runs), 'run')} matches the filter.", "Esc clears the filter."]
     elif pending:
         said = ["Reading …"]
     else:
-        said = [f"No runs in {draw.cell_text(str(folder))} yet.", "", "ltxtui demo      records and shows one at once",
-                "ltxtui record    records one", "A new run appears here by itself."]  # fmt: skip
+        said = [f"No runs in {draw.cell_text(str(folder))} yet.", "", "ltxtui demo      records a run and shows it",
+                "ltxtui record    records a run", "New runs appear here automatically."]  # fmt: skip
     return [to_ascii(line) for line in said] if plain else said

@@ -56,7 +56,7 @@ def _fits(word: str, text: str, weight: float) -> float | None:
 
 
 def entries(screen: ActionScreen) -> list[Entry]:
-    """Every action of a screen, each of its keys by itself."""
+    """Every action of a screen, one entry for each of its keys."""
     keymap = screen.dashboard.settings.keys
     return [
         Entry(f"{a.id} {n}", label, keys, a.description, actions.why_not(a.id, screen.model))
@@ -65,21 +65,21 @@ def entries(screen: ActionScreen) -> list[Entry]:
     ]
 
 
-class Found(OptionList):
+class Matches(OptionList):
     """The entries that fit."""
 
     def on_click(self, event: events.Click) -> None:
-        """A click on an entry that was typed away before the click arrived is on nothing."""
+        """Ignore a click on an entry that the filter has removed since."""
         clicked = event.style.meta.get("option")
         if clicked is not None and clicked >= self.option_count:
             event.prevent_default()
 
 
 class Chooser(Dialog[str | None]):
-    """A list that is narrowed down by typing; gives the id of the chosen entry, or None."""
+    """A list that typing filters; gives the id of the chosen entry, or None."""
 
     CSS_PATH = "palette.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [("escape", "give_up", ""), *QUITS]
+    BINDINGS: ClassVar[list[BindingType]] = [("escape", "cancel", ""), *QUITS]
 
     def __init__(self, found: Sequence[Entry], hint: str, drawing: Style) -> None:
         super().__init__(drawing)
@@ -90,7 +90,7 @@ class Chooser(Dialog[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="palette"):
             yield Input(placeholder=self.plain(self._hint), id="typed")
-            yield Found(id="found")
+            yield Matches(id="found")
 
     def on_mount(self) -> None:
         plain_bar(self.query_one(OptionList), self.drawing)
@@ -119,11 +119,11 @@ class Chooser(Dialog[str | None]):
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option.id)
 
-    def action_give_up(self) -> None:
+    def action_cancel(self) -> None:
         self.dismiss(None)
 
     def matching(self, typed: str) -> list[Entry]:
-        """The entries that fit, the best first; all in their order if nothing was typed."""
+        """The entries that fit, the best first; all in order if nothing was typed."""
         scored = [(s, -n, e) for n, e in enumerate(self._entries) if (s := score(typed, e)) is not None]
         return [e for _, _, e in (sorted(scored, key=lambda x: x[:2], reverse=True) if typed.split() else scored)]
 

@@ -28,8 +28,9 @@ from ltxtui.plot.text import clean
 from ltxtui.screens.run_dialogs import RunDialogs
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.feed import Feed
+from ltxtui.viewmodel.layout import OTHERS, PRESETS
 from recorder.format.numerals import counted
-from replay.model.pulse import State, state
+from replay.model.pulse import RunState, state
 from replay.model.run import Run
 from replay.sources.open import Liveness, Source
 
@@ -40,7 +41,7 @@ _HIGH: Final = 30
 
 @dataclass(frozen=True)
 class Opening:
-    """What of a run is looked at first; None leaves it as it is."""
+    """What of a run is shown first; None keeps the default."""
 
     preset: int = 1
     playing: bool = False
@@ -91,7 +92,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         preset = self._opening.preset if self._opening else 1
         back = "back" if self.dashboard.depth > 1 else ""
         board = Board(self.deck, drawing, self.dashboard.state, preset, self._link, id="board")
-        yield HeaderView(self.deck, drawing, link=self._link, pages=lambda: board.told, id="header")
+        yield HeaderView(self.deck, drawing, link=self._link, pages=lambda: board.page_text, id="header")
         yield board
         yield EventLine(self.deck, drawing, id="event")
         yield FooterView(self.deck, drawing, keymap=settings.keys, back=back, id="footer")
@@ -129,10 +130,10 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         self.show()
 
     def _tell_end(self) -> None:
-        """A run that was watched goes on no more: somebody who looked elsewhere shall hear how it ended."""
+        """Show a notice that the run has ended, and how: the user may be looking at another screen."""
         how, role = outcome(self.deck)
         if self.deck.liveness is Liveness.UNFINISHED:
-            how = "its recorder is gone without a word, killed perhaps; what it wrote is kept"
+            how = "the recorder stopped without closing the run (killed?); everything written so far is kept"
         steps = counted(self.deck.total, "step")
         self.say(f"{clean(self.deck.run.name, 80)} has ended after {steps}: {how}", alert=role == "alert")
 
@@ -140,7 +141,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         """The deck has changed: draw what differs."""
         if not self.made:
             return
-        if self.is_current and self.board.lanes_changed():
+        if self.is_current and self.board.outdated():
             self.board.lay_out()
         super().show()
         self._show_motion()
@@ -187,7 +188,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         return words
 
     def _open(self, opening: Opening) -> None:
-        """Look at what was asked for, as far as the run has it."""
+        """Apply the opening, as far as the run has what it names."""
         deck = self.deck
         if opening.playhead is not None:
             deck.seek_to(opening.playhead)
@@ -210,6 +211,9 @@ class RunScreen(RunDialogs, inherit_bindings=False):
     # Controls
 
     def preset(self, number: int) -> None:
+        if OTHERS in PRESETS[number].panels and not self.board.others:
+            self.say("the other panels show every metric of this run")
+            return
         self.board.use_preset(number)
 
     def next_quantity(self) -> None:
@@ -244,10 +248,10 @@ class RunScreen(RunDialogs, inherit_bindings=False):
     # Motion
 
     def _link(self) -> Link:
-        """What this side knows of the connection."""
+        """The state of the connection."""
         if getattr(self.source, "reconnecting", False):
             away = getattr(self.source, "disconnected_seconds", None) or 0.0
-            lost = state(self.deck.liveness, None, away) is State.LOST
+            lost = state(self.deck.liveness, None, away) is RunState.LOST
             return Link(Health.LOST if lost else Health.RECONNECTING)
         known = link_of(self.deck)
         return Link(known.health, getattr(self.source, "unread", None)) if self.deck.live else known
@@ -263,7 +267,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
             self.show()
 
     def _show_motion(self) -> None:
-        """Pictures only while a replay plays: a still screen costs nothing."""
+        """Run the timer only while a replay plays: a still screen costs nothing."""
         if self._frames is None or self.deck.playing is self._moving:
             return
         self._moving = self.deck.playing

@@ -1,4 +1,4 @@
-"""What the run screen asks for or does in the background: where to go, which panel or run, commands, a CSV file."""
+"""The run screen's dialogs and background work: go to a step, add a panel, compare, commands, CSV export."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ltxtui.panels.board import Board
-from ltxtui.panels.registry import BY_ID, PANELS
 from ltxtui.screens.base import ActionScreen, Entry
 from ltxtui.viewmodel.deck import Deck
 from recorder.format import locations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RunDialogs(ActionScreen, inherit_bindings=False):
-    """The part of a screen over one run that opens dialogs; imports of what they need wait until they are opened."""
+    """The dialogs of a screen over one run; their modules are imported when they are opened."""
 
     deck: Deck
     source: Source
@@ -32,9 +31,7 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
     def go_to(self) -> None:
         from ltxtui.screens.confirm import Ask
 
-        self.app.push_screen(
-            Ask("Playhead to which step?", hint="12, or 30% of the run", drawing=self.drawing), self._go_to
-        )
+        self.app.push_screen(Ask("Go to which step?", hint="12, or 30% of the run", drawing=self.drawing), self._go_to)
 
     def _go_to(self, asked: str | None) -> None:
         if asked is None or not asked.strip():
@@ -52,8 +49,11 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
     def choose_panel(self) -> None:
         from ltxtui.screens.palette import Chooser
 
-        there = self.board.shown
-        found = [Entry(p.id, p.title, "shown" if p.id in there else "", p.about) for p in PANELS]
+        shown = self.board.shown
+        found = [
+            Entry(p.id, p.title, "shown" if p.id in shown else "", p.about(self.deck))
+            for p in self.board.panels.values()
+        ]
         self.app.push_screen(Chooser(found, "Which panel?", self.drawing), self._add)
 
     def _add(self, id: str | None) -> None:
@@ -80,7 +80,7 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
         if found:
             self.app.push_screen(Chooser(found, "Compare with which run?", self.drawing), self._compare)
         else:
-            self.say(f"there is no other run in {self.folder}", alert=True)
+            self.say(f"{self.folder} holds no other run", alert=True)
 
     def _compare(self, path: str | None) -> None:
         if path is not None:
@@ -88,7 +88,7 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
 
     @property
     def place(self) -> Path | None:
-        """The run's archive, or where it will be, if that is on this machine: where it was opened, else as it says."""
+        """The path of the run's archive on this machine: where it was opened, else as its header says; else None."""
         if (opened := self._opened) is not None:
             return opened
         archive = Path(str(self.deck.run.header.get("archive", "")))
@@ -113,7 +113,7 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
     def export_panel(self) -> None:
         from ltxtui.reports.export import save_csv
 
-        panel = BY_ID.get(self.board.chosen or "")
+        panel = self.board.panels.get(self.board.chosen or "")
         if panel is None:
             return
         table, folder = panel.table(self.deck), self.dashboard.settings.export_dir
@@ -133,7 +133,7 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
     def ask_stop(self) -> None:
         from ltxtui.screens.confirm import Confirm
 
-        question = f"Stop {self.deck.run.name} after the step under way? What was recorded is kept."
+        question = f"Stop {self.deck.run.name} after the current step? What was recorded is kept."
         ask = Confirm(question, "stop the run", drawing=self.drawing)
         self.app.push_screen(ask, lambda yes: self._send("stop") if yes else None)
 
@@ -141,9 +141,9 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
         self._send("snapshot")
 
     def _send(self, command: Command, shock: Shock | None = None) -> None:
-        """Give a command to the recorder in a thread: its answer comes with the next step, which may take long."""
+        """Give a command to the recorder in a thread: its answer comes with the next step."""
         from ltxtui.viewmodel.send_command import give
 
-        self.say(f"{command} sent; the answer comes with the next step")
+        self.say(f"{command} sent; the recorder answers at the next step")
         socket, name = getattr(self.source, "socket_path", None), self.deck.run.name
         self.dashboard.in_background(lambda: give(command, shock, socket, name), self.say)

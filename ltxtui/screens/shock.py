@@ -15,8 +15,9 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from ltxtui.panels.view import View
-from ltxtui.plot.line_plot import Curve, Mark, Plot, Style, draw
-from ltxtui.plot.rows import Row
+from ltxtui.plot.line_plot import Style, draw
+from ltxtui.plot.model import Curve, Mark, Plot
+from ltxtui.plot.rows import TextRow
 from ltxtui.screens.dialog import QUITS, Dialog
 from ltxtui.viewmodel.deck import Deck
 from recorder.format.protocol import Message
@@ -32,7 +33,7 @@ HINT: Final = "renoise:db=3   restart:db=3   additive:db=3   predict_perturb"
 
 
 @dataclass(frozen=True)
-class Preview:
+class ShockPreview:
     """What a shock would do: the levels that are planned now and those after it, and one line about it."""
 
     said: str
@@ -44,24 +45,24 @@ class Preview:
 
 
 def plan_of(stage: StageData, events: Sequence[Message]) -> Plan:
-    """What is planned in a stage now: its levels, and the shocks that acted or will act, those asked for live too."""
+    """The present plan of a stage: its levels and shocks, those sent live included."""
     known = stage.metadata.get("shocks")
     known = known if isinstance(known, dict) else {}
-    told = [e["payload"] for e in events if e.get("kind") == "shock" and e.get("stage") == stage.index]
+    sent = [e["payload"] for e in events if e.get("kind") == "shock" and e.get("stage") == stage.index]
     actions: dict[tuple[int, int], ShockAction] = {}
-    for found in (*known.get("actions", ()), *told):
+    for found in (*known.get("actions", ()), *sent):
         try:
             shock = Shock.from_dict(found["shock"])
             made = ShockAction(
                 found["number"], shock, found["step"], found["row"] + 1, found["sigma_down"], found["sigma_up"]
             )
         except (KeyError, TypeError, ValueError):
-            continue  # of a recorder that tells it otherwise; the preview then does without
+            continue  # another recorder's format; the preview leaves it out
         actions[made.number, made.position] = made
     return Plan(tuple(known.get("native") or stage.sigmas), stage.sigmas, tuple(actions.values()))
 
 
-def preview(text: str, made: Plan, arrived: int) -> Preview:
+def preview(text: str, made: Plan, arrived: int) -> ShockPreview:
     """What a shock, as it is typed, would do if it acted on arrival at a row; without a `shock` if it cannot be sent.
 
     Args:
@@ -74,16 +75,16 @@ def preview(text: str, made: Plan, arrived: int) -> Preview:
         shock = parse_shock(text.strip())
         check_live(shock)
     except ValueError as error:
-        return Preview(str(error), before=planned)
-    # The step under way is at row `arrived`; what is asked for now acts on arrival at the one after it.
+        return ShockPreview(str(error), before=planned)
+    # The current step is row `arrived`; a shock sent now acts on arrival at the next.
     position = arrived + 1
     number = 1 + max((action.number for action in made.actions), default=-1)
     try:
         changed = fired(made, position, settled(shock, made.native_step(position)), number, None)
     except (PlanError, ValueError) as error:
-        return Preview(f"it cannot act now: {error}", before=planned)
+        return ShockPreview(f"cannot act now: {error}", before=planned)
     action = next(a for a in changed.actions if a.number == number)
-    return Preview(action.describe(), shock, planned, changed.sigmas, position, action.sigma_down)
+    return ShockPreview(action.describe(), shock, planned, changed.sigmas, position, action.sigma_down)
 
 
 class PreviewView(View):
@@ -91,9 +92,9 @@ class PreviewView(View):
 
     def __init__(self, deck: Deck, style: Style) -> None:
         super().__init__(deck, style, id="preview")
-        self.found = Preview("")
+        self.found = ShockPreview("")
 
-    def rows(self, width: int, height: int) -> list[Row]:
+    def rows(self, width: int, height: int) -> list[TextRow]:
         found = self.found
         steps = max(len(found.before), len(found.after))
         curves = []
@@ -110,10 +111,10 @@ class PreviewView(View):
 
 
 class ShockScreen(Dialog[Shock | None]):
-    """Gives the shock to be sent, or None. The picture follows the run while it goes on."""
+    """Gives the shock to be sent, or None. The picture follows the run."""
 
     CSS_PATH: ClassVar[list[str | PurePath]] = ["confirm.tcss", "shock.tcss"]
-    BINDINGS: ClassVar[list[BindingType]] = [("escape", "give_up", ""), *QUITS]
+    BINDINGS: ClassVar[list[BindingType]] = [("escape", "cancel", ""), *QUITS]
 
     def __init__(self, deck: Deck, drawing: Style, text: str = FIRST) -> None:
         super().__init__(drawing)
@@ -127,7 +128,7 @@ class ShockScreen(Dialog[Shock | None]):
             yield Input(self._text, placeholder=HINT, id="answer")
             yield PreviewView(self._deck, self.drawing)
             yield Static(id="said")
-            yield Static(Content("Enter sends it    Esc gives up    the recorder's answer is shown"), classes="answers")
+            yield Static(Content("Enter: send    Esc: cancel"), classes="answers")
 
     def on_mount(self) -> None:
         self.query_one(Input).focus()
@@ -135,14 +136,14 @@ class ShockScreen(Dialog[Shock | None]):
         self.set_interval(0.5, self._follow)
 
     def _follow(self) -> None:
-        """The run goes on while somebody thinks: what would be hit moves along."""
+        """The run continues while the dialog is open, so the step that the shock would hit changes."""
         if self._deck.stage is not None and self._deck.stage.steps != self._arrived:
             self._look()
 
     def on_input_changed(self) -> None:
         self._look()
 
-    def _look(self) -> Preview:
+    def _look(self) -> ShockPreview:
         stages = self._deck.run.stages
         made = plan_of(stages[-1], self._deck.run.events) if stages else Plan((), ())
         self._arrived = stages[-1].steps if stages else 0
@@ -158,5 +159,5 @@ class ShockScreen(Dialog[Shock | None]):
         if found.shock is not None:
             self.dismiss(found.shock)
 
-    def action_give_up(self) -> None:
+    def action_cancel(self) -> None:
         self.dismiss(None)

@@ -1,4 +1,4 @@
-"""The tour: what is where on the screen, shown once and whenever it is asked for."""
+"""The tour: what is where on the screen, shown once, and again on request."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from ltxtui.plot.text import to_ascii
 from ltxtui.screens.base import ActionScreen, plain_bar
 from ltxtui.screens.dialog import QUITS, Dialog
 
-# By screen: a heading and what it tells; {id} stands for the keys of an action.
+# By screen: a heading and its text; {id} stands for the keys of an action.
 _STOPS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "run": (
         ("Top", "Which run this is and where it stands: live, playing or paused, the step, what the recorder costs."),
         ("Middle", "Panels over the steps of the denoising, all under one cursor: {cursor} moves it, a click sets it, "
-         "{newest} goes to the newest step and follows the run. Beside every line are its first and last visible "
-         "value, in the title the one under the cursor."),
+         "{newest} goes to the newest step and follows the run. First and last visible value are next to each "
+         "line, the value under the cursor is in the title."),
         ("Panels", "{preset} show the panels for a question, such as drift or frequency. {focus} chooses a panel, "
          "{maximise} gives it the whole screen, {hide} hides it, {move} move it, {add} shows another one. "
-         "The mouse on a panel's title tells what it shows."),
+         "The mouse on a panel's title shows its description."),
         ("Replay", "{play} plays a recorded run, {frame} go step by step, {seek} by tenths, {speed} change the speed."),
         ("Shock", "A live run that was started with --allow-control takes {shock}, {stop} and {snapshot}."),
-        ("Bottom", "The event at the cursor, and the keys of the moment. {palette} finds every action by its name, "
-         "{help} lists all keys, {back} goes back and at last quits; the recorded run goes on."),
+        ("Bottom", "The event at the cursor, and the keys of the moment. {palette} finds every action by name, "
+         "{help} lists all keys, {back} goes back, and quits from the first screen; the run continues."),
     ),
     "home": (
-        ("Runs", "Live runs are on top and move on by themselves; below are the recorded ones."),
-        ("Everywhere", "{palette} finds every action by its name, {help} lists all keys, {back} quits."),
+        ("Runs", "Live runs are on top and update themselves; recorded runs are below."),
+        ("Everywhere", "{palette} finds every action by name, {help} lists all keys, {back} quits."),
     ),
     "compare": (
         ("Curves", "All runs in the same panels, aligned, under one cursor."),
-        ("Everywhere", "{palette} finds every action by its name, {help} lists all keys, {back} goes back."),
+        ("Everywhere", "{palette} finds every action by name, {help} lists all keys, {back} goes back."),
     ),
 }  # fmt: skip
 _HEAD: Final = 12
@@ -52,7 +52,7 @@ def stops(screen: str, keymap: actions.Keymap) -> list[tuple[str, str]]:
 
 
 class TourScreen(Dialog[None]):
-    """Over another screen; any of the usual keys closes it, and it does not come back by itself."""
+    """Over another screen; any of the usual keys closes it, and it is not shown again unless asked for."""
 
     CSS_PATH: ClassVar[list[str | PurePath]] = ["confirm.tcss", "tour.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -73,7 +73,7 @@ class TourScreen(Dialog[None]):
 
     def _text(self) -> Content:
         width = max(24, min(86, self.app.size.width * 9 // 10 - 6))
-        lines: list[tuple[str, str]] = [("What is where", "bold"), ("   Enter closes this, F2 brings it back\n", "dim")]
+        lines: list[tuple[str, str]] = [("What is where", "bold"), ("   Enter: close, F2: show again\n", "dim")]
         for heading, text in stops(self._over.kind, self._over.dashboard.settings.keys):
             said = wrap(text, width - _HEAD)
             for n, line in enumerate(said):

@@ -1,4 +1,4 @@
-"""What nobody foresaw: its details go to a file, and one line says what happened and where that file is."""
+"""Unexpected errors: the details are written to a file, and one line reports the error and the file."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from pathlib import Path
 from typing import Final
 
 from ltxtui.plot.text import clean
+from recorder.format.version import VERSION
 
 _KEPT: Final = 20
-"""Files of details that are kept; older ones are removed."""
+"""Number of files that are kept; older ones are removed."""
 _PATTERN: Final = "error-*.txt"
 
 
-def told(error: BaseException) -> str:
-    """Write the details of an error and give the line for the user: what happened, and where the details are."""
+def report(error: BaseException) -> str:
+    """Write the details of an error to a file and return the line for the user, which names the file."""
     cause = getattr(error, "error", None) if type(error).__name__ == "WorkerFailed" else None
     error = cause if isinstance(cause, BaseException) else error
     said = clean(error, 200)
     what = f"{type(error).__name__}: {said}" if said else type(error).__name__
     path = _written(_details(error))
-    where = f"details are in {path}" if path is not None else "its details could not be written anywhere"
+    where = f"details are in {path}" if path is not None else "its details could not be written"
     return f"ltxtui: unexpected error: {what}; {where}"
 
 
@@ -35,7 +36,8 @@ def _details(error: BaseException) -> str:
     from importlib.metadata import PackageNotFoundError, version
 
     lines = [time.strftime("%Y-%m-%d %H:%M:%S %z")]
-    for package in ("ltxtui", "textual", "numpy"):
+    lines.append(f"ltxtui {VERSION}")
+    for package in ("textual", "numpy"):
         with contextlib.suppress(PackageNotFoundError):
             lines.append(f"{package} {version(package)}")
     size = shutil.get_terminal_size()
@@ -44,14 +46,14 @@ def _details(error: BaseException) -> str:
         f"command: {' '.join(map(clean, sys.argv))}",
         f"terminal: {clean(os.environ.get('TERM', ''))}, {size.columns}x{size.lines}",
         "",
-        # Without the values of variables: they hold prompts.
+        # Without the values of variables, which include prompts.
         *(line.rstrip("\n") for line in traceback.format_exception(error)),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _written(text: str) -> Path | None:
-    """Where the text was kept: with the dashboard's state, else among temporary files; None if nowhere."""
+    """The file of the text: in the folder of the state, or else of temporary files; None if neither is writable."""
     from ltxtui.state import state_path
 
     kept = state_path()
@@ -65,7 +67,7 @@ def _written(text: str) -> Path | None:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
                 file.write(text)
         except FileExistsError:
-            return path  # the second error of the same second follows from the first
+            return path  # a second error within the same second follows from the first
         except OSError:
             continue
         _tidy(folder)

@@ -1,4 +1,4 @@
-"""The terminal as the dashboard uses it: Textual's driver, made to survive a terminal that misbehaves or goes away."""
+"""The terminal driver of the dashboard: Textual's driver, made robust against a terminal that misbehaves or closes."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ RESTORING: Final = (
     "\x1b[?2004l\x1b[?7h\x1b[?2048l\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l\x1b[<u"
     "\x1b[?1049l\x1b[?25h\x1b[?1004l"
 )
-"""Paste and mouse reports off, line wrap on, the main screen, a cursor: what the driver writes at an orderly end."""
+"""Paste and mouse reports off, line wrap on, the main screen, a cursor: what the driver writes when it stops."""
 _LEAVING: Final = frozenset(b"q\x03\x11")
-"""Bytes of the keys that may quit: what is typed after them may belong to the shell."""
+"""Bytes of the keys that may quit: later keys may belong to the shell."""
 _HOPS: Final = 40
-"""Turns of the event loop after which a key has gone through all queues, from the app to the screen and back."""
+"""Turns of the event loop that a key needs to pass all queues, from the app to the screen and back."""
 _PATIENCE: Final = 1.0
 _GATE: Final = 0.25
-"""Seconds at most that keys wait for a key before them that may quit."""
+"""Most seconds that keys wait for an earlier key that may quit."""
 _CHUNK: Final = 4096
 
 
 class Output:
-    """Writes to the terminal; what cannot be encoded is replaced, and a terminal that is gone is told once.
+    """Writes to the terminal. Characters that cannot be encoded are replaced; a closed terminal is reported once.
 
-    With `plain` nothing but ASCII is written: one sign per cell, whatever a widget drew.
+    With `plain` only ASCII is written, one character per cell, whatever a widget drew.
     """
 
     def __init__(self, file: IO[str], plain: Callable[[], bool], gone: Callable[[], None]) -> None:
@@ -48,7 +48,7 @@ class Output:
         return self._fd
 
     def flush(self) -> None:
-        """Nothing waits: every write goes to the terminal."""
+        """Nothing is buffered."""
 
     def write(self, text: str) -> None:
         if self._lost:
@@ -62,7 +62,7 @@ class Output:
             while left:
                 try:
                     left = left[os.write(self._fd, left) :]
-                except BlockingIOError:  # somebody who shares the terminal made it non-blocking
+                except BlockingIOError:  # another process that shares the terminal made it non-blocking
                     with selectors.DefaultSelector() as selector:
                         selector.register(self._fd, selectors.EVENT_WRITE)
                         selector.select(_PATIENCE)
@@ -87,7 +87,7 @@ class Terminal(LinuxDriver):
         self._file = Output(self._file, lambda: bool(getattr(app, "plain", False)), self._hung_up)
         self._active = False
         self._reported = -_PATIENCE
-        """When the terminal last sent something that is no plain key."""
+        """When the terminal last sent something other than a plain key."""
         self._encoded_keys = False
         self._pasting = False
 
@@ -102,14 +102,14 @@ class Terminal(LinuxDriver):
         self._active = False
 
     def disable_input(self) -> None:
-        """Read nothing more. What was typed ahead stays, unless reports of the mouse may be among it."""
+        """Stop reading. Keys typed ahead are left in the terminal, unless mouse reports may be among them."""
         if self._key_thread is None:
             return  # done already
         with contextlib.suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGWINCH, signal.SIG_DFL)
         self._disable_mouse_support()
         self.exit_event.set()
-        self._key_thread.join()  # which may have ended by itself, since the app is on its way out
+        self._key_thread.join()  # it may have ended already, since the app is ending
         self._key_thread = None
         self.exit_event.clear()
         if self._encoded_keys or time.monotonic() - self._reported < _PATIENCE:
@@ -122,7 +122,7 @@ class Terminal(LinuxDriver):
             self.write("\x1b[?1016l")
 
     def restore_now(self) -> None:
-        """Give the terminal back at once, past all queues: for an app that does not end by itself."""
+        """Restore the terminal at once, bypassing all queues: for an app that does not end by itself."""
         with contextlib.suppress(OSError, ValueError):
             os.set_blocking(self._file.fileno(), False)
             try:
@@ -149,20 +149,20 @@ class Terminal(LinuxDriver):
     def _resume(self) -> None:
         if not self._auto_restart:
             return
-        if self._active:  # stopped without a word, by SIGSTOP: others may have used the terminal since
+        if self._active:  # stopped by SIGSTOP, without notice: other programs may have used the terminal since
             self.suspend_application_mode()
         self._must_signal_resume = True
         self.resume_application_mode()
 
     def _hung_up(self) -> None:
-        """The terminal is gone: nobody looks, and nobody can type."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed already
+        """The terminal is closed: nothing can be shown or typed."""
+        with contextlib.suppress(RuntimeError):  # the loop is already closed
             self._loop.call_soon_threadsafe(self._app.hung_up)
 
     # Input
 
     def run_input_thread(self) -> None:
-        """Read and hand on what is typed until the app quits, is suspended or has lost its terminal."""
+        """Read input and pass it on until the app quits, is suspended or loses its terminal."""
         parser = XTermParser(self._debug)
         decode = getincrementaldecoder("utf-8")("replace").decode
         with selectors.SelectSelector() as selector:
@@ -187,7 +187,7 @@ class Terminal(LinuxDriver):
                     self.process_message(event)
 
     def _read(self, selector: selectors.SelectSelector) -> bytes:
-        """One plain key, or a whole report or paste as far as it has arrived; empty if the terminal hung up."""
+        """One plain key, or a report or paste as far as it has arrived; empty if the terminal hung up."""
         if self._pasting:
             data = os.read(self.fileno, _CHUNK)
         else:
@@ -201,7 +201,7 @@ class Terminal(LinuxDriver):
         return data
 
     def _wait_until_handled(self) -> None:
-        """Until the key before has been acted on: if it quits, what follows is not ours to read."""
+        """Wait until the last key is handled: if it quits, later keys belong to the shell."""
         handled = threading.Event()
 
         def turn(left: int) -> None:

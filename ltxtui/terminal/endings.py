@@ -1,4 +1,4 @@
-"""How a program on a terminal ends: by a signal, with its terminal gone, or by an error that nobody foresaw."""
+"""How a program on a terminal ends: by a signal, a closed terminal, or an unexpected error."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ltxtui.terminal import crash_log
 T = TypeVar("T")
 
 SIGNALLED: Final = 128
-"""Added to the number of a signal it is the exit status of a process that the signal ended."""
+"""Plus the number of a signal, the exit status of a process ended by that signal."""
 LAST_WAIT: Final = 5.0
-"""Seconds that an app has to end after a signal before the terminal is taken from it."""
+"""Seconds that an app has to end after a signal; then the terminal is restored and the process exits."""
 _OTHERS: Final = frozenset(
     getattr(signal, name)
     for name in (
-        # Cannot be caught, do not end a process, or tell that the process itself is broken.
+        # Cannot be caught, do not end a process, or report a fault of the process itself.
         "SIGKILL", "SIGSTOP", "SIGCHLD", "SIGCONT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGWINCH", "SIGPIPE",
         "SIGSEGV", "SIGILL", "SIGFPE", "SIGBUS", "SIGABRT", "SIGTRAP", "SIGSYS", "SIGINFO", "SIGXFSZ", "SIGEMT",
     )
@@ -35,22 +35,22 @@ _OTHERS: Final = frozenset(
 
 
 class Signals:
-    """While it is entered, the first signal that would end the process is told, and every later one ignored.
+    """A context in which the first signal that would end the process is passed to `caught`; later ones are ignored.
 
-    Signals that are ignored already, such as SIGHUP under nohup, stay so. After a signal the handlers stay too: the
-    process is on its way out, and a storm of signals shall not hinder it.
+    Signals that are already ignored, such as SIGHUP under nohup, stay ignored. After a signal the handlers remain: the
+    process is ending, and further signals must not interrupt that.
     """
 
-    def __init__(self, told: Callable[[int], None]) -> None:
+    def __init__(self, caught: Callable[[int], None]) -> None:
         self.number = 0
-        """The signal that came; 0 if none did."""
-        self._told = told
+        """The signal that was received; 0 if none was."""
+        self._on_signal = caught
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
         for number in sorted(signal.valid_signals() - _OTHERS):
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                with contextlib.suppress(OSError):  # of the C library's own
+                with contextlib.suppress(OSError):  # reserved by the C library
                     self._before[number] = signal.signal(number, self._caught)
         return self
 
@@ -62,21 +62,21 @@ class Signals:
     def _caught(self, number: int, frame: types.FrameType | None) -> None:
         if not self.number:
             self.number = number
-            self._told(number)
+            self._on_signal(number)
 
 
 class TerminalApp(App[T], inherit_bindings=False):
-    """An app that gives the terminal back as it was, however it ends. `show_app` runs it.
+    """An app that restores the terminal however it ends. `show_app` runs it.
 
-    A subclass with more to do when it is left overrides `leave`; `plain` says whether nothing but ASCII may be written.
+    A subclass that has work to do at the end overrides `leave`. `plain` is whether only ASCII may be written.
     """
 
     signalled = 0
-    """The signal that came first; 0 if none did."""
+    """The first signal that was received; 0 if none was."""
     _status = 0
     _ended: str = ""
     leaving = False
-    """Whether it is on its way out; keys are left to the shell from then on."""
+    """Whether it is ending; later keys are left to the shell."""
 
     @property
     def plain(self) -> bool:
@@ -90,7 +90,7 @@ class TerminalApp(App[T], inherit_bindings=False):
         return self._status or self.return_code or 0
 
     def on_load(self) -> None:
-        if self.signalled:  # before there was a loop to tell it to
+        if self.signalled:  # before the event loop was started
             self.end_with(SIGNALLED + self.signalled)
 
     def leave(self) -> None:
@@ -102,7 +102,7 @@ class TerminalApp(App[T], inherit_bindings=False):
         super().exit(*given, **named)
 
     def hung_up(self) -> None:
-        """The terminal is gone: end as after SIGHUP, even where that is ignored."""
+        """The terminal is closed: end as after SIGHUP, even if that is ignored."""
         self.end_with(SIGNALLED + signal.SIGHUP)
 
     def end_with(self, status: int) -> None:
@@ -116,17 +116,17 @@ class TerminalApp(App[T], inherit_bindings=False):
         return Terminal
 
     async def on_event(self, event: events.Event) -> None:
-        """Keys and clicks that were read before the app was left have nobody any more."""
+        """Drop keys and clicks that were read before the app ended."""
         over = self.leaving or not self._running
         if not (over and isinstance(event, events.InputEvent | events.Paste)):
             await super().on_event(event)
 
     def _handle_exception(self, error: Exception) -> None:
-        """In place of a traceback with all variables: details in a file, one line on the terminal."""
+        """Instead of a traceback with all variables: details in a file, one line on the terminal."""
         self._return_code = self._status = 1
         self.leaving = True
         if self._exception is None:
-            self._ended = crash_log.told(error)
+            self._ended = crash_log.report(error)
             self._exception = error
             self._exception_event.set()
         self._close_messages_no_wait()
@@ -141,37 +141,37 @@ def show_app(app: TerminalApp[Any], *, mouse: bool = True) -> int:
 
     Must be called in the main thread.
     """
-    came, over = threading.Event(), threading.Event()
+    signalled, over = threading.Event(), threading.Event()
 
-    def told(number: int) -> None:
+    def caught(number: int) -> None:
         app.signalled = number
-        came.set()
+        signalled.set()
         if (loop := app._loop) is not None:
             loop.call_soon_threadsafe(app.end_with, SIGNALLED + number)
 
     def watch() -> None:
-        """Whatever holds an app that does not end: the terminal is given back and the process is over."""
-        came.wait()
+        """Restore the terminal and exit if the app does not end in time after a signal."""
+        signalled.wait()
         if not over.wait(LAST_WAIT):
             _restore(app)
             os._exit(SIGNALLED + app.signalled)
 
-    with Signals(told):
+    with Signals(caught):
         threading.Thread(target=watch, name="last-wait", daemon=True).start()
         try:
             app.run(mouse=mouse)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the terminal comes first
+        except Exception as error:  # noqa: BLE001 - the terminal is restored after any error
             _restore(app)
-            say(crash_log.told(error))
+            say(crash_log.report(error))
             return 1
         finally:
             over.set()
-            came.set()
+            signalled.set()
     return app.status
 
 
 def say(line: str) -> None:
-    """A line on standard error, as far as there is one."""
+    """Print a line on standard error; does nothing if it is closed."""
     with contextlib.suppress(OSError, ValueError):
         print(line, file=sys.__stderr__, flush=True)
 

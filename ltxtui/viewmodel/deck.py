@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ltxtui.viewmodel.markers import neighbour
 from ltxtui.viewmodel.playback import SPEEDS, Playback
 from ltxtui.viewmodel.selection import median_step
-from ltxtui.viewmodel.viewport import Look
+from ltxtui.viewmodel.viewport import Viewport
 from replay.model.pulse import Stall
 from replay.model.run import Run
 from replay.sources.open import Liveness
@@ -21,12 +21,12 @@ __all__ = ["SPEEDS", "Deck"]
 _PACE: Final = 0.1
 
 
-class Deck(Look):
+class Deck(Viewport):
     """A recording deck over one run.
 
     Live, the playhead is always at the end; in a replay it plays. The cursor is a step of the selected stage among the
     visible ones; while `follow` holds, stage and cursor go with the newest visible step. A cursor that was moved back,
-    and a window of the axis, stay where they are while the run goes on.
+    and a window of the axis, stay where they are while the run grows.
     """
 
     def __init__(self, run: Run, liveness: Liveness, *, playing: bool = False, speed: float = 1.0) -> None:
@@ -37,7 +37,7 @@ class Deck(Look):
         self.note = ""
         """What the source has to say, such as that the recording ends in the middle of a message."""
         self.stall: Stall | None = None
-        """Why nothing goes on in a run that is being recorded, and for how long."""
+        """Why a run that is being recorded is stalled, and for how long."""
         self.loading = True
         """Until the source has brought all it had when it was opened; a replay does not play before."""
         speed = min(SPEEDS, key=lambda s: abs(s - speed)) if math.isfinite(speed) else math.inf
@@ -50,12 +50,12 @@ class Deck(Look):
 
     @property
     def waiting(self) -> str:
-        """What a run that has not begun is waited for; empty once it has."""
+        """What the dashboard is waiting for before the run begins; empty after."""
         return self.note if self.live and not self.run.header else ""
 
     @property
     def nothing(self) -> str:
-        """What is said where there is no step to show: that one is waited for, or read, or that there is none."""
+        """The text shown where there is no step: waiting, reading, or no steps."""
         return "waiting for the first step" if self.live else "reading …" if self.loading else "no steps"
 
     # What is fed in
@@ -64,7 +64,7 @@ class Deck(Look):
         """Take note of messages fed to the run, or of a run that has ended."""
         self.liveness = liveness
         if not self._opened:
-            # A source knows only after its first poll whether the run is still going on.
+            # A source knows only after its first poll whether the run is live.
             self._opened = True
             self.opened_live = self.live = liveness is Liveness.LIVE
             self.playing = self.playing and not self.live
@@ -79,11 +79,11 @@ class Deck(Look):
     # The cursor
 
     def move(self, by: int) -> None:
-        """Move the cursor; past the newest visible step of a replay it takes the playhead along.
+        """Move the cursor; past the newest visible step of a replay it moves the playhead too.
 
-        On the axis over the whole run it goes on in the stage before or after.
+        On the axis over the whole run it continues in the previous or next stage.
         """
-        if self.whole_run and (stage := self._beside(by)) is not None:
+        if self.whole_run and (stage := self._across_stages(by)) is not None:
             self.go_to(*stage)
             return
         if by > 0 and self.cursor + by >= self.visible and not self.live:
@@ -91,8 +91,8 @@ class Deck(Look):
             return
         self.move_to(self.cursor + by)
 
-    def _beside(self, by: int) -> tuple[int, int] | None:
-        """The stage and step that a cursor comes to which leaves its stage; None if it does not."""
+    def _across_stages(self, by: int) -> tuple[int, int] | None:
+        """The stage and step that the cursor moves to if it leaves its stage, else None."""
         step, stage, stages = self.cursor + by, self.stage_index, self.run.stages
         while step < 0 and stage > 0:
             stage -= 1
@@ -119,7 +119,7 @@ class Deck(Look):
         self._settle()
 
     def go_to(self, stage: int, step: int) -> None:
-        """Put the cursor on a step of any stage; in a replay the playhead comes along if it has not passed it yet."""
+        """Put the cursor on a step of any stage; in a replay the playhead moves there if it has not passed it."""
         if not 0 <= stage < len(self.run.stages):
             return
         newest = self.offset(stage) + step + 1
@@ -192,11 +192,11 @@ class Deck(Look):
 
     @property
     def replaying(self) -> bool:
-        """Whether play, seek and speed are on offer: the run is not going on any more and has steps."""
+        """Whether play, seek and speed are available: the run has ended and has steps."""
         return not self.live and self.total > 0
 
     def toggle(self) -> None:
-        """Play or pause; at the end play from the start, behind a loop from the loop's first step."""
+        """Play or pause; at the end, play from the start; after a loop, from the loop's first step."""
         if not self.replaying:
             return
         if not self.playing:
@@ -232,7 +232,7 @@ class Deck(Look):
             self.playback.change_speed(by)
 
     def toggle_pace(self) -> None:
-        """As it happened, each step taking the time that it took; or all steps the median time."""
+        """Switch between recorded time per step and the median time for all steps."""
         if self.replaying:
             self.playback.as_recorded = not self.playback.as_recorded
             self.playback.rest()
@@ -240,7 +240,7 @@ class Deck(Look):
                 self.speed = 1.0
 
     def mark_loop(self) -> None:
-        """Mark one end of a loop at the cursor, then the other; a third time ends the loop."""
+        """Mark one end of a loop at the cursor, then the other; a third call clears the loop."""
         if not self.replaying:
             return
         here = self.offset(self.stage_index) + self.cursor
@@ -253,7 +253,7 @@ class Deck(Look):
             self.loop_from = None
 
     def tick(self, seconds: float) -> bool:
-        """Let a playing replay go on; True if the playhead moved. Without a loop it stops at the end by itself."""
+        """Advance a playing replay; True if the playhead moved. Without a loop it stops at the end."""
         if not self.playing or self.loading:
             return False
         before = self.playhead
@@ -272,7 +272,7 @@ class Deck(Look):
 
     @property
     def newest(self) -> tuple[int, int]:
-        """The stage and the step that the run has come to, wherever the cursor is."""
+        """The newest stage and step of the run, wherever the cursor is."""
         stage = self._stage_at(self.playhead)
         stages = self.run.stages
         return stage, max(0, stages[stage].steps - 1) if stages else 0
@@ -285,8 +285,8 @@ class Deck(Look):
         return self.keep("elapsed", self.run.version, self._all_times)
 
     def _all_times(self) -> NDArray[np.float64]:
-        """Clocks that went back stand still; a stage that ran beside the one before it is played behind that one."""
-        furthest = [max(s.streams.values(), key=lambda stream: stream.rows) for s in self.run.stages if s.streams]
+        """Times that go back count as no time; a stage that overlaps the previous one is played after it."""
+        furthest = [stage.furthest for stage in self.run.stages if stage.furthest is not None]
         played, reached = [np.empty(0)], -math.inf
         for times in (stream.times for stream in furthest):
             known = np.isfinite(times)
@@ -308,7 +308,7 @@ class Deck(Look):
         return max(0, len(stages) - 1)
 
     def _settle(self) -> None:
-        """Bring stage, cursor and window to what is visible now."""
+        """Bring stage, cursor and window up to date."""
         self.playhead = max(0, min(self.playhead, self.total))
         if self.follow:
             self.stage_index = self._stage_at(self.playhead)

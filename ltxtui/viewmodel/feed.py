@@ -1,4 +1,4 @@
-"""Brings a source's messages into the run: rarely when little happens, in slices when much does."""
+"""Feeds a source's messages into a run, in slices, so that the screen stays responsive."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from replay.model.run import NotARun, Run
 from replay.sources.open import Liveness, Source, damage_of
 
 PERIOD: Final = 0.1
-"""Seconds between two polls at least: a screen faster than this only costs."""
+"""Least seconds between two polls."""
 SLICE: Final = 0.02
 """Seconds that feeding may hold the event loop."""
 OPENING: Final = 0.25
 """Seconds between two pictures of a recorded run that is still being read: each picture holds up the reading."""
 REST: Final = 3.0
 """How many times as long as the last picture took the next one of a live run waits: of a run of a million steps every
-picture takes long, and the dashboard shall not take a whole core for them."""
+picture takes long, and drawing must not take a whole core."""
 LONGEST_REST: Final = 2.0
 _PATIENCE: Final = 1.0
 _QUIET: Final = 0.25
 
 
 class Feed:
-    """Polls a source until its run is over; `changed` is called whenever the run or what is known of it changed."""
+    """Polls a source until its run is over; `changed` is called whenever the run or its state changed."""
 
     def __init__(self, source: Source, run: Run, changed: Callable[[], None], pulse: Pulse | None = None) -> None:
-        """`pulse` has been fed with what the run has already; by default there is nothing of it yet."""
+        """`pulse` has been fed with what the run has already; by default nothing has been read."""
         self._source = source
         self._run = run
         self._changed = changed
@@ -39,7 +39,7 @@ class Feed:
         """As of what has been fed: a run that ended is live until its last message is in."""
         self.problem = ""
         self.done = False
-        self._told = 0.0
+        self._announced = 0.0
         self._rest = 0.0
         self._polling: asyncio.Future[list[Message]] | None = None
         self._closed = asyncio.Event()
@@ -56,17 +56,17 @@ class Feed:
         return self._pulse.stall
 
     async def run(self) -> None:
-        """Feed until the run is over or cannot be read further."""
-        self._told = asyncio.get_running_loop().time()
+        """Feed until the run has ended or reading stops."""
+        self._announced = asyncio.get_running_loop().time()
         try:
             caught_up = False
-            first, told, owed = True, (self.liveness, "", -1), True
+            first, shown, owed = True, (self.liveness, "", -1), True
             while not self.done and not self._closed.is_set():
                 messages = await self._poll()
                 if self._closed.is_set():
                     return
                 if first:
-                    # Only now is it known whether this run was still going on when it was opened.
+                    # Only now is it known whether this run was live when it was opened.
                     self.liveness, first = self._source.liveness, False
                 self._pulse.feed(messages)
                 if not messages and not caught_up:
@@ -84,30 +84,30 @@ class Feed:
                 # What is known may change between two polls: for how long a line is dead, or a run stalled.
                 stall = self.stall
                 known = self.liveness, self.note, -1 if stall is None else int(stall.seconds)
-                owed = owed or bool(messages) or told != known
+                owed = owed or bool(messages) or shown != known
                 if self.done or (owed and self._due() <= 0):
-                    told, owed = known, False
-                    self._tell()
+                    shown, owed = known, False
+                    self._announce()
                 if not self.done and self.liveness is Liveness.LIVE:
                     await self._wait(busy=bool(messages), owed=owed)
         except (NotARun, CorruptMessage, OSError) as error:
-            self.problem = f"cannot be read further: {error}"
+            self.problem = f"reading stopped: {error}"
             self.liveness = Liveness.UNFINISHED if self._run.end is None else Liveness.FINISHED
             self.done = True
             self._changed()
 
     def drawn(self, seconds: float) -> None:
-        """The picture that `changed` asked for took so long."""
+        """Take note of the seconds that drawing after `changed` took."""
         self._rest = min(LONGEST_REST, REST * seconds)
 
     def _due(self) -> float:
-        """Seconds until another picture is worth its time."""
+        """Seconds until the next picture is due."""
         pause = self._rest if self.liveness is Liveness.LIVE else OPENING
-        return self._told + pause - asyncio.get_running_loop().time()
+        return self._announced + pause - asyncio.get_running_loop().time()
 
-    def _tell(self) -> None:
+    def _announce(self) -> None:
         self._changed()
-        self._told = asyncio.get_running_loop().time()
+        self._announced = asyncio.get_running_loop().time()
 
     async def _poll(self) -> list[Message]:
         if self._source.fileno() is not None:
@@ -117,7 +117,7 @@ class Feed:
         return await asyncio.shield(self._polling)
 
     async def close(self) -> None:
-        """Close the source, after a poll that is still under way; no other one begins."""
+        """Close the source, after a poll that is still under way; no further poll begins."""
         self._closed.set()
         if self._polling is not None and not self._polling.done():
             await asyncio.wait({self._polling})
@@ -130,12 +130,12 @@ class Feed:
             self._run.feed(message)
             if loop.time() > until:
                 if self._due() <= 0:
-                    self._tell()
+                    self._announce()
                 await asyncio.sleep(0)
                 until = loop.time() + SLICE
 
     async def _wait(self, busy: bool, owed: bool) -> None:
-        """Until there may be more or a picture that is owed is due: on the descriptor if there is one, else a while."""
+        """Wait for messages, or until a pending picture is due: on the descriptor if there is one, else briefly."""
         await asyncio.sleep(PERIOD)
         descriptor = self._source.fileno()
         if descriptor is None:
@@ -155,5 +155,5 @@ class Feed:
 
 
 def connected(source: Source) -> bool:
-    """Whether messages can come now: not while a run is awaited, or its connection tried for."""
+    """Whether messages can come now: not while waiting for a run or reconnecting."""
     return bool(getattr(source, "connected", True))

@@ -1,4 +1,4 @@
-"""Where panels go on a screen of any size: presets, columns and rows, pages. Pure numbers, no Textual."""
+"""The layout of panels on a screen of any size: presets, columns and rows, pages. Pure numbers, no Textual."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ _EASY: Final = 7
 """The height that a panel gets at least where the screen is not tiny; what does not fit then goes to another page."""
 _SHAPE: Final = 4.0
 """Width to height that curves are read best at, in cells."""
+
+
+OTHERS: Final = "others"
+"""Stands in a preset for the panels of all metrics of a run that no other panel shows."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,9 @@ PRESETS: Final[tuple[Preset, ...]] = (
     Preset("4", "guidance", ("guidance", "sigma", "velocity", "events")),
     Preset("5", "system", ("system", "cost", "events", "readout")),
     Preset("6", "everything", ()),
+    Preset("7", "other metrics", (OTHERS,)),
 )
-"""An empty list of panels is all of them."""
+"""An empty list of panels is all that every run has."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,6 @@ def _cut(length: int, parts: int, n: int) -> int:
 
 
 def size_class(width: int, height: int) -> str:
-    """What an arrangement is remembered for: terminals of about this size."""
+    """The class of terminal sizes that shares a remembered arrangement."""
     wide = "narrow" if width < 100 else "wide" if width < 180 else "widest"
     return f"{wide}-{'low' if height < 32 else 'high'}"

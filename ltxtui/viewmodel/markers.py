@@ -18,7 +18,7 @@ KINDS: Final[dict[str, tuple[str, str]]] = {
     "control": ("X", "command of a viewer"),
     "warning": ("!", "warning or error"),
 }
-"""Every kind of marker with its letter on the axis, which tells it apart without colour, and its name."""
+"""Every kind of marker with its letter on the axis, which distinguishes it without colour, and its name."""
 
 _OF_EVENT: Final = {
     "stage_start": "stage", "shock": "shock", "critical": "critical", "nan": "nan", "control": "control",
@@ -40,10 +40,10 @@ class Marker(NamedTuple):
 
 
 def markers(run: Run) -> list[Marker]:
-    """All markers in the order of the run; those of one step in the order they were told.
+    """All markers in the order of the run; those of one step in the order of the messages.
 
     An event without a stage or step, such as a warning of the recorder, is put by its time: at the first step that
-    was done no earlier, or else at the last one. Events before the first stage have no place and no marker.
+    was done no earlier, or else at the last one. Events before the first stage have no marker.
     """
     found = []
     for event in run.events:
@@ -72,7 +72,7 @@ def _where(stages: list[StageData], stage: object, step: object, time: object, k
         return stage, 0
     if isinstance(step, int) and step >= 0:
         return stage, step
-    stream = max(stages[stage].streams.values(), key=lambda s: s.rows, default=None)
+    stream = stages[stage].furthest
     if stream is None or not stream.rows or not isinstance(time, float | int):
         return stage, 0
     later = np.flatnonzero(stream.times >= time)

@@ -1,4 +1,4 @@
-"""How a replay goes on: at the median pace of the run or as it happened, at a speed, around a loop. Pure arithmetic."""
+"""How a replay advances: at the median pace of the run or as it happened, at a speed, in a loop. Pure arithmetic."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SPEEDS: Final[tuple[float, ...]] = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0, 16.0, math.inf)
-"""Replay speeds; 1 is the run's own pace, infinity as fast as the screen goes."""
+"""Replay speeds; 1 is the run's own pace, infinity as fast as the screen can draw."""
 
 _MAX_SPEED_TICKS: Final = 40
 _STALL: Final = 1.0
@@ -19,10 +19,10 @@ _STALL: Final = 1.0
 
 @dataclass
 class Playback:
-    """The clockwork of a replay. A playhead is a number of steps: 1 shows the first step only.
+    """Advances a replay. A playhead is a number of steps: 1 shows the first step only.
 
     Attributes:
-        playing: whether it goes on.
+        playing: whether it advances.
         speed: times the pace.
         as_recorded: whether each step takes the time that it took, pauses included, instead of the median time.
         loop: first and last step of a selection that is played again and again.
@@ -43,13 +43,13 @@ class Playback:
         self.speed = SPEEDS[max(0, min(SPEEDS.index(self.speed) + by, len(SPEEDS) - 1))]
 
     def start(self, playhead: int, total: int) -> int:
-        """Where playing begins from a playhead: a loop that lies behind and a run that is over begin anew."""
+        """Where playing begins: from the start if a loop was passed or the run has ended, else at the playhead."""
         if self.loop is not None:
             return self.loop[0] + 1 if playhead > self.loop[1] else playhead
         return 1 if playhead >= total else playhead
 
     def advance(self, playhead: int, seconds: float, pace: float, elapsed: NDArray[np.float64]) -> int:
-        """The playhead after some seconds of the clock on the wall.
+        """The playhead after some seconds of real time.
 
         Args:
             playhead: where it is, 1 or more.

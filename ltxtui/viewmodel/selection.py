@@ -1,4 +1,4 @@
-"""What of a run is looked at: stage, stream, lanes, batch item, and the rows that may be seen. No Textual."""
+"""The part of a run that is shown: stage, stream, lanes, batch item, and the rows that may be seen. No Textual."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from replay.model.run import Run, StageData, StreamData
 BOTH: Final = "both"
 """The lanes of all streams, one above the other."""
 RECENT: Final = 12
-"""Steps that "lately" means."""
+"""Steps over which recent values are taken."""
 
 
 class Selection:

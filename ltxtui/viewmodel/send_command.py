@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def give(command: Command, shock: Shock | None, socket: Path | None, name: str) -> str:
-    """Send a command, wait for its answer, and say it. Without a socket the run is looked for by its name.
+    """Send a command and return its answer as text. Without a socket the run is looked up by name.
 
     Raises:
         replay.control.ControlError: if it could not be delivered or was not answered.
@@ -23,6 +23,6 @@ def give(command: Command, shock: Shock | None, socket: Path | None, name: str) 
 
     where = socket or next((run.socket for run in live_runs() if run.name == name), None)
     if where is None:
-        raise NotLive("no socket leads to this run; commands are given where it is recorded: ltxtui control")
+        raise NotLive("this run has no socket here; on its own machine use: ltxtui control")
     answer = send(where, command, shock=shock)
     return clean(answer.text) if answer.accepted else f"refused: {clean(answer.text)}"

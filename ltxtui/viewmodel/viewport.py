@@ -1,4 +1,4 @@
-"""How the selected stage is looked at: cursor, reference mark, markers, and the axis with its window. No Textual."""
+"""The view of the selected stage: cursor, reference mark, markers, and the axis with its window. No Textual."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _PACE: Final = 0.1
 T = TypeVar("T")
 
 
-class Look(Selection):
+class Viewport(Selection):
     """A selection with a cursor on one of its visible steps and an axis that all panels share."""
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self.cursor = 0
         self.follow = True
-        """Whether stage and cursor go with the newest visible step."""
+        """Whether stage and cursor follow the newest visible step."""
         self.axis = Axis()
         self.log_y = False
         """Whether charts that allow it have a logarithmic y axis."""
@@ -51,7 +51,7 @@ class Look(Selection):
 
     @property
     def whole_run(self) -> bool:
-        """Whether the axis goes over all stages of the run."""
+        """Whether the axis covers all stages of the run."""
         return self.axis.mode == "run"
 
     @property
@@ -76,7 +76,7 @@ class Look(Selection):
         return self.stage_index, self.cursor
 
     def at_stage(self, stage: int) -> Self:
-        """The same look at another stage, for drawing; it is thrown away after that."""
+        """A copy that shows another stage, for one drawing."""
         other = copy.copy(self)
         other.stage_index, other._kept = stage, {}
         return other
@@ -90,7 +90,7 @@ class Look(Selection):
         return self.ruler.step_at(column, width, self.cursor)
 
     def set_axis(self, mode: Mode) -> None:
-        """Another axis; the steps that are looked at stay the same."""
+        """Select another axis; the steps in the window stay the same."""
         if self.stage is None:
             self.axis.mode = mode
         else:
@@ -107,12 +107,12 @@ class Look(Selection):
         return self.axis.window(self.stage_index) is not None
 
     def zoom(self, by: float) -> None:
-        """Show half of what is shown, `by` times, or twice as much if negative; the cursor keeps its column."""
+        """Show half of what is shown, `by` times, or double it if negative; the cursor keeps its column."""
         if self.steps:
             self.axis.zoom(by, self.stage_index, self.ruler, self.cursor)
 
     def pan(self, by: float) -> None:
-        """Move the window by quarters of itself. A cursor that it leaves behind does not follow any more."""
+        """Move the window by quarters of itself. If the cursor leaves the window, it stops following."""
         if self.zoomed:
             self.axis.pan(by, self.stage_index, self.ruler)
             self.follow = self.follow and bool(self.ruler.inside[self.cursor : self.cursor + 1].all())
@@ -149,7 +149,7 @@ class Look(Selection):
             self._marks[self.stage_index] = step
 
     def toggle_mark(self) -> None:
-        """Set the reference mark at the cursor, or take it away where it already is."""
+        """Set the reference mark at the cursor, or clear it if it is there already."""
         self.mark_step = None if self.mark_step == self.cursor or not self.visible else self.cursor
 
     @property
@@ -186,7 +186,7 @@ class Look(Selection):
         return here is None or not isinstance(time, float | int) or time <= here
 
     def keep(self, name: str, key: object, make: Callable[[], T]) -> T:
-        """What has been made is kept until its key changes."""
+        """The value of `make`, cached until the key changes."""
         kept = self._kept.get(name)
         if kept is None or kept[0] != key:
             kept = self._kept[name] = key, make()

@@ -1,4 +1,4 @@
-"""Folds a run's journal into its archive again, where folding on the way had failed: the disk may have room by now."""
+"""Rebuilds an archive from its journal when writing it during the run failed: the disk may have room by now."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from recorder.archive.leftovers import rebuilding, restore, unfinished
 from recorder.archive.writer import ArchiveWriter
-from recorder.format import locations, protocol
+from recorder.format import paths, protocol
 from recorder.format.framing import Decoder
 from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
 from recorder.system.durability import sync_place
-from recorder.system.move_remove import changing, exists, is_folder, move, remove
+from recorder.system.move_remove import changing, exists, move, remove
 from recorder.system.open_folders import Tree, make_folders, open_folder
 
 
-def refold(journal: Journal, archive: Path) -> None:
-    """Make the whole archive beside what there is of it, and put it in its place once it is complete and on the disk.
+def rebuild(journal: Journal, archive: Path) -> None:
+    """Make the whole archive next to what there is of it, and put it in its place once it is complete and on the disk.
 
     Of a run without a row no archive is made.
 
@@ -30,8 +31,8 @@ def refold(journal: Journal, archive: Path) -> None:
     """
     make_folders(archive.parent)  # it may have been moved away
     with changing(archive) as place:
-        mend_names(archive, place)
-        made = refolding(archive)
+        restore(archive, place)
+        made = rebuilding(archive)
         remove(made, place)
         try:
             _write(journal, archive, made)
@@ -43,22 +44,7 @@ def refold(journal: Journal, archive: Path) -> None:
             raise
         sync_place(archive.parent)
         with contextlib.suppress(OSError):
-            remove(_aside(archive), place)
-
-
-def refolding(archive: Path) -> str:
-    """The name of the whole archive while it is made."""
-    return f".{archive.stem}.refolding{locations.ARCHIVE_SUFFIX}"
-
-
-def mend_names(archive: Path, place: int) -> None:
-    """Put an unfinished archive back that a process was just replacing when it died. Raises OSError."""
-    if is_folder(_aside(archive), place) and not exists(archive.name, place):
-        move(_aside(archive), place, archive.name, place)
-
-
-def _aside(archive: Path) -> str:
-    return f".{archive.stem}.unfinished{locations.ARCHIVE_SUFFIX}"
+            remove(unfinished(archive), place)
 
 
 def _write(journal: Journal, archive: Path, made: str) -> None:
@@ -91,15 +77,15 @@ def _write(journal: Journal, archive: Path, made: str) -> None:
 
 
 def _may_be_of(archive: Tree, began: object) -> bool:
-    """Whether an archive is of the run that began then, as far as can be told."""
+    """Whether an archive is of the run that began then, as far as that is known."""
     try:
-        return bool(json.loads(archive.read("zarr.json"))["attributes"]["time"] == began)
+        return bool(json.loads(archive.read(paths.DOCUMENT))["attributes"]["time"] == began)
     except (OSError, ValueError, LookupError, TypeError):
         return True
 
 
 def _put_in_place(archive: Path, place: int, made: str) -> None:
-    aside = _aside(archive)
+    aside = unfinished(archive)
     remove(aside, place)
     moved = exists(archive.name, place)
     if moved:

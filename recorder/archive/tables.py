@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recorder.archive.zarr_writer import Array, Store
-from recorder.format import protocol
+from recorder.archive.zarr_writer import ArrayWriter, StoreWriter
+from recorder.format import paths
 from recorder.format.declarations import QUANTITIES
 from recorder.format.protocol import Message
 
 BLOCK_ROWS = 1024
-"""Rows per chunk, and the rows of a long stage that are folded at a time."""
+"""Rows per chunk, and the rows of a long stage that are written at a time."""
 MOST_ROWS = 64 * BLOCK_ROWS
 """Rows of a chunk of a run that has ended."""
 MOST_BYTES = 1 << 20
@@ -23,19 +23,19 @@ MOST_BYTES = 1 << 20
 SPARE = 8
 """At the end the files of an array are at most by a SPARE-th longer than its rows need."""
 PREVIEW_STEPS = 32
-"""Previews per chunk: some hundred KB, which a reader that scrubs through them decodes in a millisecond or two."""
+"""PreviewWriter per chunk: some hundred KB, which a reader that scrubs through them decodes in a millisecond or two."""
 
 TIME_UNITS = "seconds since 1970-01-01T00:00:00+00:00"
 
 
-def plain(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """A copy of JSON-like data without NaN and Inf, which JSON cannot hold: they become None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): to_json_value(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        return [to_json_value(v) for v in value]
     return value
 
 
@@ -44,7 +44,7 @@ def rows_per_chunk(capacity: int, row_bytes: int) -> int:
     return max(1, min(capacity, BLOCK_ROWS, MOST_BYTES // max(1, row_bytes)))
 
 
-def trim(array: Array, rows: int, most: int) -> None:
+def trim(array: ArrayWriter, rows: int, most: int) -> None:
     """Give an array the rows that it has in the end, in few chunks whose files are hardly longer than that.
 
     Args:
@@ -64,11 +64,11 @@ def trim(array: Array, rows: int, most: int) -> None:
 
 
 @dataclass
-class Previews:
+class PreviewWriter:
     """The pictures of a stream, and the chunk that is being filled; `fits` is 0 where a step has none."""
 
-    pixels: Array
-    fits: Array
+    pixels: ArrayWriter
+    fits: ArrayWriter
     chunk: NDArray[np.uint8]
     chunk_fits: NDArray[np.uint8]
     first: int = 0
@@ -111,15 +111,15 @@ class Previews:
         trim(self.fits, rows, MOST_ROWS)
 
 
-def create_previews(store: Store, group: str, capacity: int, first: Message) -> Previews:
+def create_previews(store: StoreWriter, group: str, capacity: int, first: Message) -> PreviewWriter:
     shape, capacity = tuple(first["shape"]), max(1, capacity)
     steps = min(capacity, PREVIEW_STEPS)
     pixels = store.array(
-        f"{group}/preview",
+        f"{group}/{paths.PREVIEW}",
         (capacity, *shape),
         "uint8",
         # Names of their own: kept latents have rows and columns too, and a picture may be smaller.
-        ("step", "preview_frame", "preview_row", "preview_column", "rgb"),
+        (paths.STEP, paths.PREVIEW_FRAME, "preview_row", "preview_column", "rgb"),
         {
             "units": "1",
             "long_name": "picture of x0",
@@ -132,25 +132,30 @@ def create_previews(store: Store, group: str, capacity: int, first: Message) -> 
         "long_name": "colour fits",
         "description": "how often colours had been fixed; 0: no picture",
     }
-    fits = store.array(f"{group}/preview_fit", (capacity,), "uint8", ("step",), labels, rows=capacity)
+    fits = store.array(f"{group}/{paths.PREVIEW_FIT}", (capacity,), "uint8", (paths.STEP,), labels, rows=capacity)
     frames = np.array(first["frames"], np.int64)
     store.array(
-        f"{group}/preview_frame", frames.shape, "int64", ("preview_frame",), {"units": "latent frame"}, values=frames
+        f"{group}/{paths.PREVIEW_FRAME}",
+        frames.shape,
+        "int64",
+        (paths.PREVIEW_FRAME,),
+        {"units": "latent frame"},
+        values=frames,
     )
-    return Previews(pixels, fits, np.zeros((steps, *shape), np.uint8), np.zeros(steps, np.uint8))
+    return PreviewWriter(pixels, fits, np.zeros((steps, *shape), np.uint8), np.zeros(steps, np.uint8))
 
 
 SNAPSHOT_DIMS = {"video": ("batch", "frame", "row", "column", "channel"), "audio": ("batch", "latent", "channel")}
 
 
-def snapshot_dims(store: Store, group: str, stream: str) -> tuple[str, ...]:
+def snapshot_dims(store: StoreWriter, group: str, stream: str) -> tuple[str, ...]:
     """Dimensions of a step's latents; where frames were given they have fewer than the frame metrics."""
     dims = SNAPSHOT_DIMS[stream]
     declared = store.attributes(group)
     given = declared.get("conditioning_frames")
     if stream != "video" or not given:
         return dims
-    name = "generated_frame"
+    name = paths.GENERATED_FRAME
     if f"{group}/{name}" not in store:
         frames = np.setdiff1d(np.arange(declared["grid"][0]), given)
         store.array(f"{group}/{name}", frames.shape, "int64", (name,), {"units": "latent frame"}, values=frames)
@@ -162,7 +167,7 @@ KEPT_LABELS = {"x": "sample before the step", "x0": "predicted clean sample"}
 
 
 def write_kept(
-    store: Store,
+    store: StoreWriter,
     stage: int,
     stream: str,
     step: int,
@@ -175,22 +180,29 @@ def write_kept(
     Both streams share the group. A dimension that has another length there already gets the stream's name in front,
     since xarray wants one length per name.
     """
-    if "snapshots" not in store:
-        store.group("snapshots", {})
-    group = protocol.snapshot_group(stage, step)
+    if paths.SNAPSHOTS not in store:
+        store.group(paths.SNAPSHOTS, {})
+    group = paths.snapshot(stage, step)
     store.group(group, {"stage": stage, "step": step, "sigma": sigma})
     known = store.lengths(group)
     for name, values in tensors.items():
         named = zip(KEPT_DIMS[stream], values.shape, strict=True)
         dims = tuple(d if known.get(d, n) == n else f"{stream}_{d}" for d, n in named)
         labels = {"units": "1", "long_name": KEPT_LABELS[name], "sigma": sigma, "stage": stage, "step": step}
-        store.array(f"{group}/{stream}_{name}", values.shape, "float32", dims, labels, values=values)
+        store.array(f"{group}/{paths.tensor(stream, name)}", values.shape, "float32", dims, labels, values=values)
     if frames is not None:
         places = np.array(frames, np.int64)
-        store.array(f"{group}/frame", places.shape, "int64", ("frame",), {"units": "latent frame"}, values=places)
+        store.array(
+            f"{group}/{paths.SNAPSHOT_FRAME}",
+            places.shape,
+            "int64",
+            (paths.SNAPSHOT_FRAME,),
+            {"units": "latent frame"},
+            values=places,
+        )
 
 
-def write_events(store: Store, events: list[Message]) -> None:
+def write_events(store: StoreWriter, events: list[Message]) -> None:
     """Numbers as arrays along `event`, kinds as CF flags; the whole messages as JSON in the group's attributes.
 
     Text stays out of arrays, since strings are not settled in Zarr v3 yet and every reader would warn of them.
@@ -203,18 +215,22 @@ def write_events(store: Store, events: list[Message]) -> None:
         "step": ([-1 if e["step"] is None else int(e["step"]) for e in events], "int64", {"note": "-1: none"}),
         "time": ([float(e["time"]) for e in events], "float64", {"units": TIME_UNITS}),
     }
-    store.group("events", {"messages": [{k: plain(v) for k, v in e.items() if k != "t"} for e in events]})
+    store.group(paths.EVENTS, {"messages": [{k: to_json_value(v) for k, v in e.items() if k != "t"} for e in events]})
     for name, (values, dtype, attributes) in columns.items():
-        store.array(f"events/{name}", (len(values),), dtype, ("event",), attributes, values=np.array(values, dtype))
+        store.array(
+            f"{paths.EVENTS}/{name}", (len(values),), dtype, ("event",), attributes, values=np.array(values, dtype)
+        )
 
 
-def write_system(store: Store, samples: list[Message]) -> None:
+def write_system(store: StoreWriter, samples: list[Message]) -> None:
     """One array per quantity along `sample`; NaN where a sample lacks it."""
-    store.group("system", {})
+    store.group(paths.SYSTEM, {})
     for name in dict.fromkeys(name for m in samples for name in m["values"]):
         values = [m["values"].get(name, math.nan) for m in samples]
         known = QUANTITIES.get(name)
         labels = {"units": known.unit, "long_name": known.label} if known else {}
-        store.array(f"system/{name}", (len(values),), "float64", ("sample",), labels, values=np.array(values))
+        store.array(f"{paths.SYSTEM}/{name}", (len(values),), "float64", ("sample",), labels, values=np.array(values))
     times = np.array([float(m["time"]) for m in samples])
-    store.array("system/time", times.shape, "float64", ("sample",), {"units": TIME_UNITS}, values=times)
+    store.array(
+        f"{paths.SYSTEM}/{paths.TIME}", times.shape, "float64", ("sample",), {"units": TIME_UNITS}, values=times
+    )

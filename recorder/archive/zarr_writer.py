@@ -1,8 +1,9 @@
 """Writes Zarr v3 as plain files: groups, uncompressed arrays, consolidated metadata; as zarr-python writes them.
 
-zarr-python takes 5 ms to make an array and holds the interpreter's lock meanwhile, which a run that has some hundred of
-them felt (`make bench` compares both). The format is small: a JSON document per node and a file per chunk. Any Zarr
-reader reads it, ours is `replay.archive.store`; tests hold every document equal to what zarr-python would have written.
+The writer is our own for two reasons. zarr-python needs 6 to 12 times the CPU time for the same archive, in the process
+that samples (`python -m benchmarks.zarr_python`). A recorder must decide when a file replaces the old one, when bytes
+are on the disk, and which links are followed. Any Zarr reader opens the result; ours is `replay.archive.store`. Tests
+hold every document equal to the one that zarr-python writes.
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recorder.format import paths
+from recorder.format.array_document import array_document, chunk_grid, chunk_shape
 from recorder.system import durability
 from recorder.system.open_folders import FOLDER_MODE, Tree, make_folders, open_folder, open_place
 from recorder.system.open_folders import replace_file as replace_file
 
 Values = NDArray[Any]
-CHECKSUMS = "checksums.json"
 _EMPTY = {"kind": "inline", "must_understand": False, "metadata": {}}
 
 
-class Store:
+class StoreWriter:
     """One archive's folder: its nodes' documents, in memory and on disk.
 
     The folder stays open and everything is written from there, through no link: whatever is put in its place meanwhile
@@ -46,7 +48,7 @@ class Store:
         self.checksums: dict[str, int] = {}
         """CRC-32 of every chunk file by its path from the root, as it was last written."""
         self.written = 0
-        """Files so far: whoever waits for a slow disk sees that it gets on."""
+        """Files so far: a caller that waits for a slow disk sees progress."""
         self.group("", attributes)
 
     def __contains__(self, name: str) -> bool:
@@ -77,8 +79,8 @@ class Store:
         *,
         rows: int | None = None,
         values: Values | None = None,
-    ) -> Array:
-        """Make an array, of so many rows per chunk and whole along its other axes.
+    ) -> ArrayWriter:
+        """Make an array, of `rows` rows per chunk and whole along its other axes.
 
         Args:
             name: path from the root, such as `stage_0/video/sigma`.
@@ -89,44 +91,28 @@ class Store:
             rows: of a chunk, along the first axis; None for all.
             values: what to write at once, of this shape.
         """
-        chunk = [max(1, n) for n in shape]
-        if rows is not None:
-            chunk[0] = rows
         kind = np.dtype(dtype)
-        codec = {"name": "bytes"} if kind.itemsize == 1 else {"name": "bytes", "configuration": {"endian": "little"}}
-        document = {
-            "shape": list(shape),
-            "data_type": kind.name,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-            "fill_value": "NaN" if kind.kind == "f" else 0,
-            "codecs": [codec],
-            "attributes": attributes,
-            "dimension_names": list(dims),
-            "zarr_format": 3,
-            "node_type": "array",
-            "storage_transformers": [],
-        }
+        document = array_document(shape, kind.name, chunk_shape(shape, rows), dims, attributes)
         self._make_node(name)
         self._put(name, document)
-        made = Array(self, name, document)
+        made = ArrayWriter(self, name, document)
         if values is not None:
             made.write(0, np.asarray(values, kind))
         elif made.shape:
             made.make_folders(0)  # now rather than when the first rows are folded, which is mostly when the run ends
         return made
 
-    def adopt(self, name: str, other: Tree) -> Array | None:
+    def adopt(self, name: str, other: Tree) -> ArrayWriter | None:
         """Copy a node of another archive with its chunks; None if it is a group or is not there, or not readable."""
         try:
-            document = json.loads(other.read(f"{name}/zarr.json"))
-            array = None if document["node_type"] == "group" else Array(self, name, document)
+            document = json.loads(other.read(paths.document(name)))
+            array = None if document["node_type"] == "group" else ArrayWriter(self, name, document)
         except (OSError, ValueError, KeyError, TypeError):
             return None
         self._make_node(name)
         self._put(name, document)
         try:
-            chunks = list(other.files(f"{name}/c")) if array is not None else []
+            chunks = list(other.files(f"{name}/{paths.CHUNKS}")) if array is not None else []
         except OSError:
             chunks = []
         for chunk in chunks:
@@ -144,7 +130,7 @@ class Store:
 
         Checksums are written before, in a file of their own that Zarr readers do not look at.
         """
-        self.write(CHECKSUMS, json.dumps({"crc32": self.checksums}).encode())
+        self.write(paths.CHECKSUMS, json.dumps({"crc32": self.checksums}).encode())
         names = sorted((n for n in self._documents if n), key=lambda n: (n.count("/"), n))
         documents = {n: self._documents[n] for n in names}
         for name, document in documents.items():
@@ -156,7 +142,7 @@ class Store:
         """Write a file by its path from the root, as a whole or not at all.
 
         Folders on the way that are missing are made, but only below that of the node `below`: where that is gone, the
-        archive was deleted, and half of it made anew would pass for a whole one.
+        archive was deleted, and half of it made again would pass for a whole one.
 
         Raises:
             OSError: when the disk does.
@@ -189,7 +175,7 @@ class Store:
         durability.sync_tree(self.tree, written, self.path.parent)
 
     def check_place(self) -> None:
-        """Raises FileNotFoundError if the archive was moved or replaced, so that nobody finds what is written."""
+        """Raises FileNotFoundError if the archive was moved or replaced, so that what is written could not be found."""
         if not self.tree.is_at(self.path):
             raise FileNotFoundError(errno.ENOENT, "the archive was moved or replaced", str(self.path))
 
@@ -211,7 +197,7 @@ class Store:
     def _put(self, name: str, document: dict[str, Any]) -> None:
         text = json.dumps(document, allow_nan=False)
         self._documents[name] = document
-        self.write(f"{name}/zarr.json" if name else "zarr.json", text.encode())
+        self.write(paths.document(name), text.encode())
 
 
 def _new_folder(path: Path) -> int:
@@ -229,16 +215,15 @@ def _new_folder(path: Path) -> int:
     return made
 
 
-class Array:
+class ArrayWriter:
     """One array: written in rows along its first axis."""
 
-    def __init__(self, store: Store, name: str, document: dict[str, Any]) -> None:
+    def __init__(self, store: StoreWriter, name: str, document: dict[str, Any]) -> None:
         self._store = store
         self._name = name
         self.shape: tuple[int, ...] = tuple(document["shape"])
         self._chunk: tuple[int, ...] = tuple(document["chunk_grid"]["configuration"]["chunk_shape"])
         self._dtype = np.dtype(document["data_type"]).newbyteorder("<")
-        self._zeros = (0,) * (len(self.shape) - 1)
         self._fill = math.nan if self._dtype.kind == "f" else 0
 
     def write(self, first: int, values: Values) -> None:
@@ -293,8 +278,7 @@ class Array:
         for key in old:
             del self._store.checksums[key]
         self._chunk = (chunk_rows, *self._chunk[1:])
-        grid = {"name": "regular", "configuration": {"chunk_shape": list(self._chunk)}}
-        self._store.update(self._name, shape=list(self.shape), chunk_grid=grid)
+        self._store.update(self._name, shape=list(self.shape), chunk_grid=chunk_grid(self._chunk))
         if values is not None:
             self.write(0, values)
         for key in old:
@@ -315,8 +299,7 @@ class Array:
 
     def _key(self, number: int) -> str:
         """A chunk's path from the root."""
-        places = (number, *self._zeros) if self.shape else ()
-        return "/".join([self._name, "c", *map(str, places)])
+        return f"{self._name}/{paths.chunk(number, len(self.shape))}"
 
     def _read_chunk(self, number: int) -> Values | None:
         key = self._key(number)

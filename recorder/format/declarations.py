@@ -142,7 +142,7 @@ _DECLARED: list[Metric] = [
     Metric("sigma_down", "1", "σ down",
            "lowest noise level reached within this step: σ next, or less where a shock re-noised the sample to it",
            _SCHEDULE, source="Xu et al., 2306.14878"),
-    Metric("timestep", "1", "timestep", "what the model is told of the noise level, σ times 1,000", _SCHEDULE,
+    Metric("timestep", "1", "timestep", "the model's time input: σ times 1,000", _SCHEDULE,
            source=_SCHEDULER),
     Metric("snr_schedule_db", "dB", "SNR schedule",
            "20·log10((1−σ)/σ): signal to noise that the schedule sets for latents of unit power", _SCHEDULE,
@@ -268,7 +268,7 @@ SUMMARIES: dict[str, Summary] = {
                 "1 unrelated frames", ("video",)),
     ]
 }
-"""What is said of each stream of a stage at its end, per batch item."""
+"""The numbers of each stream of a stage at its end, per batch item."""
 # fmt: on
 
 

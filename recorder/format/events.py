@@ -1,8 +1,10 @@
-"""Events, which anybody makes, and what an error says in one line. Light: no torch."""
+"""Events: how they are made and recognised, and an error in one line. Light: no torch."""
 
 from __future__ import annotations
 
+import hashlib
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 from recorder.format import protocol
@@ -13,7 +15,7 @@ MAX_TEXT: Final = 4_000
 MAX_ITEMS: Final = 128
 """Entries kept of any list or table that describes a run; one of this length may have been cut."""
 MAX_REASON: Final = 300
-"""Characters kept of what an error says, where one line tells it."""
+"""Characters kept of an error's message where it is shown in one line."""
 
 
 def event(
@@ -38,6 +40,15 @@ def event(
     }
 
 
+def identity(event: Mapping[str, Any]) -> bytes:
+    """16 bytes that tell an event from others: of its time, place, kind and text.
+
+    Not of its payload, of which an archive keeps no NaN: an event has the same identity in journal and archive.
+    """
+    fields = [str(event.get(key)) for key in ("time", "stage", "step", "kind", "stream", "text")]
+    return hashlib.blake2b(repr(fields).encode(), digest_size=16).digest()
+
+
 def cut(text: str, most: int = MAX_TEXT) -> str:
     """A text, or its first `most` characters and `…` if it is longer."""
     return text if len(text) <= most else text[:most] + "…"
@@ -52,11 +63,16 @@ def text_of(value: object) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error says, in one line; its type where it says nothing. Never raises."""
-    lines = text_of(error).strip().splitlines()
-    return lines[0][:MAX_REASON] if lines else type(error).__name__
+    """What an error says, in one line; its type where it says nothing. Never raises.
+
+    A first line that ends with a colon announces the reason, as that of a failed import in diffusers does: the lines up
+    to the reason are joined.
+    """
+    lines = [line.strip() for line in text_of(error).strip().splitlines() if line.strip()]
+    last = next((i for i, line in enumerate(lines) if not line.endswith(":")), len(lines) - 1)
+    return " ".join(lines[: last + 1])[:MAX_REASON] or type(error).__name__
 
 
 def named(error: BaseException) -> str:
-    """The type of an error and what it says, which may be several lines. Never raises."""
+    """The type of an error and its message, which may have several lines. Never raises."""
     return cut(f"{type(error).__name__}: {text_of(error)}")

@@ -15,12 +15,16 @@ _FRAME = struct.Struct("<II")
 FRAME_BYTES = _FRAME.size
 MAX_DEPTH: Final = 32
 MAX_CONTAINERS: Final = 1 << 16
-"""Maps and lists of one message: empty ones take sixty times their bytes in memory."""
+"""Maps and lists of one message: in memory an empty one takes sixty times its bytes."""
 _LEAVES: Final = frozenset({int, float, str, bytes, bool, type(None)})
 
 
 class CorruptMessage(ValueError):
     """Bytes that cannot be a message: a wrong checksum, an impossible length, or a payload that is not a map."""
+
+
+class TooDeep(ValueError):
+    """A value whose maps and lists are nested deeper than readers accept."""
 
 
 class MessageTooLong(ValueError):
@@ -57,10 +61,13 @@ def _decode_payload(payload: bytes) -> Message:
     return message
 
 
-def _check_inside(message: Message) -> None:
-    """Refuse what would exhaust whoever walks through it, and timestamps, which msgpack makes of an extension."""
-    level: list[Any] = [message]
-    containers = 0
+def levels(value: Any) -> Iterator[list[Any]]:
+    """Everything below a value that is not a number, text, bytes, bool or None, one level of nesting at a time.
+
+    Raises:
+        TooDeep: at level `MAX_DEPTH`, if that holds anything.
+    """
+    level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         level = [
             inner
@@ -70,12 +77,22 @@ def _check_inside(message: Message) -> None:
         ]
         if not level:
             return
-        containers += len(level)
-        if containers > MAX_CONTAINERS:
-            raise CorruptMessage(f"a payload of more than {MAX_CONTAINERS:,} maps and lists")
-        if any(type(inner) is not dict and type(inner) is not list for inner in level):
-            raise CorruptMessage("a msgpack timestamp is not part of the format")
-    raise CorruptMessage(f"a payload nested deeper than {MAX_DEPTH} levels")
+        yield level
+    raise TooDeep(f"nested deeper than {MAX_DEPTH} levels")
+
+
+def _check_inside(message: Message) -> None:
+    """Refuse what would exhaust a reader that walks through it, and timestamps, which msgpack makes of an extension."""
+    containers = 0
+    try:
+        for level in levels(message):
+            containers += len(level)
+            if containers > MAX_CONTAINERS:
+                raise CorruptMessage(f"a payload of more than {MAX_CONTAINERS:,} maps and lists")
+            if any(type(inner) is not dict and type(inner) is not list for inner in level):
+                raise CorruptMessage("a msgpack timestamp is not part of the format")
+    except TooDeep as error:
+        raise CorruptMessage(f"a payload {error}") from None
 
 
 class Decoder:

@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import tempfile
+import unicodedata
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,9 @@ from recorder.system.open_folders import PRIVATE_MODE, make_folders
 ARCHIVE_SUFFIX = ".zarr"
 JOURNAL_SUFFIX = ".journal"
 SOCKET_SUFFIX = ".sock"
+MAX_NAME = 80
+MAX_NAME_BYTES = 120
+"""Characters and bytes of a name: with time, number and ending a file name stays below 255 bytes."""
 
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z0-9+.-]+)*:/")
@@ -48,10 +52,27 @@ def named_path(path: Path) -> Path:
     return path.resolve() if path.name in ("", "..") else path
 
 
+def reduced_name(name: str) -> str:
+    """What of a text may stand in a file name, as one path component.
+
+    Letters, combining marks and digits of any script, `.`, `_` and `-` are kept. Anything else, such as spaces,
+    slashes, emoji and control characters, becomes `-`. The result is empty if no letter or digit is in the text, and
+    has at most 80 characters and 120 bytes. Where the file system's encoding knows ASCII only, so does the result.
+    """
+    text = unicodedata.normalize("NFC", name)
+    kept = "".join(c if c in "._-" or unicodedata.category(c)[0] in "LMN" else " " for c in text)
+    try:
+        os.fsencode(kept)
+    except UnicodeEncodeError:
+        kept = "".join(c if c.isascii() else " " for c in kept)
+    reduced = "-".join(kept.split()).strip("-.")[:MAX_NAME]
+    reduced = reduced.encode()[:MAX_NAME_BYTES].decode(errors="ignore").rstrip("-.")
+    return reduced if any(c.isalnum() for c in reduced) else ""
+
+
 def safe_name(name: str) -> str:
-    """A run name reduced to what is safe as one path component: letters, digits, `.`, `_`, `-`; at most 80 long."""
-    reduced = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80].rstrip("-.")
-    return reduced or "run"
+    """A text as one path component, by `reduced_name`; `run` if nothing is left of it."""
+    return reduced_name(name) or "run"
 
 
 def journal_of(archive: Path) -> Path:

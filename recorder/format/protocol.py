@@ -42,8 +42,3 @@ MAX_RECORDER_MESSAGE: Final = 1 << 20
 MAX_VIEWER_MESSAGE: Final = 64 << 10
 MAX_SOCKET_PATH: Final = 103
 """Longest Unix socket path in bytes that works on every system."""
-
-
-def snapshot_group(stage: int, step: int) -> str:
-    """Where an archive keeps the latents that a viewer asked for."""
-    return f"snapshots/stage_{stage}_step_{step}"

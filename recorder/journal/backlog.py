@@ -40,7 +40,7 @@ class Backlog:
         return self._messages
 
     def taken(self, count: int) -> None:
-        """The first so many messages are in the file now."""
+        """The first `count` messages are in the file now."""
         del self._messages[:count], self._offsets[:count]
         self.start = self._offsets[0] if self._offsets else self.end
 

@@ -1,8 +1,8 @@
-"""The append-only log of a run's messages: written first, streamed from, folded into the archive.
+"""The append-only log of a run's messages: written first, streamed to viewers, then archived.
 
 A message is acknowledged once one `write` has handed it to the operating system; only then does it count into `size`,
 and only bytes below `size` are ever shown to a viewer. The writer holds a lock (`locking`), which the kernel releases
-however the process ends, so live, finished and crashed runs are told apart without guessing.
+however the process ends, so live, finished and crashed runs can be distinguished without guessing.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from recorder.journal import fork_guard
 from recorder.journal.backlog import Backlog
-from recorder.journal.tail import READ_BYTES, is_deleted
+from recorder.journal.tail import READ_BYTES, NotAFile, is_deleted, open_journal
 from recorder.journal.tail import JournalReader as JournalReader
-from recorder.system import file_locks
+from recorder.system import file_locks, fork_guard
 from recorder.system.durability import sync_place
 from recorder.system.fsync import to_disk
 from recorder.system.open_folders import make_folders
@@ -37,7 +36,7 @@ class Journal:
 
     When a write fails (disk full, quota), the file is cut back to its last whole message and further messages are
     kept in memory, within `backlog.MEMORY_BYTES`; they are still streamed, and every `RETRY_SECONDS` they are tried
-    again. When the file is deleted, alone or with its folder, it is written anew from what is still open.
+    again. When the file is deleted, alone or with its folder, it is written again from what is still open.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,7 +65,7 @@ class Journal:
         self._forked = False
         self._ticket = fork_guard.watch(self._let_go)
         self.notes: list[str] = []
-        """What has been mended, for whoever reports it, and takes it out."""
+        """What has been mended, for the caller that reports it and clears the list."""
 
     def _create(self) -> int:
         fd = os.open(self.path, _NEW, _MODE)
@@ -184,7 +183,7 @@ class Journal:
         self._memory.taken(done)
 
     def _look(self) -> None:
-        """Write the file anew if it was deleted: what is open would be lost with the process."""
+        """Write the file again if it was deleted: what is open would be lost with the process."""
         self._look_at = time.monotonic() + self._look_seconds
         try:
             if not is_deleted(self._fd, self.path):
@@ -271,7 +270,7 @@ class Journal:
 
 @contextlib.contextmanager
 def _undone(fd: int, path: Path) -> Iterator[None]:
-    """Close and remove a new file if the block fails; one of the same name that somebody else made stays."""
+    """Close and remove a new file if the block fails; one of the same name that another process made stays."""
     try:
         yield
     except BaseException:
@@ -285,8 +284,8 @@ def _undone(fd: int, path: Path) -> Iterator[None]:
 def is_being_written(path: Path) -> bool:
     """True while some process holds the journal's lock; False if there is no such file or it cannot be locked."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe of that name must not hold us
-    except FileNotFoundError:
+        fd = open_journal(path)
+    except (FileNotFoundError, NotAFile):
         return False
     try:
         return file_locks.is_locked(fd)

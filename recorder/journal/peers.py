@@ -86,7 +86,7 @@ def same_user(connection: socket.socket) -> bool:
 
 
 def _peer(connection: socket.socket) -> int | None:
-    """The user id at the other end, None where the system does not tell. Raises OSError if nobody is there."""
+    """The user id at the other end, None where the system does not tell. Raises OSError if the peer has gone."""
     if hasattr(socket, "SO_PEERCRED"):  # Linux
         told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         _, uid, _ = struct.unpack("3i", told)

@@ -19,9 +19,10 @@ from recorder.format import locations, protocol
 from recorder.format.events import reason_of
 from recorder.format.framing import Decoder
 from recorder.format.protocol import Message
-from recorder.journal import fork_guard, peers
+from recorder.journal import peers
 from recorder.journal.journal import Journal
 from recorder.journal.peers import Pace, identity, same_user
+from recorder.system import fork_guard
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class Server:
             journal: what is served; closed once the last viewer has it.
             path: of the socket.
             command: takes what viewers send; it is ignored if not given.
-            report: told what went wrong, in the server's thread.
+            report: called with what went wrong, in the server's thread.
 
         Raises:
             locations.UnsafeLocation: if the path cannot be a socket.
@@ -99,7 +100,7 @@ class Server:
             self._listener.setblocking(False)
             self._listener.bind(os.fspath(path))
             undo.callback(peers.remove, path)
-            # The directory is closed to others, so nobody can connect before this; a umask would touch every thread.
+            # The directory is closed to others, so no one can connect before this; a umask would touch every thread.
             path.chmod(0o600)
             self._identity = identity(path)
             with contextlib.suppress(OSError):  # without it a refused connection is taken for a dead recorder's
@@ -161,7 +162,7 @@ class Server:
 
     @property
     def closing(self) -> bool:
-        """Whether it has been told to end."""
+        """Whether `close` was called."""
         return self._closing_at is not None
 
     def _serve(self) -> None:
@@ -194,7 +195,7 @@ class Server:
                     while self._wake_reader.recv(4096):
                         continue
                 # Only now, and before the journal's size is read: cleared first, a byte that comes in between would be
-                # drained with the flag still set, and nobody would ever be woken again.
+                # drained with the flag still set, and the thread would never be woken again.
                 self._awake.clear()
             else:
                 self._hear(key.fd, events)
@@ -305,7 +306,7 @@ class Server:
 
     def _remove_path(self) -> None:
         with contextlib.suppress(OSError):
-            # Only our own socket: somebody may have put another one in its place meanwhile.
+            # Only our own socket: another process may have put another one in its place meanwhile.
             if identity(self.path) == self._identity:
                 peers.remove(self.path)
 

@@ -14,6 +14,24 @@ from recorder.format.protocol import Message
 READ_BYTES = 1 << 18
 
 
+class NotAFile(OSError):
+    """A pipe, a device or a folder where a journal should be."""
+
+
+def open_journal(path: Path) -> int:
+    """Open a journal for reading; gives the descriptor. A pipe of that name is never waited for.
+
+    Raises:
+        NotAFile: if something other than a regular file has that name.
+        OSError: if it cannot be opened.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise NotAFile(errno.EINVAL, "is not a file", str(path))
+    return fd
+
+
 def is_deleted(fd: int, path: Path) -> bool:
     """Whether an open file was deleted. Raises OSError if nothing can be learnt of it.
 
@@ -73,7 +91,7 @@ class JournalReader:
         data = self._file.read(READ_BYTES)
         if data or not is_deleted(self._file.fileno(), self._path):
             return data
-        # Deleted, and written anew by its recorder with what it held: go on there.
+        # Deleted, and written again by its recorder with what it held: continue there.
         try:
             anew = _opened(self._path)
         except OSError:
@@ -88,9 +106,4 @@ class JournalReader:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """A file for reading; never waits, whatever stands there. Raises OSError, also for what is no file."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "is no file", str(path))
-    return os.fdopen(fd, "rb")
+    return os.fdopen(open_journal(path), "rb")

@@ -1,11 +1,11 @@
-"""The critical phase of a denoising, in notions that are reported apart and never mixed. Host numbers only.
+"""The critical phase of a denoising, by several definitions that are reported separately. Host numbers only.
 
-- `zero_db`: the schedule's signal to noise passes 0 dB, σ = ½. Says nothing about the data.
+- `zero_db`: the schedule's signal to noise passes 0 dB, σ = ½. It is independent of the data.
 - `speciation`: σ passes σ_c = √Λ/(1+√Λ), Λ the top eigenvalue of the data's covariance (Biroli et al., 2402.18491):
   where trajectories commit to a class. Reported only when Λ is supplied.
-- `x0_rate_peak`: what can be seen from inside while the stage runs: the rate at which the predicted clean sample
-  changes, per unit of log signal to noise, has had a peak. Reported once, some steps later, when the peak stands out
-  from the noise of the rate on both sides. A larger peak may follow; no online detector can know.
+- `x0_rate_peak`: the rate at which the predicted clean sample changes, per unit of log signal to noise, has had a
+  peak. It is measured while the stage runs, and reported once, some steps later, when the peak stands out from the
+  noise of the rate on both sides. A larger peak may follow, which no online detector can know.
 - `x0_rate_largest`: the largest such peak of the whole stage, reported when the stage has ended.
 """
 
@@ -17,8 +17,8 @@ from typing import Final, Literal
 
 import numpy as np
 
+from recorder.format.sigma_math import log_snr
 from recorder.metrics import rate_peak
-from recorder.shocks.sigma_math import log_snr
 
 Notion = Literal["zero_db", "speciation", "x0_rate_peak", "x0_rate_largest"]
 
@@ -38,14 +38,14 @@ def speciation_sigma(eigenvalue: float) -> float:
 
 
 LEAST_RATE: Final = 1e-5
-"""Change per unit of log signal to noise, of latents of unit power, below which x0 stands still but for rounding."""
+"""Change of x0 per unit of log signal to noise, of latents of unit power, that is no more than rounding."""
 KEPT: Final = 256
-"""Rates that are kept; when there are more, neighbours are merged, so that memory and time do not grow with a run."""
+"""Rates that are kept; beyond that, neighbours are merged, so that memory and time do not grow with a run."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """One notion met: at which step and noise level, and how sure it is; 1 where it is read off the schedule."""
+class CriticalPhase:
+    """A critical phase by one definition: its step, its noise level, and a confidence, 1 if the schedule gives it."""
 
     notion: Notion
     step: int
@@ -53,24 +53,24 @@ class Found:
     confidence: float = 1.0
 
 
-class CriticalPhase:
-    """Follows one stream of one stage, a step at a time; every notion is found at most once."""
+class CriticalPhaseDetector:
+    """Follows one stream of one stage, a step at a time; each definition is met at most once."""
 
     def __init__(self, eigenvalue: float | None = None) -> None:
         self._sigma_c = None if eigenvalue is None else speciation_sigma(eigenvalue)
         self._found: set[Notion] = set()
         self._rates = _Rates()
 
-    def take(self, step: int, sigma: float, x0_change_rate: float, *, shocked: bool = False) -> list[Found]:
-        """The notions that this step meets or confirms.
+    def take(self, step: int, sigma: float, x0_change_rate: float, *, shocked: bool = False) -> list[CriticalPhase]:
+        """The critical phases that this step reaches or confirms.
 
         Args:
             step: row of the stage.
             sigma: level of this row.
-            x0_change_rate: ‖Δx̂0‖ / abs(Δλ) between the row before and this one; NaN or 0 where it has no meaning.
-            shocked: a shock put fresh noise into the sample before this row, so the change is not the model's own.
+            x0_change_rate: ‖Δx̂0‖ / abs(Δλ) between the previous row and this one; NaN or 0 where it is undefined.
+            shocked: a shock added fresh noise before this row, so the change is not the model's own.
         """
-        found: list[Found] = []
+        found: list[CriticalPhase] = []
         if sigma <= 0.5:
             found += self._once("zero_db", step, sigma)
         if self._sigma_c is not None and sigma <= self._sigma_c:
@@ -80,27 +80,27 @@ class CriticalPhase:
             found += self._peak("x0_rate_peak")
         return found
 
-    def finish(self) -> list[Found]:
-        """What can be said only now that the stage is over: its largest peak, if it has one."""
+    def finish(self) -> list[CriticalPhase]:
+        """The largest peak of the stage, if it has one; known when the stage has ended."""
         self._rates.flush()
         return self._peak("x0_rate_largest", whole=True, shown="x0_rate_peak" in self._found)
 
-    def _peak(self, notion: Notion, **how: bool) -> list[Found]:
+    def _peak(self, notion: Notion, **how: bool) -> list[CriticalPhase]:
         kept = self._rates
-        peak = rate_peak.find(np.array(kept.logs), np.array(kept.places), **how)
+        peak = rate_peak.find(np.array(kept.logs), np.array(kept.positions), **how)
         if peak is None:
             return []
         return self._once(notion, *kept.where[peak.index], peak.confidence)
 
-    def _once(self, notion: Notion, step: int, sigma: float, confidence: float = 1.0) -> list[Found]:
+    def _once(self, notion: Notion, step: int, sigma: float, confidence: float = 1.0) -> list[CriticalPhase]:
         if notion in self._found:
             return []
         self._found.add(notion)
-        return [Found(notion, step, sigma, confidence)]
+        return [CriticalPhase(notion, step, sigma, confidence)]
 
     @property
     def missing(self) -> list[Notion]:
-        """Notions that were looked for and not met."""
+        """Definitions that were looked for and not met."""
         looked: list[Notion] = ["zero_db", "x0_rate_peak"]
         if self._sigma_c is not None:
             looked.append("speciation")
@@ -108,14 +108,14 @@ class CriticalPhase:
 
 
 class _Rates:
-    """Log rates along a path, in memory that does not grow: each entry stands for as many steps as the others.
+    """Log rates along a path, in bounded memory: every entry stands for the same number of steps.
 
-    `places` measure the path in log SNR. Steps that rise, or begin with fresh noise, are left out of it.
+    `positions` measure the path in log SNR. Steps that rise, or begin with fresh noise, are excluded.
     """
 
     def __init__(self) -> None:
         self.logs: list[float] = []
-        self.places: list[float] = []
+        self.positions: list[float] = []
         self.where: list[tuple[int, float]] = []
         self._per_entry = 1
         self._waiting: list[tuple[float, float, int, float]] = []
@@ -123,7 +123,7 @@ class _Rates:
         self._sigma: float | None = None
 
     def add(self, step: int, sigma: float, rate: float, shocked: bool) -> bool:
-        """Take in one rate; True if there is an entry more."""
+        """Add one rate; True if that made a new entry."""
         before, self._sigma = self._sigma, sigma
         if before is None or not 0 < sigma < before < 1 or shocked or not math.isfinite(rate) or rate <= 0:
             return False
@@ -138,18 +138,18 @@ class _Rates:
         return True
 
     def flush(self) -> None:
-        """Make an entry of the rates that wait for one."""
+        """Make an entry of the rates that are waiting."""
         if not self._waiting:
             return
         self.logs.append(sum(w[0] for w in self._waiting) / len(self._waiting))
-        self.places.append(sum(w[1] for w in self._waiting) / len(self._waiting))
+        self.positions.append(sum(w[1] for w in self._waiting) / len(self._waiting))
         self.where.append(max(self._waiting)[2:])
         self._waiting.clear()
 
     def _halve(self) -> None:
         odd = len(self.logs) % 2
-        self._waiting = [] if not odd else [(self.logs.pop(), self.places.pop(), *self.where.pop())]
+        self._waiting = [] if not odd else [(self.logs.pop(), self.positions.pop(), *self.where.pop())]
         self.where = [self.where[i if self.logs[i] >= self.logs[i + 1] else i + 1] for i in range(0, len(self.logs), 2)]
         self.logs = [sum(pair) / 2 for pair in zip(self.logs[::2], self.logs[1::2], strict=True)]
-        self.places = [sum(pair) / 2 for pair in zip(self.places[::2], self.places[1::2], strict=True)]
+        self.positions = [sum(pair) / 2 for pair in zip(self.positions[::2], self.positions[1::2], strict=True)]
         self._per_entry *= 2

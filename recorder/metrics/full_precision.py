@@ -1,4 +1,4 @@
-"""Measuring in the precision of the numbers themselves, whatever the caller's mixed precision is."""
+"""Measures in full precision, independently of the caller's mixed precision."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 
 
 def full_precision(device_type: str) -> AbstractContextManager[object]:
-    """A context in which autocast is off for a type of device; nothing to do for one that has no autocast.
+    """A context with autocast off for a type of device; an empty one for a type without autocast.
 
-    `torch.autocast` raises RuntimeError for such a type even where it is only to be turned off.
+    `torch.autocast` raises RuntimeError for such a type, even to turn it off.
     """
     available: bool = torch.amp.is_autocast_available(device_type)
     context: AbstractContextManager[object] = torch.autocast(device_type, enabled=False) if available else nullcontext()

@@ -14,10 +14,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from recorder.format import declarations
+from recorder.format import declarations, sigma_math
+from recorder.metrics.constants import nans, nothing, time_weights
 from recorder.metrics.spectra import mean_square, mean_square_
-from recorder.metrics.step import Step, nans, nothing, time_weights
-from recorder.shocks import sigma_math
+from recorder.metrics.step import Step
 
 Measure = Callable[[Step], Tensor]
 MEASURES: dict[str, Measure] = {}
@@ -35,7 +35,7 @@ def measure(name: str) -> Callable[[Measure], Measure]:
 
 
 def unknown(step: Step) -> Tensor:
-    """NaN per batch item: what a comparison is that has nothing to compare with."""
+    """NaN per batch item, for a comparison without a predecessor."""
     return nans((step.layout.batch,), step.device)
 
 
@@ -61,7 +61,7 @@ def velocity_cosine(step: Step) -> Tensor:
     if step.previous is None:
         return unknown(step)
     now, before = step.mean_square["velocity"], step.previous.mean_square["velocity"]
-    # a² + b² − (a − b)² = 2ab: a difference is as easily had as a product, and most exact where directions are alike.
+    # a² + b² − (a − b)² = 2ab: a difference costs no more than a product, and is most exact for similar directions.
     return (now + before).sub_(step.mean_square["velocity_change"]).div_((now * before).sqrt_().mul_(2))
 
 
@@ -186,7 +186,7 @@ def temporal_spectrum_x0(step: Step) -> Tensor:
     length = span.stop - span.start
     frames = step.x0.narrow(1, span.start, length)
     spectrum = torch.view_as_real(torch.fft.rfft(frames - frames.mean(dim=1, keepdim=True), dim=1))
-    # In two stages: over memory in this order, a CPU adds a long sum up one by one, and loses digits.
+    # In two stages: for this memory order a CPU adds a long sum one by one, and loses digits.
     power = spectrum.square_().mean(dim=(4, 5)).mean(dim=(2, 3))
     return power.mul_(time_weights(length, step.device))
 
@@ -246,7 +246,7 @@ def measured_names(stream: str) -> tuple[str, ...]:
 def measured_row(step: Step) -> Tensor:
     """All measured metrics of one step as one float32 vector, in declared order, on the latents' device.
 
-    The step's passes are let go of.
+    The step's passes are freed.
     """
     step.measure_passes()
     rows = [MEASURES[name](step).float() for name in measured_names(step.layout.stream)]

@@ -16,7 +16,7 @@ from recorder.format.protocol import Message
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recorder.metrics.step import Layout
+    from recorder.metrics.latent_layout import LatentLayout
 
 MAX_FRAMES = 16
 MAX_SIDE = 32
@@ -24,17 +24,17 @@ MAX_CELLS = 32 * 18
 MAX_BYTES = 48 << 10
 
 REFIT_SIGMA = 0.8
-"""Colours fixed in a stage's first row are fixed anew, once, at the first row at or below this level (−12 dB).
+"""Colours are fixed in a stage's first row, and again, once, in the first row at or below this level (−12 dB).
 
 Measured on nano runs of 20 steps, as the share of the finished sample's variance that three components keep: fixed at
-σ = 1 they keep .82 to .96, at σ = .8 .97 to .99, the best being 1. At σ = 1 only the first component has anything to
-do with the finished sample's; the other two are noise. The new components are turned towards the old ones, so that
-hues stay where they can, and the message counts the fits.
+σ = 1 they keep .82 to .96, at σ = .8 .97 to .99, the best being 1. At σ = 1 only the first component is related to
+the finished sample's; the other two are noise. The new components are rotated towards the old ones to keep the hues,
+and the message counts the fits.
 """
 
 
 def factor_of(rows: int, columns: int) -> int:
-    """By how much the picture of a latent frame is smaller than the frame: 1 if it is small, else until it fits."""
+    """The factor by which the picture of a latent frame is reduced to fit the limits; 1 if it fits."""
     factor = 1
     while True:
         small = _divided(rows, columns, factor)
@@ -52,27 +52,27 @@ def _divided(rows: int, columns: int, factor: int) -> tuple[int, int]:
     return -(-rows // factor), -(-columns // factor)
 
 
-def frames_of(places: tuple[int, ...]) -> tuple[int, ...]:
-    """Which of the generated frames are shown, as indices into `places`: all, or evenly spaced with both ends."""
-    count = min(len(places), MAX_FRAMES)
-    return tuple(round(i * (len(places) - 1) / max(1, count - 1)) for i in range(count))
+def frames_of(frames: tuple[int, ...]) -> tuple[int, ...]:
+    """Which of the generated frames are shown, as indices into `frames`: all, or evenly spaced with both ends."""
+    count = min(len(frames), MAX_FRAMES)
+    return tuple(round(i * (len(frames) - 1) / max(1, count - 1)) for i in range(count))
 
 
-def shrunk(x0: Tensor, layout: Layout) -> Tensor:
+def shrunk(x0: Tensor, layout: LatentLayout) -> Tensor:
     """The first clip of a batch, [F′, H, W, C], as float16 [frames, rows, columns, C] on the same device.
 
-    This is all that the sampling thread does: no number is looked at, so nothing waits for the device.
+    Only this runs in the sampling thread. It reads no number, so nothing waits for the device.
     """
     import torch
 
     clip = x0[0]
-    frames = frames_of(layout.places)
+    frames = frames_of(layout.generated_frames)
     if len(frames) < len(clip):
         # One view per frame: an index tensor would have to be copied to the device first.
         clip = torch.stack([frame for i, frame in enumerate(clip.unbind()) if i in frames])
     factor = factor_of(*clip.shape[1:3])
     if factor > 1:
-        # Not `adaptive_avg_pool2d`, which MPS has only for sizes that divide. Cells at the edges average what is there.
+        # Not `adaptive_avg_pool2d`, which MPS has only for sizes that divide. Edge cells average what they cover.
         averaged = torch.nn.functional.avg_pool2d(
             clip.permute(0, 3, 1, 2), factor, ceil_mode=True, count_include_pad=False
         )
@@ -81,11 +81,11 @@ def shrunk(x0: Tensor, layout: Layout) -> Tensor:
 
 
 class Filmstrip:
-    """Turns the shrunken samples of one stage's video into pictures; lives in the pump's thread."""
+    """Turns the shrunken samples of one stage's video into pictures; used in the pump's thread."""
 
-    def __init__(self, stage: int, layout: Layout) -> None:
+    def __init__(self, stage: int, layout: LatentLayout) -> None:
         self._stage = stage
-        self._frames = [layout.places[i] for i in frames_of(layout.places)]
+        self._frames = [layout.generated_frames[i] for i in frames_of(layout.generated_frames)]
         self._centre: NDArray[np.float32] | None = None
         self._axes: NDArray[np.float32] = np.empty((0, 0), np.float32)
         self._reach: NDArray[np.float32] = np.zeros(3, np.float32)
@@ -117,11 +117,11 @@ class Filmstrip:
             self._fit(cells[finite])
         assert self._centre is not None
         self._last_sigma = sigma
-        places = np.zeros((len(cells), 3), np.float32)
-        places[finite] = (cells[finite] - self._centre) @ self._axes
-        # The range only ever widens: a range per step would pump, and hide that the sample gains contrast.
-        self._reach = np.maximum(self._reach, places[finite].std(axis=0))
-        rgb = colours(places, self._reach)
+        points = np.zeros((len(cells), 3), np.float32)
+        points[finite] = (cells[finite] - self._centre) @ self._axes
+        # The range only widens: a range per step would fluctuate, and hide that the sample gains contrast.
+        self._reach = np.maximum(self._reach, points[finite].std(axis=0))
+        rgb = colours(points, self._reach)
         rgb[~finite] = 0
         return rgb.reshape(*values.shape[:-1], 3)
 
@@ -147,15 +147,15 @@ def principal_axes(covariance: NDArray[Any]) -> NDArray[np.float32]:
     return axes
 
 
-def colours(places: NDArray[np.float32], reach: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Places along three axes [n, 3] as colours: the first is brightness, so that it survives a terminal without any.
+def colours(points: NDArray[np.float32], reach: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Points along three axes [n, 3] as colours. The first is brightness, which a terminal without colours shows.
 
-    The other two are blue to yellow and red to cyan. Weak components are not blown up to full strength: below a third
+    The other two are blue to yellow and red to cyan. Weak components are not amplified to full strength: below a third
     of the first one's reach they are mostly noise.
     """
     floor = np.array([1e-6, reach[0] / 3 + 1e-6, reach[0] / 3 + 1e-6], np.float32)
     # tanh instead of a hard limit: a small bright thing on a wide calm ground keeps its hues.
-    light, blue, red = np.tanh(places / (2.5 * np.maximum(reach, floor))).T
+    light, blue, red = np.tanh(points / (2.5 * np.maximum(reach, floor))).T
     light = 0.5 + 0.45 * light
     blue, red = 0.4 * blue, 0.4 * red
     rgb = np.stack([light + 1.402 * red, light - 0.344 * blue - 0.714 * red, light + 1.772 * blue], axis=1)

@@ -1,10 +1,10 @@
-"""Finds the peak of a noisy positive rate along log signal to noise, and says how sure it is. Host numbers only.
+"""Finds the peak of a noisy positive rate along log signal to noise, with a confidence. Host numbers only.
 
-The logarithm of the rate is averaged over windows of log SNR, at several widths. A place is a peak if its average lies
-above the lowest one before it and above the lowest one after it by more than the noise explains. The noise is that of
-neighbouring rates about the line between them. A prior of 5 % takes part in it, because a short run cannot tell noise
-from shape. The threshold grows with the number of places that were compared, so that the chance of a false alarm is
-that of the whole run.
+The logarithm of the rate is averaged over windows of log SNR, at several widths. A position is a peak if its average
+lies above the lowest one before it and above the lowest one after it by more than the noise explains. The noise is
+that of neighbouring rates about the line between them. A prior of 5 % takes part in it, because a short run cannot
+tell noise from shape. The threshold grows with the number of positions that were compared, so that the chance of a
+false alarm is that of the whole run.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 
 ALARMS: Final = 0.02
-"""Chance of a false alarm over a whole run that a peak is reported at; `benchmarks.detector` measures what holds."""
+"""Probability of a false alarm over a whole run; `benchmarks.detector` measures the actual one."""
 WINDOWS: Final = (0.0, 0.5, 1.0)
 """Half widths of the windows, in units of log SNR (4.3 dB); narrowest first."""
 CONFIRMED: Final = 1.5
-"""Log SNR that must have passed on both sides of a peak before it is believed, unless the steps are coarser."""
+"""Log SNR that must have passed on both sides of a peak before it is accepted, unless the steps are coarser."""
 LATER_ROWS: Final = 2
-"""Rates that must have come after a peak before it is believed."""
+"""Rates that must follow a peak before it is accepted."""
 
 _PRIOR: Final = 0.05
 _PRIOR_WEIGHT: Final = 8.0
 _COARSE: Final = 0.7
-"""Steps of log SNR from which on the line between two neighbours says little of the rate between them."""
+"""Steps of log SNR from which the line between two neighbours predicts little of the rate between them."""
 _DEEP: Final = 4.0
-"""Logarithms below the highest rate: what lies deeper counts as that deep, for it is mostly rounding."""
+"""Logarithms below the highest rate at which lower rates are clipped: they are mostly rounding."""
 
 
 @dataclass(frozen=True)
 class Peak:
-    """A peak: its place among the rates, and the chance that noise alone would show one anywhere in the run."""
+    """A peak: its index among the rates, and the probability that noise alone shows one anywhere in the run."""
 
     index: int
     chance: float
@@ -49,12 +49,12 @@ class Peak:
         return min(0.9999, 1 - self.chance)
 
 
-def find(rates: Values, places: Values, *, whole: bool = False, shown: bool = False) -> Peak | None:
+def find(rates: Values, positions: Values, *, whole: bool = False, shown: bool = False) -> Peak | None:
     """The highest peak of the rates, or None if none stands out from the noise.
 
     Args:
         rates: logarithms of the rate [n].
-        places: where along log SNR each one was measured [n], rising.
+        positions: where along log SNR each one was measured [n], rising.
         whole: the run is over. A peak needs one later step only, and once one peak stands out, the highest is taken
             even if the end of the run cuts off its far side.
         shown: a peak has been reported before, so that the highest one may stand out half as far.
@@ -63,13 +63,13 @@ def find(rates: Values, places: Values, *, whole: bool = False, shown: bool = Fa
     if n < 4:
         return None
     rates = np.maximum(rates, rates.max() - _DEEP)
-    noise, freedom = noise_of(rates, places)
+    noise, freedom = noise_of(rates, positions)
     # The first and the last rate are at the edge of what can be measured: no peak is seen from one side.
     inside = (np.arange(n) > 0) & (np.arange(n) < n - 1)
     best: _View | None = None
     top, chance = 0, 1.0
     for half in WINDOWS:
-        seen = _view(rates, places, half, noise, freedom)
+        seen = _view(rates, positions, half, noise, freedom)
         if best is None:
             if not (inside & (seen.stands >= (seen.threshold / 2 if shown else seen.threshold))).any():
                 continue
@@ -81,22 +81,24 @@ def find(rates: Values, places: Values, *, whole: bool = False, shown: bool = Fa
         if best.stands[top] >= 2 * best.threshold:
             break
         # A peak that hardly stands out has its top where the noise is highest; a wider window places it better.
-        near = inside & (np.abs(places - places[top]) <= 2 * half)
+        near = inside & (np.abs(positions - positions[top]) <= 2 * half)
         other = int(np.argmax(np.where(near, seen.level, -np.inf)))
         if seen.stands[other] > best.stands[top]:
             best, top = seen, other
             chance = min(chance, seen.chance(float(seen.stands[top])))
     if best is None:
         return None
-    top = _located(rates, places, best, top)
-    return Peak(top, chance) if whole or _confirmed(places, top) else None
+    top = _located(rates, positions, best, top)
+    return Peak(top, chance) if whole or _confirmed(positions, top) else None
 
 
-def _confirmed(places: Values, top: int) -> bool:
-    """Whether enough has passed on both sides of a peak; early on, a step of the schedule may be longer than that."""
-    before, after = places[top] - places[0], places[-1] - places[top]
+def _confirmed(positions: Values, top: int) -> bool:
+    """Whether enough has passed on both sides of a peak; early steps of a schedule may be longer than that."""
+    before, after = positions[top] - positions[0], positions[-1] - positions[top]
     return (
-        len(places) - 1 - top >= LATER_ROWS and after >= CONFIRMED and before >= min(CONFIRMED, places[1] - places[0])
+        len(positions) - 1 - top >= LATER_ROWS
+        and after >= CONFIRMED
+        and before >= min(CONFIRMED, positions[1] - positions[0])
     )
 
 
@@ -116,25 +118,25 @@ class _View:
         return _threshold(ALARMS / (2 * self.compared), self.freedom)
 
     def chance(self, stands: float) -> float:
-        """That noise alone makes anything in the run stand out as far."""
+        """Probability that noise alone makes a position in the run stand out this far."""
         return min(1.0, 2 * self.compared * _tail(stands, self.freedom))
 
 
-def _view(rates: Values, places: Values, half: float, noise: float, freedom: float) -> _View:
-    level, count = _smoothed(rates, places, half)
+def _view(rates: Values, positions: Values, half: float, noise: float, freedom: float) -> _View:
+    level, count = _smoothed(rates, positions, half)
     error = noise / np.sqrt(count)
-    places_apart = max(2.0, float(np.sum(1 / count)))
+    independent = max(2.0, float(np.sum(1 / count)))
     # The lowest before and after are picked from as many; `benchmarks.detector` measures what that costs.
-    compared = places_apart * (1 + places_apart / 24)
+    compared = independent * (1 + independent / 24)
     return _View(level, count, error, _prominence(level, error), compared, freedom)
 
 
-def noise_of(rates: Values, places: Values) -> tuple[float, float]:
+def noise_of(rates: Values, positions: Values) -> tuple[float, float]:
     """Standard deviation of the noise in log rates, and the degrees of freedom that it is known with."""
     if len(rates) < 3:
         return _PRIOR, _PRIOR_WEIGHT
-    span = places[2:] - places[:-2]
-    share = (places[2:] - places[1:-1]) / span
+    span = positions[2:] - positions[:-2]
+    share = (positions[2:] - positions[1:-1]) / span
     off = rates[1:-1] - share * rates[:-2] - (1 - share) * rates[2:]
     off = np.abs(off) / np.sqrt(1 + share**2 + (1 - share) ** 2)
     # Where steps are coarse, what is off the line is the shape of the rate rather than its noise.
@@ -146,13 +148,13 @@ def noise_of(rates: Values, places: Values) -> tuple[float, float]:
     return math.sqrt((_PRIOR_WEIGHT * _PRIOR**2 + seen * own**2) / weight_of_all), weight_of_all
 
 
-def _smoothed(rates: Values, places: Values, half: float) -> tuple[Values, Values]:
+def _smoothed(rates: Values, positions: Values, half: float) -> tuple[Values, Values]:
     """Means over windows of this half width, narrower towards either end, and how many rates each one holds."""
     hair = 1e-9
     # A window that the end cuts off on one side would lean the other way, and peaks with it.
-    reach = np.minimum(half, np.minimum(places - places[0], places[-1] - places)) + hair
-    begin = np.searchsorted(places, places - reach)
-    end = np.searchsorted(places, places + reach)
+    reach = np.minimum(half, np.minimum(positions - positions[0], positions[-1] - positions)) + hair
+    begin = np.searchsorted(positions, positions - reach)
+    end = np.searchsorted(positions, positions + reach)
     sums = np.concatenate([[0.0], np.cumsum(rates)])
     count = (end - begin).astype(np.float64)
     return (sums[end] - sums[begin]) / count, count
@@ -171,7 +173,7 @@ def _over_lowest_before(level: Values, error: Values) -> Values:
     return (level - lowest) / np.hypot(error, error[at])
 
 
-def _located(rates: Values, places: Values, seen: _View, top: int) -> int:
+def _located(rates: Values, positions: Values, seen: _View, top: int) -> int:
     """The place of a peak: the vertex of a parabola through what is as high as its top but for noise."""
     near = seen.level > seen.level[top] - max(0.1, 4 * seen.error[top])
     below = np.flatnonzero(~near)
@@ -181,8 +183,8 @@ def _located(rates: Values, places: Values, seen: _View, top: int) -> int:
     first, last = max(0, top - reach), min(len(rates) - 1, top + reach)
     if last - first < 3:
         return top
-    width = float(places[last] - places[first])
-    along = (places[first : last + 1] - places[top]) / width
+    width = float(positions[last] - positions[first])
+    along = (positions[first : last + 1] - positions[top]) / width
     curvature, slope, _ = np.polyfit(along, rates[first : last + 1], 2)
     if curvature >= 0:
         return top

@@ -1,4 +1,4 @@
-"""Looks at every row on the host, off the sampling thread, and says what is worth an event."""
+"""Inspects every row on the host, outside the sampling thread, and makes events of what is notable."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from recorder.format.events import event
 from recorder.format.nonfinite import broken_text
 from recorder.format.protocol import Message
-from recorder.metrics.critical_phase import TEXTS, CriticalPhase, Found
+from recorder.metrics.critical_phase import TEXTS, CriticalPhase, CriticalPhaseDetector
 from recorder.metrics.stage_summary import StageSummary
 
 
 class StreamWatch:
     """Follows the rows of one stream of one stage.
 
-    `columns` maps a metric to its place in the row; a metric that is not there is not looked at. `size` is how many
-    values one batch item of a sample has; 0 if that is not known.
+    `columns` maps a metric to its columns in the row; missing metrics are ignored. `size` is the number of values
+    of one batch item of a sample; 0 if unknown.
     """
 
     def __init__(
@@ -36,20 +36,20 @@ class StreamWatch:
         self._columns = columns
         self._batch, self._size = batch, size
         self._broken: dict[int, float] = {}
-        """Share of the values that are NaN or Inf, by batch item, as last told."""
-        # Phases are the clip's, so they are looked for once: in the video.
-        self._phase = CriticalPhase(eigenvalue) if stream == "video" else None
+        """Share of the values that are NaN or Inf, by batch item, as last reported."""
+        # Phases belong to the clip, so they are looked for only in the video.
+        self._phase = CriticalPhaseDetector(eigenvalue) if stream == "video" else None
         self._rows = 0
         self._noise = [0.0, 0.0]
         self._shocked = False
 
     def take(self, step: int, row: NDArray[np.float32]) -> list[Message]:
-        """Events that this row gives rise to, in order."""
+        """Events about this row, in order."""
         self._summary.add({name: row[self._columns[name]] for name in StageSummary.NEEDS})
         return [*self._health(step, row), *self._critical(step, row)]
 
     def summary(self, measured: dict[str, NDArray[np.float32]]) -> dict[str, list[float | None]]:
-        """What the rows come to, with what was measured over the whole stage; one value per batch item."""
+        """The summary of all rows and of what was measured over the stage; one value per batch item."""
         found = self._summary.finish(measured)
         return {name: [float(v) if math.isfinite(v) else None for v in values] for name, values in found.items()}
 
@@ -59,7 +59,7 @@ class StreamWatch:
         return math.nan if place is None else float(row[place].mean())
 
     def _health(self, step: int, row: NDArray[np.float32]) -> list[Message]:
-        """Told of every batch item once, and once more when nothing of it is left."""
+        """An event for each broken batch item, and a second one when all of its values are broken."""
         nan, inf = (np.nan_to_num(row[self._columns[m]].astype(np.float64)) for m in ("nan_count", "inf_count"))
         counts = nan + inf
         shares = np.minimum(counts / self._size, 1.0) if self._size else np.where(counts > 0, 1.0, 0.0)
@@ -90,7 +90,7 @@ class StreamWatch:
         ]
 
     def ended(self) -> list[Message]:
-        """Events that can be told only now that the stage is over."""
+        """Events that need the whole stage."""
         return [] if self._phase is None else self._events(self._phase.finish(), self._rows - 1)
 
     def _critical(self, step: int, row: NDArray[np.float32]) -> list[Message]:
@@ -107,7 +107,7 @@ class StreamWatch:
         self._noise = [*self._noise[-8:], noise if math.isfinite(noise) else 0.0]
         return self._noise[-1] > 4 * float(np.median(self._noise)) + 1e-6
 
-    def _events(self, found: list[Found], seen_at: int) -> list[Message]:
+    def _events(self, found: list[CriticalPhase], seen_at: int) -> list[Message]:
         return [
             event(
                 "critical",
@@ -126,5 +126,5 @@ class StreamWatch:
         ]
 
 
-def _sure(found: Found) -> str:
+def _sure(found: CriticalPhase) -> str:
     return f", {100 * found.confidence:.3g} % sure that it is a peak" if found.confidence < 1 else ""

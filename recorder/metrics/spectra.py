@@ -2,13 +2,13 @@
 
 Video is laid out [B, F, H, W, C] and transformed over H, W; audio [B, L, C] and transformed over L. Powers are those
 of orthonormal transforms, so that mean power equals mean square (Parseval). Only half of the coefficients of a real
-signal is computed; the other half is its mirror image and enters through the weights.
+signal are computed; the other half mirrors them and enters through the weights.
 
 Everything that a step needs of x and v comes from two transforms of the pair, with a window and without: x0 and ε are
 linear in them, so their spectra are sums of spectra. One matrix product then bins all powers at once.
 
 Spectra are as large as latents, and device memory is what a model has least of: the two transforms follow one another,
-sums are formed in place, and whatever is needed no more is overwritten.
+sums are formed in place, and tensors that are no longer needed are overwritten.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Grid:
         return radial_bins(self.axes)
 
     def transform(self, *latents: Tensor, windowed: bool = False) -> Tensor:
-        """Spectra [n, B, C, …, 2] of n latents [B, …, C], the last axis halved; in memory that nobody else writes.
+        """Spectra [n, B, C, …, 2] of n latents [B, …, C], the last axis halved; in memory that is not shared.
 
         Real and imaginary parts lie side by side. Windowed ones have the mean of each frame and channel removed.
         """
@@ -143,7 +143,7 @@ def grid_for(axes: tuple[int, ...], device: torch.device) -> Grid:
     count = member.sum(axis=0)
     bin_mean = _nan_columns(member / np.maximum(count, 1) / points / np.mean(window**2), count == 0)
 
-    # Real and imaginary parts lie side by side, so each coefficient's row is there twice.
+    # Real and imaginary parts lie side by side, so each coefficient's row is repeated.
     total = weight[:, None] / points**2
     binning = np.repeat(np.concatenate([bin_mean, band_sum, total], axis=1), 2, axis=0)
     share = np.where(bands.any(axis=0), weighted.sum(axis=0) / points, np.nan)

@@ -1,8 +1,8 @@
-"""What is said of one stream of a stage at its end: `SUMMARIES` in `recorder/format/declarations.py`, per batch item.
+"""The summary of one stream of a stage: `SUMMARIES` in `recorder/format/declarations.py`, per batch item.
 
-Two parts feed it. `StageSummary` runs on the host and takes the rows that go to the journal anyway; it needs no torch.
-`PathTracker` runs on the device that holds the latents, since what it sums are whole latents; it never waits for the
-device, and hands over two small tensors when the stage ends. For one stream:
+It has two parts. `StageSummary` runs on the host, on the rows that go to the journal, and needs no torch.
+`PathTracker` runs on the device that holds the latents, since it sums whole latents. It never waits for the device,
+and hands over two small tensors when the stage ends. For one stream:
 
     tracker, summary = PathTracker(), StageSummary(batch)
     for each step:
@@ -34,7 +34,7 @@ Values = NDArray[np.floating[Any]]
 
 
 class StageSummary:
-    """Sums over the rows of one stream of a stage, in memory that does not grow with them."""
+    """Sums over the rows of one stream of a stage, in constant memory."""
 
     NEEDS: ClassVar[tuple[str, ...]] = ("snr_schedule_db", "displacement_rms", "low_frequency_wander")
     """The metrics that `add` reads: the first a number, the others one per batch item."""
@@ -47,19 +47,19 @@ class StageSummary:
         self._path = np.zeros(batch)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Take in one row: what it holds of `NEEDS`."""
+        """Add one row: its values of `NEEDS`."""
         side = "above" if float(np.squeeze(row["snr_schedule_db"])) >= 0 else "below"
         self._steps[side] += 1
         self._path += np.asarray(row["displacement_rms"], np.float64)
-        if self._rows:  # a stage's first row has no step before it, and so no wander
+        if self._rows:  # the first row of a stage has no predecessor, and so no wander
             self._wander[side] += np.asarray(row["low_frequency_wander"], np.float64)
         self._rows += 1
 
     def finish(self, measured: Mapping[str, Values]) -> dict[str, Values]:
-        """Every summary by name, one value per batch item; `measured` is what `PathTracker.finish` gave.
+        """Every summary by name, one value per batch item; `measured` is the result of `PathTracker.finish`.
 
-        NaN where there is nothing to say: no step, a shock in the path, too few frames. A row that was broken makes
-        the sums over it NaN.
+        NaN where undefined: without a step, with a shock in the path, with too few frames. A broken row makes the
+        sums over it NaN.
         """
         found: dict[str, Values] = {
             "path_length": self._path,
@@ -75,8 +75,8 @@ class StageSummary:
 class PathTracker:
     """The path of one stream's latents through a stage, on their device: straightness, and drift of the last x0.
 
-    It holds two latents' worth of memory until it is dropped, or the path is broken; and after the last step of a
-    video the clip as well, since the sampler's own may be changed in place before the stage ends.
+    It holds two latents until it is dropped, or the path is broken, and after the last step of a video the clip as
+    well: the sampler may change its own in place before the stage ends.
     """
 
     def __init__(self) -> None:
@@ -88,15 +88,15 @@ class PathTracker:
         self._velocity: Tensor | None = None  # Σ v·|Δσ|
         self._moved: Tensor | None = None  # x_N − x_0
         self._drift: tuple[Tensor, Tensor, tuple[int, ...]] | None = None
-        self._places: tuple[int, ...] = ()
+        self._frames: tuple[int, ...] = ()
         self._clip: Tensor | None = None  # what came out of the last step, where that is a finished clip
 
     def add(self, step: Step, sigma_next: float) -> None:
-        """Take in one step that went to `sigma_next`; before the step forgets its latents."""
+        """Add one step that went to `sigma_next`; call it before the step forgets its latents."""
         size = abs(sigma_next - step.sigma)
         if self._first_sigma is None:
             self._first_sigma = step.sigma
-        # A step of no length has no part in the path, whatever its velocity: at σ = 0 that may be NaN.
+        # A step of length 0 adds nothing to the path; its velocity may be NaN at σ = 0.
         if size or self._square is None:
             self._square = _added(self._square, step.mean_square["velocity"], size)
         if self._whole:
@@ -106,24 +106,24 @@ class PathTracker:
         self._sum_of_steps += size
         self._last_sigma = sigma_next
         if step.layout.stream == "video":
-            places = self._places = step.layout.places
+            frames = self._frames = step.layout.generated_frames
             self._clip = step.x_next.clone() if sigma_next <= FINISHED else None
             if step.sigma:
-                self._drift = step.pooled_x0, first_frame_rms(step.x0, places), places
-            else:  # the sample is the clip, and what comes out of this call is what its caller gets
+                self._drift = step.pooled_x0, first_frame_rms(step.x0, frames), frames
+            else:  # the sample is the clip, and the caller gets the result of this step
                 x0 = step.x_next.float()
-                self._drift = x0.mean(dim=(2, 3)), first_frame_rms(x0, places), places
+                self._drift = x0.mean(dim=(2, 3)), first_frame_rms(x0, frames), frames
 
     def broken(self) -> None:
-        """The path was broken, by a shock: it has no straightness any more, and its latents are let go of."""
+        """The path was broken, as by a shock: it has no straightness then, and its latents are freed."""
         self._whole = False
         self._velocity = self._moved = self._clip = None
 
     def finish(self) -> dict[str, Tensor]:
-        """`straightness` and, of video, every drift, each [B] on the latents' device; nothing if there was no step.
+        """`straightness` and, for video, every drift, each [B] on the latents' device; empty without a step.
 
         The mean over the path of (d − v)², d = (x_N−x_0)/(σ_N−σ_0), is (d − mean v)² plus the variance of v: sums over
-        steps are enough, and no velocity has to be kept.
+        steps are sufficient, and no velocity is kept.
         """
         if self._square is None:
             return {}
@@ -139,46 +139,46 @@ class PathTracker:
             found["drift_index"] = drift_of_means(*self._drift)
             clip = self._clip if self._clip is not None else self._square.new_full((len(self._square), 0), float("nan"))
             with torch.no_grad(), full_precision(clip.device.type):
-                found |= content_drift(clip, self._places if self._clip is not None else ())
+                found |= content_drift(clip, self._frames if self._clip is not None else ())
         return found
 
 
 def _added(total: Tensor | None, values: Tensor, weight: float = 1.0) -> Tensor:
-    """total + weight·values, in place where that is possible: totals are whole latents."""
+    """total + weight·values, in place if possible, since totals are whole latents."""
     if total is None:
         return values.float() * weight
-    if total.is_inference() and not torch.is_inference_mode_enabled():  # such a one may not be changed outside
+    if total.is_inference() and not torch.is_inference_mode_enabled():  # inference tensors may not be changed outside
         return total.add(values, alpha=weight)
     return total.add_(values, alpha=weight)
 
 
-def drift_index(x0: Tensor, places: tuple[int, ...]) -> Tensor:
+def drift_index(x0: Tensor, frames: tuple[int, ...]) -> Tensor:
     """How far the later frames' channel means are from those of the first: [B], of x0 [B, F′, H, W, C].
 
     Mean over frames f ≥ 2 of ‖p_f − p_1‖ / ‖x0_1‖, p_f the means over space of frame f, and ‖x0_1‖² the mean over
-    space of frame 1's squared norm. The denominator is that of the whole frame, because ‖p_1‖ alone may be next to
-    nothing: then clean motion scores as drift. `places` are the latent frames that x0 holds; the first of them after
-    frame 0 (which stands for a single pixel frame) is the one that others are compared with.
+    space of frame 1's squared norm. The denominator is that of the whole frame, because ‖p_1‖ alone may be close to 0,
+    and clean motion would score as drift. `frames` are the latent frames that x0 holds; they are compared with the
+    first of them after frame 0, which stands for a single pixel frame.
     """
-    return drift_of_means(x0.mean(dim=(2, 3)), first_frame_rms(x0, places), places)
+    return drift_of_means(x0.mean(dim=(2, 3)), first_frame_rms(x0, frames), frames)
 
 
-def _later(places: tuple[int, ...]) -> list[int]:
-    """Which of the generated frames come after frame 0."""
-    return [i for i, place in enumerate(places) if place > 0]
+def _later(frames: tuple[int, ...]) -> list[int]:
+    """Indices of the frames after frame 0."""
+    return [i for i, frame in enumerate(frames) if frame > 0]
 
 
-def first_frame_rms(x0: Tensor, places: tuple[int, ...]) -> Tensor:
-    """RMS [B] of the frame that others are compared with; zero where there is none."""
-    later = _later(places)
+def first_frame_rms(x0: Tensor, frames: tuple[int, ...]) -> Tensor:
+    """RMS [B] of the frame that others are compared with; 0 if there is none."""
+    later = _later(frames)
     if not later:
         return x0.new_zeros(x0.shape[0])
     return mean_square(x0.select(1, later[0])).sqrt_()
 
 
-def drift_of_means(pooled: Tensor, first: Tensor, places: tuple[int, ...]) -> Tensor:
+def drift_of_means(pooled: Tensor, first: Tensor, frames: tuple[int, ...]) -> Tensor:
     """The drift index [B] from p_f [B, F′, C] of all frames, and the RMS [B] of frame 1: ‖x0_1‖ is √C times that."""
-    later = _later(places)
+    later = _later(frames)
     if len(later) < 2:
         return first.new_full(first.shape, float("nan"))
     means = pooled[:, later[0] :]

@@ -5,138 +5,46 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import cached_property
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from recorder.format.declarations import Metric
-from recorder.metrics.spectra import Grid, bin_centres, grid_for, mean_square_
-from recorder.sampling.scheduler_noise import Drift
+from recorder.metrics.constants import frame_index, nans
+from recorder.metrics.latent_layout import LatentLayout
+from recorder.metrics.spectra import Grid, grid_for, mean_square_
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where a stream's latents lie on their grid: (F, H, W) for video, (L,) for audio.
+class Drift:
+    """The part of a step without fresh noise: `keep`·x + `move`·v; NaN if unknown."""
 
-    `frames` are the latent frames that are being generated, in order, where that is not all of them: conditioning
-    frames (a given first frame, keyframes) are no part of what is measured, but keep their places in frame metrics.
-    """
-
-    stream: str
-    batch: int
-    grid: tuple[int, ...]
-    frames: tuple[int, ...] | None = None
+    keep: float
+    move: float
 
     @property
-    def axes(self) -> tuple[int, ...]:
-        """The side lengths that spectra are taken over."""
-        return self.grid[1:] if self.stream == "video" else self.grid
-
-    @property
-    def places(self) -> tuple[int, ...]:
-        """The latent frames that are generated; those of a video."""
-        return self.frames if self.frames is not None else tuple(range(self.grid[0]))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Grid of what is generated: (F′, H, W) or (L,)."""
-        return (len(self.places), *self.grid[1:]) if self.stream == "video" else self.grid
-
-    @property
-    def timeline(self) -> slice | None:
-        """Which of the generated frames a spectrum over time is taken of; None if there is no such spectrum.
-
-        Frame 0 stands for one pixel frame and the others for eight, so it is left out; a gap has no spectrum.
-        """
-        later = [i for i, place in enumerate(self.places) if place > 0]
-        if len(later) < 2 or self.places[later[-1]] - self.places[later[0]] != len(later) - 1:
-            return None
-        return slice(later[0], later[-1] + 1)
-
-    def on_grid(self, tokens: Tensor) -> Tensor:
-        """Packed tokens [B, F′·H·W, C] as [B, F′, H, W, C]; audio tokens [B, L, C] stay as they are."""
-        return tokens.reshape(self.batch, *self.shape, tokens.shape[-1])
-
-    def coordinates(self, channels: int = 1) -> dict[str, dict[str, Any]]:
-        """The values along every dimension that has any, with their units; the channels are not the layout's own."""
-        axis = "spatial_frequency" if self.stream == "video" else "temporal_frequency"
-        found = {axis: _coordinate(bin_centres(self.axes), "Nyquist")}
-        found["channel"] = _coordinate(list(range(channels)), "latent channel")
-        if self.stream == "video":
-            span = self.timeline
-            length = 1 if span is None else span.stop - span.start
-            found["frame"] = _coordinate(list(range(self.grid[0])), "latent frame")
-            found["frame_frequency"] = _coordinate([k / length for k in range(length // 2 + 1)], "cycles/latent frame")
-        return found
-
-    def lengths(self, channels: int = 1) -> dict[str, int]:
-        """Length of every dimension that a metric may have."""
-        return {"batch": self.batch, **{name: len(c["values"]) for name, c in self.coordinates(channels).items()}}
-
-    def row_shape(self, metric: Metric, channels: int = 1) -> tuple[int, ...]:
-        """Shape of one row of a metric on this stream, whose latents have so many channels."""
-        lengths = self.lengths(channels)
-        return tuple(lengths[d] for d in metric.dims_on(self.stream) if d != "step")
+    def known(self) -> bool:
+        return math.isfinite(self.keep) and math.isfinite(self.move)
 
 
-def _coordinate(values: list[Any], units: str) -> dict[str, Any]:
-    return {"values": values, "attributes": {"units": units}}
-
-
-@lru_cache(maxsize=64)
-def nans(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """NaN in a shape, made once per device since it is asked for in every step. Not to be written to."""
-    return torch.full(shape, math.nan, device=device)
-
-
-@lru_cache(maxsize=64)
-def nothing(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Zeros in a shape, made once per device. Not to be written to."""
-    return torch.zeros(shape, device=device)
-
-
-@lru_cache(maxsize=64)
-def frame_index(frames: int, places: tuple[int, ...], device: torch.device) -> Tensor:
-    """Where in `Step.by_frame`'s values every latent frame's value of each of the four metrics is: [4·frames]."""
-    count = len(places)
-    starts = (0, count, 2 * count - 1, 3 * count - 2)
-    unknown = count + 2 * max(0, count - 1) + max(0, count - 2)
-    index = []
-    for start, reach in zip(starts, (0, 1, 1, 2), strict=True):
-        ends = {places[i + reach]: start + i for i in range(count - reach) if places[i + reach] - places[i] == reach}
-        index += [ends.get(frame, unknown) for frame in range(frames)]
-    return torch.tensor(index, device=device)
-
-
-@lru_cache(maxsize=64)
-def time_weights(length: int, device: torch.device) -> Tensor:
-    """What takes the mean square of both parts of an FFT over `length` frames to one-sided power.
-
-    The mean of both parts is half their sum, and every frequency but the first and Nyquist stands for its mirror too.
-    """
-    weights = torch.full((length // 2 + 1,), 4.0 / length**2)
-    weights[0] = 2.0 / length**2
-    if length % 2 == 0:
-        weights[-1] = 2.0 / length**2
-    return weights.to(device)
+UNKNOWN: Final = Drift(math.nan, math.nan)
+"""For a sampler whose steps are not known."""
 
 
 @dataclass
 class Step:
-    """One scheduler step of one stream: what went in, what came out, and the step before.
+    """One scheduler step of one stream: its inputs, its result, and the previous step.
 
-    `x`, `velocity` and `x_next` lie on the grid ([B, F′, H, W, C] or [B, L, C]), in whatever precision the sampler has
-    them; `sigma` is a host number. `passes` are the model's raw velocities before guidance: `conditional`, and
-    whichever of `cfg`, `stg` and `modality` were run. `fresh` is the noise that a shock added to `x_next`, `drift` how
-    the sampler would step without the noise that it adds itself, if it adds any. What several metrics share is a cached
-    property, computed when the first one asks.
+    `x`, `velocity` and `x_next` lie on the grid ([B, F′, H, W, C] or [B, L, C]), in the sampler's precision; `sigma` is
+    a host number. `passes` are the model's raw velocities before guidance: `conditional`, and those of `cfg`, `stg` and
+    `modality` that were run. `fresh` is the noise that a shock added to `x_next`, `drift` the step without the noise
+    that the sampler itself adds, if it adds any. Values that several metrics share are cached properties.
 
-    Latents are large, so only the spectra of one step, and x0, stay while a step is measured; the rest is temporary.
+    Latents are large, so only x0 and the spectra of one step are kept while a step is measured; the rest is temporary.
     """
 
-    layout: Layout
+    layout: LatentLayout
     sigma: float
     x: Tensor
     velocity: Tensor
@@ -158,7 +66,7 @@ class Step:
 
     @property
     def displacement(self) -> Tensor:
-        """How far the sample moved; not kept, since it is a whole latent."""
+        """The movement of the sample; not cached, since it is a whole latent."""
         return torch.sub(self.x_next.float(), self.x)
 
     @cached_property
@@ -177,11 +85,11 @@ class Step:
         spectra = grid.transform(self.x, self.velocity)
         powers += self._powers(spectra, before)
         self._memory = spectra
-        averaged = self.x.shape[-1] * (len(self.layout.places) if self.layout.stream == "video" else 1)
+        averaged = self.x.shape[-1] * (len(self.layout.generated_frames) if self.layout.stream == "video" else 1)
         return grid.bin(torch.cat(powers).div_(averaged))
 
     def _powers(self, spectra: Tensor, before: Tensor | None = None) -> list[Tensor]:
-        """Summed powers of x, v, x0 and ε, and of how x0 and v differ from those `before`; x makes room for x0."""
+        """Summed powers of x, v, x0 and ε, and of the differences of x0 and v from `before`; x0 overwrites x."""
         grid, scratch = self.grid, spectra.square()
         powers = [grid.summed(scratch)]
         (x0, velocity), half = spectra.split(1), scratch.narrow(0, 0, 1)
@@ -196,10 +104,10 @@ class Step:
     def recalled(self) -> Tensor:
         """The spectra of x0 and v that the next step compares with: [2, B, C, …, 2].
 
-        A step that was forgotten gives them away, once: so the spectra of two steps are held for a moment only.
+        A forgotten step hands them over once, so that the spectra of two steps are held only for a moment.
 
         Raises:
-            RuntimeError: if they were given away.
+            RuntimeError: if they were handed over already.
         """
         if self._memory is None and self.x.numel():
             _ = self._binned
@@ -217,12 +125,12 @@ class Step:
 
     @cached_property
     def bands(self) -> dict[str, Tensor]:
-        """Band energies [B, 3]; of the changes since the last step only where there is one."""
+        """Band energies [B, 3]; those of changes only if there is a previous step."""
         return self._by_name(self._binned[1])
 
     @cached_property
     def band(self) -> dict[str, tuple[Tensor, ...]]:
-        """The same and the `whiteness`, band by band: three of [B] each."""
+        """The band energies and the `whiteness`, one [B] for each of the three bands."""
         found = [self._by_name(energies) for energies in self._binned[1].unbind(-1)]
         by_band = {name: tuple(energies[name] for energies in found) for name in found[0]}
         return {**by_band, "whiteness": self.whiteness.unbind(1)}
@@ -233,13 +141,13 @@ class Step:
         return self._by_name(self._binned[2])
 
     def _by_name(self, found: Tensor) -> dict[str, Tensor]:
-        # Whatever is windowed comes first.
+        # The windowed ones come first.
         names = ("x", "velocity", "x0", "noise", "x0_change", "velocity_change")
         return dict(zip(names, found.unbind()[4:], strict=False))
 
     @cached_property
     def whiteness(self) -> Tensor:
-        """What ε has of white noise's share in each band: [B, 3]."""
+        """Share of ε in each band, relative to that of white noise: [B, 3]."""
         share: Tensor = self.bands["noise"] / self.mean_square["noise"].unsqueeze(1)
         return share.div_(self.grid.white_share)
 
@@ -270,24 +178,24 @@ class Step:
 
     @cached_property
     def by_frame(self) -> tuple[Tensor, ...]:
-        """`frame_identity`, `frame_coherence`, `motion` and `jerk`, each [B, F]; NaN where there is nothing to say."""
+        """`frame_identity`, `frame_coherence`, `motion` and `jerk`, each [B, F]; NaN where undefined."""
         layout = self.layout
-        frames, places = layout.grid[0], layout.places
+        frames, generated = layout.grid[0], layout.generated_frames
         directions = self.pooled_x0 / torch.linalg.vector_norm(self.pooled_x0, dim=2, keepdim=True)
         # Frame 0 stands for one pixel frame and the others for eight, so the reference is the first one after it.
-        reference = next((i for i, place in enumerate(places) if place > 0), None)
+        reference = next((i for i, frame in enumerate(generated) if frame > 0), None)
         if reference is None:
-            identity = nans((layout.batch, len(places)), self.device)
+            identity = nans((layout.batch, len(generated)), self.device)
         else:
             identity = (directions * directions.narrow(1, reference, 1)).sum(dim=2)
-        count = len(places) - 1
+        count = len(generated) - 1
         coherence = (directions.narrow(1, 1, count) * directions.narrow(1, 0, count)).sum(dim=2)
         first = self.x0.diff(dim=1)
         squares = [first.diff(dim=1).square_().mean(dim=(2, 3, 4))] if count > 0 else []
         squares.insert(0, first.square_().mean(dim=(2, 3, 4)))
         moved = torch.cat(squares, dim=1).sqrt_()
         values = torch.cat([identity, coherence, moved, nans((layout.batch, 1), self.device)], dim=1)
-        spread = values.index_select(1, frame_index(frames, places, self.device))
+        spread = values.index_select(1, frame_index(frames, generated, self.device))
         return tuple(spread.split(frames, dim=1))
 
     @cached_property
@@ -298,16 +206,16 @@ class Step:
 
     @property
     def per_item(self) -> tuple[int, ...]:
-        """The dimensions that one batch item has."""
+        """The dimensions of one batch item."""
         return tuple(range(1, self.x_next.ndim))
 
     def measure_passes(self) -> None:
-        """Measure the passes and let go of them: together they are the largest thing that a step brings along."""
+        """Measure the passes and free them: together they are the largest part of a step."""
         _ = self.guidance
         self.passes = {}
 
     def forget(self) -> None:
-        """Drop everything but what the next step compares with, so that one step back is all that stays alive."""
+        """Drop everything that the next step is not compared with; steps before this one are freed too."""
         kept = {"mean_square": self.mean_square, "device": self.device}
         self.previous, self.passes, self.fresh = None, {}, None
         nothing = self.x.new_empty(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recorder.format.events import reason_of
 from recorder.sampling.guidance_presets import GUIDED as GUIDED
 from recorder.sampling.guidance_presets import UNGUIDED as UNGUIDED
 
@@ -46,7 +47,8 @@ def load(device: str | torch.device = "cpu", dtype: torch.dtype | None = None, w
         from transformers import Gemma3ForConditionalGeneration  # noqa: F401 - diffusers offers an empty class without
     except ImportError as error:
         raise MissingExtra(
-            "the nano model needs more packages; in the checkout: pip install -c constraints.txt '.[ltx]'"
+            f"the nano model needs torch, diffusers and transformers ({reason_of(error)}); "
+            "install them: pip install 'ltxtui[ltx]'"
         ) from error
     pipe = LTX2Pipeline.from_pretrained(weights, dtype=dtype or torch.float32, local_files_only=True)
     pipe.register_to_config(_name_or_path="nano")  # runs should name the model, not a folder of this machine

@@ -7,6 +7,7 @@ that this prints.
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -126,14 +127,14 @@ SIZES: tuple[tuple[int, int, int, int], ...] = (
 """Frames, rows, columns and channels of the scenes that the table of content drift is measured on."""
 
 
-def content_table(count: int = 12) -> str:
+def content_table(count: int = CLIPS) -> str:
     """Content drift of drawn scenes over sizes, and of the nano model's kind of clips, as a Markdown table."""
     heads = [f"{h}×{w}, {f} frames, {c} channels" for f, h, w, c in SIZES]
     lines = [f"| drawn scenes | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
     for name, scene in {**CLEAN, **FAULTS}.items():
         cells = []
         for frames, height, width, channels in SIZES:
-            few = max(3, count // 4) if frames * height * width > 10_000 else count
+            few = min(count, 4 if frames * height * width > 10_000 else 12)
             found = of_scenes(scene, frames, height, width, channels, few)[DRIFT]
             cells.append(f"{np.median(found):.3f} ({found.min():.3f} to {found.max():.3f})")
         lines.append(f"| {'clean' if name in CLEAN else 'fault'}: {scene.meaning} | {' | '.join(cells)} |")
@@ -179,7 +180,17 @@ def table(count: int = CLIPS) -> str:
     return "\n".join(lines)
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m recorder.nano.drift_study",
+        description=__doc__.splitlines()[0],
+        epilog="example:\n  python -m recorder.nano.drift_study --clips 20",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--clips", type=int, default=CLIPS, help="clips of each kind (default: %(default)s)")
+    count = parser.parse_args().clips
+    print(content_table(count), table(count), sep="\n\n")
+
+
 if __name__ == "__main__":
-    print(content_table())
-    print()
-    print(table())
+    main()

@@ -121,7 +121,12 @@ def as_text(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m recorder.nano.quality",
+        description=__doc__.splitlines()[0],
+        epilog="example:\n  python -m recorder.nano.quality --seeds 4",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--seeds", type=int, default=16, help="clips to make, each with and without guidance")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--threads", type=int, default=1)

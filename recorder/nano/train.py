@@ -212,7 +212,12 @@ def save(pipe: LTX2Pipeline, folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m recorder.nano.train",
+        description=__doc__.splitlines()[0],
+        epilog="example:\n  python -m recorder.nano.train --minutes 1 --decoder-minutes 0 --out /tmp/weights",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--minutes", type=float, default=45.0, help="time for the denoiser (default: 45)")
     parser.add_argument("--decoder-minutes", type=float, default=8.0, help="time for the video decoder (default: 8)")
     parser.add_argument("--batch", type=int, default=4)

@@ -1,4 +1,4 @@
-"""Viewers' commands to a running recorder: taken in the server's thread, carried out in the sampling thread."""
+"""Viewers' commands to a running recorder: received in the server's thread, executed in the sampling thread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from recorder.format import protocol
+from recorder.format import paths, protocol
 from recorder.format.events import cut, event, text_of
 from recorder.format.protocol import Message
 from recorder.shocks.spec import Shock, check_live
@@ -26,22 +26,24 @@ MAX_SNAPSHOTS: Final = 64
 MAX_UNWRITTEN: Final = 16
 """Snapshots of one stream each that may wait for the disk."""
 
-Place = tuple[int | None, int | None]
-"""A stage and a step of it; None for what there is not."""
+Position = tuple[int | None, int | None]
+"""A stage and a step of it; None where there is none."""
 
 
-class Answer(Protocol):
-    """Called once, in any thread: accepted or not, what happened or why not, what else belongs to it, and where."""
+class AnswerCallback(Protocol):
+    """Called once, in any thread: accepted or not, a text with the result or the reason, more values, and where."""
 
-    def __call__(self, accepted: bool, text: str, payload: dict[str, Any], where: Place | None = None, /) -> None: ...
+    def __call__(
+        self, accepted: bool, text: str, payload: dict[str, Any], where: Position | None = None, /
+    ) -> None: ...
 
 
-RequestShock = Callable[[Shock, Answer], None]
+RequestShock = Callable[[Shock, AnswerCallback], None]
 """Asks for a shock at the next step, from the server's thread; must not wait."""
 
 
-class Garbage(ValueError):
-    """A message that is no command at all; who sends such is dropped."""
+class InvalidCommand(ValueError):
+    """A message that is not a command; a viewer that sends one is disconnected."""
 
 
 @dataclass(frozen=True)
@@ -51,33 +53,33 @@ class _Asked:
 
 
 class Loops(Protocol):
-    """What must be known of the denoising loops to tell a viewer where its command took effect."""
+    """The denoising loops, as far as an answer needs them to say where a command took effect."""
 
     @property
     def current(self) -> object | None: ...
 
-    def position(self) -> Place: ...
+    def position(self) -> Position: ...
 
 
 class Control:
     """Commands of one run's viewers and their answers.
 
-    `take` is called in the server's thread; everything else in the threads that sample, which never wait here: queues
-    are deques, whose `append` and `popleft` are atomic, and no lock is held while anything is done. Every thread may
-    refuse what waits, and whoever pops a command answers it: each is answered once.
+    `take` is called in the server's thread, everything else in sampling threads, which never wait here: queues are
+    deques, whose `append` and `popleft` are atomic, and no lock is held during work. Any thread may refuse waiting
+    commands. The thread that pops a command answers it, so that each is answered once.
 
-    Where several pipeline calls are under way at once, a stop ends them all, and the step that is taken next, in
-    whichever of them, is the one of which a snapshot is kept; the answer names its stage.
+    If several pipeline calls are under way, a stop ends all of them, and a snapshot is kept of the next step of any of
+    them; the answer names its stage.
     """
 
     def __init__(self, put: Callable[[Message], None], allowed: bool = False) -> None:
         self.allowed = allowed
         self.stopping = False
-        """True once a viewer has stopped the run; loops of one's own look at it."""
+        """True once a viewer has stopped the run; custom loops check it."""
         self.shock: RequestShock | None = None
-        """Who carries out shocks; None where the loop reports its own steps."""
+        """Requests shocks; None if the loop reports its own steps."""
         self.cannot_keep = ""
-        """Why no snapshot can be kept any more; empty as long as it can."""
+        """Why snapshots can no longer be kept; empty if they can."""
         self.loops: Loops | None = None
         self._put = put
         self._stops: deque[_Asked] = deque()
@@ -87,9 +89,9 @@ class Control:
         self._pipes: list[Any] = []
         self._closed = False
         self._lock = threading.Lock()
-        """Guards what follows."""
+        """Guards the attributes below."""
         self._keeper: int | None = None
-        """The thread whose step is being kept; it is one thread's at a time."""
+        """The thread whose step is being kept; one at a time."""
         self._kept = 0
         self._sent = 0
         self._written = 0  # by the archivist's thread only
@@ -100,7 +102,7 @@ class Control:
         """Take one message of a viewer; False if it was refused at once.
 
         Raises:
-            Garbage: if it is no command.
+            InvalidCommand: if it is not a command.
         """
         asked = _read(message)
         if self._closed:
@@ -112,7 +114,7 @@ class Control:
             return self._take_shock(asked, message.get("shock"))
         waiting = self._stops if asked.command == "stop" else self._snapshots
         waiting.append(asked)
-        if not self._under_way:  # the loop ended meanwhile, maybe before it could see this one
+        if not self._under_way:  # the loop has ended since, perhaps before it could see this command
             self._abandon()
         return True
 
@@ -120,18 +122,18 @@ class Control:
         if not self.allowed:
             return OFF
         if asked.command not in protocol.COMMANDS:
-            return f"there is no such command; there are {', '.join(protocol.COMMANDS)}"
+            return f"unknown command; commands are {', '.join(protocol.COMMANDS)}"
         if not self._under_way:
             return IDLE
         if max(len(self._stops), len(self._snapshots), len(self._shocks)) >= MAX_WAITING:
-            return f"{MAX_WAITING} commands wait for the next step already"
+            return f"{MAX_WAITING} commands are waiting for the next step"
         return ""
 
     def _take_shock(self, asked: _Asked, given: Any) -> bool:
         try:
             shock = Shock.from_dict(given)
             check_live(shock)
-        except Exception as error:  # noqa: BLE001 - a viewer may send anything, and the server must go on
+        except Exception as error:  # noqa: BLE001 - a viewer may send anything, and the server must keep running
             self._refuse(asked, cut(text_of(error), 500) or type(error).__name__)
             return False
         if self.shock is None or not self._pipes:
@@ -140,7 +142,7 @@ class Control:
         number = next(self._numbers)
         self._shocks[number] = asked
 
-        def answer(accepted: bool, text: str, payload: dict[str, Any], where: Place | None = None, /) -> None:
+        def answer(accepted: bool, text: str, payload: dict[str, Any], where: Position | None = None, /) -> None:
             if self._shocks.pop(number, None) is None:
                 return
             if accepted:
@@ -153,16 +155,16 @@ class Control:
             self._abandon()
         return True
 
-    # -- in the threads that sample
+    # -- in sampling threads
 
     def call_begins(self, pipe: Any) -> None:
-        """A call of a pipeline begins; others may be under way, around it or beside it."""
+        """A call of a pipeline begins; others may be under way around it or at the same time."""
         self._pipes.append(pipe)
 
     def call_ends(self, pipe: Any = None) -> None:
         """A call of a pipeline ends, by default the one that began last.
 
-        What still waits after the last of them will not be seen by any step.
+        After the last of them, waiting commands are refused: no step will see them.
         """
         with self._lock:
             ended = (i for i in reversed(range(len(self._pipes))) if pipe is None or self._pipes[i] is pipe)
@@ -172,20 +174,20 @@ class Control:
             self._abandon()
 
     def loop_begins(self, pipes: Sequence[Any]) -> None:
-        """A denoising loop is about to begin: a run that was stopped stays stopped.
+        """A denoising loop is about to begin; in a stopped run it ends without a step.
 
         Args:
-            pipes: whose loop it is, behind those whose calls it is made in.
+            pipes: the pipelines of the enclosing calls, then that of the loop.
         """
         if self.stopping and _interrupt(pipes):
             text = f"a loop of {type(pipes[-1]).__name__} is left without a step: the run was {STOPPED}"
             self._put(event("warning", text))
 
-    def stepped(self, pipe: Any = None, where: Place | None = None) -> None:
-        """A step of any stream was taken: carry out a stop that waits.
+    def stepped(self, pipe: Any = None, where: Position | None = None) -> None:
+        """A step of any stream was taken: execute a waiting stop.
 
         Args:
-            pipe: whose step it was; by default that of the call that began last, or of a loop of one's own.
+            pipe: the pipeline of the step; by default that of the call that began last, or none for a custom loop.
             where: the step's stage and row.
         """
         if not self._stops:
@@ -210,9 +212,9 @@ class Control:
                 self._refuse(asked, f"{name} cannot be stopped between its steps; end its process with Ctrl-C")
 
     def wants_snapshot(self) -> bool:
-        """Whether the step at hand is to be kept; refuses what would be too much.
+        """Whether the current step is to be kept; refuses requests beyond the limits.
 
-        After True either `snapshot_begins` or `snapshot_failed` follows, in the same thread.
+        After True, either `snapshot_begins` or `snapshot_failed` follows in the same thread.
         """
         if not self._snapshots:
             return False
@@ -221,7 +223,7 @@ class Control:
         if self._kept >= MAX_SNAPSHOTS:
             return self._refuse_snapshots(f"{MAX_SNAPSHOTS} snapshots have been kept, and a run keeps no more")
         if self._sent - self._written >= MAX_UNWRITTEN:
-            return self._refuse_snapshots(f"{MAX_UNWRITTEN} snapshots still wait for the disk")
+            return self._refuse_snapshots(f"{MAX_UNWRITTEN} snapshots are waiting for the disk")
         me = threading.get_ident()
         with self._lock:
             if self._keeper in (None, me):
@@ -234,23 +236,23 @@ class Control:
         return False
 
     def snapshot_begins(self, stage: int, step: int) -> None:
-        """The first stream of a step has been handed over to be kept: answer all who asked for it."""
+        """The first stream of a step has been handed over to be kept: answer the requests for it."""
         with self._lock:
             self._kept += 1
             self._keeper = None
-        group = protocol.snapshot_group(stage, step)
+        group = paths.snapshot(stage, step)
         while asked := _next(self._snapshots):
             text = f"snapshot of step {step} of stage {stage}, kept as {group}"
             self._accept(asked, text, {"group": group}, (stage, step))
 
     def snapshot_failed(self) -> None:
-        """A step could not be measured; if it was to be kept, the next one is."""
+        """A step could not be measured. If it was to be kept, the next one is kept instead."""
         with self._lock:
             if self._keeper == threading.get_ident():
                 self._keeper = None
 
     def snapshot_sent(self) -> Callable[[], None]:
-        """Count one stream's snapshot on its way to the disk; returns what to call once it is there."""
+        """Count a snapshot of one stream on its way to the disk; returns the function to call once it is there."""
         with self._lock:
             self._sent += 1
         return self._snapshot_written
@@ -259,7 +261,7 @@ class Control:
         self._written += 1  # in the archivist's thread
 
     def close(self) -> None:
-        """The run ends: refuse what waits, take nothing more."""
+        """The run ends: refuse waiting commands and take no more."""
         self._abandon()
         self._closed = True
         self._abandon()
@@ -270,7 +272,7 @@ class Control:
     def _under_way(self) -> bool:
         return not self._closed and (bool(self._pipes) or (self.loops is not None and self.loops.current is not None))
 
-    def _position(self) -> Place:
+    def _position(self) -> Position:
         return (None, None) if self.loops is None else self.loops.position()
 
     def _abandon(self) -> None:
@@ -281,25 +283,25 @@ class Control:
             if (late := self._shocks.pop(number, None)) is not None:
                 self._refuse(late, TOO_LATE)
 
-    def _accept(self, asked: _Asked, text: str, payload: dict[str, Any], where: Place | None = None) -> None:
+    def _accept(self, asked: _Asked, text: str, payload: dict[str, Any], where: Position | None = None) -> None:
         self._answer(asked, f"control: {text}", {"accepted": True, **payload}, where)
 
     def _refuse(
-        self, asked: _Asked, reason: str, payload: dict[str, Any] | None = None, where: Place | None = None
+        self, asked: _Asked, reason: str, payload: dict[str, Any] | None = None, where: Position | None = None
     ) -> None:
         text = f"control refused: {asked.command}: {reason}"
         self._answer(asked, text, {"accepted": False, "reason": reason, **(payload or {})}, where)
 
-    def _answer(self, asked: _Asked, text: str, payload: dict[str, Any], where: Place | None = None) -> None:
+    def _answer(self, asked: _Asked, text: str, payload: dict[str, Any], where: Position | None = None) -> None:
         stage, step = where or self._position()
-        # A shock tells the row that ends with it, which is under way while it is decided.
+        # The answer to a shock names the row that ends with it, which is still under way.
         step = payload.get("row", step)
         named = {**payload, "id": asked.id, "command": asked.command}
         self._put(event("control", text, stage=stage, step=step, payload=named))
 
 
 def _interrupt(pipes: Sequence[Any]) -> bool:
-    """Let the loops under way end before their next step; True if that is news to one of them."""
+    """Let the loops under way end before their next step; True if one of them was still running."""
     news = False
     for pipe in pipes:
         if hasattr(pipe, "_interrupt") and not pipe._interrupt:
@@ -317,9 +319,9 @@ def _next(waiting: deque[_Asked]) -> _Asked | None:
 def _read(message: Message) -> _Asked:
     identity, command = message.get("id"), message.get("command")
     if message["t"] != protocol.CONTROL:
-        raise Garbage(f"a viewer sends {protocol.CONTROL!r} messages only")
+        raise InvalidCommand(f"a viewer sends {protocol.CONTROL!r} messages only")
     if not isinstance(identity, str) or not 0 < len(identity) <= protocol.MAX_COMMAND_ID or not identity.isprintable():
-        raise Garbage(f"a command needs an id of 1 to {protocol.MAX_COMMAND_ID} characters")
+        raise InvalidCommand(f"a command needs an id of 1 to {protocol.MAX_COMMAND_ID} characters")
     if not isinstance(command, str) or not 0 < len(command) <= protocol.MAX_COMMAND_ID or not command.isprintable():
-        raise Garbage(f"a command needs a name of 1 to {protocol.MAX_COMMAND_ID} characters")
+        raise InvalidCommand(f"a command needs a name of 1 to {protocol.MAX_COMMAND_ID} characters")
     return _Asked(identity, command)

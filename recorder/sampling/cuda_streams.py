@@ -1,4 +1,4 @@
-"""What CUDA asks of who computes beside a sampler: nothing during a capture, and order between CUDA streams."""
+"""CUDA's rules for computing alongside a sampler: nothing during a capture, and order between CUDA streams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CAPTURED = (
 
 
 _cannot_tell: Callable[[], bool] | None = None
-"""What has failed to say whether there is a capture: torch without CUDA, or a machine without its driver."""
+"""The function that failed to report a capture: torch without CUDA, or a machine without its driver."""
 
 
 def capturing() -> bool:
@@ -35,8 +35,8 @@ def capturing() -> bool:
 class CudaOrder:
     """Keeps the steps of one stream of a stage in order, on whatever CUDA streams they are taken.
 
-    A step compares with tensors of the step before. On another CUDA stream these may not have been written yet, and
-    once they are dropped their memory may be taken while it is still read.
+    A step is compared with tensors of the previous one. On another CUDA stream these may not have been written yet, and
+    after they are freed their memory may be reused while it is still read.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -1,8 +1,8 @@
-"""Tells whose call of a recorded pipeline it is that something happens in: calls of several threads are kept apart.
+"""Assigns what the hooks report to the pipeline call it belongs to, so that concurrent calls are kept apart.
 
-Hooks run in the thread that calls them, so a context variable says whose call it is: threads and asyncio tasks have
-one each, and it is kept through calls within calls. Where a pipeline steps or calls its model in threads of its own,
-which have no context, schedulers tell whose they are, and a model call is taken for that of its only user.
+Hooks run in the thread that calls them, so a context variable names the call: each thread and asyncio task has its own
+value, and nested calls keep it. If a pipeline steps or calls its model in threads of its own, which have no context,
+the scheduler is known to belong to a call, and a model call is assigned to the only user of the model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from recorder.format.events import event
 from recorder.sampling import hooks
-from recorder.sampling.commands import Answer, Place
+from recorder.sampling.commands import AnswerCallback, Position
 from recorder.sampling.observer import CallObserver
 from recorder.sampling.stages import Stages
 from recorder.shocks.conductor import Conductor
@@ -25,14 +25,14 @@ from recorder.shocks.spec import Shock
 logger = logging.getLogger(__name__)
 
 _here: ContextVar[CallObserver | None] = ContextVar("ltxtui_call", default=None)
-"""The call under way in this context, of whichever run."""
+"""The call under way in this context, of any run."""
 
 
 class SamplingObserver(hooks.Observer):
-    """What the hooks of one run report to; never raises into the generation."""
+    """Receives the reports of one run's hooks; never raises into the generation."""
 
     def __init__(self, stages: Stages, conductor: Conductor | None = None) -> None:
-        """`conductor` decides on shocks; every call gets one of its own like it."""
+        """`conductor` decides on shocks; every call gets a copy of its own."""
         self._stages = stages
         self._lent = conductor
         # Replaced and never changed in place, so that any thread may read it.
@@ -53,7 +53,7 @@ class SamplingObserver(hooks.Observer):
         if outer is not None and outer.over:  # a thread that was started in a call, and has outlived it
             outer = None
         lent = self._lent.of_call() if self._lent is not None else None
-        call = CallObserver(self._stages.beside(), pipe, outer, lent)
+        call = CallObserver(self._stages.sibling(), pipe, outer, lent)
         with self._lock:
             others, self._calls = self._calls, (*self._calls, call)
         token = _here.set(call)
@@ -87,7 +87,7 @@ class SamplingObserver(hooks.Observer):
     def scheduler_joins(self, scheduler: Any, stream: str) -> None:
         if self._lent is None:
             return
-        from recorder.shocks.scheduler import lend_shocks  # brings diffusers, which a loop of one's own need not have
+        from recorder.shocks.scheduler import lend_shocks  # imports diffusers, which a custom loop may lack
 
         try:
             lend_shocks(scheduler, self._lent, stream)
@@ -105,7 +105,7 @@ class SamplingObserver(hooks.Observer):
         if call is not None:
             duplicate.__dict__[hooks.ORIGIN] = call
 
-    # Outside a call, and after one was given up, a scheduler that others use too has nothing to report.
+    # Outside a call, and after one was given up, reports of a scheduler that others use too are ignored.
 
     def latents_prepared(self, pipe: Any, arguments: dict[str, Any], result: Any) -> None:
         call = self._call_here() or self._sole(lambda c: c.pipe is pipe)
@@ -151,10 +151,10 @@ class SamplingObserver(hooks.Observer):
         if of_call and call.passes_known and not call.given_up and not self._stages.captured():
             call.guard("a guidance pass", call.model_ends, arguments, result)
 
-    def request_shock(self, shock: Shock, answer: Answer) -> None:
+    def request_shock(self, shock: Shock, answer: AnswerCallback) -> None:
         """Ask for a shock at the next step of every loop under way; called in the server's thread, waits for nothing.
 
-        The first loop that takes it answers; it is refused if none can.
+        The first loop that accepts it answers; it is refused if none can.
         """
         calls = tuple(c for c in self._calls if c.conductor is not None) or self._calls
         if not calls:
@@ -172,7 +172,7 @@ class SamplingObserver(hooks.Observer):
                 call.give_up("the recording ends while a call in another thread is under way; its rest is not recorded")
             call.guard("the end of a call", call.end)
 
-    # -- whose call it is
+    # -- the call of a report
 
     def _call_here(self) -> CallObserver | None:
         """The call of this run that is under way in this context."""
@@ -180,15 +180,15 @@ class SamplingObserver(hooks.Observer):
         return call if call is not None and not call.over and call in self._calls else None
 
     def _sole(self, fits: Callable[[CallObserver], bool]) -> CallObserver | None:
-        """The only call under way that fits; None in the context of any call, which then says whose it is."""
+        """The only call under way that fits; None inside a call, where the context decides."""
         here = _here.get()
         found = [c for c in self._calls if fits(c)] if here is None or here.over else []
         return found[0] if len(found) == 1 else None
 
     def _is_of(self, call: CallObserver, model: Any) -> bool | None:
-        """Whether a model is called by a call itself (True), by a thread of its own (False), or by others (None).
+        """True if a call itself calls the model, False if a thread of the call does, None if others do.
 
-        A thread without context is the call's own if nobody else uses the model and the call itself never does.
+        A thread without context belongs to the call if no other call uses the model and the call itself never does.
         """
         if self._call_here() is call:
             if not call.calls_itself:
@@ -201,7 +201,7 @@ class SamplingObserver(hooks.Observer):
 
 
 def _in_conflict(call: CallObserver | None, other: CallObserver, what: str, done: str) -> None:
-    """Two calls share what cannot be shared; only one within the other, and alone in its thread, goes on rightly."""
+    """Two calls share an object that cannot be shared. Of nested calls in one thread the inner one is recorded on."""
     if call is not None and call.thread == other.thread:
         other.give_up(f"{what} was {done} inside a call of it; the rest of the outer call is not recorded")
         return
@@ -231,13 +231,13 @@ def _nothing() -> None:
 class _Votes:
     """One answer to a request that went to several calls: the first that accepts, or the last that refuses."""
 
-    def __init__(self, answer: Answer, count: int) -> None:
+    def __init__(self, answer: AnswerCallback, count: int) -> None:
         self._answer = answer
         self._open = count
         self._lock = threading.Lock()
 
-    def of(self, call: CallObserver) -> Answer:
-        def vote(accepted: bool, text: str, payload: dict[str, Any], where: Place | None = None, /) -> None:
+    def of(self, call: CallObserver) -> AnswerCallback:
+        def vote(accepted: bool, text: str, payload: dict[str, Any], where: Position | None = None, /) -> None:
             with self._lock:
                 self._open -= 1
                 last = self._open == 0
@@ -248,7 +248,7 @@ class _Votes:
 
 
 class _Remembered:
-    """Objects that are held weakly; goes over those that are there at that moment, whatever other threads add."""
+    """Weakly held objects; iterates over a snapshot, so that other threads may add more."""
 
     def __init__(self) -> None:
         self._held: weakref.WeakSet[Any] = weakref.WeakSet()

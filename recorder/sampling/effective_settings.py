@@ -1,4 +1,4 @@
-"""What a pipeline really uses, where that is not what it was asked for: its own settings, the size of its latents."""
+"""Settings that a pipeline uses where they differ from the arguments of the call, such as the size of a clip."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from recorder.sampling.metadata import brief
 
 _GUIDERS = {"video": "guider", "audio": "audio_guider"}
 """Where the blocks of a modular pipeline keep the guidance of a stream."""
-_REPLACED = "the pipeline takes some values, such as 0, for not given, and uses another one's; 1 is no guidance"
-_ROUNDED = "a clip has whole latents only, so its size is rounded down"
+_REPLACED = "the pipeline treats some values, such as 0, as not given and uses another value; 1 means no guidance"
+_ROUNDED = "a clip has a whole number of latents, so its size is rounded down"
 _WHY = {
-    "num_inference_steps": "the list of levels decides how many steps there are",
+    "num_inference_steps": "the list of levels decides the number of steps",
     **dict.fromkeys(("num_frames", "height", "width"), _ROUNDED),
 }
 _SCALES = {"video": ("guidance_scale",), "audio": ("audio_guidance_scale", "guidance_scale")}
 
 
 def guidance_scale(pipe: Any, stream: str) -> float:
-    """The scale of classifier-free guidance that a pipeline has for a stream at this moment; NaN if it tells none."""
+    """The current scale of classifier-free guidance of a stream; NaN if the pipeline does not expose one."""
     try:
         guider = getattr(pipe, _GUIDERS[stream], None)
         found = [getattr(guider, "guidance_scale", None), *(getattr(pipe, name, None) for name in _SCALES[stream])]
         return next((float(value) for value in found if isinstance(value, int | float)), math.nan)
-    except Exception:  # noqa: BLE001 - properties are the user's code, and a row is worth more than this number
+    except Exception:  # noqa: BLE001 - properties may be user code, and must not cost the row
         return math.nan
 
 
@@ -40,7 +40,7 @@ def settings(pipe: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def size(pipe: Any, arguments: Mapping[str, Any], grid: tuple[int, ...]) -> dict[str, Any]:
-    """Frames, height and width that latents of a grid (F, H, W) decode to, where another size was asked for."""
+    """Frames, height and width that latents of a grid (F, H, W) decode to, where another size was requested."""
     space = getattr(pipe, "vae_spatial_compression_ratio", None)
     time = getattr(pipe, "vae_temporal_compression_ratio", None)
     if not (isinstance(space, int) and isinstance(time, int)):
@@ -50,14 +50,14 @@ def size(pipe: Any, arguments: Mapping[str, Any], grid: tuple[int, ...]) -> dict
 
 
 def steps(arguments: Mapping[str, Any], calls: int) -> dict[str, Any]:
-    """The number of steps that the schedule has, where another one was asked for; levels of one's own decide it."""
+    """The number of steps of the schedule, where another number was requested; explicit levels decide it."""
     return {} if arguments["num_inference_steps"] in (calls, None) else {"num_inference_steps": calls}
 
 
 def cautions(arguments: Mapping[str, Any], given: Collection[str], in_effect: Mapping[str, Any]) -> list[str]:
-    """What to say of arguments that a caller named and that are not what is used."""
+    """Warnings about arguments that the caller gave and that are not used as given."""
     return [
-        f"{name}={arguments[name]:g} was asked for and {value:g} is in effect: {_WHY.get(name, _REPLACED)}"
+        f"{name}={arguments[name]:g} was requested and {value:g} is in effect: {_WHY.get(name, _REPLACED)}"
         for name, value in in_effect.items()
         if name in given and _number(arguments.get(name)) and _number(value)
     ]

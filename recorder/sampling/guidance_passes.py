@@ -9,25 +9,25 @@ import torch
 from torch import Tensor
 
 from recorder.format import protocol
-from recorder.metrics.step import Layout
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling.tokens import take
 
 
 def kind_of(arguments: Mapping[str, Any]) -> str:
-    """What a model call is for, from its arguments: `stg`, `modality`, or `plain` (with or without a prompt)."""
+    """The kind of a model call by its arguments: `stg`, `modality`, or `plain` (with or without a prompt)."""
     if arguments.get("spatio_temporal_guidance_blocks"):
         return "stg"
     return "modality" if arguments.get("isolate_modalities") else "plain"
 
 
 def outputs_of(result: Any) -> dict[str, Tensor]:
-    """The velocities in what a transformer returned, by stream: video first, as in `STREAMS`."""
+    """The velocities in the result of a transformer, by stream: video first, as in `STREAMS`."""
     pair = result if isinstance(result, tuple) else (result.sample, result.audio_sample)
     return {stream: value for stream, value in zip(protocol.STREAMS, pair, strict=False) if isinstance(value, Tensor)}
 
 
 def named(plain: list[Tensor], batch: int) -> dict[str, Tensor]:
-    """Plain calls as `conditional` and `cfg` (the unconditional one); empty where they cannot be told apart.
+    """Plain calls as `conditional` and `cfg` (the unconditional one); empty if they cannot be distinguished.
 
     The pipelines put both into one batch, without a prompt first; the modular blocks make two calls, with the prompt
     first.
@@ -44,7 +44,7 @@ def named(plain: list[Tensor], batch: int) -> dict[str, Tensor]:
 
 
 class Passes:
-    """Collects what the model returned since the last step, in the model's own precision: it takes the least memory."""
+    """Collects the model's results since the last step, in the model's own precision to save memory."""
 
     def __init__(self) -> None:
         self._plain: dict[str, list[Tensor]] = {}
@@ -52,13 +52,13 @@ class Passes:
         self._stepped = False
 
     def clear(self) -> None:
-        """Forget everything, so that no latents are kept alive."""
+        """Drop all passes, so that no latents are kept in memory."""
         self._plain, self._perturbed, self._stepped = {}, {}, False
 
-    def add(self, arguments: Mapping[str, Any], result: Any, layouts: Mapping[str, Layout]) -> None:
+    def add(self, arguments: Mapping[str, Any], result: Any, layouts: Mapping[str, LatentLayout]) -> None:
         """Keep the generated tokens of one model call, as a copy: a CUDA graph's next run overwrites its output."""
         if self._stepped:
-            self.clear()  # also drops a stream that is never stepped
+            self.clear()  # also drops the passes of a stream that is never stepped
         kind = kind_of(arguments)
         for stream, velocity in outputs_of(result).items():
             if (layout := layouts.get(stream)) is None:

@@ -1,10 +1,14 @@
-"""Hooks into diffusers: pipelines and schedulers are given a subclass of their own class while a run is recorded.
+"""Hooks into diffusers: while a run is recorded, pipelines and schedulers have a subclass of their class.
 
 A dynamic subclass keeps every result bit-identical and survives `copy.deepcopy(scheduler)`, by which the pipelines
 make their audio scheduler; the copy learns in `__deepcopy__` that it is the audio stream. Names and signatures stay,
 since diffusers inspects both (`retrieve_timesteps`, `save_config`).
 
-A recording may end while a hooked method runs in another thread: then there is nobody left to report to.
+A shocked scheduler changes its class twice: `Observer.scheduler_joins` first lends it the class that injects noise
+(`recorder.shocks.scheduler.lend_shocks`), then `hook_scheduler` derives the hooked class from that. In this order the
+hook sees the step with its shock, and undoing the hook leaves the lent class to be taken back.
+
+A recording may end while a hooked method runs in another thread; then there is no observer to report to.
 """
 
 from __future__ import annotations
@@ -26,14 +30,14 @@ STREAM = "_ltxtui_stream"
 OWNER = "_ltxtui_owner"
 """The call that has set a scheduler's schedule."""
 ORIGIN = "_ltxtui_origin"
-"""The call that a scheduler was copied in, as far as that is known."""
+"""The call that a scheduler was copied in, if known."""
 _OURS = (OBSERVER, STREAM, OWNER, ORIGIN)
 SCHEDULER_NAMES = {"scheduler": "video", "audio_scheduler": "audio"}
 
 
 @dataclass(frozen=True)
 class SchedulerStep:
-    """One `scheduler.step`: what went in, what came out, and the place in `scheduler.sigmas` it stepped from."""
+    """One `scheduler.step`: its inputs, its result, and the index in `scheduler.sigmas` that it stepped from."""
 
     scheduler: Any
     stream: str
@@ -47,10 +51,10 @@ class SchedulerStep:
 
 
 class Observer(Protocol):
-    """What a hooked pipeline and its schedulers report to. None of these may raise."""
+    """Receives the reports of a hooked pipeline and its schedulers. No method may raise."""
 
     def call_begins(self, pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], None]:
-        """Returns what is to be called, in the same thread, when the call has ended."""
+        """Returns the function to call, in the same thread, when the call has ended."""
         ...
 
     def latents_prepared(self, pipe: Any, arguments: dict[str, Any], result: Any) -> None: ...
@@ -117,7 +121,7 @@ def _scheduler_class(cls: type[Any]) -> type[Any]:
 
     @functools.wraps(cls.step)
     def step(self: Any, model_output: Any, timestep: Any, sample: Any, *args: Any, **kwargs: Any) -> Any:
-        # Read beforehand: at the end of its list the ancestral scheduler does not count on.
+        # Read first: at the end of its list the ancestral scheduler does not advance its index.
         index = self.step_index
         result = cls.step(self, model_output, timestep, sample, *args, **kwargs)
         observer: Observer | None = self.__dict__.get(OBSERVER)
@@ -176,10 +180,10 @@ def hook_pipeline(pipe: Any, observer: Observer) -> None:
 
 
 def check_schedulers(pipe: Any, observer: Observer) -> None:
-    """Refuse schedulers that report to somebody else: one object cannot be in two runs.
+    """Refuse schedulers that report to another observer: one object cannot be in two runs.
 
     Raises:
-        RuntimeError: if there is such a one.
+        RuntimeError: if there is one.
     """
     for name in SCHEDULER_NAMES:
         scheduler = getattr(pipe, name, None)
@@ -191,7 +195,7 @@ def check_schedulers(pipe: Any, observer: Observer) -> None:
 
 
 def hook_schedulers(pipe: Any, observer: Observer) -> None:
-    """Hook whatever schedulers a pipeline has at the moment; called again before every call, as they get replaced.
+    """Hook the current schedulers of a pipeline; called before every call, since they may be replaced.
 
     Raises:
         RuntimeError: as `check_schedulers`.
@@ -227,7 +231,7 @@ def stepping_class(scheduler: Any) -> type[Any]:
 
 
 def unhook(pipe: Any) -> None:
-    """Give a pipeline and its present schedulers their own classes back."""
+    """Restore the classes of a pipeline and its current schedulers."""
     observer = pipe.__dict__.get(OBSERVER)
     for name in SCHEDULER_NAMES:
         scheduler = getattr(pipe, name, None)
@@ -239,7 +243,7 @@ def unhook(pipe: Any) -> None:
 
 
 def unhook_scheduler(scheduler: Any) -> None:
-    """Give a scheduler its own class back."""
+    """Restore the class of a scheduler."""
     if isinstance(scheduler, _HookedScheduler):
         scheduler.__class__ = type(scheduler).__mro__[1]
     for name in _OURS:

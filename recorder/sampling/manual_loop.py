@@ -1,7 +1,7 @@
 """Rows from any sampling loop, for samplers that are not diffusers pipelines: `run.stage(...)` and `run.step(...)`.
 
-A stage belongs to the thread or asyncio task that began it, and to the tasks and threads that were given a copy of its
-context: loops that run at the same time are kept apart if each begins a stage of its own.
+A stage belongs to the thread or asyncio task that began it, and to tasks and threads that get a copy of its context.
+Concurrent loops are kept apart if each begins a stage of its own.
 """
 
 from __future__ import annotations
@@ -17,69 +17,70 @@ import torch
 from torch import Tensor
 
 from recorder.format import protocol
-from recorder.metrics.step import Layout
+from recorder.metrics.latent_layout import LatentLayout
+from recorder.metrics.step import UNKNOWN
 from recorder.sampling.metadata import brief
-from recorder.sampling.scheduler_noise import UNKNOWN
-from recorder.sampling.stages import Misfit, Sampler, Stages
+from recorder.sampling.sampler_step import NO_NOISE, Sampler, SamplerStep
+from recorder.sampling.stage import Misfit
+from recorder.sampling.stages import Stages
 from recorder.shocks import plan_warnings
 
 
-class _Place:
-    """Stands for the contexts in which a stage was begun; it is gone once none of them is left."""
+class _StageContext:
+    """Stands for the contexts that a stage was begun in; it is collected when none of them is left."""
 
 
-_EULER = Sampler()
-_OF_ONES_OWN = Sampler(drift=UNKNOWN)
+_CUSTOM = Sampler(drift=UNKNOWN)
 
-_places: ContextVar[weakref.WeakKeyDictionary[Loop, _Place]] = ContextVar("ltxtui_places")
+_contexts: ContextVar[weakref.WeakKeyDictionary[Loop, _StageContext]] = ContextVar("ltxtui_contexts")
 
 
 class Loop:
-    """Takes steps from a loop that calls it; mistakes of the caller raise ValueError with what was expected."""
+    """Takes the steps of a custom loop; wrong arguments raise ValueError with what was expected."""
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
         self._lock = threading.RLock()
-        self._lines: list[tuple[weakref.ref[_Place], Stages]] = []
-        """The lines of stages that are under way, the one begun last at the end."""
+        self._lines: list[tuple[weakref.ref[_StageContext], Stages]] = []
+        """The lines of stages under way, the newest last."""
 
     def stage(self, sigmas: Sequence[float] | None, metadata: dict[str, Any]) -> None:
-        """Begin a stage in this context; `sigmas` are the planned levels of its model calls, if they are known."""
+        """Begin a stage in this context; `sigmas` are the planned levels of its model calls, if known."""
         planned = [float(s) for s in sigmas] if sigmas is not None else []
         if planned and planned[-1] == 0:  # the closing level, to which the last step goes
             planned.pop()
-        place = _Place()
+        context = _StageContext()
         if not self._stages.book.off:
             with self._lock:
-                self._begin(place, planned, brief(metadata))
+                self._begin(context, planned, brief(metadata))
         # A mapping of its own: a copied context must not see what happens in the other.
-        places = weakref.WeakKeyDictionary(_places.get(None) or {})
-        places[self] = place
-        _places.set(places)
+        contexts = weakref.WeakKeyDictionary(_contexts.get(None) or {})
+        contexts[self] = context
+        _contexts.set(contexts)
 
-    def _begin(self, place: _Place | None, sigmas: list[float], metadata: dict[str, Any]) -> Stages:
-        """Begin a stage; the one begun in this context before ends, and those whose contexts are gone."""
+    def _begin(self, context: _StageContext | None, sigmas: list[float], metadata: dict[str, Any]) -> Stages:
+        """Begin a stage. The previous one of this context ends, and so do those whose contexts are gone."""
         here = self._here()
         for kept in list(self._lines):
             if kept[0]() is None or kept[0]() is here:
                 self._lines.remove(kept)
                 kept[1].end()
-        line = self._stages.beside()
+        line = self._stages.sibling()
         line.begin(line.book.next_call(), sigmas, metadata, cautions=plan_warnings.of_list(sigmas, "own"))
-        self._lines.append((weakref.ref(place or _Place()), line))
+        self._lines.append((weakref.ref(context or _StageContext()), line))
         return line
 
-    def _here(self) -> _Place | None:
-        places = _places.get(None)
-        return None if places is None else places.get(self)
+    def _here(self) -> _StageContext | None:
+        contexts = _contexts.get(None)
+        return None if contexts is None else contexts.get(self)
 
     def _line(self) -> Stages:
-        """Where a step of this context belongs: to the stage begun in it, else to the one begun last."""
+        """The line of stages for a step of this context: the one begun in it, else the newest."""
         if self._stages.book.off:
             return self._stages
         with self._lock:
             here = self._here()
-            mine = next((line for place, line in self._lines if here is not None and place() is here), None)
+            mine = next((line for context, line in self._lines if here is not None and context() is here), None)
             return mine or (self._lines[-1][1] if self._lines else self._begin(None, [], {}))
 
     def end(self) -> None:
@@ -102,7 +103,7 @@ class Loop:
         grid: tuple[int, ...] | None,
         timestep: float | None,
     ) -> None:
-        """Take one step; see `Run.step`."""
+        """Take one step; see `RunHandle.step`."""
         if stream not in protocol.STREAMS:
             raise ValueError(f"stream must be one of {protocol.STREAMS}, not {stream!r}")
         if (velocity is None) == (x0 is None):
@@ -119,18 +120,20 @@ class Loop:
                 with torch.no_grad():
                     v, after = completed(sample, float(sigma), float(sigma_next), velocity, x0, result)
                     line.step(
-                        layout,
-                        float(sigma),
-                        float(sigma_next),
-                        float(sigma * 1000 if timestep is None else timestep),
-                        as_tokens(sample, stream),
-                        as_tokens(v, stream),
-                        as_tokens(after, stream),
-                        sampler=_EULER if result is None else _OF_ONES_OWN,
+                        SamplerStep(
+                            layout,
+                            float(sigma),
+                            float(sigma_next),
+                            float(sigma * 1000 if timestep is None else timestep),
+                            as_tokens(sample, stream),
+                            as_tokens(v, stream),
+                            as_tokens(after, stream),
+                            sampler=NO_NOISE if result is None else _CUSTOM,
+                        )
                     )
         except Misfit:
             raise
-        except Exception as error:  # noqa: BLE001 - such as no memory left: the caller's loop goes on
+        except Exception as error:  # noqa: BLE001 - such as no memory left: the caller's loop continues
             line.missed(stream, error)
         line.control.stepped(where=line.position())
 
@@ -138,35 +141,35 @@ class Loop:
 def completed(
     sample: Tensor, sigma: float, sigma_next: float, velocity: Tensor | None, x0: Tensor | None, result: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Velocity and result of a step, of the sample's shape; what is not given is computed in float32.
+    """Velocity and result of a step, of the sample's shape; missing ones are computed in float32.
 
-    In half precision it would be off by more than x0 moves in a late step.
+    In half precision the rounding error would exceed the change of x0 in a late step.
     """
     if velocity is None:
         assert x0 is not None
-        # At σ = 0 there is no noise to tell a velocity from: 0/0, and NaN of what is not x0.
+        # At σ = 0 there is no noise to derive a velocity from: 0/0 is NaN.
         velocity = (sample.float() - x0.float()) / sigma if sigma else torch.full_like(sample, math.nan)
     if result is None:
         result = sample.float() + (sigma_next - sigma) * velocity.float() if sigma_next != sigma else sample
     return velocity, result
 
 
-def layout_of(sample: Tensor, stream: str, grid: tuple[int, ...] | None) -> Layout:
-    """Where a sample lies: 5-D [B, C, F, H, W] and 4-D audio [B, C, L, M] say so themselves, 3-D tokens need a grid.
+def layout_of(sample: Tensor, stream: str, grid: tuple[int, ...] | None) -> LatentLayout:
+    """The layout of a sample: 5-D video and 4-D audio define it by their shape, video tokens need a grid.
 
     Raises:
         ValueError: if the shape and the grid do not fit together.
     """
     if sample.ndim == 5 and stream == "video":
-        return Layout(stream, sample.shape[0], tuple(sample.shape[2:]))
+        return LatentLayout(stream, sample.shape[0], tuple(sample.shape[2:]))
     if sample.ndim == 4 and stream == "audio":
-        return Layout(stream, sample.shape[0], (sample.shape[2],))
+        return LatentLayout(stream, sample.shape[0], (sample.shape[2],))
     if sample.ndim == 3 and stream == "audio":
-        return Layout(stream, sample.shape[0], (sample.shape[1],))
+        return LatentLayout(stream, sample.shape[0], (sample.shape[1],))
     if sample.ndim == 3 and grid is not None and len(grid) == 3:
         if grid[0] * grid[1] * grid[2] != sample.shape[1]:
             raise ValueError(f"{sample.shape[1]} tokens do not fill a grid of {grid[0]}×{grid[1]}×{grid[2]}")
-        return Layout(stream, sample.shape[0], tuple(grid))
+        return LatentLayout(stream, sample.shape[0], tuple(grid))
     raise ValueError(
         f"a {stream} sample of shape {list(sample.shape)} cannot be laid out; give video as [B, C, F, H, W] or as "
         "tokens [B, F·H·W, C] with grid=(F, H, W), audio as [B, C, L, M] or [B, L, C]"

@@ -1,51 +1,32 @@
-"""One step of a sampling loop becomes one row, on its way to the host. The row comes before everything beside it."""
+"""Turns a step of a sampling loop into a row on its way to the host; the row has priority over its attachments."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import MutableMapping
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
+from recorder.format import sigma_math
+from recorder.metrics.device_copy import no_time
 from recorder.metrics.full_precision import full_precision
 from recorder.metrics.measures import measured_row
 from recorder.metrics.step import Step
-from recorder.sampling.device_copy import no_time
 from recorder.sampling.row_attachments import Attempts, along, did, kept_of, picture_of
-from recorder.shocks import sigma_math
-from recorder.writing.items import Row
+from recorder.sampling.sampler_step import SamplerStep
+from recorder.writing.items import RowItem
 
 if TYPE_CHECKING:
-    from recorder.sampling.stage import Injected, Sampler, Stage, Stream
+    from recorder.sampling.stage import Stage, Stream
     from recorder.sampling.stages import Stages
 
 
-@dataclass(frozen=True)
-class Taken:
-    """One step as the sampler took it; see `Stages.step`. `clock` is when it was handed over, by `perf_counter`."""
+def measure(stages: Stages, stage: Stage, stream: Stream, taken: SamplerStep, clock: float) -> None:
+    """Measure a step and hand its row over; `clock` is when the step was handed over, by `perf_counter`.
 
-    clock: float
-    sigma: float
-    sigma_next: float
-    timestep: float
-    sample: Tensor
-    velocity: Tensor
-    result: Tensor
-    passes: MutableMapping[str, Tensor]
-    """Emptied once the step has them, so that nobody else holds them."""
-    shock: Injected | None
-    sampler: Sampler
-
-
-def measure(stages: Stages, stage: Stage, stream: Stream, taken: Taken) -> None:
-    """Measure a step and hand its row over.
-
-    Raises whatever fails in the row itself. What goes along with it, and the clocks, may fail: that is told.
+    A failure in the row itself is raised. Failures of attachments and clocks are reported as events.
     """
     layout, shock, sigma, sigma_next = stream.layout, taken.shock, taken.sigma, taken.sigma_next
     name, number, now = layout.stream, stream.rows, time.time()
@@ -69,7 +50,7 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: Taken) -> None:
             stage.kept.add(number)
         pictured, keep = stream.filmstrip is not None, number in stage.kept
         more = along(step, attempt, latents=stages.save_latents, picture=pictured, keep=keep)
-        sent = attempt(f"what goes along with {name}", lambda: attempt.to_host({**row, **more}), None)
+        sent = attempt(f"attachments of {name}", lambda: attempt.to_host({**row, **more}), None)
         host, wait = sent or attempt.to_host(row)
         if not attempt(f"the path of {name}", did(stream.tracker.add, step, sigma_next), False):
             stream.lose_path()
@@ -81,17 +62,17 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: Taken) -> None:
     if "kept_x" in host:
         kept = kept_of(host, layout, stage.index, number, sigma, stages.control.snapshot_sent())
     elif first and keep:
-        stage.kept.discard(number)  # the other streams follow the first
+        stage.kept.discard(number)  # the other streams do as the first one
         stages.control.snapshot_failed()
     measured, picture, snapshot = host.pop("row"), host.pop("picture", None), host or None
     gpu_ms, vram_peak = no_time, math.nan
     if (gpu := stream.gpu) is not None:
         gpu_ms = attempt("the time of a step on the GPU", partial(gpu.lap, name, number), no_time)
         vram_peak = attempt("the peak of the GPU's memory", partial(gpu.peak, number), math.nan)
-    seconds = taken.clock - (stream.last_time or stage.set_at)
+    seconds = clock - (stream.last_time or stage.set_at)
     sigma_down = sigma_next if shock is None else min(sigma_next, shock.sigma_down)
-    # Taken last: all that this step still costs is a place in a queue.
-    cost = time.perf_counter() - taken.clock
+    # Taken last: after this, the step costs only an entry in a queue.
+    cost = time.perf_counter() - clock
     clocks = (seconds, cost, gpu_ms, vram_peak)
     schedule = (
         *(sigma, sigma_next, sigma_down, taken.timestep, sigma_math.snr_db(sigma)),
@@ -100,9 +81,9 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: Taken) -> None:
     )
     shown = picture_of(stream.filmstrip, number, sigma, picture)
     watch = stream.watch.take
-    stages.put(Row(stage.index, name, number, now, schedule, measured, wait, watch, snapshot, kept, shown))
+    stages.put(RowItem(stage.index, name, number, now, schedule, measured, wait, watch, snapshot, kept, shown))
     if kept is not None and first:
         stages.control.snapshot_begins(stage.index, number)
-    stream.last_time = taken.clock
+    stream.last_time = clock
     stream.rows += 1
     stream.rest.over()

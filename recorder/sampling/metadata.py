@@ -1,4 +1,4 @@
-"""What is kept about a run besides its metrics: call arguments, prompt, seed, versions, machine."""
+"""The metadata of a run: call arguments, prompt, seed, versions, machine."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from typing import Any
 
 from recorder.format import events
 from recorder.format.events import MAX_ITEMS, MAX_TEXT
+from recorder.format.version import VERSION
 
 MAX_KEY = 200
 MAX_NESTING = 8
-"""Levels of what a user keeps with a run: readers refuse messages that are nested too deeply."""
+"""Nesting of a user's metadata: readers refuse messages that are nested too deeply."""
 MAX_VALUES = 8_192
 MAX_CHARACTERS = 60_000
-"""Values and characters of one description, all levels together: a message with it stays under its limits."""
+"""Values and characters of one description over all levels, so that its message stays within the limits."""
 LEFT_OUT = "…"
-"""Stands for what goes beyond `MAX_VALUES`."""
+"""Stands for values beyond `MAX_VALUES`."""
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides a result: Python, torch, diffusers, and this program."""
+    """Versions of the software that decides a result: Python, torch, diffusers, transformers and ltxtui."""
     found = {"python": platform.python_version()}
-    for package in ("torch", "diffusers", "transformers", "ltxtui"):
+    for package in ("torch", "diffusers", "transformers"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
-    return found
+    return {**found, "ltxtui": VERSION}
 
 
 def device_name(device: Any) -> str:
-    """The name of a torch device as its maker calls it."""
+    """The product name of a torch device."""
     import torch
 
     if device.type == "cuda":
@@ -45,13 +46,13 @@ def device_name(device: Any) -> str:
 def brief(value: Any) -> Any:
     """A value as JSON-like data of bounded size: tensors become their shape, pictures their size.
 
-    Never raises: of an object that fails when it is looked at, the type is kept.
+    Never raises: for an object that fails when it is inspected, the type is kept.
     """
     return _Budget().brief(value, MAX_NESTING)
 
 
 class _Budget:
-    """What may still be kept of one description."""
+    """The values and characters that one description may still use."""
 
     def __init__(self) -> None:
         self._values = MAX_VALUES
@@ -61,11 +62,11 @@ class _Budget:
         self._values -= 1
         try:
             return self._brief(value, nesting)
-        except Exception:  # noqa: BLE001 - `__len__`, `shape` and the like are the user's code
+        except Exception:  # noqa: BLE001 - `__len__`, `shape` and others may be user code
             return self._text(type(value).__name__)
 
     def _inside(self, value: Any, nesting: int) -> Any:
-        """A value among others, which gets half of what is left, so that what follows it is not lost."""
+        """A value among others: it may use half of the rest, so that values after it are kept too."""
         values, characters = self._values // 2, self._characters // 2
         self._values -= values
         self._characters -= characters
@@ -108,7 +109,7 @@ class _Budget:
 
 
 def call_arguments(pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of one pipeline call with defaults filled in, before they are made brief."""
+    """The arguments of one pipeline call with defaults filled in, uncut."""
     signature, bound = _bound(pipe, args, kwargs)
     if bound is None:
         return dict(kwargs)
@@ -116,13 +117,13 @@ def call_arguments(pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     arguments = dict(bound.arguments)
     arguments.pop("self", None)
     for name, parameter in signature.parameters.items():
-        if parameter.kind is parameter.VAR_KEYWORD:  # modular pipelines take everything so
+        if parameter.kind is parameter.VAR_KEYWORD:  # modular pipelines take all arguments so
             arguments.update(arguments.pop(name))
     return arguments
 
 
 def given_names(pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> frozenset[str]:
-    """Names of the arguments that a caller gave, by place or by name."""
+    """Names of the arguments that a caller gave, by position or by keyword."""
     bound = _bound(pipe, args, kwargs)[1]
     return frozenset(kwargs) if bound is None else frozenset({*bound.arguments, *kwargs} - {"self"})
 
@@ -130,7 +131,7 @@ def given_names(pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fro
 def _bound(
     pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[inspect.Signature, inspect.BoundArguments | None]:
-    """A call's arguments by name; None for those that the pipeline refuses in a moment."""
+    """A call's arguments by name; None if they do not fit and the pipeline is about to refuse them."""
     signature = inspect.signature(type(pipe).__call__)
     try:
         return signature, signature.bind(pipe, *args, **kwargs)
@@ -139,7 +140,7 @@ def _bound(
 
 
 def seed_of(generator: Any) -> Any:
-    """The seed or seeds a call was made with; None if no generator was given, or none that tells its seed."""
+    """The seed or seeds of a call; None without a generator, or if the generator does not expose its seed."""
     try:
         if isinstance(generator, list | tuple):
             return brief([g.initial_seed() for g in generator])
@@ -149,12 +150,12 @@ def seed_of(generator: Any) -> Any:
 
 
 def model_id(pipe: Any) -> str:
-    """What the pipeline was loaded from: a repository id or a folder; empty if it was built in memory."""
+    """The repository id or folder that a pipeline was loaded from; empty if it was built in memory."""
     return events.text_of(getattr(pipe, "name_or_path", "") or getattr(pipe.config, "_name_or_path", "") or "")
 
 
 def call_metadata(pipe: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """What a `stage` message says about the pipeline call it belongs to."""
+    """The part of a `stage` message about its pipeline call."""
     return {
         "prompt": brief(arguments.get("prompt")),
         "negative_prompt": brief(arguments.get("negative_prompt")),
@@ -172,6 +173,6 @@ def scheduler_metadata(scheduler: Any) -> dict[str, Any]:
 
 
 def command() -> list[str]:
-    """The command line of this process, so that a run can be told apart and repeated."""
+    """The command line of this process, to identify and repeat a run."""
     kept: list[str] = brief(sys.argv)
     return kept

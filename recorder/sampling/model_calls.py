@@ -1,4 +1,4 @@
-"""Watches a model's calls, for as many as want to at once: pipelines that share one, in several threads and runs."""
+"""Watches a model's calls for several listeners: pipelines that share a model, in several threads and runs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _watched: weakref.WeakKeyDictionary[Any, _Watch] = weakref.WeakKeyDictionary()
 
 
 def watch_model(model: Any, before: Before, after: After) -> Callable[[], None]:
-    """Report the keyword arguments of every call of a model, and then its result; returns what ends that.
+    """Report the keyword arguments of every call of a model, then its result; returns a function that ends this.
 
-    Both are called in the thread that calls the model, and must not raise. The model is hooked once, whoever else
-    watches it, until the last of them ends.
+    `before` and `after` are called in the thread that calls the model, and must not raise. The model is hooked once for
+    all its listeners, until the last of them ends.
     """
     listener = before, after
     with _lock:
@@ -40,8 +40,8 @@ def watch_model(model: Any, before: Before, after: After) -> Callable[[], None]:
 class _Watch:
     """The hooks of one model.
 
-    A module that was compiled in place would have its hooks compiled with it, and with `fullgraph` would fail on
-    them: such a one is watched around the compiled call.
+    A module that was compiled in place would compile its hooks too, and with `fullgraph` would fail on them. It is
+    watched around the compiled call instead.
     """
 
     def __init__(self, model: Any) -> None:
@@ -49,7 +49,7 @@ class _Watch:
         """Replaced and never changed in place: other threads call the model meanwhile."""
         compiled = model.__dict__.get("_compiled_call_impl")
         if compiled is None:
-            # PyTorch leaves the keyword arguments out when hooks are removed in the middle of a call by another thread.
+            # PyTorch omits the keyword arguments if another thread removes hooks in the middle of a call.
             begins = model.register_forward_pre_hook(lambda module, args, *more: self._before(*more), with_kwargs=True)
             ends = model.register_forward_hook(lambda module, args, *more: self._after(*more), with_kwargs=True)
 
@@ -68,7 +68,7 @@ class _Watch:
             model._compiled_call_impl = watched
 
             def remove() -> None:
-                if model.__dict__.get("_compiled_call_impl") is watched:  # else it was compiled again meanwhile
+                if model.__dict__.get("_compiled_call_impl") is watched:  # else it was compiled again since
                     model._compiled_call_impl = compiled
 
         self.remove: Callable[[], None] = remove

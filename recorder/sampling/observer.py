@@ -1,4 +1,4 @@
-"""Watches a call of a diffusers pipeline: where a denoising loop begins and ends, and which tokens its steps carry."""
+"""Observes a call of a diffusers pipeline: where its denoising loops begin and end, and which tokens they step."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from torch import Tensor
 
 from recorder.format.events import event, reason_of
-from recorder.metrics.step import Layout
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling import effective_settings, hooks, supported_pipelines, tokens
-from recorder.sampling.commands import TOO_LATE, Answer, Place
+from recorder.sampling.commands import TOO_LATE, AnswerCallback, Position
 from recorder.sampling.guidance_passes import Passes
 from recorder.sampling.metadata import call_arguments, call_metadata, given_names, scheduler_metadata
+from recorder.sampling.observed_step import observed
 from recorder.sampling.pipeline_loop import CallLoop, Schedule, grid_of
-from recorder.sampling.scheduler_noise import drift_of
-from recorder.sampling.stages import Injected, Sampler, Stages
+from recorder.sampling.stages import Stages
 from recorder.sampling.supported_pipelines import Family
 from recorder.shocks import noise, plan_warnings
 from recorder.shocks.action import ShockAction
@@ -27,8 +27,8 @@ from recorder.shocks.spec import Shock
 logger = logging.getLogger(__name__)
 
 _MASK_LOST = (
-    "the first frame is given and not denoised, and yet the model is told that it is noise at the level of the step: "
-    "the conditioning mask is lost, as by a `prepare_latents` of one's own; the other frames are recorded"
+    "the first frame is given and not denoised, but the model is called as if it were noise at the level of the step: "
+    "the conditioning mask is lost, as by a custom `prepare_latents`; the other frames are recorded"
 )
 
 Watch = Callable[[Any], Callable[[], None]]
@@ -37,7 +37,7 @@ Watch = Callable[[Any], Callable[[], None]]
 class CallObserver:
     """Reports the loops of one call of a pipeline to `stages`; never raises into the generation.
 
-    What is called in other threads or in other calls reaches other objects: nothing here is shared.
+    Every call has an observer of its own, so that nothing here is shared between threads.
     """
 
     def __init__(self, stages: Stages, pipe: Any, outer: CallObserver | None, lent: Conductor | None) -> None:
@@ -46,8 +46,8 @@ class CallObserver:
         Args:
             stages: a line of stages of its own.
             pipe: the pipeline.
-            outer: the call that this one is made in, if any.
-            lent: in charge of shocks in this call, and lent to every scheduler that can be shocked.
+            outer: the enclosing call, if any.
+            lent: the conductor of shocks in this call, lent to every scheduler that can be shocked.
         """
         self.pipe = pipe
         self.pipes: tuple[Any, ...] = (*(outer.pipes if outer is not None else ()), pipe)
@@ -55,11 +55,11 @@ class CallObserver:
         self.thread = threading.get_ident()
         self.over = False
         self.given_up = False
-        """What follows would be measured wrongly, so nothing of it is recorded."""
+        """The rest of the call would be measured wrongly, so it is not recorded."""
         self.calls_itself = False
-        """It has called its model in its own context; a pipeline may do all that in threads of its own."""
+        """The model was called in the call's own context, and not only in threads that the pipeline started."""
         self.conductor: Conductor | None = None
-        """In charge of the loop under way: the lent one, or that of a ShockScheduler of the user's."""
+        """The conductor of the loop under way: the lent one, or that of the user's ShockScheduler."""
         self.streams: tuple[str, ...] = ()
         self.prepared = False
         self.passes_known = False
@@ -82,20 +82,20 @@ class CallObserver:
     def loop_under_way(self) -> bool:
         return self._stages.current is not None
 
-    def position(self) -> Place:
+    def position(self) -> Position:
         """The stage of this call that is under way, and its last row."""
         return self._stages.position()
 
     def guard(self, what: str, function: Callable[..., None], *arguments: Any, vital: bool = False) -> None:
-        """Do what must not fail the generation; after a failure of what is vital, nothing more is recorded."""
+        """Call a function whose failure must not reach the generation; after a vital one fails, recording stops."""
         try:
             function(*arguments)
         except Exception as error:
             self.given_up = self.given_up or vital
-            if what not in self._failed:  # once per kind and call: a loop must not say it 50 times
+            if what not in self._failed:  # once per kind and call, since a loop would repeat it at every step
                 self._failed.add(what)
                 text = f"{what} could not be recorded: {reason_of(error)}"
-                logger.error("%s; the generation goes on", text)
+                logger.error("%s; the generation continues", text)
                 logger.debug("%s", what, exc_info=error)
                 self._stages.put(event("error", text, stage=self.position()[0]))
 
@@ -103,10 +103,10 @@ class CallObserver:
         """Record nothing more of this call, and say why."""
         if not self.given_up and not self.over:
             self.given_up = True
-            logger.error("%s; the generation goes on", text)
+            logger.error("%s; the generation continues", text)
             self._stages.put(event("error", text, stage=self.position()[0]))
 
-    def shock(self, shock: Shock, answer: Answer) -> None:
+    def shock(self, shock: Shock, answer: AnswerCallback) -> None:
         """Ask for a shock at the next step of the loop under way; called in the server's thread, waits for nothing."""
         conductor = self.conductor
         if conductor is None:
@@ -114,13 +114,13 @@ class CallObserver:
             answer(False, "this loop's scheduler cannot be shocked" if begun else "its denoising has not begun yet", {})
             return
         conductor.request(shock, answer)
-        if self.conductor is not conductor:  # the loop ended meanwhile, maybe before this request was there
+        if self.conductor is not conductor:  # the loop has ended since, perhaps before the request was queued
             conductor.abandon(TOO_LATE)
 
     # -- calls and loops
 
     def begin(self, observer: hooks.Observer, watch: Watch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Prepare for the call's loops; `watch` lets its model be watched, and returns what ends that."""
+        """Prepare for the call's loops; `watch` starts watching a model, and returns the function that ends it."""
         family = supported_pipelines.check(self.pipe)
         hooks.hook_schedulers(self.pipe, observer)
         if self._lent is not None:
@@ -136,7 +136,7 @@ class CallObserver:
     def end(self) -> None:
         """The call has ended, or the recording has."""
         self.over = True
-        conductor, self.conductor = self.conductor, None  # first, so that no request comes after the last look
+        conductor, self.conductor = self.conductor, None  # first, so that no request is queued after the last check
         for one in (conductor, self._lent):
             if one is not None:
                 one.release(TOO_LATE)
@@ -147,7 +147,7 @@ class CallObserver:
         self._passes.clear()
 
     def forget_model_calls(self) -> None:
-        """The model calls so far were not of this call."""
+        """Drop the model calls so far: they belong to another call."""
         self._passes.clear()
         if not self._family.prepared:
             self._loop.grids.clear()
@@ -164,8 +164,8 @@ class CallObserver:
 
     def schedule_set(self, scheduler: Any, stream: str) -> None:
         """A schedule was set: that of the video begins a loop."""
-        # The one place that may wait for the device: before the loop, never inside it.
-        schedule = self._read(scheduler)
+        # Only here may the call wait for the device: before the loop, never inside it.
+        schedule = Schedule.read(scheduler)
         if stream != "video":
             self._loop.schedules[stream] = schedule  # set just before the video's
             return
@@ -183,28 +183,24 @@ class CallObserver:
         self.conductor = conductor_of(scheduler)
         if self.conductor is not None:
             self.conductor.notice = self._notice
-            self._tell_where()
+            self._share_token_info()
             metadata |= self.conductor.as_metadata()
         tile = self._loops if self._family.tiled else None
         self._loops += 1
-        made = self.conductor.plan if self.conductor is not None and self.conductor.wanted else None
-        told = plan_warnings.of_list(
-            schedule.opened if made is None else made.native, supported_pipelines.stepping_of(scheduler)
+        planned = self.conductor.plan if self.conductor is not None and self.conductor.wanted else None
+        warnings = plan_warnings.of_list(
+            schedule.opened if planned is None else planned.native, supported_pipelines.stepping_of(scheduler)
         )
-        self._stages.begin(self._number, schedule.planned, metadata, tile, told)
+        self._stages.begin(self._number, schedule.planned, metadata, tile, warnings)
         in_effect = effective_settings.settings(self.pipe, self._asked)
-        if made is None and not self._family.prepared and "num_inference_steps" in self._asked:
+        if planned is None and not self._family.prepared and "num_inference_steps" in self._asked:
             in_effect |= effective_settings.steps(self._asked, len(schedule.planned))
         self._use(in_effect)
-
-    def _read(self, scheduler: Any) -> Schedule:
-        sigmas, timesteps = scheduler.sigmas.tolist(), scheduler.timesteps.tolist()
-        return Schedule(scheduler.sigmas, sigmas, timesteps)
 
     # -- model calls
 
     def model_begins(self, arguments: dict[str, Any]) -> None:
-        """The model is called: its first call of a loop tells the grid."""
+        """The model is called; the first call of a loop gives the grid."""
         loop = self._loop
         grid = grid_of(arguments)
         if grid is not None and not self._family.prepared:
@@ -223,23 +219,23 @@ class CallObserver:
             loop.frames = tokens.generated_frames(tokens.free_tokens(timestep, level), grid)
             loop.free = tokens.freedom(timestep, level)
         if first := self._family.first:
-            told = loop.frames if loop.frames is not None else tuple(range(grid[0]))
-            loop.frames = tuple(f for f in told if f >= first)
-            if told[0] < first:
+            free = loop.frames if loop.frames is not None else tuple(range(grid[0]))
+            loop.frames = tuple(f for f in free if f >= first)
+            if free[0] < first:
                 self._notice(_MASK_LOST)
         loop.grids["video"] = grid
-        self._tell_where()
+        self._share_token_info()
 
     def _use(self, in_effect: dict[str, Any]) -> None:
-        """Keep with the stage what is used instead of what was asked for; the caller is told once per call."""
+        """Keep with the stage the settings in effect where others were requested; warn once per call."""
         if in_effect:
             texts = effective_settings.cautions(self._asked, self._given, in_effect)
             fresh = [text for text in texts if text not in self._failed]
             self._failed.update(fresh)
             self._stages.adds({"in_effect": in_effect}, fresh)
 
-    def _tell_where(self) -> None:
-        """Tell who injects noise where the clip's tokens lie and which of them are conditioned."""
+    def _share_token_info(self) -> None:
+        """Let the conductor know where the clip's tokens lie and which of them are conditioned."""
         if self.conductor is not None and "video" in self._loop.grids:
             self.conductor.where["video"] = noise.TokenInfo(self._loop.grids["video"], self._loop.free)
 
@@ -248,13 +244,13 @@ class CallObserver:
         self._stages.put(event("warning", text, stage=self.position()[0]))
 
     def model_ends(self, arguments: dict[str, Any], result: Any) -> None:
-        """The model has returned: one pass of the step that follows."""
+        """The model has returned: one pass of the next step."""
         loop = self._loop
         hidden = arguments.get("hidden_states")
         if loop.sequence is not None and isinstance(hidden, Tensor) and hidden.shape[1] != loop.sequence:
-            return  # one spatial tile of the canvas: its raw velocity is no pass of the whole step
-        wanted = {s: Layout(s, 1, g, loop.frames if s == "video" else None) for s, g in loop.grids.items()}
-        streams = set(self._family.streams) - self._stages.resting()  # what will not be measured is not kept
+            return  # one spatial tile of the canvas: its raw velocity is not a pass of the whole step
+        wanted = {s: LatentLayout(s, 1, g, loop.frames if s == "video" else None) for s, g in loop.grids.items()}
+        streams = set(self._family.streams) - self._stages.resting()  # passes that will not be measured are not kept
         self._passes.add(arguments, result, {s: wanted[s] for s in wanted if s in streams})
 
     # -- steps
@@ -268,56 +264,12 @@ class CallObserver:
             raise
 
     def _take_step(self, step: hooks.SchedulerStep) -> None:
-        if step.per_token:
-            raise ValueError("the scheduler moves every token from a noise level of its own")
-        loop, stream = self._loop, step.stream
-        schedule = loop.schedules.get(stream)
-        if schedule is None or schedule.source is not step.scheduler.sigmas:
-            # A copy made after the schedule was set, or one that was replaced since: read again, once.
-            count = schedule.steps if schedule else 0
-            loop.schedules[stream] = schedule = self._read(step.scheduler)
-            schedule.steps = count
-        called, index = schedule.steps, step.index
-        schedule.steps += 1
-        # The ancestral scheduler leaves the sample alone at the end of its list, whatever the level there.
-        at_end = index + 1 >= len(schedule.sigmas)
-        sigma, sigma_next = schedule.sigmas[index], schedule.sigmas[index if at_end else index + 1]
-        if called != index and schedule.timesteps[called] != schedule.timesteps[index]:
-            raise ValueError(
-                f"the model was called at timestep {schedule.timesteps[called]:g}, but the scheduler stepped from "
-                f"σ = {sigma:g}; does the schedule begin with the same σ twice?"
-            )
-        layout = loop.layouts.get(stream)
-        if layout is None:
-            if stream not in loop.grids:
-                raise ValueError("the model was not called before the step, as far as is known, so the grid is not")
-            frames = loop.frames if stream == "video" else None
-            layout = loop.layouts[stream] = tokens.clip_layout(stream, step.sample, loop.grids[stream], frames)
-        sample = tokens.take(step.sample, layout)
-        applied = step.applied
-        injected = None
-        if applied is not None:
-            fresh = None if applied.fresh is None else tokens.take(applied.fresh, layout)
-            injected = Injected(applied.action.reaches, fresh)
-        self._stages.step(
-            layout,
-            sigma,
-            sigma_next,
-            schedule.timesteps[index],
-            sample,
-            tokens.take(step.velocity, layout),
-            tokens.take(step.result, layout),
-            self._passes.of_step(stream, sample.shape[0], sample.shape),
-            injected,
-            Sampler(
-                effective_settings.guidance_scale(self.pipe, stream),
-                None if at_end else drift_of(step.scheduler, sigma, sigma_next),
-            ),
-        )
-        if applied is not None and stream == applied.action.shock.streams[0]:
-            self._tell_shock(step.scheduler, applied.action, called)
+        taken, row = observed(self.pipe, self._loop, self._passes, step)
+        self._stages.step(taken)
+        if (applied := step.applied) is not None and step.stream == applied.action.shock.streams[0]:
+            self._report_shock(step.scheduler, applied.action, row)
 
-    def _tell_shock(self, scheduler: Any, action: ShockAction, row: int) -> None:
+    def _report_shock(self, scheduler: Any, action: ShockAction, row: int) -> None:
         stage = self._stages.current
         assert stage is not None and self.conductor is not None
         payload = {**action.as_dict(), **self.conductor.details(action)}

@@ -1,4 +1,4 @@
-"""What is known of the denoising loop of a pipeline call that is under way: its levels, and where its tokens lie."""
+"""The denoising loop of a pipeline call that is under way: its levels, and where its tokens lie."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from recorder.metrics.step import Layout
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling import tokens
 
 
@@ -21,6 +21,11 @@ class Schedule:
     timesteps: list[float]
     steps: int = 0
 
+    @classmethod
+    def read(cls, scheduler: Any) -> Schedule:
+        """The schedule that a scheduler has now. Waits for the device: call it before a loop, not inside one."""
+        return cls(scheduler.sigmas, scheduler.sigmas.tolist(), scheduler.timesteps.tolist())
+
     @property
     def planned(self) -> list[float]:
         """The levels that the model is called at; the ancestral scheduler has a call at the closing 0 as well."""
@@ -28,23 +33,23 @@ class Schedule:
 
     @property
     def opened(self) -> list[float]:
-        """The same without that call."""
+        """`planned` without that call."""
         levels = self.planned
         return levels[:-1] if len(levels) == len(self.sigmas) and levels[-1:] == [0.0] else levels
 
 
 @dataclass
 class CallLoop:
-    """What is known of one denoising loop of a call."""
+    """What is known so far of one denoising loop of a call."""
 
     grids: dict[str, tuple[int, ...]] = field(default_factory=dict)
     frames: tokens.Frames | None = None
-    layouts: dict[str, Layout] = field(default_factory=dict)
+    layouts: dict[str, LatentLayout] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
     free: Tensor | None = None
     """1 − conditioning strength of every token of the video [B, S, 1]; None if none is conditioned."""
     sequence: int | None = None
-    """Tokens of the whole sequence, where the model may be called with a part of it."""
+    """Tokens of the whole sequence, if the model may be called with a part of it."""
 
 
 def grid_of(arguments: Mapping[str, Any]) -> tuple[int, int, int] | None:

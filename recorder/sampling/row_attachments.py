@@ -1,4 +1,4 @@
-"""What goes along with a row (latents, a picture, what a viewer asked to keep), and rests when memory runs out."""
+"""Attachments of a row (latents, a picture, a requested snapshot), and pauses when memory runs out."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from recorder.format.protocol import Message
+from recorder.metrics.device_copy import to_host
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.preview import Filmstrip, shrunk
-from recorder.metrics.step import Layout, Step
-from recorder.sampling.device_copy import to_host
-from recorder.writing.items import Kept
+from recorder.metrics.step import Step
+from recorder.writing.items import RequestedSnapshot
 
 T = TypeVar("T")
 
 
 class Trouble(Protocol):
-    """Tells that something could not be recorded; see `Stages.trouble`."""
+    """Reports that something could not be recorded; see `Stages.trouble`."""
 
     def __call__(
         self, what: str, error: Exception, stage: int | None = None, step: int | None = None, not_done: str = ...
@@ -29,9 +30,9 @@ class Trouble(Protocol):
 
 @dataclass(frozen=True)
 class Attempts:
-    """Does what must not cost a step's row if it fails: that is told then, and memory let go of if there is too little.
+    """Calls functions whose failure must not cost a step's row: a failure is reported, and memory freed if it is short.
 
-    `short` is called where the device has no memory left.
+    `short` is called if the device has no memory left.
     """
 
     trouble: Trouble
@@ -40,23 +41,23 @@ class Attempts:
     step: int
 
     def __call__(self, what: str, make: Callable[[], T], otherwise: T) -> T:
-        """What is made, or `otherwise`."""
+        """The result of `make`, or `otherwise` if it fails."""
         try:
             return make()
-        except Exception as error:  # noqa: BLE001 - the row is worth more than whatever failed beside it
+        except Exception as error:  # noqa: BLE001 - an attachment must not cost the row
             if out_of_memory(error):
                 self.short()
             self.trouble(what, error, self.stage, self.step)
             return otherwise
 
     def to_host(self, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], Callable[[], None]]:
-        """`host.to_host`; why the sampling thread had to wait for the copy, if it had, is told."""
-        told = partial(self.trouble, stage=self.stage, step=self.step, not_done="copied without waiting")
-        return to_host(tensors, partial(told, "rows"))
+        """`device_copy.to_host`; reports the reason if the sampling thread had to wait for the copy."""
+        report = partial(self.trouble, stage=self.stage, step=self.step, not_done="copied without waiting")
+        return to_host(tensors, partial(report, "rows"))
 
 
 def along(step: Step, attempt: Attempts, *, latents: bool, picture: bool, keep: bool) -> dict[str, Tensor]:
-    """Tensors that are sent beside a step's row, on its device. Each is tried by itself: none may cost the row."""
+    """Attachments of a step's row, on its device. Each is attempted separately, since none may cost the row."""
     stream, found = step.layout.stream, dict[str, Tensor]()
     nothing: dict[str, Tensor] = {}
     if latents:
@@ -74,25 +75,25 @@ def _snapshot(step: Step) -> dict[str, Tensor]:
 
 
 def kept_of(
-    host: dict[str, Tensor], layout: Layout, stage: int, step: int, sigma: float, done: Callable[[], None]
-) -> Kept:
-    """What a viewer asked to keep of a step, taken out of what goes to the host."""
+    host: dict[str, Tensor], layout: LatentLayout, stage: int, step: int, sigma: float, done: Callable[[], None]
+) -> RequestedSnapshot:
+    """The requested snapshot of a step, removed from the tensors on their way to the host."""
     tensors = {name: host.pop(f"kept_{name}") for name in ("x", "x0")}
-    frames = layout.places if layout.stream == "video" else None
-    return Kept(stage, layout.stream, step, sigma, frames, tensors, done)
+    frames = layout.generated_frames if layout.stream == "video" else None
+    return RequestedSnapshot(stage, layout.stream, step, sigma, frames, tensors, done)
 
 
 def picture_of(
     filmstrip: Filmstrip | None, step: int, sigma: float, picture: Tensor | None
 ) -> Callable[[], Message] | None:
-    """What makes a step's `preview` message in the pump's thread, once the picture has arrived; None without one."""
+    """A function that makes a step's `preview` message once the picture has arrived; None without a picture."""
     if filmstrip is None or picture is None:
         return None
     return lambda: filmstrip.message(step, sigma, picture.numpy())
 
 
 def did(action: Callable[..., None], *arguments: Any) -> Callable[[], bool]:
-    """An action as something to attempt, which says True if it was done."""
+    """An action as a function for `Attempts`, which returns True when the action is done."""
 
     def do() -> bool:
         action(*arguments)
@@ -102,7 +103,7 @@ def did(action: Callable[..., None], *arguments: Any) -> Callable[[], bool]:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether a device has no memory left; MPS says so in a plain RuntimeError."""
+    """Whether a device has no memory left; MPS raises a plain RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "out of memory" in str(error)
     )
@@ -110,9 +111,9 @@ def out_of_memory(error: BaseException) -> bool:
 
 @dataclass
 class Rest:
-    """Steps that are left out after the device ran out of memory: 2, then 4, then 8 for as long as it lasts.
+    """Steps that are skipped after the device ran out of memory: 2, then 4, then 8 until there is memory again.
 
-    Every failed attempt makes the allocator give all its cached blocks back, and slows down the user's next step.
+    Every failed attempt makes the allocator release all its cached blocks, which slows down the next step.
     """
 
     left: int = 0
@@ -123,7 +124,7 @@ class Rest:
         self.left = self.length = min(8, 2 * self.length or 2)
 
     def skips(self) -> bool:
-        """Whether the step at hand is left out; counts it."""
+        """Whether the current step is skipped; counts it."""
         self.left -= (resting := self.left > 0)
         return resting
 

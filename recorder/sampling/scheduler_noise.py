@@ -1,35 +1,17 @@
-"""What a step of each scheduler would be without fresh noise, so that the noise that it really added can be measured.
+"""The step of each scheduler without fresh noise, so that the noise that it added can be measured.
 
-Every scheduler that is observed takes steps that are linear in sample and velocity, up to its noise:
+Every observed scheduler takes steps that are linear in sample and velocity, apart from its noise:
 x_next = keep·x + move·v + noise.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
+from recorder.format.sigma_math import ancestral_down
+from recorder.metrics.step import UNKNOWN, Drift
 from recorder.sampling.hooks import stepping_class
-from recorder.shocks.sigma_math import ancestral_down
-
-
-@dataclass(frozen=True)
-class Drift:
-    """The part of a step that is no fresh noise: `keep`·x + `move`·v; NaN where nobody knows it."""
-
-    keep: float
-    move: float
-
-    @property
-    def known(self) -> bool:
-        return math.isfinite(self.keep) and math.isfinite(self.move)
-
-
-UNKNOWN: Final = Drift(math.nan, math.nan)
-"""Of a sampler whose steps are not known."""
-
 
 _OURS: Final = ("diffusers.", "recorder.")
 
@@ -56,14 +38,14 @@ _RULES: Final[dict[str, Callable[[Any, float, float], Drift | None]]] = {
     "FlowMatchEulerDiscreteScheduler": _euler,
     "LTXEulerAncestralRFScheduler": _ancestral,
 }
-"""By the class; what a shock adds comes on top, and is known."""
+"""By class. Noise that a shock adds is known separately."""
 
 
 def drift_of(scheduler: Any, sigma: float, sigma_next: float) -> Drift | None:
     """How a scheduler steps from one level to the next; None if it adds no noise there.
 
-    A class derived from a known one may add noise of its own: what its step differs by from the known one's is measured
-    then. `UNKNOWN` of any other class, and where a level makes no sense.
+    A class derived from a known one may add noise of its own; then the difference from the known step is measured.
+    `UNKNOWN` for any other class, and for invalid levels.
     """
     known = next((c for c in type(scheduler).__mro__ if c.__module__.startswith(_OURS) and c.__name__ in _RULES), None)
     if known is None:

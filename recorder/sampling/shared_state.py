@@ -1,4 +1,4 @@
-"""What all stages of one run share, whichever pipeline call, thread or task they belong to."""
+"""State that all stages of one run share, across pipeline calls, threads and tasks."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from recorder.format.protocol import Message
-from recorder.writing.items import Row, StageEnd
+from recorder.writing.items import RowItem, StageEndItem
 
 if TYPE_CHECKING:
     from recorder.sampling.stage import Stage
 
-Put = Callable[[Message | Row | StageEnd], None]
-"""Takes messages, rows and ends of stages; must not wait."""
+Put = Callable[[Message | RowItem | StageEndItem], None]
+"""Takes messages, rows and ends of stages; must not block."""
 
 
 CONTINUES: Final = 1e-3
-"""Noise levels that differ by no more are one: a later stage goes on from there."""
+"""Largest difference of noise levels at which a later stage continues from an earlier one."""
 
 
 @dataclass(frozen=True)
 class Left:
-    """Noise that the result of a stage was left with, unless a later stage goes on from there."""
+    """Noise that is left in the result of a stage, unless a later stage continues from there."""
 
     stage: int
     step: int
@@ -39,8 +39,8 @@ class Book:
     def __init__(self, put: Put) -> None:
         self._put = put
         self.off = False
-        """True in a forked child, where nothing is recorded; whoever looks at it takes no lock afterwards."""
-        self._lock = threading.RLock()  # a signal may come while it is held
+        """True in a forked child, where nothing is recorded and no lock may be taken."""
+        self._lock = threading.RLock()  # a signal handler may run while it is held
         self._stages = itertools.count()
         self._calls = itertools.count()
         self._told: set[tuple[str, int | None]] = set()
@@ -50,7 +50,7 @@ class Book:
         self._latest: Stage | None = None
 
     def next_call(self) -> int:
-        """A number that no other call of this run has."""
+        """A number that is unique among the calls of this run."""
         return next(self._calls)
 
     def begins(self, stage: Stage) -> None:
@@ -60,23 +60,23 @@ class Book:
             self._latest = stage
 
     def announce(self, stage: Stage, messages: Callable[[int], list[Message]]) -> None:
-        """Give a stage its number and send what tells of it: readers take stages in the order of their numbers."""
+        """Number a stage and send its messages: readers expect stages in the order of their numbers."""
         with self._lock:
             stage.index = next(self._stages)
             for message in messages(stage.index):
                 self._put(message)
 
     def steps(self, stage: Stage) -> None:
-        """A stage has taken a step; it is the one that a viewer's command is answered from."""
+        """A stage has taken a step; answers to viewers' commands refer to it."""
         self._latest = stage
 
     def ends(self, stage: Stage) -> None:
-        """A stage is under way no longer."""
+        """A stage has ended."""
         with self._lock:
             self._open = tuple(s for s in self._open if s is not stage)
 
     def first(self, what: str, stage: int | None) -> bool:
-        """True the first time that something is told of a stage: a loop must not say it 50 times."""
+        """True the first time that something is reported of a stage, since a loop would repeat it at every step."""
         with self._lock:
             if (what, stage) in self._told:
                 return False
@@ -88,10 +88,10 @@ class Book:
         with self._lock:
             self._left.append(Left(stage, step, level, threading.get_ident()))
 
-    def goes_on(self, sigma: float | None) -> list[Left]:
-        """A stage takes its first step from a level, or the run ends (None): what noise is left for good.
+    def continues_from(self, sigma: float | None) -> list[Left]:
+        """The noise that is left for good, when a stage takes its first step from a level or the run ends (None).
 
-        The next stage of the same thread decides; any other one only if it begins where the noise was left.
+        The next stage of the same thread decides. One of another thread decides only if it begins at that level.
         """
         with self._lock:
             kept, here = self._left, threading.get_ident()
@@ -99,19 +99,19 @@ class Book:
                 self._left = []
                 return kept
             taken = next((left for left in kept if abs(left.level - sigma) <= CONTINUES), None)
-            told = [left for left in kept if left is not taken and left.thread == here]
-            self._left = [left for left in kept if left is not taken and left not in told]
-            return told
+            final = [left for left in kept if left is not taken and left.thread == here]
+            self._left = [left for left in kept if left is not taken and left not in final]
+            return final
 
     @property
     def current(self) -> Stage | None:
-        """Of the stages under way the one that stepped last; None if there is none."""
+        """The stage under way that stepped last; None if there is none."""
         under_way, latest = self._open, self._latest
         if latest is not None and any(s is latest for s in under_way):
             return latest
         return under_way[-1] if under_way else None
 
     def position(self) -> tuple[int | None, int | None]:
-        """The stage that stepped last and the last step of it that has a row; None for what there is not."""
+        """The stage that stepped last and its last step with a row; None where there is none."""
         stage = self.current
         return (None, None) if stage is None else stage.position()

@@ -1,4 +1,4 @@
-"""One denoising loop while it is under way, and what is remembered of its streams between their steps."""
+"""One denoising loop under way, and the state of its streams between steps."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from recorder.format import protocol
 from recorder.format.events import event
 from recorder.format.protocol import Message
+from recorder.metrics.device_copy import GpuClock
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.preview import Filmstrip
 from recorder.metrics.row_events import StreamWatch
 from recorder.metrics.stage_summary import PathTracker
-from recorder.metrics.step import Layout, Step
+from recorder.metrics.step import Step
 from recorder.sampling.cuda_streams import CudaOrder
-from recorder.sampling.device_copy import GpuClock
 from recorder.sampling.row_attachments import Rest
-from recorder.sampling.scheduler_noise import Drift
 
 
 @dataclass
 class Stream:
-    """What is remembered of one stream of a stage between its steps."""
+    """The state of one stream of a stage between steps."""
 
-    layout: Layout
+    layout: LatentLayout
     channels: int
     watch: StreamWatch
     tracker: PathTracker = field(default_factory=PathTracker)
@@ -36,15 +35,15 @@ class Stream:
     order: CudaOrder | None = None
     rows: int = 0
     missed: int = 0
-    """Rows that are empty since their step could not be recorded."""
+    """Rows that are empty because their step could not be recorded."""
     reached: float = math.nan
-    """The level that the last step went to; NaN if it could not be recorded."""
+    """The level of the last step's result; NaN if the step could not be recorded."""
     previous: Step | None = None
     last_time: float = 0.0
     rest: Rest = field(default_factory=Rest)
 
     def leave_out(self) -> None:
-        """A step has no row: the next one is compared with none, and the path is broken."""
+        """Leave the row of a step empty: the next step has no predecessor, and the path is broken."""
         self.previous = None
         self.reached = math.nan
         self.tracker.broken()
@@ -52,40 +51,24 @@ class Stream:
         self.missed += 1
 
     def out_of_memory(self) -> None:
-        """Drop every latent that is kept, and rest."""
+        """Drop all latents that are kept, and pause."""
         self.previous = None
         self.lose_path()
         self.rest.begin()
 
     def lose_path(self) -> None:
-        """Drop what the path was followed with; what comes of it from here on has no straightness."""
+        """Drop the state of the path; the stage has no straightness then."""
         self.tracker = PathTracker()
         self.tracker.broken()
 
 
 class Misfit(ValueError):
-    """A sample of another shape than its stage's."""
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """What the host knows of how a step was taken: its guidance scale, and what it would be without fresh noise."""
-
-    guidance_scale: float = math.nan
-    drift: Drift | None = None
-
-
-@dataclass(frozen=True)
-class Injected:
-    """A shock at the end of a step: how far down the sample went, and the fresh noise in it, as tokens, if any."""
-
-    sigma_down: float
-    fresh: Tensor | None
+    """A sample whose shape differs from that of its stage."""
 
 
 @dataclass
 class Stage:
-    """One denoising loop. `sigmas` are the levels its model calls are planned at; empty if nobody knows.
+    """One denoising loop. `sigmas` are the planned levels of its model calls; empty if unknown.
 
     `index` is -1 until it is announced.
     """
@@ -96,18 +79,18 @@ class Stage:
     metadata: dict[str, Any]
     set_at: float
     cautions: list[str] = field(default_factory=list)
-    """What to know of it, told when it begins."""
+    """Warnings that are sent when it begins."""
     index: int = -1
     ended: bool = False
     lost: dict[str, int] = field(default_factory=dict)
-    """Steps that could not be recorded, by stream, of streams that were never declared too."""
+    """Steps that could not be recorded, by stream; includes streams that were never declared."""
     streams: dict[str, Stream] = field(default_factory=dict)
     clocks: dict[torch.device, GpuClock] = field(default_factory=dict)
     kept: set[int] = field(default_factory=set)
-    """Steps that a viewer asked to keep, as the first stream to step decided; the others follow it."""
+    """Steps to keep at a viewer's request. The first stream to step decides, the others do the same."""
 
     def messages(self, index: int) -> list[Message]:
-        """What tells that it begins, as stage number `index`."""
+        """The messages of its beginning, as stage number `index`."""
         declared: Message = {
             "t": protocol.STAGE,
             "stage": index,
@@ -122,7 +105,7 @@ class Stage:
         return [declared, begins, *(event("warning", text, stage=index) for text in self.cautions)]
 
     def left(self) -> float:
-        """The noise level that its result is at, if all its planned steps were taken; 0 where that is not known."""
+        """The noise level of its result after all planned steps; 0 if it is unknown."""
         planned = len(self.sigmas)
         whole = [
             s.reached for s in self.streams.values() if planned and s.rows >= planned and not math.isnan(s.reached)
@@ -130,7 +113,7 @@ class Stage:
         return max(whole, default=0.0)
 
     def position(self) -> tuple[int | None, int | None]:
-        """Its number and its last step that has a row; None for what there is not. For any thread."""
+        """Its number and its last step with a row; None where there is none. Thread-safe."""
         if self.index < 0:
             return None, None
         rows = max((s.rows for s in list(self.streams.values())), default=0)

@@ -1,4 +1,4 @@
-"""Stages and their streams: turns steps of a sampling loop into messages and rows, whoever runs the loop."""
+"""Stages and their streams: turns the steps of a sampling loop, hooked or custom, into messages and rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, Concatenate, Final, ParamSpec
 
@@ -17,36 +17,33 @@ from torch import Tensor
 from recorder.format import protocol
 from recorder.format.events import event, reason_of
 from recorder.format.run_status import NOISE_LEFT, noise_percent
+from recorder.metrics.device_copy import GpuClock, to_host
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.preview import Filmstrip
 from recorder.metrics.row_events import StreamWatch
 from recorder.metrics.stage_summary import PathTracker
-from recorder.metrics.step import Layout
 from recorder.sampling import cuda_streams
-from recorder.sampling.commands import Control, Place
-from recorder.sampling.device_copy import GpuClock, to_host
-from recorder.sampling.measure_step import Taken, measure
+from recorder.sampling.commands import Control, Position
+from recorder.sampling.measure_step import measure
 from recorder.sampling.row_attachments import out_of_memory
+from recorder.sampling.sampler_step import SamplerStep
 from recorder.sampling.shared_state import Book, Left, Put
-from recorder.sampling.stage import Injected as Injected
-from recorder.sampling.stage import Misfit as Misfit
-from recorder.sampling.stage import Sampler as Sampler
-from recorder.sampling.stage import Stage, Stream
+from recorder.sampling.stage import Misfit, Stage, Stream
 from recorder.sampling.stream_declaration import declaration_of
-from recorder.writing.items import StageEnd
+from recorder.writing.items import StageEndItem
 
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 
-_NO_NOISE = Sampler()
 NOISE_NOT_SEEN: Final = 1e-3
-"""A result at this level or below is taken for clean."""
+"""A result at this level or below counts as clean."""
 
 
 def _one_by_one(
     method: Callable[Concatenate[Stages, P], None],
 ) -> Callable[Concatenate[Stages, P], None]:
-    """Several threads take turns; in a forked child, where a lock may be held by nobody, nothing is done."""
+    """One thread at a time. In a forked child, where a lock may stay held forever, the method does nothing."""
 
     @functools.wraps(method)
     def alone(self: Stages, /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -58,10 +55,10 @@ def _one_by_one(
 
 
 class Stages:
-    """The stages of one pipeline call, or of loops of one's own, one after the other; an unused one leaves no trace.
+    """A line of stages, one after the other: those of one pipeline call or of custom loops. Unused ones leave no trace.
 
-    `beside` gives another line of stages of the same run, for what happens at the same time. Steps that several threads
-    take in one line are taken one by one.
+    `sibling` gives another line of stages of the same run, for a concurrent call or loop. Steps that several threads
+    take in one line are recorded one at a time.
     """
 
     def __init__(
@@ -80,16 +77,16 @@ class Stages:
         self.control = control or Control(put)
         self.control.loops = self.book
         self.current: Stage | None = None
-        # Reentrant: a signal's handler may take a step in the middle of one.
+        # Reentrant: a signal handler may take a step in the middle of one.
         self.lock = threading.RLock()
 
-    def beside(self) -> Stages:
+    def sibling(self) -> Stages:
         """Another line of stages of the same run."""
         made = copy.copy(self)
         made.current, made.lock = None, threading.RLock()
         return made
 
-    def position(self) -> Place:
+    def position(self) -> Position:
         """The stage of this line that is under way, and its last row."""
         stage = self.current
         return (None, None) if stage is None else stage.position()
@@ -103,9 +100,9 @@ class Stages:
         tile: int | None = None,
         cautions: Sequence[str] = (),
     ) -> None:
-        """End the stage under way and prepare the next one; it is announced once its model is called.
+        """End the stage under way and prepare the next one, which is announced when its model is called.
 
-        `sigmas` are the levels that its model calls are planned at, `cautions` what to know of them.
+        `sigmas` are the planned levels of its model calls, `cautions` are warnings about them.
         """
         self.end()
         self.current = Stage(call, tile, sigmas, metadata, time.perf_counter(), list(cautions))
@@ -113,7 +110,7 @@ class Stages:
 
     @_one_by_one
     def adds(self, metadata: dict[str, Any], cautions: Sequence[str] = ()) -> None:
-        """More of what is known of the stage that begins; tables are joined. Too late once it was announced."""
+        """Add metadata, merging tables, and warnings to a stage that begins. Ignored once it is announced."""
         stage = self.current
         if stage is None or stage.index >= 0:
             return
@@ -123,7 +120,7 @@ class Stages:
 
     @_one_by_one
     def announce(self) -> None:
-        """Tell of the current stage, once: a schedule that is set and never used is no stage."""
+        """Announce the current stage, once: a schedule that is set and never used is not a stage."""
         if self.current is not None and self.current.index < 0:
             for text in self.current.cautions:
                 logger.warning("%s", text)
@@ -153,44 +150,20 @@ class Stages:
             try:
                 with stream.order.last() if stream.order else nullcontext():
                     ends.append((stream.watch, *to_host(stream.tracker.finish())))
-            except Exception as error:  # noqa: BLE001 - the stage ends, and the generation goes on
+            except Exception as error:  # noqa: BLE001 - the stage ends, and the generation continues
                 self.trouble(f"the summary of {name}", error, stage.index)
-            # Latents that were kept to compare with go with their stage.
+            # Latents that were kept for comparison are freed with their stage.
             stream.previous, stream.tracker = None, PathTracker()
-        self.put(StageEnd(event("stage_end", text, stage=stage.index, step=done - 1 if done else None), ends))
+        self.put(StageEndItem(event("stage_end", text, stage=stage.index, step=done - 1 if done else None), ends))
         if (level := stage.left()) > NOISE_NOT_SEEN:
             self.book.leaves(stage.index, done - 1, level)
 
     @_one_by_one
-    def step(
-        self,
-        layout: Layout,
-        sigma: float,
-        sigma_next: float,
-        timestep: float,
-        sample: Tensor,
-        velocity: Tensor,
-        result: Tensor,
-        passes: MutableMapping[str, Tensor] | None = None,
-        shock: Injected | None = None,
-        sampler: Sampler = _NO_NOISE,
-    ) -> None:
+    def step(self, step: SamplerStep) -> None:
         """Take one row of the current stage.
 
-        Args:
-            layout: the stream, and where its tokens lie.
-            sigma: level the model was called at; of a call at 0 the sample is x0, and what is divided by σ is NaN.
-            sigma_next: level the step went to.
-            timestep: what the model was told.
-            sample: tokens before the step [B, F′·H·W, C] or [B, L, C], or laid out on the grid.
-            velocity: v = ε − x0 after guidance, of the same shape.
-            result: the sample after the step, of the same shape.
-            passes: the model's raw velocities before guidance, of the same shape, by name. Emptied: nobody else holds
-                them while the rest is measured.
-            shock: the shock that the step ended with.
-            sampler: what else is known of how the step was taken.
-
-        What fails while it is measured is told, and leaves the row empty; so does what a CUDA graph captures.
+        A failure while the step is measured is reported as an event and leaves the row empty. So does a step that a
+        CUDA graph captures.
 
         Raises:
             RuntimeError: if no stage is under way.
@@ -200,28 +173,26 @@ class Stages:
         stage = self.current
         if stage is None:
             raise RuntimeError("a step came before its schedule was set")
-        if self.leaves_out(layout.stream):
+        layout, sample = step.layout, step.sample
+        name = layout.stream
+        if self.leaves_out(name):
             return
         self.announce()
-        name = layout.stream
         if not stage.streams:
-            self._tell_left(self.book.goes_on(sigma))
+            self._report_left(self.book.continues_from(step.sigma))
         stream = stage.streams.get(name) or self._declare(stage, layout, sample)
         if (layout, sample.shape[-1]) != (stream.layout, stream.channels):
             had, has = [*stream.layout.shape, stream.channels], [*layout.shape, sample.shape[-1]]
             raise Misfit(f"the {name} samples of stage {stage.index} are {had}, this one is {has}; begin another stage")
-        stream.reached = sigma_next
+        stream.reached = step.sigma_next
         if stream.rest.skips():
             self._leave_empty(name)
         else:
             try:
                 if stream.order is not None:
                     stream.order.begin(stream.previous, stream.tracker)
-                taken = Taken(
-                    clock, sigma, sigma_next, timestep, sample, velocity, result, passes or {}, shock, sampler
-                )
-                measure(self, stage, stream, taken)
-            except Exception as error:  # noqa: BLE001 - such as no memory left for the metrics: the generation goes on
+                measure(self, stage, stream, step, clock)
+            except Exception as error:  # noqa: BLE001 - such as no memory left for the metrics
                 self.missed(name, error)
             if stream.order is not None:
                 stream.order.end()
@@ -230,11 +201,11 @@ class Stages:
         if planned and len(stage.streams) > 1 and all(s.rows >= planned for s in stage.streams.values()):
             self._finish(stage)
 
-    def tell_left(self) -> None:
-        """The run ends: no later stage goes on from where noise was left."""
-        self._tell_left(self.book.goes_on(None))
+    def report_left(self) -> None:
+        """The run ends: no later stage continues from where noise was left."""
+        self._report_left(self.book.continues_from(None))
 
-    def _tell_left(self, found: list[Left]) -> None:
+    def _report_left(self, found: list[Left]) -> None:
         for left in found:
             text = (
                 f"{noise_percent(left.level)} of noise is left in the result of stage {left.stage}: its last step went "
@@ -245,7 +216,7 @@ class Stages:
             self.put(event("warning", text, stage=left.stage, step=left.step, payload=payload))
 
     def captured(self) -> bool:
-        """Whether nothing may be measured now since a CUDA graph is being captured; that is told once."""
+        """Whether a CUDA graph is being captured, so that nothing may be measured; reported once."""
         if not cuda_streams.capturing():
             return False
         if self.book.first(cuda_streams.CAPTURED, None):
@@ -254,7 +225,7 @@ class Stages:
         return True
 
     def leaves_out(self, name: str) -> bool:
-        """Whether a step of a stream must be left out now, for the same reason; then its row stays empty."""
+        """Whether a step of a stream is skipped because of such a capture; then its row stays empty."""
         if not self.captured():
             return False
         with self.lock:
@@ -263,7 +234,7 @@ class Stages:
 
     @_one_by_one
     def missed(self, name: str, error: Exception) -> None:
-        """A step of a stream could not be recorded: its row stays empty, and nothing is compared with it."""
+        """A step of a stream could not be recorded: its row stays empty, and the next step has no predecessor."""
         stream = self.current.streams.get(name) if self.current is not None else None
         if stream is not None and out_of_memory(error):
             stream.out_of_memory()
@@ -272,7 +243,7 @@ class Stages:
         self.trouble(f"a step of {name}", error, self.position()[0], row)
 
     def _leave_empty(self, name: str) -> int | None:
-        """Leave a row of a stream empty, if there is that stream; which row it is."""
+        """Leave a row of a stream empty; returns its number, or None without such a stream."""
         self.lost(name)
         stream = self.current.streams.get(name) if self.current is not None else None
         if stream is None:
@@ -288,22 +259,22 @@ class Stages:
             self.put({"t": protocol.MISSED, "stage": stage.index, "stream": name, "count": 1})
 
     def resting(self) -> set[str]:
-        """Streams whose next step will not be measured, since memory ran out."""
+        """Streams whose next step will be skipped, since memory ran out."""
         stage = self.current
         return {name for name, s in stage.streams.items() if s.rest.left} if stage is not None else set()
 
     def trouble(
         self, what: str, error: Exception, stage: int | None = None, step: int | None = None, not_done: str = "recorded"
     ) -> None:
-        """Tell that something could not be recorded, in one line, once per stage: a loop must not say it 50 times."""
+        """Report that something could not be recorded, in one line and once per stage."""
         if not self.book.first(what, stage):
             return
         text = f"{what} could not be {not_done}: {reason_of(error)}"
-        logger.error("%s; the generation goes on", text)
+        logger.error("%s; the generation continues", text)
         logger.debug("%s", what, exc_info=error)
         self.put(event("error", text, stage=stage, step=step))
 
-    def _declare(self, stage: Stage, layout: Layout, sample: Tensor) -> Stream:
+    def _declare(self, stage: Stage, layout: LatentLayout, sample: Tensor) -> Stream:
         name = layout.stream
         declaration, columns = declaration_of(stage.index, layout, sample)
         self.put(declaration)

@@ -1,4 +1,4 @@
-"""How a stream is declared before its first row: the `stream` message, and where each metric lies in a row."""
+"""Declares a stream before its first row: the `stream` message, and the columns of each metric in a row."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 from recorder.format import declarations, protocol
 from recorder.format.protocol import Message
-from recorder.metrics.step import Layout
+from recorder.metrics.latent_layout import LatentLayout
 
 
-def declaration_of(stage: int, layout: Layout, sample: Tensor) -> tuple[Message, dict[str, slice]]:
+def declaration_of(stage: int, layout: LatentLayout, sample: Tensor) -> tuple[Message, dict[str, slice]]:
     """The message, and the columns of a row by metric. The sample is that of the stream's first step, as tokens.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The LTX 2.x pipelines and schedulers that are observed, and in what their loops differ. Anything else is refused."""
+"""The LTX 2.x pipelines and schedulers that can be observed, and how their loops differ. Others are refused."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from recorder.shocks.plan_warnings import Stepping
 
 @dataclass(frozen=True)
 class Family:
-    """How the denoising loop of one kind of pipeline is to be read.
+    """How to read the denoising loop of one kind of pipeline.
 
     Attributes:
-        streams: the streams whose steps mean something.
-        prepared: grid and conditioning are told by `prepare_latents`, since the model is called without a grid.
-        first: the first latent frame that is stepped; the frames before it are given and stay as they are.
+        streams: the streams whose steps are meaningful.
+        prepared: grid and conditioning come from `prepare_latents`, since the model is called without a grid.
+        first: the first latent frame that is stepped; the frames before it are given and do not change.
         tiled: each schedule of a call denoises one tile of the clip.
-        guiders: guidance runs as separate model calls that interchangeable guiders choose.
+        guiders: attributes of interchangeable guiders, which run guidance as separate model calls.
     """
 
     streams: tuple[str, ...] = protocol.STREAMS
@@ -35,16 +35,34 @@ FAMILIES: dict[str, Family] = {
     "LTX2ImageToVideoPipeline": Family(first=1),
     "LTX2ConditionPipeline": Family(),
     "LTX2InContextPipeline": Family(),
-    # Steps its audio scheduler with a velocity of zeros, only to keep two counters alike.
+    # Steps its audio scheduler with a velocity of zeros, only to keep two counters equal.
     "LTX2HDRPipeline": Family(streams=("video",)),
     "LTX2DFRPipeline": Family(prepared=True),
     "LTX2DFRTemporalRefinePipeline": Family(prepared=True, tiled=True),
     "LTX2ModularPipeline": _MODULAR,
     "LTX25ModularPipeline": _MODULAR,
 }
+REFUSED: dict[str, str] = {
+    "LTX2LatentUpsamplePipeline": "it denoises nothing, it upsamples in one pass; "
+    "record the pipelines before and after it",
+    "LTX2VideoDiffusionDecodePipeline": "its decoder denoises pixels in a loop that calls no scheduler, "
+    "and the metrics are those of latents; record the pipeline whose latents it decodes",
+    "LTXLatentUpsamplePipeline": "it denoises nothing, it upsamples in one pass",
+    **dict.fromkeys(
+        (
+            "LTXPipeline",
+            "LTXImageToVideoPipeline",
+            "LTXConditionPipeline",
+            "LTXI2VLongMultiPromptPipeline",
+            "LTXModularPipeline",
+        ),
+        "it runs LTX-Video, the model before LTX 2, and only the loops of LTX 2.x are observed",
+    ),
+}
+"""Pipelines of diffusers that cannot be recorded, and why."""
 SCHEDULERS = ("FlowMatchEulerDiscreteScheduler", "LTXEulerAncestralRFScheduler")
 GUIDER = "LTX2Guidance"
-"""The guider whose plain model calls are the conditional one and then the unconditional one."""
+"""The guider whose plain model calls are first the conditional and then the unconditional one."""
 
 
 def _names(thing: Any) -> set[str]:
@@ -56,16 +74,15 @@ def family_of(pipe: Any) -> Family:
     """The family of a pipeline, or of the one it is derived from.
 
     Raises:
-        ValueError: if it is none whose loop is known.
+        ValueError: if its loop is not known.
     """
     names = _names(pipe)
     for name, family in FAMILIES.items():
         if name in names:
             return family
-    kind = type(pipe).__name__
-    if kind.startswith("LTX2"):
-        raise ValueError(f"{kind} has no denoising loop; record the pipelines before and after it")
-    raise ValueError(f"{kind} cannot be recorded: it is not one of {', '.join(FAMILIES)}")
+    known = f"the pipelines that can be are {', '.join(FAMILIES)}"
+    reason = next((reason for name, reason in REFUSED.items() if name in names), f"its loop is not known; {known}")
+    raise ValueError(f"{type(pipe).__name__} cannot be recorded: {reason}")
 
 
 def check_scheduler(scheduler: Any) -> None:
@@ -82,10 +99,10 @@ def check_scheduler(scheduler: Any) -> None:
 
 
 def check(pipe: Any) -> Family:
-    """The family of a pipeline that can be observed rightly with the schedulers it has now.
+    """The family of a pipeline, after a check that it can be observed with its current schedulers.
 
     Raises:
-        ValueError: if it cannot, with the reason.
+        ValueError: if it cannot be observed, with the reason.
     """
     family = family_of(pipe)
     video, audio = getattr(pipe, "scheduler", None), getattr(pipe, "audio_scheduler", None)
@@ -98,12 +115,12 @@ def check(pipe: Any) -> Family:
 
 
 def stepping_of(scheduler: Any) -> Stepping:
-    """How a scheduler's steps rise, for `cautions.of_list`."""
+    """How a scheduler steps to a higher level, for `plan_warnings.of_list`."""
     if "LTXEulerAncestralRFScheduler" in _names(scheduler):
         return "ancestral"
     return "stochastic" if scheduler.config.get("stochastic_sampling") else "euler"
 
 
 def passes_are_known(pipe: Any, family: Family) -> bool:
-    """Whether it can be told from a model call's arguments and order which guidance pass it is."""
+    """Whether the arguments and the order of model calls identify their guidance passes."""
     return all(GUIDER in _names(getattr(pipe, name, None)) for name in family.guiders)

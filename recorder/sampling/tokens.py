@@ -1,4 +1,4 @@
-"""Which tokens of a sequence are the clip that is being generated. Pure functions over tensors and shapes."""
+"""The tokens of a sequence that are the generated clip. Pure functions over tensors and shapes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from recorder.metrics.step import Layout
+from recorder.metrics.latent_layout import LatentLayout
 
 Frames = tuple[int, ...]
 
 
 def generated_frames(free: Tensor, grid: tuple[int, ...]) -> Frames:
-    """Latent frames that are generated as a whole, in every item of the batch. The one place that waits for a device.
+    """Latent frames that are generated entirely, in every item of the batch. Waits for the device.
 
     Args:
         free: [B, S] booleans, true where a token has no conditioning at all. The clip comes first in the sequence;
@@ -22,7 +22,7 @@ def generated_frames(free: Tensor, grid: tuple[int, ...]) -> Frames:
         grid: (F, H, W) of the clip.
 
     Raises:
-        ValueError: if the sequence is too short for the grid, or nothing is generated.
+        ValueError: if the sequence is too short for the grid, or no frame is generated entirely.
     """
     count = math.prod(grid)
     if free.shape[1] < count:
@@ -35,7 +35,7 @@ def generated_frames(free: Tensor, grid: tuple[int, ...]) -> Frames:
 
 
 def free_tokens(timestep: Tensor, level: Tensor) -> Tensor:
-    """True where a token's own timestep is that of the step: a conditioned one is told (1 − strength) of it."""
+    """True where a token has the timestep of the step; that of a conditioned token is (1 − strength) times it."""
     return timestep == level.reshape(-1, 1)
 
 
@@ -44,36 +44,36 @@ def freedom(timestep: Tensor, level: Tensor) -> Tensor:
     return (timestep.float() / level.float().reshape(-1, 1)).unsqueeze(-1)
 
 
-def clip_layout(stream: str, sample: Tensor, grid: tuple[int, ...], frames: Frames | None = None) -> Layout:
+def clip_layout(stream: str, sample: Tensor, grid: tuple[int, ...], frames: Frames | None = None) -> LatentLayout:
     """The layout of a stream whose first step has this sample; `frames` None means all of them."""
     if frames is not None and len(frames) == grid[0]:
         frames = None
-    layout = Layout(stream, sample.shape[0], grid, frames)
-    take(sample, layout)  # fails here, before anything is declared, if the tokens do not fill the grid
+    layout = LatentLayout(stream, sample.shape[0], grid, frames)
+    take(sample, layout)  # raises, before the stream is declared, if the tokens do not fill the grid
     return layout
 
 
-def take(tokens: Tensor, layout: Layout) -> Tensor:
+def take(tokens: Tensor, layout: LatentLayout) -> Tensor:
     """The generated tokens of a clip: [B, F′·H·W, C], or [B, F′, H, W, C] of latents that were laid out already.
 
     Args:
-        tokens: packed [B, S, C] with the clip first and whatever else behind it, audio [B, L, C], or latents
-            [B, C, F″, H, W] of the last F″ frames of the clip, as image-to-video steps them.
-        layout: where they lie. Its batch does not matter.
+        tokens: packed [B, S, C], beginning with the clip, audio [B, L, C], or latents [B, C, F″, H, W] of the last F″
+            frames of the clip, as image-to-video steps them.
+        layout: where they lie; its batch size is ignored.
 
     Raises:
         ValueError: if the shape is none of these.
     """
     if tokens.ndim == 5 and layout.stream == "video":
         first = layout.grid[0] - tokens.shape[2]
-        # Who steps every frame of a clip has given none of them.
-        fits = 0 < first <= layout.places[0] or (first == 0 and layout.frames is None)
+        # If every frame is stepped, none of them is given.
+        fits = 0 < first <= layout.generated_frames[0] or (first == 0 and layout.frames is None)
         if tuple(tokens.shape[3:]) != layout.grid[1:] or not fits:
             raise ValueError(f"latents {list(tokens.shape)} are not the generated frames {list(layout.shape)}")
         laid = tokens.movedim(1, -1)
-        if tokens.shape[2] == len(layout.places):
+        if tokens.shape[2] == len(layout.generated_frames):
             return laid
-        chosen = [laid[:, a - first : b - first] for a, b in runs(layout.places)]
+        chosen = [laid[:, a - first : b - first] for a, b in runs(layout.generated_frames)]
         return chosen[0] if len(chosen) == 1 else torch.cat(chosen, dim=1)
     if tokens.ndim != 3:
         raise ValueError(f"packed latents [batch, tokens, channels] are needed, not {list(tokens.shape)}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from recorder.shocks import sigma_math
+from recorder.format import sigma_math
 from recorder.shocks.spec import MOVES_SIGMA, Shock
 
 

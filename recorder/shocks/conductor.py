@@ -16,10 +16,10 @@ from typing import Any
 
 from torch import Tensor
 
-from recorder.format import protocol
-from recorder.metrics.critical_phase import CriticalPhase
+from recorder.format import protocol, sigma_math
+from recorder.metrics.critical_phase import CriticalPhaseDetector
 from recorder.shocks import plan as planning
-from recorder.shocks import plan_warnings, replan, sigma_math
+from recorder.shocks import plan_warnings, replan
 from recorder.shocks.action import ShockAction
 from recorder.shocks.noise import TokenInfo
 from recorder.shocks.plan import Plan, PlanError
@@ -76,7 +76,7 @@ class Conductor:
         return self  # both copies of a scheduler are in one loop
 
     def _forget(self) -> None:
-        self._phase = CriticalPhase()
+        self._phase = CriticalPhaseDetector()
         self._last: tuple[float, Tensor] | None = None
 
     def begin(self, native: Sequence[float], stream: str) -> Plan:

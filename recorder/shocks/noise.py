@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recorder.format import protocol
+from recorder.format import protocol, sigma_math
+from recorder.metrics.device_copy import staging
 from recorder.metrics.spectra import exact_dtype
-from recorder.sampling.device_copy import staging
-from recorder.shocks import sigma_math
 from recorder.shocks.action import ShockAction
 from recorder.shocks.spec import EVERY, Shock
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recorder.shocks import plan_warnings, sigma_math
+from recorder.format import sigma_math
+from recorder.shocks import plan_warnings
 from recorder.shocks.action import ShockAction
 from recorder.shocks.spec import CRITICAL, DEFAULT_DB, EVERY, MOVES_SIGMA, Shock
 

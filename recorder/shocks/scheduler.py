@@ -37,7 +37,8 @@ class ShockScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
     Args:
         shocks: `Shock`s, or their dictionaries, as `save_config` writes them.
         free_sigmas: a σ list of one's own, used as it is, instead of the pipeline's; without the closing 0.
-        num_train_timesteps, shift, …: those of FlowMatchEulerDiscreteScheduler.
+
+    The other parameters are those of FlowMatchEulerDiscreteScheduler.
 
     Raises:
         ValueError: for shocks that do not fit together, or a configuration under which no shock is exact.

@@ -55,7 +55,7 @@ class Shock:
             noise is fresh in the band, and elsewhere the sample continues as if there were no shock.
         streams: which streams get fresh noise. Video and audio share σ, so `restart` and `sigma_bump` need both.
         frames: latent frames of the video that get fresh noise; None means all. Audio is shocked as a whole.
-        mask: the same per place: nested lists [H][W] or [F][H][W] of 0 and 1 on the latent grid.
+        mask: the same per place: nested lists `[H][W]` or `[F][H][W]` of 0 and 1 on the latent grid.
         respace: of a restart: no evaluation more; the levels that remain are spread from the new height down.
         seed: of the shock's own generators, one per stream, apart from those of the pipeline.
 

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from recorder.format import protocol
-from recorder.shocks import sigma_math
+from recorder.format import protocol, sigma_math
 from recorder.shocks.parse import parse_shocks
 from recorder.shocks.plan import rows_more
 from recorder.shocks.plan_warnings import COARSE_DB, takes_long_step

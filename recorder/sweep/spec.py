@@ -124,7 +124,7 @@ class Sweep:
             if given["format"] != FORMAT:
                 raise NotASweep("it was not written by ltxtui sweep")
             if given["version"] > FORMAT_VERSION:
-                raise NotASweep("it was written by a newer version; upgrade in its checkout: git pull, pip install .")
+                raise NotASweep("it was written by a newer version of ltxtui; upgrade this one")
             known = {f.name for f in fields(SweepSettings)}
             settings = {k: v for k, v in given["settings"].items() if k in known}
             settings["prompts"] = tuple(map(str, settings["prompts"]))

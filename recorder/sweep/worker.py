@@ -105,7 +105,7 @@ def make_run(pipe: Any, sweep: Sweep, job: Job, folder: Path) -> Path:
     from recorder.session import record
 
     arm = sweep.arm(job.arm)
-    call = generate.call_arguments(request_of(sweep, arm, job.seed), pipe)
+    call = generate.call_arguments(request_of(sweep, arm, job.seed))
     call["generator"] = torch.Generator("cpu").manual_seed(job.seed)
     if arm.more_steps and "sigmas" in call:
         call["sigmas"] = stretched(call["sigmas"], len(call["sigmas"]) + arm.more_steps)

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from recorder.system.fsync import to_disk
-from recorder.system.open_folders import Tree, open_file, open_place, sync_folder
+from recorder.system.fsync import sync_folder, to_disk
+from recorder.system.open_folders import Tree, open_file, open_place
 
 _SYNCED_AT_ONCE = {0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0x794C7630}
 """Kinds of file systems (statfs(2)) whose `syncfs` was seen to be complete: ext4, xfs, btrfs, tmpfs, overlayfs.

@@ -31,7 +31,7 @@ def acquire(fd: int) -> OSError | None:
     """Lock a file that is open for writing; returns the error of a file system that has no locks.
 
     Raises:
-        BlockingIOError: if it stays locked by somebody else.
+        BlockingIOError: if it stays locked by another process.
         OSError: if it cannot be locked for another reason.
     """
     try:

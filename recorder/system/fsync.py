@@ -1,4 +1,4 @@
-"""Forcing written bytes onto the disk."""
+"""Forces one open file or folder onto the disk; `durability` does it for trees and the folders above them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 from typing import Final
 
 _NOT_THERE: Final = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY}
+_NO_FOLDER_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def to_disk(fd: int) -> None:
@@ -25,3 +26,12 @@ def to_disk(fd: int) -> None:
         else:
             return
     getattr(os, "fdatasync", os.fsync)(fd)
+
+
+def sync_folder(descriptor: int) -> None:
+    """Force a folder's entries onto the disk, where its file system can do that. Raises OSError."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise

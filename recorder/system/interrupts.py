@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Work:
-    """A function that is called in a thread of its own, unless whoever waits for it has given up before it began."""
+    """A function that is called in a thread of its own, unless its caller has given up before it began."""
 
     def __init__(self, function: Callable[[], None]) -> None:
         self._function = function

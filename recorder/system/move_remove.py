@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -19,8 +20,26 @@ PATIENCE_SECONDS = 1.0
 """How long to wait for another process that changes the same run."""
 
 
+_LONGEST_STEM = 200
+"""Bytes; file systems take names of 255, and what follows the stem needs room."""
+
+
 class Busy(OSError):
     """Another process changes the run's files just now."""
+
+
+def short_stem(stem: str) -> str:
+    """A run's name, cut to a length that leaves room for what follows it; a cut one ends in a hash of the whole."""
+    data = os.fsencode(stem)
+    if len(data) <= _LONGEST_STEM:
+        return stem
+    known = hashlib.sha256(data).hexdigest()[:16]
+    return f"{data[: _LONGEST_STEM - 17].decode(errors='ignore')}-{known}"
+
+
+def hidden_name(stem: str, what: str) -> str:
+    """A name for a file or folder that belongs to a run and that no list of runs shows."""
+    return f".{short_stem(stem)}.{what}"
 
 
 @contextlib.contextmanager
@@ -36,7 +55,7 @@ def changing(archive: Path) -> Iterator[int]:
     """
     place = open_place(archive.parent)
     try:
-        name = f".{archive.stem}.lock"
+        name = hidden_name(archive.stem, "lock")
         lock = _locked(name, place, archive)
         try:
             yield place
@@ -123,7 +142,7 @@ def remove(name: str, place: int) -> None:
 
 def _copy(name: str, place: int, to: str, other: int) -> None:
     """Copy a folder: whole under its new name, or not at all."""
-    beside = f".{to}.{os.getpid()}.copied"
+    beside = hidden_name(to, f"{os.getpid()}.copied")
     os.mkdir(beside, FOLDER_MODE, dir_fd=other)
     try:
         old, new = Tree(open_folder(name, place)), Tree(open_folder(beside, other))

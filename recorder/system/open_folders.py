@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from recorder.journal import fork_guard
+from recorder.format import paths
+from recorder.system import fork_guard
 from recorder.system.fsync import to_disk
 
 FOLDER_MODE = 0o755
 PRIVATE_MODE = 0o700
-"""Of folders that concern nobody but the user."""
+"""Of folders that concern the user alone."""
 FILE_MODE = 0o644
-"""Less the umask: nobody else may write, also where the umask forbids nothing."""
+"""Less the umask: no other user may write, also where the umask forbids nothing."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -58,15 +58,6 @@ def open_file(name: str, at: int) -> int:
     return os.open(name, _READ, dir_fd=at)
 
 
-def sync_folder(descriptor: int) -> None:
-    """Force a folder's entries onto the disk, where its file system can do that. Raises OSError."""
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_SYNC:
-            raise
-
-
 def replace_file(path: str | Path, data: bytes, folder: int | None = None, sync: bool = False) -> None:
     """Write a file as a whole or not at all. With plain calls, since a run has hundreds of small files.
 
@@ -83,7 +74,7 @@ def replace_file(path: str | Path, data: bytes, folder: int | None = None, sync:
     try:
         fd = os.open(beside, _NEW, FILE_MODE, dir_fd=folder)
     except FileExistsError:
-        # Left by a process that was killed, or laid there by whoever made the archive, to be written through.
+        # Left by a process that was killed, or put there by the author of the archive, to be written through.
         os.unlink(beside, dir_fd=folder)
         fd = os.open(beside, _NEW, FILE_MODE, dir_fd=folder)
     try:
@@ -171,7 +162,7 @@ class Tree:
     def nodes(self, name: str) -> list[str]:
         """Paths of a folder and of those below it that hold a `zarr.json`, sorted; none if it cannot be read."""
         try:
-            return sorted(f.removesuffix("/zarr.json") for f in self.files(name) if f.endswith("/zarr.json"))
+            return sorted(n for f in self.files(name) if (n := paths.parse_document(f)))
         except OSError:
             return []
 

@@ -1,1 +1,1 @@
-"""What leaves the sampling thread: rows and messages on their way to the journal, the socket and the archive."""
+"""Rows and messages on their way from the sampling thread to the journal, the socket and the archive."""

@@ -1,4 +1,4 @@
-"""The archivist's thread: folds what the journal has into the archive, apart from everything that must be quick."""
+"""The archivist's thread: writes the messages of the journal into the archive, apart from latency-critical work."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import threading
 import time
 from collections.abc import Callable
 
+from recorder.archive.journal_removal import Settlement
 from recorder.archive.writer import ArchiveWriter
 from recorder.format import protocol
 from recorder.format.events import event, reason_of
 from recorder.format.protocol import Message
-from recorder.writing.items import Kept, Row
-from recorder.writing.journal_removal import Settlement
+from recorder.writing.items import RequestedSnapshot, RowItem
 
 logger = logging.getLogger(__name__)
 
 MAX_WAITING_SNAPSHOTS = 8
 MAX_BACKLOG = 1 << 16
-"""Messages that may wait to be folded; if the archive falls behind further, the journal is folded at the end."""
+"""Messages that may wait for the archive; beyond that, the archive is rebuilt from the journal at the end."""
 MAX_PATIENCE_SECONDS = 20.0
 """How long to wait at the end for a disk that does not answer."""
 
@@ -28,17 +28,17 @@ MAX_PATIENCE_SECONDS = 20.0
 def ended(
     thread: threading.Thread, progress: Callable[[], object], elsewhere: Callable[[], bool] = lambda: False
 ) -> bool:
-    """Wait for a thread as long as it gets anywhere; False if nothing came of it for `MAX_PATIENCE_SECONDS`.
+    """Wait for a thread as long as it makes progress; False after `MAX_PATIENCE_SECONDS` without any.
 
-    `elsewhere` says that it waits for the device rather than for the disk: that time is not counted.
+    `elsewhere` is true while the thread waits for the device rather than for the disk; that time is not counted.
     """
     seen, since = progress(), time.monotonic()
-    began, told = since, False
+    began, warned = since, False
     while thread.is_alive():
         thread.join(0.5)
-        if (away := elsewhere()) and not told and time.monotonic() - began > MAX_PATIENCE_SECONDS:
+        if (away := elsewhere()) and not warned and time.monotonic() - began > MAX_PATIENCE_SECONDS:
             logger.warning("the run ends once the device has computed its last steps; interrupt to leave it unfinished")
-            told = True
+            warned = True
         if (now := progress()) != seen or away:
             seen, since = now, time.monotonic()
         elif time.monotonic() - since > MAX_PATIENCE_SECONDS:
@@ -47,37 +47,37 @@ def ended(
 
 
 class Archivist:
-    """One thread that folds messages into the archive, apart from the pump since making arrays takes a while.
+    """One thread that writes messages into the archive, apart from the pump, since making arrays is slow.
 
-    Rows are never dropped. Snapshots of latents are, when more than `MAX_WAITING_SNAPSHOTS` of them wait, and counted.
+    Rows are never dropped. Snapshots of latents are dropped, and counted, if more than `MAX_WAITING_SNAPSHOTS` wait.
     """
 
     def __init__(self, archive: ArchiveWriter, report: Callable[[Message], None]) -> None:
-        """`report` takes an event that says what failed; it is called in this thread."""
+        """`report` takes an event about a failure; it is called in the archivist's thread."""
         self._archive = archive
         self._report = report
-        self._queue: queue.SimpleQueue[Row | Kept | Message | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[RowItem | RequestedSnapshot | Message | None] = queue.SimpleQueue()
         self._waiting_snapshots = 0
         self._done = 0
         self.dropped_snapshots = 0
         self.lost_latents = 0
-        """Latents that came after folding had failed, of one step and stream each: only the archive would hold them."""
+        """Latents of one step and stream each that came after a failure; only the archive would hold them."""
         self.error: Exception | None = None
-        """The failure after which nothing more is folded; the journal then has what is missing."""
+        """The failure after which nothing more is written; the journal then has what is missing."""
         self.ended = False
-        """Whether the run's end was folded: only then is the archive complete."""
-        self._thread = threading.Thread(target=self._fold, name="ltxtui-archivist", daemon=True)
+        """Whether the run's end was written: only then is the archive complete."""
+        self._thread = threading.Thread(target=self._write_all, name="ltxtui-archivist", daemon=True)
         self._thread.start()
 
     def put(self, message: Message) -> None:
-        """Hand over a message that has been written to the journal."""
+        """Hand over a message that is in the journal."""
         if self.error is not None:
             return
         if self._queue.qsize() >= MAX_BACKLOG:
             self._fail(RuntimeError(f"{MAX_BACKLOG:,} messages wait for the disk"))
         self._queue.put(message)
 
-    def put_snapshot(self, row: Row) -> None:
+    def put_snapshot(self, row: RowItem) -> None:
         """Hand over a row's latents, to be written before the row itself; dropped if too many wait."""
         if self._waiting_snapshots >= MAX_WAITING_SNAPSHOTS:
             self.dropped_snapshots += 1
@@ -85,12 +85,12 @@ class Archivist:
         self._waiting_snapshots += 1
         self._queue.put(row)
 
-    def put_kept(self, kept: Kept) -> None:
-        """Hand over a snapshot that a viewer asked for; whoever takes the command bounds how many wait."""
+    def put_kept(self, kept: RequestedSnapshot) -> None:
+        """Hand over a requested snapshot; `sampling.commands` limits how many wait."""
         self._queue.put(kept)
 
     def close(self, discard: bool = False) -> bool:
-        """Fold everything that was put before, then end the thread; False if the disk does not answer.
+        """Write everything that was put before, then end the thread; False if the disk does not answer.
 
         With `discard` an archive that has no end is removed.
         """
@@ -102,14 +102,23 @@ class Archivist:
             self._archive.close()
         return over
 
+    def losses(self) -> list[str]:
+        """What is missing from the archive, one text for each kind of loss."""
+        texts = []
+        if self.dropped_snapshots:
+            texts.append(f"{self.dropped_snapshots} snapshots of latents were dropped: the disk is too slow")
+        if self.lost_latents:
+            texts.append(f"latents were not kept {self.lost_latents} times: the archive could not be written")
+        return texts
+
     def on_disk(self, seconds: float) -> bool:
-        """Force a complete archive onto the disk; False if that takes longer, or fails. Call it after `close`.
+        """Force a complete archive onto the disk; False if that takes longer or fails. Call it after `close`.
 
         If it takes longer, the journal is removed in the background once the archive is on the disk.
         """
         return not self._archive.made or Settlement(self._archive).within(seconds)
 
-    def _fold(self) -> None:
+    def _write_all(self) -> None:
         while (item := self._queue.get()) is not None:
             self._done += 1
             try:
@@ -117,22 +126,22 @@ class Archivist:
                     self._take(item)
                 elif not isinstance(item, dict):
                     self.lost_latents += 1
-            except Exception as error:  # noqa: BLE001 - whatever fails here, the journal has everything
+            except Exception as error:  # noqa: BLE001 - the journal has everything
                 self._fail(error)
                 self.lost_latents += not isinstance(item, dict)
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                     self._archive.make_room()
             finally:
-                if isinstance(item, Row):
+                if isinstance(item, RowItem):
                     self._waiting_snapshots -= 1
-                elif isinstance(item, Kept):
+                elif isinstance(item, RequestedSnapshot):
                     item.done()
 
-    def _take(self, item: Row | Kept | Message) -> None:
-        if isinstance(item, Row):
+    def _take(self, item: RowItem | RequestedSnapshot | Message) -> None:
+        if isinstance(item, RowItem):
             arrays = {name: tensor.numpy() for name, tensor in (item.snapshot or {}).items()}
             self._archive.add_snapshot(item.stage, item.stream, item.step, arrays)
-        elif isinstance(item, Kept):
+        elif isinstance(item, RequestedSnapshot):
             arrays = {name: tensor.numpy() for name, tensor in item.tensors.items()}
             self._archive.keep(item.stage, item.stream, item.step, item.sigma, item.frames, arrays)
         else:

@@ -1,4 +1,4 @@
-"""What the sampling thread hands over: rows, ends of stages, snapshots."""
+"""The items that the sampling thread hands over: rows, ends of stages, snapshots."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """One stream's share of a snapshot that a viewer asked for; its tensors arrive with the row of the same step.
+class RequestedSnapshot:
+    """One stream of a snapshot that a viewer requested; its tensors arrive with the row of the same step.
 
-    `done` is called once it waits no longer, in the archivist's thread: it is in the archive, or that has failed.
+    `done` is called in the archivist's thread once the snapshot is in the archive, or writing it has failed.
     """
 
     stage: int
@@ -34,12 +34,12 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Row:
-    """What one step hands over: numbers the host knows, and a small vector that may still be on its way to it.
+class RowItem:
+    """The row of one step: numbers that the host knows, and a small vector that may still be on its way to it.
 
-    `wait` returns once `measured` may be read: at once on the CPU, after a CUDA event otherwise. `watch` is shown the
-    whole row in the pump's thread and says what events it gives rise to. `picture` makes the `preview` message; like
-    the snapshots it is left out where too many rows wait, and what fails in it costs no row.
+    `wait` returns once `measured` may be read: at once on the CPU, after a CUDA event otherwise. `watch` takes the
+    whole row in the pump's thread and returns events about it. `picture` makes the `preview` message. Like the
+    snapshots it is left out if too many rows wait, and a failure in it does not cost the row.
     """
 
     stage: int
@@ -51,18 +51,18 @@ class Row:
     wait: Callable[[], None]
     watch: Callable[[int, NDArray[np.float32]], list[Message]]
     snapshot: dict[str, Tensor] | None = None
-    kept: Kept | None = None
+    kept: RequestedSnapshot | None = None
     picture: Callable[[], Message] | None = None
 
-    def values(self, told: Callable[[Exception], None]) -> NDArray[np.float32]:
-        """The whole row, once it has arrived. A number that fails is NaN, and `told` what failed."""
+    def values(self, report: Callable[[Exception], None]) -> NDArray[np.float32]:
+        """The whole row, once it has arrived. A number that fails is NaN, and `report` gets the error."""
         self.wait()
         known = []
         for value in self.schedule:
             try:
                 known.append(value() if callable(value) else value)
             except Exception as error:  # noqa: BLE001 - a clock that fails must not cost the row
-                told(error)
+                report(error)
                 known.append(math.nan)
         return np.concatenate([np.array(known, np.float32), self.measured.numpy()])
 
@@ -78,7 +78,7 @@ class Row:
 
 
 class Summarises(Protocol):
-    """Who has followed a stream's rows and can say what they come to."""
+    """Follows a stream's rows and summarises them."""
 
     stream: str
 
@@ -88,8 +88,8 @@ class Summarises(Protocol):
 
 
 @dataclass(frozen=True)
-class StageEnd:
-    """The end of a stage: its event, and for each stream what was measured over it, maybe still on its way."""
+class StageEndItem:
+    """The end of a stage: its event, and the measurements of each stream, which may still be on their way."""
 
     event: Message
     streams: Sequence[tuple[Summarises, dict[str, Tensor], Callable[[], None]]]

@@ -12,14 +12,12 @@ from typing import TypeVar
 
 from recorder.format import protocol
 from recorder.format.events import event, reason_of
-from recorder.format.framing import encode
-from recorder.format.nonfinite import BrokenItems
 from recorder.format.protocol import Message
-from recorder.format.run_status import noise_left_of
 from recorder.journal.journal import Journal
 from recorder.writing.archive_thread import MAX_WAITING_SNAPSHOTS, Archivist, ended
-from recorder.writing.items import Row, StageEnd
-from recorder.writing.message_fallback import lesser
+from recorder.writing.group_writer import GroupWriter
+from recorder.writing.items import RowItem, StageEndItem
+from recorder.writing.tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -28,62 +26,42 @@ T = TypeVar("T")
 MAX_WAITING_ROWS = 1 << 16
 """Rows that may wait to be written, some 3 KB each: a disk that hangs must not fill the memory."""
 MAX_WAITING_PICTURES = 64
-"""If as many rows wait, further ones wait without their pictures: up to 1.5 MiB each, pinned where there is a GPU."""
+"""If this many rows wait, further ones wait without their pictures: up to 1.5 MiB each, pinned if there is a GPU."""
 
 FEW_WAITING = 16
-"""Fewer are written one by one: the next row may still be on its way from the device."""
-MAX_GROUP = 32
-"""Messages that are written together when more wait: a write each would be too slow for a disk that is busy."""
-
-_VITAL = {protocol.HEADER, protocol.STAGE, protocol.STREAM, protocol.END}
+"""Fewer items are written one by one: the next row may still be on its way from the device."""
 
 
 class Pump:
     """One thread between the sampler and everything that does I/O.
 
     `put` never waits. `written` is called in the pump's thread after messages have reached the journal; when many wait,
-    they are written together. The thread ends with the run's last message; whatever comes later is not taken.
+    they are written together. The thread ends with the run's last message; later items are ignored.
     """
 
     def __init__(self, journal: Journal, archivist: Archivist, written: Callable[[], None], sync: bool = False) -> None:
-        self._journal = journal
         self._archivist = archivist
-        self._written = written
-        self._sync = journal.synced_only = sync
-        self._queue: queue.SimpleQueue[Row | StageEnd | Message] = queue.SimpleQueue()
-        self._degraded = False
+        self._out = GroupWriter(journal, archivist, written, sync)
+        self._queue: queue.SimpleQueue[RowItem | StageEndItem | Message] = queue.SimpleQueue()
         self._off = False
         self._done = 0
         self._dropped: Counter[tuple[int, str]] = Counter()
-        """Rows that were given up since too many waited, by stage and stream; the sampling threads count them."""
-        self._told: Counter[tuple[int, str]] = Counter()
+        """Rows that were dropped because too many waited, by stage and stream; the sampling threads count them."""
+        self._reported: Counter[tuple[int, str]] = Counter()
         self._dropped_pictures = 0
-        self._told_pictures = 0
+        self._reported_pictures = 0
         self._device_waits = False
         self._writing = threading.Lock()
-        """Held by the pump's thread, but while it waits for the device."""
-        self.rows = 0
-        """Rows written so far, of all streams."""
-        self.missed: Counter[tuple[int, str]] = Counter()
-        """Steps that were taken and could not be recorded so far, by stage and stream."""
-        self.broken = BrokenItems()
-        """What of the run is NaN or Inf, as its events tell."""
-        self.errors = 0
-        """Events written so far that tell that something could not be recorded."""
-        self.noise_left = 0.0
-        """The highest noise level that a stage's result was left at, as its events tell."""
+        """Held by the pump's thread, except while it waits for the device."""
         self._failed: set[tuple[str, str]] = set()
-        self._undeclared: set[tuple[int, str]] = set()
-        """Streams, by stage and name, whose declaration could not be sent."""
-        self._group: list[tuple[bytes, Message, bool]] = []
         self._thread = threading.Thread(target=self._pump, name="ltxtui-pump", daemon=True)
         self._thread.start()
 
-    def put(self, item: Row | StageEnd | Message) -> None:
+    def put(self, item: RowItem | StageEndItem | Message) -> None:
         """Hand over a row, the end of a stage or a message."""
         if self._off:
             return
-        if isinstance(item, Row) and (waiting := self._queue.qsize()) >= MAX_WAITING_SNAPSHOTS:
+        if isinstance(item, RowItem) and (waiting := self._queue.qsize()) >= MAX_WAITING_SNAPSHOTS:
             if waiting >= MAX_WAITING_ROWS:
                 self._dropped[item.stage, item.stream] += 1
                 return
@@ -97,38 +75,38 @@ class Pump:
             self._queue.put(item)
 
     def _beat(self, sample: Message) -> bool:
-        """Write a sample of the machine's load beside a pump that waits for the device; False if it does not.
+        """Write a sample of the machine's load while the pump waits for the device; False if it does not wait.
 
-        Viewers take samples for the heartbeat of the recorder: behind a row that the GPU takes a minute for, they
-        would come too late to tell a slow step from a recorder that is stopped.
+        Viewers take samples as the heartbeat of the recorder. Behind a row that the GPU takes a minute for, they would
+        come too late to distinguish a slow step from a stopped recorder.
         """
         if not self._writing.acquire(blocking=False):
             return False
         try:
             if not self._device_waits:
                 return False
-            self._write(sample)
-            self._write_group()
-        except Exception as error:  # noqa: BLE001 - as in the pump's thread; the next sample gets its chance
-            self._tell(error)
+            self._out.write(sample)
+            self._out.flush()
+        except Exception as error:  # noqa: BLE001 - as in the pump's thread; the next sample is tried again
+            self._report(error)
         finally:
             self._writing.release()
         return True
 
     def turn_off(self) -> None:
-        """Take nothing from now on: in a forked child, where no thread would ever take it out again."""
+        """Ignore items from now on: in a forked child no thread would take them from the queue."""
         self._off = True
 
     @property
-    def idle(self) -> bool:
-        """True as long as no step was taken, and nothing failed that would have recorded one."""
-        return not (self.rows or self.missed or self.errors)
+    def tally(self) -> Tally:
+        """What has been written so far."""
+        return self._out.tally
 
     def close(self, end: Message) -> bool:
         """Write everything that was put before, then the run's last message; False if the disk does not answer.
 
-        Time that the device takes to compute the last rows is not counted as the disk's. The archivist is not given the
-        end of a run that is `idle` still, since that is no archive.
+        Time that the device takes to compute the last rows is not counted as the disk's. A run that is still idle has
+        no archive, so that its end is not given to the archivist.
         """
         self._queue.put(end)
         self._off = True
@@ -150,51 +128,53 @@ class Pump:
             over = isinstance(item, dict) and item["t"] == protocol.END
             try:
                 self._take(item)
-            except Exception as error:  # noqa: BLE001 - telemetry never kills a run; the next item gets its chance
-                self._tell(error, item)
+            except Exception as error:  # noqa: BLE001 - telemetry never ends a run; the next item is tried
+                self._report(error, item)
             if over or self._queue.qsize() < FEW_WAITING:
                 try:
-                    self._write_group()
+                    self._out.flush()
                 except Exception as error:  # noqa: BLE001 - likewise: without this thread the run has no end
-                    self._tell(error)
+                    self._report(error)
 
-    def _tell(self, error: Exception, item: Row | StageEnd | Message | None = None, what: str = "a message") -> None:
-        """Tell that something failed, once per type of error, and count a row that was lost with it."""
+    def _report(
+        self, error: Exception, item: RowItem | StageEndItem | Message | None = None, what: str = "a message"
+    ) -> None:
+        """Report a failure, once per type of error, and count a row that was lost with it."""
         kind, text = (what, type(error).__name__), f"{what} could not be recorded: {reason_of(error)}"
         if kind not in self._failed:
             logger.error("%s", text, exc_info=error if logger.isEnabledFor(logging.DEBUG) else None)
         try:
             if kind not in self._failed:
                 self._failed.add(kind)
-                self._write(event("error", text))
-            if isinstance(item, Row):
-                self._gather_missed((item.stage, item.stream), 1)
+                self._out.write(event("error", text))
+            if isinstance(item, RowItem):
+                self._out.miss((item.stage, item.stream), 1)
         except Exception as again:  # noqa: BLE001 - not even that can be recorded; the log has it
-            logger.debug("nor could that be recorded: %s", again)
+            logger.debug("that failure could not be recorded either: %s", again)
 
-    def _take(self, item: Row | StageEnd | Message) -> None:
-        self._tell_dropped()
-        if isinstance(item, StageEnd):
+    def _take(self, item: RowItem | StageEndItem | Message) -> None:
+        self._report_dropped()
+        if isinstance(item, StageEndItem):
             self._end_stage(item)
             return
-        if not isinstance(item, Row):
+        if not isinstance(item, RowItem):
             if item["t"] == protocol.MISSED:
-                self._gather_missed((item["stage"], item["stream"]), item["count"])
+                self._out.miss((item["stage"], item["stream"]), item["count"])
             else:
-                self._write(item)
+                self._out.write(item)
             return
         untimed: list[Exception] = []
         values = self._arrived(lambda: item.values(untimed.append))
         for error in untimed:
-            self._tell(error, what="the time of a step on the GPU")
+            self._report(error, what="the time of a step on the GPU")
         if item.snapshot is not None:
             self._archivist.put_snapshot(item)
         if item.kept is not None:
             self._archivist.put_kept(item.kept)
-        self._write(item.message(values))
+        self._out.write(item.message(values))
         try:
             for found in item.watch(item.step, values):
-                self._write(found)
+                self._out.write(found)
         finally:
             if item.picture is not None:
                 self._picture(item.picture)
@@ -202,132 +182,46 @@ class Pump:
     def _picture(self, picture: Callable[[], Message]) -> None:
         try:
             message = picture()
-        except Exception as error:  # noqa: BLE001 - a picture is decoration
-            self._tell(error, what="a picture")
+        except Exception as error:  # noqa: BLE001 - a picture must not cost the row
+            self._report(error, what="a picture")
         else:
-            self._write(message)
+            self._out.write(message)
 
     def _arrived(self, what: Callable[[], T]) -> T:
-        """What has to wait for the device first."""
+        """The result of a function that waits for the device first."""
         self._device_waits = True
         self._writing.release()
         try:
             return what()
         finally:
-            self._device_waits = False  # first: what another thread writes meanwhile is the disk's time
+            self._device_waits = False  # first: from here on, waiting is for the disk
             self._writing.acquire()
 
-    def _tell_dropped(self) -> None:
-        # Told once the worst is over: as long as rows are given up one by one, every one of them would be told.
+    def _report_dropped(self) -> None:
+        # Reported when the queue is shorter again; before that, each dropped row would be reported separately.
         waiting = self._queue.qsize()
-        if self._dropped != self._told and waiting < MAX_WAITING_ROWS // 2:
+        if self._dropped != self._reported and waiting < MAX_WAITING_ROWS // 2:
             all_ = self._dropped.copy()
-            dropped, self._told = all_ - self._told, all_
-            self._degrade(
-                f"{dropped.total()} steps were not recorded: {MAX_WAITING_ROWS:,} waited to be written already"
+            dropped, self._reported = all_ - self._reported, all_
+            self._out.degrade(
+                f"{dropped.total()} steps were not recorded: {MAX_WAITING_ROWS:,} were waiting to be written"
             )
-            for place, count in dropped.items():
-                self._gather_missed(place, count)
-        if self._dropped_pictures != self._told_pictures and waiting < MAX_WAITING_PICTURES // 2:
-            pictures, self._told_pictures = self._dropped_pictures - self._told_pictures, self._dropped_pictures
-            self._degrade(f"{pictures} pictures were not recorded: {MAX_WAITING_PICTURES} rows or more waited")
+            for stream, count in dropped.items():
+                self._out.miss(stream, count)
+        if self._dropped_pictures != self._reported_pictures and waiting < MAX_WAITING_PICTURES // 2:
+            pictures, self._reported_pictures = self._dropped_pictures - self._reported_pictures, self._dropped_pictures
+            self._out.degrade(f"{pictures} pictures were not recorded: {MAX_WAITING_PICTURES} rows or more waited")
 
-    def _degrade(self, text: str) -> None:
-        logger.warning("%s", text)
-        self._write(event("degraded", text))
-
-    def _gather_missed(self, place: tuple[int, str], count: int) -> None:
-        self.missed[place] += count
-        # All of them so far: it may be read from the journal and from the archive, and is to count once.
-        message = {"t": protocol.MISSED, "stage": place[0], "stream": place[1], "count": self.missed[place]}
-        self._gather(encode(message), message)
-
-    def _end_stage(self, item: StageEnd) -> None:
+    def _end_stage(self, item: StageEndItem) -> None:
         for watch, _, _ in item.streams:
             try:
                 for found in watch.ended():
-                    self._write(found)
-            except Exception as error:  # noqa: BLE001 - the stage ends all the same
-                self._tell(error)
+                    self._out.write(found)
+            except Exception as error:  # noqa: BLE001 - the stage ends in any case
+                self._report(error)
         try:
             message = self._arrived(item.message)
         except Exception:
-            self._write(item.event)  # without its summary it is still the end of the stage
+            self._out.write(item.event)  # without its summary it is still the end of the stage
             raise
-        self._write(message)
-
-    def _write(self, message: Message) -> None:
-        if self._undeclared and (message.get("stage"), message.get("stream")) in self._undeclared:
-            if message["t"] == protocol.STEP:
-                self._gather_missed((message["stage"], message["stream"]), 1)
-            return  # readers refuse what belongs to nothing
-        try:
-            data = encode(message)
-        except (ValueError, TypeError, OverflowError) as error:  # too long, or nothing that msgpack knows
-            self._write_lesser(message, error)
-        else:
-            self._gather(data, message)
-
-    def _write_lesser(self, message: Message, error: Exception) -> None:
-        """Write as much of a message as can be sent, and say what is missing."""
-        for made, lacks in lesser(message):
-            try:
-                data = encode(made)
-            except (ValueError, TypeError, OverflowError):
-                continue
-            self._gather(data, made)
-            if lacks:
-                self._write(event("warning", f"{lacks} were left out of a {made['t']} message: {reason_of(error)}"))
-            return
-        if message["t"] == protocol.STREAM:
-            self._undeclared.add((message["stage"], message["stream"]))
-        self._write(event("warning", f"a message was left out: {reason_of(error)}"))
-
-    def _gather(self, data: bytes, message: Message) -> None:
-        self.rows += message["t"] == protocol.STEP
-        if message["t"] == protocol.EVENT:
-            self.errors += message.get("kind") == "error"
-            self.broken.feed(message)
-            self.noise_left = max(self.noise_left, noise_left_of(message))
-        vital = message["t"] in _VITAL or message.get("kind") == "stage_end"
-        self._group.append((data, message, vital))
-        # Streams are declared before snapshots of theirs go to the archivist; a failing disk takes one at a time.
-        if vital or len(self._group) >= MAX_GROUP or self._degraded:
-            self._write_group()
-
-    def _write_group(self) -> None:
-        """Hand over what has been gathered: one write, then socket and archive."""
-        while self._group:
-            group, self._group = self._group, []
-            self._journal.append(b"".join(data for data, _, _ in group), any(vital for _, _, vital in group))
-            if self._sync and self._journal.error is None:
-                self._synchronise()
-            for _, message, _ in group:
-                if message["t"] != protocol.END or not self.idle:
-                    self._archivist.put(message)
-            self._written()
-            self._watch_disk()  # what it has to say is gathered too
-
-    def _synchronise(self) -> None:
-        try:
-            self._journal.sync()
-        except OSError as error:
-            self._sync = self._journal.synced_only = False
-            self._journal.notes.append(f"messages are no longer forced onto the disk: {reason_of(error)}")
-
-    def _watch_disk(self) -> None:
-        journal = self._journal
-        while journal.notes:
-            text = journal.notes.pop(0)
-            logger.warning("%s", text)
-            self._write(event("warning", text))
-        failing = journal.error is not None
-        if failing == self._degraded:
-            return
-        self._degraded = failing
-        if failing:
-            text = f"recording degraded: the journal cannot be written ({journal.error}); kept in memory"
-        else:
-            text = f"recording recovered; {journal.dropped} messages were lost"
-        logger.warning("%s", text)
-        self._write(event("degraded", text))
+        self._out.write(message)

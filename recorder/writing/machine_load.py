@@ -1,4 +1,4 @@
-"""The system lane: load of process, host and GPU, sampled twice a second by a thread of its own. Light: no torch."""
+"""Load of process, host and GPU, sampled in a thread of its own, by default twice a second. No torch at import."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLOSING_SECONDS = 2.0
 @dataclass(frozen=True)
 class Gpu:
     """Which GPU to ask about. NVML numbers all of a machine's GPUs, CUDA only the visible ones, in its own order, so
-    the UUID decides; the index is for versions of torch that do not tell it."""
+    the UUID decides; the index is for versions of torch that do not expose it."""
 
     index: int
     uuid: str | None = None
@@ -34,8 +34,8 @@ class Gpu:
 def gpu_of(pipe: Any = None) -> Gpu | None:
     """The NVIDIA GPU that a pipeline computes on, or that torch uses already; None if there is none.
 
-    A pipeline that offloads lives on the CPU and computes elsewhere: `_execution_device` knows. Nothing is asked of
-    CUDA where the run does not use it, since the first question takes hundreds of MB of device memory.
+    A pipeline that offloads is on the CPU and computes elsewhere; `_execution_device` names that device. CUDA is not
+    queried if the run does not use it, since the first query takes hundreds of MB of device memory.
     """
     import torch
 
@@ -53,10 +53,15 @@ def gpu_of(pipe: Any = None) -> Gpu | None:
 
 
 class GpuReader:
-    """Reads one GPU through NVML. What the GPU does not support is asked once and left out from then on."""
+    """Reads one GPU through NVML. Values that the GPU does not support are queried once and then left out."""
 
     def __init__(self, gpu: Gpu) -> None:
-        """Load NVML. Raises whatever it raises: ImportError without nvidia-ml-py, NVMLError without a driver."""
+        """Load NVML.
+
+        Raises:
+            ImportError: without nvidia-ml-py.
+            NVMLError: without a driver.
+        """
         import pynvml
 
         self._nvml = pynvml
@@ -82,14 +87,18 @@ class GpuReader:
         try:
             return nvml.nvmlDeviceGetHandleByUUID(uuid)
         except nvml.NVMLError:
-            with contextlib.suppress(nvml.NVMLError):  # a part of a GPU (MIG), whose UUID CUDA tells without its kind
+            with contextlib.suppress(nvml.NVMLError):  # a part of a GPU (MIG), whose UUID CUDA gives without its prefix
                 return nvml.nvmlDeviceGetHandleByUUID(uuid.replace("GPU-", "MIG-", 1))
             if "CUDA_VISIBLE_DEVICES" in os.environ and nvml.nvmlDeviceGetCount() != 1:
-                raise  # CUDA's index counts visible GPUs only: it may be that of somebody else's
+                raise  # CUDA's index counts visible GPUs only, and may name another GPU here
             return nvml.nvmlDeviceGetHandleByIndex(gpu.index)
 
     def read(self) -> dict[str, float]:
-        """One sample. Raises NVMLError if the GPU is lost."""
+        """One sample.
+
+        Raises:
+            NVMLError: if the GPU is lost.
+        """
         values: dict[str, float] = {}
         for reader in list(self._readers):
             try:
@@ -99,7 +108,7 @@ class GpuReader:
         return values
 
     def close(self) -> None:
-        """Let go of NVML."""
+        """Shut NVML down."""
         self._nvml.nvmlShutdown()
 
     def _utilisation(self) -> dict[str, float]:
@@ -124,10 +133,14 @@ class GpuReader:
 
 
 class MemoryReader:
-    """Reads the memory of a GPU through torch: all that there is without NVML, as on AMD's GPUs."""
+    """Reads the memory of a GPU through torch, where there is no NVML, as on AMD's GPUs."""
 
     def __init__(self, gpu: Gpu) -> None:
-        """Raises RuntimeError or AssertionError where torch has no such GPU."""
+        """Read the memory once.
+
+        Raises:
+            RuntimeError, AssertionError: if torch has no such GPU.
+        """
         import torch
 
         self._ask, self._index = torch.cuda.mem_get_info, gpu.index
@@ -147,11 +160,11 @@ class HostReader:
 
         self._psutil = psutil
         self._process = psutil.Process()
-        self._process.cpu_percent()  # what follows is measured from here on
+        self._process.cpu_percent()  # later calls measure from here on
         self._first = True
 
     def read(self) -> dict[str, float]:
-        """One sample; the first has no CPU load, which takes two moments to tell."""
+        """One sample; the first has no CPU load, which is measured between two samples."""
         memory = self._psutil.virtual_memory()
         values = {
             "process_memory": float(self._process.memory_info().rss),
@@ -178,7 +191,7 @@ class SystemLane:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop sampling without waiting for it: what is being read meanwhile is not sent, or taken by nobody."""
+        """Stop sampling without waiting; a sample that is being read is not sent."""
         self._stop.set()
 
     def close(self) -> None:
@@ -194,12 +207,12 @@ class SystemLane:
         for what, make in makers:
             try:
                 readers[what] = make()
-            except Exception as error:  # noqa: BLE001 - a driver may fail in any way; the run goes on without it
+            except Exception as error:  # noqa: BLE001 - a driver may fail in any way; the run continues without it
                 self._warn(f"the load of the {what} is not recorded", error)
         due = time.monotonic()
         while readers and not self._stop.is_set():
             self._send(readers)
-            due = max(due + self._period, time.monotonic())  # after a pause of the machine, no burst to catch up
+            due = max(due + self._period, time.monotonic())  # no burst to catch up after the machine was suspended
             self._stop.wait(due - time.monotonic())
         for what in list(readers):
             self._let_go(readers, what)
@@ -211,7 +224,7 @@ class SystemLane:
             try:
                 reader = MemoryReader(gpu)
             except Exception as again:
-                logger.debug("nor does torch tell the memory of the GPU: %s", again)
+                logger.debug("torch does not report the memory of the GPU either: %s", again)
                 raise error from again
             self._warn("only the memory of the GPU is recorded", error)
             return reader
@@ -222,10 +235,10 @@ class SystemLane:
         for what, reader in list(readers.items()):
             try:
                 values |= reader.read()
-            except Exception as error:  # noqa: BLE001 - see above; said once, since the reader is not asked again
+            except Exception as error:  # noqa: BLE001 - as above; once, since the reader is not used again
                 self._warn(f"the load of the {what} is not recorded", error)
                 self._let_go(readers, what)
-        # The driver may have taken its time, and the run may have ended meanwhile.
+        # The driver may have been slow, and the run may have ended since.
         if values and not self._stop.is_set():
             self._put({"t": protocol.SYSTEM, "time": now, "values": values})
 
@@ -238,7 +251,7 @@ class SystemLane:
                 logger.debug("NVML did not shut down: %s", error)
 
     def _warn(self, what: str, error: Exception) -> None:
-        from recorder.format.events import event, reason_of  # here, since viewers need nothing but the quantities above
+        from recorder.format.events import event, reason_of  # deferred, since viewers need only the quantities above
 
         reason = reason_of(error)
         logger.warning("%s: %s", what, reason)

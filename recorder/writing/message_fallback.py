@@ -1,4 +1,4 @@
-"""Lesser versions of a message that cannot be sent as it is: without its declarations a run cannot be read."""
+"""Reduced versions of a message that cannot be sent unchanged: a run cannot be read without its declarations."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from recorder.format.protocol import Message
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _MOST: Final = 1 << 63
 _MOST_DIGITS: Final = 2_000
-"""Binary digits of a number that is written in decimal ones: Python refuses to do that for very long ones."""
+"""Bits of a number that is written in decimal; Python refuses that for very long numbers."""
 _LARGE: Final[dict[str, Any]] = {"metadata": {}, "sigmas": [], "payload": {}, "missed": {}}
-"""What may be as large as the user likes, and what stands for it: an empty plan is one that is not known."""
+"""Values that a user may make arbitrarily large, and their replacements; an empty plan is an unknown one."""
 
 
 def lesser(message: Message) -> Iterator[tuple[Message, str]]:
-    """Versions of a message, each smaller than the one before, with the names of what each lacks."""
+    """Versions of a message, each smaller than the previous one, with the names of what it lacks."""
     made: Message = _sendable(message, None)
     yield made, ""
     made = _sendable(message, MAX_TEXT)
@@ -32,10 +32,10 @@ def lesser(message: Message) -> Iterator[tuple[Message, str]]:
 
 
 def _sendable(value: Any, longest: int | None) -> Any:
-    """A copy that msgpack and every reader take: text in UTF-8, whole numbers of 64 bits.
+    """A copy that msgpack and every reader accept: text in UTF-8, integers of 64 bits.
 
-    Command lines and paths may hold bytes that are no UTF-8; Python keeps those as lone surrogates. Texts are cut to
-    `longest` characters, if that is given.
+    Command lines and paths may hold bytes that are not UTF-8; Python keeps those as lone surrogates. Texts are cut to
+    `longest` characters, if given.
     """
     if isinstance(value, str):
         whole = _SURROGATES.sub("\ufffd", value)

@@ -11,17 +11,15 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.archive.array_metadata import layout_of
-from replay.archive.packed_chunks import unpacked
+from recorder.format import paths
+from replay.archive.array_metadata import array_spec
 from replay.archive.safe_files import Damaged, Missing, bytes_on_disk, open_file, read_file
-
-if TYPE_CHECKING:
-    from replay.archive.store import Store
 
 Values = NDArray[Any]
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -31,15 +29,25 @@ _SMALL_BYTES: Final = 64 << 10
 """Chunks up to this size are not searched for holes."""
 
 
-class Array:
+class Opened(Protocol):
+    """What an array needs of its archive, a `StoreReader`."""
+
+    path: Path
+
+    def folder(self, name: str) -> bool: ...
+
+    def note(self, name: str, text: str) -> None: ...
+
+
+class ArrayReader:
     """One array of an archive, whose rows are read when they are asked for."""
 
-    def __init__(self, store: Store, name: str, document: dict[str, Any]) -> None:
+    def __init__(self, store: Opened, name: str, document: dict[str, Any]) -> None:
         """Raises Damaged if the document is not one that the recorder writes."""
         self.store, self.name = store, name
-        layout = layout_of(document)
-        self.shape, self._chunk, self.packed = layout.shape, layout.chunk, layout.packed
-        self.dtype = np.dtype(layout.kind).newbyteorder("<")
+        spec = array_spec(document)
+        self.shape, self._chunk = spec.shape, spec.chunk
+        self.dtype = np.dtype(spec.data_type).newbyteorder("<")
         self.chunk_bytes = math.prod(self._chunk) * self.dtype.itemsize
         self._fill: float | int = math.nan if self.dtype.kind == "f" else 0
 
@@ -144,7 +152,7 @@ class Array:
                 size = self._chunk_size(folder, number)
                 said = ""
                 if size < 0:
-                    said = "" if self.packed else "is missing"
+                    said = "is missing"
                 elif size != self.chunk_bytes:
                     said = f"has {size:,} bytes instead of {self.chunk_bytes:,}"
                 elif read <= most and f"{self.name}/{key}" in checksums:
@@ -164,7 +172,7 @@ class Array:
 
     def key(self, number: int) -> str:
         """The path of a chunk from the array's folder."""
-        return "/".join(["c", str(number), *("0" for _ in self.shape[1:])])
+        return paths.chunk(number, len(self.shape))
 
     # Inside
 
@@ -189,7 +197,7 @@ class Array:
             yield from numbers
             return
         try:
-            listed = os.open("c", _FOLDER, dir_fd=folder)
+            listed = os.open(paths.CHUNKS, _FOLDER, dir_fd=folder)
         except OSError:
             return
         try:
@@ -228,7 +236,7 @@ class Array:
             return -1
         if not stat.S_ISREG(found.st_mode):
             return -1
-        return -1 if self.packed else found.st_size  # what a packed one unpacks to is only a claim
+        return found.st_size
 
     def _bytes_on_disk(self, folder: int | None, number: int) -> int:
         """Bytes of a whole chunk that are on disk; 0 if it is not whole."""
@@ -264,10 +272,6 @@ class Array:
             raise Missing("is missing")
         descriptor, size = open_file(key, folder)
         try:
-            if self.packed:
-                chunk = np.frombuffer(unpacked(descriptor, size, self.chunk_bytes), self.dtype).reshape(self._chunk)
-                into[...] = chunk[at : at + len(into)]
-                return
             if size != self.chunk_bytes:
                 raise Damaged(f"has {size:,} bytes instead of {self.chunk_bytes:,}")
             offset = at * (self.chunk_bytes // self.chunk_rows)

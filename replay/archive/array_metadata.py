@@ -1,4 +1,4 @@
-"""Metadata documents of arrays: those that `recorder.archive.zarr_writer` writes; anything else is refused."""
+"""Metadata documents of arrays: those that `recorder.format.array_document` declares; anything else is refused."""
 
 from __future__ import annotations
 
@@ -6,77 +6,60 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
+from recorder.format import array_document as declared
 from replay.archive.safe_files import Damaged
 
-ITEM_BYTES: Final = {"float16": 2, "float32": 4, "float64": 8, "int64": 8, "uint8": 1}
 MAX_CHUNK_BYTES: Final = 1 << 30
 _MAX_ROWS: Final = 1 << 31
 _MAX_AXES: Final = 8
-_LITTLE: Final = {"name": "bytes", "configuration": {"endian": "little"}}
-_KEYS: Final = frozenset(
-    {
-        "attributes", "chunk_grid", "chunk_key_encoding", "codecs", "data_type", "dimension_names", "fill_value",
-        "node_type", "shape", "storage_transformers", "zarr_format",
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How an array lies on disk."""
+class ArraySpec:
+    """Shape, chunks and data type of an array."""
 
     shape: tuple[int, ...]
     chunk: tuple[int, ...]
-    kind: str
-    """Data type, such as `float32`."""
-    packed: bool
-    """Whether chunks are packed with zstd, as pictures of early archives are."""
+    data_type: str
+    """Such as `float32`."""
 
 
-def layout_of(document: dict[str, Any]) -> Layout:
-    """The layout that an array's document declares. Raises Damaged for what the recorder never writes."""
+def array_spec(document: dict[str, Any]) -> ArraySpec:
+    """What an array's document declares. Raises Damaged for what the recorder never writes."""
     if document.get("node_type") != "array" or document.get("zarr_format") != 3:
-        raise Damaged("is no Zarr v3 array")
-    if strange := sorted(str(k)[:40] for k in document.keys() - _KEYS):
+        raise Damaged("is not a Zarr v3 array")
+    if strange := sorted(str(k)[:40] for k in document.keys() - declared.KEYS):
         raise Damaged(f"has {', '.join(strange[:3])} in its document, which the format does not know")
     shape, kind = document.get("shape"), document.get("data_type")
-    if not isinstance(kind, str) or kind not in ITEM_BYTES:
+    if not isinstance(kind, str) or kind not in declared.ITEM_BYTES:
         raise Damaged(f"is of type {str(kind)[:40]}, which is not part of the format")
     if not isinstance(shape, list) or not 0 < len(shape) <= _MAX_AXES or not all(_size(n) for n in shape):
         raise Damaged(f"has the shape {str(shape)[:60]}")
-    grid = document.get("chunk_grid")
-    if not isinstance(grid, dict) or grid.get("name") != "regular" or not isinstance(grid.get("configuration"), dict):
-        raise Damaged("has no regular chunks")
-    chunk: Any = grid["configuration"].get("chunk_shape")
-    # Whole along all axes but the first: what the recorder writes, and all that is needed.
-    fits = isinstance(chunk, list) and len(chunk) == len(shape) and all(_size(n) and n > 0 for n in chunk)
-    if not fits or chunk[1:] != [max(1, n) for n in shape[1:]]:
-        raise Damaged(f"of shape {shape} has chunks of {str(chunk)[:60]}")
-    if math.prod(chunk) * ITEM_BYTES[kind] > MAX_CHUNK_BYTES:
-        raise Damaged(f"has chunks of {math.prod(chunk) * ITEM_BYTES[kind]:,} bytes, over {MAX_CHUNK_BYTES:,}")
-    if document.get("chunk_key_encoding") not in (
-        {"name": "default", "configuration": {"separator": "/"}},
-        {"name": "default"},
-    ):
+    chunk = _chunk(document.get("chunk_grid"), shape)
+    size = math.prod(chunk) * declared.ITEM_BYTES[kind]
+    if size > MAX_CHUNK_BYTES:
+        raise Damaged(f"has chunks of {size:,} bytes, over {MAX_CHUNK_BYTES:,}")
+    if document.get("chunk_key_encoding") not in declared.accepted_key_encodings():
         raise Damaged("has chunk files named in another way")
     fill = document.get("fill_value")
-    if isinstance(fill, bool) or fill not in (("NaN",) if kind.startswith("float") else (0,)):
+    if isinstance(fill, bool) or fill != declared.fill_value(kind):
         raise Damaged(f"has the fill value {str(fill)[:40]}")
     if document.get("storage_transformers") not in (None, []):
         raise Damaged("has storage transformers, which are not part of the format")
-    return Layout(tuple(shape), tuple(chunk), kind, _packed(document.get("codecs"), kind))
+    if document.get("codecs") not in declared.accepted_codecs(kind):
+        raise Damaged("has codecs that are not part of the format")
+    return ArraySpec(tuple(shape), chunk, kind)
+
+
+def _chunk(grid: Any, shape: list[int]) -> tuple[int, ...]:
+    if not isinstance(grid, dict) or grid.get("name") != "regular" or not isinstance(grid.get("configuration"), dict):
+        raise Damaged("has no regular chunks")
+    chunk: Any = grid["configuration"].get("chunk_shape")
+    fits = isinstance(chunk, list) and len(chunk) == len(shape) and all(_size(n) and n > 0 for n in chunk)
+    if not fits or chunk != declared.chunk_shape(shape, chunk[0]):
+        raise Damaged(f"of shape {shape} has chunks of {str(chunk)[:60]}")
+    return tuple(chunk)
 
 
 def _size(n: Any) -> bool:
     return type(n) is int and 0 <= n <= _MAX_ROWS
-
-
-def _packed(codecs: Any, kind: str) -> bool:
-    if isinstance(codecs, list) and codecs and all(isinstance(c, dict) for c in codecs):
-        wide = ITEM_BYTES[kind] > 1
-        plain = codecs[0] == _LITTLE or (not wide and codecs[0] == {"name": "bytes"})
-        if plain and len(codecs) == 1:
-            return False
-        if plain and not wide and len(codecs) == 2 and codecs[1].get("name") == "zstd":
-            return True
-    raise Damaged("has codecs that are not part of the format")

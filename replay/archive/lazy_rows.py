@@ -1,4 +1,4 @@
-"""Rows and pictures of an archive that are read when somebody looks at them, so that opening does not read them all."""
+"""Rows and pictures of an archive that are read when they are looked at, so that opening does not read them all."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recorder.format import paths
 from recorder.format.protocol import Message
 from replay.archive.safe_files import Damaged
-from replay.archive.store import Array, Store, Values
-from replay.model.stream import MetricInfo, Preview, StreamData
+from replay.archive.store import ArrayReader, StoreReader, Values
+from replay.model.declarations import MetricInfo, Preview
 from replay.model.validation import NotARun
 
 CACHE_BYTES: Final = 256 << 20
 """Columns of one archive that are kept in memory; the last one read always is."""
 
 
-class Cache:
+class ChunkCache:
     """Columns of all streams of an archive; those that were not looked at for longest give way."""
 
     def __init__(self, limit: int = CACHE_BYTES) -> None:
@@ -52,10 +53,10 @@ class ArchivedRows:
 
     def __init__(
         self,
-        store: Store,
-        cache: Cache,
+        store: StoreReader,
+        cache: ChunkCache,
         group: str,
-        declared: StreamData,
+        metrics: Mapping[str, MetricInfo],
         rows: int,
         skip: Mapping[str, frozenset[str]] | None = None,
     ) -> None:
@@ -64,12 +65,12 @@ class ArchivedRows:
             store: of the archive.
             cache: for its columns.
             group: such as `stage_0/video`.
-            declared: the stream, which says what its metrics are.
+            metrics: of the stream, as it declares them.
             rows: that count.
             skip: by array, keys of chunks that are known to be damaged.
         """
         self._store, self._cache, self._group, self._skip = store, cache, group, skip or {}
-        self._metrics = declared.metrics
+        self._metrics = metrics
         self.rows = min(rows, self._there(rows))
         if self.rows < rows:
             store.note(group, f"has {self.rows:,} of {rows:,} rows")
@@ -77,7 +78,7 @@ class ArchivedRows:
     def _there(self, rows: int) -> int:
         """Rows that any of the arrays has, so that a number alone takes no memory; `time` is asked first."""
         most = 0
-        for name in ("time", *self._metrics):
+        for name in (paths.TIME, *self._metrics):
             try:
                 most = max(most, self._array(name).held())
             except Damaged as error:
@@ -87,8 +88,8 @@ class ArchivedRows:
         return most
 
     def check_documents(self, *, look: bool = False) -> None:
-        """Note every array that is missing or not as declared; also what `Store.look` finds, if it shall look."""
-        for name in ("time", *self._metrics):
+        """Note every array that is missing or not as declared; also what `StoreReader.look` finds, if it shall look."""
+        for name in (paths.TIME, *self._metrics):
             try:
                 array = self._declared(name, self._metrics.get(name))
                 if look:
@@ -98,7 +99,7 @@ class ArchivedRows:
 
     def times(self) -> NDArray[np.float64]:
         """Unix time of each row [rows]."""
-        return self._column("time", None, "float64", ())
+        return self._column(paths.TIME, None, "float64", ())
 
     def column(self, metric: str) -> NDArray[np.float32]:
         """All rows of one metric [rows, *shape]; not to be written to."""
@@ -115,10 +116,10 @@ class ArchivedRows:
 
     # Inside
 
-    def _array(self, name: str) -> Array:
+    def _array(self, name: str) -> ArrayReader:
         return self._store.array(f"{self._group}/{name}")
 
-    def _declared(self, name: str, info: MetricInfo | None) -> Array:
+    def _declared(self, name: str, info: MetricInfo | None) -> ArrayReader:
         array = self._array(name)
         kind, shape = ("float64", ()) if info is None else ("float32", info.shape)
         if array.dtype.name != kind or array.shape[1:] != shape:
@@ -148,13 +149,15 @@ class ArchivedRows:
 class ArchivedPreviews(Mapping[int, Preview]):
     """The pictures of a stream by step; their pixels are read when they are drawn."""
 
-    def __init__(self, store: Store, group: str, count: int, skip: Mapping[str, frozenset[str]] | None = None) -> None:
+    def __init__(
+        self, store: StoreReader, group: str, count: int, skip: Mapping[str, frozenset[str]] | None = None
+    ) -> None:
         """Raises Damaged or NotARun if they cannot be read or do not fit together."""
         skip = skip or {}
-        self._skip = skip.get(f"{group}/preview", frozenset())
-        self._pixels = store.array(f"{group}/preview")
-        fits = store.array(f"{group}/preview_fit")
-        shown = store.array(f"{group}/preview_frame")
+        self._skip = skip.get(f"{group}/{paths.PREVIEW}", frozenset())
+        self._pixels = store.array(f"{group}/{paths.PREVIEW}")
+        fits = store.array(f"{group}/{paths.PREVIEW_FIT}")
+        shown = store.array(f"{group}/{paths.PREVIEW_FRAME}")
         for array, axes in ((fits, 1), (shown, 1), (self._pixels, 5)):
             if len(array.shape) != axes:
                 raise Damaged(f"previews: {array.name} has the shape {list(array.shape)}")
@@ -162,8 +165,8 @@ class ArchivedPreviews(Mapping[int, Preview]):
             raise Damaged("previews are not counted in whole numbers")
         if shown.rows != self._pixels.shape[1] or shown.rows > 1 << 10:
             raise Damaged(f"previews show {shown.rows:,} frames in pictures of {self._pixels.shape[1]:,}")
-        self._fits = fits.read(0, min(count, self._pixels.rows), skip.get(f"{group}/preview_fit", frozenset()))
-        self._frames = [int(n) for n in shown.read(0, None, skip.get(f"{group}/preview_frame", frozenset()))]
+        self._fits = fits.read(0, min(count, self._pixels.rows), skip.get(f"{group}/{paths.PREVIEW_FIT}", frozenset()))
+        self._frames = [int(n) for n in shown.read(0, None, skip.get(f"{group}/{paths.PREVIEW_FRAME}", frozenset()))]
         self._steps = np.flatnonzero(self._fits)
         if len(self._steps):
             Preview.declared(self.message(int(self._steps[0])))
@@ -200,7 +203,7 @@ class ArchivedPreviews(Mapping[int, Preview]):
         }
 
 
-def _pixels(array: Array, step: int, skip: frozenset[str]) -> bytes:
+def _pixels(array: ArrayReader, step: int, skip: frozenset[str]) -> bytes:
     try:
         if array.dtype.name != "uint8":
             raise Damaged(f"is of type {array.dtype.name}")
@@ -210,7 +213,7 @@ def _pixels(array: Array, step: int, skip: frozenset[str]) -> bytes:
         raise NotARun(f"the preview of step {step} is damaged: {error}") from error
 
 
-def plain(message: Message) -> Iterator[dict[str, Any]]:
+def as_recorded(message: Message) -> Iterator[dict[str, Any]]:
     """The messages that a recorder would have sent for one of an archive, whose rows and pictures are not read yet.
 
     Damaged pictures are left out.

@@ -1,29 +1,30 @@
-"""Reads an archive as the messages its run was streamed as; rows and pictures come when somebody looks at them."""
+"""Reads an archive as the messages its run was streamed as; rows and pictures come when they are looked at."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from recorder.format import protocol
+from recorder.format import paths, protocol
 from recorder.format.protocol import Message
-from replay.archive.lazy_rows import ArchivedPreviews, ArchivedRows, Cache
+from replay.archive.lazy_rows import ArchivedPreviews, ArchivedRows, ChunkCache
 from replay.archive.safe_files import Damaged, Missing, read_attributes
-from replay.archive.store import Array, Store
+from replay.archive.store import ArrayReader, StoreReader
 from replay.model import validation
-from replay.model.run import Run
-from replay.model.stream import StreamData
+from replay.model.checked import ChangedPlan, Checked, LeftOut, Missed, StageEnd, check
+from replay.model.declarations import MetricInfo, StreamDeclaration
+from replay.model.memory_limits import fingerprint
 from replay.model.validation import NotARun
 
-_STAGE: Final = re.compile(r"stage_(\d{1,6})")
 _SPARE: Final = 16
 """Numbers of stages may be so far apart, beyond twice as many as there are."""
 _MAX_QUANTITIES: Final = 32
 """Of the machine's load; recorders measure ten."""
+_MAX_SHARED: Final = 64
+"""Declarations of metrics that streams share; an archive of a recorder has one or two."""
 _SAMPLES: Final = 4096
-"""Samples that are read at a time: nobody needs them all in memory at once."""
+"""Samples that are read at a time: they are not needed in memory all at once."""
 
 
 def root_attributes(path: Path) -> dict[str, Any]:
@@ -36,16 +37,16 @@ def root_attributes(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise NotARun(f"{path} does not exist")
     try:
-        attributes = read_attributes(path / "zarr.json")
+        attributes = read_attributes(path / paths.DOCUMENT)
     except Missing:
         raise NotARun(f"{path} is not a recorded run (it has no zarr.json)") from None
     except Damaged as error:
-        raise NotARun(f"{path} has damaged metadata: zarr.json {error}") from error
+        raise NotARun(f"{path} has damaged metadata: {paths.DOCUMENT} {error}") from error
     try:
         validation.check_header(attributes)
         for key in ("rows", "missed", "previews"):
-            for name, count in validation.table(attributes.get(key, {}), f"its {key}").items():
-                validation.whole(count, f"its number of {key} of {name[:40]}")
+            for name, count in validation.read_table(attributes.get(key, {}), f"its {key}").items():
+                validation.read_int(count, f"its number of {key} of {name[:40]}")
     except NotARun as error:
         raise NotARun(f"{path}: {error}") from error
     if "rows" not in attributes:
@@ -68,11 +69,13 @@ class Archive:
             NotARun, OSError: as `root_attributes`.
         """
         self.attributes = root_attributes(path)
-        self.store = Store(path)
+        self.store = StoreReader(path)
         self._skip = skip or {}
         self._look = skip is None
-        self._cache = Cache()
-        self._run = Run()
+        self._cache = ChunkCache()
+        self._declared_stages = 0
+        self._metrics: dict[bytes, dict[str, MetricInfo]] = {}
+        """By their fingerprint, so that equal streams share them."""
 
     @property
     def ended(self) -> bool:
@@ -89,7 +92,7 @@ class Archive:
         return [note for name, note in self.store.notes.items() if name not in self.store.recovered]
 
     def messages(self) -> Iterator[Message]:
-        """All messages, in an order that a reader of a live run would accept: each has been fed to a `Run` already."""
+        """All messages, checked, in an order that a reader of a live run accepts."""
         attributes = self.attributes
         own = {"status", "rows", "previews", "error", "ended", "planned", "prompt", "summary", "missed"}
         known = {k: v for k, v in attributes.items() if k not in own}
@@ -105,35 +108,42 @@ class Archive:
 
     # Inside
 
-    def _accepted(self, name: str, message: Message) -> Iterator[Message]:
-        """The message, if it is one that a run takes; else a note."""
-        skipped = self._run.skipped
+    def _accepted(self, name: str, message: Message) -> Iterator[Checked]:
+        """The message, checked, if it is one that a run takes; else a note."""
         try:
-            self._run.feed(message)
+            found = check(message)
+            self._check_order(found)
+        except LeftOut:
+            self.store.note(f"{name}/messages", "are not all as the format says; some are left out")
         except NotARun as error:
             self.store.note(name or message["t"], f"is damaged: {error}")
-            return
-        if self._run.skipped > skipped:
-            self.store.note(f"{name}/messages", "are not all as the format says; some are left out")
-            return
-        yield message
+        else:
+            yield found
+
+    def _check_order(self, message: Checked) -> None:
+        """Refuse what names a stage that the archive does not have."""
+        facts, stages = message.facts, self._declared_stages
+        if (isinstance(facts, StageEnd | ChangedPlan) and facts.stage >= stages) or (
+            isinstance(facts, Missed) and facts.stage > stages
+        ):
+            raise NotARun(f"stage {facts.stage} was never declared")
 
     def _stages(self) -> range:
         """Numbers of stages, also of those between that are gone."""
         named = [*self.store.names(""), *(key.partition("/")[0] for key in self.attributes["rows"])]
-        there = sorted({int(m[1]) for n in named if (m := _STAGE.fullmatch(n))})
+        there = sorted({node.stage for n in named if (node := paths.parse(n)) is not None})
         most = 2 * len(there) + _SPARE
         return range(max((n for n in there if n < most), default=-1) + 1)
 
     def _missed(self) -> Iterator[Message]:
         for key, count in self.attributes.get("missed", {}).items():
             stage, _, stream = key.partition("/")
-            if (found := _STAGE.fullmatch(stage)) is not None:
-                missed = {"t": protocol.MISSED, "stage": int(found[1]), "stream": stream, "count": count}
+            if (node := paths.parse(stage)) is not None:
+                missed = {"t": protocol.MISSED, "stage": node.stage, "stream": stream, "count": count}
                 yield from self._accepted("missed", missed)
 
     def _stage(self, index: int) -> Iterator[Message]:
-        name = f"stage_{index}"
+        name = paths.stage(index)
         try:
             found = list(self._accepted(name, {**self.store.attributes(name), "t": protocol.STAGE, "stage": index}))
         except Damaged as error:
@@ -146,13 +156,15 @@ class Archive:
             found = list(self._accepted(name, {**bare, "metadata": {}}))
         if not found:
             return
+        self._declared_stages = index + 1
         yield from found
         for stream in protocol.STREAMS:
-            if self.store.folder(f"{name}/{stream}") or f"{name}/{stream}" in self.attributes["rows"]:
+            key = paths.stream(index, stream)
+            if self.store.folder(key) or key in self.attributes["rows"]:
                 yield from self._stream(index, stream)
 
     def _stream(self, index: int, stream: str) -> Iterator[Message]:
-        key = f"stage_{index}/{stream}"
+        key = paths.stream(index, stream)
         place = {"stage": index, "stream": stream}
         try:
             declaration = {**self.store.attributes(key), "t": protocol.STREAM, **place}
@@ -161,24 +173,30 @@ class Archive:
             return
         accepted = list(self._accepted(key, declaration))
         yield from accepted
-        declared = self._run.stages[index].streams.get(stream)
-        if not accepted or declared is None:
+        declared = accepted[0].facts if accepted else None
+        if not isinstance(declared, StreamDeclaration):
             return
         count = self._count(key)
         if count < 1:
             return
-        rows = ArchivedRows(self.store, self._cache, key, declared, count, self._skip)
+        rows = ArchivedRows(self.store, self._cache, key, self._shared(declared, declaration), count, self._skip)
         rows.check_documents(look=self._look)
         if rows.rows:
             yield from self._accepted(key, {"t": protocol.STEP, **place, "step": 0, "count": rows.rows, "data": rows})
-            yield from self._previews(key, place, declared)
+            yield from self._previews(key, place, rows.rows)
+
+    def _shared(self, declared: StreamDeclaration, declaration: Message) -> dict[str, MetricInfo]:
+        mark = fingerprint(declaration["metrics"])
+        if len(self._metrics) >= _MAX_SHARED:
+            self._metrics.clear()
+        return self._metrics.setdefault(mark, declared.metrics)
 
     def _count(self, key: str) -> int:
         """Rows of a stream that count; a finished archive that has lost the number has as many as times."""
         found = self.attributes["rows"].get(key)
         if found is None and self.ended:
             try:
-                found = self.store.array(f"{key}/time").rows
+                found = self.store.array(f"{key}/{paths.TIME}").rows
             except Damaged:
                 found = 0
             if found:
@@ -186,61 +204,61 @@ class Archive:
                 self.store.recovered.add(f"{key}/rows")
         return int(found or 0)
 
-    def _previews(self, key: str, place: Message, declared: StreamData) -> Iterator[Message]:
-        count = min(self.attributes.get("previews", {}).get(key, 0), declared.rows)
+    def _previews(self, key: str, place: Message, rows: int) -> Iterator[Message]:
+        count = min(self.attributes.get("previews", {}).get(key, 0), rows)
         if count < 1:
             return
         try:
             pictures = ArchivedPreviews(self.store, key, count, self._skip)
         except (Damaged, NotARun) as error:
-            self.store.note(f"{key}/preview", str(error))
+            self.store.note(f"{key}/{paths.PREVIEW}", str(error))
             return
         yield from self._accepted(key, {"t": protocol.PREVIEW, **place, "step": 0, "data": pictures})
 
     def _events(self) -> Iterator[Message]:
         try:
-            found = self.store.attributes("events").get("messages")
+            found = self.store.attributes(paths.EVENTS).get("messages")
         except Missing:
             return
         except Damaged as error:
-            self.store.note("events", str(error))
+            self.store.note(paths.EVENTS, str(error))
             return
         if not isinstance(found, list):
-            self.store.note("events", "has no list of messages")
+            self.store.note(paths.EVENTS, "has no list of messages")
             return
         for event in found:
             if isinstance(event, dict):
-                yield from self._accepted("events", {**event, "t": protocol.EVENT})
+                yield from self._accepted(paths.EVENTS, {**event, "t": protocol.EVENT})
 
     def _system(self) -> Iterator[Message]:
-        if not self.store.folder("system"):
+        if not self.store.folder(paths.SYSTEM):
             return
-        names = sorted(self.store.names("system"), key=lambda n: n != "time")
+        names = sorted(self.store.names(paths.SYSTEM), key=lambda n: n != paths.TIME)
         if len(names) > _MAX_QUANTITIES + 1:
-            self.store.note("system", f"has {len(names) - 1:,} quantities; {_MAX_QUANTITIES} are shown")
-        arrays: dict[str, Array] = {}
+            self.store.note(paths.SYSTEM, f"has {len(names) - 1:,} quantities; {_MAX_QUANTITIES} are shown")
+        arrays: dict[str, ArrayReader] = {}
         samples = 0
         for name in names[: _MAX_QUANTITIES + 1]:
             try:
-                array = self.store.array(f"system/{name}")
+                array = self.store.array(f"{paths.SYSTEM}/{name}")
                 if array.dtype.name != "float64" or len(array.shape) != 1 or not validation.NAME.fullmatch(name):
                     raise Damaged(f"is {array.dtype.name} {list(array.shape)}")
-                samples = array.held() if name == "time" else samples
+                samples = array.held() if name == paths.TIME else samples
                 if array.rows and not array.covered():
                     raise Damaged("is not whole: none of its chunks can be read")
                 arrays[name] = array
             except Damaged as error:
-                self.store.note(f"system/{name}", str(error))
-        for first in range(0, samples if "time" in arrays else 0, _SAMPLES):
+                self.store.note(f"{paths.SYSTEM}/{name}", str(error))
+        for first in range(0, samples if paths.TIME in arrays else 0, _SAMPLES):
             yield from self._samples(arrays, first, min(first + _SAMPLES, samples))
 
-    def _samples(self, arrays: Mapping[str, Array], first: int, end: int) -> Iterator[Message]:
+    def _samples(self, arrays: Mapping[str, ArrayReader], first: int, end: int) -> Iterator[Message]:
         columns: dict[str, list[float]] = {}
         for name, array in arrays.items():
             try:
-                columns[name] = array.read(first, end, self._skip.get(f"system/{name}", frozenset())).tolist()
+                columns[name] = array.read(first, end, self._skip.get(f"{paths.SYSTEM}/{name}", frozenset())).tolist()
             except Damaged as error:
-                self.store.note(f"system/{name}", str(error))
-        for i, time in enumerate(columns.pop("time", [])):
+                self.store.note(f"{paths.SYSTEM}/{name}", str(error))
+        for i, time in enumerate(columns.pop(paths.TIME, [])):
             values = {name: column[i] for name, column in columns.items() if i < len(column) and column[i] == column[i]}
-            yield from self._accepted("system", {"t": protocol.SYSTEM, "time": time, "values": values})
+            yield from self._accepted(paths.SYSTEM, {"t": protocol.SYSTEM, "time": time, "values": values})

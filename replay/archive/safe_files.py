@@ -9,10 +9,11 @@ import stat
 from pathlib import Path
 from typing import Any, Final
 
-MAX_DOCUMENT_BYTES: Final = 64 << 20
+from recorder.format.array_document import MAX_DOCUMENT_BYTES
+from recorder.format.framing import MAX_DEPTH, TooDeep, levels
+
 MAX_VALUES: Final = 4_000_000
 """Values of one document: a list of empty lists takes thirty times its text in memory."""
-MAX_DEPTH: Final = 32
 _MAX_PIECES: Final = 256
 """Pieces between holes that are counted of a file."""
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -42,12 +43,12 @@ def open_file(path: str | Path, folder: int | None = None) -> tuple[int, int]:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
-        raise Damaged("is no file")
+        raise Damaged("is not a file")
     return descriptor, found.st_size
 
 
 def bytes_on_disk(descriptor: int, size: int) -> int:
-    """Bytes of a file of some size, without its holes; all of them where the file system does not tell."""
+    """Bytes of a file of some size, without its holes; all of them where the file system does not report them."""
     data, hole = getattr(os, "SEEK_DATA", None), getattr(os, "SEEK_HOLE", None)
     if data is None or hole is None:  # Python was built for a system that has neither
         return size
@@ -79,12 +80,12 @@ def read_file(path: str | Path, limit: int, folder: int | None = None) -> bytes:
 
 
 def parse(data: bytes) -> dict[str, Any]:
-    """A JSON object. Raises Damaged if it is none, is nested too deep, or would take more memory than is sensible."""
+    """A JSON object. Raises Damaged if it is not one, is nested too deep, or would take too much memory."""
     _bounded(data)
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise Damaged(f"is no JSON: {str(error)[:100]}") from error
+        raise Damaged(f"is not JSON: {str(error)[:100]}") from error
     return checked(found)
 
 
@@ -92,29 +93,17 @@ def checked(found: Any) -> dict[str, Any]:
     """The same of what has been parsed."""
     if not isinstance(found, dict):
         raise Damaged("holds no JSON object")
-    if not shallow(found):
-        raise Damaged(f"is nested deeper than {MAX_DEPTH} levels")
+    try:
+        for _ in levels(found):
+            pass
+    except TooDeep:
+        raise Damaged(f"is nested deeper than {MAX_DEPTH} levels") from None
     return found
 
 
 def _bounded(data: bytes) -> None:
     if len(data) > MAX_VALUES and data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES:
         raise Damaged(f"holds more than {MAX_VALUES:,} values")
-
-
-def shallow(value: Any, depth: int = MAX_DEPTH) -> bool:
-    """Whether maps and lists in a value are nested at most so deep."""
-    level = [value]
-    for _ in range(depth):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if type(outer) is dict else outer)
-            if type(inner) is dict or type(inner) is list
-        ]
-        if not level:
-            return True
-    return False
 
 
 _ATTRIBUTES_FIRST: Final = b'"attributes":'
@@ -138,4 +127,4 @@ def read_attributes(file: Path) -> dict[str, Any]:
         start = len(text[:64]) - len(text[:64].lstrip())
         return checked(json.JSONDecoder().raw_decode(text, start)[0])
     except (ValueError, RecursionError) as error:
-        raise Damaged(f"is no JSON: {str(error)[:100]}") from error
+        raise Damaged(f"is not JSON: {str(error)[:100]}") from error

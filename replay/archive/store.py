@@ -1,8 +1,9 @@
 """Reads archives as plain files: what `recorder.archive.zarr_writer` writes is read, anything else is refused.
 
 Opening costs one small file per array that is looked at. Shapes, chunk sizes and names in an archive are claims of its
-author: memory is taken for what the files hold, never for what they say. zarr-python, which believes them, decodes any
-codec and takes 0.7 s to load, is not used; `tests/replay/test_store.py` holds both to the same values.
+author: memory is taken for what the files hold, never for what they say. The reader is our own because zarr-python
+believes those claims, decodes any codec, and needs 9 times the CPU time to read the same arrays
+(`python -m benchmarks.zarr_python`). `tests/replay/test_store.py` holds both to the same values.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import stat
 from pathlib import Path
 from typing import Any, Final
 
-from recorder.archive.zarr_writer import CHECKSUMS
-from replay.archive.array import Array as Array
+from recorder.format import paths
+from recorder.format.array_document import MAX_DOCUMENT_BYTES
+from replay.archive.array import ArrayReader as ArrayReader
 from replay.archive.array import Values as Values
-from replay.archive.safe_files import MAX_DOCUMENT_BYTES, Damaged, Missing, checked, parse, read_file
+from replay.archive.safe_files import Damaged, Missing, checked, parse, read_file
 
 MAX_NOTES: Final = 200
 MAX_LOOKED_INTO: Final = 8 << 20
@@ -25,7 +27,7 @@ MAX_CHUNKS: Final = 64
 """Chunks of an array of rows that are looked at when an archive is opened: 65,536 rows."""
 
 
-class Store:
+class StoreReader:
     """One archive's folder. `notes` says what was found damaged or missing so far, in a line each."""
 
     def __init__(self, path: Path) -> None:
@@ -67,20 +69,20 @@ class Store:
         if not self.folder(name):
             raise Missing("is missing")
         try:
-            return parse(read_file(self.path / name / "zarr.json", MAX_DOCUMENT_BYTES))
+            return parse(read_file(self.path / paths.document(name), MAX_DOCUMENT_BYTES))
         except Damaged as error:
             found = self._copy(name)
             if found is None:
                 raise
-            self.recovered.add(f"{name}/zarr.json")
-            self.note(f"{name}/zarr.json", f"{error}; the copy in the consolidated metadata is used")
+            self.recovered.add(paths.document(name))
+            self.note(paths.document(name), f"{error}; the copy in the consolidated metadata is used")
             return found
 
     def _copy(self, name: str) -> dict[str, Any] | None:
         if self._consolidated is None:
             self._consolidated = {}
             try:
-                root = parse(read_file(self.path / "zarr.json", MAX_DOCUMENT_BYTES))
+                root = parse(read_file(self.path / paths.DOCUMENT, MAX_DOCUMENT_BYTES))
                 self._consolidated = checked(checked(root.get("consolidated_metadata")).get("metadata"))
             except Damaged:
                 return None
@@ -91,10 +93,10 @@ class Store:
         """A group's attributes. Raises Missing and Damaged as `document`."""
         found = self.document(name)
         if found.get("node_type") != "group" or found.get("zarr_format") != 3:
-            raise Damaged("is no Zarr v3 group")
+            raise Damaged("is not a Zarr v3 group")
         return checked(found.get("attributes", {}))
 
-    def look(self, array: Array, rows: int) -> None:
+    def look(self, array: ArrayReader, rows: int) -> None:
         """Note what of an array's rows is damaged: sizes of its chunks, and checksums as long as that is little work.
 
         `ltxtui runs check` reads everything. Arrays of very many chunks are not looked at here.
@@ -103,7 +105,7 @@ class Store:
             return
         if self._checksums is None:
             try:
-                known = checked(parse(read_file(self.path / CHECKSUMS, MAX_CHECKSUMS)).get("crc32"))
+                known = checked(parse(read_file(self.path / paths.CHECKSUMS, MAX_CHECKSUMS)).get("crc32"))
                 self._checksums = {name: crc for name, crc in known.items() if type(crc) is int}
             except Damaged:
                 self._checksums = {}
@@ -119,6 +121,6 @@ class Store:
         except OSError:
             return []
 
-    def array(self, name: str) -> Array:
+    def array(self, name: str) -> ArrayReader:
         """An array. Raises Missing and Damaged as `document`, Damaged if it is not one that the recorder writes."""
-        return Array(self, name, self.document(name))
+        return ArrayReader(self, name, self.document(name))

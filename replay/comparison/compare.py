@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from replay.comparison import run_differences
 from replay.comparison.alignment import ALIGNMENTS, AXES, Align, AxisInfo, Floats, difference, shared_axis
-from replay.comparison.run_differences import Divergence, Mismatch, PlanDifference, RunFacts, SummaryRow, scalar_metrics
+from replay.comparison.run_differences import Divergence, Mismatch, PlanDifference, RunLine, SummaryRow, scalar_metrics
 from replay.model.run import MetricInfo, Run, StageData, StreamData
 
 DEFAULT_METRICS: Final = (
@@ -62,7 +62,7 @@ class Comparison:
     None where there is no difference.
     """
 
-    runs: tuple[RunFacts, ...]
+    runs: tuple[RunLine, ...]
     align: Align
     stage: int
     stream: str

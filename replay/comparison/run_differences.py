@@ -22,7 +22,7 @@ _AT_ONCE: Final = 1024
 
 
 @dataclass(frozen=True)
-class RunFacts:
+class RunLine:
     """A run in one line. `status` is as stored, or `unfinished`; `prompt` and `seed` are those of its first stage."""
 
     name: str
@@ -99,11 +99,11 @@ class SummaryRow:
         return difference(self.values[1:], self.values[:1])
 
 
-def facts(run: Run) -> RunFacts:
+def facts(run: Run) -> RunLine:
     """What is known of a run besides its numbers."""
     seconds = [s for stage in run.stages if math.isfinite(s := _seconds(stage))]
     first = run.stages[0].metadata if run.stages else {}
-    return RunFacts(
+    return RunLine(
         name=run.name,
         status=str(run.end["status"]) if run.end else "unfinished",
         standing=run.standing,

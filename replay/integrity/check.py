@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,15 +12,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from recorder.archive.zarr_writer import CHECKSUMS
-from recorder.format import locations, protocol
+from recorder.format import locations, paths, protocol
+from recorder.format.array_document import MAX_DOCUMENT_BYTES
 from recorder.format.numerals import counted
 from recorder.journal.journal import JournalReader, is_being_written
 from replay.archive.array_metadata import MAX_CHUNK_BYTES
 from replay.archive.reader import Archive
-from replay.archive.safe_files import MAX_DOCUMENT_BYTES, Damaged, checked, parse, read_file
-from replay.archive.store import Array
+from replay.archive.safe_files import Damaged, checked, parse, read_file
+from replay.archive.store import ArrayReader
 from replay.model.run import Run
+from replay.model.stream import StreamData
 from replay.model.validation import NotARun
 
 MAX_PROBLEMS: Final = 1000
@@ -36,6 +38,8 @@ class Report:
     chunks: int = 0
     """Chunk files whose checksum was compared."""
     problems: list[str] = field(default_factory=list)
+    omitted: int = 0
+    """Problems beyond the first MAX_PROBLEMS."""
     notes: list[str] = field(default_factory=list)
     damaged: dict[str, set[str]] = field(default_factory=dict)
     """By array, keys of chunks that are not as they were written."""
@@ -54,15 +58,16 @@ class Report:
     def word(self) -> str:
         """The result in a word or two."""
         if self.problems:
-            return counted(len(self.problems), "problem")
+            return counted(min(len(self.problems), MAX_PROBLEMS) + self.omitted, "problem")
         return "nothing recorded" if self.empty else "sound"
 
     def problem(self, text: str) -> None:
-        """Report something, unless there is too much of it already."""
+        """Report a problem; beyond MAX_PROBLEMS only their number, in a last line."""
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(text)
-        elif len(self.problems) == MAX_PROBLEMS:
-            self.problems.append("and more, which is not listed")
+        else:
+            self.omitted += 1
+            self.problems[MAX_PROBLEMS:] = [f"and {self.omitted} more"]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -96,22 +101,23 @@ def check(path: Path) -> Report:
     try:
         opened = Archive(archive, {})  # its chunks are all looked at below
     except NotARun as error:
-        # Before anything is folded the journal is the whole run.
+        # Before anything is archived, the journal is the whole run.
         (report.notes if followed and not archive.exists() else report.problems).append(str(error))
         if followed is not None:
             _tell_missed(followed, report)
         return report
     report.status = str(opened.attributes.get("status")) if opened.ended else "unfinished"
+    repair = f"ltxtui runs repair {shlex.quote(str(archive))}"
     if not opened.ended:
         left = "nothing of its journal can be read" if beside else "its journal is gone"
-        gone = "" if followed else f", and {left}: what was not folded into it is lost"
-        report.problem(f"the run was never ended{gone}; mend it with: ltxtui runs repair {archive}")
+        gone = "" if followed else f", and {left}: what the archive does not hold is lost"
+        report.problem(f"the run was not finalised{gone}; repair it with: {repair}")
     elif beside:
-        said = f"a journal stands beside the finished archive: {journal.name}"
+        said = f"a journal is left next to the finished archive: {journal.name}"
         if followed is None or followed.end is None:
             report.problem(said)
         else:  # the archive may not have been on the disk when its recorder ended
-            report.notes.append(f"{said}; the next run in its folder removes it, or: ltxtui runs repair {archive}")
+            report.notes.append(f"{said}; the next run in this folder removes it, or: {repair}")
     held = Run()
     for message in opened.messages():
         held.feed(message)
@@ -152,23 +158,22 @@ def _read_journal(journal: Path, report: Report) -> Run | None:
 
 
 def _check_files(archive: Path, opened: Archive, report: Report) -> None:
-    """Every file: what is no file, documents, and chunks by size and checksum."""
+    """Every file: what is not a file, documents, and chunks by size and checksum."""
     store = opened.store
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, ArrayReader] = {}
     documents: dict[str, Any] = {}
     chunks: list[str] = []
     for name, plain in _files(archive):
         if not plain:
-            report.problem(f"{name} is no file or folder; nothing reads it")
-        elif name == "zarr.json" or name.endswith("/zarr.json"):
-            node = name.removesuffix("zarr.json").rstrip("/")
+            report.problem(f"{name} is not a file or folder; no reader uses it")
+        elif (node := paths.parse_document(name)) is not None:
             try:
                 documents[node] = parse(read_file(archive / name, MAX_DOCUMENT_BYTES))
                 if documents[node].get("node_type") != "group":
-                    arrays[node] = Array(store, node, documents[node])
+                    arrays[node] = ArrayReader(store, node, documents[node])
             except Damaged as error:
-                report.problem(f"{node}/zarr.json is damaged: {error}" if node else f"zarr.json is damaged: {error}")
-        elif "/c/" in name:
+                report.problem(f"{name} is damaged: {error}")
+        elif paths.parse_chunk(name) is not None:
             chunks.append(name)
     if not opened.ended:
         return
@@ -177,7 +182,7 @@ def _check_files(archive: Path, opened: Archive, report: Report) -> None:
 
 
 def _files(archive: Path) -> Iterator[tuple[str, bool]]:
-    """Everything below an archive that is no folder, by its path from there, and whether it is a plain file."""
+    """Everything below an archive except folders, by its path from there, and whether it is a plain file."""
     folders = [""]
     while folders:
         inside = folders.pop()
@@ -205,10 +210,10 @@ def _check_consolidated(documents: dict[str, Any], report: Report) -> None:
         ours = {k: v for k, v in found.items() if k != "consolidated_metadata"} if isinstance(found, dict) else None
         own = {k: v for k, v in documents.get(name, {}).items() if k != "consolidated_metadata"}
         if ours != own:
-            report.problem(f"{name}/zarr.json is not what the consolidated metadata say")
+            report.problem(f"{paths.document(name)} differs from the consolidated metadata")
 
 
-def _check_chunks(archive: Path, arrays: dict[str, Array], there: list[str], report: Report) -> None:
+def _check_chunks(archive: Path, arrays: dict[str, ArrayReader], there: list[str], report: Report) -> None:
     """Sizes and checksums of all chunk files."""
     expected = checksums(archive, report)
     if expected is None:
@@ -216,34 +221,34 @@ def _check_chunks(archive: Path, arrays: dict[str, Array], there: list[str], rep
     for name in sorted(expected.keys() - set(there)):
         report.problem(f"{name} is missing")
     for name in there:
-        node, _, key = name.partition("/c/")
+        node, key = paths.parse_chunk(name) or (name, "")
         array, crc = arrays.get(node), expected.get(name)
         if array is None:
-            report.problem(f"{name} belongs to no array")
+            report.problem(f"{name} does not belong to any array")
         elif crc is None:
             report.notes.append(f"{name} has no checksum: it was added later")
         else:
             try:
                 data = read_file(archive / name, MAX_CHUNK_BYTES)
-                if len(data) != array.chunk_bytes and not array.packed:
-                    raise Damaged(f"has {len(data):,} bytes, and should have {array.chunk_bytes:,}")
+                if len(data) != array.chunk_bytes:
+                    raise Damaged(f"has {len(data):,} bytes instead of {array.chunk_bytes:,}")
                 if zlib.crc32(data) != crc:
                     raise Damaged("is damaged: its checksum is another")
             except Damaged as error:
                 report.problem(f"{name} {error}")
-                report.damaged.setdefault(node, set()).add(f"c/{key}")
+                report.damaged.setdefault(node, set()).add(key)
             report.chunks += 1
 
 
 def checksums(archive: Path, report: Report) -> dict[str, int] | None:
     """Checksums of chunks by their paths; None, and why in the report, if there are none."""
     try:
-        known = checked(parse(read_file(archive / CHECKSUMS, MAX_DOCUMENT_BYTES)).get("crc32"))
+        known = checked(parse(read_file(archive / paths.CHECKSUMS, MAX_DOCUMENT_BYTES)).get("crc32"))
     except Damaged as error:
-        if (archive / CHECKSUMS).exists():
-            report.problem(f"{CHECKSUMS} is damaged: it {error}")
+        if (archive / paths.CHECKSUMS).exists():
+            report.problem(f"{paths.CHECKSUMS} is damaged: it {error}")
         else:
-            report.notes.append("no checksums were kept: it was recorded by an older version")
+            report.notes.append("there are no checksums: the run was recorded by an older version")
         return None
     return {name: crc for name, crc in known.items() if type(crc) is int}
 
@@ -251,23 +256,28 @@ def checksums(archive: Path, report: Report) -> dict[str, int] | None:
 def _check_shapes(held: Run, opened: Archive, report: Report) -> None:
     """Finished arrays have exactly the rows that count, and chunks for all of them."""
     for name, count in opened.attributes["rows"].items():
-        stage, _, stream = name.partition("/")
-        number = stage.removeprefix("stage_")
-        known = number.isdigit() and int(number) < len(held.stages) and stream in held.stages[int(number)].streams
-        if not known:
-            report.problem(f"{name} cannot be read, and should have {count} rows")
+        stream = _stream_of(held, name)
+        if stream is None:
+            report.problem(f"{name} cannot be read; it should have {count} rows")
             continue
-        for metric in ("time", *held.stages[int(number)].streams[stream].metrics):
+        for metric in (paths.TIME, *stream.metrics):
             try:
                 array = opened.store.array(f"{name}/{metric}")
                 if opened.ended and array.rows != count:
-                    raise Damaged(f"has shape {list(array.shape)}, and should have {count} rows")
+                    raise Damaged(f"has shape {list(array.shape)}; it should have {count} rows")
                 if array.covered() < count:
                     raise Damaged(f"has whole chunks for {array.covered()} of {count} rows")
             except Damaged as error:
                 text = f"{name}/{metric} {error}"
                 if text not in opened.notes and not any(p.startswith(f"{name}/{metric}/") for p in report.problems):
                     report.problem(text)
+
+
+def _stream_of(run: Run, key: str) -> StreamData | None:
+    node = paths.parse(key)
+    if node is None or node.stream is None or node.array is not None or node.stage >= len(run.stages):
+        return None
+    return run.stages[node.stage].streams.get(node.stream)
 
 
 def _compare(held: Run, followed: Run, journal: str, report: Report) -> None:
@@ -285,12 +295,12 @@ def _compare(held: Run, followed: Run, journal: str, report: Report) -> None:
             for metric in ours.metrics.keys() & theirs.metrics.keys() if count else ():
                 a, b = ours.values(metric)[:count], theirs.values(metric)[:count]
                 if a.shape != b.shape or not np.array_equal(a, b, equal_nan=True):
-                    report.problem(f"stage_{one.index}/{name}/{metric} is not what the journal says")
+                    report.problem(f"{paths.stream(one.index, name)}/{metric} differs from the journal")
 
 
 def rows_of(run: Run) -> dict[str, int]:
     """Rows by `stage_0/video`."""
-    return {f"stage_{s.index}/{n}": d.rows for s in run.stages for n, d in s.streams.items() if n in protocol.STREAMS}
+    return {paths.stream(s.index, n): d.rows for s in run.stages for n, d in s.streams.items() if n in protocol.STREAMS}
 
 
 def damaged_chunks(archive: Path) -> dict[str, frozenset[str]]:

@@ -1,40 +1,35 @@
-"""Mends a run that was never ended or is damaged: makes a whole archive of what can be read, and keeps the old."""
+"""Repairs a run that was not finalised or is damaged: makes a whole archive of what can be read, and keeps the old."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import re
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
 
-from recorder.archive.rebuild import mend_names, refolding
-from recorder.archive.writer import SNAPSHOT_LABELS, ArchiveWriter
+from recorder.archive.journal_removal import settle
+from recorder.archive.leftovers import repaired, repairing, tidy
+from recorder.archive.writer import ArchiveWriter
 from recorder.format import locations, protocol
 from recorder.format.events import event
 from recorder.format.protocol import Message
 from recorder.journal.journal import JournalReader, is_being_written
 from recorder.system.durability import sync_place
-from recorder.system.move_remove import Busy, changing, exists, is_folder, move, remove
-from recorder.system.open_folders import FOLDER_MODE, open_folder, sync_folder
-from recorder.writing.journal_removal import settle
-from replay.archive.lazy_rows import plain
+from recorder.system.fsync import sync_folder
+from recorder.system.move_remove import Busy, changing, exists, move, remove, short_stem
+from recorder.system.open_folders import FOLDER_MODE, open_folder
+from replay.archive.lazy_rows import as_recorded
 from replay.archive.reader import Archive
-from replay.archive.safe_files import Damaged
-from replay.archive.store import Store
+from replay.integrity.carry_over import Skip, carry_over
 from replay.integrity.check import check, damaged_chunks, rows_of
 from replay.library.run_info import TAGS_ATTRIBUTE, known_tags
+from replay.model.checked import checked
 from replay.model.run import Run
 from replay.model.validation import NotARun
-from replay.sources.archive_remainder import Known
-
-_KEPT: Final = re.compile(r"stage_(\d{1,6})_step_(\d{1,9})")
-_TENSOR: Final = re.compile(r"(video|audio)_(x|x0)")
-
-Skip = Mapping[str, frozenset[str]]
+from replay.sources.archive_remainder import beyond
+from replay.sources.read_so_far import ReadSoFar
 
 
 class CannotRepair(ValueError):
@@ -57,10 +52,10 @@ class Repaired:
 def repair(path: Path) -> Repaired:
     """Make one whole archive of journal and archive at `path`, `interrupted` unless they say how the run ended.
 
-    What was there is moved, never removed: to a folder `<name>.before-repair` beside it, once the new archive is on the
-    disk. Chunks whose checksum is another than when they were written become NaN: nobody can tell which of their values
-    is wrong. What was lost is said in an event of the new archive too. Of a whole archive with its journal beside it
-    only the journal is removed, once the archive is on the disk.
+    What was there is moved, never removed: to a folder `<name>.before-repair` next to it, once the new archive is on
+    the disk. Chunks whose checksum is another than when they were written become NaN, since it cannot be known which of
+    their values are wrong. What was lost is said in an event of the new archive too. Of a whole archive with a journal
+    next to it only the journal is removed, once the archive is on the disk.
 
     Raises:
         CannotRepair: if the run is being recorded or changed by another process, is whole already, is a link, or holds
@@ -76,9 +71,9 @@ def repair(path: Path) -> Repaired:
         return mended
     try:
         with changing(archive) as place:
-            finished = _clear(archive, place)
+            finished = tidy(archive, place)
             if archive.is_symlink():
-                raise CannotRepair(f"{archive.name} is a link; repair the archive that it leads to")
+                raise CannotRepair(f"{archive.name} is a link; repair its target")
             if journal.is_file() and is_being_written(journal):
                 raise CannotRepair(f"{archive.name} is being recorded; stop its recorder first")
             if not journal.is_file() and not archive.exists():
@@ -86,11 +81,11 @@ def repair(path: Path) -> Repaired:
             if not journal.is_file() and check(archive).sound:
                 if finished:
                     return Repaired(archive, None, _rows(archive), "a repair that had been interrupted was completed")
-                whole = f"{archive.name} was ended by its recorder and is whole"
-                raise CannotRepair(f"{whole}; there is nothing to fold or mend")
+                whole = f"{archive.name} was finalised by its recorder and is complete"
+                raise CannotRepair(f"{whole}; there is nothing to repair")
             return _repaired(archive, journal, place)
     except Busy as error:
-        raise CannotRepair(f"{archive.name} is being changed by another process; wait for its end") from error
+        raise CannotRepair(f"{archive.name} is being changed by another process; wait until it ends") from error
 
 
 def _settled(archive: Path) -> Repaired | None:
@@ -103,41 +98,23 @@ def _settled(archive: Path) -> Repaired | None:
     return Repaired(archive, None, _rows(archive), "it was whole and is on the disk; its journal was removed")
 
 
-def _clear(archive: Path, place: int) -> bool:
-    """Remove what repairs and recorders left that were killed; True if one was as good as done, and was completed."""
-    mend_names(archive, place)
-    ready, finished = _ready(archive), False
-    if is_folder(ready, place) and not exists(archive.name, place):
-        move(ready, place, archive.name, place)
-        finished = True
-    for name in os.listdir(place):
-        if name in (ready, refolding(archive)) or name.startswith(f".{archive.stem}.repairing"):
-            remove(name, place)
-    return finished
-
-
-def _ready(archive: Path) -> str:
-    """The name of a new archive that is whole and on the disk, until the old one has been moved away."""
-    return f".{archive.stem}.repaired{locations.ARCHIVE_SUFFIX}"
-
-
 def _repaired(archive: Path, journal: Path, place: int) -> Repaired:
     skip = damaged_chunks(archive)
     messages, lost, note = _readable(archive, journal, skip)
     if not messages:
         raise CannotRepair(f"nothing of {archive.name} can be read: {note}")
-    made = archive.with_name(f".{archive.stem}.repairing-{os.getpid()}{locations.ARCHIVE_SUFFIX}")
+    made = archive.with_name(repairing(archive))
     try:
         try:
             rows = _written(made, _write(made, messages, _old(archive, messages), skip, lost))
         except CannotRepair:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
-            raise CannotRepair(f"{archive.name} holds what no archive can: {error!r}"[:300]) from error
-        os.rename(made.name, _ready(archive), src_dir_fd=place, dst_dir_fd=place)
+            raise CannotRepair(f"{archive.name} cannot be stored in an archive: {error!r}"[:300]) from error
+        os.rename(made.name, repaired(archive), src_dir_fd=place, dst_dir_fd=place)
         kept = _replace(archive, journal, place)
     except BaseException:
-        for name in (made.name, _ready(archive)):
+        for name in (made.name, repaired(archive)):
             with contextlib.suppress(OSError):
                 remove(name, place)
         raise
@@ -146,7 +123,7 @@ def _repaired(archive: Path, journal: Path, place: int) -> Repaired:
 
 def _replace(archive: Path, journal: Path, place: int) -> str:
     """Move the old files to a folder of their own, whose name is given back, and the new archive to their place."""
-    kept = _made_free(f"{archive.stem}.before-repair", place)
+    kept = _made_free(f"{short_stem(archive.stem)}.before-repair", place)
     into = open_folder(kept, place)
     old = (archive.name, journal.name)
     try:
@@ -154,11 +131,11 @@ def _replace(archive: Path, journal: Path, place: int) -> str:
             if exists(name, place):
                 move(name, place, name, into)
         sync_folder(into)
-        os.rename(_ready(archive), archive.name, src_dir_fd=place, dst_dir_fd=place)
+        os.rename(repaired(archive), archive.name, src_dir_fd=place, dst_dir_fd=place)
     except BaseException:
         # A Ctrl-C may come between any two of these: what is there tells how far it got.
         with contextlib.suppress(OSError):
-            if exists(_ready(archive), place):
+            if exists(repaired(archive), place):
                 for name in old:
                     if exists(name, into):
                         move(name, into, name, place)
@@ -177,7 +154,7 @@ def _made_free(name: str, place: int) -> str:
         with contextlib.suppress(FileExistsError):
             os.mkdir(candidate, FOLDER_MODE, dir_fd=place)
             return candidate
-    raise FileExistsError(f"{name} has a thousand predecessors")
+    raise FileExistsError(errno.EEXIST, "1000 earlier copies exist; remove some", name)
 
 
 def _old(archive: Path, messages: list[Message]) -> Archive | None:
@@ -190,14 +167,14 @@ def _old(archive: Path, messages: list[Message]) -> Archive | None:
 
 
 def _same_run(archive: Archive, messages: list[Message]) -> None:
-    """Raises NotARun if an archive is another run's than these messages: somebody has put it there."""
+    """Raises NotARun if an archive belongs to another run than these messages."""
     if messages and messages[0].get("time") != archive.attributes.get("time"):
-        raise NotARun("the archive beside the journal is another run's")
+        raise NotARun("the archive next to the journal is another run's")
 
 
 def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], list[str], str]:
     """All messages that can be read, from the journal and then the archive; what is lost; and a word on the rest."""
-    run, known = Run(), Known()
+    run, read = Run(), ReadSoFar()
     found: list[Message] = []
     lost: list[str] = []
     notes: list[str] = []
@@ -205,28 +182,28 @@ def _readable(archive: Path, journal: Path, skip: Skip) -> tuple[list[Message], 
         reader = JournalReader(journal)
         try:
             while messages := reader.poll():
-                for message in messages:
+                for message in checked(messages):
                     run.feed(message)
-                    known.feed(message)
+                    read.add(message)
                     found.append(message)
         except NotARun as error:
             notes.append(str(error))
-            lost += [f"{journal.name} beyond its message {len(found):,}: {error}"] if found else []
+            lost += [f"{journal.name} after its message {len(found):,}: {error}"] if found else []
         finally:
             reader.close()
         notes += [reader.note] if reader.note else []
-    if archive.exists() and not known.ended:
+    if archive.exists() and not read.ended:
         count = len(found)
         try:
             opened = Archive(archive, skip)
             _same_run(opened, found)
-            for message in known.beyond(opened):
+            for message in beyond(read, opened):
                 run.feed(message)
                 # Rows are read now, so that what is damaged among them is known.
-                found += plain(message)
+                found += as_recorded(message)
         except NotARun as error:
             notes.append(str(error))
-            lost += [f"{archive.name} beyond that: {error}"] if len(found) > count else []
+            lost += [f"{archive.name} after that: {error}"] if len(found) > count else []
         if len(found) > count:
             lost += opened.lost
     return found, lost, "; ".join(notes)
@@ -253,15 +230,15 @@ def _fill(
         skipped = run.skipped
         run.feed(message)
         if run.skipped > skipped:
-            lost.append(f"an {message['t']} message that is not as the format says")
+            lost.append(f"a message of kind {message['t']} that violates the format")
         elif message["t"] != protocol.END and _known(message):
             writer.feed(message)
     if old is not None:
-        _carry(writer, run, old.store, skip, lost)
+        carry_over(writer, run, old.store, skip, lost)
         lost += [n for n in old.lost if n not in lost]
     last = max((float(s.times[-1]) for g in run.stages for s in g.streams.values() if s.rows), default=time.time())
     if not ends:
-        error = "its recorder never ended it; repaired"
+        error = "not finalised by its recorder; repaired"
         ends = [{"t": protocol.END, "time": last, "status": "interrupted", "error": error}]
     if lost:
         told = event("warning", f"repaired; lost: {'; '.join(lost[:20])}"[:2000], payload={"lost": lost[:1000]})
@@ -290,59 +267,3 @@ def _known(message: Message) -> bool:
     return (
         message["t"] not in (protocol.STREAM, protocol.STEP, protocol.PREVIEW) or message["stream"] in protocol.STREAMS
     )
-
-
-def _carry(writer: ArchiveWriter, run: Run, old: Store, skip: Skip, lost: list[str]) -> None:
-    """Take over from the old archive what messages do not hold: latents of steps, and kept snapshots."""
-    writer.fold()
-    for stage in run.stages:
-        for name, stream in stage.streams.items():
-            for label in SNAPSHOT_LABELS if name in protocol.STREAMS else ():
-                key = f"stage_{stage.index}/{name}/{label}"
-                if not old.folder(key):
-                    continue
-                try:
-                    array = old.array(key)
-                    if array.dtype.name != "float16" or array.chunk_rows != 1:
-                        raise Damaged(f"is {array.dtype.name} in chunks of {array.chunk_rows} steps")
-                    for step in array.steps(min(array.rows, stream.rows)):
-                        try:
-                            values = array.read_whole(step, step + 1, skip.get(key, frozenset()))[0]
-                        except Damaged as error:
-                            lost.append(f"{key} of step {step}: {array.key(step)} {error}")
-                            continue
-                        writer.add_snapshot(stage.index, name, step, {label: values})
-                except (Damaged, OSError) as error:
-                    lost.append(f"{key} {error}")
-    for group in old.names("snapshots"):
-        _carry_kept(writer, f"snapshots/{group}", old, skip, lost)
-
-
-def _carry_kept(writer: ArchiveWriter, group: str, old: Store, skip: Skip, lost: list[str]) -> None:
-    """One snapshot that a viewer asked for."""
-    place = _KEPT.fullmatch(group.rpartition("/")[2])
-    if place is None:
-        lost.append(f"{group} is no snapshot")
-        return
-    found: dict[str, dict[str, Any]] = {}
-    sigma, frames = 0.0, None
-    try:
-        given = old.attributes(group).get("sigma")
-        sigma = float(given) if isinstance(given, int | float) else 0.0
-    except Damaged as error:
-        lost.append(f"{group} {error}")
-    for name in old.names(group):
-        key = f"{group}/{name}"
-        try:
-            array = old.array(key)
-            values = array.read_whole(0, array.rows, skip.get(key, frozenset()))
-            if name == "frame" and values.ndim == 1 and values.dtype.kind == "i":
-                frames = tuple(int(n) for n in values)
-            elif (tensor := _TENSOR.fullmatch(name)) and values.dtype.name == "float32":
-                found.setdefault(tensor[1], {})[tensor[2]] = values
-            else:
-                raise Damaged("is no part of a snapshot")
-        except (Damaged, OSError) as error:
-            lost.append(f"{key} {error}")
-    for stream, tensors in found.items():
-        writer.keep(int(place[1]), stream, int(place[2]), sigma, frames if stream == "video" else None, tensors)

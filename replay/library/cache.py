@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgpack
 
-from recorder.format import locations
+from recorder.format import locations, paths
 from recorder.format.nonfinite import Broken
 from recorder.system.open_folders import PRIVATE_MODE, make_folders
 from replay.library.run_info import RunInfo
@@ -34,7 +34,7 @@ Stamp = tuple[int, ...]
 
 def stamp_of(archive: Path, has_journal: bool = True) -> Stamp | None:
     """The stamp of an archive and of its journal, if it may have one; None if neither can be looked at."""
-    found = _looked_at(f"{archive}/zarr.json")
+    found = _looked_at(f"{archive}/{paths.DOCUMENT}")
     if has_journal:
         found += _looked_at(str(locations.journal_of(archive)))
     return found or None
@@ -61,7 +61,7 @@ def cache_file(runs_dir: Path) -> Path | None:
     return directory / f"runs-{known}.msgpack"
 
 
-class Cache:
+class ListingCache:
     """Lines of the list of one folder, by the archive's name and stamp.
 
     A file that is missing, damaged or of another version counts as empty: everything in it can be read again.
@@ -89,7 +89,7 @@ class Cache:
 
     def put(self, info: RunInfo, stamp: Stamp) -> None:
         """Keep a line of a run that has ended, unless it has values that the file cannot hold."""
-        line = (stamp, [_plain(getattr(info, name)) for name, _ in _FIELDS])
+        line = (stamp, [_to_cache_value(getattr(info, name)) for name, _ in _FIELDS])
         try:
             _packed(line)
         except (OverflowError, TypeError, ValueError):
@@ -106,7 +106,7 @@ class Cache:
         self._changed = self._changed or bool(gone)
 
     def save(self) -> None:
-        """Write the file if something has changed, whole or not at all. That it cannot be written is no error."""
+        """Write the file if something has changed, whole or not at all; failing to write it is not an error."""
         if not self._changed or self._file is None:
             return
         content = {"version": VERSION, "folder": str(self._runs_dir.absolute()), "lines": self._lines}
@@ -142,7 +142,7 @@ def _packed(value: Any) -> bytes:
     return packed
 
 
-def _plain(value: Any) -> Any:
+def _to_cache_value(value: Any) -> Any:
     if not isinstance(value, tuple):
         return value
     return [list(astuple(one)) if isinstance(one, Broken) else one for one in value]

@@ -11,12 +11,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from recorder.format import locations
+from recorder.archive.leftovers import deleted, tidy
+from recorder.format import locations, paths
+from recorder.format.array_document import MAX_DOCUMENT_BYTES
 from recorder.journal.journal import is_being_written
+from recorder.system.fsync import sync_folder
 from recorder.system.move_remove import changing, exists, is_folder, move, remove
-from recorder.system.open_folders import open_folder, replace_file, sync_folder
+from recorder.system.open_folders import open_folder, replace_file
 from replay.archive.reader import root_attributes
-from replay.archive.safe_files import MAX_DOCUMENT_BYTES, Damaged, checked, parse, read_file
+from replay.archive.safe_files import Damaged, checked, parse, read_file
 from replay.library.run_info import MAX_TAGS, TAG_CHARACTERS, TAGS_ATTRIBUTE
 from replay.model.run import NotARun
 
@@ -45,7 +48,7 @@ def rename(archive: Path, name: str) -> Path:
             the disk refuses.
     """
     _check_there(archive)
-    if not re.search("[A-Za-z0-9]", name):
+    if not locations.reduced_name(name):
         raise CannotChange("a name needs a letter or a digit")
     renamed = archive.with_name(f"{name_part(archive)[0]}{locations.safe_name(name)}{locations.ARCHIVE_SUFFIX}")
     if renamed == archive:
@@ -54,6 +57,7 @@ def rename(archive: Path, name: str) -> Path:
         for taken in (renamed, locations.journal_of(renamed)):
             if taken.exists() or taken.is_symlink():
                 raise CannotChange(f"there is a run named {renamed.stem} already")
+        tidy(archive, place)
         journal = locations.journal_of(archive)
         if journal.exists():
             move(journal.name, place, locations.journal_of(renamed).name, place)
@@ -99,13 +103,14 @@ def delete(archive: Path) -> None:
     """Remove a run's archive and journal for good. Of an archive that is a link, only the link.
 
     Raises:
-        CannotChange: if the run is live, is no run, or the disk refuses.
+        CannotChange: if the run is live, is not a run, or the disk refuses.
     """
     if archive.suffix != locations.ARCHIVE_SUFFIX:
-        raise CannotChange(f"{archive} is no archive of a run")
+        raise CannotChange(f"{archive} is not an archive of a run")
     with _changing(archive) as place:
         if not locations.journal_of(archive).is_file():
             root_attributes(archive)  # raises if this is some other folder
+        tidy(archive, place)
         if is_folder(archive.name, place):
             _remove_archive(archive, place)
         else:
@@ -116,18 +121,18 @@ def delete(archive: Path) -> None:
 
 def _remove_archive(archive: Path, place: int) -> None:
     """Remove an archive, out of sight first: no list shows a run that is half gone."""
-    going = f".{archive.stem}.deleted"
+    going = deleted(archive)
     remove(going, place)
     try:
         os.rename(archive.name, going, src_dir_fd=place, dst_dir_fd=place)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        # It is part of a container's image and cannot be renamed. Without its root document it is no run either.
+        # It is part of a container's image and cannot be renamed. Without its root document it is not a run either.
         going = archive.name
         folder = open_folder(going, place)
         try:
-            remove("zarr.json", folder)
+            remove(paths.DOCUMENT, folder)
         finally:
             os.close(folder)
     remove(going, place)
@@ -154,16 +159,16 @@ def _check_there(archive: Path) -> None:
 
 
 def _set_attributes(archive: Path, changes: dict[str, Any], place: int) -> None:
-    """Raises NotARun if it is no archive that can be read, also behind its attributes, and OSError."""
+    """Raises NotARun if it is not an archive that can be read, also behind its attributes, and OSError."""
     root_attributes(archive)
     # From here on nothing is looked up by its path: what is put in the archive's place meanwhile is not written to.
     folder = open_folder(archive.name, place)
     try:
-        document = parse(read_file("zarr.json", MAX_DOCUMENT_BYTES, folder))
+        document = parse(read_file(paths.DOCUMENT, MAX_DOCUMENT_BYTES, folder))
         attributes = {**checked(document.get("attributes")), **changes}
-        replace_file("zarr.json", json.dumps({**document, "attributes": attributes}).encode(), folder, sync=True)
+        replace_file(paths.DOCUMENT, json.dumps({**document, "attributes": attributes}).encode(), folder, sync=True)
         sync_folder(folder)
     except Damaged as error:
-        raise NotARun(f"{archive} has damaged metadata: zarr.json {error}") from error
+        raise NotARun(f"{archive} has damaged metadata: {paths.DOCUMENT} {error}") from error
     finally:
         os.close(folder)

@@ -15,7 +15,7 @@ from replay.sources.open import SocketSource
 
 HEADER_SECONDS = 2.0
 _YOUNG_SECONDS = 10.0
-"""A socket that nobody listens on may be a recorder that is about to: between the two calls it is there already."""
+"""A socket that no process listens on may be a recorder that is about to: between the two calls it is there already."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class LiveRun:
 
 
 def live_runs() -> list[LiveRun]:
-    """Runs of this user that have a socket and a recorder, newest first; sockets that nobody serves are removed.
+    """Runs of this user that have a socket and a recorder, newest first; sockets that no process serves are removed.
 
-    A recorder that does not answer within two seconds is told by the journal that its socket names.
+    A recorder that does not answer within two seconds is identified by the journal that its socket names.
 
     Raises:
-        locations.UnsafeLocation: if the runtime directory could have been prepared by somebody else.
+        locations.UnsafeLocation: if the runtime directory could have been prepared by another user.
     """
     found = (_live_run(path) for path in _sockets())
     return sorted((run for run in found if run is not None), key=lambda r: r.started, reverse=True)
@@ -50,10 +50,10 @@ class LiveSockets:
         self._known: dict[tuple[Path, int, int], LiveRun | None] = {}
 
     def look(self) -> list[LiveRun]:
-        """Who answers now, newest first. Waits for new sockets only; one that will not speak costs two seconds once.
+        """Runs that answer now, newest first. Waits for new sockets only; a silent one costs two seconds once.
 
         Raises:
-            locations.UnsafeLocation: if the runtime directory could have been prepared by somebody else.
+            locations.UnsafeLocation: if the runtime directory could have been prepared by another user.
         """
         known: dict[tuple[Path, int, int], LiveRun | None] = {}
         for path in _sockets():
@@ -75,14 +75,14 @@ def _sockets() -> list[Path]:
 
 
 def _sweep(path: Path) -> None:
-    """Remove a socket that nobody serves: its recorder was killed. A new one's may only not listen yet."""
+    """Remove a socket that no process serves: its recorder was killed. A new one's may only not listen yet."""
     with contextlib.suppress(OSError):
         if time.time() - path.stat().st_mtime > _YOUNG_SECONDS and not peers.is_served(path):
             peers.remove(path)
 
 
 def _live_run(path: Path) -> LiveRun | None:
-    """Who answers on a socket; None if nobody does, and then a socket that is left over is removed."""
+    """The run that answers on a socket; None if none does, and then a socket that is left over is removed."""
     try:
         source = SocketSource(path)
     except ConnectionRefusedError:
@@ -128,7 +128,7 @@ def _told(path: Path, header: protocol.Message) -> LiveRun | None:
             process=int(known.get("process", 0)),
         )
     except (KeyError, ValueError, TypeError, OverflowError):
-        return None  # whoever answers there is no recorder of this version
+        return None  # what answers there is not a recorder of this version
 
 
 def _first_header(source: SocketSource) -> protocol.Message | None:

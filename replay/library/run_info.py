@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recorder.format import protocol
+from recorder.format import paths, protocol
+from recorder.format.declarations import DRIFT
 from recorder.format.nonfinite import Broken, BrokenItems, broken_words
 from recorder.format.protocol import Message
 from recorder.format.run_status import GOING_ON, missed_steps, noise_left_of, standing
@@ -111,21 +112,21 @@ class Gathered:
         if isinstance(message.get("time"), float) and math.isfinite(message["time"]):
             self.last = message["time"]
         if kind == protocol.HEADER:
-            self.started = validation.moment(message["time"], "the run's time")
+            self.started = validation.read_time(message["time"], "the run's time")
             self.model = str(message["metadata"].get("model") or "")
         elif kind == protocol.STAGE:
             self._stage(message)
         elif kind == protocol.STEP:
-            stage = validation.whole(message["stage"], "the stage")
+            stage = validation.read_int(message["stage"], "the stage")
             step, count = (
-                validation.whole(message["step"], "the step"),
-                validation.whole(message.get("count", 1), "the rows"),
+                validation.read_int(message["step"], "the step"),
+                validation.read_int(message.get("count", 1), "the rows"),
             )
             if _fits(self.steps, stage):
                 self.steps[stage] = max(self.steps.get(stage, 0), step + count)
         elif kind == protocol.MISSED:
-            count = validation.whole(message["count"], "the number of missed steps")
-            key = f"stage_{validation.whole(message['stage'], 'the stage')}/{message['stream']}"
+            count = validation.read_int(message["count"], "the number of missed steps")
+            key = paths.stream(validation.read_int(message["stage"], "the stage"), message["stream"])
             self.missed[key] = max(self.missed.get(key, 0), count)
         elif kind == protocol.EVENT:
             self.event(message)
@@ -167,7 +168,7 @@ class Gathered:
 
     def summary(self, stage: int, summary: Mapping[str, Any]) -> None:
         """Take in what a stage came to."""
-        values = summary.get("video", {}).get("drift_index", ())
+        values = summary.get("video", {}).get(DRIFT, ())
         finite = [float(v) for v in values if isinstance(v, float | int) and math.isfinite(v)]
         if finite and _fits(self.drifts, stage):
             self.drifts[stage] = sum(finite) / len(finite)
@@ -205,7 +206,7 @@ def _fits(known: Mapping[int, Any], stage: int) -> bool:
 
 
 def thinned(sigmas: Sequence[float], most: int = SIGMAS) -> tuple[float, ...]:
-    """At most so many levels of a schedule: the highest of each stretch, since what stands out are shocks upwards."""
+    """At most `most` levels of a schedule: the highest of each stretch, since what stands out are shocks upwards."""
     finite = [s if math.isfinite(s) else 0.0 for s in sigmas]
     count = len(finite)
     if count > most:
@@ -214,7 +215,7 @@ def thinned(sigmas: Sequence[float], most: int = SIGMAS) -> tuple[float, ...]:
 
 
 def known_tags(attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    """The tags in an archive's root attributes; what is no list of text is no tag."""
+    """The tags in an archive's root attributes; anything but a list of text counts as no tags."""
     found = attributes.get(TAGS_ATTRIBUTE)
     if not isinstance(found, list):
         return ()

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from recorder.format import locations
+from recorder.format import locations, paths
 from replay.model.validation import NotARun
 
-_PARTS: Final = ("stage_", "events", "system", "snapshots")
-"""How the names of folders begin that a recorder makes in an archive."""
 _NEWER: Final = "newer than this program"
 
 
@@ -51,7 +49,7 @@ def refuse(archive: Path, error: Exception) -> Unreadable | None:
         waiting = False
         if lost_root(archive):
             return Unreadable(archive, "it has lost its root document zarr.json", _check(archive))
-        if not os.path.lexists(archive / "zarr.json"):
+        if not os.path.lexists(archive / paths.DOCUMENT):
             return None
     if waiting and not archive.exists():
         return None  # a run that is just being made, or came to nothing
@@ -66,11 +64,11 @@ def refuse(archive: Path, error: Exception) -> Unreadable | None:
 
 def lost_root(archive: Path) -> bool:
     """Whether a folder holds parts of an archive, and neither a root document nor a journal that would tell of them."""
-    if os.path.lexists(archive / "zarr.json") or locations.journal_of(archive).exists():
+    if os.path.lexists(archive / paths.DOCUMENT) or locations.journal_of(archive).exists():
         return False
     try:
         with os.scandir(archive) as entries:
-            return any(e.name.startswith(_PARTS) and e.is_dir(follow_symlinks=False) for e in entries)
+            return any(paths.is_part(e.name) and e.is_dir(follow_symlinks=False) for e in entries)
     except OSError:
         return False
 

@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from recorder.format import locations
-from replay.library.cache import Cache, Stamp, stamp_of
-from replay.library.listing import JournalTail, archives_in, describe_run, is_archive
+from replay.library.archive_line import is_archive
+from replay.library.cache import ListingCache, Stamp, stamp_of
+from replay.library.journal_tail import JournalTail
+from replay.library.listing import archives_in, describe_run
 from replay.library.live_runs import LiveRun, LiveSockets
 from replay.library.run_info import RunInfo
 from replay.library.unreadable import Unreadable, refuse
@@ -17,21 +19,21 @@ from replay.model.run import NotARun
 LOOK_SECONDS = 10.0
 """How often every archive's time of change is looked at; new and finished runs change the folder's own."""
 SAVE_RUNS = 500
-"""So many lines are read before the cache is saved again."""
+"""Lines that are read before the cache is saved again."""
 
 
-class Shelf:
+class RunWatcher:
     """What runs there are. `update` belongs into a thread, one call at a time; it never waits for a recorder.
 
     Archives are read at most once: their lines come from the cache while their stamp is the same. Live runs are
     followed by the tail of their journals.
     """
 
-    def __init__(self, runs_dir: Path, cache: Cache | None = None) -> None:
+    def __init__(self, runs_dir: Path, cache: ListingCache | None = None) -> None:
         self.runs_dir = runs_dir
         self.problem = ""
         """Why live runs of other folders cannot be found; empty if they can."""
-        self._cache = cache if cache is not None else Cache(runs_dir)
+        self._cache = cache if cache is not None else ListingCache(runs_dir)
         self._sockets = LiveSockets()
         self._answering: dict[Path, LiveRun] = {}
         self._lines: dict[Path, RunInfo] = {}
@@ -153,7 +155,7 @@ class Shelf:
                 if journal.stat().st_size or is_archive(path):
                     self._tails[path] = JournalTail(path)
                     self._advance(path, end)
-                else:  # it is just being made: its recorder must not find somebody who tries its lock
+                else:  # it is just being made: its recorder must not find its lock taken
                     self._young.append(path)
             elif (stamp := stamp_of(path)) is not None:
                 self._stamps[path] = stamp
@@ -172,7 +174,7 @@ class Shelf:
                 self._refuse(path, error)
 
     def _advance(self, path: Path, end: float) -> None:
-        """Read on in a journal. It stays open while its recorder goes on, and until all of it is read."""
+        """Read on in a journal. It stays open while its recorder runs, and until all of it is read."""
         stamp = stamp_of(path)
         while more := self._tails[path].read():
             if time.monotonic() > end:

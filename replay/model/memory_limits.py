@@ -1,7 +1,7 @@
-"""How much of a run a viewer keeps in memory, whatever is sent to it, and what is said of the rest.
+"""How much of a run a viewer keeps in memory, whatever is sent to it, and how it reports the rest.
 
-Each kind of message has a budget in bytes. Rows have one more file (`spill`); of all else the densest part gives way.
-What leaves memory is counted and told: a run's files have all of it.
+Each kind of message has a budget in bytes. Rows beyond it go to a temporary file (`spill_file`); of everything
+else the densest part is dropped. What is dropped is counted and reported: the run's files have all of it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ ROW_BYTES: Final = 128 << 20
 _KINDS: Final = frozenset(get_args(protocol.EventKind))
 _SHARED: Final = ("metrics", "coordinates")
 _METRIC_BYTES: Final = 800
-"""Of a metric that is unpacked, beside its declaration."""
+"""Of a metric that is unpacked, besides its declaration."""
 _OVERHEAD: Final = 2048
-"""Of a stage or stream and what a viewer keeps of it, beside what was sent."""
+"""Of a stage or stream and what a viewer keeps of it, besides what was sent."""
 _PART: Final = 4
 """One message takes at most this part of its budget, so that it cannot push out all the others."""
 
 Choice = Callable[[list[Message], list[int], int], list[bool]]
-"""Which messages stay so that their costs come to so many bytes at most."""
+"""Which messages stay, given their costs and the bytes that they may take in all."""
 
 
 def footprint(value: Any) -> int:
@@ -63,7 +63,7 @@ def fingerprint(value: Any) -> bytes:
 
 
 class Budget:
-    """A list of messages that is kept within so many bytes."""
+    """Keeps a list of messages within a number of bytes."""
 
     def __init__(self, limit: int, choose: Choice) -> None:
         self._limit, self._choose = limit, choose
@@ -77,7 +77,7 @@ class Budget:
         if cost > self._limit // _PART:
             self.dropped += 1
             return kept
-        if len(kept) != len(self._costs):  # somebody changed the list
+        if len(kept) != len(self._costs):  # the caller changed the list
             self._costs = [footprint(m) for m in kept]
             self._bytes = sum(self._costs)
         kept.append(message)
@@ -95,10 +95,10 @@ class Budget:
         return found
 
 
-class Declared:
-    """What stages and streams declare, within so many bytes; streams of the same declaration share it.
+class DeclarationBudget:
+    """What stages and streams declare, within a number of bytes; streams with equal declarations share one.
 
-    Once something had no room, nothing that is new has: stages are numbered without gaps.
+    Once one declaration had no room, no new one is taken: stages are numbered without gaps.
     """
 
     def __init__(self, limit: int) -> None:
@@ -138,7 +138,7 @@ class Declared:
 
 
 def newest_of_each_kind(events: list[Message], costs: list[int], limit: int) -> list[bool]:
-    """Of the kind of events that takes the most the older half goes, again and again: a flood leaves the others."""
+    """Of the kind of events that takes the most the older half is dropped, repeatedly: a flood leaves the others."""
     places: dict[str, list[int]] = {}
     for at, event in enumerate(events):
         kind = event.get("kind")
@@ -163,7 +163,7 @@ def every_second(messages: list[Message], costs: list[int], limit: int) -> list[
     return [at % step == 0 for at in range(len(messages))]
 
 
-def told(dropped: Mapping[str, int]) -> str:
+def left_out_note(dropped: Mapping[str, int]) -> str:
     """One line on what is not kept; empty if everything is."""
     parts = [f"{count:,} {what}" for what, count in dropped.items() if count]
     return f"not kept in memory: {', '.join(parts)}; the run's files have them" if parts else ""

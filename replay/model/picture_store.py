@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from recorder.format import protocol
-from recorder.format.protocol import Message
-from replay.model import validation
-from replay.model.stream import Preview, StreamData
+from replay.model.checked import SentPreview, StoredPreviews
+from replay.model.declarations import Preview
+from replay.model.stream import StreamData
 from replay.model.validation import NotARun
 
 _OVERHEAD: Final = 600
@@ -25,28 +24,27 @@ class Pictures:
         self._bytes = 0
         self.dropped = 0
 
-    def add(self, stream: StreamData, message: Message, most: int) -> None:
-        """Take in a `preview` message, or all pictures of an archive, which are read when they are looked at.
+    def add(self, stream: StreamData, sent: SentPreview | StoredPreviews, most: int) -> None:
+        """Take in one picture, or all pictures of an archive, which are read when they are drawn.
 
         Args:
             stream: whose pictures they are.
-            message: what was sent.
+            sent: what was sent.
             most: pictures of one stream that are kept.
 
         Raises:
-            NotARun: if they are not as the format says.
+            NotARun: if a picture does not fit the stream or its other pictures.
         """
-        known, given = stream.previews, message["data"]
-        if isinstance(given, Mapping) and not isinstance(given, dict):
-            stream.previews = {**given, **known} if known else given
+        known = stream.previews
+        if isinstance(sent, StoredPreviews):
+            stream.previews = {**sent.previews, **known} if known else sent.previews
             if known:
                 self._count(stream)
                 self._bound(stream, most)
             return
-        step = validation.whole(message["step"], "a preview's step")
+        step, made = sent.step, sent.preview
         if step > stream.rows + protocol.MAX_RECORDER_MESSAGE:
             raise NotARun(f"a preview of row {step} after {stream.rows} rows")
-        made = Preview.declared(message)
         if not isinstance(known, dict):
             stream.previews = known = dict(known)
             self._count(stream)

@@ -1,7 +1,7 @@
 """Whether a run that is being recorded is alive: judged by what arrives, never by comparing two machines' clocks.
 
 A recorder sends a sample of the machine's load twice a second while it lives. So a slow step (samples and no row) is
-told apart from a recorder that is stopped or hangs (nothing at all). How long a step takes is measured on the
+distinguished from a recorder that is stopped or hangs (nothing at all). How long a step takes is measured on the
 recorder's own clock, from one sample or row to the next; how long nothing has come, on the viewer's monotonic clock.
 """
 
@@ -18,28 +18,28 @@ from typing import Final
 
 from recorder.format import protocol
 from recorder.format.protocol import Message
-from replay.sources.interface import Liveness
+from replay.model.liveness import Liveness
 
 SILENT_SECONDS: float = 8.0
-"""A recorder of which nothing has come for so long is stalled. With a look a second, every list says so within ten."""
+"""A recorder that has sent nothing for this long is stalled. Polled every second, every list shows it within ten."""
 STEP_SECONDS: float = 10.0
 USUAL_STEPS: Final = 3.0
-"""A loop is stalled that takes no step for so long, and for so many of its usual steps."""
+"""A loop is stalled once it has taken no step for `STEP_SECONDS` and for this many of its usual steps."""
 LOST_SECONDS: float = 60.0
-"""A connection that could not be made again for so long is lost."""
+"""A connection that could not be made again for this long is lost."""
 CONFIRM_SECONDS: float = 1.5
-"""A file that did not change for long by its time of change is looked at for so long before that time is believed."""
+"""A file whose modification time is old is watched for this long before that time is believed."""
 _RECENT: Final = 8
 """Steps that tell how long one usually takes."""
 _MOST_LOOPS: Final = 64
-"""Loops that may be under way at once, or were never ended."""
+"""Loops that may run at once, or never ended."""
 _LONGEST_BEAT: Final = 4.0
 """Seconds that the recorder's clock advances at most from one message to the next, where it sends samples: the time for
-which it was stopped, or by which its clock was set, is no part of a step."""
+which it was stopped, or by which its clock was set, is not part of a step."""
 
 
-class State(Enum):
-    """How a run stands for a viewer. How one that has ended did so, its status tells."""
+class RunState(Enum):
+    """The state of a run for a viewer. How a run ended is in its status."""
 
     LIVE = "live"
     STALLED = "stalled"
@@ -59,7 +59,7 @@ class Stall:
 
     @property
     def text(self) -> str:
-        """What is the matter, in a few words, without for how long."""
+        """The reason in a few words, without the duration."""
         if self.silent:
             return "no sign of its recorder"
         return f"no step, and one usually takes {self.usual:.2g} s" if self.usual >= 0.1 else "no step"
@@ -89,8 +89,8 @@ class Signs:
 def stalled(signs: Signs) -> Stall | None:
     """Whether a run that is being recorded is stalled.
 
-    Before a loop's second step, between loops and after the last planned step nobody knows how long something may take:
-    there only silence counts.
+    Before a loop's second step, between loops and after the last planned step it is not known how long something may
+    take: there only silence counts.
     """
     if signs.beating and signs.silence >= SILENT_SECONDS:
         return Stall(signs.silence, silent=True)
@@ -99,13 +99,13 @@ def stalled(signs: Signs) -> Stall | None:
     return None
 
 
-def state(liveness: Liveness, stall: Stall | None, disconnected: float | None = None) -> State:
+def state(liveness: Liveness, stall: Stall | None, disconnected: float | None = None) -> RunState:
     """How a run stands: `disconnected` is for how many seconds its connection has been broken, None if it is there."""
     if liveness is not Liveness.LIVE:
-        return State.ENDED
+        return RunState.ENDED
     if disconnected is not None:
-        return State.LOST if disconnected >= LOST_SECONDS else State.RECONNECTING
-    return State.LIVE if stall is None else State.STALLED
+        return RunState.LOST if disconnected >= LOST_SECONDS else RunState.RECONNECTING
+    return RunState.LIVE if stall is None else RunState.STALLED
 
 
 @dataclass
@@ -118,7 +118,7 @@ class _Loop:
 
     @property
     def under_way(self) -> bool:
-        # Of a loop without a plan nobody knows which step is the last one.
+        # Which step of a loop without a plan is the last one is not known.
         return not self.over and 0 < self.rows < self.planned
 
 
@@ -129,7 +129,7 @@ class Pulse:
         self._clock = clock
         self._began = self._heard = clock()
         self._aged = 0.0
-        self._told = False
+        self._header_came = False
         """Whether the header has come, which a recorder sends at once."""
         self._beating = False
         self._last: float | None = None
@@ -148,7 +148,7 @@ class Pulse:
             self._heard, self._aged = self._clock(), 0.0
 
     def aged(self, seconds: float) -> None:
-        """What was there at first is so old already; believed once nothing more has come for `CONFIRM_SECONDS`."""
+        """What was there at first is this old already; believed once nothing more has come for `CONFIRM_SECONDS`."""
         self._began, self._aged = self._clock(), max(0.0, seconds)
 
     def rest(self) -> None:
@@ -170,7 +170,7 @@ class Pulse:
         stepless = None
         if under_way and self._took:
             stepless = self._at - max(loop.last for loop in under_way) + silence
-        return Signs(silence, self._beating or not self._told, stepless, usual)
+        return Signs(silence, self._beating or not self._header_came, stepless, usual)
 
     @property
     def stall(self) -> Stall | None:
@@ -181,7 +181,7 @@ class Pulse:
 
     def _take(self, message: Message) -> None:
         kind = message["t"]
-        self._told = True
+        self._header_came = True
         self._beating = self._beating or kind == protocol.SYSTEM
         if kind in (protocol.SYSTEM, protocol.STEP):
             self._advance(message.get("time"))

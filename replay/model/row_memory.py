@@ -11,14 +11,14 @@ from replay.model.spill_file import SpillFile
 from replay.model.stream import StreamData
 
 COLUMN_BYTES: Final = 512 << 20
-"""Of one metric of a stream, and of all rows' times: who looks at one reads the whole of it into memory."""
+"""Of one metric of a stream, and of all rows' times: reading one reads the whole of it into memory."""
 
 
 class RowMemory:
     """Adds rows to streams, within a number of bytes of memory.
 
     Beyond it, the streams that hold most write their rows to one file. When that has no room either, no more rows are
-    taken: the first ones of a run are then what can be looked at.
+    taken, and the run shows its first ones.
     """
 
     def __init__(self, limit: int) -> None:
@@ -31,7 +31,7 @@ class RowMemory:
         self.full = False
 
     def takes(self, stream: StreamData, count: int) -> bool:
-        """Whether there is room for so many more rows; once there was none, a stream gets no more."""
+        """Whether there is room for `count` more rows; once there was none, a stream gets no more."""
         place = stream.stage, stream.name
         if (stream.rows + count) * stream.widest_bytes > COLUMN_BYTES or 8 * (self._rows + count) > COLUMN_BYTES:
             self._ended.add(place)

@@ -12,28 +12,43 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recorder.format import protocol
+from recorder.format import paths, protocol
 from recorder.format.nonfinite import BrokenItems, broken_words
 from recorder.format.protocol import Message
 from recorder.format.run_status import missed_steps, noise_left_of, standing
 from replay.model import memory_limits, validation
-from replay.model.memory_limits import Budget, Declared
+from replay.model.checked import (
+    NOT_AS_DECLARED,
+    ChangedPlan,
+    Checked,
+    End,
+    LeftOut,
+    Missed,
+    SentPreview,
+    SentRows,
+    StageEnd,
+    StoredPreviews,
+    StoredRows,
+    check,
+    is_known,
+)
+from replay.model.declarations import MAX_PREVIEW_BYTES as MAX_PREVIEW_BYTES
+from replay.model.declarations import MetricInfo as MetricInfo
+from replay.model.declarations import Preview as Preview
+from replay.model.declarations import StageDeclaration, StreamDeclaration
+from replay.model.memory_limits import Budget, DeclarationBudget
 from replay.model.picture_store import Pictures
 from replay.model.row_memory import RowMemory
-from replay.model.stream import MAX_PREVIEW_BYTES as MAX_PREVIEW_BYTES
-from replay.model.stream import MetricInfo as MetricInfo
-from replay.model.stream import Preview as Preview
-from replay.model.stream import Rows
 from replay.model.stream import StreamData as StreamData
 from replay.model.validation import NotARun as NotARun
 from replay.model.validation import check_header as check_header
 
 MAX_GAP_BYTES: Final = 64 << 20
-"""Rows that were lost are NaN; so much memory is taken for them at most, over a whole run."""
+"""Rows that were lost are NaN; memory that is taken for them at most, over a whole run."""
 MAX_PREVIEWS: Final = 4096
-"""Pictures of one live stream that are kept; beyond that every second one goes. The archive has them all."""
+"""Pictures of one live stream that are kept; beyond that every second one is dropped. The archive has them all."""
 MAX_SAMPLES: Final = 1 << 14
-"""Samples of the machine's load that are kept, likewise: two hours at first, then less and less dense."""
+"""Samples of the machine's load that are kept: two hours at first, then at growing intervals."""
 _WORDS: Final = {
     protocol.STAGE: "stages",
     protocol.STREAM: "streams",
@@ -42,11 +57,11 @@ _WORDS: Final = {
     protocol.SYSTEM: "samples of the machine's load",
     protocol.PREVIEW: "pictures",
 }
-"""What is said of messages that are not kept."""
+"""How messages that are not kept are called in `Run.note`."""
 
 
 class _NotKept(Exception):
-    """A message that is in order and has no place in memory."""
+    """A message that is valid and has no room in memory."""
 
 
 @dataclass
@@ -67,14 +82,14 @@ class StageData:
     """By stream and name, one value per batch item, once the stage has ended: `declarations.SUMMARIES`."""
 
     @property
-    def steps(self) -> int:
-        """Rows of the stream that is furthest."""
-        return max((s.rows for s in self.streams.values()), default=0)
+    def furthest(self) -> StreamData | None:
+        """The stream with the most rows, the first of several; None before a stream is declared."""
+        return max(self.streams.values(), key=lambda s: s.rows, default=None)
 
     @property
-    def furthest(self) -> StreamData | None:
-        """The stream with the most rows, None without any: all streams of a stage share its steps."""
-        return max(self.streams.values(), key=lambda s: s.rows, default=None)
+    def steps(self) -> int:
+        """Rows of the stream that is furthest."""
+        return 0 if self.furthest is None else self.furthest.rows
 
     @property
     def evaluations(self) -> NDArray[np.int64]:
@@ -84,10 +99,10 @@ class StageData:
 
 
 class Run:
-    """Everything known of one run; grows with every message fed to it, within the budgets of `bounds`.
+    """Everything known of one run; grows with every message fed to it, within the budgets of `memory_limits`.
 
     `version` changes with every message that changed something, so that a screen knows when to redraw. `events` and
-    `system` only grow at their ends; once some of them are given up they are other lists.
+    `system` only grow at their ends; once some of them are dropped they are new lists.
     """
 
     def __init__(self) -> None:
@@ -99,18 +114,18 @@ class Run:
         self.missed: dict[str, int] = {}
         """Steps that were taken and not recorded, by stage and stream such as `stage_0/video`."""
         self.broken = BrokenItems()
-        """What of it is NaN or Inf, as its events tell."""
+        """What of it is NaN or Inf, according to its events."""
         self.damage = ""
-        """What of its archive is damaged, in a line; whoever reads it from its files says so."""
+        """What of its archive is damaged, in a line; set by what reads the run from its files."""
         self.noise_left = 0.0
-        """The highest noise level that a stage's result was left at, as its events tell."""
+        """The highest noise level that a stage's result was left at, according to its events."""
         self.version = 0
         self.skipped = 0
-        """Events and samples that are not as the format says: markers less, nothing else."""
+        """Events and samples that are not as the format says; they are left out."""
         self._gap_bytes = 0
         self._events = Budget(memory_limits.EVENT_BYTES, memory_limits.newest_of_each_kind)
         self._samples = Budget(memory_limits.SAMPLE_BYTES, memory_limits.every_second)
-        self._declared = Declared(memory_limits.DECLARED_BYTES)
+        self._declared = DeclarationBudget(memory_limits.DECLARED_BYTES)
         self._rows = RowMemory(memory_limits.ROW_BYTES)
         self._pictures = Pictures(memory_limits.PICTURE_BYTES)
         self._left_out: Counter[str] = Counter()
@@ -129,7 +144,7 @@ class Run:
     @property
     def note(self) -> str:
         """One line on what is not kept in memory; empty while everything is."""
-        return memory_limits.told(self.dropped)
+        return memory_limits.left_out_note(self.dropped)
 
     @property
     def name(self) -> str:
@@ -152,7 +167,7 @@ class Run:
 
     @property
     def standing(self) -> str:
-        """The status, `unfinished` before the end, what is not recorded, what is wrong with the result, and damage."""
+        """The status (`unfinished` before the end), missed steps, what is wrong with the result, and damage."""
         status = str(self.end.get("status", "ended")) if self.end else "unfinished"
         broken = broken_words(self.broken.found)
         found = standing(status, self.steps, missed_steps(self.missed), broken, self.noise_left)
@@ -161,168 +176,141 @@ class Run:
     def feed(self, message: Message) -> None:
         """Take in one message; types that this version does not know are skipped.
 
+        A message that a source has checked already (`Checked`) is not checked on its own again.
+
         Raises:
             NotARun: if the message contradicts the format or what came before.
         """
-        handler = getattr(self, f"_on_{message['t']}", None) if message["t"] in _KNOWN else None
-        if handler is None:
+        if not is_known(message):
             return
         if not self.header and message["t"] != protocol.HEADER:
             raise NotARun("a run begins with its header")
         try:
-            handler(message)
+            self._take(message if isinstance(message, Checked) else check(message))
+        except LeftOut:
+            self.skipped += 1
         except NotARun:
             raise
         except _NotKept:
             count = message.get("count", 1) if message["t"] == protocol.STEP else 1
             self._left_out[_WORDS[message["t"]]] += count if type(count) is int else 1
-        except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
+        except NOT_AS_DECLARED as error:
             raise NotARun(f"a {message['t']!r} message that is not as the format says: {error!r}") from error
         self.version += 1
 
-    def _on_header(self, message: Message) -> None:
-        check_header(message)
-        if not self.header:
+    def _take(self, message: Checked) -> None:
+        kind, facts = message["t"], message.facts
+        if isinstance(facts, SentRows):  # most messages are
+            self._on_rows(facts)
+        elif kind == protocol.EVENT:
+            self._on_event(message)
+        elif kind == protocol.SYSTEM:
+            self._on_sample(message)
+        elif isinstance(facts, StageDeclaration):
+            self._on_stage(facts, message)
+        elif isinstance(facts, StreamDeclaration):
+            self._on_stream(facts, message)
+        elif isinstance(facts, StoredRows):
+            self._stream(facts.stage, facts.stream).attach(facts.rows)
+        elif isinstance(facts, SentPreview | StoredPreviews):
+            self._pictures.add(self._stream(facts.stage, facts.stream), facts, MAX_PREVIEWS)
+        elif isinstance(facts, Missed):
+            self._on_missed(facts)
+        elif isinstance(facts, End):
+            self.end = facts.message
+        elif not self.header:
             self.header = message
 
-    def _on_stage(self, message: Message) -> None:
-        index = validation.whole(message["stage"], "the stage")
-        if index < len(self.stages):
+    def _on_stage(self, found: StageDeclaration, message: Message) -> None:
+        if found.index < len(self.stages):
             return
-        if index > len(self.stages) and not self._declared.full:
-            raise NotARun(f"stage {index} follows stage {len(self.stages) - 1}")
-        tile = message.get("tile")
+        if found.index > len(self.stages) and not self._declared.full:
+            raise NotARun(f"stage {found.index} follows stage {len(self.stages) - 1}")
         made = StageData(
-            index=index,
-            call=validation.whole(message["call"], "the call"),
-            tile=tile if type(tile) is int else None,
-            time=validation.number(message["time"], "the stage's time"),
-            sigmas=validation.levels(message["sigmas"], "the planned σ"),
-            metadata=validation.table_or_empty(message.get("metadata")),
-            declaration=message,
+            index=found.index,
+            call=found.call,
+            tile=found.tile,
+            time=found.time,
+            sigmas=found.sigmas,
+            metadata=found.metadata,
+            declaration=dict(message),
         )
-        if not self._declared.takes(index, message):
+        if not self._declared.takes(found.index, message):
             raise _NotKept
         self.stages.append(made)
 
-    def _on_stream(self, message: Message) -> None:
-        stage = self._stage(message)
-        if message["stream"] in stage.streams:
+    def _on_stream(self, found: StreamDeclaration, message: Message) -> None:
+        stage = self._stage(found.stage)
+        if found.name in stage.streams:
             return
-        made = StreamData.declared(message)
+        made = StreamData.of(found, message)
         if not self._declared.takes_stream(made):
             raise _NotKept
         stage.streams[made.name] = made
 
-    def _on_step(self, message: Message) -> None:
-        stream = self._stream(message)
-        data, first = message["data"], validation.whole(message["step"], "the step")
-        if not isinstance(data, bytes) and isinstance(data, Rows):
-            stream.attach(data)
-            return
-        count = validation.whole(message.get("count", 1), "the number of rows", 1)
-        rows = np.frombuffer(data, "<f4")
-        if rows.size != count * stream.width:
-            raise NotARun(f"{rows.size} values for {count} rows of {stream.width}")
-        if count > 1:
-            times = np.frombuffer(message["time"], "<f8")
-        else:
-            times = np.array([validation.number(message["time"], "the time")])
-        if times.size != count:
-            raise NotARun(f"{times.size} times for {count} rows")
-        if not self._rows.takes(stream, count):
+    def _on_rows(self, sent: SentRows) -> None:
+        stream = self._stream(sent.stage, sent.stream)
+        if sent.values.size != sent.count * stream.width:
+            raise NotARun(f"{sent.values.size} values for {sent.count} rows of {stream.width}")
+        if not self._rows.takes(stream, sent.count):
             raise _NotKept
-        self._gap(first - stream.rows, stream.width)
-        self._rows.append(stream, first, times, rows.reshape(count, stream.width))
+        self._gap(sent.first - stream.rows, stream.width)
+        self._rows.append(stream, sent.first, sent.times, sent.values.reshape(sent.count, stream.width))
 
     def _gap(self, rows: int, width: int) -> None:
-        """Rows come in order; a gap can only come from lost messages, and its size is not to be believed blindly."""
+        """Allow for rows that were lost: rows come in order, and the size of a gap is an untrusted number."""
         if rows > 0:
             self._gap_bytes += rows * (4 * width + 8)
             if self._gap_bytes > MAX_GAP_BYTES:
-                raise NotARun(f"{rows:,} rows are missing, more than are taken for lost")
+                raise NotARun(f"{rows:,} rows are missing, more than a run may lose")
 
-    def _on_event(self, message: Message) -> None:
-        try:
-            validation.check_event(message)
-        except NotARun:
-            self.skipped += 1
-            return
+    def _on_event(self, message: Checked) -> None:
         self.broken.feed(message)
         self.noise_left = max(self.noise_left, noise_left_of(message))
-        self._told_of_stage(message)
-        self.events = self._events.added(self.events, message)
+        if isinstance(message.facts, StageEnd | ChangedPlan):
+            self._on_stage_event(message.facts)
+        # Without what was read from it, which is kept in its stage.
+        self.events = self._events.added(self.events, message if message.facts is None else dict(message))
 
-    def _told_of_stage(self, event: Message) -> None:
-        """What a stage came to, and the levels of a plan that was changed in the run."""
-        kind, payload = event["kind"], event["payload"]
-        if kind != "stage_end" and not (kind == "shock" and "sigmas" in payload):
-            return
+    def _on_stage_event(self, found: StageEnd | ChangedPlan) -> None:
         try:
-            stage = self._stage(event)
+            stage = self._stage(found.stage)
         except _NotKept:
             return
-        if kind == "stage_end":
+        if isinstance(found, StageEnd):
             stage.ended = True
-            summary = validation.summary(payload.get("summary", {}))
-            if self._declared.takes((stage.index, kind), summary):
-                stage.summary = summary
+            if self._declared.takes((stage.index, "stage_end"), found.summary):
+                stage.summary = found.summary
             else:
                 self._left_out["summaries of stages"] += 1
-            return
-        # Decided in the run, so the levels that are still to come are others than those announced.
-        sigmas = validation.levels(payload["sigmas"], "the planned σ")
-        if self._declared.takes((stage.index, kind), sigmas):
-            stage.sigmas = sigmas
+        elif self._declared.takes((stage.index, "shock"), found.sigmas):
+            stage.sigmas = found.sigmas
         else:
             self._left_out["changed plans"] += 1
 
-    def _on_missed(self, message: Message) -> None:
-        stage = validation.whole(message["stage"], "the stage", 0, len(self.stages))  # it may have failed to begin
-        key = f"stage_{stage}/{validation.name(message['stream'], 'a stream')}"
-        count = validation.whole(message["count"], "the number of missed steps")
+    def _on_missed(self, found: Missed) -> None:
+        if found.stage > len(self.stages):  # of the next one some may be missed: it may have failed to begin
+            raise NotARun(f"steps were missed in stage {found.stage}, which was never declared")
+        key = paths.stream(found.stage, found.stream)
         if key in self.missed or len(self.missed) < len(protocol.STREAMS) * (len(self.stages) + 1):
-            self.missed[key] = max(self.missed.get(key, 0), count)
+            self.missed[key] = max(self.missed.get(key, 0), found.count)
 
-    def _on_system(self, message: Message) -> None:
-        try:
-            validation.check_system(message)
-        except NotARun:
-            self.skipped += 1
-            return
+    def _on_sample(self, message: Message) -> None:
         self.system = self._samples.added(self.system, message)
         if len(self.system) > MAX_SAMPLES:
             self.system = self._samples.thinned(self.system)
 
-    def _on_preview(self, message: Message) -> None:
-        self._pictures.add(self._stream(message), message, MAX_PREVIEWS)
-
-    def _on_end(self, message: Message) -> None:
-        self.end = validation.end(message)
-
-    def _stage(self, message: Message) -> StageData:
-        index = validation.whole(message["stage"], "the stage")
+    def _stage(self, index: int) -> StageData:
         if index >= len(self.stages):
             if self._declared.full:
                 raise _NotKept
             raise NotARun(f"stage {index} was never declared")
         return self.stages[index]
 
-    def _stream(self, message: Message) -> StreamData:
-        streams, name = self._stage(message).streams, message["stream"]
-        if name not in streams and self._declared.full:
-            raise _NotKept
+    def _stream(self, stage: int, name: str) -> StreamData:
+        streams = self._stage(stage).streams
+        if name not in streams:
+            if self._declared.full:
+                raise _NotKept
+            raise NotARun(f"stream {name} of stage {stage} was never declared")
         return streams[name]
-
-
-_KNOWN = {
-    protocol.HEADER,
-    protocol.STAGE,
-    protocol.STREAM,
-    protocol.STEP,
-    protocol.MISSED,
-    protocol.EVENT,
-    protocol.SYSTEM,
-    protocol.PREVIEW,
-    protocol.END,
-}

@@ -1,4 +1,4 @@
-"""Rows of a long live run that have left memory: blocks in a file without a name, read when somebody looks at them."""
+"""Rows of a long live run that have left memory: blocks in a file without a name, read when they are used."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK_BYTES: Final = 8 << 20
-"""Of one block at most, beyond its times: what is read to look at one row."""
+"""Of one block at most, besides its times: what is read for one row."""
 FILE_BYTES: Final = 16 << 30
 """Of one run's file at most."""
 FREE_PART: Final = 16
-"""One part of so many of the file system is left free: others need it too."""
+"""One FREE_PART-th of the file system is left free for other programs."""
 
 
 class SpillFile:
@@ -29,7 +29,7 @@ class SpillFile:
         self._end = 0
 
     def append(self, data: bytes) -> int:
-        """Write at the end; gives where. Raises OSError if there is no room, and then nothing has been added."""
+        """Append bytes; returns their offset. Raises OSError if there is no room; nothing has been added then."""
         there = os.fstatvfs(self._file.fileno())
         free = (there.f_bavail - there.f_blocks // FREE_PART) * there.f_frsize
         if len(data) > min(free, FILE_BYTES - self._end):

@@ -1,12 +1,11 @@
 """One stream of a stage in memory: its declaration, rows and pictures.
 
 Rows are kept as they travel, float32 vectors; a metric is a view of their columns with its declared shape. Rows of an
-archive, and the older ones of a long live run, are read metric by metric, when they are looked at.
+archive, and the older ones of a long live run, are read metric by metric, when they are used.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, runtime_checkable
@@ -14,11 +13,10 @@ from typing import Any, Final, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from recorder.format import protocol
 from recorder.format.protocol import Message
-from replay.model import evaluations, validation
+from replay.model import evaluations
+from replay.model.declarations import MetricInfo, Preview, StreamDeclaration
 from replay.model.spill_file import SpilledRows, SpillFile
-from replay.model.validation import NotARun
 
 _FIRST_BYTES: Final = 256 << 10
 """Memory that is taken for the first row of a stream at most, beyond the row itself."""
@@ -28,7 +26,7 @@ MEMORY_BYTES: Final = 32 << 20
 
 @runtime_checkable
 class Rows(Protocol):
-    """The first rows of a stream, not in memory: read when somebody looks at them."""
+    """The first rows of a stream, which are not in memory: they are read when they are used."""
 
     @property
     def rows(self) -> int: ...
@@ -44,61 +42,6 @@ class Rows(Protocol):
     def block(self, first: int, end: int) -> NDArray[np.float32]:
         """Rows as they travel [end − first, width]."""
         ...
-
-
-@dataclass(frozen=True)
-class MetricInfo:
-    """A metric as the run itself declares it; `shape` is that of one row, `columns` its place in the row vector."""
-
-    name: str
-    unit: str
-    dims: tuple[str, ...]
-    shape: tuple[int, ...]
-    label: str
-    description: str
-    columns: slice
-
-
-MAX_PREVIEW_BYTES = 64 << 10
-
-
-@dataclass(frozen=True)
-class Preview:
-    """A small picture of the predicted clean sample of one step; `frames` are the latent frames that it shows.
-
-    `fit` counts how often the stage's colours had been fixed: where it changes, so may the hues.
-    """
-
-    shape: tuple[int, int, int, int]
-    frames: tuple[int, ...]
-    fit: int
-    data: bytes | Callable[[], bytes]
-    """The pixels, or what reads them: an archive's are not read before somebody looks at them."""
-
-    @classmethod
-    def declared(cls, message: Message) -> Preview:
-        """From its `preview` message. Raises NotARun if its sizes do not fit together."""
-        shape = validation.sizes(message["shape"], "a preview")
-        if len(shape) != 4:
-            raise NotARun(f"a preview of shape {list(shape)}")
-        frames = tuple(validation.whole(n, "a preview's frame") for n in message["frames"])
-        made = cls(shape, frames, validation.whole(message["fit"], "a preview's fit"), message["data"])
-        if min(shape) < 1 or shape[3] != 3 or len(frames) != shape[0] or made.size > MAX_PREVIEW_BYTES:
-            raise NotARun(f"a preview of shape {list(made.shape)} with {len(made.frames)} frames")
-        if not callable(made.data) and (not isinstance(made.data, bytes) or len(made.data) != made.size):
-            raise NotARun(f"a preview of shape {list(made.shape)} without the {made.size} bytes it needs")
-        return made
-
-    @property
-    def size(self) -> int:
-        """Bytes of the pixels."""
-        frames, rows, columns, rgb = self.shape
-        return frames * rows * columns * rgb
-
-    def pixels(self) -> NDArray[np.uint8]:
-        """Red, green and blue: [frames, rows, columns, 3]. Raises NotARun if an archive's are damaged."""
-        data = self.data() if callable(self.data) else self.data
-        return np.frombuffer(data, np.uint8).reshape(self.shape)
 
 
 @dataclass
@@ -125,42 +68,19 @@ class StreamData:
     @classmethod
     def declared(cls, message: Message) -> StreamData:
         """A stream without rows, from its `stream` message."""
-        metrics: dict[str, MetricInfo] = {}
-        at = 0
-        for m in message["metrics"]:
-            name = validation.name(m["name"], "a metric")
-            shape = validation.sizes(m["shape"], f"the metric {name}")
-            dims = validation.names(m["dims"], f"a dimension of {name}")
-            if len(dims) != len(shape) + 1:  # it has values, of which nobody knows what their axes are
-                dims = ("step", *(f"axis_{i}" for i in range(len(shape))))
-            if name in metrics:
-                raise NotARun(f"the metric {name} is there twice")
-            size = math.prod(shape)
-            unit, label, told = (
-                validation.text(m[key], f"{key} of {name}") for key in ("unit", "label", "description")
-            )
-            metrics[name] = MetricInfo(name, unit, dims, shape, label, told, slice(at, at + size))
-            at += size
-        if at * 4 > protocol.MAX_RECORDER_MESSAGE:
-            raise NotARun(f"a stream whose rows would take {at * 4:,} bytes each")
-        coordinates = validation.coordinates(message["coordinates"])
-        validation.unique((*metrics, *coordinates), "the array")
-        made = cls(
-            stage=validation.whole(message["stage"], "the stage"),
-            name=validation.name(message["stream"], "a stream"),
-            grid=validation.grid(message),
-            shape=validation.sizes(message["shape"], "the stream", 1 << 53),
-            metrics=metrics,
-            coordinates=coordinates,
-            declaration=message,
-        )
-        made._width = at
-        made._widest = max([8, *(4 * (m.columns.stop - m.columns.start) for m in metrics.values())])
-        made._data = np.empty((0, at), np.float32)
+        return cls.of(StreamDeclaration.read(message), message)
+
+    @classmethod
+    def of(cls, found: StreamDeclaration, message: Message) -> StreamData:
+        """A stream without rows, of a message that was read already."""
+        made = cls(found.stage, found.name, found.grid, found.shape, found.metrics, found.coordinates, dict(message))
+        made._width = sum(m.columns.stop - m.columns.start for m in found.metrics.values())
+        made._widest = max([8, *(4 * (m.columns.stop - m.columns.start) for m in found.metrics.values())])
+        made._data = np.empty((0, made._width), np.float32)
         return made
 
     def attach(self, archived: Rows) -> None:
-        """Have rows that are read when they are looked at; those that are here already stay."""
+        """Take rows that are read when they are used; rows that are here already stay."""
         if self.rows:
             if archived.rows > self.rows:
                 self.append(self.rows, archived.times()[self.rows :], archived.block(self.rows, archived.rows))

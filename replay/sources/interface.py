@@ -1,19 +1,24 @@
-"""What every source of a run's messages can be asked."""
+"""What every source of a run's messages offers.
+
+Sources:
+    `socket_source.SocketSource`: a live run over its socket.
+    `journal_source.JournalSource`: a run that is not finished, from its journal and what its archive has beyond that.
+    `archive_source.ArchiveSource`: a finished run, from its archive.
+    `reconnect.ReconnectingSource`: a live run that is found again when its connection breaks.
+    `pending.AwaitedSource`: a run that has not begun yet.
+"""
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 from recorder.format.protocol import Message
+from replay.model.liveness import Liveness as Liveness
 
-
-class Liveness(Enum):
-    """Where a run's messages come from and whether more will follow."""
-
-    LIVE = "live"  # its recorder is running
-    FINISHED = "finished"  # it said `end`
-    UNFINISHED = "unfinished"  # its recorder is gone without an `end`
+MAX_POLL_BYTES: Final = 1 << 20
+"""Bytes that one poll of a socket or journal reads at most, about: a reader with a screen stays responsive."""
+MAX_POLL_MESSAGES: Final = 1 << 14
+"""Messages that one poll of an archive gives at most: its samples and events may be many."""
 
 
 class Source(Protocol):
@@ -35,3 +40,8 @@ class Source(Protocol):
     def fileno(self) -> int | None: ...
 
     def close(self) -> None: ...
+
+
+def damage_of(source: Source) -> str:
+    """What is damaged of the files that a source reads, in a line; empty if nothing is, or it reads no files."""
+    return str(getattr(source, "damage", ""))

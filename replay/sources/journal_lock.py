@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from recorder.journal.tail import is_deleted
+from recorder.journal.tail import is_deleted, open_journal
 from recorder.system.file_locks import is_locked
 
 GRACE_SECONDS: Final = 3.0
@@ -20,7 +20,7 @@ class JournalLock:
     def __init__(self, path: Path) -> None:
         """Open the journal. Raises OSError if that cannot be done."""
         self._path = path
-        self._fd = _opened(path)
+        self._fd = open_journal(path)
         self._gone: float | None = None
 
     def held(self) -> bool:
@@ -35,9 +35,9 @@ class JournalLock:
         return True
 
     def _follow(self) -> bool:
-        """Go on at the file that is in the place of the deleted one; whether that is locked."""
+        """Continue with the file that is in the place of the deleted one; whether that is locked."""
         try:
-            anew = _opened(self._path)
+            anew = open_journal(self._path)
         except OSError:
             return False
         os.close(self._fd)
@@ -49,7 +49,3 @@ class JournalLock:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
-
-
-def _opened(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe of that name must not hold us

@@ -47,7 +47,7 @@ class AwaitedSource:
 
     @property
     def reconnecting(self) -> bool:
-        """Whether the run's connection is broken and being tried for."""
+        """Whether the run's connection is broken and is being made again."""
         return bool(getattr(self._source, "reconnecting", False))
 
     @property

@@ -14,9 +14,12 @@ from typing import Final
 from recorder.format import locations, protocol
 from recorder.format.protocol import Message
 from recorder.journal.journal import is_being_written
-from replay.model.run import NotARun
-from replay.sources.already_read import Told
-from replay.sources.open import ArchiveSource, JournalSource, Liveness, SocketSource, Source
+from replay.model.validation import NotARun
+from replay.sources.archive_source import ArchiveSource
+from replay.sources.interface import Liveness, Source
+from replay.sources.journal_source import JournalSource
+from replay.sources.read_so_far import AnotherRun, ReadSoFar, Rereading
+from replay.sources.socket_source import SocketSource
 
 RETRY_SECONDS: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
 """Waits before each try to connect; the last one for all that follow."""
@@ -25,9 +28,10 @@ RETRY_SECONDS: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
 class ReconnectingSource:
     """A live run over its socket that is connected again when the connection breaks. Nothing is lost or seen twice.
 
-    A recorder sends its journal from the first byte to whoever connects, so what had been received is skipped by
-    counting. Where no socket answers and the run's files are on this machine, the journal is tailed, or the archive
-    read if the run has ended meanwhile. Without files, as behind `ssh -L`, trying goes on until the source is closed.
+    A recorder sends its journal from the first byte to every viewer, so what was received before is recognised and
+    left out (`ReadSoFar`). Where no socket answers and the run's files are on this machine, the journal is tailed, or
+    the archive read if the run has ended meanwhile. Without files, as behind `ssh -L`, it tries to connect until the
+    source is closed.
     """
 
     def __init__(
@@ -42,24 +46,21 @@ class ReconnectingSource:
 
         Args:
             socket: where the run's recorder serves, or a forwarded socket.
-            archive: the run's archive, if it may be on this machine; by default what the run's header says.
+            archive: the run's archive, if it may be on this machine; by default the one that the run's header names.
             retry: seconds before each try.
 
         Raises:
-            OSError: if nobody serves there.
+            OSError: if no recorder answers there.
         """
         self._path = socket
         self._archive = archive
         self._retry = retry
         self._clock = clock
         self._source: Source | None = SocketSource(socket)
-        self._name = ""
-        self._taken = 0
-        """Messages given on so far, all from the run's journal."""
-        self._skip = 0
-        self._told = Told()
-        """Events and samples given on: an archive keeps no order between them and rows."""
-        self._by_name = False
+        self._read = ReadSoFar()
+        """What was given on, of all connections."""
+        self._again: Rereading | None = self._read.again()
+        """The reading of the source that is open now; None if that leaves out itself what was read."""
         self._ended = False
         self._over = ""
         self._lost: float | None = None
@@ -73,7 +74,7 @@ class ReconnectingSource:
 
     @property
     def reconnecting(self) -> bool:
-        """Whether the connection is broken and being tried for."""
+        """Whether the connection is broken and is being made again."""
         return self._source is None and not self._over and not self._ended
 
     @property
@@ -83,7 +84,7 @@ class ReconnectingSource:
 
     @property
     def disconnected_seconds(self) -> float | None:
-        """For how long the connection has been broken and is being tried for; None while it is there."""
+        """Seconds since the connection broke, while it is being made again; None otherwise."""
         return self._clock() - self._lost if self.reconnecting and self._lost is not None else None
 
     @property
@@ -91,7 +92,8 @@ class ReconnectingSource:
         if self._over:
             return self._over
         if self.reconnecting and self._lost is not None:
-            return f"connection lost {self._clock() - self._lost:.0f} s ago; trying again, what is here stays"
+            seconds = self._clock() - self._lost
+            return f"connection lost {seconds:.0f} s ago, reconnecting; everything received so far is kept"
         return self._source.note if self._source is not None else ""
 
     @property
@@ -106,7 +108,7 @@ class ReconnectingSource:
 
     @property
     def unread(self) -> int | None:
-        """Bytes that have arrived at the socket and were not read yet; None without a connection."""
+        """Bytes that have arrived at the socket and are not read yet; None without a connection."""
         descriptor = self.fileno()
         if descriptor is None:
             return None
@@ -122,10 +124,11 @@ class ReconnectingSource:
         source = self._source
         if source is None:
             return []
-        messages = source.poll()
-        # From the archive beside a journal that is shorter than what had been received: counting does not help there.
-        self._by_name = self._by_name or (isinstance(source, JournalSource) and source.supplemented)
-        found = self._new(messages)
+        try:
+            found = self._new(source)
+        except AnotherRun as error:
+            self._give_up(f"{error} answers there now; this one ended or was killed")
+            return []
         self._ended = self._ended or any(m["t"] == protocol.END for m in found)
         if isinstance(source, SocketSource) and source.liveness is Liveness.UNFINISHED:
             source.close()
@@ -142,28 +145,18 @@ class ReconnectingSource:
 
     # Inside
 
-    def _new(self, messages: list[Message]) -> list[Message]:
-        """What has not been given on yet. Raises NotARun if it is another run's."""
-        if not messages:
-            return messages
-        if messages[0]["t"] == protocol.HEADER:
-            name = str(messages[0].get("run", ""))
-            if self._name and name != self._name:
-                self._give_up(f"another run, {name}, answers there now; this one ended or was killed")
-                return []
-            self._name = name
-            if self._archive is None:
+    def _new(self, source: Source) -> list[Message]:
+        """What has not been given on yet. Raises AnotherRun if it is another run's."""
+        while messages := source.poll():
+            if self._archive is None and messages[0]["t"] == protocol.HEADER:
                 self._archive = locations.told_archive(messages[0].get("archive"))
-        if self._by_name:
-            messages = [m for m in messages if m not in self._told]
-        elif self._skip:
-            skipped = min(self._skip, len(messages))
-            self._skip -= skipped
-            messages = messages[skipped:]
-        self._taken += len(messages)
-        for message in messages:
-            self._told.add(message)
-        return messages
+            if self._again is None:
+                return messages
+            rest = (self._again.rest(message) for message in messages)
+            found = [message for message in rest if message is not None]
+            if found or isinstance(source, SocketSource):  # more of a socket comes later, of a file it is there now
+                return found
+        return []
 
     def _try_again(self) -> None:
         assert self._lost is not None
@@ -182,7 +175,7 @@ class ReconnectingSource:
 
     def _socket(self) -> Source | None:
         found = SocketSource(self._path)
-        self._skip = self._taken
+        self._again = self._read.again()
         return found
 
     def _files(self) -> Source | None:
@@ -191,16 +184,17 @@ class ReconnectingSource:
             return None
         journal = locations.journal_of(self._archive)
         if journal.is_file():
-            found = JournalSource(journal)
+            found = JournalSource(journal, self._read)
             if not is_being_written(journal) and self._tries < len(self._retry) // 2:
                 found.close()  # it may be just ending: its archive is then complete in a moment
                 return None
-            self._skip = self._taken
+            self._again = None
             return found
         if not self._archive.is_dir():
             return None
-        self._by_name = True
-        return ArchiveSource(self._archive)
+        source = ArchiveSource(self._archive)
+        self._again = self._read.again()
+        return source
 
     def _give_up(self, why: str) -> None:
         self._over = why
@@ -213,6 +207,6 @@ def open_live(socket: Path, archive: Path | None = None) -> Source:
     """The source of a live run by its socket, connected again when that breaks.
 
     Raises:
-        OSError: if nobody serves there.
+        OSError: if no recorder answers there.
     """
     return ReconnectingSource(socket, archive)

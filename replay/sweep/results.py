@@ -15,21 +15,22 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from recorder.format import locations, protocol
+from recorder.format import locations, paths, protocol
+from recorder.format.declarations import DRIFT
 from recorder.journal.journal import JournalReader, is_being_written
 from recorder.sweep import spec
 from recorder.sweep.spec import Job, Sweep
 from replay.archive.reader import root_attributes
-from replay.archive.store import Store
+from replay.archive.store import StoreReader
 from replay.model import evaluations
 from replay.model.prompts import prompt_text
 from replay.model.run import NotARun
 
 RunState = Literal["complete", "failed", "interrupted", "unfinished", "live"]
 
-PRIMARY: Final = "drift_index"
+PRIMARY: Final = DRIFT
 ENDPOINTS: Final[dict[str, str]] = {
-    PRIMARY: "drift index, of the last stage's x0; less is steadier",
+    PRIMARY: "drift of the last stage's clip, or drift_index in sweeps made before; less is steadier",
     "identity": "mean cosine of later frames' channel means to frame 1's, last step",
     "motion": "mean RMS change from frame to frame, last step",
     "jerk": "mean RMS second difference over frames, last step",
@@ -165,22 +166,22 @@ def read_run(archive: Path, job: Job, measured: dict[str, Any]) -> ResultRow:
     attributes = root_attributes(archive)
     try:
         counts = {key: int(rows) for key, rows in attributes["rows"].items() if key.endswith("/video") and rows > 0}
-        last = max(counts, key=lambda key: int(key.split("/")[0].removeprefix("stage_")))
-        summary = attributes["summary"][last.split("/")[0]]["video"]
-        store = Store(archive)
+        last = max(counts, key=_stage_of)
+        summary = attributes["summary"][paths.stage(_stage_of(last))]["video"]
+        store = StoreReader(archive)
         end = counts[last] - 1
         row = {
             name: np.asarray(store.array(f"{last}/{name}").read_whole(end, end + 1)[0], np.float64)
             for name in ("frame_identity", "motion", "jerk", "std")
         }
-        events = store.attributes("events")["messages"] if store.folder("events") else []
+        events = store.attributes(paths.EVENTS)["messages"] if store.folder(paths.EVENTS) else []
         shocks = {_shock_key(e) for e in events if e["kind"] == "shock"}
         spent = _evaluations(store, attributes["rows"])
     except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
         raise NotARun(f"{archive} is damaged: {error!r}") from error
     values = {
-        PRIMARY: _mean(summary.get(PRIMARY, [])),
-        # From the first frame on that the drift index compares too.
+        PRIMARY: _mean(summary.get(PRIMARY, summary.get("drift_index", []))),
+        # From the first frame on that the drift compares too.
         "identity": _mean(row["frame_identity"][..., 2:]),
         "motion": _mean(row["motion"][..., 2:]),
         "jerk": _mean(row["jerk"][..., 3:]),
@@ -192,7 +193,7 @@ def read_run(archive: Path, job: Job, measured: dict[str, Any]) -> ResultRow:
     return ResultRow(job, prompt_text(attributes.get("prompt")), archive.stem, spent, len(shocks), values)
 
 
-def _evaluations(store: Store, rows: Mapping[str, Any]) -> int:
+def _evaluations(store: StoreReader, rows: Mapping[str, Any]) -> int:
     """Model evaluations of a run over all stages, as `Run.evaluations` has them: each stage by its longest stream."""
     longest: dict[str, tuple[int, str]] = {}
     for key, count in rows.items():
@@ -207,6 +208,13 @@ def _evaluations(store: Store, rows: Mapping[str, Any]) -> int:
             recorded = read if read.shape == (count,) else None
         total += int(evaluations.per_step(count, recorded).sum())
     return total
+
+
+def _stage_of(key: str) -> int:
+    node = paths.parse(key)
+    if node is None:
+        raise ValueError(f"{key!r} is not a stream of an archive")
+    return node.stage
 
 
 def _shock_key(event: Any) -> tuple[Any, ...]:
@@ -245,6 +253,8 @@ def from_csv(text: str, sweep: Sweep) -> list[ResultRow]:
         try:
             job = Job(str(cells["arm"]), int(cells["seed"]))
             sweep.arm(job.arm)
+            if PRIMARY not in cells:
+                cells[PRIMARY] = cells["drift_index"]
             values = {name: float(cells[name]) if cells[name] else math.nan for name in (*ENDPOINTS, *TASK)}
             counts = int(cells["evaluations"]), int(cells["shocks"])
         except (KeyError, ValueError, TypeError) as error:

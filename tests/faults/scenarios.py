@@ -23,7 +23,7 @@ from recorder.archive import zarr_writer
 from recorder.format import locations
 from recorder.journal import backlog, journal
 from recorder.journal.journal import is_being_written
-from recorder.recording import Run
+from recorder.recording import RunHandle
 from tests.waiting import until
 
 PLANNED = 12
@@ -39,7 +39,7 @@ def tensors(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(1, 4, 3, 6, 8, generator=made), torch.randn(1, 20, 4, generator=made)
 
 
-def steps(run: Run, count: int = PLANNED, first: int = 0, seed: int = 0, both: bool = False) -> None:
+def steps(run: RunHandle, count: int = PLANNED, first: int = 0, seed: int = 0, both: bool = False) -> None:
     """So many steps from `first` on, of the video or of both streams; the rows differ from step to step."""
     video, audio = tensors(seed)
     for i in range(first, first + count):
@@ -50,14 +50,14 @@ def steps(run: Run, count: int = PLANNED, first: int = 0, seed: int = 0, both: b
             run.step(sigma=sigma, sigma_next=after, sample=audio + i, velocity=audio, stream="audio")
 
 
-def settle(run: Run) -> None:
+def settle(run: RunHandle) -> None:
     """Wait until all that was handed over has been written and folded."""
     until(lambda: not run._pump._queue.qsize() and not run._archivist._queue.qsize())
     time.sleep(0.02)
 
 
 @contextmanager
-def recorded(runs: str, **more: Any) -> Iterator[Run]:
+def recorded(runs: str, **more: Any) -> Iterator[RunHandle]:
     """A run with a stage under way, whose path and socket are told."""
     with record(runs_dir=runs, name=more.pop("name", "hurt"), **{"previews": False, **more}) as run:
         say(path=str(run.path), socket=str(run.socket_path))
@@ -65,7 +65,7 @@ def recorded(runs: str, **more: Any) -> Iterator[Run]:
         yield run
 
 
-def await_viewer(run: Run) -> None:
+def await_viewer(run: RunHandle) -> None:
     """Go on once somebody is connected, so that what he had received can be compared."""
     until(lambda: run._server is not None and run._server._viewers)
 
@@ -137,11 +137,11 @@ def killed(runs: str, where: str, number: int = 1) -> None:
         elif where == "renaming":
             at_call(zarr_writer.os, "replace", number, lambda *a: die())
         elif where == "consolidation":
-            at_call(zarr_writer.Store, "consolidate", 1, lambda *a: die())
+            at_call(zarr_writer.StoreWriter, "consolidate", 1, lambda *a: die())
         elif where == "journal's removal":
             at_call(journal.Journal, "release", 1, lambda *a: die())
         elif where == "unlocking":
-            at_call(journal.locking, "release", 1, lambda *a: die())
+            at_call(journal.file_locks, "release", 1, lambda *a: die())
         elif where == "end of the server":
             at_call(recording.Server, "close", 1, lambda *a: die())
         steps(run, both=True)
@@ -172,7 +172,7 @@ def interrupted(runs: str, times: int) -> None:
             os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.3 if times < 3 else 600)
 
-    at_call(zarr_writer.Store, "consolidate", 1, slow)
+    at_call(zarr_writer.StoreWriter, "consolidate", 1, slow)
     with recorded(runs) as run:
         steps(run, 5)
         os.kill(os.getpid(), signal.SIGINT)

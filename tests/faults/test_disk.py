@@ -86,7 +86,7 @@ def test_what_is_deleted_in_mid_run_is_written_anew(start: Start, what: str) -> 
         assert [t for t in texts(run, "warning") if "had been deleted; it was written anew" in t]
         assert len([line for line in child.logged if "written anew" in line]) == 1
     if what in ("folder deleted", "archive deleted", "folder moved"):
-        assert [line for line in child.logged if "is complete: it was folded from its journal" in line]
+        assert [line for line in child.logged if "is complete: it was rebuilt from its journal" in line]
     moved = path.parent.with_name("moved") / locations.journal_of(path).name
     assert moved.exists() == (what == "folder moved")
     if what == "folder moved":

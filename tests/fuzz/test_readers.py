@@ -18,11 +18,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks import fuzz as fuzz_module
 from benchmarks import mutations
 from benchmarks.fuzz import SHARES, Readers, fuzz, limits
 from recorder.format.framing import CorruptMessage, Decoder, encode
 from recorder.shocks.spec import Shock
-from replay.archive.store import Array, Store
+from replay.archive.store import ArrayReader, StoreReader
 from replay.comparison.compare import compare
 from replay.integrity.check import check
 from replay.integrity.repair import repair
@@ -171,15 +172,17 @@ def test_a_count_of_rows_without_end_does_not_end_the_list_of_runs(tmp_path: Pat
 
 
 def test_names_of_dimensions_that_are_no_list(readers: Readers) -> None:
-    document = Store(readers.archive_path).document("stage_0/video/sigma")
+    document = StoreReader(readers.archive_path).document("stage_0/video/sigma")
     for names in (True, 7, "step", {"a": 1}):
-        assert Array(Store(readers.archive_path), "stage_0/video/sigma", {**document, "dimension_names": names}).rows
+        assert ArrayReader(
+            StoreReader(readers.archive_path), "stage_0/video/sigma", {**document, "dimension_names": names}
+        ).rows
 
 
 def test_a_reader_that_crashes_hangs_or_takes_memory_is_found(
     readers: Readers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.fuzz.CPU_SECONDS", 0.2)
+    monkeypatch.setattr(fuzz_module, "CPU_SECONDS", 0.2)
     given = iter(range(4))
 
     def read(reader: str, data: Any, number: int) -> None:

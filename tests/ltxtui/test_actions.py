@@ -89,7 +89,7 @@ def test_every_screen_binds_lists_explains_and_documents_the_same(screen: type[A
     assert all(action.rpartition(", ")[0] + ", 0)" in listed for action in single), "its other keys are on one line"
     assert {action: keys for action, keys in bound.items() if action in listed} == listed
     explained = "\n".join(row.text for row in HelpView(anything, Style.BRAILLE, screen=kind).rows(300, 0))
-    written = (markdown.in_readme(README.read_text("utf-8")) or "").splitlines()[2:]
+    written = in_readme().splitlines()[2:]
     rows = [row for row in written if row.split("|")[1].strip() in (kind, "all")]
     for action in actions.of_screen(kind):
         assert any(f"'{action.id}'" in done for done in bound)
@@ -113,9 +113,13 @@ def test_help_has_every_action(screen: str) -> None:
         assert all(f"{keys_text(a)} {a.label}" in words for a in listed)
 
 
+def in_readme() -> str:
+    """The table that README holds between the marks."""
+    return README.read_text("utf-8").partition(markdown.START)[2].partition(markdown.END)[0].strip()
+
+
 def test_readme_has_the_same_keys() -> None:
-    written = markdown.in_readme(README.read_text(encoding="utf-8"))
-    assert written == markdown.table(), "paste: python -m ltxtui.actions"
+    assert in_readme() == markdown.table(), "run: python -m ltxtui.actions README.md"
 
 
 def test_the_table_has_every_action_once() -> None:
@@ -123,8 +127,10 @@ def test_the_table_has_every_action_once() -> None:
     assert len(rows) == len(actions.ACTIONS)
     for row, action in zip(rows, actions.ACTIONS, strict=True):
         assert row.count("|") - row.count("\\|") == 4 and action.label in row.replace("\\|", "|")
-    assert markdown.in_readme(f"a\n{markdown.START}\n{markdown.table()}\n{markdown.END}\n") == markdown.table()
-    assert markdown.in_readme("no marks") is None
+    old = f"a\n{markdown.START}\nold\n{markdown.END}\nb\n"
+    assert markdown.written_into(old) == f"a\n{markdown.START}\n\n{markdown.table()}\n\n{markdown.END}\nb\n"
+    with pytest.raises(ValueError, match="are missing"):
+        markdown.written_into("no marks")
 
 
 def test_footer_offers_what_can_be_done_now() -> None:
@@ -209,7 +215,7 @@ def test_keys_are_read_as_people_write_them(written: str, key: str) -> None:
 
 @pytest.mark.parametrize("written", ["", "nokey", "ctrl+", "hyper+x", "\x1b", "ctrl+shift"])
 def test_what_is_no_key_is_refused(written: str) -> None:
-    with pytest.raises(ValueError, match="is no key"):
+    with pytest.raises(ValueError, match="is not a key"):
         read_key(written)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltxtui.plot import scales
-from ltxtui.plot.axis import MODES, Mode, Ruler, counted
+from ltxtui.plot.axis import MODES, Mode, Ruler, step_ruler
 from ltxtui.plot.axis_values import placed
 from ltxtui.viewmodel.deck import Deck
 from recorder.format.protocol import Message
@@ -95,7 +95,7 @@ def test_a_window_hides_what_is_outside_and_only_that(levels: list[float], width
 
 @given(st.integers(1, 400), WIDTHS)
 def test_numbered_steps_lie_where_scales_says(steps: int, width: int) -> None:
-    columns = counted(steps).columns(width)
+    columns = step_ruler(steps).columns(width)
     assert columns.tolist() == [scales.column(step, steps, width) for step in range(steps)]
 
 
@@ -249,7 +249,7 @@ def test_axis_of_many_steps_is_kept_until_the_run_grows() -> None:
 
 
 def test_columns_of_a_hundred_thousand_steps_are_quick() -> None:
-    ruler = counted(100_000)
+    ruler = step_ruler(100_000)
     began = time.process_time()
     ruler.columns(150)
     ruler.step_at(70, 150, 5)

@@ -11,10 +11,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from ltxtui import cli as cli_module
 from ltxtui.cli import BROKEN_PIPE, cli, main
 from ltxtui.cli.numbers import strict
 from recorder.format.numerals import counted, real, whole
 from recorder.shocks.parse import parse_shocks
+from replay.library import listing
 from tests.ltxtui.fixture import journal_file
 
 OTHER_DIGITS = "٣"
@@ -142,8 +144,8 @@ def test_what_nobody_foresaw_is_one_line_and_a_file(
     def broken(runs_dir: Path) -> None:
         raise ZeroDivisionError("of something")
 
-    monkeypatch.setattr("replay.library.listing.cached_look", broken)
-    monkeypatch.setattr("ltxtui.cli._without_output", lambda status: status)
+    monkeypatch.setattr(listing, "cached_look", broken)
+    monkeypatch.setattr(cli_module, "_without_output", lambda status: status)
     monkeypatch.setattr(sys, "argv", ["ltxtui", "runs"])
     with pytest.raises(SystemExit) as end:
         main()
@@ -156,7 +158,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_file(
 
 def test_without_a_home_nothing_is_kept_and_nothing_fails(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ltxtui.settings import load, settings_path
-    from ltxtui.state import State, state_path
+    from ltxtui.state import SavedState, state_path
     from replay.library.cache import cache_file
 
     def nobody(path: str) -> str:
@@ -168,12 +170,12 @@ def test_without_a_home_nothing_is_kept_and_nothing_fails(runs: Path, monkeypatc
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("os.path.expanduser", nobody)
     assert state_path() is None and settings_path() is None and cache_file(runs) is None
-    state = State()
+    state = SavedState()
     state.set_tour_seen(True)
     assert state.tour_seen and load().notice == ""
     assert "restart" in CliRunner().invoke(cli, ["runs"]).output
     told = CliRunner().invoke(cli, ["config"])
-    assert told.exit_code == 0 and "no home directory is known" in told.output
+    assert told.exit_code == 0 and "the home directory is unknown" in told.output
     for option in ("--edit", "--tour"):
         told = CliRunner().invoke(cli, ["config", option])
         assert told.exit_code == 1 and "home directory" in told.output, told.output

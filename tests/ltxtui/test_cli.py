@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from ltxtui import cli as cli_module
 from ltxtui.cli import cli
 from tests import recorded
 
@@ -107,10 +109,8 @@ def test_record_without_the_extra_says_which_command_installs_it(
     from recorder import generate
 
     monkeypatch.setattr(generate, "find_spec", lambda name: None)
-    assert "pip install -c constraints.txt '.[ltx]'" in problem(
-        "record", "--model", "nano", "--runs-dir", str(tmp_path)
-    )
-    assert "pip install -c constraints.txt '.[ltx]'" in problem("demo", "--runs-dir", str(tmp_path))
+    assert "pip install 'ltxtui[ltx]'" in problem("record", "--model", "nano", "--runs-dir", str(tmp_path))
+    assert "pip install 'ltxtui[ltx]'" in problem("demo", "--runs-dir", str(tmp_path))
 
 
 def test_a_runs_directory_that_cannot_be_written(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_watch_and_replay_without_anything_to_show(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(watch_replay, "need_terminal", lambda instead: None)
     assert "ltxtui record" in problem("watch", "--runs-dir", str(tmp_path))
     assert "ltxtui watch --wait" in problem("watch", "nobody", "--runs-dir", str(tmp_path))
-    assert "forwarding" in problem("watch", "--socket", str(tmp_path / "no.sock"))
+    assert "forwarded" in problem("watch", "--socket", str(tmp_path / "no.sock"))
     assert "ltxtui demo" in problem("replay", "--runs-dir", str(tmp_path))
     assert "does not exist" in problem("replay", str(tmp_path / "x.zarr"))
     (tmp_path / "x.zarr").mkdir()
@@ -162,9 +162,39 @@ def test_the_folder_of_runs_may_be_said_before_the_command(tmp_path: Path, monke
         assert CliRunner().invoke(cli, [*before, *command]).exit_code == 0
     assert "on a terminal" in problem(*before, "watch", "before") or "terminal" in problem(*before, "replay", "before")
     opened: list[Path] = []
-    monkeypatch.setattr("ltxtui.cli.browse", opened.append)
+    monkeypatch.setattr(cli_module, "browse", opened.append)
     assert CliRunner().invoke(cli, before).exit_code == 0 and opened == [tmp_path / "before"]
     assert "s3://" in problem("--runs-dir", "s3://bucket/runs", "runs")
+
+
+@pytest.mark.parametrize("command", ["check", "repair"])
+def test_options_of_runs_work_before_and_after_its_commands(tmp_path: Path, command: str) -> None:
+    """`runs --runs-dir X --json check` is `runs check --runs-dir X --json`; the last folder given wins."""
+    other = ["--runs-dir", str(tmp_path / "other")]
+    here = ["--runs-dir", str(tmp_path / "here")]
+
+    def found(*words: str) -> str:
+        for name in ("here", "other"):
+            (tmp_path / name).mkdir()
+            lost = recorded.Recording(tmp_path / name, "20261122-143015-lost")
+            lost.write(recorded.whole("20261122-143015-lost", steps=3 if name == "here" else 6))
+            lost.die()
+        done = CliRunner().invoke(cli, [*words])
+        assert done.exit_code == 0, done.output
+        said = json.loads(done.stdout)
+        assert "rows" in (said["checked"][0] if command == "check" else said), said
+        for folder in ("here", "other"):
+            shutil.rmtree(tmp_path / folder)
+        return str(said["checked"][0]["path"] if command == "check" else said["archive"])
+
+    for words in (
+        [*here, "runs", "--json", command, "lost"],
+        ["runs", *here, "--json", command, "lost"],
+        ["runs", command, "lost", *here, "--json"],
+        [*other, "runs", *here, command, "--json", "lost"],
+        [*other, "runs", *other, "--json", command, *here, "lost"],
+    ):
+        assert found(*words) == str(tmp_path / "here" / "20261122-143015-lost.zarr"), words
 
 
 def test_a_part_of_a_name_is_enough_where_one_run_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +213,7 @@ def test_a_part_of_a_name_is_enough_where_one_run_has_it(tmp_path: Path, monkeyp
     unfinished.die()
     for command in (["replay"], ["compare", "spike"], ["runs", "check"], ["runs", "repair"], ["record", "--like"]):
         line = problem(*command, "smooth")
-        assert "2 runs have 'smooth' in their name: 20261122-143200-smooth, 20261122-143015-smooth; give more" in line
+        assert "2 runs match 'smooth': 20261122-143200-smooth, 20261122-143015-smooth; be more specific" in line
         assert "nothing does not exist" in problem(*command, "nothing") and "ltxtui runs --runs-dir" in line
 
 

@@ -21,7 +21,9 @@ from ltxtui.panels.compare_chart import plot_of, shock_flags
 from ltxtui.panels.compare_pictures import grid
 from ltxtui.panels.compare_table import notes
 from ltxtui.plot import line_letters
-from ltxtui.plot.line_plot import Curve, Plot, Style, draw
+from ltxtui.plot.line_plot import Style, draw
+from ltxtui.plot.model import Curve, Plot
+from replay.comparison import run_differences
 from replay.comparison.alignment import nearest_rows
 from replay.model.run import Run
 from replay.sources.open import Liveness
@@ -254,7 +256,7 @@ def test_a_difference_is_found_as_soon_as_it_is_there_and_not_looked_for_again(
         runs[1].feed(message)
     found = deck.divergence(deck.members[1])
     assert found is not None and found.step == 3
-    monkeypatch.setattr("replay.comparison.run_differences.divergences", None)
+    monkeypatch.setattr(run_differences, "divergences", None)
     runs[0].version += 1
     assert deck.divergence(deck.members[1]) is found
 

@@ -14,8 +14,8 @@ from textual.color import Color
 from textual.pilot import Pilot
 
 from ltxtui import actions
-from ltxtui.app import Dashboard
-from ltxtui.cli import cli
+from ltxtui.app import Dashboard, Options
+from ltxtui.cli import cli, common
 from ltxtui.panels.compare_chart import CompareChart
 from ltxtui.panels.compare_view import CompareView
 from ltxtui.panels.view import View
@@ -48,7 +48,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def opened(runs: Sequence[Path | Run], **options: Any) -> Dashboard:
     style = options.pop("drawing", None)
-    return Dashboard(first=lambda app: CompareScreen(runs, **options), drawing=style)
+    return Dashboard(options=Options(drawing=style), first=lambda app: CompareScreen(runs, **options))
 
 
 def screen_of(pilot: Pilot[None]) -> CompareScreen:
@@ -105,7 +105,7 @@ async def test_aligned_pinned_hidden_and_as_differences(recorded: list[Path]) ->
         assert "minus C" in text(pilot, "#header") and "C*" in text(pilot, "#runs")
         assert "B 0" in text(pilot, "#chart-0"), "C is B without its end"
         await pilot.press("1", "2")
-        assert "no run beside the reference C is shown" in text(pilot, "#chart-0")
+        assert "no run besides the reference C is shown" in text(pilot, "#chart-0")
         assert "hidden" in text(pilot, "#runs")
         await pilot.press("1", "2", "r", "space")
         assert [m.letter for m in screen.deck.drawn] == ["A", "B"]
@@ -395,7 +395,7 @@ def test_the_command_opens_the_screen_with_what_was_asked(
         assert isinstance(screen, CompareScreen)
         seen.append(screen)
 
-    monkeypatch.setattr("ltxtui.cli.common.has_terminal", lambda: True)
+    monkeypatch.setattr(common, "has_terminal", lambda: True)
     monkeypatch.setattr(Dashboard, "run", run)
     done = run_cli(*recorded, "--align", "snr", "--stage", 1, "--stream", "audio", "--metric", "std", "--item", 0)
     assert done.exit_code == 0, done.output
@@ -406,6 +406,6 @@ def test_the_command_opens_the_screen_with_what_was_asked(
 
 def test_the_command_says_what_is_wrong(recorded: list[Path], tmp_path: Path) -> None:
     assert "needs a terminal" in run_cli(*recorded).output
-    assert "leave it out for --json" in run_cli(*recorded, "--json").output
+    assert "cannot be combined with --json" in run_cli(*recorded, "--json").output
     assert "does not exist" in run_cli(recorded[0], tmp_path / "none.zarr").output
     assert "give 2 to 8 runs" in run_cli(recorded[0]).output

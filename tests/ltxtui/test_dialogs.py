@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 from textual.screen import ModalScreen
 
 from ltxtui import screens
-from ltxtui.app import Dashboard
+from ltxtui.app import Dashboard, Options
 from ltxtui.screens.base import ActionScreen
 from ltxtui.screens.compare import CompareScreen
 from ltxtui.screens.confirm import Ask, Confirm
@@ -25,6 +25,7 @@ from ltxtui.screens.palette import Chooser
 from ltxtui.screens.run import RunScreen
 from ltxtui.screens.shock import ShockScreen
 from ltxtui.screens.tour import TourScreen
+from ltxtui.viewmodel import send_command
 from replay.library import edit
 from tests.ltxtui.driving import ROOMY, burst, loaded, until
 from tests.ltxtui.fixture import fixture_messages, journal_file, open_fixture
@@ -32,7 +33,7 @@ from tests.ltxtui.sources import Live
 
 
 def replayed(folder: Path) -> Dashboard:
-    return Dashboard(open_fixture(), runs_dir=folder)
+    return Dashboard(open_fixture(), Options(runs_dir=folder))
 
 
 def controlled(folder: Path) -> Dashboard:
@@ -41,16 +42,16 @@ def controlled(folder: Path) -> Dashboard:
     some = [m for m in fixture_messages() if m["t"] != "end" and m.get("stage") != 1]
     some = [m for m in some if not (isinstance(m.get("step"), int) and m["step"] > 2)]
     source.send([{**some[0], "control": True}, *some[1:]])
-    return Dashboard(source, runs_dir=folder)
+    return Dashboard(source, Options(runs_dir=folder))
 
 
 def listed(folder: Path) -> Dashboard:
-    return Dashboard(runs_dir=folder)
+    return Dashboard(options=Options(runs_dir=folder))
 
 
 def compared(folder: Path) -> Dashboard:
     paths = sorted(folder.glob("*.journal"))
-    return Dashboard(first=lambda app: CompareScreen(paths), runs_dir=folder)
+    return Dashboard(options=Options(runs_dir=folder), first=lambda app: CompareScreen(paths))
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return carried_out
 
-    monkeypatch.setattr("ltxtui.viewmodel.send_command.give", keeping("give"))
+    monkeypatch.setattr(send_command, "give", keeping("give"))
     for name in ("rename", "set_tags", "delete"):
         monkeypatch.setattr(edit, name, keeping(name))
     return told
@@ -232,14 +233,14 @@ async def opened_twice(pilot: Pilot[None], *keys: str) -> int:
 
 @pytest.mark.parametrize(("keys", "deep"), [(("enter", "enter"), 2), (("space", "j", "space", "c", "c"), 2)])
 async def test_two_quick_enters_on_the_list_of_runs_open_one_screen(runs: Path, keys: list[str], deep: int) -> None:
-    app = Dashboard(runs_dir=runs)
+    app = Dashboard(options=Options(runs_dir=runs))
     async with app.run_test(size=ROOMY) as pilot:
         await ready(pilot)
         assert await opened_twice(pilot, *keys) == deep
 
 
 async def test_two_quick_ways_back_leave_one_screen(runs: Path) -> None:
-    app = Dashboard(runs_dir=runs)
+    app = Dashboard(options=Options(runs_dir=runs))
     async with app.run_test(size=ROOMY) as pilot:
         await ready(pilot)
         await pilot.press("enter")
@@ -251,7 +252,7 @@ async def test_two_quick_ways_back_leave_one_screen(runs: Path) -> None:
 
 async def test_quitting_twice_ends_a_demo_once() -> None:
     ended: list[str] = []
-    app = Dashboard(open_fixture(), on_quit=lambda: ended.append("ended"))
+    app = Dashboard(open_fixture(), Options(on_quit=lambda: ended.append("ended")))
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         burst(pilot, "ctrl+q", "q", "ctrl+c", "q")

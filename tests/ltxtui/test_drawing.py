@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from ltxtui.plot import plotext_backend, raster, scales
-from ltxtui.plot.axis import Ruler, counted
-from ltxtui.plot.line_plot import GUTTER, RIGHT_GUTTER, Curve, Flag, Mark, Plot, Style, columns, curve_text, draw
+from ltxtui.plot.axis import Ruler, step_ruler
+from ltxtui.plot.line_plot import GUTTER, RIGHT_GUTTER, Style, columns, curve_text, draw
+from ltxtui.plot.model import Curve, Flag, Mark, Plot
 
 LINE = np.linspace(0, 1, 30)
 
@@ -124,7 +125,7 @@ def test_three_lines_of_a_panel_are_quick(steps: int) -> None:
 
 
 def zoomed(steps: int, first: float, last: float) -> Ruler:
-    whole = counted(steps)
+    whole = step_ruler(steps)
     return Ruler("step", whole.values, whole.places, first, last)
 
 

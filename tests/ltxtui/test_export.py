@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from ltxtui.app import Dashboard
+from ltxtui.app import Dashboard, Options
 from ltxtui.cli.watch_replay import replay as replay_command
-from ltxtui.panels.panel import Table
 from ltxtui.reports import export
-from ltxtui.reports.export import CannotExport, save_csv, shell_line
+from ltxtui.reports.export import CannotExport, Table, save_csv, shell_line
 from ltxtui.screens.run import Opening
 from ltxtui.settings import Loaded, Settings
 from tests.ltxtui.driving import ROOMY, loaded, until
@@ -69,7 +68,7 @@ def test_a_line_to_paste_is_one_line_of_the_same_words() -> None:
 async def test_every_panel_has_a_table(tmp_path: Path) -> None:
     from ltxtui.panels.registry import PANELS
 
-    app = Dashboard(open_fixture(), settings=at(tmp_path))
+    app = Dashboard(open_fixture(), Options(settings=at(tmp_path)))
     async with app.run_test(size=(200, 60)) as pilot:
         await loaded(pilot)
         await pilot.press("left_curly_bracket")
@@ -80,7 +79,7 @@ async def test_every_panel_has_a_table(tmp_path: Path) -> None:
 
 
 async def test_the_panel_that_is_chosen_is_written(tmp_path: Path) -> None:
-    app = Dashboard(open_fixture(), settings=at(tmp_path))
+    app = Dashboard(open_fixture(), Options(settings=at(tmp_path)))
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         await pilot.press("tab", "tab", "e")
@@ -93,7 +92,7 @@ async def test_the_panel_that_is_chosen_is_written(tmp_path: Path) -> None:
 
 async def test_a_failure_is_told_and_nothing_ends(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    app = Dashboard(open_fixture(), settings=at(tmp_path / "file"))
+    app = Dashboard(open_fixture(), Options(settings=at(tmp_path / "file")))
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         await pilot.press("e", "ctrl+s")
@@ -102,7 +101,7 @@ async def test_a_failure_is_told_and_nothing_ends(tmp_path: Path) -> None:
 
 
 async def test_a_screenshot_shows_the_screen_and_fetches_nothing(tmp_path: Path) -> None:
-    app = Dashboard(open_fixture(), settings=at(tmp_path))
+    app = Dashboard(open_fixture(), Options(settings=at(tmp_path)))
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         await pilot.press("ctrl+s")
@@ -121,7 +120,7 @@ async def press(pilot: Pilot[None], *keys: str) -> None:
 
 async def test_the_copied_command_brings_the_screen_back() -> None:
     """Words copied from one dashboard, read by the command's own parser, open another on the same sight."""
-    app = Dashboard(open_fixture(), origin=("replay", "/runs/a b.zarr"))
+    app = Dashboard(open_fixture(), Options(origin=("replay", "/runs/a b.zarr")))
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         await press(pilot, "left_curly_bracket", "3", "u", "v", "comma", "comma", "left", "left", "left", "y")
@@ -131,7 +130,7 @@ async def test_the_copied_command_brings_the_screen_back() -> None:
         sight = deck.stage_index, deck.cursor, deck.playhead, deck.lanes, deck.axis.mode, app.screen.board.preset.key  # type: ignore[attr-defined]
     given = replay_command.make_context("replay", copied[2:]).params
     looking = {k: given[k] for k in ("preset", "at_step", "playhead", "stage", "stream", "item", "axis")}
-    again = Dashboard(Archive(fixture_messages()), opening=Opening(**looking))
+    again = Dashboard(Archive(fixture_messages()), Options(opening=Opening(**looking)))
     async with again.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         await pilot.pause()

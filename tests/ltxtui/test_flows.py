@@ -13,13 +13,13 @@ import pytest
 from textual.color import Color
 from textual.theme import Theme
 
-from ltxtui.app import Dashboard
+from ltxtui.app import Dashboard, Options
 from ltxtui.panels.chart_view import ChartView
 from ltxtui.plot.line_plot import GUTTER, Style, columns
 from ltxtui.plot.roles import ROLES
 from ltxtui.plot.scales import column
 from ltxtui.screens.help import HelpScreen
-from ltxtui.screens.run import RunScreen
+from ltxtui.screens.run import Opening, RunScreen
 from ltxtui.themes import THEMES, first_drawing, first_theme
 from ltxtui.viewmodel.feed import REST, Feed
 from ltxtui.viewmodel.layout import across
@@ -90,7 +90,7 @@ async def test_a_run_whose_recorder_is_gone() -> None:
         source.note, source.liveness = "the recording ends in the middle of a message", Liveness.UNFINISHED
         await until(pilot, lambda: not app.deck.live)
         assert "unfinished" in shown(pilot, "#header")
-        assert "its recorder is gone" in [n.message for n in app._notifications][-1]
+        assert "the recorder stopped without closing the run" in [n.message for n in app._notifications][-1]
         assert "middle of a message" in shown(pilot, "#event")
 
 
@@ -144,13 +144,14 @@ async def test_messages_that_are_no_run_do_not_end_the_dashboard() -> None:
     app = Dashboard(Archive(broken))
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
-        assert "cannot be read further" in shown(pilot, "#event")
+        assert "reading stopped" in shown(pilot, "#event")
         assert app.deck.visible > 0 and app.is_running
 
 
 async def test_replay_plays_on_a_clock_of_its_own() -> None:
     now = 0.0
-    app = Dashboard(Archive(messages(20, pace=1.0)), playing=True, speed=2.0, clock=lambda: now)
+    options = Options(opening=Opening(playing=True, speed=2.0), clock=lambda: now)
+    app = Dashboard(Archive(messages(20, pace=1.0)), options)
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         await pilot.pause(0.1)
@@ -196,7 +197,7 @@ async def test_help_opens_shows_every_group_and_closes() -> None:
 async def test_quit(key: str, in_help: bool) -> None:
     ended: list[bool] = []
     source = Archive(messages(3))
-    app = Dashboard(source, on_quit=lambda: ended.append(True))
+    app = Dashboard(source, Options(on_quit=lambda: ended.append(True)))
     async with app.run_test(size=(80, 24)) as pilot:
         await loaded(pilot)
         await pilot.press(*(["f1"] if in_help else []), key)
@@ -237,7 +238,9 @@ def fills(app: Dashboard, size: tuple[int, int]) -> None:
 
 async def test_ascii_leaves_nothing_else_on_the_screen() -> None:
     hostile = "σ “prompt” 広い \u202e\x1b[2J"
-    app = Dashboard(Archive(messages(10, prompt=hostile, name="é…", nan_at=9), note="— torn"), drawing=Style.ASCII)
+    app = Dashboard(
+        Archive(messages(10, prompt=hostile, name="é…", nan_at=9), note="— torn"), Options(drawing=Style.ASCII)
+    )
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         for keys in ((), ("6",), ("home",), ("question_mark",)):

@@ -16,15 +16,15 @@ from textual.widgets import Input
 
 from ltxtui import actions
 from ltxtui import app as app_module
-from ltxtui.app import Dashboard
+from ltxtui.app import Dashboard, Options
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
 from ltxtui.screens import home as module
 from ltxtui.screens.confirm import Ask, Confirm
 from ltxtui.screens.home import Home
 from recorder.format import locations
-from replay.library import listing
-from replay.library.watcher import Shelf
+from replay.library import listing, watcher
+from replay.library.watcher import RunWatcher
 from tests import recorded
 from tests.ltxtui import driving, fake
 from tests.ltxtui.driving import resized
@@ -37,7 +37,7 @@ class Listener(Dashboard):
     CSS_PATH: ClassVar[list[str | PurePath]] = [Path(app_module.__file__).parent / path for path in Dashboard.CSS_PATH]
 
     def __init__(self, runs: Path, style: Style) -> None:
-        super().__init__(first=lambda app: Home(runs, style), drawing=style)
+        super().__init__(options=Options(drawing=style), first=lambda app: Home(runs, style))
         self.opened: list[Path] = []
         self.compared: list[list[Path]] = []
         self.copied: list[str] = []
@@ -53,7 +53,7 @@ class Listener(Dashboard):
     @on(Home.OpenAsked)
     def keep_opened(self, event: Home.OpenAsked) -> None:
         event.stop().prevent_default()
-        self.opened.append(event.target)
+        self.opened.append(event.socket or event.path)
 
     @on(Home.CompareAsked)
     def keep_compared(self, event: Home.CompareAsked) -> None:
@@ -341,8 +341,8 @@ async def test_a_cold_list_answers_keys_while_it_fills(runs: Path, monkeypatch: 
         gate.acquire()
         return describe(path)
 
-    monkeypatch.setattr("replay.library.watcher.describe_run", slowly)
-    monkeypatch.setattr(Shelf.update, "__defaults__", (0.0,))
+    monkeypatch.setattr(watcher, "describe_run", slowly)
+    monkeypatch.setattr(RunWatcher.update, "__defaults__", (0.0,))
     app = Listener(runs, Style.BRAILLE)
     async with app.run_test(size=(120, 40)) as pilot:
         d = Driver(app, pilot)
@@ -358,8 +358,8 @@ async def test_a_cold_list_answers_keys_while_it_fills(runs: Path, monkeypatch: 
 
 async def test_a_covered_list_does_not_look(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[float] = []
-    update = Shelf.update
-    monkeypatch.setattr(Shelf, "update", lambda self, *more: passes.append(0.0) or update(self, *more))
+    update = RunWatcher.update
+    monkeypatch.setattr(RunWatcher, "update", lambda self, *more: passes.append(0.0) or update(self, *more))
     async with shown(runs) as d:
         await d.app.push_screen(Screen())
         await d.pilot.pause(0.2)
@@ -374,7 +374,7 @@ async def test_leaving_saves_the_cache(runs: Path, monkeypatch: pytest.MonkeyPat
     async with shown(runs) as d:
         await d.keys("down")
     read: list[Path] = []
-    monkeypatch.setattr("replay.library.watcher.describe_run", lambda path: read.append(path))
+    monkeypatch.setattr(watcher, "describe_run", lambda path: read.append(path))
     async with shown(runs) as d:
         assert len(d.names) == 3 and read == []
 

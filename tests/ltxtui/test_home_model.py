@@ -261,4 +261,4 @@ def test_an_empty_list_says_what_to_do() -> None:
     assert no_runs(model, Path("runs"), 3, True) == ["Reading ..."]
     model.set_runs([made(1)])
     model.filter("nothing")
-    assert "None of 1 run fits" in no_runs(model, Path("runs"), 0, False)[0]
+    assert "None of 1 run matches" in no_runs(model, Path("runs"), 0, False)[0]

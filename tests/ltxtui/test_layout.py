@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltxtui.panels.registry import BY_ID
-from ltxtui.viewmodel.layout import LOWEST, NARROWEST, PRESETS, Place, across, arrange, size_class
+from ltxtui.viewmodel.layout import LOWEST, NARROWEST, OTHERS, PRESETS, Place, across, arrange, size_class
 
 
 def covered(places: dict[str, Place], width: int, height: int) -> None:
@@ -58,7 +58,7 @@ def test_pages_go_round_and_nothing_is_nothing() -> None:
 
 def test_presets_name_panels_that_there_are() -> None:
     for preset in PRESETS:
-        assert set(preset.panels) <= set(BY_ID) and len(set(preset.panels)) == len(preset.panels)
+        assert set(preset.panels) <= {*BY_ID, OTHERS} and len(set(preset.panels)) == len(preset.panels)
     assert [p.key for p in PRESETS] == [str(n) for n in range(1, len(PRESETS) + 1)]
 
 

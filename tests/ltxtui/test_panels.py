@@ -13,24 +13,28 @@ import pytest
 from textual.app import App, ComposeResult
 
 import ltxtui.screens
-from ltxtui.panels import chart_specs, cost, events, filmstrip, spectrum, steps, system, waterfall
-from ltxtui.panels.panel import Panel, Table
+from ltxtui.panels import chart_specs, chart_view, cost, events, filmstrip, spectrum, steps, system, waterfall
+from ltxtui.panels.panel import Panel
 from ltxtui.panels.registry import PANELS
 from ltxtui.panels.view import View
 from ltxtui.plot import heatmap
 from ltxtui.plot.line_plot import GUTTER, Style
 from ltxtui.plot.roles import COMPONENTS
 from ltxtui.plot.rows import Ink
+from ltxtui.reports.export import Table
 from ltxtui.themes import THEMES
 from ltxtui.viewmodel.deck import Deck
 from recorder.format import protocol
+from recorder.format.declarations import METRICS
 from recorder.format.protocol import Message
+from replay.model import memory_limits
+from replay.model import run as run_module
 from replay.model.run import Run
 from replay.sources.open import Liveness
 from tests.ltxtui import fake
 from tests.ltxtui.fixture import fixture_messages
 
-OWN = (*chart_specs.PANELS, *waterfall.PANELS, *spectrum.PANELS, *filmstrip.PANELS, *events.PANELS, *system.PANELS,
+OWN = (*chart_view.PANELS, *waterfall.PANELS, *spectrum.PANELS, *filmstrip.PANELS, *events.PANELS, *system.PANELS,
        *cost.PANELS)  # fmt: skip
 BY_ID = {panel.id: panel for panel in OWN}
 TRUE = 1 << 24
@@ -115,11 +119,12 @@ def preview(step: int, pixels: np.ndarray) -> Message:
 # All of them
 
 
-def test_every_panel_is_offered_once_and_says_what_it_tells() -> None:
+def test_every_panel_is_offered_once_and_says_what_it_tells(real: Deck) -> None:
     assert [p.id for p in PANELS if p.id in BY_ID] == [p.id for p in PANELS if p.id != "readout"]
     assert set(BY_ID) <= {p.id for p in PANELS}
     for panel in OWN:
-        assert panel.title and len(panel.about) > 30 and "\x1b" not in panel.about
+        about = panel.about(real)
+        assert panel.title and len(about) > 30 and "\x1b" not in about
 
 
 @pytest.mark.parametrize("size", [(20, 5), (60, 9), (120, 24)])
@@ -191,7 +196,7 @@ def test_a_chart_of_frames_says_what_it_takes_over_which_frames() -> None:
     assert mean is not None and least is not None
     assert mean[1] == pytest.approx(0.7) and least[1] == pytest.approx(0.5), "frames 0 and 1 have no say"
     assert math.isnan(mean[2]) and math.isnan(least[2])
-    about = BY_ID["drift"].about
+    about = BY_ID["drift"].about(deck)
     assert "mean over the latent frames 2…" in about and "min over the latent frames 2…" in about
     assert column(chart_specs.table(chart_specs.CHARTS[5], deck), "frame_identity_min")[1] == pytest.approx(0.5)
 
@@ -231,10 +236,13 @@ def test_lanes_have_values_of_their_own() -> None:
     np.testing.assert_allclose(audio, 2 * video)
 
 
-def test_every_line_is_described_by_its_declaration() -> None:
+def test_every_line_is_described_by_its_declaration(real: Deck) -> None:
+    nothing = deck_of(())  # without a run this version's table is what is known
+    declared = {name: info for s in real.run.stages for t in s.streams.values() for name, info in t.metrics.items()}
     for chart in chart_specs.CHARTS:
         for line in chart.lines:
-            assert chart_specs.METRICS[line.metric].description in BY_ID[chart.id].about
+            assert METRICS[line.metric].description in BY_ID[chart.id].about(nothing)
+            assert declared[line.metric].description in BY_ID[chart.id].about(real)
 
 
 # Waterfall and spectrum
@@ -510,7 +518,7 @@ async def test_the_list_scrolls_with_the_cursor_and_marks_the_latest() -> None:
 
 async def test_events_that_were_given_up_are_counted_and_the_others_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thinned between two pictures, and as long as before at the second one."""
-    monkeypatch.setattr("replay.model.memory_limits.EVENT_BYTES", 40_000)
+    monkeypatch.setattr(memory_limits, "EVENT_BYTES", 40_000)
     deck = deck_of([*fake.messages(40, end=None), fake.event(0, 3, "shock", "kick 3")], Liveness.LIVE)
     run, index = deck.run, events.Index()
     index.latest(deck)
@@ -528,7 +536,7 @@ async def test_events_that_were_given_up_are_counted_and_the_others_found(monkey
 
 
 def test_samples_that_were_thinned_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("replay.model.run.MAX_SAMPLES", 16)
+    monkeypatch.setattr(run_module, "MAX_SAMPLES", 16)
     run, samples = Run(), system.Samples()
     run.feed(next(iter(fake.messages(1))))
     for n in range(200):
@@ -625,7 +633,7 @@ async def test_the_age_grows_by_itself_while_live_only(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("liveness", "said"),
-    [(Liveness.FINISHED, "ended"), (Liveness.UNFINISHED, "recorder gone"), (Liveness.LIVE, "live")],
+    [(Liveness.FINISHED, "ended"), (Liveness.UNFINISHED, "recorder lost"), (Liveness.LIVE, "live")],
 )
 def test_the_deck_knows_whether_rows_can_still_come(liveness: Liveness, said: str) -> None:
     assert cost.link_of(deck_of(fake.messages(2, end=None), liveness)).health.value == said

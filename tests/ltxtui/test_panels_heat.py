@@ -7,7 +7,7 @@ import pytest
 from rich.color import Color, ColorSystem
 
 from ltxtui.plot import heatmap
-from ltxtui.plot.rows import Ink, Row
+from ltxtui.plot.rows import Ink, TextRow
 
 TRUE = 1 << 24
 SYSTEMS = {TRUE: ColorSystem.TRUECOLOR, 256: ColorSystem.EIGHT_BIT, 16: ColorSystem.STANDARD}
@@ -69,7 +69,7 @@ def test_bins_are_repeated_where_few_and_averaged_where_many() -> None:
 
 
 def test_two_levels_share_a_cell_as_half_blocks() -> None:
-    ramp, row = heatmap.ramp(TRUE), Row(6)
+    ramp, row = heatmap.ramp(TRUE), TextRow(6)
     gone = heatmap.MISSING
     heatmap.draw([3, 3, 0, gone, 5, gone], [3, 3, 1, 4, gone, gone], TRUE, row)
     assert [(s.text, s.ink) for s in row.spans] == [
@@ -82,14 +82,14 @@ def test_two_levels_share_a_cell_as_half_blocks() -> None:
 
 
 def test_without_colours_levels_are_characters() -> None:
-    row = Row(4)
+    row = TextRow(4)
     heatmap.draw([0, 4, 8, heatmap.MISSING], [0, 6, 8, heatmap.MISSING], 0, row)
     assert row.text == ".+@ ".replace("+", heatmap.CHARACTERS[5]) and all(s.ink is None for s in row.spans)
 
 
 @pytest.mark.parametrize("colours", [TRUE, 16, 0])
 def test_the_cursor_is_seen_and_hides_no_level(colours: int) -> None:
-    row = Row(3)
+    row = TextRow(3)
     heatmap.draw([1, 1, 1], [1, 1, 1], colours, row, cursor=1)
     before, here, after = row.spans
     assert (before.text, before.ink) == (after.text, after.ink) and before != here
@@ -102,7 +102,7 @@ def test_the_cursor_is_seen_and_hides_no_level(colours: int) -> None:
 def test_a_picture_is_two_pixels_per_cell() -> None:
     red, blue, black = (255, 0, 0), (0, 0, 255), (0, 0, 0)
     pixels = np.array([[red, red, blue], [red, red, black], [blue, red, red]], np.uint8)
-    first, second = Row(3), Row(3)
+    first, second = TextRow(3), TextRow(3)
     heatmap.picture(pixels, TRUE, first, 0)
     heatmap.picture(pixels, TRUE, second, 1)  # an odd number of rows: the last one has nothing below it
     assert [(s.text, s.ink) for s in first.spans] == [("  ", Ink(None, red)), ("▀", Ink(blue, black))]
@@ -110,13 +110,13 @@ def test_a_picture_is_two_pixels_per_cell() -> None:
 
 
 def test_a_picture_without_colours_is_its_brightness() -> None:
-    row = Row(3)
+    row = TextRow(3)
     grey = np.array([[0, 128, 255]], np.uint8).T[None].repeat(3, axis=2).repeat(2, axis=0)
     heatmap.picture(grey, 0, row, 0)
     assert row.text[0] == heatmap.CHARACTERS[0] and row.text[2] == heatmap.CHARACTERS[-1] and row.text[1] in "=+*#"
 
 
 def test_the_scale_names_both_ends_and_goes_where_there_is_no_room() -> None:
-    row = heatmap.scale(Row(20), "-40", "20 dB", 0)
+    row = heatmap.scale(TextRow(20), "-40", "20 dB", 0)
     assert row.text == f"-40 {heatmap.CHARACTERS[0]}" + row.text[5:-7] + f"{heatmap.CHARACTERS[-1]} 20 dB"
-    assert heatmap.scale(Row(9), "-40", "20 dB", 0).text == ""
+    assert heatmap.scale(TextRow(9), "-40", "20 dB", 0).text == ""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from ltxtui.app import Dashboard
+from ltxtui.app import Dashboard, Options
 from ltxtui.plot.line_plot import Style
 from recorder.format.protocol import Message
 from tests.ltxtui.driving import dashboard, loaded, until
@@ -45,7 +45,7 @@ def test_live(snap_compare: Snap, size: tuple[int, int]) -> None:
 
 
 def test_ascii(snap_compare: Snap) -> None:
-    app = Dashboard(Archive(messages(30)), drawing=Style.ASCII)
+    app = Dashboard(Archive(messages(30)), Options(drawing=Style.ASCII))
     assert snap_compare(app, terminal_size=(80, 24), run_before=pressing("home"))
 
 

@@ -178,10 +178,10 @@ def test_a_saved_shock_scheduler_brings_its_shocks(tmp_path: Path) -> None:
         (["--shock", "jolt:sigma=0.9"], "kind must be one of renoise, restart"),
         (["--shock", "restart:sigma=high"], "cannot be read"),
         (["--shock", "restart"], "needs a place"),
-        (["--shock", "none", "--shock", "restart:step=2"], "give it alone"),
+        (["--shock", "none", "--shock", "restart:step=2"], "cannot be combined"),
         (["--sigmas", "1,0.9,fast"], "--sigmas '1,0.9,fast'.*look like"),
         (["--sigmas", "1,1.2"], "at most 1"),
-        (["--sigmas", "1,0.5", "--steps", "4"], "leave out --steps"),
+        (["--sigmas", "1,0.5", "--steps", "4"], "remove --steps"),
         (["--steps", "0"], "--steps must be at least 1"),
         (["--height", "500"], "multiple of 32"),
         (["--model", "no/such-model"], "cannot be loaded.*--config"),
@@ -204,7 +204,7 @@ def test_a_wrong_configuration_is_refused(tmp_path: Path) -> None:
     for content, says in (
         ("{", "cannot be read as JSON"),
         ("[1]", "holds a list"),
-        ('{"shocks": [{"kind": "jolt"}]}', "shocks that cannot be read"),
+        ('{"shocks": [{"kind": "jolt"}]}', "invalid shocks"),
         ('{"_class_name": "LTXEulerAncestralRFScheduler"}', "not known beforehand"),
     ):
         file.write_text(content)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from ltxtui.app import Dashboard
+from ltxtui.app import Dashboard, Options
 from ltxtui.panels.chart_view import ChartView
 from ltxtui.panels.readout import PANELS, ReadoutView, main_lines, readings, table
 from ltxtui.plot.line_plot import Style
@@ -57,7 +57,7 @@ def test_the_table_for_csv_has_every_main_metric() -> None:
 @pytest.mark.parametrize("style", list(Style))
 @pytest.mark.parametrize(("width", "height"), [(24, 5), (40, 12), (90, 30)])
 async def test_readout_fits_and_reads_what_the_charts_show(style: Style, width: int, height: int) -> None:
-    app = Dashboard(Archive(messages(10)), drawing=style)
+    app = Dashboard(Archive(messages(10)), Options(drawing=style))
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         deck = app.screen.query_one(ChartView).deck

@@ -13,7 +13,7 @@ from textual._compositor import Compositor
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
-from ltxtui.app import Dashboard
+from ltxtui.app import Dashboard, Options
 from ltxtui.panels.board import Board
 from ltxtui.panels.registry import PANELS
 from ltxtui.screens.compare import CompareScreen
@@ -23,12 +23,13 @@ from ltxtui.screens.home import Home
 from ltxtui.screens.palette import Chooser
 from ltxtui.screens.run import RunScreen
 from ltxtui.screens.shock import PreviewView, ShockScreen, plan_of, preview
-from ltxtui.state import State
+from ltxtui.state import SavedState
 from recorder.format.framing import encode
 from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
 from recorder.journal.server import Server
 from recorder.shocks.plan import Plan
+from replay.model import pulse
 from replay.sources.open import ArchiveSource
 from replay.sources.reconnect import ReconnectingSource
 from tests import recorded
@@ -93,7 +94,7 @@ async def test_panels_are_maximised_hidden_shown_moved_and_remembered() -> None:
         await resized(pilot, *ROOMY)
         await press(pilot, "0")
         assert board(again).shown == ("sigma", "snr", "velocity", "energy")
-    assert State().arrangement("wide-high", "1") is None
+    assert SavedState().arrangement("wide-high", "1") is None
 
 
 async def test_the_last_panel_stays() -> None:
@@ -175,7 +176,7 @@ async def test_the_palette_finds_and_does() -> None:
         await press(pilot, "enter")
         assert not isinstance(app.screen, ShockScreen)
         await press(pilot, "escape")
-        await press(pilot, "colon", *"this help", "enter")
+        await press(pilot, "colon", *"help", "enter")
         assert isinstance(app.screen, HelpScreen)
         await press(pilot, "q")
         assert isinstance(app.screen, RunScreen) and app.is_running
@@ -253,7 +254,7 @@ async def test_back_from_the_shell_every_cell_is_drawn_anew(monkeypatch: pytest.
 async def test_home_run_compare_and_back(tmp_path: Path) -> None:
     for name in ("restart", "smooth"):
         journal_file(tmp_path, name)
-    app = Dashboard(runs_dir=tmp_path)
+    app = Dashboard(options=Options(runs_dir=tmp_path))
     async with app.run_test(size=ROOMY) as pilot:
         home = app.screen
         assert isinstance(home, Home)
@@ -276,7 +277,7 @@ async def test_home_run_compare_and_back(tmp_path: Path) -> None:
 
 async def test_a_run_is_compared_with_another_from_its_screen(tmp_path: Path) -> None:
     path = journal_file(tmp_path, "smooth")
-    app = Dashboard(open_fixture(), runs_dir=tmp_path)
+    app = Dashboard(open_fixture(), Options(runs_dir=tmp_path))
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         await press(pilot, "c")
@@ -291,14 +292,14 @@ async def test_a_run_is_compared_with_another_from_its_screen(tmp_path: Path) ->
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
         path.unlink()
         await press(pilot, "c")
-        await until(pilot, lambda: "there is no other run" in said(app))
+        await until(pilot, lambda: "holds no other run" in said(app))
 
 
 async def test_a_run_is_compared_with_those_of_its_own_folder(tmp_path: Path) -> None:
     path = recorded.archive(tmp_path / "own", "20261122-143015-here")
     recorded.archive(tmp_path / "own", "20261122-143016-beside")
     recorded.archive(tmp_path / "other", "20261122-143017-elsewhere")
-    app = Dashboard(ArchiveSource(path), origin=("replay", str(path)), runs_dir=tmp_path / "other")
+    app = Dashboard(ArchiveSource(path), Options(origin=("replay", str(path)), runs_dir=tmp_path / "other"))
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         await press(pilot, "c")
@@ -313,7 +314,7 @@ async def test_home_has_its_style_and_the_users_keys(tmp_path: Path, monkeypatch
     config.write_text('[keys]\nback = "Q"\n')
     monkeypatch.setenv("LTXTUI_CONFIG", str(config))
     journal_file(tmp_path)
-    app = Dashboard(runs_dir=tmp_path)
+    app = Dashboard(options=Options(runs_dir=tmp_path))
     async with app.run_test(size=ROOMY) as pilot:
         home = app.screen
         assert isinstance(home, Home)
@@ -323,7 +324,7 @@ async def test_home_has_its_style_and_the_users_keys(tmp_path: Path, monkeypatch
 
 async def test_a_run_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
     path = journal_file(tmp_path)
-    app = Dashboard(runs_dir=tmp_path)
+    app = Dashboard(options=Options(runs_dir=tmp_path))
     async with app.run_test(size=ROOMY) as pilot:
         home = app.screen
         assert isinstance(home, Home)
@@ -474,7 +475,7 @@ async def test_a_lost_connection_is_said_and_comes_back(recorder: Recorder, runt
 async def test_a_silent_recorder_is_stalled_in_the_header_until_it_goes_on(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("replay.model.pulse.SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(pulse, "SILENT_SECONDS", 0.3)
     app = Dashboard(ReconnectingSource(recorder.server.path))
     async with app.run_test(size=ROOMY) as pilot:
         await until(pilot, lambda: app.deck.visible == 9)
@@ -484,7 +485,7 @@ async def test_a_silent_recorder_is_stalled_in_the_header_until_it_goes_on(
         header = shown(pilot, "#header")
         assert "LIVE" not in header and "no sign of its recorder" in header and "since " in header
         assert "s left" not in header and app.deck.live
-        monkeypatch.setattr("replay.model.pulse.SILENT_SECONDS", 1e6)
+        monkeypatch.setattr(pulse, "SILENT_SECONDS", 1e6)
         recorder.journal.append(encode({"t": "system", "time": 2.0, "values": {}}))
         recorder.server.notify()
         await until(pilot, lambda: "● LIVE" in shown(pilot, "#header"))

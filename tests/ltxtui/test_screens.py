@@ -8,7 +8,8 @@ test_pictures.py has pictures.
 from __future__ import annotations
 
 import string
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,18 +21,25 @@ from textual.pilot import Pilot
 from textual.strip import Strip
 from textual.widgets import Input
 
-from ltxtui.app import Dashboard
+from ltxtui.app import Dashboard, Options
+from ltxtui.panels import header, view
 from ltxtui.plot.line_plot import Style
+from ltxtui.screens import home_views
 from ltxtui.screens.compare import CompareScreen
 from ltxtui.screens.home import Home
 from ltxtui.screens.run import RunScreen
 from ltxtui.themes import DARK, LIGHT, SAFE
-from tests.ltxtui.driving import loaded, until
+from ltxtui.viewmodel.feed import Feed
+from replay.model.pulse import Stall
+from tests.ltxtui import fake
+from tests.ltxtui.driving import dashboard, loaded, until
 from tests.ltxtui.fixture import fixture_messages, journal_file, open_fixture
-from tests.ltxtui.sources import Live
+from tests.ltxtui.sources import Archive, Live
 
 KEPT = Path(__file__).parent / "screens"
-SIZES = [(80, 24), (120, 40), (200, 60)]
+SIZES = ((80, 24), (120, 40), (200, 60))
+STATE_SIZES = SIZES[:2]
+DAMAGE = "stage_0/video/sigma: chunk 0 is not what was written; all of it: ltxtui runs check runs/x.zarr"
 ROOMY = "120x40"
 """The size that the colour-blind-safe theme is looked at in too."""
 NAMES = string.ascii_letters + "αβγδεζηθικλμνξοπρστυφχψω"
@@ -45,6 +53,9 @@ class Shot:
     make: Callable[[], Dashboard]
     ready: Callable[[Pilot[None]], Awaitable[None]]
     keys: tuple[str, ...] = ()
+    sizes: tuple[tuple[int, int], ...] = SIZES
+    stall: Stall | None = None
+    """Makes the run stalled."""
 
 
 def replayed() -> Dashboard:
@@ -52,19 +63,19 @@ def replayed() -> Dashboard:
 
 
 def in_ascii() -> Dashboard:
-    return Dashboard(open_fixture(), drawing=Style.ASCII)
+    return Dashboard(open_fixture(), Options(drawing=Style.ASCII))
 
 
 def in_blocks() -> Dashboard:
-    return Dashboard(open_fixture(), drawing=Style.BLOCK)
+    return Dashboard(open_fixture(), Options(drawing=Style.BLOCK))
 
 
 def listed() -> Dashboard:
-    return Dashboard(runs_dir=Path("runs"))
+    return Dashboard(options=Options(runs_dir=Path("runs")))
 
 
 def empty() -> Dashboard:
-    return Dashboard(runs_dir=Path("none"))
+    return Dashboard(options=Options(runs_dir=Path("none")))
 
 
 def compared() -> Dashboard:
@@ -83,9 +94,36 @@ def controlled() -> Dashboard:
     return Dashboard(source)
 
 
+def stopped() -> Dashboard:
+    """A live run that has done 8 of 12 steps."""
+    source = Live()
+    source.send(m for m in fake.messages(12, end=None) if not (isinstance(m.get("step"), int) and m["step"] >= 8))
+    return Dashboard(source)
+
+
+def broken() -> Dashboard:
+    """A run whose second clip is NaN from step 9 on."""
+    payload = {"items": [1], "share": [1.0]}
+    some = [{**m, "stream": "video", "payload": payload} if m.get("kind") == "nan" else m
+            for m in fake.messages(12, batch=2, nan_at=9)]  # fmt: skip
+    return Dashboard(Archive(some))
+
+
+def damaged() -> Dashboard:
+    """A run whose archive has a chunk that is not what was written."""
+    source = Archive(fixture_messages(), note=DAMAGE)
+    source.damage = DAMAGE  # type: ignore[attr-defined]
+    return Dashboard(source)
+
+
 async def run_ready(pilot: Pilot[None]) -> None:
     await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
     await loaded(pilot)
+
+
+async def stopped_ready(pilot: Pilot[None]) -> None:
+    await run_ready(pilot)
+    await until(pilot, lambda: dashboard(pilot).deck.visible == 8)
 
 
 async def home_ready(pilot: Pilot[None]) -> None:
@@ -117,6 +155,10 @@ SHOTS: dict[str, Shot] = {
     "palette": Shot(replayed, run_ready, ("ctrl+p",)),
     "tour": Shot(replayed, run_ready, ("f2",)),
     "shock": Shot(controlled, run_ready, ("s",)),
+    "others": Shot(replayed, run_ready, ("7", "left")),
+    "stalled": Shot(stopped, stopped_ready, ("left",), STATE_SIZES, Stall(125.0, silent=False, usual=0.4)),
+    "nan": Shot(broken, run_ready, ("left",), STATE_SIZES),
+    "damaged": Shot(damaged, run_ready, ("left",), STATE_SIZES),
 }
 
 
@@ -196,9 +238,11 @@ def check(name: str, shown: str, update: bool) -> None:
 def now(monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour after the runs were recorded, no colours of data, and no cursor that blinks."""
     began = next(iter(fixture_messages()))["time"]
-    monkeypatch.setattr("ltxtui.screens.home_views.time", SimpleNamespace(time=lambda: began + 3600))
+    later = SimpleNamespace(time=lambda: began + 3600, localtime=time.gmtime, strftime=time.strftime)
+    for module in (header, home_views):
+        monkeypatch.setattr(module, "time", later)
     monkeypatch.setattr(Input, "_toggle_cursor", lambda self: None)
-    monkeypatch.setattr("ltxtui.panels.view._inked", lambda style, ink: style + RichStyle(italic=True))
+    monkeypatch.setattr(view, "_inked", lambda style, ink: style + RichStyle(italic=True))
 
 
 @pytest.fixture(scope="module")
@@ -212,9 +256,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-async def sized(pilot: Pilot[None]) -> AsyncIterator[str]:
+async def sized(pilot: Pilot[None], sizes: Sequence[tuple[int, int]]) -> AsyncIterator[str]:
     """The same screen in every size."""
-    for size in SIZES:
+    for size in sizes:
         if pilot.app.size != size:
             await pilot.resize_terminal(*size)
             await until(pilot, lambda size=size: pilot.app.screen.size == size)
@@ -228,11 +272,13 @@ async def test_screen(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, 
     shot, texts = SHOTS[name], {}
     update = bool(request.config.getoption("update_snapshots"))
     monkeypatch.chdir(folder)
+    if shot.stall is not None:
+        monkeypatch.setattr(Feed, "stall", shot.stall)
     app = shot.make()
     async with app.run_test(size=SIZES[0]) as pilot:
         await shot.ready(pilot)
         await pilot.press(*shot.keys)
-        async for size in sized(pilot):
+        async for size in sized(pilot, shot.sizes):
             seen = {}
             for theme in (LIGHT, SAFE, DARK) if size == ROOMY else (LIGHT, DARK):
                 app.theme = theme.name
@@ -248,7 +294,7 @@ async def test_screen(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, 
     async with shot.make().run_test(size=SIZES[0]) as pilot:
         await shot.ready(pilot)
         await pilot.press(*shot.keys)
-        async for size in sized(pilot):
+        async for size in sized(pilot, shot.sizes):
             plain = Seen.of(pilot)
             assert all(style.startswith(("- -", "none")) for row in plain.cells for style in row), "no colour at all"
             kept = f"{name}-{size}-no-colour"

@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from ltxtui import actions, settings
-from ltxtui.app import Dashboard
+from ltxtui.app import Dashboard, Options
 from ltxtui.cli import cli
 from ltxtui.plot.line_plot import Style
 from ltxtui.screens.tour import TourScreen
-from ltxtui.state import State
+from ltxtui.state import SavedState
 from tests.ltxtui.driving import ROOMY, loaded, shown
 from tests.ltxtui.fake import messages
 from tests.ltxtui.sources import Archive
@@ -36,23 +36,23 @@ def test_a_whole_file_is_read() -> None:
         ('theme = "dark"\ndrawing = "crayon"\n', 2, "not one of braille, block, ascii"),
         ("\n\npreset = 9\n", 3, "not a number from 1"),
         ("preset = true\n", 1, "not a number"),
-        ('colour = "red"\n', 1, "is no setting"),
+        ('colour = "red"\n', 1, "is not a setting"),
         ("tour = 1\n", 1, "not true or false"),
         ('theme = "dark"\nkeys = 3\n', 2, "[keys]"),
-        ('[keys]\n\nfly = "x"\n', 3, "is no action"),
-        ('[keys]\ntheme = "nokey"\n', 2, "is no key"),
+        ('[keys]\n\nfly = "x"\n', 3, "is not an action"),
+        ('[keys]\ntheme = "nokey"\n', 2, "is not a key"),
         ('[keys]\ncursor = "x"\n', 2, "needs 2 keys"),
-        ('[keys]\ntheme = "Z"\ndrawing = "Z"\n', 3, "'theme' already"),
+        ('[keys]\ntheme = "Z"\ndrawing = "Z"\n', 3, "already given to 'theme'"),
         ('[keys]\ntheme = "x"\n', 2, "the key of 'delete' on the home screen"),
         ('[keys]\ncursor = ["h", "B"]\n', 2, "'h' is the key of 'hide' on the run screen; give hide another key"),
         ('[keys]\nhide = "Ctrl+P"\n', 2, "the key of 'palette'"),
         ('[keys]\nhide = "F1"\n', 2, "the key of 'help'"),
         ('[keys]\n\nhide = "shift+g"\n', 3, "'G' is the key of 'newest'"),
-        ('[keys]\nback = "q"\nquit = "q"\n', 3, "'q' is given to 'back' already"),
+        ('[keys]\nback = "q"\nquit = "q"\n', 3, "'q' is already given to 'back'"),
         ('[keys]\ntheme = ["x", "x"]\n', 2, "twice"),
         ("[keys]\ntheme = 3\n", 2, "neither a key"),
-        ('theme = "dark"\npreset = = 3\n', 2, "no TOML"),
-        ('theme = "dark', 1, "no TOML"),
+        ('theme = "dark"\npreset = = 3\n', 2, "not valid TOML"),
+        ('theme = "dark', 1, "not valid TOML"),
     ],
 )
 def test_a_mistake_is_told_with_its_line_and_the_rest_holds(text: str, line: int, said: str) -> None:
@@ -165,26 +165,26 @@ async def test_the_users_keys_work_and_are_shown(monkeypatch: pytest.MonkeyPatch
 
 def test_state_is_kept_and_harmless_when_broken(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "state.json"
-    state = State(path)
+    state = SavedState(path)
     assert not state.tour_seen and state.arrangement("wide-low", "1") is None
     state.set_tour_seen(True)
     state.set_arrangement("wide-low", "1", ("snr", "sigma"))
-    again = State(path)
+    again = SavedState(path)
     assert again.tour_seen and again.arrangement("wide-low", "1") == ("snr", "sigma")
     assert again.arrangement("wide-low", "2") is None
     again.set_arrangement("wide-low", "1", None)
-    assert State(path).arrangement("wide-low", "1") is None
+    assert SavedState(path).arrangement("wide-low", "1") is None
     for broken in ("", "[]", '{"panels": 3, "tour_seen": "yes"}', '{"panels": {"wide-low 1": [1]}}'):
         path.write_text(broken)
-        assert not State(path).tour_seen and State(path).arrangement("wide-low", "1") is None
-    unwritable = State(path / "below-a-file" / "state.json")
+        assert not SavedState(path).tour_seen and SavedState(path).arrangement("wide-low", "1") is None
+    unwritable = SavedState(path / "below-a-file" / "state.json")
     unwritable.set_tour_seen(True)
     assert unwritable.tour_seen
 
 
 async def test_the_tour_is_shown_once() -> None:
     for start, expected in ((1, True), (2, False)):
-        app = Dashboard(Archive(messages(5)), first_start=True)
+        app = Dashboard(Archive(messages(5)), Options(first_start=True))
         async with app.run_test(size=(80, 24)) as pilot:
             await loaded(pilot)
             await pilot.pause()
@@ -205,7 +205,7 @@ def test_config_shows_checks_and_lists(monkeypatch: pytest.MonkeyPatch, tmp_path
     path = tmp_path / "c.toml"
     monkeypatch.setenv("LTXTUI_CONFIG", str(path))
     code, said = run_config()
-    assert code == 0 and "not there" in said and "preset = 1" in said
+    assert code == 0 and "no file; defaults shown" in said and "preset = 1" in said
     assert run_config("--check")[0] == 0
     path.write_text('preset = 2\ntheme = "pink"\n')
     code, said = run_config("--check")
@@ -213,7 +213,7 @@ def test_config_shows_checks_and_lists(monkeypatch: pytest.MonkeyPatch, tmp_path
     code, said = run_config()
     assert code == 0 and "preset = 2" in said and "line 2" in said
     path.write_text("preset = 2\n")
-    assert run_config("--check") == (0, f"{path} is right\n")
+    assert run_config("--check") == (0, f"{path} is valid\n")
     code, said = run_config("--keys")
     assert code == 0 and "screenshot" in said and "Ctrl+S" in said
     assert run_config("--keys", "--check")[0] == 1
@@ -224,7 +224,7 @@ def test_config_edits_with_the_users_editor(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("LTXTUI_CONFIG", str(path))
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.setenv("EDITOR", "sed -i s/^#.preset.*/preset=5/")
-    assert run_config("--edit") == (0, f"{path} is right\n")
+    assert run_config("--edit") == (0, f"{path} is valid\n")
     assert settings.load().settings.preset == 5 and "[keys]" in path.read_text()
     monkeypatch.setenv("EDITOR", "no-such-editor-anywhere")
     code, said = run_config("--edit")
@@ -234,7 +234,7 @@ def test_config_edits_with_the_users_editor(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_config_brings_the_tour_back() -> None:
-    State().set_tour_seen(True)
-    assert run_config("--tour")[0] == 0 and not State().tour_seen
+    SavedState().set_tour_seen(True)
+    assert run_config("--tour")[0] == 0 and not SavedState().tour_seen
     os.environ["LTXTUI_STATE"] = str(Path(os.environ["LTXTUI_STATE"]) / "x" / "state.json")
-    assert State().tour_seen is False
+    assert SavedState().tour_seen is False

@@ -145,7 +145,7 @@ def test_bytes_that_are_no_text_are_no_end(processes: Nursery, terminal: Termina
     child = opened(processes, terminal, folder)
     terminal.type(b"\xff\x80\xc3")
     terminal.type(b"?")
-    terminal.until(lambda: b"Esc closes this" in terminal.written)
+    terminal.until(lambda: b"Esc: close" in terminal.written)
     terminal.type(b"\xfeq")
     terminal.type(b"q")
     assert child.wait(terminal) == 0 and terminal.restored
@@ -174,7 +174,7 @@ def test_keys_typed_while_it_quits_are_left_to_the_shell(
 def test_nothing_but_ascii_reaches_an_ascii_terminal(processes: Nursery, terminal: Terminal, folder: Path) -> None:
     child = opened(processes, terminal, folder, LC_ALL="C", PYTHONUTF8="0", LANG="C")
     for keys, sign in (
-        (b"?", b"Esc closes this"),
+        (b"?", b"Esc: close"),
         (b"q", b""),
         (b"3", b"Waterfall"),
         (b"2", b"Filmstrip"),

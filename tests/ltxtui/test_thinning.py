@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from ltxtui.plot import downsample, line_plot
-from ltxtui.plot.axis import Ruler, counted
-from ltxtui.plot.line_plot import GUTTER, Curve, Flag, Mark, Plot, Style, columns, draw
+from ltxtui.plot.axis import Ruler, step_ruler
+from ltxtui.plot.line_plot import GUTTER, Style, columns, draw
+from ltxtui.plot.model import Curve, Flag, Mark, Plot
 from ltxtui.plot.raster import RESOLUTION
 
 STEPS = 9000
@@ -34,9 +35,9 @@ def falling(low: float, high: float) -> Ruler:
 
 def rulers() -> dict[str, Ruler]:
     return {
-        "steps": counted(STEPS),
-        "window": replace(counted(STEPS), low=1500.0, high=7100.0),
-        "edge": replace(counted(STEPS), low=0.0, high=4000.5),
+        "steps": step_ruler(STEPS),
+        "window": replace(step_ruler(STEPS), low=1500.0, high=7100.0),
+        "edge": replace(step_ruler(STEPS), low=0.0, high=4000.5),
         "restart": falling(-1.0, 0.0),
         "restart in a window": falling(-0.58, -0.52),
     }
@@ -66,7 +67,7 @@ def test_gaps_stay_gaps_and_first_and_last_values_exact(monkeypatch: pytest.Monk
         Curve("planned", WALK[:5], Mark.GHOST),
     ]
     for curve in curves:
-        plot = Plot([curve], STEPS, ruler=counted(STEPS))
+        plot = Plot([curve], STEPS, ruler=step_ruler(STEPS))
         ours = [row.text for row in draw(plot, 100, 20, Style.BRAILLE)]
         with monkeypatch.context() as patched:
             patched.setattr(line_plot, "thinned", lambda plot, wide, across: plot)
@@ -81,15 +82,15 @@ def test_gaps_stay_gaps_and_first_and_last_values_exact(monkeypatch: pytest.Monk
 
 
 def test_few_steps_named_steps_and_wild_axes_are_left_alone() -> None:
-    few = Plot([Curve("a", WALK[:100])], 100, ruler=counted(100))
-    named = Plot([Curve("a", WALK)], STEPS, labels=["x"] * STEPS, ruler=counted(STEPS))
+    few = Plot([Curve("a", WALK[:100])], 100, ruler=step_ruler(100))
+    named = Plot([Curve("a", WALK)], STEPS, labels=["x"] * STEPS, ruler=step_ruler(STEPS))
     wild = Plot([Curve("a", WALK)], STEPS, ruler=Ruler("sigma", RNG.random(STEPS), RNG.random(STEPS), 0.0, 1.0))
     for plot in (few, named, wild):
         assert downsample.thinned(plot, 60, 2) is plot
-    long = Plot([Curve("a", WALK)], STEPS, ruler=counted(STEPS))
+    long = Plot([Curve("a", WALK)], STEPS, ruler=step_ruler(STEPS))
     assert len(downsample.thinned(long, 60, 2).curves[0].values) <= 4 * 122
 
 
 def test_curves_without_any_number() -> None:
     for values in (np.full(STEPS, np.nan, np.float32), WALK[:0], WALK[:1]):
-        assert len(draw(Plot([Curve("a", values)], STEPS, ruler=counted(STEPS)), 60, 10, Style.BRAILLE)) == 10
+        assert len(draw(Plot([Curve("a", values)], STEPS, ruler=step_ruler(STEPS)), 60, 10, Style.BRAILLE)) == 10

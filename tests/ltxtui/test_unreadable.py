@@ -14,7 +14,7 @@ from ltxtui.home.model import HomeModel
 from ltxtui.reports.run_text import summary
 from ltxtui.screens.home import named_as
 from replay.library import edit
-from replay.library.watcher import Shelf
+from replay.library.watcher import RunWatcher
 from replay.sources.open import load
 from tests import recorded
 
@@ -35,7 +35,7 @@ def test_what_cannot_be_read_is_named_with_the_reason_and_the_way_on(tmp_path: P
     assert "has lost its root document" in result.stderr
     found = json.loads(CliRunner().invoke(cli, ["runs", "--runs-dir", str(tmp_path), "--json"]).stdout)
     assert [u["name"] for u in found["unreadable"]] == ["torn", "lost"] and len(found["runs"]) == 1
-    shelf = Shelf(tmp_path)
+    shelf = RunWatcher(tmp_path)
     shelf.update(1e9)
     assert [u.name for u in shelf.unreadable] == ["torn", "lost"]
     model = HomeModel()
@@ -62,7 +62,7 @@ def test_a_run_that_is_gone_is_not_renamed_tagged_or_deleted(tmp_path: Path) -> 
 
 def test_characters_that_a_name_cannot_have_are_told(tmp_path: Path) -> None:
     renamed = edit.rename(recorded.archive(tmp_path, "20261122-143015-x"), "böse Kugel")
-    assert "it is named b-se-Kugel" in named_as("böse Kugel")(renamed) and not named_as("b-se-Kugel ")(renamed)
+    assert "named b-se-Kugel" in named_as("böse Kugel")(renamed) and not named_as("b-se-Kugel ")(renamed)
 
 
 @pytest.mark.parametrize("how", ["cut", "missing", "flipped"])

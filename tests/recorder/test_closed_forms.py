@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from recorder.format import declarations
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.measures import MEASURES, measured_row
-from recorder.metrics.step import Layout, Step
+from recorder.metrics.step import Step
 from tests.recorder.test_measures import make_step
 
 GRID = (8, 12, 16)
@@ -23,9 +24,9 @@ def step_of(x0: Tensor, noise: Tensor, sigma: float, previous: Step | None = Non
     x = (1 - sigma) * x0 + sigma * noise
     grid = tuple(x0.shape[1:-1])
     frames = more.pop("frames", None)
-    layout = Layout("video" if len(grid) == 3 else "audio", x0.shape[0], grid)
+    layout = LatentLayout("video" if len(grid) == 3 else "audio", x0.shape[0], grid)
     if frames is not None:
-        layout = Layout("video", x0.shape[0], (more.pop("of"), *grid[1:]), frames)  # type: ignore[arg-type]
+        layout = LatentLayout("video", x0.shape[0], (more.pop("of"), *grid[1:]), frames)  # type: ignore[arg-type]
     return Step(layout, sigma, x, noise - x0, x, previous, **more)  # type: ignore[arg-type]
 
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from recorder.format.declarations import DRIFT, DRIFT_BOUND, DRIFT_REFERENCES
 from recorder.metrics import content_drift as module
 from recorder.metrics.content_drift import content_drift
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.stage_summary import PathTracker
-from recorder.metrics.step import Layout, Step
+from recorder.metrics.step import Step
 from recorder.nano.drift_scenes import CLEAN, FAULTS, Scene, draw
 from recorder.nano.drift_study import KINDS, content, of_scenes
 
@@ -160,7 +161,7 @@ def test_lower_precision_changes_little(dtype: torch.dtype) -> None:
 
 
 def steps_to(clip: torch.Tensor, levels: list[float]) -> PathTracker:
-    tracker, layout = PathTracker(), Layout("video", len(clip), tuple(clip.shape[1:4]))
+    tracker, layout = PathTracker(), LatentLayout("video", len(clip), tuple(clip.shape[1:4]))
     noise = torch.randn(clip.shape, generator=torch.Generator().manual_seed(4))
     for sigma, after in pairwise(levels):
         x, x_next = (clip + level * (noise - clip) for level in (sigma, after))

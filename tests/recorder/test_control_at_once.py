@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from recorder import record
-from recorder.format import protocol
-from recorder.recording import Run
+from recorder.format import paths, protocol
+from recorder.recording import RunHandle
 from recorder.sampling import commands
 from recorder.sampling.commands import Control
 from replay.model.run import Run as Read
@@ -30,7 +30,9 @@ def ask(of: Control, command: str, identity: str = "a", **more: Any) -> bool:
     return of.take({"t": protocol.CONTROL, "id": identity, "command": command, **more})
 
 
-def commanded(nano_pipe: Any, runs: Path, calls: int, ask_for: Callable[[Run], None]) -> tuple[Run, list[Any]]:
+def commanded(
+    nano_pipe: Any, runs: Path, calls: int, ask_for: Callable[[RunHandle], None]
+) -> tuple[RunHandle, list[Any]]:
     """So many calls at once, all behind their second step when `ask_for` is called; what they made."""
     pipes = [build(nano_pipe, "LTX2Pipeline") for _ in range(calls)]
     barrier = threading.Barrier(calls, lambda: ask_for(run))
@@ -68,7 +70,7 @@ def test_a_stop_ends_all_calls(nano_pipe: Any, tmp_path: Path) -> None:
 
 
 def test_a_live_shock_acts_in_every_call_as_it_does_alone(nano_pipe: Any, tmp_path: Path) -> None:
-    def shock(run: Run) -> None:
+    def shock(run: RunHandle) -> None:
         ask(run.control, "shock", shock={"kind": "renoise", "strength_db": 3.0, "seed": 4})
 
     alone_run, (alone,) = commanded(nano_pipe, tmp_path / "alone", 1, shock)
@@ -85,7 +87,7 @@ def test_a_live_shock_acts_in_every_call_as_it_does_alone(nano_pipe: Any, tmp_pa
 
 
 def test_a_shock_that_no_call_can_take_is_refused_once(nano_pipe: Any, tmp_path: Path) -> None:
-    def shock(run: Run) -> None:
+    def shock(run: RunHandle) -> None:
         ask(run.control, "shock", shock={"kind": "sigma_bump"})
 
     run, _ = commanded(nano_pipe, tmp_path, 2, shock)
@@ -97,7 +99,7 @@ def test_a_snapshot_is_kept_of_one_call_and_says_of_which(nano_pipe: Any, tmp_pa
     run, _ = commanded(nano_pipe, tmp_path, 2, lambda run: ask(run.control, "snapshot"))
     (answer,) = answers(load(run.path))
     stage = answer["stage"]
-    assert answer["payload"]["group"] == protocol.snapshot_group(stage, 2)
+    assert answer["payload"]["group"] == paths.snapshot(stage, 2)
     kept = sorted(p.relative_to(run.path).as_posix() for p in (run.path / "snapshots").glob("*/*/zarr.json"))
     assert kept and all(p.startswith(answer["payload"]["group"]) for p in kept)
 
@@ -174,4 +176,4 @@ def test_one_thread_at_a_time_keeps_a_step(idle: Any) -> None:
     found.snapshot_failed()
     assert elsewhere() and found.wants_snapshot()
     found.snapshot_begins(1, 3)
-    assert told[-1]["payload"]["group"] == protocol.snapshot_group(1, 3) and not found.wants_snapshot()
+    assert told[-1]["payload"]["group"] == paths.snapshot(1, 3) and not found.wants_snapshot()

@@ -13,12 +13,12 @@ import pytest
 from benchmarks import detector
 from recorder.format.declarations import on_stream
 from recorder.metrics import rate_peak
-from recorder.metrics.critical_phase import KEPT, TEXTS, CriticalPhase, speciation_sigma
+from recorder.metrics.critical_phase import KEPT, TEXTS, CriticalPhaseDetector, speciation_sigma
 from recorder.metrics.row_events import StreamWatch
 
 
 def follow(rates: Sequence[float], sigmas: Sequence[float] | None = None, eigenvalue: float | None = None) -> dict:
-    phase = CriticalPhase(eigenvalue)
+    phase = CriticalPhaseDetector(eigenvalue)
     levels = sigmas or [1 - i / len(rates) for i in range(len(rates))]
     found = [(i, f) for i, rate in enumerate(rates) for f in phase.take(i, levels[i], rate)]
     missing = phase.missing
@@ -68,12 +68,12 @@ def test_what_a_shock_did_is_no_peak_of_the_model() -> None:
     spiked = rates.copy()
     spiked[30] = 20.0
     for shocked, largest in ((False, 30), (True, 12)):
-        phase = CriticalPhase()
+        phase = CriticalPhaseDetector()
         for i in range(40):
             phase.take(i, levels[i], spiked[i], shocked=shocked and i == 30)
         assert [f.step for f in phase.finish()] == [pytest.approx(largest, abs=1)]
     # A restart goes up: the step that does so is left out, whatever it is told to be.
-    phase = CriticalPhase()
+    phase = CriticalPhaseDetector()
     rising = np.insert(levels, 30, levels[20])
     for i, rate in enumerate(np.insert(rates, 30, 20.0)):
         phase.take(i, rising[i], rate)
@@ -131,7 +131,7 @@ def test_the_noise_of_a_rate_is_estimated_where_steps_are_fine() -> None:
 
 def test_a_long_run_takes_no_more_memory_or_time_per_step() -> None:
     steps = 20 * KEPT
-    phase = CriticalPhase()
+    phase = CriticalPhaseDetector()
     rng = np.random.default_rng(4)
     rates = peaked(steps // 3, steps, steps / 12) * np.exp(rng.normal(0, 0.05, steps))
     found = [f for i in range(steps) for f in phase.take(i, 1 - (i + 1) / (steps + 1), rates[i])]

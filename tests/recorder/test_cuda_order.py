@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from recorder import record
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.stage_summary import PathTracker
-from recorder.metrics.step import Layout, Step
+from recorder.metrics.step import Step
+from recorder.sampling import cuda_streams
 from recorder.sampling.cuda_streams import CudaOrder, _tensors, capturing
 from replay.sources.open import load
 from tests.conftest import UNGUIDED
@@ -56,7 +58,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: found.now)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: ("in", stream.name))
-    monkeypatch.setattr("recorder.sampling.cuda_streams._tensors", lambda thing: [thing] if thing is not None else [])
+    monkeypatch.setattr(cuda_streams, "_tensors", lambda thing: [thing] if thing is not None else [])
     yield found
 
 
@@ -96,7 +98,7 @@ def test_the_end_of_a_stage_is_worked_out_where_its_last_step_was(cuda: Any) -> 
 
 def test_all_tensors_that_a_step_leaves_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.Tensor, "is_cuda", True)
-    layout = Layout("video", 1, (3, 4, 5))
+    layout = LatentLayout("video", 1, (3, 4, 5))
     x, v = torch.randn(1, 3, 4, 5, 2), torch.randn(1, 3, 4, 5, 2)
     step, tracker = Step(layout, 0.5, x, v, x + v), PathTracker()
     tracker.add(step, 0.4)

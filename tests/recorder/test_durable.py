@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from recorder import record
+from recorder.archive import journal_removal
 from recorder.format import locations
 from recorder.format.framing import encode
 from recorder.journal.journal import Journal, JournalReader, is_being_written
 from recorder.system import durability
-from recorder.writing import journal_removal
 from replay.integrity.check import check
 from replay.library import listing
 from replay.sources.open import load
@@ -140,7 +140,7 @@ def test_a_slow_disk_is_not_waited_for_and_the_journal_goes_later(
     (line,) = listing.list_runs(tmp_path)
     assert (line.status, line.steps) == ("complete", 3) and load(run.path).steps == 3
     report = check(run.path)
-    assert report.sound and "stands beside the finished archive" in report.notes[0]
+    assert report.sound and "is left next to the finished archive" in report.notes[0]
     disk.answer.set()
     until(lambda: not journal.exists() and not journal_removal._late)
     assert check(run.path).notes == [] and load(run.path).end is not None
@@ -279,7 +279,7 @@ def test_with_sync_every_message_is_forced_before_it_is_told(tmp_path: Path, mon
             behind.append(run._journal._on_disk - run._journal._synced)
             real()
 
-        run._pump._written = told
+        run._pump._out._written = told
         take_steps(run)
     assert len(behind) > 3 and set(behind) == {0}
 

@@ -9,27 +9,30 @@ from typing import Any
 import pytest
 import torch
 
+from recorder.metrics import device_copy
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.stage_summary import PathTracker
-from recorder.metrics.step import Layout, Step
-from recorder.sampling import device_copy, measure_step, row_attachments
+from recorder.metrics.step import Step
+from recorder.sampling import measure_step, row_attachments
 from recorder.sampling.row_attachments import Rest, out_of_memory
+from recorder.sampling.sampler_step import SamplerStep
 from recorder.sampling.stages import Stages
-from recorder.writing.items import Row
+from recorder.writing.items import RowItem
 
-LAYOUT = Layout("video", 1, (3, 22, 40))
+LAYOUT = LatentLayout("video", 1, (3, 22, 40))
 """Larger than a picture, so that it is averaged."""
 
 
-def take(loop: Stages, count: int, layout: Layout = LAYOUT) -> None:
+def take(loop: Stages, count: int, layout: LatentLayout = LAYOUT) -> None:
     made = torch.Generator().manual_seed(0)
     tokens = (1, math.prod(layout.shape), 2)
     for step in range(count):
         x, v, after = (torch.randn(tokens, generator=made) for _ in range(3))
-        loop.step(layout, 1 - step / 50, 1 - (step + 1) / 50, 0.0, x, v, after)
+        loop.step(SamplerStep(layout, 1 - step / 50, 1 - (step + 1) / 50, 0.0, x, v, after))
 
 
-def rows_of(sent: list[Any]) -> list[Row]:
-    return [item for item in sent if isinstance(item, Row)]
+def rows_of(sent: list[Any]) -> list[RowItem]:
+    return [item for item in sent if isinstance(item, RowItem)]
 
 
 def errors_of(sent: list[Any]) -> list[str]:
@@ -43,7 +46,7 @@ def fails(error: Exception) -> Callable[..., Any]:
     return fail
 
 
-def values(rows: list[Row]) -> list[Any]:
+def values(rows: list[RowItem]) -> list[Any]:
     return [row.values(lambda error: None)[8:] for row in rows]
 
 
@@ -197,7 +200,7 @@ def test_after_out_of_memory_nothing_is_kept_and_steps_are_left_out(monkeypatch:
     assert [i for i, (kept, path, _) in enumerate(held) if kept or path] == [0, 1, 19, 20, 21]
     assert [i for i, (_, _, resting) in enumerate(held) if resting] == [i for i in range(2, 18) if i not in (4, 9)]
     assert errors_of(sent) == ["a step of video could not be recorded: CUDA out of memory"]
-    assert "17 of them not recorded" in next(i.event["text"] for i in sent if not isinstance(i, (dict, Row)))
+    assert "17 of them not recorded" in next(i.event["text"] for i in sent if not isinstance(i, (dict, RowItem)))
 
 
 def test_memory_that_runs_out_beside_the_row_lets_go_too(monkeypatch: pytest.MonkeyPatch) -> None:

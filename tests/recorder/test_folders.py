@@ -14,14 +14,14 @@ import pytest
 
 from recorder import record
 from recorder.archive.writer import ArchiveWriter
-from recorder.archive.zarr_writer import Store
+from recorder.archive.zarr_writer import StoreWriter
 from recorder.format import locations
 from recorder.sweep import spec
 from recorder.system.open_folders import Tree, make_folders, open_folder
 from replay.integrity.check import check
 from replay.integrity.repair import CannotRepair, repair
 from replay.library import edit
-from replay.library.cache import Cache
+from replay.library.cache import ListingCache
 from replay.sources.open import load
 from tests import recorded
 from tests.faults.scenarios import settle
@@ -124,12 +124,12 @@ def test_a_folder_that_somebody_else_put_there_is_not_taken(tmp_path: Path, monk
 
     monkeypatch.setattr(os, "mkdir", made_and_swapped)
     with pytest.raises(FileExistsError):
-        Store(tmp_path / "mine.zarr", {})
+        StoreWriter(tmp_path / "mine.zarr", {})
     assert contents(tmp_path / "mine.zarr") == before
 
 
 def test_a_forked_child_lets_go_of_the_folder(tmp_path: Path) -> None:
-    store = Store(tmp_path / "a.zarr", {})
+    store = StoreWriter(tmp_path / "a.zarr", {})
     child = os.fork()
     if child == 0:
         os._exit(int(bool(store.tree._open)))
@@ -188,7 +188,7 @@ def open_to_others(folder: Path) -> list[str]:
 @pytest.mark.usefixtures("nothing_forbidden")
 def test_nobody_else_may_write_whatever_the_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ltxtui.reports.export import _write_new
-    from ltxtui.state import State
+    from ltxtui.state import SavedState
 
     mine = tmp_path / "mine"
     make_folders(mine)
@@ -201,10 +201,10 @@ def test_nobody_else_may_write_whatever_the_umask(tmp_path: Path, monkeypatch: p
     edit.set_tags(renamed, ["x"])
     (renamed / "stage_0/video/sigma/c/0").unlink()
     repair(renamed)
-    cache = Cache(renamed.parent)
+    cache = ListingCache(renamed.parent)
     cache._changed = True
     cache.save()
-    State(mine / "state" / "ltxtui" / "state.json").set_tour_seen(True)
+    SavedState(mine / "state" / "ltxtui" / "state.json").set_tour_seen(True)
     _write_new(mine / "exports", "table", ".csv", lambda file: file.write("a") and None)
     spec.replace_file(mine / "sweep.json", "{}")
     assert len(list(mine.rglob("*"))) > 200 and (mine / "exports" / "table.csv").exists()

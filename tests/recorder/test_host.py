@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from recorder.sampling import device_copy
-from recorder.sampling.device_copy import GpuClock, to_host
+from recorder.metrics import device_copy
+from recorder.metrics.device_copy import GpuClock, to_host
 from tests.cuda_fakes import Cuda, on
 
 FIRST, SECOND = torch.device("cuda", 0), torch.device("cuda", 1)

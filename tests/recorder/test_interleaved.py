@@ -128,7 +128,7 @@ def test_a_replay_takes_for_each_stage_the_time_that_it_took() -> None:
 def test_stages_are_sent_in_the_order_of_their_numbers() -> None:
     sent: list[Any] = []
     root = Stages(sent.append)
-    lines = [root.beside() for _ in range(8)]
+    lines = [root.sibling() for _ in range(8)]
     barrier = threading.Barrier(8)
 
     def many(line: Stages) -> None:

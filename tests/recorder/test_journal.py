@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import socket
 import time
 from pathlib import Path
@@ -18,6 +19,9 @@ from recorder.journal import backlog
 from recorder.journal import journal as journal_module
 from recorder.journal.journal import Journal, JournalReader, is_being_written
 from recorder.journal.server import Server
+from recorder.journal.tail import NotAFile
+from recorder.reserve import run_name
+from replay.sources.journal_lock import JournalLock
 
 
 def message(n: int) -> dict[str, Any]:
@@ -147,12 +151,35 @@ def test_runtime_directory_must_be_ours_and_closed(runtime_dir: Path, monkeypatc
         ("red disc", "red-disc"),
         ("../../etc/passwd", "etc-passwd"),
         ("", "run"),
-        ("ünï\x1b[31m", "n-31m"),
+        ("ünï\x1b[31m", "ünï-31m"),
+        ("u\u0308ber", "über"),
+        ("赤い円盤 2", "赤い円盤-2"),
+        ("हिन्दी", "हिन्दी"),
+        ("…/🎉 party 🎉", "party"),
+        ("🎉🎉", "run"),
+        ("\u202egnp.exe\u200b", "gnp.exe"),
+        ("\ud800x", "x"),
+        ("._-", "run"),
         ("a" * 200, "a" * 80),
+        ("円" * 200, "円" * 40),
     ],
 )
 def test_names_cannot_leave_their_directory(given: str, kept: str) -> None:
     assert locations.safe_name(given) == kept
+
+
+def test_a_file_system_without_unicode_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ascii_only(name: str) -> bytes:
+        return name.encode("ascii")
+
+    monkeypatch.setattr(locations.os, "fsencode", ascii_only)
+    assert locations.safe_name("ünï x\u0301 red") == "n-x-red" and locations.safe_name("円") == "run"
+
+
+def test_a_name_of_which_nothing_is_left_gives_way_to_two_words(caplog: pytest.LogCaptureFixture) -> None:
+    assert run_name("赤い 円盤", 0.0).endswith("-赤い-円盤") and not caplog.records
+    assert re.fullmatch(r"\d{8}-\d{6}-[a-z]+-[a-z]+", run_name("🎉", 0.0))
+    assert "'🎉' has no letter or digit" in caplog.text
 
 
 def test_the_server_is_woken_by_every_notice(tmp_path: Path, runtime_dir: Path) -> None:
@@ -244,3 +271,13 @@ def test_what_was_written_is_forced_onto_the_disk_where_there_is_no_fdatasync(
     journal.sync()
     assert forced[0] == journal._fd
     journal.close()
+
+
+@pytest.mark.parametrize("opens", [JournalReader, JournalLock])
+def test_a_pipe_in_place_of_a_journal_is_refused_and_never_waited_for(tmp_path: Path, opens: Any) -> None:
+    os.mkfifo(tmp_path / "x.journal")
+    before = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
+    with pytest.raises(NotAFile, match="is not a file"):
+        opens(tmp_path / "x.journal")
+    assert not is_being_written(tmp_path / "x.journal")
+    assert not before or len(list(Path("/proc/self/fd").iterdir())) == before, "nothing stays open"

@@ -19,11 +19,12 @@ import torch
 from recorder import record, recording, session
 from recorder.format import locations
 from recorder.journal.journal import is_being_written
-from recorder.recording import Run
+from recorder.recording import RunHandle
 from recorder.sampling import hooks, observer, stages
 from recorder.system import interrupts as shielded_
 from recorder.system.interrupts import shielded
-from recorder.writing.items import Row
+from recorder.writing import run_messages
+from recorder.writing.items import RowItem
 from recorder.writing.journal_thread import Pump
 from replay.library import listing
 from replay.sources.open import load
@@ -197,14 +198,14 @@ def test_without_threads_it_is_done_all_the_same(monkeypatch: pytest.MonkeyPatch
     assert done == [1]
 
 
-@pytest.mark.parametrize("which", ["Pump", "SystemLane", "Control", "Loop", "Stages", "plain"])
+@pytest.mark.parametrize("which", ["Pump", "Completion", "SystemLane", "Control", "Loop", "Stages", "header"])
 def test_whatever_fails_in_the_beginning_leaves_nothing(
     tmp_path: Path, runtime_dir: Path, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     def fails(*arguments: Any, **more: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(recording, which, fails)
+    monkeypatch.setattr(run_messages if which == "header" else recording, which, fails)
     with pytest.raises(MemoryError), record(runs_dir=tmp_path / "runs"):
         raise AssertionError("the block must not run")
     monkeypatch.undo()
@@ -217,7 +218,7 @@ def test_a_recorded_pipeline_is_refused_before_anything_is_made(pipe: Any, tmp_p
             raise AssertionError("recorded twice")
         assert not (tmp_path / "other").exists()
         pipe(**nano_call(steps=2, **UNGUIDED))
-    with pytest.raises(RuntimeError, match="given twice"), record([pipe, pipe], runs_dir=tmp_path / "other"):
+    with pytest.raises(RuntimeError, match="listed more than once"), record([pipe, pipe], runs_dir=tmp_path / "other"):
         raise AssertionError("recorded twice")
     assert not (tmp_path / "other").exists()
     assert [r.path for r in listing.list_runs(tmp_path)] == [run.path]
@@ -309,7 +310,7 @@ def test_an_exception_before_the_first_step_is_not_hidden_by_another(tmp_path: P
 
 
 def test_a_cancelled_task_is_interrupted(tmp_path: Path) -> None:
-    runs: list[Run] = []
+    runs: list[RunHandle] = []
 
     async def sampling(name: str) -> None:
         with record(runs_dir=tmp_path, name=name, previews=False) as run:
@@ -367,7 +368,7 @@ def test_nested_recordings_of_two_pipelines_that_share_a_scheduler(pipe: Any, tm
 
 def test_as_a_decorator_it_records_every_call_apart_and_a_block_is_entered_once(tmp_path: Path) -> None:
     opened = record(runs_dir=tmp_path, previews=False)
-    runs: list[Run] = []
+    runs: list[RunHandle] = []
     with opened as run:
         steps(run, 1)
         with pytest.raises(RuntimeError, match="call record\\(\\) again"):
@@ -390,7 +391,7 @@ def test_a_first_step_that_is_cut_off_leaves_nothing(tmp_path: Path, monkeypatch
     put = Pump.put
 
     def interrupted(self: Pump, item: Any) -> None:
-        if isinstance(item, Row):
+        if isinstance(item, RowItem):
             raise KeyboardInterrupt
         put(self, item)
 

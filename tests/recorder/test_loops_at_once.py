@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from recorder import record
-from recorder.recording import Run
+from recorder.recording import RunHandle
 from replay.model.run import StageData
 from replay.sources.open import load
 from tests.recorder.test_loop import latents
@@ -40,7 +40,7 @@ def impatient() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def steps(run: Run, seed: int, pause: Callable[[], Any] = PAUSES) -> None:
+def steps(run: RunHandle, seed: int, pause: Callable[[], Any] = PAUSES) -> None:
     """The steps of one loop, both streams."""
     for i, (a, b) in enumerate(itertools.pairwise(SIGMAS)):
         x, v = latents(100 * seed + i, 1, 4, 3, 6, 8), latents(100 * seed + 50 + i, 1, 4, 3, 6, 8)

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder.format import declarations
+from recorder.format.sigma_math import log_snr
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.measures import MEASURES, measured_row
 from recorder.metrics.spectra import bin_centres, grid_for, radial_bins
-from recorder.metrics.step import Layout, Step
-from recorder.sampling.scheduler_noise import UNKNOWN, Drift
-from recorder.shocks.sigma_math import log_snr
+from recorder.metrics.step import UNKNOWN, Drift, Step
 
 CPU = torch.device("cpu")
 VIDEO_METRICS = [m for m in declarations.on_stream("video") if not m.on_host]
@@ -34,7 +34,7 @@ def make_step(
 ) -> Step:
     """A step of random latents on a grid, or on some of its frames; `more` replaces single fields."""
     stream = "video" if len(grid) == 3 else "audio"
-    layout = Layout(stream, batch, grid, frames)
+    layout = LatentLayout(stream, batch, grid, frames)
     generator = torch.Generator().manual_seed(seed)
     shape = (batch, *layout.shape, 4)
     fields = {name: torch.randn(shape, generator=generator) for name in ("x", "velocity", "x_next")}
@@ -140,7 +140,7 @@ def reference(step: Step) -> dict[str, np.ndarray]:
         for name in set(raw) - {"conditional"}:
             found[f"guidance_gap_{name}"] = np.sqrt(ms(raw["conditional"] - raw[name]))
     if step.layout.stream == "video":
-        found |= ref_frames(x0, step.layout.places, step.layout.grid[0])
+        found |= ref_frames(x0, step.layout.generated_frames, step.layout.grid[0])
     return found
 
 

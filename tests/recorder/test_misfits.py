@@ -15,12 +15,12 @@ import torch
 from recorder import record
 from recorder.archive.tables import MOST_BYTES, create_previews, write_system
 from recorder.archive.writer import ArchiveWriter
-from recorder.archive.zarr_writer import Store
+from recorder.archive.zarr_writer import StoreWriter
 from recorder.format import protocol
 from recorder.journal.journal import Journal, JournalReader
 from recorder.writing import archive_thread as archivist_module
 from recorder.writing.archive_thread import Archivist
-from recorder.writing.items import Kept
+from recorder.writing.items import RequestedSnapshot
 from recorder.writing.journal_thread import Pump
 from replay.model.run import Run
 from replay.sources.open import load
@@ -131,7 +131,7 @@ class Counted(dict[str, float]):
 
 
 def test_the_load_of_a_long_run_is_read_once(tmp_path: Path) -> None:
-    store = Store(tmp_path / "r.zarr", {})
+    store = StoreWriter(tmp_path / "r.zarr", {})
     samples = [{"time": float(n), "values": Counted(a=n, b=2 * n)} for n in range(500)]
     samples[7]["values"]["late"] = 1.0  # type: ignore[index]
     Counted.asked = 0
@@ -143,7 +143,7 @@ def test_the_load_of_a_long_run_is_read_once(tmp_path: Path) -> None:
 
 
 def test_pictures_are_written_once_however_many_stages_follow(tmp_path: Path) -> None:
-    store = Store(tmp_path / "r.zarr", {})
+    store = StoreWriter(tmp_path / "r.zarr", {})
     store.group("stage_0", {})
     store.group("stage_0/video", {})
     pictures = create_previews(store, "stage_0/video", 4, {"shape": [1, 2, 2, 3], "frames": [0]})
@@ -185,7 +185,7 @@ def test_latents_after_the_archive_has_failed_are_counted_and_wait_no_longer(tmp
     done: list[int] = []
     tensor = torch.zeros(1, 1, 1, 1, 2)
     for number in range(3):
-        archivist.put_kept(Kept(0, "video", number, 0.5, None, {"x": tensor}, lambda: done.append(1)))
+        archivist.put_kept(RequestedSnapshot(0, "video", number, 0.5, None, {"x": tensor}, lambda: done.append(1)))
     assert archivist.close() and len(done) == 3 and archivist.lost_latents == 3
     assert len(told) == 1 and told[0]["text"].endswith("the journal keeps everything but latents")
 

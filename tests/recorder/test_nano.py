@@ -127,7 +127,7 @@ def test_missing_weights_are_an_error_with_a_way_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("missing", ["torch", "diffusers", "transformers"])
 def test_a_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(nano.MissingExtra, match=r"pip install -c constraints.txt '\.\[ltx\]'"):
+    with pytest.raises(nano.MissingExtra, match=r"pip install 'ltxtui\[ltx\]'"):
         nano.load()
 
 

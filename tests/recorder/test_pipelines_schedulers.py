@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from diffusers import (
 
 from recorder import record
 from recorder.nano import components
+from recorder.sampling import supported_pipelines
 from recorder.sampling.guidance_presets import UNGUIDED
 from replay.sources.open import load
 from tests.pipelines import build, check_euler, check_result, condition, generate, modular, observe, picture
@@ -150,18 +152,34 @@ def test_a_scheduler_that_is_put_in_later_is_an_error_event(nano_pipe: Any, tmp_
 
 
 def test_other_pipelines_are_refused(nano_pipe: Any, tmp_path: Path) -> None:
-    from diffusers import LTXPipeline
-    from diffusers.pipelines.ltx2 import LTX2LatentUpsamplePipeline
+    from diffusers import DiffusionPipeline, LTXPipeline
+    from diffusers.pipelines.ltx2 import LTX2LatentUpsamplePipeline, LTX2VideoDiffusionDecodePipeline
 
-    other = object.__new__(LTXPipeline)
-    with pytest.raises(ValueError, match="LTXPipeline cannot be recorded"), record(other, runs_dir=tmp_path):
-        raise AssertionError("the block must not run")
+    class OfTheUser(LTX2VideoDiffusionDecodePipeline):
+        pass
+
+    for kind, words in (
+        (LTXPipeline, "LTXPipeline cannot be recorded: it runs LTX-Video"),
+        (LTX2VideoDiffusionDecodePipeline, "its decoder denoises pixels in a loop that calls no scheduler"),
+        (OfTheUser, "OfTheUser cannot be recorded: its decoder denoises pixels"),
+        (DiffusionPipeline, "its loop is not known; the pipelines that can be are LTX2Pipeline, "),
+    ):
+        with pytest.raises(ValueError, match=words), record(object.__new__(kind), runs_dir=tmp_path):
+            raise AssertionError("the block must not run")
     upsample = LTX2LatentUpsamplePipeline(vae=nano_pipe.vae, latent_upsampler=None)
     with (
-        pytest.raises(ValueError, match="no denoising loop"),
+        pytest.raises(ValueError, match="it denoises nothing, it upsamples in one pass"),
         record([nano_pipe, upsample], runs_dir=tmp_path),
     ):
         raise AssertionError("the block must not run")
+
+
+def test_every_ltx_pipeline_of_diffusers_is_recorded_or_refused_with_its_own_reason() -> None:
+    """One that a newer diffusers adds is to be looked at: `REFUSED` says only what has been read in its loop."""
+    import diffusers
+
+    found = {name for name in dir(diffusers) if re.fullmatch(r"LTX\w*Pipeline", name)}
+    assert found == supported_pipelines.FAMILIES.keys() | supported_pipelines.REFUSED.keys()
 
 
 def test_one_scheduler_for_both_streams_is_refused(nano_pipe: Any, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.metrics.step import Layout
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling.guidance_passes import Passes, kind_of, named
 from recorder.sampling.tokens import clip_layout, free_tokens, generated_frames, runs, take
 
@@ -46,7 +46,7 @@ def test_whole_generated_frames_are_taken_and_nothing_else(frames: set[int], ext
 
 
 def test_latents_without_their_given_frame() -> None:
-    layout = Layout("video", 2, GRID, (1, 2, 3))
+    layout = LatentLayout("video", 2, GRID, (1, 2, 3))
     latents = torch.randn(2, 8, 3, 2, 3)
     taken = take(latents, layout)
     assert taken.shape == (2, 3, 2, 3, 8) and torch.equal(taken[1, 2, 1, 0], latents[1, :, 2, 1, 0])
@@ -90,7 +90,10 @@ def test_plain_calls_are_named_by_their_number_and_size() -> None:
 
 
 def test_passes_are_copies_and_do_not_outlive_their_step() -> None:
-    passes, layouts = Passes(), {"video": Layout("video", 1, GRID, (1, 2)), "audio": Layout("audio", 1, (5,))}
+    passes, layouts = (
+        Passes(),
+        {"video": LatentLayout("video", 1, GRID, (1, 2)), "audio": LatentLayout("audio", 1, (5,))},
+    )
     video, audio = numbered(3, 1), torch.randn(1, 5, 4)
     passes.add({}, (video, audio), layouts)
     passes.add({"isolate_modalities": True}, (video + 1, audio), layouts)
@@ -107,7 +110,7 @@ def test_passes_are_copies_and_do_not_outlive_their_step() -> None:
 def test_latents_of_which_some_frames_are_given() -> None:
     latents = torch.randn(2, 8, 3, 2, 3)
     for frames in ((2, 3), (1, 3), (3,)):
-        taken = take(latents, Layout("video", 2, GRID, frames))
+        taken = take(latents, LatentLayout("video", 2, GRID, frames))
         assert torch.equal(taken, latents.movedim(1, -1)[:, [frame - 1 for frame in frames]])
     with pytest.raises(ValueError, match="not the generated frames"):
-        take(latents, Layout("video", 2, GRID, (0, 2, 3)))
+        take(latents, LatentLayout("video", 2, GRID, (0, 2, 3)))

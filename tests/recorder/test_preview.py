@@ -20,8 +20,8 @@ from recorder import record
 from recorder.archive.writer import ArchiveWriter
 from recorder.format.framing import encode
 from recorder.metrics import preview
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.preview import Filmstrip, colours, frames_of, principal_axes, shrunk, size_of
-from recorder.metrics.step import Layout
 from replay.model.run import MAX_PREVIEW_BYTES, NotARun, Run
 from replay.sources.open import SocketSource, load
 from tests.conftest import UNGUIDED, nano_call
@@ -45,7 +45,7 @@ def test_sizes_of_usual_clips(grid: tuple[int, int], size: tuple[int, int]) -> N
 
 def test_cells_are_averaged_and_frames_chosen_from_those_that_are_generated() -> None:
     places = tuple(range(1, 40))
-    layout = Layout("video", 2, (40, 32, 48), frames=places)
+    layout = LatentLayout("video", 2, (40, 32, 48), frames=places)
     x0 = torch.arange(39.0)[None, :, None, None, None].expand(2, 39, 32, 48, 5).clone()
     x0[0, 0, 0, 0] += 4
     small = shrunk(x0, layout)
@@ -64,7 +64,7 @@ def test_sizes_that_do_not_divide_average_what_there_is_at_the_edges(
         raise RuntimeError("Adaptive pool MPS: input sizes must be divisible by output sizes.")
 
     monkeypatch.setattr(torch.nn.functional, "adaptive_avg_pool2d", refuse)
-    layout = Layout("video", 1, (2, *grid))
+    layout = LatentLayout("video", 1, (2, *grid))
     x0 = torch.randn((1, 2, *grid, 3), generator=torch.Generator().manual_seed(0))
     small = shrunk(x0, layout)
     rows, columns = size_of(*grid)
@@ -100,7 +100,7 @@ def clip(seed: int, channels: int = 16) -> np.ndarray:
 
 
 def test_colours_stay_over_the_steps_of_a_stage_and_are_fixed_anew_once() -> None:
-    strip = Filmstrip(0, Layout("video", 1, (4, 8, 8)))
+    strip = Filmstrip(0, LatentLayout("video", 1, (4, 8, 8)))
     pictures, fits = [], []
     for i, sigma in enumerate((0.99, 0.9, 0.81, 0.7, 0.4, 0.1)):
         message = strip.message(i, sigma, clip(i))
@@ -113,19 +113,19 @@ def test_colours_stay_over_the_steps_of_a_stage_and_are_fixed_anew_once() -> Non
 
 
 def test_a_stage_that_begins_late_is_fixed_once() -> None:
-    strip = Filmstrip(0, Layout("video", 1, (4, 8, 8)))
+    strip = Filmstrip(0, LatentLayout("video", 1, (4, 8, 8)))
     assert [strip.message(i, s, clip(i))["fit"] for i, s in enumerate((0.725, 0.42))] == [1, 1]
 
 
 def test_cells_that_are_not_finite_are_black_and_do_not_matter_to_the_others() -> None:
-    strip = Filmstrip(0, Layout("video", 1, (4, 8, 8)))
+    strip = Filmstrip(0, LatentLayout("video", 1, (4, 8, 8)))
     broken = clip(0)
     broken[0, 0, 0] = np.nan
     broken[1, 2, 3, 4] = np.inf
     picture = strip.picture(0.9, broken)
     assert not picture[0, 0, 0].any() and not picture[1, 2, 3].any() and picture[0, 5].any()
     assert not strip.picture(0.5, np.full_like(broken, np.nan)).any()
-    assert not Filmstrip(0, Layout("video", 1, (4, 8, 8))).picture(1.0, np.full_like(broken, np.nan)).any()
+    assert not Filmstrip(0, LatentLayout("video", 1, (4, 8, 8))).picture(1.0, np.full_like(broken, np.nan)).any()
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from recorder.journal.journal import Journal, JournalReader
 from recorder.writing import archive_thread as archivist_module
 from recorder.writing import journal_thread as pump_module
 from recorder.writing.archive_thread import Archivist
-from recorder.writing.items import Row, StageEnd
+from recorder.writing.items import RowItem, StageEndItem
 from recorder.writing.journal_thread import Pump
 
 
@@ -36,8 +36,8 @@ class HangingJournal(Journal):
         super().append(data, vital)
 
 
-def row(step: int) -> Row:
-    return Row(0, "video", step, 0.0, (0.5,), torch.zeros(3), lambda: None, lambda step, values: [])
+def row(step: int) -> RowItem:
+    return RowItem(0, "video", step, 0.0, (0.5,), torch.zeros(3), lambda: None, lambda step, values: [])
 
 
 def test_rows_beyond_the_bound_are_told_of_once(
@@ -62,7 +62,7 @@ def test_rows_beyond_the_bound_are_told_of_once(
     assert [m["step"] for m in messages if m["t"] == "step"] == list(range(41))
     assert [m["t"] for m in messages].index("event") > 20  # not while more may be given up
     texts = [m["text"] for m in messages if m["t"] == "event"]
-    assert texts == ["60 steps were not recorded: 40 waited to be written already"]
+    assert texts == ["60 steps were not recorded: 40 were waiting to be written"]
     assert [r.message for r in caplog.records if "not recorded" in r.message] == texts
     assert messages[-1]["t"] == "end"
 
@@ -108,7 +108,7 @@ def test_pictures_beyond_the_bound_are_left_out_and_told_of_once(tmp_path: Path)
     for step in range(1, 101):
         put(step)
     held = [pump._queue.get() for _ in range(100)]
-    assert [r.picture is not None for r in held if isinstance(r, Row)] == [True] * 64 + [False] * 36
+    assert [r.picture is not None for r in held if isinstance(r, RowItem)] == [True] * 64 + [False] * 36
     for item in held:
         pump._queue.put(item)
     journal.free.set()
@@ -126,7 +126,7 @@ def test_pictures_beyond_the_bound_are_left_out_and_told_of_once(tmp_path: Path)
 def recorded(tmp_path: Path) -> Any:
     """Takes rows and gives the messages that came of them, each after a `wait` for 30 s at most."""
 
-    def record(*rows: Row) -> list[dict[str, Any]]:
+    def record(*rows: RowItem) -> list[dict[str, Any]]:
         journal = Journal(tmp_path / "run.journal")
         archivist = Archivist(ArchiveWriter(tmp_path / "run.zarr"), lambda event: None)
         archivist.error = RuntimeError("there is no header, so nothing is folded here")
@@ -184,7 +184,7 @@ def test_a_slow_device_is_not_taken_for_a_disk_that_does_not_answer(
         assert computing.wait(60)
 
     watch: Any = SimpleNamespace(stream="video", summary=lambda measured: {}, ended=lambda: [])
-    pump.put(replace(row(0), wait=wait) if what == "row" else StageEnd({"t": "event"}, [(watch, {}, wait)]))
+    pump.put(replace(row(0), wait=wait) if what == "row" else StageEndItem({"t": "event"}, [(watch, {}, wait)]))
     assert waits.wait(30)
     assert pump.close({"t": "end", "time": 0.0, "status": "complete", "error": None})
     assert clock[0] >= 2 * 60 and [r.getMessage()[:33] for r in caplog.records] == ["the run ends once the device has "]

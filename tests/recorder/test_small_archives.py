@@ -87,13 +87,13 @@ def test_a_plan_that_is_kept_writes_every_chunk_once(tmp_path: Path, monkeypatch
     from recorder.archive import zarr_writer
 
     chunks: list[str] = []
-    original = zarr_writer.Array._write_chunk
+    original = zarr_writer.ArrayWriter._write_chunk
 
-    def noted(self: zarr_writer.Array, number: int, values: zarr_writer.Values) -> None:
+    def noted(self: zarr_writer.ArrayWriter, number: int, values: zarr_writer.Values) -> None:
         chunks.append(self._key(number))
         original(self, number, values)
 
-    monkeypatch.setattr(zarr_writer.Array, "_write_chunk", noted)
+    monkeypatch.setattr(zarr_writer.ArrayWriter, "_write_chunk", noted)
     for plan in (30, 0, 50):
         chunks.clear()
         written(tmp_path / f"{plan}.zarr", a_run(plan, 30, pictures=False))

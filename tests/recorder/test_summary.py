@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder.format import declarations
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.measures import MEASURES
 from recorder.metrics.stage_summary import PathTracker, StageSummary, drift_index
-from recorder.metrics.step import Layout, Step
+from recorder.metrics.step import Step
 
 GRID = (4, 5, 6)
 SHAPE = (2, *GRID, 3)
@@ -29,7 +30,7 @@ def walk(velocities: list[torch.Tensor], levels: tuple[float, ...] = LEVELS, for
     """Follow velocities by Euler steps."""
     tracker, x, previous = PathTracker(), gaussian(0), None
     for sigma, after, velocity in zip(levels, levels[1:], velocities, strict=False):
-        step = Step(Layout("video", 2, GRID), sigma, x, velocity, x + (after - sigma) * velocity, previous)
+        step = Step(LatentLayout("video", 2, GRID), sigma, x, velocity, x + (after - sigma) * velocity, previous)
         x = step.x_next
         tracker.add(step, after)
         if forget:
@@ -59,7 +60,7 @@ def test_a_path_that_its_velocities_do_not_explain_is_not_straight() -> None:
     # Every step goes twice as far as its velocity says: d = 2v, so that mean((d − v)²) = mean(v²).
     tracker, x, velocity = PathTracker(), gaussian(0), gaussian(1)
     for sigma, after in pairwise(LEVELS):
-        step = Step(Layout("video", 2, GRID), sigma, x, velocity, x + 2 * (after - sigma) * velocity)
+        step = Step(LatentLayout("video", 2, GRID), sigma, x, velocity, x + 2 * (after - sigma) * velocity)
         x = step.x_next
         tracker.add(step, after)
     torch.testing.assert_close(tracker.finish()["straightness"], velocity.square().flatten(1).mean(1))
@@ -70,7 +71,7 @@ def test_across_a_shock_there_is_no_straightness_but_still_a_drift() -> None:
     tracker.broken()
     held = sum(t.numel() for t in vars(tracker).values() if isinstance(t, torch.Tensor))
     assert held < math.prod(SHAPE)  # sums over whole latents are of no use any more
-    tracker.add(Step(Layout("video", 2, GRID), 0.2, gaussian(2), gaussian(3), gaussian(4)), 0.0)
+    tracker.add(Step(LatentLayout("video", 2, GRID), 0.2, gaussian(2), gaussian(3), gaussian(4)), 0.0)
     found = tracker.finish()
     assert found["straightness"].isnan().all() and found["drift_index"].isfinite().all()
 
@@ -79,7 +80,7 @@ def test_across_a_shock_there_is_no_straightness_but_still_a_drift() -> None:
 def test_the_path_of_latents_of_lower_precision_is_summed_in_float32(grid: tuple[int, ...]) -> None:
     found = []
     for kept in (torch.bfloat16, torch.float32):
-        tracker, layout = PathTracker(), Layout("video" if len(grid) == 3 else "audio", 2, grid)
+        tracker, layout = PathTracker(), LatentLayout("video" if len(grid) == 3 else "audio", 2, grid)
         for i, (sigma, after) in enumerate(pairwise(LEVELS)):
             x, velocity, result = (gaussian(3 * i + k, (2, *grid, 3)).bfloat16().to(kept) for k in range(3))
             tracker.add(Step(layout, sigma, x, velocity, result), after)
@@ -91,7 +92,7 @@ def test_the_path_of_latents_of_lower_precision_is_summed_in_float32(grid: tuple
 
 def test_no_step_says_nothing_and_audio_has_no_drift() -> None:
     assert PathTracker().finish() == {}
-    step = Step(Layout("audio", 2, (7,)), 0.5, *(gaussian(i, (2, 7, 3)) for i in range(3)))
+    step = Step(LatentLayout("audio", 2, (7,)), 0.5, *(gaussian(i, (2, 7, 3)) for i in range(3)))
     tracker = PathTracker()
     tracker.add(step, 0.2)
     assert set(tracker.finish()) == {"straightness"}
@@ -100,7 +101,7 @@ def test_no_step_says_nothing_and_audio_has_no_drift() -> None:
 def test_inference_mode_may_end_before_the_stage_does() -> None:
     with torch.inference_mode():
         tracker = walk([gaussian(1)] * 3)
-    step = Step(Layout("video", 2, GRID), 0.5, gaussian(3), gaussian(1), gaussian(4))
+    step = Step(LatentLayout("video", 2, GRID), 0.5, gaussian(3), gaussian(1), gaussian(4))
     with torch.no_grad():
         tracker.add(step, 0.2)
         assert tracker.finish()["straightness"].isfinite().all()
@@ -157,7 +158,7 @@ def test_a_broken_row_is_not_passed_over() -> None:
 
 def test_the_path_of_a_run_is_the_sum_of_its_displacements() -> None:
     velocity = gaussian(1)
-    step = Step(Layout("video", 2, GRID), 0.5, gaussian(0), velocity, gaussian(0) - 0.3 * velocity)
+    step = Step(LatentLayout("video", 2, GRID), 0.5, gaussian(0), velocity, gaussian(0) - 0.3 * velocity)
     moved = MEASURES["displacement_rms"](step)
     torch.testing.assert_close(moved, 0.3 * velocity.square().flatten(1).mean(1).sqrt())
 

@@ -19,7 +19,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, LTX2Pipeline
 from recorder import Shock, record
 from recorder.format import declarations
 from recorder.nano import components
-from recorder.recording import Run
+from recorder.recording import RunHandle
 from replay.model.run import Run as Read
 from replay.model.run import StageData
 from replay.sources.open import load
@@ -128,7 +128,7 @@ def test_two_pipelines_of_one_recording(alone: Alone, nano_pipe: Any, tmp_path: 
 def test_two_recordings_that_share_the_models(alone: Alone, nano_pipe: Any, tmp_path: Path, guidance: dict) -> None:
     expected = [alone(seed, **call) for seed, call in enumerate(calls(guidance))]
 
-    def recorded(seed: int, call: dict[str, Any]) -> tuple[Run, Any]:
+    def recorded(seed: int, call: dict[str, Any]) -> tuple[RunHandle, Any]:
         pipe = build(nano_pipe, "LTX2Pipeline")
         with record(pipe, runs_dir=tmp_path, name=f"n{seed}") as run:
             return run, generate(pipe, seed, **call)
@@ -249,7 +249,7 @@ def test_threads_that_cannot_be_told_apart_are_refused_and_not_guessed(nano_pipe
     assert all(torch.equal(a[0], b[0]) for a, b in zip(latents, plain, strict=True))
     read = load(run.path)
     assert sum(s.steps for s in read.stages) == 0
-    assert any("the model was not called before the step" in text for text in errors(read))
+    assert any("no model call was seen before the step" in text for text in errors(read))
 
 
 def two_calls_of_one_pipeline(pipe: Any) -> list[Any]:

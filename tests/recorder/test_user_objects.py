@@ -16,7 +16,7 @@ from recorder.format.events import MAX_TEXT, event, named, reason_of, text_of
 from recorder.format.framing import Decoder, encode
 from recorder.journal.journal import is_being_written
 from recorder.sampling import metadata
-from recorder.writing import archive_thread, journal_thread
+from recorder.writing import archive_thread, group_writer
 from recorder.writing.message_fallback import lesser
 from replay.integrity.check import check
 from replay.sources.open import load
@@ -97,14 +97,14 @@ def test_an_exception_without_a_text_inside_the_recorder_is_an_event(
 ) -> None:
     from recorder.metrics.measures import MEASURES
     from recorder.metrics.stage_summary import PathTracker
-    from recorder.writing.items import Row
+    from recorder.writing.items import RowItem
 
     def fails(*_: Any, **__: Any) -> Any:
         raise EvilError
 
     monkeypatch.setattr(PathTracker, "finish", fails)
-    real = Row.values
-    monkeypatch.setattr(Row, "values", lambda row, told: fails() if row.step == 1 else real(row, told))
+    real = RowItem.values
+    monkeypatch.setattr(RowItem, "values", lambda row, told: fails() if row.step == 1 else real(row, told))
     with record(pipe, runs_dir=tmp_path) as run:
         pipe(**nano_call(steps=3, **UNGUIDED))
         monkeypatch.setitem(MEASURES, "mean", fails)
@@ -199,6 +199,11 @@ def test_texts_of_errors_are_cut_and_never_fail() -> None:
     assert len(named(RuntimeError(LONG))) == MAX_TEXT + 1 and len(reason_of(RuntimeError(LONG))) == 300
     assert reason_of(EvilError()) == "(EvilError whose text raises LookupError)"
     assert reason_of(KeyError()) == "KeyError" and reason_of(ValueError("a\nb")) == "a"
+    nested = RuntimeError(
+        "Failed to import a because of the following error:\n\nFailed to import b:\nno name 'c'\nTry: d"
+    )
+    assert reason_of(nested) == "Failed to import a because of the following error: Failed to import b: no name 'c'"
+    assert reason_of(RuntimeError("the cause:\n")) == "the cause:"
     assert text_of(3) == "3"
 
 
@@ -211,10 +216,8 @@ def test_an_end_that_was_never_taken_in_keeps_the_journal(
         steps(run, 3)
         settle(run)
         if where == "pump":
-            real = journal_thread.encode
-            monkeypatch.setattr(
-                journal_thread, "encode", lambda m: real({} if m["t"] == protocol.END else m) and 1 // 0
-            )
+            real = group_writer.encode
+            monkeypatch.setattr(group_writer, "encode", lambda m: real({} if m["t"] == protocol.END else m) and 1 // 0)
         else:
             monkeypatch.setattr(archive_thread.Archivist, "put", lambda self, message: None)
     monkeypatch.undo()

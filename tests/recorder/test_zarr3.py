@@ -15,7 +15,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recorder.archive.zarr_writer import Store, replace_file
+from recorder.archive.zarr_writer import StoreWriter, replace_file
 
 
 def document(path: Path) -> Any:
@@ -27,7 +27,7 @@ def document(path: Path) -> Any:
 def test_documents_are_zarr_pythons(tmp_path: Path, dtype: str, shape: tuple[int, ...], rows: int | None) -> None:
     dims = ("step", "batch", "frame")[: len(shape)]
     labels = {"units": "dB", "long_name": "σ"}
-    store = Store(tmp_path / "ours", {"a": 1})
+    store = StoreWriter(tmp_path / "ours", {"a": 1})
     store.group("g", {"b": None})
     store.array("g/x", shape, dtype, dims, labels, rows=rows)
     root = zarr.open_group(str(tmp_path / "theirs"), mode="w", attributes={"a": 1})
@@ -57,7 +57,7 @@ def test_writes_and_resizes_read_back(tmp_path_factory: pytest.TempPathFactory, 
     path = tmp_path_factory.mktemp("store") / "a"
     rows, wide = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 3))
     expected = np.full((data.draw(st.integers(1, 20)), wide), np.nan, np.float32)
-    array = Store(path, {}).array("x", expected.shape, "float32", ("step", "batch"), {}, rows=rows)
+    array = StoreWriter(path, {}).array("x", expected.shape, "float32", ("step", "batch"), {}, rows=rows)
     for _ in range(data.draw(st.integers(0, 5))):
         if data.draw(st.booleans()):
             size = data.draw(st.integers(0, 25))
@@ -79,7 +79,7 @@ def test_writes_and_resizes_read_back(tmp_path_factory: pytest.TempPathFactory, 
 
 @pytest.mark.parametrize(("rows", "size"), [(64, 16), (70, 32), (5, 64), (61, 60), (6, 6), (9, 3), (30, 1), (0, 1)])
 def test_chunks_of_another_size_hold_the_same(tmp_path: Path, rows: int, size: int) -> None:
-    store = Store(tmp_path / "a", {})
+    store = StoreWriter(tmp_path / "a", {})
     values = np.random.default_rng(0).standard_normal((rows, 2)).astype(np.float32)
     array = store.array("x", (rows + 30, 2), "float32", ("step", "batch"), {}, rows=4)
     array.write(0, values)
@@ -103,14 +103,14 @@ def test_chunks_of_another_size_hold_the_same(tmp_path: Path, rows: int, size: i
 
 
 def test_an_array_without_a_row_gets_other_chunks_without_a_file(tmp_path: Path) -> None:
-    store = Store(tmp_path / "a", {})
+    store = StoreWriter(tmp_path / "a", {})
     array = store.array("x", (1 << 20,), "float32", ("step",), {}, rows=1024)
     array.resize(1 << 30, 1 << 16)
     assert not store.checksums and zarr.open_group(str(tmp_path / "a"), mode="r")["x"].chunks == (1 << 16,)
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(tmp_path / "a", {})
+    store = StoreWriter(tmp_path / "a", {})
     array = store.array("x", (4,), "float32", ("step",), {}, rows=4, values=np.arange(4))
 
     def full(fd: int, data: bytes) -> int:
@@ -139,6 +139,6 @@ def test_nothing_is_written_through_what_lies_in_the_way(tmp_path: Path, trap: C
 
 def test_no_document_holds_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        Store(tmp_path / "a", {"x": float("nan")})
+        StoreWriter(tmp_path / "a", {"x": float("nan")})
     with pytest.raises(FileExistsError):
-        Store(tmp_path / "a", {})
+        StoreWriter(tmp_path / "a", {})

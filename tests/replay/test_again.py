@@ -175,7 +175,7 @@ def test_plan_problems_come_before_the_weights_and_warnings_are_said(
         ([], "--model nano.*--like"),
         (["--like", "nothing"], "does not exist.*ltxtui runs"),
         (["--model", "nano", "--shock", "jolt"], "kind must be one of"),
-        (["--model", "nano", "--sigmas", "1,0.5", "--steps", "2"], "leave out --steps"),
+        (["--model", "nano", "--sigmas", "1,0.5", "--steps", "2"], "remove --steps"),
     ],
 )
 def test_record_refuses_what_cannot_work(arguments: list[str], says: str, tmp_path: Path) -> None:

@@ -22,11 +22,12 @@ from recorder.journal.journal import Journal
 from replay.library import run_info
 from replay.model import memory_limits, row_memory, spill_file, stream
 from replay.model import run as run_module
+from replay.model.checked import checked
 from replay.model.memory_limits import Budget, every_second, footprint, newest_of_each_kind
 from replay.model.run import Run
-from replay.sources import already_read, archive_remainder, reconnect
-from replay.sources.already_read import Told
+from replay.sources import read_so_far, reconnect
 from replay.sources.open import JournalSource
+from replay.sources.read_so_far import ReadEvents, ReadSoFar
 
 BUDGET = 64 << 10
 WIRE = 640 << 10
@@ -140,8 +141,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "_FIRST_BYTES", 1024)
     monkeypatch.setattr(spill_file, "BLOCK_BYTES", BUDGET // 16)
     monkeypatch.setattr(spill_file, "FILE_BYTES", 4 * BUDGET)
-    monkeypatch.setattr(already_read, "MOST", 500)
-    monkeypatch.setattr(archive_remainder, "MOST_PLACES", 500)
+    monkeypatch.setattr(read_so_far, "MOST_EVENTS", 500)
+    monkeypatch.setattr(read_so_far, "MOST_PLACES", 500)
 
 
 def memory(*roots: Any) -> int:
@@ -203,20 +204,26 @@ def test_a_journal_s_tail_stays_bounded_too(tmp_path: Path, name: str) -> None:
     for messages in iter(source.poll, []):
         for message in messages:
             run.feed(message)
-    assert memory(run) < 4 * BUDGET and memory(source._known) < 6 * BUDGET
+    assert memory(run) < 4 * BUDGET and memory(source._read) < 6 * BUDGET
     source.close()
     journal.close()
 
 
-@pytest.mark.parametrize("name", ["events", "samples"])
+@pytest.mark.parametrize("name", FLOODS)
 def test_a_source_that_connects_again_forgets_too(runtime_dir: Path, name: str) -> None:
+    """What it knows of what it gave on is bounded, also while it reads all of it again."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(runtime_dir / "x.sock"))
         listener.listen()
         source = reconnect.ReconnectingSource(runtime_dir / "x.sock")
-        for message in itertools.islice(FLOODS[name](), 20_000):
-            source._new([message])
-        assert len(source._told) == already_read.MOST and memory(source._told) < 400 * already_read.MOST
+        left, again = WIRE, source._read.again()
+        for message in checked(itertools.chain([HEADER, STAGE, declared(32)], itertools.islice(FLOODS[name](), 5000))):
+            again.rest(message)
+            left -= len(encode(message))
+            if left <= 0:
+                break
+        assert len(source._read.events) <= read_so_far.MOST_EVENTS
+        assert memory(source._read, source._read.again()) < 9 * BUDGET
         source.close()
 
 
@@ -357,21 +364,38 @@ def test_choices_keep_to_their_limits() -> None:
             assert len(stay) == 100 and (100 * sum(stay) <= limit or (choose is every_second and sum(stay) == 1))
 
 
-def test_what_is_forgotten_counts_as_told_by_its_time() -> None:
-    known = Told()
+def test_what_is_forgotten_counts_as_read_by_its_time() -> None:
+    known = ReadEvents()
     for n in range(1000):
         known.add(event(n))
-    assert len(known) == 500 and all(event(n) in known for n in range(1000))
-    assert event(1000) not in known and event(999, text="another") not in known
-    assert STAGE not in known and not known.take(rows(0, 1, 1))
+    assert len(known) == 500 and all(known.copy().take(event(n)) for n in range(1000))
+    assert not known.take(event(1000)) and not known.take(event(999, text="another"))
 
 
 def test_equal_events_are_counted() -> None:
-    known = Told()
+    known = ReadEvents()
     known.add(event(1))
     known.add(event(1))
     other = known.copy()
     assert [other.take(event(1)) for _ in range(3)] == [True, True, False] and known.take(event(1))
+
+
+def test_each_message_that_was_read_is_left_out_once() -> None:
+    """Also equal ones, those that nobody knows, and those that are not as the format says."""
+    read = ReadSoFar()
+    told = [HEADER, STAGE, declared(1), rows(0, 1, 1), event(1), event(1), picture(0, 2), {"t": "new"}, {"t": "new"}]
+    told += [{"t": protocol.EVENT, "kind": 5}, {"t": protocol.SYSTEM, "time": 1.0, "values": {}}] * 2
+    told += [{"t": protocol.MISSED, **PLACE, "count": 2}, rows(1, 1, 1), {"t": protocol.MISSED, **PLACE, "count": 3}]
+    more = [event(1), rows(2, 1, 2), rows(2, 1, 1), picture(1, 2), {"t": "new"}, *told[9:11]]
+    more += [{"t": protocol.END, "time": 2.0, "status": "complete", "error": None}]
+    first = read.again()
+    assert [first.rest(m) for m in checked(told)] == told
+    second = read.again()
+    assert [m for m in map(second.rest, checked([*told, *more])) if m is not None] == more
+    third = read.again()
+    assert not any(third.rest(m) for m in checked([*told, *more])) and read.ended
+    with pytest.raises(read_so_far.AnotherRun, match="another run, other"):
+        read.again().rest(*checked([{**HEADER, "run": "other"}]))
 
 
 def test_a_list_of_runs_keeps_few_levels_of_a_long_journal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,7 +406,7 @@ def test_a_list_of_runs_keeps_few_levels_of_a_long_journal(monkeypatch: pytest.M
         gathered.feed({**STAGE, "stage": n, "sigmas": [0.5] * 200})
         gathered.feed({"t": protocol.STEP, "stage": n, "step": 0})
         gathered.feed({**event(n, "shock", sigmas=[0.5] * 300), "stage": n})
-        gathered.feed({**event(n, "stage_end", summary={"video": {"drift_index": [0.1]}}), "stage": n})
+        gathered.feed({**event(n, "stage_end", summary={"video": {"content_drift": [0.1]}}), "stage": n})
     assert sum(map(len, gathered.sigmas.values())) <= 1000 + 50 * run_info.SIGMAS and memory(gathered) < 2 * BUDGET
     line = gathered.info(Path("r.zarr"), status="live", seconds=1.0, bytes=1)
     assert line.stages == 50 and line.planned == 50 * 300 and len(line.sigmas) <= run_info.SIGMAS
@@ -392,7 +416,7 @@ ROUNDS = 3000
 HOSTILE = """
 import resource, socket, sys
 from recorder.format.framing import encode
-from replay.model import memory_limits as bounds, spill_file as spill
+from replay.model import memory_limits
 from replay.model.run import Run
 from replay.sources.open import SocketSource
 from pathlib import Path
@@ -401,7 +425,7 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 for name in ("EVENT_BYTES", "SAMPLE_BYTES", "PICTURE_BYTES", "DECLARED_BYTES", "ROW_BYTES"):
-    setattr(bounds, name, 1 << 20)
+    setattr(memory_limits, name, 1 << 20)
 run, source, taken, low = Run(), SocketSource(Path(sys.argv[1])), 0, None
 while source.fileno() is not None:
     for message in source.poll():

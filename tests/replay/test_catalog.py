@@ -12,15 +12,15 @@ import pytest
 
 from recorder.format import locations, protocol
 from recorder.format.framing import encode
-from replay.library import listing
-from replay.library.cache import Cache, stamp_of
+from replay.library import archive_line, listing
+from replay.library.cache import ListingCache, stamp_of
 from replay.library.run_info import SIGMAS, thinned
-from replay.library.watcher import Shelf
+from replay.library.watcher import RunWatcher
 from tests import recorded
 from tests.ltxtui import fake
 
 
-def listed(shelf: Shelf) -> dict[str, listing.RunInfo]:
+def listed(shelf: RunWatcher) -> dict[str, listing.RunInfo]:
     """All runs by name, after as many passes as it takes."""
     shelf.update()
     while shelf.pending:
@@ -35,7 +35,7 @@ def test_a_line_tells_what_the_run_was(tmp_path: Path) -> None:
     assert (run.model, run.prompt, run.shocks) == ("nano", "a red ball moving left", 6)
     assert run.drift == pytest.approx(0.3), "the mean over the batch"
     assert len(run.sigmas) == 12 and run.sigmas[0] == run.sigmas[6] == 1.0, "both stages' schedules"
-    assert run.seconds == pytest.approx(1.1) and run.bytes == listing.tree_size(path) > 10_000
+    assert run.seconds == pytest.approx(1.1) and run.bytes == archive_line.tree_size(path) > 10_000
     said = run.as_json()
     assert said["shocks"] == 6 and said["path"] == str(path) and json.dumps(said)
 
@@ -110,7 +110,7 @@ def test_damaged_attributes_are_passed_over(tmp_path: Path, attributes: dict[str
     document["attributes"].update(attributes)
     (bad / "zarr.json").write_text(json.dumps(document))
     assert [r.path for r in listing.list_runs(tmp_path)] == [good]
-    shelf = Shelf(tmp_path)
+    shelf = RunWatcher(tmp_path)
     assert list(listed(shelf)) == ["good"] and len(shelf.unreadable) == 1
 
 
@@ -121,7 +121,7 @@ def test_files_that_are_no_documents_are_passed_over(tmp_path: Path, content: st
     (tmp_path / "y.journal").write_bytes(b"no journal at all")
     (tmp_path / "z.zarr").write_text("a file")
     assert listing.list_runs(tmp_path) == []
-    shelf = Shelf(tmp_path)
+    shelf = RunWatcher(tmp_path)
     assert listed(shelf) == {} and len(shelf.unreadable) == 2
     shelf.update()
 
@@ -136,39 +136,39 @@ def test_attributes_are_read_wherever_they_stand(tmp_path: Path) -> None:
         '{"attributes"  : {"a": 1}}',
     ):
         file.write_text(text)
-        assert listing.attributes_of(file) == {"a": 1}, text
+        assert archive_line.attributes_of(file) == {"a": 1}, text
 
 
 def test_the_cache_is_used_as_long_as_nothing_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = tmp_path / "runs"
     first, second = recorded.archive(runs, "a"), recorded.archive(runs, "b", shocks=0)
-    cache = Cache(runs)
+    cache = ListingCache(runs)
     fresh = listing.list_runs(runs, cache)
     cache.save()
     read: list[Path] = []
     describe = listing._described
     monkeypatch.setattr(listing, "_described", lambda path, tails: read.append(path) or describe(path, tails))
-    assert listing.list_runs(runs, Cache(runs)) == fresh and read == []
+    assert listing.list_runs(runs, ListingCache(runs)) == fresh and read == []
     os.utime(second / "zarr.json", (fake.START, fake.START))
-    assert listing.list_runs(runs, Cache(runs)) == fresh and read == [second]
-    assert Cache(runs).get(first, (0, 0)) is None
+    assert listing.list_runs(runs, ListingCache(runs)) == fresh and read == [second]
+    assert ListingCache(runs).get(first, (0, 0)) is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xc1", b"\x93\x01\x02", b"\x81\xa7version\x05", None])
 def test_a_damaged_cache_counts_as_none(tmp_path: Path, damage: bytes | None) -> None:
     path = recorded.archive(tmp_path / "runs", "a")
     file = tmp_path / "cache"
-    cache = Cache(path.parent, file)
+    cache = ListingCache(path.parent, file)
     listing.list_runs(path.parent, cache)
     cache.save()
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
-    again = Cache(path.parent, file)
+    again = ListingCache(path.parent, file)
     assert len(again) == 0
     assert [r.name for r in listing.list_runs(path.parent, again)] == ["a"]
     again.save()
     stamp = stamp_of(path)
-    assert stamp is not None and Cache(path.parent, file).get(path, stamp) is not None
+    assert stamp is not None and ListingCache(path.parent, file).get(path, stamp) is not None
 
 
 def test_a_cache_line_of_other_types_is_read_again(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_cache_line_of_other_types_is_read_again(tmp_path: Path) -> None:
 
     path = recorded.archive(tmp_path / "runs", "a")
     file = tmp_path / "cache"
-    cache = Cache(path.parent, file)
+    cache = ListingCache(path.parent, file)
     listing.list_runs(path.parent, cache)
     cache.save()
     content = msgpack.unpackb(file.read_bytes())
@@ -184,9 +184,9 @@ def test_a_cache_line_of_other_types_is_read_again(tmp_path: Path) -> None:
     for place, other in ((0, 7), (1, "noon"), (12, ["high"]), (13, [5]), (8, None)):
         damaged = [*line[:place], other, *line[place + 1 :]]
         file.write_bytes(msgpack.packb({**content, "lines": {"a.zarr": [stamp, damaged]}}))
-        assert Cache(path.parent, file).get(path, tuple(stamp)) is None, place
+        assert ListingCache(path.parent, file).get(path, tuple(stamp)) is None, place
     file.write_bytes(msgpack.packb({**content, "folder": "/elsewhere"}))
-    assert len(Cache(path.parent, file)) == 0
+    assert len(ListingCache(path.parent, file)) == 0
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_counts_of_a_journal_that_no_run_has_are_refused(tmp_path: Path, changes
     told = [{**m, **changes} if m["t"] == protocol.STEP else m for m in fake.messages(3, end=None)]
     (tmp_path / "bad.journal").write_bytes(b"".join(map(encode, told)))
     assert [r.name for r in listing.cached_runs(tmp_path)] == ["good"]
-    shelf = Shelf(tmp_path)
+    shelf = RunWatcher(tmp_path)
     assert list(listed(shelf)) == ["good"]
     shelf.close()
 
@@ -207,21 +207,21 @@ def test_a_line_that_no_file_can_hold_is_read_again_the_next_time(tmp_path: Path
     runs = tmp_path / "runs"
     for name in ("a", "b"):
         recorded.archive(runs, name)
-    cache = Cache(runs, tmp_path / "cache")
+    cache = ListingCache(runs, tmp_path / "cache")
     first, second = listing.list_runs(runs)
     cache.put(replace(first, bytes=1 << 64), (1, 2))
     cache.put(replace(first, prompt=object()), (1, 2))  # type: ignore[arg-type]
     cache.put(second, (1 << 70, 2))
     cache.put(second, (3, 4))
     cache.save()
-    again = Cache(runs, tmp_path / "cache")
+    again = ListingCache(runs, tmp_path / "cache")
     assert again.get(second.path, (3, 4)) == second and len(again) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     path = recorded.archive(tmp_path / "runs", "a")
     (tmp_path / "file").write_text("")
-    cache = Cache(path.parent, tmp_path / "file" / "cache")
+    cache = ListingCache(path.parent, tmp_path / "file" / "cache")
     assert len(listing.list_runs(path.parent, cache)) == 1
     cache.save()
     assert (tmp_path / "file").read_text() == ""
@@ -233,17 +233,17 @@ def test_names_and_prompts_that_are_no_utf8_are_kept(tmp_path: Path) -> None:
     stage.write_text(stage.read_text().replace("pair: half", "pair: \\ud800"))
     odd = path.with_name("odd-\udcff.zarr")
     path.rename(odd)
-    shelf = Shelf(odd.parent)
+    shelf = RunWatcher(odd.parent)
     assert listed(shelf)["odd-\udcff"].prompt == "half a pair: \ud800"
     shelf.close()
     stamp = stamp_of(odd)
     assert stamp is not None
-    kept = Cache(odd.parent).get(odd, stamp)
+    kept = ListingCache(odd.parent).get(odd, stamp)
     assert kept is not None and kept.prompt == "half a pair: \ud800"
 
 
 def test_new_changed_and_deleted_runs_appear_by_themselves(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "runs")
+    shelf = RunWatcher(tmp_path / "runs")
     assert listed(shelf) == {} and not shelf.unreadable
     recorded.archive(tmp_path / "runs", "a")
     assert set(listed(shelf)) == {"a"}
@@ -258,7 +258,7 @@ def test_new_changed_and_deleted_runs_appear_by_themselves(tmp_path: Path) -> No
 def test_a_run_is_followed_from_its_first_byte_to_its_archive(tmp_path: Path) -> None:
     messages = recorded.whole("x", steps=8, shocks=1)
     live = recorded.Recording(tmp_path, "x")
-    shelf = Shelf(tmp_path)
+    shelf = RunWatcher(tmp_path)
     assert listed(shelf) == {} and not shelf.unreadable, "an empty journal is not looked into"
     half = next(i for i, m in enumerate(messages) if m["t"] == protocol.STEP and m["step"] == 4)
     live.write(messages[:half])
@@ -273,29 +273,29 @@ def test_a_run_is_followed_from_its_first_byte_to_its_archive(tmp_path: Path) ->
     assert run.status == "complete" and run == listing.describe_run(live.path)
     shelf.close()
     stamp = stamp_of(live.path)
-    assert stamp is not None and Cache(tmp_path).get(live.path, stamp) == run
+    assert stamp is not None and ListingCache(tmp_path).get(live.path, stamp) == run
 
 
 def test_a_killed_recorder_leaves_an_unfinished_run_that_is_cached(tmp_path: Path) -> None:
     live = recorded.Recording(tmp_path, "x")
     live.write(fake.messages(5, end=None))
-    shelf = Shelf(tmp_path)
+    shelf = RunWatcher(tmp_path)
     assert listed(shelf)["x"].live
     live.die()
     assert listed(shelf)["x"].status == "unfinished"
     shelf.close()
     stamp = stamp_of(live.path)
-    kept = Cache(tmp_path).get(live.path, stamp) if stamp else None
+    kept = ListingCache(tmp_path).get(live.path, stamp) if stamp else None
     assert kept is not None and kept.status == "unfinished" and kept.steps == 5
 
 
 def test_live_runs_are_never_cached(tmp_path: Path) -> None:
     live = recorded.Recording(tmp_path, "x")
     live.write(fake.messages(5, end=None))
-    shelf = Shelf(tmp_path)
+    shelf = RunWatcher(tmp_path)
     assert listed(shelf)["x"].live
     shelf.close()
-    assert len(Cache(tmp_path)) == 0
+    assert len(ListingCache(tmp_path)) == 0
     live.die()
 
 
@@ -306,7 +306,7 @@ def test_nothing_is_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         recorded.archive(tmp_path, name)
     read: list[Path] = []
     monkeypatch.setattr(module, "describe_run", lambda path: read.append(path) or listing.describe_run(path))
-    shelf = Shelf(tmp_path)
+    shelf = RunWatcher(tmp_path)
     listed(shelf)
     for _ in range(3):
         shelf.forget(tmp_path / "nothing")
@@ -326,7 +326,7 @@ def test_live_runs_of_other_folders_come_by_their_sockets(tmp_path: Path, runtim
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(path))
         listener.listen()
-        shelf = Shelf(tmp_path / "runs")
+        shelf = RunWatcher(tmp_path / "runs")
         asked = []
 
         def answer() -> None:
@@ -349,12 +349,12 @@ def test_live_runs_of_other_folders_come_by_their_sockets(tmp_path: Path, runtim
     live.die()
     shelf.look_for_sockets()
     assert listed(shelf)["far"].socket is None
-    assert len(Cache(tmp_path / "runs")) == 0
+    assert len(ListingCache(tmp_path / "runs")) == 0
 
 
 def test_an_unsafe_runtime_directory_is_said_and_the_list_goes_on(tmp_path: Path, runtime_dir: Path) -> None:
     recorded.archive(tmp_path, "a")
     runtime_dir.chmod(0o755)
-    shelf = Shelf(tmp_path)
+    shelf = RunWatcher(tmp_path)
     shelf.look_for_sockets()
     assert "chmod 700" in shelf.problem and set(listed(shelf)) == {"a"}

@@ -130,7 +130,7 @@ def test_a_document_damaged_behind_its_attributes_is_not_written_anew(
     path = recorded.archive(tmp_path, NAME)
     text = damage((path / "zarr.json").read_text())
     (path / "zarr.json").write_text(text)
-    with pytest.raises(edit.CannotChange, match=r"damaged metadata: zarr\.json is no JSON"):
+    with pytest.raises(edit.CannotChange, match=r"damaged metadata: zarr\.json is not JSON"):
         edit.set_tags(path, ["good"])
     assert (path / "zarr.json").read_text() == text
     renamed = edit.rename(path, "other")

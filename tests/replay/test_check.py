@@ -17,7 +17,7 @@ import zarr
 from recorder import record
 from recorder.format import locations
 from recorder.journal.journal import Journal
-from replay.integrity.check import check
+from replay.integrity.check import MAX_PROBLEMS, Report, check
 from replay.integrity.repair import CannotRepair, repair
 from replay.sources.open import load
 from tests.waiting import until
@@ -65,7 +65,7 @@ def test_a_whole_run_is_sound(finished: Path) -> None:
     assert report.sound and report.notes == [] and report.status == "complete"
     assert report.rows == {"stage_0/video": STEPS, "stage_0/audio": STEPS} and report.chunks > 100
     json.dumps(report.as_json())
-    with pytest.raises(CannotRepair, match="nothing to fold"):
+    with pytest.raises(CannotRepair, match="nothing to repair"):
         repair(finished)
 
 
@@ -91,8 +91,24 @@ def test_what_is_missing_or_short_is_found(finished: Path) -> None:
     shutil.rmtree(finished / "stage_0/video/velocity_rms")
     (finished / "stage_0/audio/mean/zarr.json").write_text("{")
     text = "\n".join(check(finished).problems)
-    for words in ("is missing", "bytes, and should have", "stage_0/video/velocity_rms is missing", "mean/zarr.json"):
+    for words in ("is missing", "bytes instead of", "stage_0/video/velocity_rms is missing", "mean/zarr.json"):
         assert words in text
+
+
+def test_problems_beyond_the_first_thousand_are_only_counted() -> None:
+    report = Report(Path("a.zarr"), "complete")
+    for n in range(MAX_PROBLEMS + 3):
+        report.problem(f"problem {n}")
+    assert report.problems[-2:] == [f"problem {MAX_PROBLEMS - 1}", "and 3 more"]
+    assert len(report.problems) == MAX_PROBLEMS + 1 and report.word == "1,003 problems"
+
+
+def test_the_command_that_repairs_is_quoted_for_the_shell(crashed: Path) -> None:
+    spaced = crashed.with_name("two words.zarr")
+    locations.journal_of(crashed).rename(locations.journal_of(spaced))
+    if crashed.exists():
+        crashed.rename(spaced)
+    assert any(f"ltxtui runs repair '{spaced}'" in problem for problem in check(spaced).problems)
 
 
 def test_damaged_root_and_checksums(finished: Path) -> None:
@@ -118,7 +134,7 @@ def test_a_crashed_run_is_mended_and_its_files_are_kept(crashed: Path, given: st
     journal = locations.journal_of(crashed)
     before = load(crashed)
     report = check(crashed)
-    assert not report.sound and "never ended" in report.problems[0] and "runs repair" in report.problems[0]
+    assert not report.sound and "not finalised" in report.problems[0] and "runs repair" in report.problems[0]
     done = repair(crashed if given == "archive" else journal)
     assert done.archive == crashed and not journal.exists()
     assert sorted(p.name for p in done.kept.iterdir()) == sorted([crashed.name, journal.name])
@@ -163,7 +179,7 @@ def test_a_journal_that_says_otherwise_is_found(crashed: Path) -> None:
     data = bytearray(file.read_bytes())
     data[1] ^= 255
     file.write_bytes(data)
-    assert any("velocity_rms is not what the journal says" in p for p in check(crashed).problems)
+    assert any("velocity_rms differs from the journal" in p for p in check(crashed).problems)
 
 
 def test_nothing_readable_is_refused(tmp_path: Path) -> None:

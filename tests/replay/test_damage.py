@@ -19,7 +19,7 @@ from recorder.format import locations
 from recorder.format.framing import encode
 from recorder.format.protocol import Message
 from recorder.journal.journal import JournalReader
-from replay.archive.store import Store
+from replay.archive.store import StoreReader
 from replay.integrity.check import check
 from replay.integrity.repair import CannotRepair, repair
 from replay.library import listing
@@ -368,4 +368,4 @@ def test_a_grid_takes_no_memory_that_a_number_asks_for(tmp_path: Path, attribute
     assert load(path).stages[0].streams.keys() == ({"video"} if fine else set())
     assert fine or any("stage_0/video is damaged" in line for line in done.lost)
     if fine:
-        assert Store(path).array("stage_0/video/generated_frame").read().tolist() == [1, 3]
+        assert StoreReader(path).array("stage_0/video/generated_frame").read().tolist() == [1, 3]

@@ -18,14 +18,15 @@ from click.testing import CliRunner
 from ltxtui.cli import cli
 from recorder.format import protocol
 from recorder.format.protocol import Message
-from recorder.writing.items import Row
+from recorder.writing.items import RowItem
 from recorder.writing.journal_thread import Pump
 from replay import control
 from replay.library import listing
+from replay.library import live_runs as live_runs_module
 from replay.library.live_runs import live_runs
-from replay.library.watcher import Shelf
+from replay.library.watcher import RunWatcher
 from replay.model import pulse
-from replay.model.pulse import Pulse, Signs, State, stalled, state
+from replay.model.pulse import Pulse, RunState, Signs, stalled, state
 from replay.sources.interface import Liveness
 from tests.waiting import until
 
@@ -53,9 +54,11 @@ def test_stalled_is_decided_by_silence_or_by_three_usual_steps(signs: Signs, sai
 
 def test_a_state_is_one_of_five() -> None:
     stall = pulse.Stall(9.0, silent=True)
-    assert state(Liveness.LIVE, None) is State.LIVE and state(Liveness.LIVE, stall) is State.STALLED
-    assert state(Liveness.LIVE, stall, 0.0) is State.RECONNECTING and state(Liveness.LIVE, None, 60.0) is State.LOST
-    assert {state(way, stall, 99.0) for way in (Liveness.FINISHED, Liveness.UNFINISHED)} == {State.ENDED}
+    assert state(Liveness.LIVE, None) is RunState.LIVE and state(Liveness.LIVE, stall) is RunState.STALLED
+    assert (
+        state(Liveness.LIVE, stall, 0.0) is RunState.RECONNECTING and state(Liveness.LIVE, None, 60.0) is RunState.LOST
+    )
+    assert {state(way, stall, 99.0) for way in (Liveness.FINISHED, Liveness.UNFINISHED)} == {RunState.ENDED}
 
 
 class Watched:
@@ -161,14 +164,14 @@ class _Archivist:
 def test_samples_are_sent_while_a_row_waits_for_the_device() -> None:
     journal, computed = _Journal(), threading.Event()
     pump = Pump(journal, _Archivist(), lambda: None)  # type: ignore[arg-type]
-    row = Row(0, "video", 0, 1.0, (), torch.zeros(1), lambda: bool(computed.wait(60)), lambda step, values: [])
+    row = RowItem(0, "video", 0, 1.0, (), torch.zeros(1), lambda: bool(computed.wait(60)), lambda step, values: [])
     pump.put(row)
     until(lambda: pump._device_waits)
     pump.put({"t": protocol.SYSTEM, "time": 1.0, "values": {}})
-    assert len(journal.written) == 1 and pump.rows == 0
+    assert len(journal.written) == 1 and pump.tally.rows == 0
     computed.set()
     assert pump.close({"t": protocol.END, "time": 2.0, "status": "complete", "error": None})
-    assert pump.rows == 1 and len(journal.written) == 3
+    assert pump.tally.rows == 1 and len(journal.written) == 3
 
 
 RECORDER = """
@@ -200,7 +203,7 @@ while True:
 def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
     monkeypatch.setattr(pulse, "SILENT_SECONDS", 2.0)
     monkeypatch.setattr(pulse, "STEP_SECONDS", 1e6)
-    monkeypatch.setattr("replay.library.live_runs.HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(live_runs_module, "HEADER_SECONDS", 0.5)
     with subprocess.Popen(
         [sys.executable, "-c", RECORDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -217,7 +220,7 @@ def test_a_stopped_recorder_is_stalled_everywhere_and_goes_on(tmp_path: Path, re
         (line,) = json.loads(result.stdout)["runs"]
         return dict(line)
 
-    shelf = Shelf(tmp_path)
+    shelf = RunWatcher(tmp_path)
 
     def at_home() -> str:
         shelf.update()

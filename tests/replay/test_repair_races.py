@@ -15,7 +15,7 @@ import pytest
 from recorder.archive import zarr_writer
 from recorder.format import locations
 from recorder.format.framing import encode
-from recorder.system import move_remove, open_folders
+from recorder.system import durability, move_remove, open_folders
 from replay.integrity import repair as repair_module
 from replay.integrity.check import check
 from replay.integrity.repair import CannotRepair, repair
@@ -68,7 +68,8 @@ def test_of_many_repairs_at_once_one_does_it(tmp_path: Path, broken: str) -> Non
         thread.join(60)
     assert len(done) == 1 and len(errors) == 3
     for error in errors:
-        assert isinstance(error, CannotRepair) and ("another process" in str(error) or "nothing to fold" in str(error))
+        assert isinstance(error, CannotRepair)
+        assert "another process" in str(error) or "nothing to repair" in str(error)
     assert names(tmp_path) == [f"{NAME}.before-repair", f"{NAME}.zarr"] and check(path).sound
 
 
@@ -173,7 +174,7 @@ def test_nothing_is_moved_before_the_new_archive_is_on_the_disk(
         assert contents(path) == before
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("recorder.system.durability.sync_tree", fails)
+    monkeypatch.setattr(durability, "sync_tree", fails)
     with pytest.raises(OSError, match="Input/output"):
         repair(path)
     assert contents(path) == before and names(tmp_path) == [path.name]
@@ -181,7 +182,7 @@ def test_nothing_is_moved_before_the_new_archive_is_on_the_disk(
 
 def test_what_killed_repairs_left_is_removed(tmp_path: Path) -> None:
     path = damaged(tmp_path)
-    for left in ("repairing", "repairing-77", "repaired", "refolding"):
+    for left in ("repairing", "repairing-77", "repaired", "rebuilding"):
         shutil.copytree(path, tmp_path / f".{NAME}.{left}.zarr")
     (tmp_path / f".{NAME}.lock").write_bytes(b"")
     (tmp_path / ".other.repairing-77.zarr").mkdir()
@@ -227,7 +228,7 @@ def test_an_archive_that_was_just_being_folded_again_is_put_back(tmp_path: Path,
     path = torn(tmp_path)
     shutil.copytree(recorded.archive(tmp_path / "made", NAME), tmp_path / f".{NAME}.unfinished.zarr")
     shutil.rmtree(tmp_path / "made")
-    (tmp_path / f".{NAME}.refolding.zarr").mkdir()
+    (tmp_path / f".{NAME}.rebuilding.zarr").mkdir()
     done = repair(path)
     assert done.kept is not None and (done.kept / path.name).is_dir() and (done.kept / f"{NAME}.journal").exists()
     assert not (tmp_path / f".{NAME}.unfinished.zarr").exists() and check(path).sound
@@ -281,3 +282,46 @@ def test_a_copy_that_fails_leaves_the_original(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(edit.CannotChange, match="No space left"):
         edit.rename(path, "other")
     assert contents(path) == before and names(tmp_path) == [path.name] and open_folders.FOLDER_MODE == 0o755
+
+
+# -- what killed processes left, and long names
+
+
+LEFT = ("repairing.zarr", "repairing-77.zarr", "repaired.zarr", "rebuilding.zarr", "unfinished.zarr", "deleted")
+
+
+@pytest.mark.parametrize("change", ["delete", "rename"])
+def test_what_killed_processes_left_goes_with_the_run(tmp_path: Path, change: str) -> None:
+    path = recorded.archive(tmp_path, NAME)
+    for left in LEFT:
+        shutil.copytree(path, tmp_path / f".{NAME}.{left}")
+    others = sorted([f".{NAME}.repairing-7.lock", f".{NAME}-2.repaired.zarr"])
+    for other in others:
+        (tmp_path / other).mkdir()
+    if change == "delete":
+        edit.delete(path)
+        assert names(tmp_path) == others
+    else:
+        renamed = edit.rename(path, "other")
+        assert names(tmp_path) == sorted([*others, renamed.name]) and check(renamed).sound
+
+
+def test_a_repair_that_was_all_but_done_is_renamed_with_its_run(tmp_path: Path) -> None:
+    path = torn(tmp_path)
+    recorded.archive(tmp_path / "made", NAME).rename(tmp_path / f".{NAME}.repaired.zarr")
+    shutil.rmtree(tmp_path / "made")
+    renamed = edit.rename(path, "other")
+    assert names(tmp_path) == sorted([renamed.name, locations.journal_of(renamed).name])
+
+
+@pytest.mark.parametrize("stem", ["n" * 245, "ä" * 123])
+def test_a_run_of_the_longest_name_is_repaired_renamed_and_deleted(tmp_path: Path, stem: str) -> None:
+    path = damaged(tmp_path).rename(tmp_path / f"{stem}.zarr")
+    done = repair(path)
+    assert done.kept is not None and (done.kept / path.name).is_dir() and check(path).sound
+    assert len(os.fsencode(done.kept.name)) < 255 and done.kept.name.endswith(".before-repair")
+    edit.set_tags(path, ("a",))
+    renamed = edit.rename(path, "short")
+    assert names(tmp_path) == sorted([done.kept.name, renamed.name])
+    edit.delete(renamed)
+    assert names(tmp_path) == [done.kept.name]

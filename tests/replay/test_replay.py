@@ -12,7 +12,7 @@ import pytest
 import zarr
 
 from recorder import record
-from recorder.archive import writer as archive_module
+from recorder.archive import stream_writer
 from recorder.archive.writer import ArchiveWriter
 from recorder.format import locations
 from recorder.format.framing import encode
@@ -113,7 +113,7 @@ def test_a_damaged_journal_is_supplemented_from_what_was_folded(recorded: dict[s
 def test_long_stages_are_folded_in_blocks_and_readable_meanwhile(
     recorded: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive_module, "LONG_ROWS", 2000)
+    monkeypatch.setattr(stream_writer, "LONG_ROWS", 2000)
     messages = JournalSource(recorded["copy"]).poll()
     opening = [m for m in messages if m["t"] in ("header", "stage", "stream") and m.get("stage", 0) == 0]
     rows = [m for m in messages if m["t"] == "step" and m["stage"] == 0 and m["stream"] == "video"]

@@ -19,8 +19,10 @@ from recorder.journal.journal import Journal
 from replay.integrity.check import check
 from replay.integrity.repair import CannotRepair, repair
 from replay.library import listing
-from replay.library.watcher import Shelf
+from replay.library.watcher import RunWatcher
+from replay.model import validation
 from replay.model.run import NotARun, Run
+from replay.sources import journal_lock
 from replay.sources.open import JournalSource, Liveness, load, open_path
 from replay.sources.reconnect import ReconnectingSource
 from tests.waiting import PATIENCE_SECONDS
@@ -78,7 +80,7 @@ def archived(path: Path, told: list[Message], folded: int | None = None) -> None
     for number, message in enumerate(told):
         writer.feed(message)
         if number == folded:
-            writer.fold()
+            writer.write_rows()
 
 
 def framed(told: list[Message]) -> bytes:
@@ -138,7 +140,7 @@ def test_a_short_journal_hides_nothing_of_a_finished_archive(tmp_path: Path, sho
     assert source.liveness is Liveness.FINISHED
     assert ("beyond its journal" in source.note) == (short != "whole")
     (line,) = listing.list_runs(tmp_path)
-    shelf = Shelf(tmp_path)
+    shelf = RunWatcher(tmp_path)
     shelf.update(5)
     shelf.close()
     assert not shelf.unreadable and shelf.runs == [line]
@@ -147,7 +149,7 @@ def test_a_short_journal_hides_nothing_of_a_finished_archive(tmp_path: Path, sho
     problems = "\n".join(report.problems)
     # Where the journal is whole too its recorder ended before the archive was on the disk: nothing is wrong.
     beside = "\n".join(report.notes) if short == "whole" else problems
-    assert "a journal stands beside the finished archive" in beside and report.sound == (short == "whole")
+    assert "a journal is left next to the finished archive" in beside and report.sound == (short == "whole")
     assert ("ends before the archive" in problems) == (short not in ("whole", "without its end"))
     done = repair(path)
     assert done.lost == [] and done.rows == {"stage_0/video": STEPS, "stage_1/video": STEPS}
@@ -185,7 +187,7 @@ def test_a_journal_that_contradicts_itself_is_mended_from_the_archive(tmp_path: 
     archived(path, told)
     locations.journal_of(path).write_bytes(framed([*told[:10], {**step(3), "data": bytes(4)}, *told[10:-1]]))
     done = repair(path)
-    assert "beyond its message 10" in done.lost[0] and len(done.lost) == 1
+    assert "after its message 10" in done.lost[0] and len(done.lost) == 1
     assert done.rows == {"stage_0/video": STEPS, "stage_1/video": STEPS}
 
 
@@ -211,6 +213,32 @@ def test_an_archive_of_other_metrics_adds_no_rows(tmp_path: Path) -> None:
     locations.journal_of(path).write_bytes(framed(told[:10]))
     run = load(path)
     assert run.stages[0].steps == sum(m["t"] == "step" for m in told[:10]) and run.stages[1].steps == STEPS
+
+
+def test_an_archive_of_another_run_adds_nothing(tmp_path: Path) -> None:
+    path, told = tmp_path / "r.zarr", messages()
+    archived(path, [{**HEADER, "run": "another"}, *told[1:], END])
+    locations.journal_of(path).write_bytes(framed(told[:10]))
+    run = load(path)
+    assert run.name == "r" and run.steps == sum(m["t"] == "step" for m in told[:10]) and run.end is None
+
+
+@pytest.mark.parametrize("read", ["journal", "archive", "both"])
+def test_each_message_is_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: str) -> None:
+    path, told = tmp_path / "r.zarr", [*messages(), END]
+    if read != "journal":
+        archived(path, told)
+    if read != "archive":
+        locations.journal_of(path).write_bytes(framed(told if read == "journal" else told[:30]))
+    events = sum(m["t"] == "event" for m in told)
+    some = sum(m["t"] == "event" for m in told[:30])
+    taken: list[object] = []
+    check_event = validation.check_event
+    monkeypatch.setattr(validation, "check_event", lambda event: taken.append(check_event(event)))
+    run = load(path)
+    assert len(run.events) == events > some > 0
+    # Of two files some events are in both: those of the archive are checked to be recognised.
+    assert len(taken) == (events + some if read == "both" else events)
 
 
 def test_repair_leaves_a_run_alone_that_it_cannot_write_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +308,7 @@ def test_a_journal_that_is_deleted_and_written_anew_is_followed(
     assert source.poll() == told[11:12] and source.liveness is Liveness.LIVE, "the new file is followed"
     journal.release(remove=True)
     assert source.poll() == [] and source.liveness is Liveness.LIVE, "it may come back for some seconds"
-    monkeypatch.setattr("replay.sources.journal_lock.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(journal_lock, "GRACE_SECONDS", 0.0)
     assert source.poll() == [] and source.liveness is Liveness.UNFINISHED
     journal.close()
     source.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import threading
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import soak, soak_helpers
+from benchmarks import soak, soak_helpers, zarr_python
 from benchmarks.peers import WIDTH, tools
 from benchmarks.peers.__main__ import table
 from benchmarks.peers.child import made_up
 from benchmarks.peers.ours import Ours
+from benchmarks.peers.record_files import leveldb_records, tf_records
+from benchmarks.peers.rows import named, unnamed
 from recorder.format import locations
 
 
@@ -40,14 +43,14 @@ def test_zarr_rows_are_read_back_exactly(tmp_path: Path) -> None:
 
 def test_torn_logs_of_peers_give_their_whole_records() -> None:
     event = struct.pack("<QI", 3, 0) + b"abc" + bytes(4)
-    assert list(tools.tf_records(2 * event + event[:-5])) == [b"abc", b"abc"]
+    assert list(tf_records(2 * event + event[:-5])) == [b"abc", b"abc"]
     header, first, last = bytes(7), struct.pack("<IHB", 0, 2, 2) + b"ab", struct.pack("<IHB", 0, 1, 4) + b"c"
-    assert list(tools.leveldb_records(header + first + last + first)) == [b"abc"]
+    assert list(leveldb_records(header + first + last + first)) == [b"abc"]
 
 
 def test_a_row_as_a_dictionary_and_back() -> None:
     row = made_up(1)[0]
-    assert np.array_equal(np.array(tools.unnamed(tools.named(row)), np.float32), row) and row.size == WIDTH
+    assert np.array_equal(np.array(unnamed(named(row)), np.float32), row) and row.size == WIDTH
 
 
 def test_the_table_shows_ratios_to_ours() -> None:
@@ -83,3 +86,22 @@ def test_memory_is_fitted_over_the_last_half() -> None:
     rest = (0.0, 0.0, 0.0)
     samples = [soak.Sample(1000 * i, *rest, 9000 if i < 5 else 100 + 2 * i, 1, 1, 0, 0, 0, 0, 0.0) for i in range(10)]
     assert soak.slope(samples, "rss_kb") == pytest.approx(2)
+
+
+def test_our_writer_and_zarr_python_are_measured_on_equal_archives(capsys: pytest.CaptureFixture[str]) -> None:
+    zarr_python.main(["--arrays", "4", "--repeats", "1"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert [line.split(" | ")[0] for line in lines[2:]] == [
+        "| create", "| write chunks", "| consolidate", "| write in all", "| read", "| import",
+    ]  # fmt: skip
+    assert all("×" in line for line in lines[2:])
+
+
+def test_both_sides_write_the_same_documents(tmp_path: Path) -> None:
+    groups, arrays = zarr_python.hierarchy(3)
+    for side, write in zarr_python.WRITERS.items():
+        assert len(list(write(tmp_path / side, groups, arrays))) == 3
+    for file in (tmp_path / "ours").rglob("zarr.json"):
+        for side in zarr_python.WRITERS:
+            other = tmp_path / side / file.relative_to(tmp_path / "ours")
+            assert json.loads(other.read_text()) == json.loads(file.read_text()), other

@@ -16,7 +16,7 @@ from ltxtui.reports.run_text import summary
 from recorder.format.nonfinite import Broken, BrokenItems, broken_words, read_broken
 from recorder.metrics.row_events import StreamWatch
 from replay.library import listing
-from replay.library.cache import Cache
+from replay.library.cache import ListingCache
 from replay.model.run import Run
 from replay.sources.open import load
 from tests import recorded
@@ -70,10 +70,10 @@ def archive(folder: Path) -> Path:
 
 def test_lists_and_json_and_headers_say_it(tmp_path: Path) -> None:
     path = archive(tmp_path)
-    cache = Cache(tmp_path, tmp_path / "cache")
+    cache = ListingCache(tmp_path, tmp_path / "cache")
     (line,) = listing.list_runs(tmp_path, cache)
     cache.save()
-    (again,) = listing.list_runs(tmp_path, Cache(tmp_path, tmp_path / "cache"))
+    (again,) = listing.list_runs(tmp_path, ListingCache(tmp_path, tmp_path / "cache"))
     assert again == line and line.standing == "complete, NaN in video item 0 (25 %)"
     assert columns.status(line) == "NaN"
     found = json.loads(CliRunner().invoke(cli, ["runs", "--runs-dir", str(tmp_path), "--json"]).stdout)["runs"][0]

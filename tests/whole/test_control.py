@@ -30,9 +30,9 @@ from recorder.format.framing import Decoder, encode
 from recorder.journal import peers, server
 from recorder.journal.journal import Journal
 from recorder.journal.server import Server
-from recorder.recording import Run
+from recorder.recording import RunHandle
 from recorder.sampling import commands
-from recorder.sampling.commands import Control, Garbage
+from recorder.sampling.commands import Control, InvalidCommand
 from replay.control import CommandAnswer, ControlOff, NoAnswer, NotLive, send
 from replay.sources.open import Liveness, load
 from tests import pipelines
@@ -43,7 +43,7 @@ ROOT = Path(__file__).parents[2]
 OTHER_USER = 65534
 
 
-def waiting(run: Run) -> int:
+def waiting(run: RunHandle) -> int:
     """Commands that wait for the next step."""
     found = run.control
     return len(found._stops) + len(found._snapshots) + len(found._shocks)
@@ -55,7 +55,7 @@ class Remote:
     It goes on once the command has come in, so that the step which must obey is known.
     """
 
-    def __init__(self, run: Run, commands: dict[int, tuple[str, ...]]) -> None:
+    def __init__(self, run: RunHandle, commands: dict[int, tuple[str, ...]]) -> None:
         self.run = run
         self.commands = commands
         self.sent: list[subprocess.Popen[str]] = []
@@ -228,7 +228,7 @@ def _steps_of(pipe: Any) -> list[int]:
 # -- loops of one's own
 
 
-def own_step(run: Run, sigma: float, seed: int = 0) -> None:
+def own_step(run: RunHandle, sigma: float, seed: int = 0) -> None:
     noise = torch.Generator().manual_seed(seed)
     video, velocity = (torch.randn(1, 4, 3, 6, 8, generator=noise) for _ in range(2))
     run.step(sigma=sigma, sigma_next=sigma - 0.05, sample=video, velocity=velocity)
@@ -238,7 +238,7 @@ def own_step(run: Run, sigma: float, seed: int = 0) -> None:
     video.zero_()
 
 
-def asked(run: Run, command: protocol.Command, **more: Any) -> Callable[[], CommandAnswer]:
+def asked(run: RunHandle, command: protocol.Command, **more: Any) -> Callable[[], CommandAnswer]:
     """Send a command from a thread of its own; returns what waits for the answer."""
     found: list[CommandAnswer | Exception] = []
 
@@ -301,7 +301,7 @@ def test_snapshots_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         run.control._written = run.control._sent - commands.MAX_UNWRITTEN  # as if the disk had stood still
         slow = asked(run, "snapshot")
         own_step(run, 0.5)
-        assert "still wait for the disk" in slow().reason
+        assert "are waiting for the disk" in slow().reason
     assert sorted(p.name for p in (run.path / "snapshots").iterdir() if p.is_dir()) == [
         "stage_0_step_0",
         "stage_0_step_1",
@@ -355,7 +355,7 @@ def ask_for(found: Control, command: Any, **more: Any) -> bool:
 @pytest.mark.parametrize("allowed", [True, False])
 def test_what_is_no_command_is_garbage(message: dict[str, Any], allowed: bool) -> None:
     found, told = made_control(allowed)
-    with pytest.raises(Garbage):
+    with pytest.raises(InvalidCommand):
         found.take(message)
     assert told == []
 
@@ -395,13 +395,13 @@ def test_a_shock_that_is_none_is_refused_with_the_reason(shock: Any, reason: str
 
 def test_shocks_go_to_who_carries_them_out_and_are_answered_once() -> None:
     found, told = made_control()
-    requests: list[tuple[Shock, commands.Answer]] = []
+    requests: list[tuple[Shock, commands.AnswerCallback]] = []
     found.shock = lambda shock, answer: requests.append((shock, answer))
     found.call_begins(SimpleNamespace())
     for seed in range(commands.MAX_WAITING):
         assert ask_for(found, "shock", shock={"kind": "renoise", "seed": seed})
     assert not ask_for(found, "shock", shock={"kind": "renoise"})
-    assert told.pop()["payload"]["reason"] == "8 commands wait for the next step already"
+    assert told.pop()["payload"]["reason"] == "8 commands are waiting for the next step"
     found.loops = SimpleNamespace(current=None, position=lambda: (1, 3))
     requests[0][1](True, "renoise: done", {"row": 4})
     requests[0][1](True, "renoise: done", {"row": 4})
@@ -432,7 +432,7 @@ def test_a_pipeline_without_a_switch_cannot_be_stopped() -> None:
 
 def test_unknown_commands_are_refused_and_a_closed_run_answers_nothing() -> None:
     found, told = made_control()
-    assert not ask_for(found, "reboot") and "there are shock, stop, snapshot" in told[0]["payload"]["reason"]
+    assert not ask_for(found, "reboot") and "commands are shock, stop, snapshot" in told[0]["payload"]["reason"]
     found.call_begins(SimpleNamespace())
     assert ask_for(found, "stop")
     found.close()
@@ -495,7 +495,7 @@ def served(tmp_path: Path, runtime_dir: Path) -> Iterator[SimpleNamespace]:
         if message["t"] == "bug":
             raise RuntimeError("a fault of the recorder's own")
         if message["t"] != "control":
-            raise Garbage("not a command")
+            raise InvalidCommand("not a command")
         found.heard.append(message)
         return not found.refuse
 
@@ -642,11 +642,11 @@ def test_what_the_user_can_mend_is_said_in_one_line(tmp_path: Path) -> None:
     assert "no live run with 'red' in its name" in problem("red", "snapshot")
     assert f"no live run answers at {tmp_path}/none.sock" in problem("stop", "--socket", f"{tmp_path}/none.sock")
     for wrong in ([], ["red"], ["stop", "now"], ["shock"], ["red", "halt"], ["shock", "renoise", "stop"]):
-        assert "a command is missing or has too many words" in problem(*wrong)
+        assert "the command is missing or has too many arguments" in problem(*wrong)
     assert "strong" in problem("shock", "renoise:strong=1")
-    assert "remove at=" in problem("shock", "renoise:sigma=0.5")
+    assert "take effect at the next step; remove" in problem("shock", "renoise:sigma=0.5")
     with record(runs_dir=tmp_path, allow_control=True), record(runs_dir=tmp_path, allow_control=True) as second:
-        assert "2 runs are live" in problem("stop")
+        assert "2 live runs match" in problem("stop")
         second.stage()
         assert problem(second.name, "shock", "restart:db=3") == f"control refused: shock: {commands.OWN_LOOP}"
 

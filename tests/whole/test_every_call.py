@@ -24,7 +24,7 @@ from recorder.nano import components
 from recorder.shocks.plan_warnings import of_list
 from recorder.shocks.spec import Shock
 from replay.library import listing
-from replay.library.cache import Cache
+from replay.library.cache import ListingCache
 from replay.model.run import Run
 from replay.sources.open import Liveness, load
 from tests.conftest import UNGUIDED, nano_call
@@ -62,7 +62,7 @@ def test_noise_that_is_left_is_said_everywhere(pipe: Any, tmp_path: Path, caplog
     assert (warning["stage"], warning["step"]) == (0, 2) and warning["payload"]["noise_left"] == pytest.approx(0.4)
     assert "40 % of noise is left" in warning["text"] and "end with 0" in warning["text"]
     assert any("40 % of noise" in r.getMessage() for r in caplog.records)
-    cache = Cache(tmp_path / "runs", tmp_path / "cache")
+    cache = ListingCache(tmp_path / "runs", tmp_path / "cache")
     for _ in range(2):
         (line,) = listing.list_runs(tmp_path / "runs", cache)
         assert line.standing == said and line.as_json()["noise_left"] == pytest.approx(0.4)
@@ -377,8 +377,8 @@ def test_arguments_that_are_not_in_effect_are_kept_and_told_once_per_call(pipe: 
     assert metadata["in_effect"] == {"audio_guidance_scale": 3.0, "num_frames": 33}
     assert (metadata["arguments"]["audio_guidance_scale"], metadata["arguments"]["num_frames"]) == (0, 40)
     texts = sorted(e["text"] for e in told(found))
-    assert len(texts) == 2 and "audio_guidance_scale=0 was asked for and 3 is in effect" in texts[0]
-    assert "num_frames=40 was asked for and 33 is in effect" in texts[1] and "whole latents" in texts[1]
+    assert len(texts) == 2 and "audio_guidance_scale=0 was requested and 3 is in effect" in texts[0]
+    assert "num_frames=40 was requested and 33 is in effect" in texts[1] and "whole number of latents" in texts[1]
 
 
 def test_defaults_that_others_replace_are_kept_and_not_told(pipe: Any, tmp_path: Path) -> None:

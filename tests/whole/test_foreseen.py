@@ -53,11 +53,11 @@ def test_the_command_refuses_before_any_run(tmp_path: Path, monkeypatch: pytest.
         raise AssertionError("a run was made")
 
     module = sys.modules[command.callback.__module__]
-    monkeypatch.setattr(module, "_run", made)
+    monkeypatch.setattr(module, "make_missing", made)
     words = [str(tmp_path / "s"), "--model", "nano", "--grid", "kind=restart at=0.9 db=6", "--frames", "9"]
     done = CliRunner().invoke(command, words)
     assert done.exit_code == 1 and "--frames 17 or more" in done.output and not (tmp_path / "s").exists()
-    monkeypatch.setattr(module, "_run", lambda *_: None)
-    monkeypatch.setattr(module, "_report", lambda *_, **__: None)
+    monkeypatch.setattr(module, "make_missing", lambda *_: None)
+    monkeypatch.setattr(module, "report", lambda *_, **__: None)
     done = CliRunner().invoke(command, [*words[:-1], "17", "--seeds", "1"])
     assert done.exit_code == 0 and done.output.startswith("note: with one seed nothing can be said")

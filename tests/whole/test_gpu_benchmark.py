@@ -17,7 +17,7 @@ from benchmarks.gpu.bench import Answer, Bench, Goal, NotHere
 from benchmarks.gpu.full import is_recorded, overhead
 from benchmarks.gpu.instruments import Instruments, peak_of
 from benchmarks.gpu_overhead import QUESTIONS, Question, Report, ask_all, main
-from recorder.sampling.device_copy import GpuClock
+from recorder.metrics.device_copy import GpuClock
 
 NEEDS_CUDA = {"the suite's GPU tests", *(q.name for q in QUESTIONS[-5:])}
 

@@ -21,6 +21,8 @@ def loaded_after(statement: str) -> set[str]:
     [
         ("import ltxtui", set(HEAVY)),
         ("import recorder", set(HEAVY)),
+        ("from recorder import Shock, ancestral, spikes", set(HEAVY)),
+        ("import replay", set(HEAVY)),
         ("import ltxtui.cli", set(HEAVY)),
         ("import ltxtui.app", {"torch", "diffusers", "transformers", "zarr"}),
         (

@@ -21,11 +21,12 @@ from recorder.format.run_status import missed_steps, standing
 from recorder.metrics.full_precision import full_precision
 from recorder.metrics.measures import MEASURES
 from recorder.sampling import measure_step
+from recorder.sampling.pipeline_loop import Schedule
 from recorder.writing import journal_thread
 from replay.integrity.check import check
 from replay.integrity.repair import repair
 from replay.library import listing
-from replay.library.cache import Cache
+from replay.library.cache import ListingCache
 from replay.model.run import Run
 from replay.sources.open import Liveness, load
 from tests.conftest import UNGUIDED, nano_call
@@ -39,7 +40,7 @@ def fails(*_: Any, **__: Any) -> Any:
 def listed(folder: Path) -> list[tuple[str, str, int, int]]:
     """What lists say of the runs of a folder, without and with their cache."""
     fresh = listing.list_runs(folder)
-    cache = Cache(folder, folder.parent / "cache")
+    cache = ListingCache(folder, folder.parent / "cache")
     for _ in range(2):
         assert listing.list_runs(folder, cache) == fresh
     return [(r.status, r.standing, r.steps, r.missed) for r in fresh]
@@ -112,9 +113,7 @@ def test_steps_that_fail_before_they_are_measured_are_counted(
 def test_a_call_that_is_given_up_is_kept_with_its_reason(
     pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recorder.sampling.observer import CallObserver
-
-    monkeypatch.setattr(CallObserver, "_read", fails)
+    monkeypatch.setattr(Schedule, "read", fails)
     with record(pipe, runs_dir=tmp_path / "runs") as run:
         pipe(**nano_call(steps=3, **UNGUIDED))
     assert run.kept and run.standing == "complete, nothing recorded"
@@ -124,12 +123,12 @@ def test_a_call_that_is_given_up_is_kept_with_its_reason(
 
 
 def test_rows_that_are_dropped_or_cannot_be_read_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from recorder.writing.items import Row
+    from recorder.writing.items import RowItem
 
-    real = Row.values
+    real = RowItem.values
     with record(runs_dir=tmp_path / "runs", previews=False) as run:
         run.stage(SIGMAS)
-        monkeypatch.setattr(Row, "values", lambda row, told: fails() if row.step == 0 else real(row, told))
+        monkeypatch.setattr(RowItem, "values", lambda row, told: fails() if row.step == 0 else real(row, told))
         steps(run, 1)
         settle(run)
         monkeypatch.setattr(journal_thread, "MAX_WAITING_ROWS", -1)

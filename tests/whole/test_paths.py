@@ -12,13 +12,13 @@ from click.testing import CliRunner
 
 from ltxtui.cli import cli
 from recorder import record
-from recorder.recording import Run
+from recorder.recording import RunHandle
 from replay.integrity.check import check
 from replay.integrity.repair import CannotRepair, repair
 from replay.sources.open import load
 
 
-def steps(run: Run, count: int) -> None:
+def steps(run: RunHandle, count: int) -> None:
     sample = torch.zeros(1, 4, 2, 4, 4)
     for i in range(count):
         run.step(sigma=1 - i / 10, sigma_next=0.9 - i / 10, sample=sample, velocity=torch.ones_like(sample))
@@ -55,7 +55,7 @@ def test_a_run_may_be_given_from_inside_of_it(
     monkeypatch.chdir(archive / where)
     assert sum(s.rows for s in load(Path(path)).stages[0].streams.values()) == 3
     assert check(Path(path)).sound
-    with pytest.raises(CannotRepair, match=f"{archive.name} was ended by its recorder"):
+    with pytest.raises(CannotRepair, match=f"{archive.name} was finalised by its recorder"):
         repair(Path(path))
     said = CliRunner().invoke(cli, ["runs", "check", path])
     assert said.exit_code == 0 and "sound" in said.stdout

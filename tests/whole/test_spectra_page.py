@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.measures import MEASURES
-from recorder.metrics.step import Layout, Step
+from recorder.metrics.step import Step
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
 QUANTITIES = ("x", "x0", "noise", "velocity")
@@ -78,7 +79,7 @@ def temporal(x0: np.ndarray, frames: list[int]) -> np.ndarray:
 
 
 def step_of(grid: tuple[int, ...], frames: tuple[int, ...] | None = None, sigma: float = 0.6) -> Step:
-    layout = Layout("video" if len(grid) == 3 else "audio", 2, grid, frames)
+    layout = LatentLayout("video" if len(grid) == 3 else "audio", 2, grid, frames)
     made = torch.Generator().manual_seed(sum(grid))
     fields = {n: torch.randn((2, *layout.shape, 4), generator=made) for n in ("x", "velocity", "x_next", "previous")}
     previous = Step(layout, 0.7, fields["previous"], fields["velocity"], fields["x_next"])

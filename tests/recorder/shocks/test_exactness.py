@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from recorder import Shock, ShockScheduler
-from recorder.shocks import noise, sigma_math
+from recorder.format import sigma_math
+from recorder.shocks import noise
 from recorder.shocks.action import ShockAction
 
 N = 40_000

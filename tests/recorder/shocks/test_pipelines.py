@@ -157,7 +157,7 @@ def test_refused_with_the_reason(nano_pipe: Any, tmp_path: Path) -> None:
     own.scheduler = ShockScheduler.from_config(own.scheduler.config, shocks=[RESTART])
     with pytest.raises(ValueError, match="in one place"), record(own, shocks=[RESTART], runs_dir=tmp_path):
         pass
-    with pytest.raises(ValueError, match="loop of your own"), record(shocks=[RESTART], runs_dir=tmp_path):
+    with pytest.raises(ValueError, match="a custom loop injects"), record(shocks=[RESTART], runs_dir=tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
     with (

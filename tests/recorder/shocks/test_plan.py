@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.shocks import schedules, sigma_math
+from recorder.format import sigma_math
+from recorder.shocks import schedules
 from recorder.shocks.parse import parse_shock, parse_shocks
 from recorder.shocks.plan import Plan, PlanError, plan, rows_more
 from recorder.shocks.spec import CHURN_CAP_DB, Shock, check_live

@@ -11,8 +11,8 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from recorder import Shock, ShockScheduler, ancestral
+from recorder.format import sigma_math
 from recorder.sampling.guidance_presets import UNGUIDED
-from recorder.shocks import sigma_math
 from recorder.shocks.conductor import Conductor
 from tests.conftest import nano_call
 from tests.recorder.shocks.calls import levels_of_calls

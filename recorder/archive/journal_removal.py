@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from recorder.archive.writer import ArchiveWriter
-from recorder.archive.zarr_writer import CHECKSUMS
-from recorder.format import locations, protocol
+from recorder.format import locations, paths, protocol
+from recorder.format.array_document import MAX_DOCUMENT_BYTES
 from recorder.format.events import reason_of
 from recorder.format.framing import encode
 from recorder.journal.journal import JournalReader, is_being_written
@@ -29,7 +29,6 @@ SETTLE_SECONDS = 0.2
 """How long leaving the block waits for the archive to be on the disk; if it takes longer, the journal goes later."""
 EXIT_SECONDS = 5.0
 """How long the end of the process waits for archives that are being forced onto the disk."""
-_MAX_DOCUMENT_BYTES = 64 << 20
 
 
 class Settlement:
@@ -170,7 +169,7 @@ def _is_ours(journal: Path, archive: Path) -> bool:
 def _holds_all(tree: Tree, journal: Path, verify: bool) -> bool:
     """Whether an archive is complete and of the same run as a journal that ends as it does."""
     try:
-        root = _document(tree, "zarr.json")
+        root = _document(tree, paths.DOCUMENT)
         attributes = root["attributes"]
         reader = JournalReader(journal)
         try:
@@ -195,10 +194,10 @@ def _is_whole(tree: Tree, root: dict[str, Any]) -> bool:
     """Whether every document and every chunk of a complete archive is as it was written."""
     try:
         for name, kept in root["consolidated_metadata"]["metadata"].items():
-            own = _document(tree, f"{name}/zarr.json")
+            own = _document(tree, paths.document(name))
             if {**own, "consolidated_metadata": None} != {**kept, "consolidated_metadata": None}:
                 return False
-        checksums = _document(tree, CHECKSUMS)["crc32"]
+        checksums = _document(tree, paths.CHECKSUMS)["crc32"]
         return all(zlib.crc32(tree.read(name)) == checksum for name, checksum in checksums.items())
     except FileNotFoundError:
         return False
@@ -207,8 +206,8 @@ def _is_whole(tree: Tree, root: dict[str, Any]) -> bool:
 def _document(tree: Tree, name: str) -> dict[str, Any]:
     above, _, last = name.rpartition("/")
     with os.fdopen(open_file(last, tree.folder(above)), "rb") as file:
-        data = file.read(_MAX_DOCUMENT_BYTES + 1)
-    if len(data) > _MAX_DOCUMENT_BYTES:
+        data = file.read(MAX_DOCUMENT_BYTES + 1)
+    if len(data) > MAX_DOCUMENT_BYTES:
         raise ValueError("the document is too long")
     found: dict[str, Any] = json.loads(data)
     return found

@@ -1,4 +1,4 @@
-"""A forked child is no recorder: it lets go of its parent's files, and nothing that it does reaches the run."""
+"""A forked child does not record: it lets go of its parent's files, and nothing that it does reaches the run."""
 
 from __future__ import annotations
 

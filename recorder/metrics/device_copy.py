@@ -1,7 +1,7 @@
-"""From the device to the host without making the sampling thread wait: copies, and times of the GPU.
+"""Copies from the device to the host, and GPU times, without blocking the sampling thread.
 
-CUDA and ROCm copy into pinned memory behind an event, and so does every other accelerator that has events (XPU, MPS).
-Where it has none, or pinned memory is refused, the sampling thread waits for one packed copy.
+CUDA and ROCm copy into pinned memory behind an event, and so do other accelerators with events (XPU, MPS). Without
+events, or if pinned memory is refused, the sampling thread waits for one packed copy.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Told = Callable[[Exception], None]
-"""Is told why the sampling thread had to wait for a copy, which was made all the same."""
+Report = Callable[[Exception], None]
+"""Takes the reason why the sampling thread had to wait for a copy; the copy was made in any case."""
 
 
 def recorded(device: torch.device, timing: bool = False) -> Any:
-    """An event behind everything that the device's current stream has been given.
+    """An event behind all work that is queued on the device's current stream.
 
-    A thread that waits for it sleeps: without `blocking`, waiting for CUDA keeps a whole core busy. The stream is
-    named, since an event records on the *current* device's stream by default, which may belong to another GPU.
+    A thread that waits for it sleeps; without `blocking`, waiting for CUDA keeps a core busy. The stream is given
+    explicitly: by default an event records on the stream of the *current* device, which may be another GPU.
 
     Raises:
         RuntimeError, NotImplementedError: if the device has no events.
@@ -59,7 +59,7 @@ class GpuClock:
         self._peak = (-1, math.nan)
 
     def lap(self, stream: str, row: int) -> Callable[[], float]:
-        """What tells the milliseconds since the stream's last lap, once the row's copy has arrived."""
+        """A function for the milliseconds since the stream's last lap, to call once the row's copy has arrived."""
         if row != self._mark[0] or self._last.get(stream) is self._mark[1]:
             self._mark = row, recorded(self._device, timing=True)
         last, now = self._last.get(stream), self._mark[1]
@@ -67,12 +67,15 @@ class GpuClock:
         return no_time if last is None else partial(_elapsed, last, now)
 
     def peak(self, row: int) -> float:
-        """Bytes that the process had allocated at its peak so far.
+        """Peak of the bytes that the process has allocated so far.
 
-        The counter is the user's too, so it is never reset. KeyError or RuntimeError if the allocator keeps none.
+        The user may read the same counter, so it is never reset.
+
+        Raises:
+            KeyError, RuntimeError: if the allocator has no such counter.
         """
         if row != self._peak[0]:
-            # A tenth of the time of `max_memory_allocated`, which flattens and sorts all counters first.
+            # Ten times as fast as `max_memory_allocated`, which flattens and sorts all counters first.
             counters = torch.cuda.memory_stats_as_nested_dict(self._device)
             self._peak = row, float(counters["allocated_bytes"]["all"]["peak"])
         return self._peak[1]
@@ -84,28 +87,34 @@ def _elapsed(last: Any, now: Any) -> float:
 
 
 def no_time() -> float:
-    """Where nothing can be told yet."""
+    """NaN: there is no time to report."""
     return math.nan
 
 
 def pinned(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Memory of the host that a device copies to and from by itself. Raises RuntimeError if the system refuses it."""
-    # The device is named: `torch.set_default_device("cuda")` must not decide where the host's memory is.
+    """Pinned host memory, which a device copies to and from by itself.
+
+    Raises:
+        RuntimeError: if the system refuses it.
+    """
+    # Explicitly on the CPU: `torch.set_default_device("cuda")` must not apply to host memory.
     return torch.empty(shape, dtype=dtype, device="cpu", pin_memory=True)
 
 
 def staging(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, bool]:
-    """Memory of the host to fill for a device, and whether it can be copied there without waiting."""
+    """Host memory to fill for a device, and whether it can be copied there without waiting."""
     if device.type == "cuda":
-        with contextlib.suppress(
-            RuntimeError
-        ):  # such as no more locked memory: an ordinary copy waits, and is right too
+        with contextlib.suppress(RuntimeError):  # such as no more locked memory: an ordinary copy works, but waits
             return pinned(shape, dtype), True
     return torch.empty(shape, dtype=dtype, device="cpu"), False
 
 
-def to_host(tensors: dict[str, Tensor], told: Told | None = None) -> tuple[dict[str, Tensor], Callable[[], None]]:
-    """Start copying tensors to the host; returns the copies and what to call, in any thread, before they are read."""
+def to_host(tensors: dict[str, Tensor], report: Report | None = None) -> tuple[dict[str, Tensor], Callable[[], None]]:
+    """Start copying tensors to the host.
+
+    Returns:
+        The copies, and a function to call, in any thread, before they are read.
+    """
     host: dict[str, Tensor] = {}
     events: list[Any] = []
     for device in dict.fromkeys(t.device for t in tensors.values()):
@@ -120,16 +129,16 @@ def to_host(tensors: dict[str, Tensor], told: Told | None = None) -> tuple[dict[
                 for name, tensor in group.items():
                     copies[name].copy_(tensor, non_blocking=True)
                 events.append(recorded(device))
-            except Exception as error:  # noqa: BLE001 - such as no pinned memory left: an ordinary copy is right too
-                if told is not None:
-                    told(error)
+            except Exception as error:  # noqa: BLE001 - such as no pinned memory left: an ordinary copy works, but waits
+                if report is not None:
+                    report(error)
                 copies = _at_once(group)
             host |= copies
     return {name: host[name] for name in tensors}, partial(_wait, events) if events else _ready
 
 
 def _at_once(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies of tensors of one device, in one piece: every copy would wait for the device by itself."""
+    """Copies of the tensors of one device, packed: each separate copy would wait for the device."""
     if len(tensors) == 1:
         return {name: t.cpu() for name, t in tensors.items()}
     # The widest first, so that each begins at a multiple of its own width.
@@ -145,4 +154,4 @@ def _wait(events: list[Any]) -> None:
 
 
 def _ready() -> None:
-    """Nothing to wait for: the tensors are on the host already."""
+    """Do nothing: the tensors are on the host."""

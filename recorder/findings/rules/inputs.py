@@ -1,0 +1,70 @@
+"""What goes in: sizes, rates, given frames; and audio and video that must keep step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from recorder.findings.facts import RunFacts, StageFacts
+from recorder.findings.rule import Check, Rule
+
+
+def _frames(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
+    asked, video = stage.number("num_frames"), stage.streams.get("video")
+    if asked is None or video is None or asked < 1:
+        return
+    rest = (asked - 1) % 8
+    yield Check(np.array([rest]), high=0, evidence={"asked": asked, "made": asked - rest})
+
+
+def _rate(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
+    rate = stage.number("frame_rate")
+    if rate is not None:
+        yield Check(np.array([rate]), 12, 60)
+
+
+def _speed(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
+    speed = stage.number("motion_speed")
+    if speed is not None:
+        yield Check(np.array([speed]), 0.2, 5)
+
+
+RULES = (
+    Rule(
+        id="frame-count",
+        family="conditioning",
+        severity="note",
+        sentence="{asked:.0f} frames are asked for and {made:.0f} are made: LTX makes 8·n + 1",
+        short="{made:.0f} of {asked:.0f} frames",
+        formula="(num_frames − 1) mod 8",
+        reason="a latent frame stands for eight frames, the first one for one",
+        basis="bookkeeping",
+        advice="ask for 8·n + 1 frames: 97, 121, 161",
+        stage=_frames,
+    ),
+    Rule(
+        id="frame-rate",
+        family="conditioning",
+        severity="note",
+        sentence=("the frame rate is {value:.4g}: the model is told positions in seconds, and was trained at 24 to 50"),
+        short="frame rate {value:.4g}",
+        formula="frame_rate",
+        reason="published set-ups use 24, 25, 30 and 50",
+        basis="bookkeeping",
+        advice="generate at 24 or 25, and change the rate of the finished clip",
+        stage=_rate,
+    ),
+    Rule(
+        id="motion-speed",
+        family="conditioning",
+        severity="warning",
+        sentence="motion_speed is {value:.3g}: the model is told of a clip that hardly moves, or of one that races",
+        short="motion_speed {value:.3g}",
+        formula="motion_speed outside .2 to 5",
+        reason="1 is the speed of the training data; published set-ups leave it at 1",
+        basis="bookkeeping",
+        advice="leave motion_speed at 1, and describe slow motion in the prompt",
+        stage=_speed,
+    ),
+)

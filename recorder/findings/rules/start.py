@@ -1,0 +1,69 @@
+"""The start: noise that is too weak, too strong, coloured, or the same twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from recorder.findings.facts import Block, Values
+from recorder.findings.rule import Check, Rule
+
+
+def sample_power(block: Block) -> Values:
+    """Mean square of the sample before each step [rows, clips], from x = x0 + σ·v and ε = x + (1−σ)·v."""
+    noise, x0, v = (block.power(q) for q in ("noise", "x0", "velocity"))
+    sigma = block["sigma"][:, None]
+    return np.asarray(x0 + sigma * (noise - x0 - v) + sigma**2 * v)
+
+
+def _power(block: Block) -> Iterator[Check]:
+    if block.first:
+        return
+    power, sigma = sample_power(block)[:1], block["sigma"][0]
+    # At σ = 1 the sample is the noise itself, whatever the model is.
+    if sigma > 0.999:
+        spread = max(0.12, 6 * (2 / max(1, block.stream.values)) ** 0.5)
+        yield Check(power, 1 - spread, 1 + spread, evidence={"sigma": sigma})
+
+
+def _noise(block: Block) -> Iterator[Check]:
+    if block.first:
+        return
+    sigma = block["sigma"][0]
+    if 0.8 <= sigma <= 0.999:
+        yield Check(block.power("noise")[:1], 0.8, 1.25, evidence={"sigma": sigma})
+
+
+POWERS = tuple(f"energy_{band}_{q}" for q in ("noise", "x0", "velocity") for band in ("low", "mid", "high"))
+
+RULES = (
+    Rule(
+        id="start-noise-power",
+        family="start",
+        severity="error",
+        sentence="the run starts from noise of {value:.2g} times the power that σ {sigma:.3g} stands for",
+        short="start noise ×{value:.2g}",
+        formula="mean(x²) of the first sample at σ = 1",
+        reason="noise of unit power by definition; the bound is six standard errors or 12 %",
+        basis="physics",
+        advice="draw the latents with randn at unit variance, or leave them to the pipeline",
+        needs=("sigma", *POWERS),
+        curve="energy_high_noise",
+        rows=_power,
+    ),
+    Rule(
+        id="stage-noise-power",
+        family="between stages",
+        severity="warning",
+        sentence="the first step finds {value:.2g} times the noise that σ {sigma:.3g} stands for",
+        short="noise ×{value:.2g} at the start",
+        formula="mean(ε²) of the first row at σ of .8 and more",
+        reason="healthy runs stay between .94 and 1.15",
+        basis="measured",
+        advice="noise the latents to the level that the schedule starts at (noise_scale equal to the first σ)",
+        needs=("sigma", *POWERS),
+        curve="energy_high_noise",
+        rows=_noise,
+    ),
+)

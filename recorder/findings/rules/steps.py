@@ -1,0 +1,72 @@
+"""Between the steps: latents that something else than the sampler changed, and numbers that broke."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from recorder.findings.facts import Block
+from recorder.findings.rule import Check, Rule
+from recorder.findings.rules.start import POWERS, sample_power
+
+_PRECISION: Final = {"float16": 4e-3, "bfloat16": 3e-2, "float64": 1e-4, "float32": 1e-4}
+"""Bound for the mean square of a sample that was stored once, by its type; rounding errors average out."""
+
+
+def _changed(block: Block) -> Iterator[Check]:
+    if not block.has_before and block.count < 2:
+        return
+    before = sample_power(block)
+    after = block.with_before("std") ** 2 + block.with_before("mean") ** 2
+    if not block.has_before:
+        before, after = before[1:], after[:-1]
+        lost = np.full((1, before.shape[1]), np.nan)
+    else:
+        after, lost = after[:-1], np.empty((0, before.shape[1]))
+    # What is not finite has a finding of its own; nor is there a rule for a sample of nothing.
+    miss = np.where(np.isfinite(before) & np.isfinite(after) & (after > 0), np.abs(before / after - 1), np.nan)
+    yield Check(np.concatenate([lost, miss]), high=_PRECISION.get(block.stream.dtype, 3e-2))
+
+
+def _broken(block: Block) -> Iterator[Check]:
+    count = block["nan_count"] + block["inf_count"]
+    share = 100 * count / max(1, block.stream.values)
+    yield Check(count, high=0, evidence={"percent": np.minimum(share, 100.0)})
+
+
+RULES = (
+    Rule(
+        id="not-finite",
+        family="numbers",
+        severity="error",
+        sentence="{stream}: {percent:.3g} % of the values are NaN or Inf, from step {step} on",
+        short="NaN since step {step}",
+        formula="nan_count + inf_count",
+        reason="a clip with NaN cannot be decoded",
+        basis="physics",
+        advice=(
+            "run the model in bfloat16 or float32 instead of float16; look at the levels and at callbacks of that step"
+        ),
+        needs=("nan_count", "inf_count"),
+        curve="nan_count",
+        follows=("level-invalid",),
+        rows=_broken,
+    ),
+    Rule(
+        id="changed-between-steps",
+        family="between steps",
+        severity="warning",
+        sentence=("something changed the latents before step {step}: their mean square is off by up to {value:.2g}"),
+        short="latents changed between steps",
+        formula="|mean(x_i²) / mean(x_{{i−1}} after its step)² − 1|",
+        reason="the sample of a step is the result of the step before",
+        basis="bookkeeping",
+        advice="look at callbacks, hooks and patches that touch the latents",
+        needs=("sigma", "std", "mean", *POWERS),
+        curve="std",
+        follows=("not-finite",),
+        rows=_changed,
+    ),
+)

@@ -1,0 +1,110 @@
+"""What a list of runs says of an archive, from its documents alone: no array is read."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+from recorder.format import paths
+from replay.archive.safe_files import Damaged, Missing, read_attributes
+from replay.library.run_info import Gathered, RunInfo, known_tags
+from replay.model import validation
+from replay.model.validation import NotARun, check_header
+
+
+def from_archive(archive: Path) -> RunInfo:
+    """The line of a run from what its archive keeps at the root, of stages and of events.
+
+    Raises:
+        NotARun: if that cannot be read.
+        OSError: if a document is missing or cannot be read.
+    """
+    root = attributes_of(archive / paths.DOCUMENT)
+    try:
+        check_header(root)
+        started = validation.read_time(root["time"], "the run's time")
+        known = Gathered(started=started, model=str(root["metadata"].get("model") or ""))
+        for key, count in root["rows"].items():
+            stage = _stage_of(key)
+            rows = validation.read_int(count, "its number of rows")
+            known.steps[stage] = max(known.steps.get(stage, 0), rows)
+        for index in sorted(known.steps):
+            done = known.steps[index]
+            known.feed({"t": "stage", **attributes_of(archive / paths.document(paths.stage(index)))})
+            known.steps[index] = done
+        for key, count in root.get("missed", {}).items():
+            known.missed[str(key)] = validation.read_int(count, "its number of missed steps")
+        for name, summary in root.get("summary", {}).items():
+            known.summary(_stage_of(name), summary)
+        with contextlib.suppress(FileNotFoundError):
+            for event in attributes_of(archive / paths.document(paths.EVENTS))["messages"]:
+                known.event(event)
+        ended = root.get("ended")
+        return known.info(
+            archive,
+            status=str(root["status"]) if ended is not None else "unfinished",
+            seconds=None if ended is None else validation.read_time(ended, "its end") - started,
+            bytes=tree_size(archive),
+            tags=known_tags(root),
+        )
+    except NotARun as error:
+        raise NotARun(f"{archive}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise NotARun(f"{archive} has damaged metadata: {error!r}") from error
+
+
+def _stage_of(key: str) -> int:
+    """The stage that a count or summary in the root attributes belongs to. Raises NotARun."""
+    node = paths.parse(key)
+    if node is None:
+        raise NotARun(f"{key[:40]!r} is not a stage or stream of an archive")
+    return node.stage
+
+
+def is_archive(path: Path) -> bool:
+    """Whether there is something that may be an archive."""
+    return (path / paths.DOCUMENT).is_file()
+
+
+def attributes_of(file: Path) -> dict[str, Any]:
+    """The attributes in a `zarr.json`, without taking apart the metadata of all its arrays where that can be saved.
+
+    Raises:
+        NotARun: if it has none that can be read.
+        OSError: if it cannot be read.
+    """
+    try:
+        return read_attributes(file)
+    except Missing:
+        raise FileNotFoundError(errno.ENOENT, "there is no such file", str(file)) from None
+    except Damaged as error:
+        raise NotARun(f"{file} is damaged: it {error}") from error
+
+
+def tags_of(archive: Path) -> tuple[str, ...]:
+    """Tags of a run that has a journal still; its archive may not exist yet."""
+    try:
+        return known_tags(attributes_of(archive / paths.DOCUMENT))
+    except (NotARun, OSError):
+        return ()
+
+
+def tree_size(path: Path) -> int:
+    """Bytes of all files below a folder; links are not followed."""
+    total = 0
+    folders = [str(path)]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    with contextlib.suppress(OSError):  # what vanished between the two is no longer part of the size
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+                        else:
+                            total += entry.stat(follow_symlinks=False).st_size
+        except OSError:
+            continue
+    return total

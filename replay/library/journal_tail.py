@@ -1,0 +1,106 @@
+"""What a list of runs says of a run that has a journal, kept up to date while the journal grows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from recorder.format import locations
+from recorder.journal.journal import JournalReader, is_being_written
+from replay.library.archive_line import from_archive, is_archive, tags_of, tree_size
+from replay.library.run_info import Gathered, RunInfo
+from replay.model.pulse import Pulse
+from replay.model.validation import NotARun
+
+POLL_BYTES = 4 << 20
+
+
+class JournalTail:
+    """What a list says of a run that has a journal, kept up to date by reading what was added."""
+
+    def __init__(self, archive: Path) -> None:
+        """Open the journal. Raises OSError if that cannot be done."""
+        self._archive = archive
+        self._journal = locations.journal_of(archive)
+        self._reader = JournalReader(self._journal)
+        self._gathered = Gathered()
+        self._size = (-1e9, 0)
+        self._pulse = Pulse()
+        self._caught_up = False
+
+    def read(self) -> bool:
+        """Take in some of what is new; whether there may be more.
+
+        Raises:
+            NotARun: if it is not the journal of a run, and has no archive either.
+        """
+        messages = self._reader.poll(POLL_BYTES)
+        if not messages and not self._caught_up:
+            self._caught_up = True
+            self._pulse.aged(self._age())
+        try:
+            for message in messages:
+                self._gathered.feed(message)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise NotARun(f"{self._journal} is not the journal of a run: {error!r}") from error
+        self._pulse.feed(messages)
+        if not messages and not self._gathered.started and not is_archive(self._archive):
+            raise NotARun(f"{self._journal} is not the journal of a run")
+        return bool(messages)
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it may be stalled, and another look in `pulse.CONFIRM_SECONDS` tells."""
+        return self._pulse.suspect
+
+    def _age(self) -> float:
+        """Seconds since the journal was written to, if its clock is this machine's."""
+        try:
+            return time.time() - self._journal.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    def info(self) -> RunInfo:
+        """The line as of what was read; `live` while the journal's lock is held, `stalled` if no progress is made.
+
+        Raises:
+            NotARun: if nothing could be read, nor of the archive.
+            OSError: if the journal has gone.
+        """
+        known = self._gathered
+        live = is_being_written(self._journal)
+        if not live and not known.ended and (ahead := self._archive_ahead()):
+            return ahead
+        stall = self._pulse.stall if live and not known.ended else None
+        line = known.info(
+            self._archive,
+            status=("stalled" if stall else "live") if live else known.ended or "unfinished",
+            seconds=max(0.0, (time.time() if live and not known.ended else known.last) - known.started),
+            bytes=self._archive_size() + self._journal.stat().st_size,
+            tags=tags_of(self._archive),
+        )
+        return line if stall is None else replace(line, stalled_seconds=round(stall.seconds, 1))
+
+    def _archive_ahead(self) -> RunInfo | None:
+        """The archive's line, if it has more than a journal that was left without an end."""
+        known = self._gathered
+        try:
+            line = from_archive(self._archive)
+        except (NotARun, OSError):
+            if not known.started:
+                raise
+            return None
+        if line.status == "unfinished" and line.steps <= sum(known.steps.values()) and known.started:
+            return None
+        return replace(line, bytes=line.bytes + self._journal.stat().st_size)
+
+    def _archive_size(self) -> int:
+        """Bytes of the archive's files, counted every few seconds at most: there are hundreds of them."""
+        now = time.monotonic()
+        if now - self._size[0] > 5:
+            self._size = (now, tree_size(self._archive))
+        return self._size[1]
+
+    def close(self) -> None:
+        self._reader.close()

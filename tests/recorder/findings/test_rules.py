@@ -1,0 +1,165 @@
+"""Each rule on rows that a right model gives, and on the same rows with one thing wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from recorder.findings.finding import verdict_of
+from recorder.findings.rules import RULES
+from tests.recorder.findings.rows import SIGMAS, X0_POWER, examined, powers, right
+
+Rows = dict[str, NDArray[Any]]
+
+
+def changed(**metrics: Any) -> Callable[[], dict[str, Any]]:
+    """A right run with other metrics; a value that can be called is given the right one."""
+
+    def make() -> dict[str, Any]:
+        rows = right()
+        for name, value in metrics.items():
+            rows[name] = value(rows[name].copy()) if callable(value) else value
+        return {"rows": [rows]}
+
+    return make
+
+
+def asked(planned: tuple[float, ...] = SIGMAS, scheduler: dict[str, Any] | None = None, **arguments: Any) -> Any:
+    """A right run whose call had these arguments."""
+    metadata = {"arguments": arguments, "scheduler": {"class": "FlowMatchEulerDiscreteScheduler", **(scheduler or {})}}
+    return lambda: {"rows": [right()], "metadata": metadata, "sigmas": planned}
+
+
+def guided(gap: float, raw: float = 1.0, **more: Any) -> Any:
+    shape = (len(SIGMAS), 1)
+    return changed(guidance_gap_cfg=np.full(shape, gap), velocity_conditional_rms=np.full(shape, raw), **more)
+
+
+def from_row(first: int, value: float) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    def change(rows: NDArray[Any]) -> NDArray[Any]:
+        rows[first:] = value
+        return rows
+
+    return change
+
+
+def noise(power: float) -> Any:
+    """A start of noise of another power, which the model calls noise all the same."""
+    slope = power * np.ones((len(SIGMAS), 1))
+    return changed(**powers("noise", slope), **powers("velocity", slope + X0_POWER))
+
+
+def audio(**metrics: Any) -> Any:
+    def make() -> dict[str, Any]:
+        return {"rows": [right(), right() | {k: v(right()[k]) for k, v in metrics.items()}]}
+
+    return make
+
+
+SHAPED = (1.0, 0.99, 0.98, 0.9, 0.7, 0.4)
+FAULTS: dict[str, list[tuple[str, Any, int | None]]] = {
+    "levels-changed": [("shifted again", asked((1.0, 0.99, 0.97, 0.92, 0.8, 0.5), sigmas=list(SHAPED)), 2)],
+    "step-count": [("one lost", asked(SIGMAS[:-1], num_inference_steps=8), None)],
+    "level-invalid": [("nan", asked((*SIGMAS[:3], float("nan"))), 3), ("thousands", asked((1000.0, 500.0)), 0)],
+    "levels-rise": [("unasked", asked((1.0, 0.8, 0.9, 0.5)), 2)],
+    "step-too-long": [("to .999", changed(sigma_next=from_row(4, 0.01)), 4)],
+    "timestep-mismatch": [("linear", changed(timestep=from_row(3, 400.0)), 3)],
+    "noise-left": [("not closed", changed(sigma_next=from_row(7, 0.1)), None)],
+    "constant-shift": [
+        ("", asked(scheduler={"config": {"use_dynamic_shifting": True, "base_shift": 2.05, "max_shift": 2.05}}), None)
+    ],
+    "start-noise-power": [("weak", noise(0.25), 0), ("strong", noise(1.7), 0)],
+    "prediction-mismatch": [("x0 read as v", changed(**powers("velocity", np.full((8, 1), 0.1))), 0)],
+    "noise-power": [("too much noise on the way", changed(**powers("noise", np.full((8, 1), 1.6))), 0)],
+    "noise-not-white": [("coarse", changed(noise_whiteness_low=from_row(2, 1.9)), 2)],
+    "outputs-reused": [("cached", changed(velocity_cosine=from_row(4, 1.0)), 4)],
+    "pass-without-effect": [("same prompts", guided(0.0), 0)],
+    "guidance-strong": [("no rescale", guided(0.5, 0.4), 0)],
+    "guidance-too-strong": [("burned", guided(0.5, 0.4, noise_whiteness_low=from_row(1, 1.8)), 1)],
+    "frame-count": [("40", asked(num_frames=40), None)],
+    "frame-rate": [("8", asked(frame_rate=8.0), None)],
+    "motion-speed": [(".05", asked(motion_speed=0.05), None)],
+    "not-finite": [("nan", changed(nan_count=from_row(5, 7.0)), 5), ("inf", changed(inf_count=from_row(0, 1.0)), 0)],
+    "changed-between-steps": [("scaled", changed(std=from_row(3, 1.3)), 4)],
+    "audio-out-of-step": [("other shift", audio(sigma=from_row(2, 0.77)), 2)],
+    "little-motion": [("still", changed(motion=lambda m: m * 0.01), 7)],
+}
+
+
+def run(make: Any, **more: Any) -> list[Any]:
+    made = make()
+    return examined(*made.pop("rows"), **made, **more)
+
+
+def test_a_right_run_has_no_finding() -> None:
+    assert examined(right()) == [] and verdict_of([]).severity == "ok"
+    assert examined(right(), right(clips=3)) == []
+
+
+CASES = [
+    pytest.param(rule, make, step, id=f"{rule} {name}") for rule, cases in FAULTS.items() for name, make, step in cases
+]
+
+
+@pytest.mark.parametrize(("rule", "make", "step"), CASES)
+def test_a_fault_is_named_with_the_step_it_begins_at(rule: str, make: Any, step: int | None) -> None:
+    found = [f for f in run(make) if f.id == rule]
+    assert found, [f.id for f in run(make)]
+    assert found[0].step == step and found[0].text and found[0].advice and found[0].evidence
+    assert all("{" not in text for text in (found[0].text, found[0].short, found[0].advice))
+
+
+@pytest.mark.parametrize(("rule", "make", "step"), CASES)
+def test_blocks_of_any_size_give_the_same(rule: str, make: Any, step: int | None) -> None:
+    assert run(make, blocks=1) == run(make, blocks=3) == run(make)
+
+
+def test_every_rule_has_a_case_and_a_name_of_its_own() -> None:
+    ids = [rule.id for rule in RULES]
+    assert len(set(ids)) == len(ids)
+    assert set(ids) - set(FAULTS) <= {"stage-noise-power", "latents-scale"}, "these need a second stage"
+    for rule in RULES:
+        assert rule.reason and rule.formula and rule.advice and (rule.rows is None) != (rule.stage is None)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        asked((1.0, 0.93, 0.8, 0.5), sigmas=[1.0, 0.75, 0.5, 0.25]),  # evenly spaced: meant to be shifted
+        asked(SIGMAS[:-1], num_inference_steps=20, strength=0.35),
+        asked(SIGMAS, num_inference_steps=4),  # second order: two rows a step
+        asked(num_frames=33, frame_rate=24.0, motion_speed=1.0),
+        guided(0.3, 1.2),
+        changed(timestep=lambda t: np.round(t * 1.0005)),
+        changed(std=lambda s: s * 1.00001),
+    ],
+)
+def test_what_people_do_on_purpose_is_no_warning(make: Any) -> None:
+    assert [f for f in run(make) if f.severity != "note"] == []
+
+
+def test_a_run_that_goes_on_or_was_stopped_has_no_noise_left() -> None:
+    make = changed(sigma_next=from_row(7, 0.1))
+    for status in ("", "interrupted", "failed"):
+        assert "noise-left" not in [f.id for f in run(make, status=status)]
+
+
+def test_one_clip_of_a_batch_is_named() -> None:
+    rows = right(clips=3)
+    rows["nan_count"][4:, 1] = 12
+    found = examined(rows)
+    assert [(f.id, f.clip, f.step) for f in found] == [("not-finite", 1, 4)]
+    assert verdict_of(found).as_json() == {"severity": "error", "text": "NaN since step 4"}
+
+
+def test_without_the_metrics_a_rule_says_nothing() -> None:
+    rows = right()
+    for name in ("energy_low_noise", "std", "noise_whiteness_low"):
+        del rows[name]
+    rows["std_"] = np.ones((8, 1))
+    rows["std"] = np.full((8, 1), np.nan)
+    assert examined(rows) == []
