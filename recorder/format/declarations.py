@@ -236,9 +236,9 @@ DRIFT_REFERENCES: dict[str, float] = {
     "clean": 0.01,
     "texture fades by half": 0.15,
     "background fades": 0.3,
-    "flicker of a quarter": 0.44,
-    "hard cut": 0.67,
-    "identity swapped": 0.95,
+    "flicker of a quarter": 0.43,
+    "hard cut": 0.7,
+    "identity swapped": 0.98,
 }
 """Median drift of drawn clips with one known fault each; `recorder/nano/drift_study.py` measures them."""
 

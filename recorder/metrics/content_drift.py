@@ -111,7 +111,7 @@ def content_drift(x0: Tensor, places: Sequence[int]) -> dict[str, Tensor]:
     withheld = ~(((white <= _WHITE) | (noisy < 2.5 * _GRAIN)) & (motion > _STILL) & drift.isfinite())
     drift = drift.masked_fill(withheld, float("nan"))
     course = _severities(measured).gather(1, which[:, None, None].expand(-1, 1, len(later)))[:, 0]
-    numbers = torch.tensor([float(places[i]) for i in later], device=x.device)
+    numbers = _numbers(tuple(places[i] for i in later), x.device)
     reached = torch.where(course >= DRIFT_BOUND, numbers, float("inf")).amin(dim=1)
     first = reached.masked_fill(~((drift >= DRIFT_BOUND) & reached.isfinite()), float("nan"))
     return {DRIFT: drift, "drift_first_frame": first, "motion_relative": motion}
@@ -130,13 +130,19 @@ def coarse_grid(height: int, width: int) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=64)
+def _numbers(values: tuple[int, ...], device: torch.device) -> Tensor:
+    """Numbers on a device, copied there once."""
+    return torch.tensor(values, dtype=torch.float32, device=device)
+
+
+@lru_cache(maxsize=64)
 def _pooling(length: int, cells: int, device: torch.device) -> Tensor:
     """The matrix [cells, length] that takes means over cells of equal size, which may cut through samples."""
-    size = length / cells
-    rows = [
-        [max(0.0, min((c + 1) * size, i + 1) - max(c * size, i)) / size for i in range(length)] for c in range(cells)
-    ]
-    return torch.tensor(rows, device=device)
+    edges = torch.arange(cells + 1, device=device) * (length / cells)
+    samples = torch.arange(length, device=device)
+    ends = torch.minimum(edges[1:, None], samples + 1)
+    starts = torch.maximum(edges[:-1, None], samples)
+    return (ends - starts).clamp(min=0) * (cells / length)
 
 
 def _pooled(values: Tensor) -> Tensor:

@@ -153,6 +153,12 @@ def test_given_frames_and_frame_0_do_not_count() -> None:
     assert (kept["drift_first_frame"] == 5).all()
 
 
+def test_nothing_waits_for_the_device() -> None:
+    # Tensors without values: whatever needs one of them on the host raises.
+    found = content_drift(torch.empty((2, 9, 10, 12, 8), device="meta"), range(9))
+    assert all(values.shape == (2,) and values.dtype == torch.float32 for values in found.values())
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_lower_precision_changes_little(dtype: torch.dtype) -> None:
     for name in ("normal", *FAULTS):
