@@ -32,7 +32,7 @@ def write_archive(folder: Path, number: int) -> Path:
     prompt = " ".join(_WORDS[(number * 7 + i * i) % len(_WORDS)] for i in range(60))
     sigmas = [1 - 0.9 * i / STEPS for i in range(STEPS)]
     drift = 0.2 + 0.15 * math.sin(number)
-    summary = {"video": {"drift_index": [drift], "straightness": [0.3]}, "audio": {"straightness": [0.4]}}
+    summary = {"video": {"content_drift": [drift], "straightness": [0.3]}, "audio": {"straightness": [0.4]}}
     root = {
         "format": "ltxtui-run",
         "version": 1,

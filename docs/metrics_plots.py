@@ -3,7 +3,8 @@
     .venv/bin/python docs/metrics_plots.py
 
 A part lies between `<!-- begin WHAT -->` and `<!-- end -->`. WHAT is `metrics: a b+c …`, where metrics joined by `+`
-share a plot, `summaries`, or `drift`. Declared metrics that no part names are added to the part `metrics: others`.
+share a plot, `summaries`, `drift` or `content drift`. Declared metrics that no part names are added to the part
+`metrics: others`.
 """
 
 from __future__ import annotations
@@ -95,6 +96,10 @@ def part(what: str, page: str, stream: Callable[[], StreamData], drift: Callable
         return summary_table()
     if what == "drift":
         return drift()
+    if what == "content drift":
+        from recorder.nano.drift_study import content_table
+
+        return content_table()
     found = groups(what.removeprefix("metrics: "), page)
     if not found:
         return ""

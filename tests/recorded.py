@@ -12,7 +12,10 @@ from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
 from tests.ltxtui import fake
 
-SUMMARY = {"video": {"drift_index": [0.2, 0.4], "straightness": [0.1, 0.1]}, "audio": {"straightness": [0.3]}}
+SUMMARY = {
+    "video": {"content_drift": [0.2, 0.4], "drift_index": [0.2, 0.4], "straightness": [0.1, 0.1]},
+    "audio": {"straightness": [0.3]},
+}
 
 
 def whole(name: str, *, shocks: int = 1, steps: int = 6, at: float = fake.START, **more: object) -> list[Message]:

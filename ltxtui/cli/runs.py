@@ -51,8 +51,8 @@ COLUMNS = ("NAME", "AGO", "STAGES", "STEPS", "DURATION", "STATUS", "SHOCKS", "DR
 def runs(context: click.Context, /, tag: str | None, runs_dir: Path, as_json: bool) -> None:
     """List live and archived runs, newest first.
 
-    SHOCKS is the number of shocks that acted. DRIFT is the drift index of the last stage; 0 means that all frames stay
-    like the first one.
+    SHOCKS is the number of shocks that acted. DRIFT is the drift of the last stage's clip, from 0 to 1;
+    lower is steadier. A clean clip is below .1, one with a hard cut at about .7.
 
     A `live` run is being recorded. A `stalled` run is live, but its recorder sends nothing or its loop takes no step.
     An `unfinished` run lost its recorder; it holds every step that the recorder acknowledged. NaN in STATUS names the

@@ -228,6 +228,20 @@ _DECLARED: list[Metric] = [
 METRICS: dict[str, Metric] = {m.name: m for m in _DECLARED}
 """Every metric by name, in the order in which rows carry them: what the host knows first, then what is measured."""
 
+DRIFT = "content_drift"
+"""The summary that is shown as a run's drift, and that sweeps compare."""
+DRIFT_BOUND = 0.1
+"""Drift from which on a clip is said to drift; a texture that fades by half is above it."""
+DRIFT_REFERENCES: dict[str, float] = {
+    "clean": 0.01,
+    "texture fades by half": 0.15,
+    "background fades": 0.3,
+    "flicker of a quarter": 0.43,
+    "hard cut": 0.7,
+    "identity swapped": 0.98,
+}
+"""Median drift of drawn clips with one known fault each; `recorder/nano/drift_study.py` measures them."""
+
 SUMMARIES: dict[str, Summary] = {
     s.name: s
     for s in [
@@ -243,6 +257,15 @@ SUMMARIES: dict[str, Summary] = {
         Summary("drift_index", "1", "drift index",
                 "mean over frames f ≥ 2 of ‖p_f − p_1‖ / √mean(‖x0_1‖²), p_f the pooled channel means of the last x0",
                 ("video",)),
+        Summary(DRIFT, "1", "drift",
+                "largest severity of texture, level, flicker and jumps of the finished clip, 0 to about 1: lower is "
+                "steadier; NaN for noise, noise left, a frozen clip and values that are not finite", ("video",)),
+        Summary("drift_first_frame", "latent frame", "drifts from",
+                f"latent frame from which on content_drift's largest part is {DRIFT_BOUND:g} or more; NaN if none is",
+                ("video",)),
+        Summary("motion_relative", "1", "motion",
+                "mean over frames of √mean((x0_f − x0_{f−1})²) / √(2·mean(x0²)) of the finished clip: 0 is a still, "
+                "1 unrelated frames", ("video",)),
     ]
 }
 """The numbers of each stream of a stage at its end, per batch item."""

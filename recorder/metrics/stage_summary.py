@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recorder.metrics.content_drift import FINISHED, content_drift
+from recorder.metrics.full_precision import full_precision
 from recorder.metrics.spectra import mean_square, mean_square_
 
 if TYPE_CHECKING:
@@ -73,7 +75,8 @@ class StageSummary:
 class PathTracker:
     """The path of one stream's latents through a stage, on their device: straightness, and drift of the last x0.
 
-    It holds two latents until it is dropped, or the path is broken.
+    It holds two latents until it is dropped, or the path is broken, and after the last step of a video the clip as
+    well: the sampler may change its own in place before the stage ends.
     """
 
     def __init__(self) -> None:
@@ -85,6 +88,8 @@ class PathTracker:
         self._velocity: Tensor | None = None  # Σ v·|Δσ|
         self._moved: Tensor | None = None  # x_N − x_0
         self._drift: tuple[Tensor, Tensor, tuple[int, ...]] | None = None
+        self._frames: tuple[int, ...] = ()
+        self._clip: Tensor | None = None  # what came out of the last step, where that is a finished clip
 
     def add(self, step: Step, sigma_next: float) -> None:
         """Add one step that went to `sigma_next`; call it before the step forgets its latents."""
@@ -101,7 +106,8 @@ class PathTracker:
         self._sum_of_steps += size
         self._last_sigma = sigma_next
         if step.layout.stream == "video":
-            frames = step.layout.generated_frames
+            frames = self._frames = step.layout.generated_frames
+            self._clip = step.x_next.clone() if sigma_next <= FINISHED else None
             if step.sigma:
                 self._drift = step.pooled_x0, first_frame_rms(step.x0, frames), frames
             else:  # the sample is the clip, and the caller gets the result of this step
@@ -111,10 +117,10 @@ class PathTracker:
     def broken(self) -> None:
         """The path was broken, as by a shock: it has no straightness then, and its latents are freed."""
         self._whole = False
-        self._velocity = self._moved = None
+        self._velocity = self._moved = self._clip = None
 
     def finish(self) -> dict[str, Tensor]:
-        """`straightness` and, for video, `drift_index`, each [B] on the latents' device; empty without a step.
+        """`straightness` and, for video, every drift, each [B] on the latents' device; empty without a step.
 
         The mean over the path of (d − v)², d = (x_N−x_0)/(σ_N−σ_0), is (d − mean v)² plus the variance of v: sums over
         steps are sufficient, and no velocity is kept.
@@ -131,6 +137,9 @@ class PathTracker:
             found = {"straightness": self._square.new_full(self._square.shape, float("nan"))}
         if self._drift is not None:
             found["drift_index"] = drift_of_means(*self._drift)
+            clip = self._clip if self._clip is not None else self._square.new_full((len(self._square), 0), float("nan"))
+            with torch.no_grad(), full_precision(clip.device.type):
+                found |= content_drift(clip, self._frames if self._clip is not None else ())
         return found
 
 

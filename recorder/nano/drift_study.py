@@ -1,7 +1,8 @@
-"""Made-up clips with known faults, and what the drift index says of them: `python -m recorder.nano.drift_study`.
+"""Made-up clips with known faults, and what drift says of them: `python -m recorder.nano.drift_study`.
 
 Each kind is one thing that goes wrong, or nothing, drawn straight into latents of the nano model's kind, so that the
-truth is known and nothing else changes. docs/metrics.md holds the table that this prints.
+truth is known and nothing else changes. `drift_scenes` draws others, on any grid. docs/metrics.md holds the tables
+that this prints.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recorder.format.declarations import DRIFT
 from recorder.metrics import stage_summary
-from recorder.nano import clips
+from recorder.metrics.content_drift import content_drift
+from recorder.nano import clips, drift_scenes
+from recorder.nano.drift_scenes import CLEAN, FAULTS, Scene
 
 CLIPS = 64
 FRAMES, HEIGHT, WIDTH = clips.HOME_GRID
@@ -95,6 +99,48 @@ def indices(fault: Fault, count: int = CLIPS) -> NDArray[np.float64]:
     return found
 
 
+def content(fault: Fault, count: int = CLIPS) -> NDArray[np.float32]:
+    """The content drift of so many clips with a fault."""
+    latents = torch.from_numpy(np.stack([draw(fault, seed) for seed in range(count)]))
+    found: NDArray[np.float32] = content_drift(latents, range(FRAMES))[DRIFT].numpy()
+    return found
+
+
+def of_scenes(
+    scene: Scene, frames: int, height: int, width: int, channels: int = 8, count: int = 12
+) -> dict[str, NDArray[np.float32]]:
+    """Content drift and what goes with it, by name, of so many drawings of a scene."""
+    drawn = [drift_scenes.draw(scene, seed, frames, height, width, channels) for seed in range(count)]
+    return {
+        name: found.numpy() for name, found in content_drift(torch.from_numpy(np.stack(drawn)), range(frames)).items()
+    }
+
+
+SIZES: tuple[tuple[int, int, int, int], ...] = (
+    (5, 8, 8, 8),
+    (9, 10, 12, 8),
+    (5, 16, 24, 128),
+    (17, 16, 24, 8),
+    (33, 8, 8, 8),
+    (33, 34, 60, 8),
+)
+"""Frames, rows, columns and channels of the scenes that the table of content drift is measured on."""
+
+
+def content_table(count: int = CLIPS) -> str:
+    """Content drift of drawn scenes over sizes, and of the nano model's kind of clips, as a Markdown table."""
+    heads = [f"{h}×{w}, {f} frames, {c} channels" for f, h, w, c in SIZES]
+    lines = [f"| drawn scenes | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
+    for name, scene in {**CLEAN, **FAULTS}.items():
+        cells = []
+        for frames, height, width, channels in SIZES:
+            few = min(count, 4 if frames * height * width > 10_000 else 12)
+            found = of_scenes(scene, frames, height, width, channels, few)[DRIFT]
+            cells.append(f"{np.median(found):.3f} ({found.min():.3f} to {found.max():.3f})")
+        lines.append(f"| {'clean' if name in CLEAN else 'fault'}: {scene.meaning} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def relative_to_pooled(fault: Fault, count: int = CLIPS) -> NDArray[np.float64]:
     """What the index would be with ‖p_1‖ as its denominator, for comparison."""
     pooled = np.stack([draw(fault, seed) for seed in range(count)]).mean(axis=(2, 3))
@@ -111,8 +157,9 @@ def share_above(values: NDArray[np.float64], clean: NDArray[np.float64]) -> floa
 def table(count: int = CLIPS) -> str:
     """The study as a Markdown table."""
     lines = [
-        "| made-up clips | what happens | lower quartile | median | upper quartile | above clean motion | with ‖p_1‖ |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| made-up clips | what happens | lower quartile | median | upper quartile | above clean motion | with ‖p_1‖ "
+        "| content drift |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     moving = [fault for fault in KINDS.values() if fault.clean and fault.speed]
     clean = np.concatenate([indices(fault, count) for fault in moving])
@@ -125,8 +172,10 @@ def table(count: int = CLIPS) -> str:
             above = f"{share_above(found, clean):.1%}"
             before = f"{share_above(relative_to_pooled(fault, count), clean_before):.1%}"
         what = "clean" if fault.clean else "fault"
+        drift = "withheld" if fault.speed == 0 else f"{np.nanmedian(content(fault, count)):.3f}"
         lines.append(
-            f"| {what}: {name} | {fault.meaning} | {low:.3f} | {middle:.3f} | {high:.3f} | {above} | {before} |"
+            f"| {what}: {name} | {fault.meaning} | {low:.3f} | {middle:.3f} | {high:.3f} | {above} | {before} "
+            f"| {drift} |"
         )
     return "\n".join(lines)
 
@@ -139,7 +188,8 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--clips", type=int, default=CLIPS, help="clips of each kind (default: %(default)s)")
-    print(table(parser.parse_args().clips))
+    count = parser.parse_args().clips
+    print(content_table(count), table(count), sep="\n\n")
 
 
 if __name__ == "__main__":

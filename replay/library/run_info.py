@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recorder.format import paths, protocol
+from recorder.format.declarations import DRIFT
 from recorder.format.nonfinite import Broken, BrokenItems, broken_words
 from recorder.format.protocol import Message
 from recorder.format.run_status import GOING_ON, missed_steps, noise_left_of, standing
@@ -167,7 +168,7 @@ class Gathered:
 
     def summary(self, stage: int, summary: Mapping[str, Any]) -> None:
         """Take in a stage's summary."""
-        values = summary.get("video", {}).get("drift_index", ())
+        values = summary.get("video", {}).get(DRIFT, ())
         finite = [float(v) for v in values if isinstance(v, float | int) and math.isfinite(v)]
         if finite and _fits(self.drifts, stage):
             self.drifts[stage] = sum(finite) / len(finite)

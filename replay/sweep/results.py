@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from recorder.format import locations, paths, protocol
+from recorder.format.declarations import DRIFT
 from recorder.journal.journal import JournalReader, is_being_written
 from recorder.sweep import spec
 from recorder.sweep.spec import Job, Sweep
@@ -27,9 +28,9 @@ from replay.model.run import NotARun
 
 RunState = Literal["complete", "failed", "interrupted", "unfinished", "live"]
 
-PRIMARY: Final = "drift_index"
+PRIMARY: Final = DRIFT
 ENDPOINTS: Final[dict[str, str]] = {
-    PRIMARY: "drift index, of the last stage's x0; less is steadier",
+    PRIMARY: "drift of the last stage's clip, or drift_index in sweeps made before; less is steadier",
     "identity": "mean cosine of later frames' channel means to frame 1's, last step",
     "motion": "mean RMS change from frame to frame, last step",
     "jerk": "mean RMS second difference over frames, last step",
@@ -179,8 +180,8 @@ def read_run(archive: Path, job: Job, measured: dict[str, Any]) -> ResultRow:
     except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
         raise NotARun(f"{archive} is damaged: {error!r}") from error
     values = {
-        PRIMARY: _mean(summary.get(PRIMARY, [])),
-        # From the first frame on that the drift index compares too.
+        PRIMARY: _mean(summary.get(PRIMARY, summary.get("drift_index", []))),
+        # From the first frame on that the drift compares too.
         "identity": _mean(row["frame_identity"][..., 2:]),
         "motion": _mean(row["motion"][..., 2:]),
         "jerk": _mean(row["jerk"][..., 3:]),
@@ -252,6 +253,8 @@ def from_csv(text: str, sweep: Sweep) -> list[ResultRow]:
         try:
             job = Job(str(cells["arm"]), int(cells["seed"]))
             sweep.arm(job.arm)
+            if PRIMARY not in cells:
+                cells[PRIMARY] = cells["drift_index"]
             values = {name: float(cells[name]) if cells[name] else math.nan for name in (*ENDPOINTS, *TASK)}
             counts = int(cells["evaluations"]), int(cells["shocks"])
         except (KeyError, ValueError, TypeError) as error:

@@ -406,7 +406,7 @@ def test_a_list_of_runs_keeps_few_levels_of_a_long_journal(monkeypatch: pytest.M
         gathered.feed({**STAGE, "stage": n, "sigmas": [0.5] * 200})
         gathered.feed({"t": protocol.STEP, "stage": n, "step": 0})
         gathered.feed({**event(n, "shock", sigmas=[0.5] * 300), "stage": n})
-        gathered.feed({**event(n, "stage_end", summary={"video": {"drift_index": [0.1]}}), "stage": n})
+        gathered.feed({**event(n, "stage_end", summary={"video": {"content_drift": [0.1]}}), "stage": n})
     assert sum(map(len, gathered.sigmas.values())) <= 1000 + 50 * run_info.SIGMAS and memory(gathered) < 2 * BUDGET
     line = gathered.info(Path("r.zarr"), status="live", seconds=1.0, bytes=1)
     assert line.stages == 50 and line.planned == 50 * 300 and len(line.sigmas) <= run_info.SIGMAS

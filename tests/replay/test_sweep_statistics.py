@@ -136,7 +136,7 @@ def rows_of(sweep: Sweep, drift: dict[str, Sequence[float]], **other: dict[str, 
     found = []
     for arm in sweep.arms:
         for i, seed in enumerate(sweep.seeds):
-            values = dict.fromkeys((*ENDPOINTS, *TASK), 1.0) | {"drift_index": float(drift[arm.name][i])}
+            values = dict.fromkeys((*ENDPOINTS, *TASK), 1.0) | {"content_drift": float(drift[arm.name][i])}
             values |= {name: float(by_arm[arm.name][i]) for name, by_arm in other.items() if arm.name in by_arm}
             shocks = len(arm.shocks)
             found.append(ResultRow(Job(arm.name, seed), "p", "run", 30 + arm.more_evaluations, shocks, values))
@@ -383,7 +383,7 @@ def test_a_csv_line_per_run_keeps_every_digit() -> None:
     sweep = sweep_of(2, "kind=renoise at=0.9 db=6")
     rows = rows_of(sweep, {"smooth": [0.1, math.nan], "renoise@0.9+6dB": [1 / 3, 0.2]})
     lines = as_csv(rows, sweep).split("\n")
-    assert lines[0].startswith("arm,control,seed,prompt,run,evaluations,shocks,drift_index,identity")
+    assert lines[0].startswith("arm,control,seed,prompt,run,evaluations,shocks,content_drift,identity")
     assert lines[1].startswith("smooth,,0,p,run,30,0,0.1,1.0") and lines[2].startswith("smooth,,1,p,run,30,0,,1.0")
     assert lines[3].startswith("renoise@0.9+6dB,smooth,0,p,run,30,1,0.3333333333333333,")
     again = from_csv("\n".join(lines), sweep)

@@ -37,14 +37,15 @@ def test_too_few_pairs_are_said_with_how_many_are_enough() -> None:
     assert foreseen(asked(grid="")).refused
 
 
-def test_what_is_foreseen_is_what_the_drift_index_does() -> None:
+def test_what_is_foreseen_is_what_the_drift_does() -> None:
     import torch
 
-    from recorder.metrics.stage_summary import drift_index
+    from recorder.metrics.content_drift import content_drift
 
     for frames in (9, 17):
         latent = (frames - 1) // 8 + 1
-        value = drift_index(torch.randn(1, 4, latent, 2, 2), tuple(range(latent)))
+        clip = torch.randn((1, latent, 6, 6, 4), generator=torch.Generator().manual_seed(0))
+        value = content_drift(clip.cumsum(1).cumsum(2).cumsum(3), range(latent))["content_drift"]
         assert bool(torch.isfinite(value).all()) is not bool(foreseen(asked(frames=frames)).refused)
 
 

@@ -379,7 +379,7 @@ def test_endpoints_come_from_the_archives(undisturbed: tuple[Path, Sweep]) -> No
     job = Job("restart@0.9+6dB", 1)
     row, run = rows[job], load(done[job])
     video = run.stages[-1].streams["video"]
-    assert row.values["drift_index"] == run.stages[-1].summary["video"]["drift_index"][0]
+    assert row.values["content_drift"] == run.stages[-1].summary["video"]["content_drift"][0]
     assert row.values["motion"] == pytest.approx(float(video.values("motion")[-1, 0, 2:].mean()))
     assert row.values["final_std"] == pytest.approx(float(video.values("std")[-1, 0]))
     assert (row.evaluations, row.shocks) == (6, 1) == (rows[Job("smooth+1", 1)].evaluations, 1)
@@ -402,7 +402,7 @@ def test_a_report_is_derived_from_the_archives_alone(undisturbed: tuple[Path, Sw
     assert "restart@0.9+6dB" in files[0].read_text() and "restart@0.9+6dB" in files[1].read_text()
     assert len(rows_in(folder)) == RUNS
     told = json.loads(invoke(str(folder), "--report", "--json").stdout)
-    assert told["primary"] == "drift_index" and told["arms"][0]["differences"]["drift_index"]["pairs"] == 2
+    assert told["primary"] == "content_drift" and told["arms"][0]["differences"]["content_drift"]["pairs"] == 2
 
 
 def test_runs_that_are_not_ours_or_not_whole_do_not_count(undisturbed: tuple[Path, Sweep]) -> None:
