@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ltxtui.actions.registry import HAS_FINDINGS, HAS_STEPS, Action, Condition, RunControls
+from ltxtui.actions.registry import HAS_STEPS, Action, Condition, RunControls
 
 ACTIONS: Final[tuple[Action[RunControls], ...]] = (
     Action("cursor", "Cursor", ("left", "right"), "Cursor one step back or forward", "Moves the step cursor of all "
@@ -23,13 +23,6 @@ ACTIONS: Final[tuple[Action[RunControls], ...]] = (
            "(f), over all stages.", lambda c, n: c.deck.jump((-1, 1)[n]),
            Condition(lambda deck: bool(deck.markers), "the run has no markers"), "marker",
            each=("Previous marker", "Next marker")),
-    Action("finding", "Cursor", ("f", "F"), "Next/previous finding", "Worst first: selects it, and puts the cursor on "
-           "the stage, stream, clip and step at which it begins, with the reference mark.",
-           lambda c, n: c.next_finding((1, -1)[n]), HAS_FINDINGS, "finding",
-           each=("Next finding", "Previous finding")),
-    Action("explain", "Cursor", ("i",), "Explain the finding", "Where it is, what to try, the numbers behind it, and "
-           "the rule with its formula and bound; `?` in the findings panel does the same.",
-           lambda c, n: c.explain_finding(), HAS_FINDINGS),
     Action("reference", "Cursor", ("r",), "Set or clear reference mark", "Charts and readout show differences to the "
            "marked step (M).", lambda c, n: c.deck.toggle_mark(), HAS_STEPS, "mark"),
     Action("stream", "Selection", ("v",), "Video, audio, or both", "Shows the other stream of the stage, then both as "

@@ -63,6 +63,17 @@ def outcome(deck: Deck) -> tuple[str, str]:
     return word, "dim" if word == "complete" else "alert"
 
 
+def _short_outcomes(deck: Deck, ended: str) -> tuple[str, ...]:
+    """Shorter forms of an outcome next to a verdict, which says what is NaN: `complete, damaged`, `complete`, none."""
+    end = deck.run.end
+    if not ended or (end or {}).get("error"):
+        return ()
+    status = clean("unfinished" if end is None else end.get("status", ""), 20)
+    if deck.run.damage:
+        return (f"{status}, damaged",)
+    return (status, "") if status == "complete" else (status,)
+
+
 def verdict(deck: Deck) -> tuple[str, str]:
     """What is wrong with the run, as a word for its severity and a few for the worst finding, and its role.
 
@@ -75,7 +86,8 @@ def verdict(deck: Deck) -> tuple[str, str]:
         return "", ""
     if found.verdict.severity in ("warning", "error"):
         return f"{found.verdict.severity}: {clean(found.verdict.text, 80)}", found.verdict.severity
-    if outcome(deck)[1] == "alert" or stalled(deck):
+    said, role = outcome(deck)
+    if (said and role == "alert") or stalled(deck):
         return "", ""
     notes = len(found.found)
     return (f"ok, {notes} note{'s' if notes > 1 else ''}" if notes else "ok"), "good"
@@ -196,14 +208,11 @@ class HeaderView(View):
         (found, severity), (ended, role) = verdict(deck), outcome(deck)
         if found and severity != "good":
             row.add(found, severity).add("  ")
-            # What broke or is missing is behind the verdict: the long form only where the name fits as well.
-            short = clean((deck.run.end or {}).get("status", ""), 20)
-            failed = bool((deck.run.end or {}).get("error"))
-            forms = (ended, ended if failed else short, ended if failed else "")
+            forms = (ended, *_short_outcomes(deck, ended))
             ended = next((form for form in forms if row.fits(f"{form}  {name}")), forms[-1])
         if ended:
             row.add(ended, role).add("  ")
-        if found and severity == "good":
+        if found and severity == "good" and health not in _AWAY:
             row.add(found, severity).add("  ")
         return row.add(name, "title")
 

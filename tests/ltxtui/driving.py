@@ -40,9 +40,10 @@ def dashboard(pilot: Pilot[None]) -> Dashboard:
 
 
 async def loaded(pilot: Pilot[None]) -> None:
-    """Wait until everything that the source has is on the screen."""
+    """Wait until everything that the source has is on the screen, findings included."""
     deck = dashboard(pilot).deck
     await until(pilot, lambda: not deck.loading or (deck.live and deck.total > 0))
+    await until(pilot, lambda: deck.findings.current)
 
 
 def shown(pilot: Pilot[None], selector: str) -> str:

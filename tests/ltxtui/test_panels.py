@@ -13,7 +13,19 @@ import pytest
 from textual.app import App, ComposeResult
 
 import ltxtui.screens
-from ltxtui.panels import chart_specs, chart_view, cost, events, filmstrip, spectrum, steps, system, waterfall
+from ltxtui.panels import (
+    chart_specs,
+    chart_view,
+    cost,
+    events,
+    filmstrip,
+    findings,
+    frames,
+    spectrum,
+    steps,
+    system,
+    waterfall,
+)
 from ltxtui.panels.panel import Panel
 from ltxtui.panels.registry import PANELS
 from ltxtui.panels.view import View
@@ -34,8 +46,8 @@ from replay.sources.open import Liveness
 from tests.ltxtui import fake
 from tests.ltxtui.fixture import fixture_messages
 
-OWN = (*chart_view.PANELS, *waterfall.PANELS, *spectrum.PANELS, *filmstrip.PANELS, *events.PANELS, *system.PANELS,
-       *cost.PANELS)  # fmt: skip
+OWN = (*chart_view.PANELS, *waterfall.PANELS, *spectrum.PANELS, *frames.PANELS, *filmstrip.PANELS, *findings.PANELS,
+       *events.PANELS, *system.PANELS, *cost.PANELS)  # fmt: skip
 BY_ID = {panel.id: panel for panel in OWN}
 TRUE = 1 << 24
 
