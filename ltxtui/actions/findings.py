@@ -7,8 +7,8 @@ from typing import Final
 from ltxtui.actions.registry import HAS_FINDINGS, Action, RunControls
 
 ACTIONS: Final[tuple[Action[RunControls], ...]] = (
-    Action("finding", "Findings", ("f", "F"), "Next/previous finding", "Worst first: selects it, and puts the cursor on "
-           "the stage, stream, clip and step at which it begins, with the reference mark.",
+    Action("finding", "Findings", ("f", "F"), "Next/previous finding", "Worst first: selects it, and puts the cursor "
+           "on the stage, stream, clip and step at which it begins, with the reference mark.",
            lambda c, n: c.next_finding((1, -1)[n]), HAS_FINDINGS, "finding",
            each=("Next finding", "Previous finding")),
     Action("explain", "Findings", ("i",), "Explain the finding", "Where it is, what to try, the numbers behind it, and "

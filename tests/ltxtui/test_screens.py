@@ -62,6 +62,10 @@ def replayed() -> Dashboard:
     return Dashboard(open_fixture())
 
 
+def faulty() -> Dashboard:
+    return Dashboard(open_fixture("faulty"))
+
+
 def in_ascii() -> Dashboard:
     return Dashboard(open_fixture(), Options(drawing=Style.ASCII))
 
@@ -141,6 +145,10 @@ async def compare_ready(pilot: Pilot[None]) -> None:
 
 SHOTS: dict[str, Shot] = {
     "run": Shot(replayed, run_ready, ("home", "right", "right", "r", "right", "right")),
+    "signal": Shot(replayed, run_ready, ("8", "left")),
+    "faulty": Shot(faulty, run_ready, ("f",)),
+    "findings": Shot(faulty, run_ready, ("shift+tab", "m", "down"), STATE_SIZES),
+    "finding": Shot(faulty, run_ready, ("f", "i"), STATE_SIZES),
     "drift": Shot(replayed, run_ready, ("2", "left")),
     "frequency": Shot(replayed, run_ready, ("3", "left")),
     "guidance": Shot(in_blocks, run_ready, ("4", "left", "o")),
