@@ -25,7 +25,7 @@ from ltxtui.app import Dashboard, Options
 from ltxtui.panels import header, view
 from ltxtui.plot.line_plot import Style
 from ltxtui.screens import home_views
-from ltxtui.screens.compare import CompareScreen
+from ltxtui.screens.compare import CompareScreen, compare_screen
 from ltxtui.screens.home import Home
 from ltxtui.screens.run import RunScreen
 from ltxtui.themes import DARK, LIGHT, SAFE
@@ -85,6 +85,12 @@ def empty() -> Dashboard:
 def compared() -> Dashboard:
     runs = [Path(f"runs/20261122-143015-{name}.journal") for name in ("smooth", "restart")]
     return Dashboard(first=lambda app: CompareScreen(runs))
+
+
+def judged() -> Dashboard:
+    """Two runs side by side as a user opens them."""
+    runs = [Path("runs/20261122-143015-smooth.journal"), Path("faulty/20261122-143015-faulty.journal")]
+    return Dashboard(first=lambda app: compare_screen(runs, {}))
 
 
 def controlled() -> Dashboard:
@@ -159,6 +165,7 @@ SHOTS: dict[str, Shot] = {
     "empty": Shot(empty, home_ready),
     "delete": Shot(listed, home_ready, ("space", "x")),
     "compare": Shot(compared, compare_ready, ("home", "right", "right", "right")),
+    "compare-findings": Shot(judged, compare_ready),
     "help": Shot(replayed, run_ready, ("question_mark",)),
     "palette": Shot(replayed, run_ready, ("ctrl+p",)),
     "tour": Shot(replayed, run_ready, ("f2",)),
@@ -259,6 +266,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("screens")
     (made / "runs").mkdir()
     (made / "none").mkdir()
+    (made / "faulty").mkdir()
+    journal_file(made / "faulty", "faulty")
     for name in ("restart", "smooth"):
         journal_file(made / "runs", name)
     return made
