@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ltxtui.actions import compare, control, cursor, general, home, replay, view
+from ltxtui.actions import compare, control, cursor, findings, general, home, replay, view
 from ltxtui.actions.keys import Keymap, key_name, keys_of, keys_text
 from ltxtui.actions.registry import Action, Condition, Controls, RunControls
 
@@ -15,6 +15,7 @@ __all__ = ["ACTIONS", "BY_ID", "Action", "Condition", "Controls", "Keymap", "Run
 ACTIONS: Final[tuple[Action[Any], ...]] = (
     *home.ACTIONS,
     *compare.ACTIONS,
+    *findings.ACTIONS,
     *replay.ACTIONS,
     *control.ACTIONS,
     *cursor.ACTIONS,

@@ -22,12 +22,18 @@ class CompareControls(Controls, Protocol):
 
 _HERE: Final = ("compare",)
 _POINTS: Final = Condition(lambda deck: deck.points > 0, "there is nothing to compare yet")
-_PAGES: Final = Condition(lambda deck: deck.pages > 1 or deck.face == "table", "all metrics are on the screen")
+_PAGES: Final = Condition(
+    lambda deck: deck.pages > 1 or deck.face in ("table", "findings"), "all metrics are on the screen"
+)
 
 ACTIONS: Final[tuple[Action[CompareControls], ...]] = (
     Action("compare-cursor", "Compare", ("left", "right"), "Cursor one point back or forward", "Moves the cursor of "
            "all panels and pictures.", lambda c, n: c.deck.move((-1, 1)[n]), _POINTS, "cursor", screens=_HERE,
            each=("Cursor one point back", "Cursor one point forward")),
+    Action("compare-face", "Compare", ("tab", "shift+tab"), "Findings, charts, table or pictures", "What fills the "
+           "screen; a large one shows table and pictures next to the charts.",
+           lambda c, n: c.deck.next_face((1, -1)[n]), footer="view", screens=_HERE,
+           each=("Next of findings, charts, table and pictures", "Previous of findings, charts, table and pictures")),
     Action("compare-far", "Compare", ("shift+left", "shift+right"), "Cursor ten points back or forward", "Moves the "
            "cursor by ten.", lambda c, n: c.deck.move((-10, 10)[n]), _POINTS, screens=_HERE,
            each=("Cursor ten points back", "Cursor ten points forward")),
@@ -57,12 +63,9 @@ ACTIONS: Final[tuple[Action[CompareControls], ...]] = (
     Action("compare-open", "Compare", ("enter",), "Open the selected run", "Shows it alone, with all its panels; "
            "`q` returns.", lambda c, n: c.open_selected(), screens=_HERE),
     Action("compare-page", "Compare", ("pageup", "pagedown"), "Previous/next metrics", "Shows other metrics that all "
-           "runs have; in the table, scrolls by a page.",
+           "runs have; in findings and table, scrolls by a page.",
            lambda c, n: c.deck.turn_page((-1, 1)[n]), _PAGES, "metrics", screens=_HERE,
            each=("Previous metrics", "Next metrics")),
-    Action("compare-face", "Compare", ("tab", "shift+tab"), "Charts, table or pictures", "What fills the screen; a "
-           "large screen shows all three.", lambda c, n: c.deck.next_face((1, -1)[n]), footer="table", screens=_HERE,
-           each=("Charts, table or pictures: next", "Charts, table or pictures: previous")),
     Action("compare-stage", "Compare", ("left_curly_bracket", "right_curly_bracket"), "Previous/next stage",
            "Compares another denoising loop; runs without it wait.", lambda c, n: c.deck.next_stage((-1, 1)[n]),
            Condition(lambda deck: deck.stages > 1, "every run has one stage"), "stage", screens=_HERE,

@@ -19,8 +19,8 @@ ACTIONS: Final[tuple[Action[RunControls], ...]] = (
            "by ten.", lambda c, n: c.deck.move((-10, 10)[n]), HAS_STEPS,
            each=("Cursor ten steps back", "Cursor ten steps forward")),
     Action("jump", "Cursor", ("left_square_bracket", "right_square_bracket"), "Previous/next marker", "Stage "
-           "boundaries, shocks (S), critical phases (C), NaN (N), commands (X) and warnings (!), over all stages.",
-           lambda c, n: c.deck.jump((-1, 1)[n]),
+           "boundaries, shocks (S), critical phases (C), NaN (N), commands (X), warnings (!), findings (F) and notes "
+           "(f), over all stages.", lambda c, n: c.deck.jump((-1, 1)[n]),
            Condition(lambda deck: bool(deck.markers), "the run has no markers"), "marker",
            each=("Previous marker", "Next marker")),
     Action("reference", "Cursor", ("r",), "Set or clear reference mark", "Charts and readout show differences to the "

@@ -51,6 +51,19 @@ class RunControls(Controls, Protocol):
 
     def next_quantity(self) -> None: ...
 
+    def next_frame_quantity(self) -> None: ...
+
+    def next_finding(self, by: int) -> None:
+        """Select the next finding and go to it."""
+
+    def explain_finding(self) -> None: ...
+
+    def enter(self) -> None:
+        """What Enter does to the chosen panel: go to the finding, else maximise."""
+
+    def up_or_down(self, by: int) -> None:
+        """Zoom; in the list of findings, select."""
+
     def focus_panel(self, by: int) -> None: ...
 
     def maximise(self) -> None: ...
@@ -96,6 +109,7 @@ class Condition:
 ALWAYS: Final = Condition(lambda model: True)
 HAS_STEPS: Final = Condition(lambda deck: deck.total > 0, "no step has been recorded yet")
 REPLAYING: Final = Condition(lambda deck: deck.replaying, "the run is live; this is for replays")
+HAS_FINDINGS: Final = Condition(lambda deck: len(deck.findings.found) > 0, "nothing has been found")
 CONTROLLED: Final = Condition(
     lambda deck: deck.live and deck.run.header.get("control") is True,
     "needs a live run with --allow-control",

@@ -15,7 +15,9 @@ ACTIONS: Final[tuple[Action[RunControls], ...]] = (
            "the selected panel.", lambda c, n: c.focus_panel((1, -1)[n]),
            each=("Select the next panel", "Select the previous panel")),
     Action("maximise", "Panels", ("m",), "Maximise the panel", "Fills the screen; again to restore.",
-           lambda c, n: c.maximise(), footer="maximise", also=("enter",)),
+           lambda c, n: c.maximise(), footer="maximise"),
+    Action("enter", "Panels", ("enter",), "Maximise the panel; go to the finding", "In the findings panel, puts the "
+           "cursor where the selected finding begins; in others, as `m`.", lambda c, n: c.enter()),
     Action("hide", "Panels", ("h",), "Hide the panel", "Makes room for the others; `a` shows it again.",
            lambda c, n: c.hide_panel(), also=("delete",)),
     Action("add", "Panels", ("a",), "Show a panel …", "A list of all panels with their descriptions.",
@@ -29,6 +31,8 @@ ACTIONS: Final[tuple[Action[RunControls], ...]] = (
            each=("Previous page of panels", "Next page of panels")),
     Action("quantity", "Panels", ("w",), "Quantity of waterfall and spectrum", "Spectra of x0, of the noise, of the "
            "velocity, and of signal to noise, in turn.", lambda c, n: c.next_quantity(), HAS_STEPS),
+    Action("frame-quantity", "Panels", ("W",), "Quantity of frames over steps", "Identity, coherence, motion and "
+           "jerk of every latent frame, in turn.", lambda c, n: c.next_frame_quantity(), HAS_STEPS),
     Action("compare-with", "Panels", ("c",), "Compare with another run …", "A list of the runs in the folder; both "
            "runs are then shown under one cursor.", lambda c, n: c.compare_with(), HAS_STEPS),
     Action("reset", "Panels", ("0",), "Reset panels", "Discards the changes to this preset: hidden, added and "
@@ -39,7 +43,8 @@ ACTIONS: Final[tuple[Action[RunControls], ...]] = (
            "all panels; σ runs from high to low, and `run` goes through the steps of all stages.",
            lambda c, n: c.deck.next_axis((1, -1)[n]), HAS_STEPS, "axis", each=("Next x axis", "Previous x axis")),
     Action("zoom", "Axis", ("up", "down"), "Zoom in or out", "Around the cursor; the y axes follow what is in the "
-           "window.", lambda c, n: c.deck.zoom((1, -1)[n]), HAS_STEPS, "zoom", each=("Zoom in", "Zoom out")),
+           "window. In the findings panel, selects a finding.", lambda c, n: c.up_or_down((1, -1)[n]), HAS_STEPS,
+           "zoom", each=("Zoom in", "Zoom out")),
     Action("pan", "Axis", ("H", "L"), "Pan left/right", "By a quarter of the window; the window then stays while a "
            "live run grows.", lambda c, n: c.deck.pan((-1, 1)[n]),
            Condition(lambda deck: deck.zoomed, "the whole axis is shown"),

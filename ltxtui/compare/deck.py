@@ -7,6 +7,7 @@ from typing import Final, Literal, get_args
 
 from ltxtui.compare.aligned import AlignedRuns
 from ltxtui.compare.divergences import Divergences
+from ltxtui.compare.findings import MemberFindings
 from ltxtui.compare.lineup import Lineup
 from ltxtui.compare.member import Member
 from ltxtui.compare.statements import PairStatement, first_difference, pair_statement
@@ -16,9 +17,9 @@ from replay.comparison.alignment import ALIGNMENTS, AXES, Align
 from replay.comparison.compare import first_different_stage
 from replay.comparison.run_differences import Divergence, Mismatch
 
-Face = Literal["charts", "table", "pictures"]
+Face = Literal["findings", "charts", "table", "pictures"]
 FACES: Final[tuple[Face, ...]] = get_args(Face)
-"""What fills a small screen; a large one shows all at once next to the charts."""
+"""What fills a small screen; a large one shows table and pictures next to the charts."""
 
 
 class CompareDeck(Lineup):
@@ -46,6 +47,7 @@ class CompareDeck(Lineup):
         self.said = ""
         """The text of the last jump."""
         self._divergences = Divergences(tolerance)
+        self.findings = MemberFindings()
         self._settings_key: object = None
         self._settings: dict[int, list[Mismatch]] = {}
 
@@ -56,6 +58,7 @@ class CompareDeck(Lineup):
             runs = [m.run for m in self.members if m.run is not None]
             if runs:
                 self.stage_index = first_different_stage([self.divergence(m) for m in self.members], runs)
+        self.findings.update(self.members)
         super().changed()
 
     # The cursor
@@ -167,7 +170,7 @@ class CompareDeck(Lineup):
 
     def turn_page(self, by: int) -> None:
         """Other metrics; of a table that is longer than the screen another part."""
-        if self.face == "table":
+        if self.face in ("table", "findings"):
             self.scrolled = max(0, self.scrolled + by)
         else:
             self.top = (self.page + by) % self.pages * self.per_page

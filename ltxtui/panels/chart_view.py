@@ -30,8 +30,8 @@ _FORMS = (
     ("{sample} {value} ", "", 5),
     ("{sample} {value} ", "", 4),
 )
-_ALERTS: Final = frozenset({"nan", "warning"})
-_ORDER: Final = ("nan", "shock", "warning", "control", "critical", "stage")
+_ALERTS: Final = frozenset({"nan", "warning", "finding"})
+_ORDER: Final = ("nan", "finding", "shock", "warning", "control", "critical", "note", "stage")
 MARK: Final = "M"
 """The letter of the reference mark on the axis."""
 

@@ -63,6 +63,36 @@ def outcome(deck: Deck) -> tuple[str, str]:
     return word, "dim" if word == "complete" else "alert"
 
 
+def _short_outcomes(deck: Deck, ended: str) -> tuple[str, ...]:
+    """Shorter forms of an outcome next to a verdict, which says what is NaN: `complete, damaged`, `complete`, none."""
+    end = deck.run.end
+    if not ended or (end or {}).get("error"):
+        return ()
+    status = clean("unfinished" if end is None else end.get("status", ""), 20)
+    if deck.run.damage:
+        return (f"{status}, damaged",)
+    return (status, "") if status == "complete" else (status,)
+
+
+def verdict(deck: Deck) -> tuple[str, str]:
+    """What is wrong with the run, as a word for its severity and a few for the worst finding, and its role.
+
+    Empty before rows were examined, and instead of `ok` for a run that is stalled or did not end as it should.
+    """
+    found = deck.findings
+    if found.problem:
+        return "a rule failed", "alert"
+    if not found.known or not deck.total:
+        return "", ""
+    if found.verdict.severity in ("warning", "error"):
+        return f"{found.verdict.severity}: {clean(found.verdict.text, 80)}", found.verdict.severity
+    said, role = outcome(deck)
+    if (said and role == "alert") or stalled(deck):
+        return "", ""
+    notes = len(found.found)
+    return (f"ok, {notes} note{'s' if notes > 1 else ''}" if notes else "ok"), "good"
+
+
 def selection(deck: Deck) -> str:
     """Stage, stream and batch item, where there is a choice."""
     stage, stream = deck.stage, deck.stream
@@ -170,14 +200,21 @@ class HeaderView(View):
         return [first.filled(), second.filled()]
 
     def _standing(self, width: int, health: Health) -> TextRow:
-        """Live, replay or ended, how it ended, and the run's name."""
+        """Live, replay or ended, what is wrong, how it ended, and the run's name."""
         deck = self.deck
         row = self.row(width).add(*status(deck, health)).add("  ")
-        ended, role = outcome(deck)
+        unnamed = "waiting" if deck.waiting else "connecting" if deck.live else "opening"
+        name = clean(deck.run.name, 200) or unnamed
+        (found, severity), (ended, role) = verdict(deck), outcome(deck)
+        if found and severity != "good":
+            row.add(found, severity).add("  ")
+            forms = (ended, *_short_outcomes(deck, ended))
+            ended = next((form for form in forms if row.fits(f"{form}  {name}")), forms[-1])
         if ended:
             row.add(ended, role).add("  ")
-        unnamed = "waiting" if deck.waiting else "connecting" if deck.live else "opening"
-        return row.add(clean(deck.run.name, 200) or unnamed, "title")
+        if found and severity == "good" and health not in _AWAY:
+            row.add(found, severity).add("  ")
+        return row.add(name, "title")
 
     def _progress(self, width: int) -> TextRow:
         """As much of step, speed and time as there is room for, and the page of panels."""

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from ltxtui.panels import chart_view, cost, events, filmstrip, other_metrics, readout, spectrum, system, waterfall
+from ltxtui.panels import (
+    chart_view,
+    cost,
+    events,
+    filmstrip,
+    findings,
+    frames,
+    other_metrics,
+    readout,
+    spectrum,
+    system,
+    waterfall,
+)
 from ltxtui.panels.panel import Panel
 from ltxtui.viewmodel.deck import Deck
 
@@ -12,7 +24,9 @@ PANELS: Final[tuple[Panel, ...]] = (
     *chart_view.PANELS,
     *waterfall.PANELS,
     *spectrum.PANELS,
+    *frames.PANELS,
     *filmstrip.PANELS,
+    *findings.PANELS,
     *readout.PANELS,
     *events.PANELS,
     *system.PANELS,

@@ -8,9 +8,9 @@ from replay.comparison import MAX_RUNS
 
 ROLES: Final = (
     "title", "label", "dim", "key", "live", "replay", "alert", "axis", "tick", "ref", "ghost", "s1", "s2", "s3",
-    "cursor", "here", "chosen",
+    "cursor", "here", "chosen", "good", "warning", "error",
 )  # fmt: skip
-"""`chosen` is the title of the panel that has the focus."""
+"""`chosen` is the title of the panel that has the focus; `good`, `warning` and `error` are verdicts."""
 RUN_ROLES: Final = tuple(f"run{n}" for n in range(1, MAX_RUNS + 1))
 """One for each run in a plot."""
 

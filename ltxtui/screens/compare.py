@@ -14,10 +14,11 @@ from textual.content import Content
 from textual.message import Message
 
 from ltxtui import actions
-from ltxtui.compare.deck import CompareDeck
+from ltxtui.compare.deck import CompareDeck, Face
 from ltxtui.compare.loading import Loader, Opener
 from ltxtui.compare.member import members
 from ltxtui.panels.compare_chart import CompareChart
+from ltxtui.panels.compare_findings import CompareFindings
 from ltxtui.panels.compare_header import CompareHeader
 from ltxtui.panels.compare_pictures import ComparePictures
 from ltxtui.panels.compare_runs import CompareRuns
@@ -72,11 +73,12 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
         metrics: Sequence[str] = (),
         tolerance: float = 0.0,
         opener: Opener = open_path,
+        face: Face = "charts",
     ) -> None:
         """Two to eight runs: paths of archives or journals, read in the background, or runs in memory.
 
         `metrics` are shown before the others; `tolerance` is the relative difference up to which rows are the same;
-        `opener` gives the source of a path.
+        `opener` gives the source of a path; `face` is what fills the screen at first.
 
         Raises:
             ValueError: if there are fewer or more.
@@ -86,6 +88,7 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
             members(list(runs)), align=align, stage=stage, stream=stream, metrics=metrics, tolerance=tolerance
         )
         self.deck.item = item
+        self.deck.face = self._first_face = face
         self._loader = Loader(self.deck.members, self._announce, opener)
 
     @property
@@ -98,6 +101,7 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
         yield CompareHeader(deck, drawing, id="header")
         yield CompareRuns(deck, drawing, id="runs")
         with Container(id="body"):
+            yield CompareFindings(deck, drawing, id="findings")
             with Grid(id="charts"):
                 for place in range(_MOST_CHARTS):
                     yield CompareChart(place, deck, drawing)
@@ -137,7 +141,7 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
         under = self.app.get_widget_at(event.screen_x, event.screen_y)[0]
         if isinstance(under, CompareRuns):
             self.deck.select(by)
-        elif isinstance(under, CompareTable):
+        elif isinstance(under, CompareTable | CompareFindings):
             self.deck.scrolled = max(0, self.deck.scrolled + by)
         else:
             self.deck.move(by)
@@ -159,6 +163,7 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
         runs = len(deck.members) + 1 if height >= 30 else 2
         self.query_one("#runs").styles.height = runs
         self.set_class(wide and deck.face == "charts", "-wide")
+        self.set_class(deck.face == "findings", "-findings")
         self.set_class(deck.face == "table", "-table")
         self.set_class(deck.face == "pictures", "-pictures")
         side = max(_SIDE[0], min(_SIDE[1], width * 2 // 5)) if wide else 0
@@ -217,13 +222,14 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
         self.dashboard.in_background(lambda: save_csv(table, folder, name), self.say)
 
     def close(self) -> None:
-        if self.deck.face != "charts":
-            self.deck.face = "charts"
+        if self.deck.face != self._first_face:
+            self.deck.face = self._first_face
             self.show()
         else:
             super().close()
 
 
 def compare_screen(runs: Sequence[Path | Run], keymap: actions.Keymap, **options: Any) -> CompareScreen:
-    """The screen with the user's keys; options as for CompareScreen, and ValueError as there."""
+    """The screen with the user's keys, its findings first; options as for CompareScreen, and ValueError as there."""
+    options = {"face": "findings", **options}
     return cast("type[CompareScreen]", keyed(CompareScreen, keymap))(runs, **options)

@@ -19,7 +19,9 @@ from ltxtui.panels.board import Board
 from ltxtui.panels.chart_view import ChartView
 from ltxtui.panels.cost import Health, Link, link_of
 from ltxtui.panels.event_line import EventLine
+from ltxtui.panels.findings import FindingsView
 from ltxtui.panels.footer import FooterView
+from ltxtui.panels.frames import next_frame_quantity
 from ltxtui.panels.header import HeaderView, outcome
 from ltxtui.panels.steps import next_quantity
 from ltxtui.panels.too_small import SMALLEST, TooSmall
@@ -78,6 +80,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         self._ticked = clock()
         self._frames: Timer | None = None
         self._moving = False
+        self._examining: Timer | None = None
 
     @property
     def model(self) -> Deck:
@@ -127,7 +130,23 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         if self._opening is not None and (self._feed.done or (self.deck.live and self.deck.total)):
             opening, self._opening = self._opening, None
             self._open(opening)
+        self._examine_soon()
         self.show()
+
+    def _examine_soon(self) -> None:
+        """Look for findings after this picture, or when the next examination is due; of an ended run at once."""
+        findings = self.deck.findings
+        if findings.current or (self._examining is not None and not self._feed.done):
+            return
+        if self._examining is not None:
+            self._examining.stop()
+        wait = 0.0 if self._feed.done else findings.due
+        self._examining = self.set_timer(max(0.001, wait), self._examine, name="examine")
+
+    def _examine(self) -> None:
+        self._examining = None
+        if self.deck.findings.update():
+            self.show()
 
     def _tell_end(self) -> None:
         """Show a notice that the run has ended, and how: the user may be looking at another screen."""
@@ -151,6 +170,13 @@ class RunScreen(RunDialogs, inherit_bindings=False):
             self.deck.move_to(event.step)
         else:
             self.deck.go_to(event.stage, event.step)
+        self.show()
+
+    def on_findings_view_picked(self, event: FindingsView.Picked) -> None:
+        findings = self.deck.findings
+        if event.number == findings.selected and findings.was_chosen:
+            self.deck.go_to_finding()
+        findings.select(event.number)
         self.show()
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
@@ -218,6 +244,31 @@ class RunScreen(RunDialogs, inherit_bindings=False):
 
     def next_quantity(self) -> None:
         next_quantity(self.deck)
+
+    def next_frame_quantity(self) -> None:
+        next_frame_quantity(self.deck)
+
+    def next_finding(self, by: int) -> None:
+        self.deck.findings.select_next(by)
+        self._go_to_finding()
+
+    def _go_to_finding(self) -> None:
+        found = self.deck.findings.chosen
+        if found is not None and not self.deck.go_to_finding():
+            self.say(f"{found.severity}, the whole run: {clean(found.text, 200)}")
+
+    def enter(self) -> None:
+        if self.in_findings and self.deck.findings.found:
+            self._go_to_finding()
+        else:
+            self.maximise()
+
+    def up_or_down(self, by: int) -> None:
+        findings = self.deck.findings
+        if self.in_findings and findings.found:
+            findings.select(findings.selected - by)
+        else:
+            self.deck.zoom(by)
 
     def focus_panel(self, by: int) -> None:
         self.board.focus_next(by)

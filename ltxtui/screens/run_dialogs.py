@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ltxtui.panels.board import Board
+from ltxtui.panels.findings import FindingsView, explanation
 from ltxtui.screens.base import ActionScreen, Entry
 from ltxtui.viewmodel.deck import Deck
 from recorder.format import locations
@@ -60,6 +61,24 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
         if id is not None:
             self.board.add(id)
             self.show()
+
+    def explain_finding(self) -> None:
+        from ltxtui.screens.finding import FindingScreen
+
+        if (found := self.deck.findings.chosen) is not None:
+            self.app.push_screen(FindingScreen(explanation(found, self.deck), self.drawing))
+
+    def show_help(self) -> None:
+        """The keys; in the list of findings, the selected finding."""
+        if self.in_findings and self.deck.findings.found:
+            self.explain_finding()
+        else:
+            super().show_help()
+
+    @property
+    def in_findings(self) -> bool:
+        """Whether the list of findings has the focus."""
+        return isinstance(self.focused, FindingsView)
 
     def compare_with(self) -> None:
         runs_dir, own = self.folder, self.deck.run.name

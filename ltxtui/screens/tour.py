@@ -21,7 +21,9 @@ from ltxtui.screens.dialog import QUITS, Dialog
 # By screen: a heading and its text; {id} is replaced by the keys of an action.
 _STOPS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "run": (
-        ("Top", "The run and its state: live, playing or paused, the step, and the recorder's cost."),
+        ("Top", "The run and its state, whether something is wrong, the step, and the recorder's cost."),
+        ("Findings", "What is wrong or unusual, worst first. {finding} go to the step where it begins, {explain} says "
+          "why and what to try."),
         ("Middle", "Panels over the steps of the denoising, all under one cursor: {cursor} moves it, a click sets it, "
          "{newest} goes to the newest step and follows the run. First and last visible value are next to each "
          "line, the value under the cursor is in the title."),
@@ -38,7 +40,8 @@ _STOPS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("Everywhere", "{palette} finds every action by name, {help} lists all keys, {back} quits."),
     ),
     "compare": (
-        ("Curves", "All runs in the same panels, aligned, under one cursor."),
+        ("Findings", "What is wrong with each run, what only one has, settings that differ, and which run is better."),
+        ("Curves", "{compare-face} shows all runs in the same panels, aligned, under one cursor."),
         ("Everywhere", "{palette} finds every action by name, {help} lists all keys, {back} goes back."),
     ),
 }  # fmt: skip

@@ -136,6 +136,26 @@ class Deck(Viewport):
         if found is not None:
             self.go_to(*found)
 
+    def go_to_finding(self) -> bool:
+        """Put the cursor where the selected finding begins, and the reference mark with it; whether it has a place.
+
+        Its stage, stream and clip are selected.
+        """
+        found = self.findings.chosen
+        if found is None or found.stage is None or not 0 <= found.stage < len(self.run.stages):
+            return False
+        stage = self.run.stages[found.stage]
+        step = min(found.step or 0, max(0, stage.steps - 1))
+        self.go_to(found.stage, step)
+        if found.stream in self.streams:
+            self.lanes = found.stream
+        if found.clip is not None:
+            self.item = max(0, min(found.clip, self.items - 1))
+        if found.step is not None:
+            self.mark_step = step
+        self._settle()
+        return True
+
     # Stage, stream, batch item
 
     def next_stage(self, by: int = 1) -> None:

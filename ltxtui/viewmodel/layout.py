@@ -30,13 +30,14 @@ class Preset:
 
 
 PRESETS: Final[tuple[Preset, ...]] = (
-    Preset("1", "overview", ("sigma", "snr", "velocity", "energy")),
+    Preset("1", "overview", ("sigma", "frames", "filmstrip", "findings")),
     Preset("2", "drift", ("drift", "x0_change", "filmstrip", "readout")),
     Preset("3", "frequency", ("energy", "whiteness", "waterfall", "spectrum")),
     Preset("4", "guidance", ("guidance", "sigma", "velocity", "events")),
     Preset("5", "system", ("system", "cost", "events", "readout")),
     Preset("6", "everything", ()),
     Preset("7", "other metrics", (OTHERS,)),
+    Preset("8", "signal", ("sigma", "snr", "velocity", "energy")),
 )
 """An empty list of panels is all that every run has."""
 

@@ -1,4 +1,4 @@
-"""What happened where in a run: stage boundaries, shocks, critical phases, NaN, control and warnings, to jump to."""
+"""What is where in a run, to jump to: stages, shocks, critical phases, NaN, control, warnings, and findings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ltxtui.plot.text import clean
+from recorder.findings.finding import Finding
 from replay.model.run import Run, StageData
 
 KINDS: Final[dict[str, tuple[str, str]]] = {
@@ -17,6 +18,8 @@ KINDS: Final[dict[str, tuple[str, str]]] = {
     "nan": ("N", "NaN or Inf"),
     "control": ("X", "command of a viewer"),
     "warning": ("!", "warning or error"),
+    "finding": ("F", "finding"),
+    "note": ("f", "finding of severity note"),
 }
 """Every kind of marker with its letter on the axis, which distinguishes it without colour, and its name."""
 
@@ -52,6 +55,17 @@ def markers(run: Run) -> list[Marker]:
         if kind and where:
             found.append(Marker(*where, kind, clean(event.get("text", ""), 200)))
     return sorted(found, key=lambda m: m[:2])
+
+
+def of_findings(found: Iterable[Finding], stages: int) -> list[Marker]:
+    """Findings that begin at a step, as markers; those of one rule and step once."""
+    return list(
+        dict.fromkeys(
+            Marker(f.stage, f.step, "note" if f.severity == "note" else "finding", clean(f.text, 200))
+            for f in found
+            if f.stage is not None and f.step is not None and f.stage < stages
+        )
+    )
 
 
 def neighbour(places: Iterable[tuple[int, int]], here: tuple[int, int], by: int) -> tuple[int, int] | None:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltxtui.plot.axis import EMPTY, MODES, Axis, Mode, Ruler, over_run
-from ltxtui.viewmodel.markers import Marker, markers
+from ltxtui.viewmodel.findings import DeckFindings
+from ltxtui.viewmodel.markers import Marker, markers, of_findings
 from ltxtui.viewmodel.selection import Selection, length_of
 from recorder.format.protocol import Message
 from replay.model.run import Run
@@ -34,6 +35,9 @@ class Viewport(Selection):
         """Whether charts that allow it have a logarithmic y axis."""
         self.quantity = "x0"
         """Whose spectrum is shown, over the steps and at the cursor: one of `panels.steps.QUANTITIES`."""
+        self.frame_quantity = "identity"
+        """What is shown of each frame over the steps: one of `panels.frames.QUANTITIES`."""
+        self.findings = DeckFindings(run)
         self._marks: dict[int, int] = {}
         self._kept: dict[str, tuple[object, object]] = {}
 
@@ -154,12 +158,16 @@ class Viewport(Selection):
 
     @property
     def markers(self) -> list[Marker]:
-        """What happened in all of the run, whether the playhead has passed it or not."""
-        return self.keep("markers", self.run.version, lambda: markers(self.run))
+        """What is in all of the run, whether the playhead has passed it or not, in its order."""
+        return self.keep("markers", (self.run.version, self.findings.version), self._all_markers)
+
+    def _all_markers(self) -> list[Marker]:
+        found = of_findings(self.findings.found, len(self.run.stages))
+        return sorted([*markers(self.run), *found], key=lambda m: m[:2])
 
     @property
     def markers_shown(self) -> list[Marker]:
-        """What happened in the selected stage, up to the newest visible step."""
+        """What is in the selected stage, up to the newest visible step."""
         visible = self.visible
         return [m for m in self.markers if m.stage == self.stage_index and m.step < visible]
 

@@ -69,9 +69,10 @@ def dashboard(pilot: Pilot[None]) -> Dashboard:
 
 
 async def loaded(pilot: Pilot[None]) -> None:
-    """Wait until the dashboard has read all messages of its source."""
+    """Wait until the dashboard has read all messages of its source, and has its findings."""
     deck = dashboard(pilot).deck
     await until(pilot, lambda: not deck.loading or (deck.live and deck.total > 0))
+    await until(pilot, lambda: deck.findings.current)
 
 
 def shown(pilot: Pilot[None], selector: str) -> str:

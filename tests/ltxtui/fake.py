@@ -51,7 +51,7 @@ def messages(
         for step in range(steps):
             time = START + (stage * steps + step) * pace
             for stream in streams:
-                data = _row(stream, step, levels, batch, broken=step == nan_at)
+                data = _row(stream, step, levels, batch, nan_at)
                 yield {"t": protocol.STEP, "stage": stage, "stream": stream, "step": step, "time": time, "data": data}
             if step == nan_at:
                 yield event(stage, step, "nan", "12 values of the velocity are not numbers", time)
@@ -81,30 +81,53 @@ def _stream(stage: int, stream: str, batch: int) -> Message:
     }  # fmt: skip
 
 
-def _row(stream: str, step: int, levels: np.ndarray, batch: int, *, broken: bool) -> bytes:
-    level = levels[step]
+_X0 = {"low": 0.3, "mid": 0.1, "high": 0.1}
+"""Power of the clean sample by band."""
+
+
+def _noise(level: float) -> dict[str, float]:
+    """Power of the predicted noise by band."""
+    return {"low": 0.04 + 0.02 * level, "mid": 0.14 + 0.02 * (1 - level), "high": 0.8 - 0.1 * (1 - level)}
+
+
+def _power(level: float) -> float:
+    """Mean square of the sample at a level, for noise and clean sample that have nothing in common."""
+    return (1 - level) ** 2 * sum(_X0.values()) + level**2 * sum(_noise(level).values())
+
+
+def _row(stream: str, step: int, levels: np.ndarray, batch: int, nan_at: int | None) -> bytes:
+    level, after = levels[step], levels[step + 1] if step + 1 < len(levels) else 0.0
+    broken, spoiled = step == nan_at, nan_at is not None and step >= nan_at
+    noise = _noise(level)
     signal = -np.inf if level >= 1 else 20 * np.log10((1 - level) / level)
     known = {
         "sigma": level,
-        "sigma_next": levels[step + 1] if step + 1 < len(levels) else 0.0,
-        "sigma_down": levels[step + 1] if step + 1 < len(levels) else 0.0,
+        "sigma_next": after,
+        "sigma_down": after,
         "noise_injected": 0.0,
         "timestep": level * 1000,
         "snr_schedule_db": signal,
         "snr_measured_db": signal - 3 * level**2 if np.isfinite(signal) else signal,
         "velocity_rms": 1.4 - 0.5 * level,
         "velocity_cosine": 0.99 - 0.2 * (1 - level) ** 2,
-        "energy_low_noise": 0.04 + 0.02 * level,
-        "energy_mid_noise": 0.14 + 0.02 * (1 - level),
-        "energy_high_noise": 0.8 - 0.1 * (1 - level),
+        "velocity_conditional_rms": 1.4 - 0.5 * level,
+        **{f"energy_{band}_noise": power for band, power in noise.items()},
+        **{f"energy_{band}_x0": power for band, power in _X0.items()},
+        **{f"energy_{band}_velocity": power + _X0[band] for band, power in noise.items()},
+        "motion": 0.7 + 0.1 * np.sin(step / 5),
+        "mean": 0.0,
+        "std": np.sqrt(_power(after)),
+        "nan_count": 12.0 if spoiled else 0.0,
+        "inf_count": 0.0,
     }
     values = []
     for metric, shape in _shapes(stream, batch):
         other = 1 + 0.3 * np.sin(step / 5 + zlib.crc32(metric.name.encode()) % 7)
         row = np.full(shape, known.get(metric.name, other), np.float32)
         if metric.dims[1:2] == ("batch",):
-            row *= 1 + 0.1 * np.arange(batch, dtype=np.float32).reshape(batch, *(1 for _ in shape[1:]))
-        if stream == "audio" and metric.name == "velocity_rms":
+            more = 1 + 0.1 * np.arange(batch, dtype=np.float32).reshape(batch, *(1 for _ in shape[1:]))
+            row *= np.sqrt(more) if metric.name == "std" else more
+        if stream == "audio" and metric.name in ("velocity_rms", "velocity_conditional_rms"):
             row *= 2
         if (step == 0 and not metric.first_step) or (broken and metric.name.startswith("velocity")):
             row[...] = np.nan

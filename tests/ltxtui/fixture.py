@@ -1,8 +1,9 @@
 """Real runs of the nano model, kept as the bytes of their journals.
 
-To make them again: python -m tests.ltxtui.fixture.
+To make them again: python -m tests.ltxtui.fixture; to make one: its name behind that.
 `restart` has full guidance, previews, video and audio, a restart shock, and a second, shorter stage; `smooth` is the
-same seed without the shock.
+same seed without the shock. `faulty` has two clips; before step 6 something turns the later frames of the second one
+into their opposite, and makes them larger.
 """
 
 from __future__ import annotations
@@ -18,10 +19,15 @@ from tests.ltxtui.sources import Archive, Live
 
 DATA: Final = Path(__file__).parent / "data"
 NAMES: Final = ("restart", "smooth")
+FAULTY: Final = "faulty"
 PROMPT: Final = "a red ball moving left"
 MOST_BYTES: Final = 300_000
+FAULT_STEP: Final = 6
+FAULT_FRAME: Final = 3
 
 STEPS, LATER_STEPS, SEED = 12, 4, 0
+FRAMES: Final = 6
+"""Latent frames of the faulty run."""
 
 
 def journal_bytes(name: str = "restart") -> bytes:
@@ -103,6 +109,34 @@ def _record(name: str, shocks: list[Any], folder: Path) -> bytes:
         return journal.read()
 
 
+def _record_faulty(folder: Path) -> bytes:
+    import torch
+
+    from recorder import nano, record
+    from recorder.format import locations
+    from recorder.sampling.guidance_presets import UNGUIDED
+
+    torch.set_num_threads(1)
+    pipe = nano.load()
+    pipe.set_progress_bar_config(disable=True)
+
+    def spoil(pipe: Any, step: int, timestep: Any, kept: dict[str, Any]) -> dict[str, Any]:
+        if step == FAULT_STEP - 1:
+            tokens = kept["latents"]
+            frame = tokens.shape[1] // FRAMES
+            tokens[1, FAULT_FRAME * frame :] *= -1.2
+        return kept
+
+    call = {**nano.CALL, **UNGUIDED, "prompt": PROMPT, "output_type": "latent", "num_videos_per_prompt": 2}
+    size = {"height": 192, "width": 256, "num_frames": 8 * FRAMES - 7}
+    with record(pipe, runs_dir=folder, name=FAULTY, data_eigenvalue=nano.DATA_EIGENVALUE) as run:
+        journal = locations.journal_of(run.path).open("rb")
+        generator = torch.Generator().manual_seed(SEED)
+        pipe(num_inference_steps=STEPS, generator=generator, callback_on_step_end=spoil, **call, **size)
+    with journal:
+        return journal.read()
+
+
 def _neutral(written: bytes, name: str) -> bytes:
     """The same run without the fields that say where it was recorded."""
     from recorder.format.framing import Decoder, encode
@@ -120,17 +154,20 @@ def _neutral(written: bytes, name: str) -> bytes:
     return b"".join(kept)
 
 
-def make() -> None:
-    """Record both runs and write them."""
+def make(only: str = "") -> None:
+    """Record the runs, or one of them, and write them."""
     import tempfile
 
     from recorder import Shock
 
     DATA.mkdir(exist_ok=True)
     total = 0
-    for name, shocks in (("restart", [Shock("restart", at=0.9, strength_db=6, seed=1)]), ("smooth", [])):
+    for name, shocks in (("restart", [Shock("restart", at=0.9, strength_db=6, seed=1)]), ("smooth", []), (FAULTY, [])):
+        if only and name != only:
+            continue
         with tempfile.TemporaryDirectory() as folder:
-            written = _neutral(_record(name, shocks, Path(folder)), name)
+            recorded = _record_faulty(Path(folder)) if name == FAULTY else _record(name, shocks, Path(folder))
+            written = _neutral(recorded, name)
         path = DATA / f"{name}.journal.z"
         path.write_bytes(zlib.compress(written, 9))
         total += path.stat().st_size
@@ -140,4 +177,6 @@ def make() -> None:
 
 
 if __name__ == "__main__":
-    make()
+    import sys
+
+    make(*sys.argv[1:2])

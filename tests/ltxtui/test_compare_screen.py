@@ -167,7 +167,7 @@ async def test_layout_fills_the_terminal(recorded: list[Path]) -> None:
     async with opened([*recorded, *recorded, *recorded[:2]]).run_test(size=sizes[0]) as pilot:
         screen = await read(pilot)
         await pilot.press("j")
-        for size in [size for size in sizes for _ in range(3)]:
+        for size in [size for size in sizes for _ in range(4)]:
             await resized(pilot, *size)
             assert len(whole(pilot).splitlines()) == size[1]
             for view in screen.query(CompareView):

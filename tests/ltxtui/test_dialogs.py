@@ -19,6 +19,7 @@ from ltxtui.screens.base import ActionScreen
 from ltxtui.screens.compare import CompareScreen
 from ltxtui.screens.confirm import Ask, Confirm
 from ltxtui.screens.dialog import Dialog
+from ltxtui.screens.finding import FindingScreen
 from ltxtui.screens.help import HelpScreen
 from ltxtui.screens.home import Home
 from ltxtui.screens.palette import Chooser
@@ -43,6 +44,10 @@ def controlled(folder: Path) -> Dashboard:
     some = [m for m in some if not (isinstance(m.get("step"), int) and m["step"] > 2)]
     source.send([{**some[0], "control": True}, *some[1:]])
     return Dashboard(source, Options(runs_dir=folder))
+
+
+def faulty(folder: Path) -> Dashboard:
+    return Dashboard(open_fixture("faulty"), Options(runs_dir=folder))
 
 
 def listed(folder: Path) -> Dashboard:
@@ -80,6 +85,7 @@ WAYS = {
     "help": Way(HelpScreen, replayed, "question_mark", answer=("escape",)),
     "help on runs": Way(HelpScreen, listed, "question_mark", answer=("q",)),
     "tour": Way(TourScreen, compared, "f2"),
+    "finding": Way(FindingScreen, faulty, "i", answer=("escape",)),
 }
 SMALL = (80, 24)
 BURSTS = (

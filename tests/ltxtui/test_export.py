@@ -68,10 +68,9 @@ def test_a_line_to_paste_is_one_line_of_the_same_words() -> None:
 async def test_every_panel_has_a_table(tmp_path: Path) -> None:
     from ltxtui.panels.registry import PANELS
 
-    app = Dashboard(open_fixture(), Options(settings=at(tmp_path)))
+    app = Dashboard(open_fixture("faulty"), Options(settings=at(tmp_path)))
     async with app.run_test(size=(200, 60)) as pilot:
         await loaded(pilot)
-        await pilot.press("left_curly_bracket")
         for panel in PANELS:
             table = panel.table(app.deck)
             assert table.columns and all(len(row) == len(table.columns) for row in table.rows), panel.id
@@ -82,7 +81,7 @@ async def test_the_panel_that_is_chosen_is_written(tmp_path: Path) -> None:
     app = Dashboard(open_fixture(), Options(settings=at(tmp_path)))
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
-        await pilot.press("tab", "tab", "e")
+        await pilot.press("8", "tab", "tab", "e")
         path = tmp_path / "20261122-143015-restart-stage-1-snr.csv"
         await until(pilot, lambda: any(path.name in text for text in said(app)))
         with path.open(newline="") as file:

@@ -41,7 +41,7 @@ async def test_replay_shows_the_run_and_reads_it_out() -> None:
         assert "a red [bold]ball[/]" in header
         assert "σ 0.0819" in shown(pilot, "#sigma")
         assert "stage 0 ended" in shown(pilot, "#event")
-        await pilot.press("home")
+        await pilot.press("8", "home")
         assert "σ 1.000" in shown(pilot, "#sigma") and "schedule -∞" in shown(pilot, "#snr")
         assert "cosine –" in shown(pilot, "#velocity") and "low 0.06" in shown(pilot, "#energy")
         await pilot.press("right", "right")
@@ -177,6 +177,7 @@ async def test_the_mouse_sets_the_cursor() -> None:
     app = Dashboard(Archive(messages(30)))
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
+        await pilot.press("8")
         chart = app.screen.query_one("#velocity", ChartView)
         await pilot.click("#velocity", offset=(GUTTER + column(11, 30, columns(chart.size.width - 1)), 6))
         assert app.deck.cursor == 11
@@ -217,7 +218,7 @@ async def test_a_too_small_terminal_says_what_it_needs_and_recovers() -> None:
 
 
 async def test_layout_fills_the_terminal() -> None:
-    app = Dashboard(Archive(messages(30, batch=2, stages=2)))
+    app = Dashboard(Archive(messages(30, batch=2, stages=2)), Options(opening=Opening(preset=8)))
     async with app.run_test(size=(60, 15)) as pilot:
         await loaded(pilot)
         for size in ((60, 15), (80, 24), (80, 50), (200, 20), (300, 100)):

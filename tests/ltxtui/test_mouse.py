@@ -32,7 +32,7 @@ async def test_the_wheel_moves_the_cursor_and_zooms() -> None:
         await loaded(pilot)
         assert app.deck.cursor == 29
         await wheel(pilot, "#sigma", down=False)
-        await wheel(pilot, "#snr", down=False)
+        await wheel(pilot, "#filmstrip", down=False)
         assert app.deck.cursor == 27 and not app.deck.zoomed
         await wheel(pilot, "#sigma", down=True)
         assert app.deck.cursor == 28

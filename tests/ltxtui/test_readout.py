@@ -79,7 +79,7 @@ async def test_a_chart_gives_the_difference_to_the_mark_and_lanes_name_their_str
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         assert "Δ" not in shown(pilot, "#sigma")
-        await pilot.press("home", "r", "right", "right")
+        await pilot.press("8", "home", "r", "right", "right")
         assert "Δ-" in shown(pilot, "#sigma") and "M" in shown(pilot, "#sigma").splitlines()[-1]
         await pilot.press("right_square_bracket")
         assert "cursor 20" in shown(pilot, "#header") and shown(pilot, "#sigma").splitlines()[-1].split()[-1] == "step"

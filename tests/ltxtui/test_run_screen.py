@@ -21,7 +21,7 @@ from ltxtui.screens.confirm import Ask, Confirm
 from ltxtui.screens.help import HelpScreen
 from ltxtui.screens.home import Home
 from ltxtui.screens.palette import Chooser
-from ltxtui.screens.run import RunScreen
+from ltxtui.screens.run import Opening, RunScreen
 from ltxtui.screens.shock import PreviewView, ShockScreen, plan_of, preview
 from ltxtui.state import SavedState
 from recorder.format.framing import encode
@@ -42,6 +42,11 @@ def board(app: Dashboard) -> Board:
     return next(s for s in reversed(app.screen_stack) if isinstance(s, RunScreen)).board
 
 
+def with_signal() -> Dashboard:
+    """The fixture with four charts on the screen."""
+    return Dashboard(open_fixture(), Options(opening=Opening(preset=8)))
+
+
 async def press(pilot: Pilot[None], *keys: str) -> None:
     await pilot.press(*keys)
     await pilot.pause()
@@ -56,7 +61,8 @@ async def test_presets_show_their_panels() -> None:
             ("3", "energy", ("Noise energy", "whiteness", "Waterfall", "Spectrum")),
             ("4", "guidance", ("Guidance", "Events")),
             ("5", "system", ("System", "Cost")),
-            ("1", "sigma", ("noise level", "SNR")),
+            ("8", "sigma", ("noise level", "SNR")),
+            ("1", "sigma", ("noise level", "Frames", "Filmstrip", "Findings")),
         ):
             await press(pilot, key)
             assert board(app).on_page[0] == first
@@ -67,7 +73,7 @@ async def test_presets_show_their_panels() -> None:
 
 
 async def test_panels_are_maximised_hidden_shown_moved_and_remembered() -> None:
-    app = Dashboard(open_fixture())
+    app = with_signal()
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         await press(pilot, "tab", "tab", "m")
@@ -85,7 +91,7 @@ async def test_panels_are_maximised_hidden_shown_moved_and_remembered() -> None:
         assert isinstance(app.screen, Chooser)
         await press(pilot, *"filmstr", "enter")
         assert board(app).shown == ("sigma", "velocity", "energy", "filmstrip") and board(app).chosen == "filmstrip"
-    again = Dashboard(open_fixture())
+    again = with_signal()
     async with again.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         assert board(again).shown == ("sigma", "velocity", "energy", "filmstrip")
@@ -94,11 +100,11 @@ async def test_panels_are_maximised_hidden_shown_moved_and_remembered() -> None:
         await resized(pilot, *ROOMY)
         await press(pilot, "0")
         assert board(again).shown == ("sigma", "snr", "velocity", "energy")
-    assert SavedState().arrangement("wide-high", "1") is None
+    assert SavedState().arrangement("wide-high", "8") is None
 
 
 async def test_the_last_panel_stays() -> None:
-    app = Dashboard(open_fixture())
+    app = with_signal()
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         await press(pilot, "h", "h", "h", "h", "h")
@@ -110,11 +116,11 @@ async def test_what_does_not_fit_is_on_pages() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await loaded(pilot)
         await press(pilot, "6")
-        assert "page 1 of 3" in shown(pilot, "#header")
+        assert "page 1 of 4" in shown(pilot, "#header")
         seen = set(board(app).on_page)
-        for page in (2, 3):
+        for page in (2, 3, 4):
             await press(pilot, "right_parenthesis")
-            assert f"page {page} of 3" in shown(pilot, "#header")
+            assert f"page {page} of 4" in shown(pilot, "#header")
             seen |= set(board(app).on_page)
         assert seen == {panel.id for panel in PANELS}
         await press(pilot, "right_parenthesis", "tab")
@@ -134,10 +140,10 @@ async def test_hidden_panels_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         return rows(self, width, height)
 
     monkeypatch.setattr(ChartView, "rows", counted)
-    app = Dashboard(open_fixture())
+    app = with_signal()
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
-        await press(pilot, "2", "1")
+        await press(pilot, "2", "8")
         drawn.clear()
         await press(pilot, "left")
         assert set(drawn) == {"sigma", "snr", "velocity", "energy"}
@@ -149,7 +155,7 @@ async def test_hidden_panels_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_both_streams_as_lanes_under_one_cursor() -> None:
-    app = Dashboard(open_fixture())
+    app = with_signal()
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         await press(pilot, "v", "v")
@@ -197,7 +203,7 @@ async def test_going_to_a_step() -> None:
 
 
 async def test_titles_tell_what_panels_show() -> None:
-    app = Dashboard(open_fixture())
+    app = with_signal()
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         view = app.screen.query_one("#snr")

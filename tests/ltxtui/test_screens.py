@@ -23,7 +23,7 @@ from ltxtui.app import Dashboard, Options
 from ltxtui.panels import header, view
 from ltxtui.plot.line_plot import Style
 from ltxtui.screens import home_views
-from ltxtui.screens.compare import CompareScreen
+from ltxtui.screens.compare import CompareScreen, compare_screen
 from ltxtui.screens.home import Home
 from ltxtui.screens.run import RunScreen
 from ltxtui.themes import DARK, LIGHT, SAFE
@@ -60,6 +60,10 @@ def replayed() -> Dashboard:
     return Dashboard(open_fixture())
 
 
+def faulty() -> Dashboard:
+    return Dashboard(open_fixture("faulty"))
+
+
 def in_ascii() -> Dashboard:
     return Dashboard(open_fixture(), Options(drawing=Style.ASCII))
 
@@ -79,6 +83,12 @@ def empty() -> Dashboard:
 def compared() -> Dashboard:
     runs = [Path(f"runs/20261122-143015-{name}.journal") for name in ("smooth", "restart")]
     return Dashboard(first=lambda app: CompareScreen(runs))
+
+
+def judged() -> Dashboard:
+    """Two runs side by side as a user opens them."""
+    runs = [Path("runs/20261122-143015-smooth.journal"), Path("faulty/20261122-143015-faulty.journal")]
+    return Dashboard(first=lambda app: compare_screen(runs, {}))
 
 
 def controlled() -> Dashboard:
@@ -139,6 +149,10 @@ async def compare_ready(pilot: Pilot[None]) -> None:
 
 SHOTS: dict[str, Shot] = {
     "run": Shot(replayed, run_ready, ("home", "right", "right", "r", "right", "right")),
+    "signal": Shot(replayed, run_ready, ("8", "left")),
+    "faulty": Shot(faulty, run_ready, ("f",)),
+    "findings": Shot(faulty, run_ready, ("shift+tab", "m", "down"), STATE_SIZES),
+    "finding": Shot(faulty, run_ready, ("f", "i"), STATE_SIZES),
     "drift": Shot(replayed, run_ready, ("2", "left")),
     "frequency": Shot(replayed, run_ready, ("3", "left")),
     "guidance": Shot(in_blocks, run_ready, ("4", "left", "o")),
@@ -149,6 +163,7 @@ SHOTS: dict[str, Shot] = {
     "empty": Shot(empty, home_ready),
     "delete": Shot(listed, home_ready, ("space", "x")),
     "compare": Shot(compared, compare_ready, ("home", "right", "right", "right")),
+    "compare-findings": Shot(judged, compare_ready),
     "help": Shot(replayed, run_ready, ("question_mark",)),
     "palette": Shot(replayed, run_ready, ("ctrl+p",)),
     "tour": Shot(replayed, run_ready, ("f2",)),
@@ -239,6 +254,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("screens")
     (made / "runs").mkdir()
     (made / "none").mkdir()
+    (made / "faulty").mkdir()
+    journal_file(made / "faulty", "faulty")
     for name in ("restart", "smooth"):
         journal_file(made / "runs", name)
     return made
