@@ -14,6 +14,10 @@ from recorder.findings.rules.start import POWERS, sample_power
 _PRECISION: Final = {"float16": 4e-3, "bfloat16": 3e-2, "float64": 1e-4, "float32": 1e-4}
 """Bound for the mean square of a sample that was stored once, by its type; rounding errors average out."""
 
+_NAN_CURE: Final = (
+    "run the model in bfloat16 or float32 instead of float16; look at the levels and at callbacks of that step"
+)
+
 
 def _changed(block: Block) -> Iterator[Check]:
     if not block.has_before and block.count < 2:
@@ -33,7 +37,12 @@ def _changed(block: Block) -> Iterator[Check]:
 def _broken(block: Block) -> Iterator[Check]:
     count = block["nan_count"] + block["inf_count"]
     share = 100 * count / max(1, block.stream.values)
-    yield Check(count, high=0, evidence={"percent": np.minimum(share, 100.0)})
+    ended = any(level <= 0 for level in block.stage.sigmas)
+    words = {
+        "why": ": a planned level is 0, and the sampler divides by it" if ended else "",
+        "cure": "leave the 0 out of the list of levels: the schedule closes itself" if ended else _NAN_CURE,
+    }
+    yield Check(count, high=0, evidence={"percent": np.minimum(share, 100.0)}, words=words)
 
 
 RULES = (
@@ -41,14 +50,12 @@ RULES = (
         id="not-finite",
         family="numbers",
         severity="error",
-        sentence="{stream}: {percent:.3g} % of the values are NaN or Inf, from step {step} on",
+        sentence="{stream}: {percent:.3g} % of the values are NaN or Inf, from step {step} on{why}",
         short="NaN since step {step}",
         formula="nan_count + inf_count",
         reason="a clip with NaN cannot be decoded",
         basis="physics",
-        advice=(
-            "run the model in bfloat16 or float32 instead of float16; look at the levels and at callbacks of that step"
-        ),
+        advice="{cure}",
         needs=("nan_count", "inf_count"),
         curve="nan_count",
         follows=("level-invalid",),

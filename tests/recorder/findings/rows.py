@@ -55,21 +55,24 @@ def examined(
     sigmas: tuple[float, ...] | None = None,
     metadata: dict[str, Any] | None = None,
     run: dict[str, Any] | None = None,
+    seen: set[str] | None = None,
+    in_effect: dict[str, Any] | None = None,
     **facts: Any,
 ) -> list[Finding]:
     """Findings of a run of one stage with a video stream and, if a second one is given, an audio stream."""
     planned = tuple(streams[0]["sigma"].tolist()) if sigmas is None else sigmas
-    stage = StageFacts(0, sigmas=planned, metadata=metadata or {}, ended=True)
+    known = {**(metadata or {}), **({"in_effect": in_effect} if in_effect else {})}
+    stage = StageFacts(0, sigmas=planned, metadata=known, ended=True, seen=seen or set())
     whole = RunFacts(metadata=run or {}, stages=[stage])
     examiner = Examiner(whole, RULES)
     for name, rows in zip(("video", "audio"), streams, strict=False):
         clips = rows["std"].shape[1]
         grid = (5, 10, 12) if name == "video" else (34,)
-        known = StreamFacts(name, clips, 4800, grid, metrics=frozenset(rows), **facts)
-        stage.streams[name] = known
+        declared = StreamFacts(name, clips, 4800, grid, metrics=frozenset(rows), **facts)
+        stage.streams[name] = declared
         total = len(rows["sigma"])
         for first in range(0, total, blocks):
             count = min(blocks, total - first)
-            examiner.rows(Block(whole, stage, known, first, count, lambda m, a, b, rows=rows: rows[m][a:b]))
+            examiner.rows(Block(whole, stage, declared, first, count, lambda m, a, b, rows=rows: rows[m][a:b]))
     whole.status = status
     return examiner.findings()
