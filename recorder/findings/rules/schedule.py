@@ -152,6 +152,7 @@ RULES = (
         ),
         basis="bookkeeping",
         advice="look at how the scheduler treats the list: some want a closing 0, others add it themselves",
+        follows=("levels-changed", "level-invalid"),
         stage=_count,
     ),
     Rule(

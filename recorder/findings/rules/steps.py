@@ -45,6 +45,15 @@ def _broken(block: Block) -> Iterator[Check]:
     yield Check(count, high=0, evidence={"percent": np.minimum(share, 100.0)}, words=words)
 
 
+_LARGEST: Final = {"float16": 65504.0, "bfloat16": 3.39e38, "float32": 3.4e38}
+
+
+def _overflow(block: Block) -> Iterator[Check]:
+    largest = min(_LARGEST.get(block.stream.dtype, np.inf), 1e6)
+    peak = block["max_abs"]
+    yield Check(np.where(np.isfinite(peak), peak, np.nan), high=largest / 4, evidence={"largest": largest})
+
+
 RULES = (
     Rule(
         id="not-finite",
@@ -60,6 +69,21 @@ RULES = (
         curve="nan_count",
         follows=("level-invalid",),
         rows=_broken,
+    ),
+    Rule(
+        id="near-overflow",
+        family="numbers",
+        severity="warning",
+        sentence="{stream}: values reach {value:.3g} from step {step} on, and its latents overflow at {largest:.3g}",
+        short="values near overflow",
+        formula="max |x| against a quarter of the largest number of the latents' type, and of 1e6",
+        reason="latents are of the order of 1; what is thousands of times larger overflows next",
+        basis="physics",
+        advice="run in bfloat16 or float32 instead of float16, and look at the step before",
+        needs=("max_abs",),
+        curve="max_abs",
+        follows=("not-finite", "level-invalid", "changed-between-steps"),
+        rows=_overflow,
     ),
     Rule(
         id="changed-between-steps",

@@ -56,6 +56,19 @@ def from_row(first: int, value: float) -> Callable[[NDArray[Any]], NDArray[Any]]
     return change
 
 
+def frame(number: int, factor: float) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    def change(rows: NDArray[Any]) -> NDArray[Any]:
+        rows[:, :, number] *= factor
+        return rows
+
+    return change
+
+
+def channel(rows: NDArray[Any]) -> NDArray[Any]:
+    rows[:, :, 3] = 20
+    return rows
+
+
 def noise(power: float) -> Any:
     """A start of noise of another power, which the model calls noise all the same."""
     slope = power * np.ones((len(SIGMAS), 1))
@@ -83,6 +96,13 @@ FAULTS: dict[str, list[tuple[str, Any, int | None]]] = {
         ("", asked(scheduler={"config": {"use_dynamic_shifting": True, "base_shift": 2.05, "max_shift": 2.05}}), None)
     ],
     "start-noise-power": [("weak", noise(0.25), 0), ("strong", noise(1.7), 0)],
+    "noise-repeated": [("frames", changed(sample_frame_cosine=from_row(0, 0.99)), 0)],
+    "near-overflow": [("large", changed(max_abs=from_row(6, 1e6)), 6)],
+    "values-too-large": [("burned", changed(**powers("x0", np.full((8, 1), 5.0))), 7)],
+    "channel-runs-away": [("third", changed(channel_std=channel), 7)],
+    "hard-cut": [("in the middle", changed(motion=frame(6, 3.0)), 7)],
+    "frames-repeated": [("one", changed(motion=frame(6, 0.01)), 7)],
+    "flicker": [("alternate", changed(jerk=lambda j: j / 1.7 * 1.98), 7)],
     "prediction-mismatch": [("x0 read as v", changed(**powers("velocity", np.full((8, 1), 0.1))), 0)],
     "noise-power": [("too much noise on the way", changed(**powers("noise", np.full((8, 1), 1.6))), 0)],
     "noise-not-white": [("coarse", changed(noise_whiteness_low=from_row(2, 1.9)), 2)],
