@@ -46,14 +46,14 @@ class _Tally:
         """Take in the check of a block of rows."""
         self.check = check
         values = check.values if column is None else check.values[:, column]
+        if check.final:  # what was seen before says nothing of the result
+            self.first, self.worst, self.lowest, self.highest = None, 0.0, np.inf, -np.inf
+            values, first_row = values[-1:], first_row + len(values) - 1
         finite = np.isfinite(values) | np.isinf(values)
         if not finite.any():
             return
         self.seen += int(finite.sum())
         self.lowest, self.highest = min(self.lowest, np.nanmin(values)), max(self.highest, np.nanmax(values))
-        if check.final:
-            self.first, self.worst = None, 0.0
-            values, first_row = values[-1:], first_row + len(values) - 1
         excess = np.maximum(
             np.nan_to_num(check.low - values, nan=-np.inf), np.nan_to_num(values - check.high, nan=-np.inf)
         )
@@ -221,7 +221,7 @@ class Examiner:
         """The lowest and highest number that each rule saw, by rule and key."""
         found = dict(self._stage_extremes)
         for (rule, _, _, key, _), tally in self._tallies.items():
-            if tally.seen:
+            if tally.seen and tally.lowest <= tally.highest:
                 low, high = found.get((rule, key), (np.inf, -np.inf))
                 found[rule, key] = min(low, tally.lowest), max(high, tally.highest)
         return found
