@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,11 +89,14 @@ class JournalTail:
         )
         return line if stall is None else replace(line, stalled_seconds=round(stall.seconds, 1))
 
-    def _follow(self, messages: Iterable[Message]) -> None:
+    def _follow(self, messages: list[Message]) -> None:
         """Examine the rows that came. The messages are not checked: with one that misfits, nothing is said any more."""
+        follower = self._follower
+        if follower is None:
+            return
         try:
-            for message in messages if self._follower is not None else ():
-                self._follower.feed(message)
+            for message in messages:
+                follower.feed(message)
         except Exception:  # noqa: BLE001 - whatever a file may hold
             self._follower = None
         self._verdict = None if messages else self._verdict

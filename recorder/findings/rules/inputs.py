@@ -41,8 +41,8 @@ _NAMED_ELSEWHERE = ("num_frames", "num_inference_steps", "sigmas", "timesteps")
 def _replaced(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
     """Numbers that were asked for where the pipeline uses others."""
     used = stage.metadata.get("in_effect")
-    for name in used if isinstance(used, Mapping) else ():
-        asked, value = stage.number(name), as_number(used[name])
+    for name, found in used.items() if isinstance(used, Mapping) else ():
+        asked, value = stage.number(name), as_number(found)
         if name not in _NAMED_ELSEWHERE and asked is not None and value is not None:
             yield Check(np.array([abs(value - asked)]), high=0, key=name, evidence={"asked": asked, "used": value})
 
