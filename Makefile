@@ -6,7 +6,7 @@ DEMO_STAMP := .venv/demo-installed
 DOCS_STAMP := .venv/docs-installed
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help demo test shuffled lint wheel matrix docs bench peers soak torture powercut fuzz keys pictures clean
+.PHONY: help demo test shuffled lint wheel matrix docs bench healthy peers soak torture powercut fuzz keys pictures clean
 
 demo: $(DEMO_STAMP)  ## Show a real, if tiny, LTX 2.3 denoising live.
 	$(BIN)/ltxtui demo
@@ -37,6 +37,9 @@ docs: $(DOCS_STAMP)  ## Build the documentation into site/; every warning is an 
 
 bench: $(STAMP)  ## Measure what recording, watching and reading cost.
 	$(BIN)/python -m benchmarks
+
+healthy: $(STAMP)  ## Examine over 200 healthy runs: no rule may warn of one; prints every rule's extremes; ten minutes.
+	$(BIN)/python -m benchmarks.healthy
 
 peers: $(STAMP)  ## Measure other tools with the same metrics, those that are installed; ten minutes.
 	$(BIN)/python -m benchmarks.peers

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recorder.findings.examine import Examiner
 from recorder.findings.facts import Block, RunFacts
 from recorder.findings.finding import Finding, Verdict, verdict_of
-from recorder.findings.reading import MOST_STAGES, stage_facts, stream_facts, take_event
+from recorder.findings.reading import MOST_STAGES, stage_facts, stream_facts, take_end, take_event
 from recorder.findings.rule import Rule
 from recorder.findings.rules import RULES
 from replay.model.run import Run
@@ -27,15 +27,25 @@ class RunFindings:
         self._events = 0
         self._version = -1
         self._found: list[Finding] = []
+        self.lost = False
+        """Whether the run has no end and its recorder has gone; set by what knows, before `update`."""
+        self.stalled_seconds: float | None = None
+        """For how long a live run has made no progress; set by what knows."""
+        self._mark: tuple[bool, int | None, str] | None = None
 
     def update(self) -> list[Finding]:
         """What is found so far, worst first."""
         run, facts = self.run, self._facts
-        if run.version == self._version:
+        stalled = None if self.stalled_seconds is None else round(self.stalled_seconds)
+        mark = self.lost, stalled, run.damage
+        if run.version == self._version and mark == self._mark:
             return self._found
-        self._version = run.version
+        self._version, self._mark = run.version, mark
+        facts.lost, facts.stalled_seconds = self.lost and not run.end, self.stalled_seconds
         facts.metadata, facts.missed = run.metadata, run.missed
-        facts.status = str(run.end.get("status", "")) if run.end else ""
+        facts.damage = run.damage
+        if run.end:
+            take_end(facts, run.end)
         for stage in run.stages[len(facts.stages) : MOST_STAGES]:
             facts.stages.append(stage_facts(stage.declaration))
         for event in run.events[self._events :]:

@@ -88,6 +88,8 @@ def compare(runs: tuple[str, ...], as_json: bool, no_plot: bool, tui: bool, runs
     loaded = [load_run(path) for path in paths]
     from replay.comparison.compare import CannotCompare, letter
     from replay.comparison.compare import compare as compared
+    from replay.comparison.run_findings import as_json as as_json_of
+    from replay.comparison.run_findings import compared_findings
 
     options["metrics"] = options["metrics"] or None
     try:
@@ -98,6 +100,7 @@ def compare(runs: tuple[str, ...], as_json: bool, no_plot: bool, tui: bool, runs
         found = comparison.as_json()
         for run, path, read in zip(found["runs"], paths, loaded, strict=True):
             run["path"], run["damage"] = str(path), read.damage
+        found["findings"] = [as_json_of(finding, names) for finding, names in compared_findings(loaded)]
         click.echo(json.dumps(found, indent=2, allow_nan=False))
         return
     _print(comparison, plots=not no_plot)

@@ -101,6 +101,10 @@ def _paths(given: str, runs_dir: Path) -> list[Path]:
 
 
 def _examined(path: Path) -> RunFindings:
+    from recorder.format import locations
+    from recorder.journal.journal import is_being_written
     from replay.findings import RunFindings
 
-    return RunFindings(load_run(path))
+    found = RunFindings(load_run(path))
+    found.lost = not is_being_written(locations.journal_of(path))
+    return found

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ltxtui.cli.common import CliError, json_option, recorded_path, runs_dir_option
+from ltxtui.home.columns import verdict_mark
 from ltxtui.plot.text import ago, clean, duration, number, size
 from recorder.format.numerals import counted
 
@@ -40,7 +42,10 @@ Examples:
   ltxtui runs repair red-disc --json | jq .lost
 """
 
-COLUMNS = ("NAME", "AGO", "STAGES", "STEPS", "DURATION", "STATUS", "SHOCKS", "DRIFT", "SIZE", "PROMPT")
+COLUMNS = ("", "NAME", "VERDICT", "AGO", "STAGES", "STEPS", "DURATION", "STATUS", "SHOCKS", "DRIFT", "SIZE", "PROMPT")
+MAX_VERDICT = 44
+JUDGING_SECONDS = 3.0
+"""How long a table waits for runs to be examined whose archives keep no verdict; `--json` waits for all."""
 
 
 @click.group(epilog=EXAMPLES, invoke_without_command=True)
@@ -50,6 +55,9 @@ COLUMNS = ("NAME", "AGO", "STAGES", "STEPS", "DURATION", "STATUS", "SHOCKS", "DR
 @click.pass_context
 def runs(context: click.Context, /, tag: str | None, runs_dir: Path, as_json: bool) -> None:
     """List live and archived runs, newest first.
+
+    VERDICT is what is wrong with a run, in a few words: `x` marks an error, `!` a warning. `ltxtui explain RUN` says
+    more. It is `-` for a run of an older version that was not examined yet.
 
     SHOCKS is the number of shocks that acted. DRIFT is the drift of the last stage's clip, from 0 to 1;
     lower is steadier. A clean clip is below .1, one with a hard cut at about .7.
@@ -61,8 +69,9 @@ def runs(context: click.Context, /, tag: str | None, runs_dir: Path, as_json: bo
     if context.invoked_subcommand is not None:
         return
     from replay.library.listing import cached_look
+    from replay.library.verdicts import with_verdicts
 
-    listing = cached_look(runs_dir)
+    listing = cached_look(runs_dir, partial(with_verdicts, seconds=None if as_json else JUDGING_SECONDS))
     found = [run for run in listing.runs if tag is None or tag.removeprefix("#") in run.tags]
     if tag is not None and not found and not as_json:
         click.echo(f"no runs with the tag {clean(tag)} in {runs_dir}", err=True)
@@ -96,7 +105,9 @@ def _print(found: list[RunInfo], runs_dir: Path, unreadable: bool) -> None:
         return
     rows = [
         (
+            verdict_mark(r),
             clean(r.name),
+            "-" if r.verdict is None else clean(r.verdict.text, MAX_VERDICT),
             ago(max(0.0, time.time() - r.started)),
             str(r.stages),
             f"{r.steps}/{r.planned}" if r.planned and r.steps != r.planned else str(r.steps),

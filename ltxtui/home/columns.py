@@ -45,6 +45,26 @@ def status(run: RunInfo) -> str:
     return f"{flaw} {_status(run)}" if flaw else _status(run)
 
 
+_MARKS: Final = {"error": "x", "warning": "!"}
+
+
+def verdict(run: RunInfo) -> str:
+    """The verdict with its mark; empty for a run that was not examined."""
+    return "" if run.verdict is None else f"{verdict_mark(run)} {run.verdict.text}".strip()
+
+
+def verdict_mark(run: RunInfo) -> str:
+    """One character for a run that is not well, in words of ASCII; empty for any other."""
+    return "" if run.verdict is None else _MARKS.get(run.verdict.severity, "")
+
+
+def _verdict_key(run: RunInfo) -> Key:
+    """The worst first where it is first sorted by, then by text."""
+    if run.verdict is None:
+        return None
+    return f"{('ok', 'note', 'warning', 'error').index(run.verdict.severity)} {run.verdict.text.casefold()}"
+
+
 def _flaw(run: RunInfo) -> str:
     if run.broken:
         return "NaN"
@@ -77,23 +97,24 @@ def _text(value: Callable[[RunInfo], str]) -> Callable[[RunInfo], Key]:
 COLUMNS: Final[tuple[Column, ...]] = (
     Column("name", "NAME", 0, 12, _text(lambda r: r.name), lambda r, now: r.name, most=34),
     Column("status", "STATUS", 1, 11, _text(lambda r: r.status), lambda r, now: status(r)),
-    Column("steps", "STEPS", 2, 7, lambda r: float(r.steps), lambda r, now: steps(r), right=True, falling=True),
-    Column("stages", "STAGES", 12, 7, lambda r: float(r.stages), lambda r, now: str(r.stages), right=True,
+    Column("verdict", "VERDICT", 2, 12, _verdict_key, lambda r, now: verdict(r), most=32, falling=True),
+    Column("steps", "STEPS", 3, 7, lambda r: float(r.steps), lambda r, now: steps(r), right=True, falling=True),
+    Column("stages", "STAGES", 13, 7, lambda r: float(r.stages), lambda r, now: str(r.stages), right=True,
            falling=True),
-    Column("sigma", "σ", 3, 8, lambda r: float(r.planned), lambda r, now: "", falling=True),
-    Column("shocks", "SHOCKS", 5, 7, lambda r: float(r.shocks), lambda r, now: str(r.shocks), right=True,
+    Column("sigma", "σ", 4, 8, lambda r: float(r.planned), lambda r, now: "", falling=True),
+    Column("shocks", "SHOCKS", 6, 7, lambda r: float(r.shocks), lambda r, now: str(r.shocks), right=True,
            falling=True),
-    Column("drift", "DRIFT", 4, 6, lambda r: r.drift, lambda r, now: number(math.nan if r.drift is None else r.drift),
+    Column("drift", "DRIFT", 5, 6, lambda r: r.drift, lambda r, now: number(math.nan if r.drift is None else r.drift),
            right=True, falling=True),
-    Column("duration", "TIME", 6, 9, lambda r: r.seconds, lambda r, now: "–" if r.seconds is None
+    Column("duration", "TIME", 7, 9, lambda r: r.seconds, lambda r, now: "–" if r.seconds is None
            else duration(r.seconds), right=True, falling=True),
-    Column("when", "AGO", 8, 6, lambda r: r.started, lambda r, now: ago(max(0.0, now - r.started)), right=True,
+    Column("when", "AGO", 9, 6, lambda r: r.started, lambda r, now: ago(max(0.0, now - r.started)), right=True,
            falling=True),
-    Column("size", "SIZE", 10, 8, lambda r: float(r.bytes), lambda r, now: size(r.bytes), right=True, falling=True),
-    Column("model", "MODEL", 11, 10, _text(lambda r: r.model), lambda r, now: r.model, most=24),
-    Column("tags", "TAGS", 9, 10, _text(lambda r: " ".join(r.tags)), lambda r, now: " ".join(f"#{t}" for t in r.tags),
+    Column("size", "SIZE", 11, 8, lambda r: float(r.bytes), lambda r, now: size(r.bytes), right=True, falling=True),
+    Column("model", "MODEL", 12, 10, _text(lambda r: r.model), lambda r, now: r.model, most=24),
+    Column("tags", "TAGS", 10, 10, _text(lambda r: " ".join(r.tags)), lambda r, now: " ".join(f"#{t}" for t in r.tags),
            most=16),
-    Column("prompt", "PROMPT", 7, 16, _text(lambda r: r.prompt), lambda r, now: r.prompt, most=400),
+    Column("prompt", "PROMPT", 8, 16, _text(lambda r: r.prompt), lambda r, now: r.prompt, most=400),
 )  # fmt: skip
 BY_ID: Final = {column.id: column for column in COLUMNS}
 GUTTER: Final = 3
@@ -118,11 +139,12 @@ def fitting(width: int, longest_name: int, without: frozenset[str] = frozenset()
         widths[column.id] = least
         room -= least + 1
     # Names first, since they identify runs; the rest is for the prompt.
-    for id in ("name", "model", "tags", "prompt"):
+    for id in ("name", "verdict", "model", "tags", "prompt"):
         if id in widths:
             column = BY_ID[id]
             most = min(column.most, longest_name) if id == "name" else column.most
-            more = min(room, max(0, most - widths[id])) // (1 if id in ("name", "prompt") else 3)
+            whole = id in ("name", "verdict", "prompt")
+            more = min(room, max(0, most - widths[id])) // (1 if whole else 3)
             widths[id] += more
             room -= more
     if "name" in widths and "prompt" not in widths:

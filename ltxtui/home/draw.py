@@ -19,6 +19,7 @@ from ltxtui.plot.text import clean, duration, fit, number, to_ascii
 from recorder.format.numerals import counted
 from replay.library.run_info import RunInfo
 
+_VERDICT_ROLES: Final = {"error": "alert", "warning": "s2"}
 _STATUS_ROLES: Final = {"failed": "alert", "interrupted": "s2", "unfinished": "s2", "complete": "dim",
                         "stalled": "alert"}  # fmt: skip
 _TIME: Final = re.compile(r"\d{8}-\d{6}-")
@@ -156,6 +157,8 @@ def _role(column: Column, run: RunInfo, here: bool) -> str:
         if run.broken:
             return "alert"
         return "live" if run.status == "live" else _STATUS_ROLES.get(run.status, "")
+    if column.id == "verdict" and run.verdict is not None:
+        return _VERDICT_ROLES.get(run.verdict.severity, "dim")
     if column.id == "name":
         return "title" if here else ""
     if column.id == "shocks" and run.shocks:

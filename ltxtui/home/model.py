@@ -83,7 +83,8 @@ class HomeModel:
         self.marks = {path: None for path in self.marks if path in there}
         self._searched = {path: known for path, known in self._searched.items() if path in there}
         self.longest_name = max((len(run.name) for run in runs), default=0)
-        self.without = frozenset() if any(run.tags for run in runs) else frozenset({"tags"})
+        filled = {"tags": any(run.tags for run in runs), "verdict": any(run.verdict is not None for run in runs)}
+        self.without = frozenset(id for id, known in filled.items() if not known)
         self._settle()
         return True
 

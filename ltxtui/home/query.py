@@ -10,7 +10,7 @@ from typing import Final
 from recorder.format.numerals import real
 from replay.library.run_info import RunInfo
 
-HELP: Final = "words · #tag · -not · status:live · drift>0.2 · shocks>0 · steps<20 · time>60"
+HELP: Final = "words · #tag · -not · status:live · verdict:nan · drift>0.2 · shocks>0 · steps<20 · time>60"
 
 Test = Callable[[RunInfo, str], bool]
 
@@ -24,6 +24,7 @@ _NUMBERS: Final[dict[str, Callable[[RunInfo], float | None]]] = {
 }
 _TEXTS: Final[dict[str, Callable[[RunInfo], str]]] = {
     "status": lambda r: r.standing,
+    "verdict": lambda r: "" if r.verdict is None else f"{r.verdict.severity} {r.verdict.text}",
     "model": lambda r: r.model,
     "name": lambda r: r.name,
     "prompt": lambda r: r.prompt,
@@ -37,7 +38,8 @@ _SIGNS: Final[dict[str, Callable[[float, float], bool]]] = {
 
 def searched(run: RunInfo) -> str:
     """The text of a run in which plain words are searched."""
-    return "\n".join((run.name, run.prompt, run.model, run.standing, *(f"#{t}" for t in run.tags))).casefold()
+    verdict = "" if run.verdict is None else run.verdict.text
+    return "\n".join((run.name, run.prompt, run.model, run.standing, verdict, *(f"#{t}" for t in run.tags))).casefold()
 
 
 def parse(query: str) -> list[Test]:

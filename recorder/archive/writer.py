@@ -18,7 +18,8 @@ from recorder.archive.tables import (
     write_system,
 )
 from recorder.archive.zarr_writer import StoreWriter
-from recorder.format import paths, protocol
+from recorder.findings.document import FindingsWriter
+from recorder.format import paths, protocol, stored_findings
 from recorder.format.protocol import Message
 from recorder.system.open_folders import Tree
 
@@ -49,10 +50,13 @@ class ArchiveWriter:
         self._streams: dict[tuple[int, str], StreamWriter] = {}
         self._events: list[Message] = []
         self._system: list[Message] = []
+        self._findings = FindingsWriter()
 
     def feed(self, message: Message) -> None:
         """Take in one message; rows are written in blocks. Raises OSError when the disk does."""
         kind = message["t"]
+        if kind != protocol.END:
+            self._findings.feed(message)
         if kind == protocol.HEADER:
             self._begin(message)
         elif kind == protocol.STAGE:
@@ -71,6 +75,8 @@ class ArchiveWriter:
                 # Also at the root, so that a list of runs can show it.
                 summary = to_json_value(message["payload"].get("summary", {}))
                 self._attributes.setdefault("summary", {})[paths.stage(message["stage"])] = summary
+                if self._findings.stage_ends():
+                    self._keep_findings()
                 self._end_stage(int(message["stage"]))
         elif kind == protocol.SYSTEM:
             self._system.append(message)
@@ -217,6 +223,13 @@ class ArchiveWriter:
                 stream.trim(stream.rows + stream.waiting_rows)
         self.write_rows()
 
+    def _keep_findings(self) -> None:
+        """Keep them at the root, so that a list of runs can show them; without rules that work there are none."""
+        if self._findings.document is None:
+            self._attributes.pop(stored_findings.ATTRIBUTE, None)
+        else:
+            self._attributes[stored_findings.ATTRIBUTE] = self._findings.document
+
     def finish(self, end: Message) -> None:
         """Write the rows that wait, trim arrays to their rows, write the tables, consolidate, and set the final status.
 
@@ -236,6 +249,10 @@ class ArchiveWriter:
             write_events(self.store, self._events)
         if self._system:
             write_system(self.store, self._system)
+        if end["status"] != "recording":  # of a run that goes on, this is a copy
+            self._findings.feed({**end, "t": protocol.END})
+        self._findings.update()
+        self._keep_findings()
         self._attributes.update(status=end["status"], error=end["error"], ended=end["time"])
         self.store.consolidate(self._attributes)
         self.store.check_place()

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from recorder.findings.facts import Block, RunFacts, StageFacts
 from recorder.findings.finding import Finding, Verdict, finite_or_none, verdict_of, worst_first
 from recorder.findings.rule import Check, Rule
+from recorder.format.events import named
 
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_Key = tuple[str, int, str | None, str, int | None]
+"""Rule, stage, stream, key and clip."""
 MAX_CLIPS: Final = 64
 """Clips of a batch that are looked at."""
 
@@ -39,14 +46,14 @@ class _Tally:
         """Take in the check of a block of rows."""
         self.check = check
         values = check.values if column is None else check.values[:, column]
+        if check.final:  # what was seen before says nothing of the result
+            self.first, self.worst, self.lowest, self.highest = None, 0.0, np.inf, -np.inf
+            values, first_row = values[-1:], first_row + len(values) - 1
         finite = np.isfinite(values) | np.isinf(values)
         if not finite.any():
             return
         self.seen += int(finite.sum())
         self.lowest, self.highest = min(self.lowest, np.nanmin(values)), max(self.highest, np.nanmax(values))
-        if check.final:
-            self.first, self.worst = None, 0.0
-            values, first_row = values[-1:], first_row + len(values) - 1
         excess = np.maximum(
             np.nan_to_num(check.low - values, nan=-np.inf), np.nan_to_num(values - check.high, nan=-np.inf)
         )
@@ -62,8 +69,10 @@ class _Tally:
         self.worst, self.value, self.at = float(excess[worst]), float(values[worst]), first_row + int(worst)
         self.evidence = {k: _pick(v, len(values), worst, column) for k, v in check.evidence.items()}
 
-    def finding(self, ended: bool) -> Finding | None:
+    def finding(self, ended: bool, changed: bool) -> Finding | None:
         if self.first is None or (self.check.every and self.outside < self.seen) or (self.check.final and not ended):
+            return None
+        if self.check.planned and changed:
             return None
         return made(self.rule, self.check, self.value, self.evidence, self.stage, self.stream, self.clip, self.first)
 
@@ -106,13 +115,19 @@ def made(
 class Examiner:
     """Examines one run. Feed it blocks of rows in order; `findings` may be asked for at any time.
 
-    `undecided` are the rules that could not look at a stream, since it lacks a metric they need.
+    `undecided` are the rules that could not look at a stream, since it lacks a metric they need. A rule that raises an
+    error is logged and left out from then on, with its findings: it never breaks what uses the examiner.
     """
 
     def __init__(self, facts: RunFacts, rules: Iterable[Rule]) -> None:
         self.facts = facts
         self._rules = tuple(rules)
-        self._tallies: dict[tuple[str, int, str | None, str, int | None], _Tally] = {}
+        self._tallies: dict[_Key, _Tally] = {}
+        self._outside: dict[_Key, _Tally] = {}
+        """Those that are outside of a bound; most runs have few."""
+        self._known: dict[int, tuple[Any, list[Finding]]] = {}
+        """What rules over stages found, by stage, with what they found it from."""
+        self._stage_extremes: dict[tuple[str, str], tuple[float, float]] = {}
         self.undecided: dict[str, tuple[str, ...]] = {}
 
     def rows(self, block: Block) -> None:
@@ -124,9 +139,25 @@ class Examiner:
             if not block.has(*rule.needs):
                 self.undecided[rule.id] = tuple(m for m in rule.needs if m not in block.stream.metrics)
                 continue
-            with np.errstate(all="ignore"):
-                for check in rule.rows(block):
-                    self._take(rule, check, block)
+            for check in self._checks(rule, rule.rows, block):
+                self._guarded(rule, self._take, rule, check, block)
+
+    def _checks(self, rule: Rule, look: Callable[..., Iterable[Check]], *facts: Any) -> list[Check]:
+        """What a rule looked at; nothing if it fails."""
+        with np.errstate(all="ignore"):
+            return self._guarded(rule, lambda: list(look(*facts))) or []
+
+    def _guarded(self, rule: Rule, function: Callable[..., T], *arguments: Any) -> T | None:
+        try:
+            return function(*arguments)
+        except Exception as error:  # noqa: BLE001 - one rule must not cost the others, nor the archive
+            logger.warning("the rule %s is left out: %s", rule.id, named(error))
+            self._rules = tuple(r for r in self._rules if r is not rule)
+            for known in (self._tallies, self._outside):
+                for key in [key for key in known if key[0] == rule.id]:
+                    del known[key]
+            self._known.clear()
+            return None
 
     def _take(self, rule: Rule, check: Check, block: Block) -> None:
         single = check.single or check.joint or check.values.ndim == 1
@@ -139,38 +170,58 @@ class Examiner:
             if tally is None:
                 tally = self._tallies[key] = _Tally(rule, check, block.stage.index, stream, clip)
             tally.add(check if check.values.ndim == 2 else _two_dimensional(check), block.first, column)
+            if tally.first is None:
+                self._outside.pop(key, None)
+            else:
+                self._outside[key] = tally
 
     def findings(self) -> list[Finding]:
         """What is found so far, worst first."""
-        found = [f for t in self._tallies.values() if (f := t.finding(self._ended(t.stage))) is not None]
+        found = []
+        for tally in list(self._outside.values()):
+            ended, changed = self._ended(tally.stage), self.facts.shocked(self.facts.stages[tally.stage])
+            if (made_of := self._guarded(tally.rule, tally.finding, ended, changed)) is not None:
+                found.append(made_of)
         for stage in self.facts.stages:
             found += self._of_stage(stage)
+        for rule in self._rules:
+            if rule.run is not None:
+                found += self._of_rule(rule, None, self._checks(rule, rule.run, self.facts))
         order = {rule.id: number for number, rule in enumerate(self._rules)}
+        last = {rule.id for rule in self._rules if rule.run is not None}
+        found = [f for f in found if f.id in order]  # without those of a rule that has just failed
 
         def rank(f: Finding) -> tuple[int, int, int, str, int]:
             stage, step, clip = (-1 if at is None else at for at in (f.stage, f.step, f.clip))
+            if f.id in last:  # what became of the run as a whole is its last word
+                stage = len(self.facts.stages)
             return stage, order[f.id], step, f.stream or "", clip
 
         return worst_first(self._explained(sorted(found, key=rank)))
 
     def _explained(self, found: list[Finding]) -> list[Finding]:
-        """Consequences of another finding of the same stage become notes."""
+        """Consequences of another finding of the same stage become notes, as what audio has after video does."""
         there = {(f.stage, f.id) for f in found if f.severity != "note"}
+        video = {(f.stage, f.id, f.clip): f.step or 0 for f in found if f.stream == "video" and f.severity != "note"}
         follows = {rule.id: rule.follows for rule in self._rules}
-        return [
-            replace(f, severity="note") if any((f.stage, cause) in there for cause in follows[f.id]) else f
-            for f in found
-        ]
+
+        def explained(f: Finding) -> bool:
+            also = video.get((f.stage, f.id, f.clip)) if f.stream == "audio" else None
+            return any((f.stage, cause) in there for cause in follows[f.id]) or (
+                also is not None and also <= (f.step or 0)
+            )
+
+        return [replace(f, severity="note") if explained(f) else f for f in found]
 
     @property
     def verdict(self) -> Verdict:
         return verdict_of(self.findings())
 
     def extremes(self) -> dict[tuple[str, str], tuple[float, float]]:
-        """The lowest and highest number that each rule saw in rows, by rule and key."""
-        found: dict[tuple[str, str], tuple[float, float]] = {}
+        """The lowest and highest number that each rule saw, by rule and key."""
+        found = dict(self._stage_extremes)
         for (rule, _, _, key, _), tally in self._tallies.items():
-            if tally.seen:
+            if tally.seen and tally.lowest <= tally.highest:
                 low, high = found.get((rule, key), (np.inf, -np.inf))
                 found[rule, key] = min(low, tally.lowest), max(high, tally.highest)
         return found
@@ -179,22 +230,44 @@ class Examiner:
         return self.facts.stages[stage].ended or bool(self.facts.status)
 
     def _of_stage(self, stage: StageFacts) -> list[Finding]:
-        found = []
+        """Findings of the rules over stages; made again only where the facts have changed since."""
+        mark = _mark(self.facts, stage)
+        if (known := self._known.get(stage.index)) is not None and known[0] == mark:
+            return known[1]
+        found: list[Finding] = []
         for rule in self._rules:
-            if rule.stage is None:
-                continue
-            with np.errstate(all="ignore"):
-                for check in rule.stage(self.facts, stage):
-                    for clip, value in enumerate(np.atleast_1d(check.values)[:MAX_CLIPS].tolist()):
-                        if check.low <= value <= check.high or value != value:
-                            continue
-                        evidence = {
-                            k: float(np.atleast_1d(v)[min(clip, np.size(v) - 1)]) for k, v in check.evidence.items()
-                        }
-                        one = check.single or np.size(check.values) == 1
-                        place = (stage.index, check.stream, None if one else clip, check.step)
-                        found.append(made(rule, check, value, evidence, *place))
+            if rule.stage is not None:
+                found += self._of_rule(rule, stage, self._checks(rule, rule.stage, self.facts, stage))
+        self._known[stage.index] = mark, found
         return found
+
+    def _of_rule(self, rule: Rule, stage: StageFacts | None, checks: list[Check]) -> list[Finding]:
+        """Findings of a rule over a stage, or over the run."""
+        found: list[Finding] = []
+        for check in checks:
+            self._guarded(rule, self._add, rule, stage, check, found)
+        return found
+
+    def _add(self, rule: Rule, stage: StageFacts | None, check: Check, found: list[Finding]) -> None:
+        for clip, value in enumerate(np.atleast_1d(check.values)[:MAX_CLIPS].tolist()):
+            if value != value:
+                continue
+            low, high = self._stage_extremes.get((rule.id, check.key), (value, value))
+            self._stage_extremes[rule.id, check.key] = min(low, value), max(high, value)
+            if check.low <= value <= check.high:
+                continue
+            evidence = {k: float(np.atleast_1d(v)[min(clip, np.size(v) - 1)]) for k, v in check.evidence.items()}
+            one = check.single or np.size(check.values) == 1
+            index = check.stage if stage is None else stage.index
+            found.append(made(rule, check, value, evidence, index, check.stream, None if one else clip, check.step))
+
+
+def _mark(run: RunFacts, stage: StageFacts) -> Any:
+    """Differs once a stage's facts do: they only grow."""
+    rows = tuple((name, stream.rows) for name, stream in stage.streams.items())
+    shape = stage.ended, stage.changed, len(stage.sigmas), len(stage.seen), len(stage.metadata)
+    in_effect = stage.metadata.get("in_effect")
+    return rows, shape, in_effect, run.status, run.is_last(stage), run.shocks, bool(stage.summary)
 
 
 def _note_levels(block: Block) -> None:

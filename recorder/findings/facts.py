@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
+_LARGEST: Final = 1 << 53
+
+
+def as_number(value: Any) -> float | None:
+    """A value of metadata as a number; None if it is not one, or one that no float holds."""
+    if type(value) is float:
+        return value
+    return float(value) if type(value) is int and abs(value) <= _LARGEST else None
 
 
 @dataclass
@@ -81,12 +89,12 @@ class StageFacts:
         given = self.arguments.get("sigmas")
         if not isinstance(given, list | tuple) or not given:
             return None
-        return tuple(float(s) for s in given) if all(type(s) in (int, float) for s in given) else None
+        numbers = tuple(s for s in map(as_number, given) if s is not None)
+        return numbers if len(numbers) == len(given) else None
 
     def number(self, argument: str) -> float | None:
         """An argument that is a number."""
-        found = self.arguments.get(argument)
-        return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+        return as_number(self.arguments.get(argument))
 
 
 @dataclass
@@ -96,7 +104,20 @@ class RunFacts:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     stages: list[StageFacts] = field(default_factory=list)
     status: str = ""
+    error: str = ""
+    """Why it failed or was interrupted, as its end says."""
     missed: Mapping[str, int] = field(default_factory=dict)
+    """Steps that were taken and not recorded, by stage and stream such as `stage_0/video`."""
+    seen: set[str] = field(default_factory=set)
+    """Ids of findings that the recorder made itself and that belong to no stage."""
+    troubles: list[str] = field(default_factory=list)
+    """What the recorder could not do, in its own words."""
+    damage: str = ""
+    """What of the files is damaged; known to readers only."""
+    lost: bool = False
+    """Whether its recorder has gone without ending it; known to readers only."""
+    stalled_seconds: float | None = None
+    """For how long a live run has made no progress; known to readers only."""
 
     @property
     def shocks(self) -> bool:

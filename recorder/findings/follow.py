@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from recorder.findings.examine import Examiner
 from recorder.findings.facts import Block, RunFacts
 from recorder.findings.finding import Finding, Verdict, verdict_of
-from recorder.findings.reading import MOST_STAGES, stage_facts, stream_facts, take_event
+from recorder.findings.reading import MOST_STAGES, stage_facts, stream_facts, take_end, take_event
 from recorder.findings.rule import Rule
 from recorder.findings.rules import RULES
 from recorder.format import paths, protocol
@@ -75,7 +75,7 @@ class Follower:
         elif kind == protocol.EVENT:
             take_event(self.facts, message)
         elif kind == protocol.END:
-            self.facts.status = str(message["status"])
+            take_end(self.facts, message)
         elif message.get("stage", -1) < len(self.facts.stages):
             self._of_stream(kind, message)
 
@@ -91,7 +91,8 @@ class Follower:
                 self._examine(key)
         elif kind == protocol.MISSED:
             place = paths.stream(message["stage"], message["stream"])
-            self.facts.missed = {**self.facts.missed, place: int(message["count"])}
+            known = self.facts.missed.get(place, 0)
+            self.facts.missed = {**self.facts.missed, place: max(known, int(message["count"]))}
 
     def _examine(self, key: tuple[int, str]) -> None:
         rows, stage = self._rows[key], self.facts.stages[key[0]]

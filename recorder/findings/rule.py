@@ -48,10 +48,15 @@ class Check:
     """The values are the same for all clips: one finding, of no clip."""
     joint: bool = False
     """It is about both streams: one finding, of no stream and no clip."""
+    planned: bool = False
+    """It holds for a plan that no shock has changed."""
+    stage: int | None = None
+    """Of a rule over the run: the stage it speaks of."""
 
 
 RowCheck = Callable[[Block], Iterable[Check]]
 StageCheck = Callable[[RunFacts, StageFacts], Iterable[Check]]
+RunCheck = Callable[[RunFacts], Iterable[Check]]
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,8 @@ class Rule:
         curve: the metric that shows it best over the steps.
         follows: rules whose finding in the same stage explains this one, which is then a note.
         rows: over blocks of rows; or
-        stage: over a stage, when its first row has come and again when it has ended.
+        stage: over a stage, when its first row has come and again when it has ended; or
+        run: over the run as a whole.
     """
 
     id: str
@@ -87,3 +93,4 @@ class Rule:
     follows: tuple[str, ...] = ()
     rows: RowCheck | None = None
     stage: StageCheck | None = None
+    run: RunCheck | None = None

@@ -223,6 +223,12 @@ _DECLARED: list[Metric] = [
     Metric("max_abs", "1", "max |x|", "largest absolute value of the sample after the step"),
     Metric("nan_count", "1", "NaN count", "values of the sample after the step that are not a number"),
     Metric("inf_count", "1", "Inf count", "values of the sample after the step that are infinite"),
+    Metric("sample_frame_cosine", "1", "frame cosine",
+           "mean cosine between each latent frame of a stage's first sample and the next one: 0 for fresh noise, 1 for "
+           "noise that is repeated; NaN after the first row", streams=("video",)),
+    Metric("sample_clip_cosine", "1", "clip cosine",
+           "largest cosine between a clip of a stage's first sample and another clip of the batch: 1 for clips that "
+           "start from the same noise; NaN after the first row and for a single clip"),
 ]
 
 METRICS: dict[str, Metric] = {m.name: m for m in _DECLARED}

@@ -237,6 +237,28 @@ def inf_count(step: Step) -> Tensor:
     return step.x_next.isinf().sum(dim=step.per_item)
 
 
+@measure("sample_frame_cosine")
+def sample_frame_cosine(step: Step) -> Tensor:
+    if step.previous is not None or step.x.shape[1] < 2:
+        return unknown(step)
+    # The product of two frames needs no latent of its own, unlike a product of neighbours.
+    frames = step.x.float().flatten(2)
+    products = frames @ frames.mT
+    power = products.diagonal(dim1=1, dim2=2)
+    return (products.diagonal(1, 1, 2) / (power[:, 1:] * power[:, :-1]).sqrt_()).mean(dim=1)
+
+
+@measure("sample_clip_cosine")
+def sample_clip_cosine(step: Step) -> Tensor:
+    if step.previous is not None or step.layout.batch < 2:
+        return unknown(step)
+    clips = step.x.float().flatten(1)
+    products = clips @ clips.T
+    size = products.diagonal().sqrt()
+    found: Tensor = (products / torch.outer(size, size)).fill_diagonal_(-math.inf).amax(dim=1)
+    return found
+
+
 @lru_cache
 def measured_names(stream: str) -> tuple[str, ...]:
     """Names of the metrics that are computed from a stream's latents, in row order."""

@@ -95,7 +95,7 @@ class SamplingObserver(hooks.Observer):
             if self._lent.wanted:
                 text = f"no shocks in this call: {error}"
                 logger.warning("%s", text)
-                self._stages.put(event("warning", text))
+                self._stages.put(event("warning", text, payload={"finding": "shocks-left-out"}))
 
     def scheduler_hooked(self, scheduler: Any) -> None:
         self.schedulers.add(scheduler)

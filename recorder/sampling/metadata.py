@@ -162,8 +162,20 @@ def call_metadata(pipe: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         "seed": seed_of(arguments.get("generator")),
         "pipeline": type(pipe).__name__,
         "model": model_id(pipe),
+        "transformer": transformer_metadata(pipe),
         "arguments": brief({k: v for k, v in arguments.items() if k not in ("prompt", "negative_prompt")}),
     }
+
+
+def transformer_metadata(pipe: Any) -> dict[str, Any]:
+    """Class of the denoising model and its number of blocks; what cannot be told is left out."""
+    try:
+        model = pipe.transformer
+        found: dict[str, Any] = {"class": type(model).__name__}
+        blocks = getattr(model, "transformer_blocks", None)
+        return found if blocks is None else {**found, "blocks": len(blocks)}
+    except Exception:  # noqa: BLE001 - any object may be a pipeline's model, such as a compiled or wrapped one
+        return {}
 
 
 def scheduler_metadata(scheduler: Any) -> dict[str, Any]:

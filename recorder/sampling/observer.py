@@ -222,7 +222,7 @@ class CallObserver:
             free = loop.frames if loop.frames is not None else tuple(range(grid[0]))
             loop.frames = tuple(f for f in free if f >= first)
             if free[0] < first:
-                self._notice(_MASK_LOST)
+                self._notice(_MASK_LOST, {"finding": "condition-lost"})
         loop.grids["video"] = grid
         self._share_token_info()
 
@@ -239,9 +239,9 @@ class CallObserver:
         if self.conductor is not None and "video" in self._loop.grids:
             self.conductor.where["video"] = noise.TokenInfo(self._loop.grids["video"], self._loop.free)
 
-    def _notice(self, text: str) -> None:
+    def _notice(self, text: str, payload: dict[str, Any] | None = None) -> None:
         logger.warning("%s", text)
-        self._stages.put(event("warning", text, stage=self.position()[0]))
+        self._stages.put(event("warning", text, stage=self.position()[0], payload=payload))
 
     def model_ends(self, arguments: dict[str, Any], result: Any) -> None:
         """The model has returned: one pass of the next step."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from recorder.format import paths, protocol
+from recorder.format import paths, protocol, stored_findings
 from recorder.format.protocol import Message
 from replay.archive.lazy_rows import ArchivedPreviews, ArchivedRows, ChunkCache
 from replay.archive.safe_files import Damaged, Missing, read_attributes
@@ -95,6 +95,7 @@ class Archive:
         """All messages, checked, in an order that a reader of a live run accepts."""
         attributes = self.attributes
         own = {"status", "rows", "previews", "error", "ended", "planned", "prompt", "summary", "missed"}
+        own.add(stored_findings.ATTRIBUTE)
         known = {k: v for k, v in attributes.items() if k not in own}
         yield from self._accepted("", {**known, "t": protocol.HEADER})
         for index in self._stages():

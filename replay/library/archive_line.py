@@ -8,10 +8,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from recorder.findings.rules import VERSION
 from recorder.format import paths
 from replay.archive.safe_files import Damaged, Missing, read_attributes
 from replay.library.run_info import Gathered, RunInfo, known_tags
 from replay.model import validation
+from replay.model.stored_findings import stored_verdict
 from replay.model.validation import NotARun, check_header
 
 
@@ -49,6 +51,7 @@ def from_archive(archive: Path) -> RunInfo:
             seconds=None if ended is None else validation.read_time(ended, "its end") - started,
             bytes=tree_size(archive),
             tags=known_tags(root),
+            verdict=None if ended is None else stored_verdict(root, VERSION),
         )
     except NotARun as error:
         raise NotARun(f"{archive}: {error}") from error

@@ -12,18 +12,21 @@ from typing import Any, Final
 
 import msgpack
 
+from recorder.findings.finding import SEVERITIES, Verdict
+from recorder.findings.rules import VERSION as RULES_VERSION
 from recorder.format import locations, paths
 from recorder.format.nonfinite import Broken
 from recorder.system.open_folders import PRIVATE_MODE, make_folders
 from replay.library.run_info import RunInfo
 
-VERSION: Final = 5
+VERSION: Final = 6
 MAX_BYTES: Final = 256 << 20
 _MAYBE: Final = (float, type(None))
 _FIELDS: Final[tuple[tuple[str, type | tuple[type, ...]], ...]] = (
     ("name", str), ("started", float), ("stages", int), ("steps", int), ("planned", int), ("seconds", _MAYBE),
     ("status", str), ("bytes", int), ("prompt", str), ("model", str), ("shocks", int), ("drift", _MAYBE),
     ("sigmas", list), ("tags", list), ("missed", int), ("broken", list), ("noise_left", float),
+    ("verdict", (list, type(None))), ("rules", int),
 )  # fmt: skip
 _NAMES: Final = tuple(name for name, _ in _FIELDS)
 _KINDS: Final = tuple(kind for _, kind in _FIELDS)
@@ -89,7 +92,7 @@ class ListingCache:
 
     def put(self, info: RunInfo, stamp: Stamp) -> None:
         """Keep a line of a run that has ended, unless it has values that the file cannot hold."""
-        line = (stamp, [_to_cache_value(getattr(info, name)) for name, _ in _FIELDS])
+        line = (stamp, [RULES_VERSION if n == "rules" else _to_cache_value(getattr(info, n)) for n in _NAMES])
         try:
             _packed(line)
         except (OverflowError, TypeError, ValueError):
@@ -143,6 +146,8 @@ def _packed(value: Any) -> bytes:
 
 
 def _to_cache_value(value: Any) -> Any:
+    if isinstance(value, Verdict):
+        return list(astuple(value))
     if not isinstance(value, tuple):
         return value
     return [list(astuple(one)) if isinstance(one, Broken) else one for one in value]
@@ -159,7 +164,16 @@ def _info(archive: Path, line: list[Any]) -> RunInfo:
         fields["broken"] = tuple(_broken(*one) for one in fields["broken"])
     else:
         fields["broken"] = ()
+    # Verdicts of older rules are made again.
+    known = fields["verdict"] if fields.pop("rules") >= RULES_VERSION else None
+    fields["verdict"] = None if known is None else _verdict(*known)
     return RunInfo(path=archive, **fields)
+
+
+def _verdict(severity: str, text: str) -> Verdict:
+    if severity not in ("ok", *SEVERITIES) or type(text) is not str:
+        raise TypeError("other fields than expected")
+    return Verdict(severity, text)  # type: ignore[arg-type]
 
 
 def _broken(stage: int, stream: str, step: int, item: int | None, share: float) -> Broken:

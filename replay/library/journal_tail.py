@@ -6,7 +6,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from recorder.findings.finding import Verdict, verdict_of
+from recorder.findings.follow import Follower
 from recorder.format import locations
+from recorder.format.protocol import Message
 from recorder.journal.journal import JournalReader, is_being_written
 from replay.library.archive_line import from_archive, is_archive, tags_of, tree_size
 from replay.library.run_info import Gathered, RunInfo
@@ -28,6 +31,8 @@ class JournalTail:
         self._size = (-1e9, 0)
         self._pulse = Pulse()
         self._caught_up = False
+        self._follower: Follower | None = Follower()
+        self._verdict: tuple[tuple[bool, int | None], Verdict] | None = None
 
     def read(self) -> bool:
         """Read some of what is new; returns whether there may be more.
@@ -44,6 +49,7 @@ class JournalTail:
                 self._gathered.feed(message)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise NotARun(f"{self._journal} is not the journal of a run: {error!r}") from error
+        self._follow(messages)
         self._pulse.feed(messages)
         if not messages and not self._gathered.started and not is_archive(self._archive):
             raise NotARun(f"{self._journal} is not the journal of a run")
@@ -79,8 +85,35 @@ class JournalTail:
             seconds=max(0.0, (time.time() if live and not known.ended else known.last) - known.started),
             bytes=self._archive_size() + self._journal.stat().st_size,
             tags=tags_of(self._archive),
+            verdict=self._judged(lost=not live and not known.ended, stalled=stall.seconds if stall else None),
         )
         return line if stall is None else replace(line, stalled_seconds=round(stall.seconds, 1))
+
+    def _follow(self, messages: list[Message]) -> None:
+        """Examine the rows that came. The messages are not checked: with one that misfits, nothing is said any more."""
+        follower = self._follower
+        if follower is None:
+            return
+        try:
+            for message in messages:
+                follower.feed(message)
+        except Exception:  # noqa: BLE001 - whatever a file may hold
+            self._follower = None
+        self._verdict = None if messages else self._verdict
+
+    def _judged(self, lost: bool, stalled: float | None) -> Verdict | None:
+        """What the findings so far come to."""
+        mark = lost, None if stalled is None else round(stalled)
+        if self._follower is None:
+            return None
+        if self._verdict is None or self._verdict[0] != mark:
+            try:
+                self._follower.facts.lost, self._follower.facts.stalled_seconds = lost, stalled
+                self._verdict = mark, verdict_of(self._follower.findings())
+            except Exception:  # noqa: BLE001
+                self._follower = None
+                return None
+        return self._verdict[1]
 
     def _archive_ahead(self) -> RunInfo | None:
         """The archive's line, if it has more than a journal that was left without an end."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recorder.format import locations
@@ -18,6 +19,8 @@ from replay.library.run_info import RunInfo as RunInfo
 from replay.library.unreadable import Unreadable, refuse
 from replay.model import pulse
 from replay.model.validation import NotARun
+
+Judge = Callable[[Iterable[RunInfo], ListingCache], Iterable[RunInfo]]
 
 
 def list_runs(runs_dir: Path, cache: ListingCache | None = None) -> list[RunInfo]:
@@ -77,10 +80,15 @@ def _looked_again(tails: list[JournalTail]) -> list[RunInfo]:
     return found
 
 
-def cached_look(runs_dir: Path) -> Listing:
-    """The same as `look`, with the folder's cache: thousands of runs are listed at once."""
+def cached_look(runs_dir: Path, judge: Judge | None = None) -> Listing:
+    """The same as `look`, with the folder's cache: thousands of runs are listed at once.
+
+    `judge` gives verdicts to runs whose archives keep none, as `verdicts.with_verdicts` does.
+    """
     cache = ListingCache(runs_dir)
     found = look(runs_dir, cache)
+    if judge is not None:
+        found = replace(found, runs=list(judge(found.runs, cache)))
     cache.save()
     return found
 

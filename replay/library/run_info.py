@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recorder.findings.finding import Verdict
 from recorder.format import paths, protocol
 from recorder.format.declarations import DRIFT
 from recorder.format.nonfinite import Broken, BrokenItems, broken_words
@@ -58,6 +59,8 @@ class RunInfo:
     """The parts that are NaN or Inf, from its events."""
     noise_left: float = 0.0
     """The highest noise level that a stage's result was left at; 0 if none was."""
+    verdict: Verdict | None = None
+    """What its findings come to; None for an archive that keeps none, or those of older rules."""
     stalled_seconds: float | None = None
     """How long a stalled run has been stalled."""
     socket: Path | None = None
@@ -75,8 +78,9 @@ class RunInfo:
 
     def as_json(self) -> dict[str, Any]:
         """As a map that JSON can hold; without the thinned σ, which are for drawing, and without the socket."""
-        fields = {k: v for k, v in asdict(self).items() if k not in ("sigmas", "socket", "broken")}
-        return {**fields, "path": str(self.path), "nan": [one.as_json() for one in self.broken]}
+        fields = {k: v for k, v in asdict(self).items() if k not in ("sigmas", "socket", "broken", "verdict")}
+        known = None if self.verdict is None else self.verdict.as_json()
+        return {**fields, "path": str(self.path), "nan": [one.as_json() for one in self.broken], "verdict": known}
 
 
 @dataclass
@@ -177,7 +181,16 @@ class Gathered:
     def planned(self) -> int:
         return sum(self.lengths.values())
 
-    def info(self, path: Path, *, status: str, seconds: float | None, bytes: int, tags: Sequence[str] = ()) -> RunInfo:
+    def info(
+        self,
+        path: Path,
+        *,
+        status: str,
+        seconds: float | None,
+        bytes: int,
+        tags: Sequence[str] = (),
+        verdict: Verdict | None = None,
+    ) -> RunInfo:
         """The line of the list."""
         return RunInfo(
             name=path.stem,
@@ -198,6 +211,7 @@ class Gathered:
             missed=missed_steps(self.missed),
             broken=self.broken.found,
             noise_left=self.noise_left,
+            verdict=verdict,
         )
 
 

@@ -132,6 +132,8 @@ def reference(step: Step) -> dict[str, np.ndarray]:
         low = ref_bands(x0 - px0, axes)[:, 0]
         found["low_frequency_wander"] = np.sqrt(low)
         found["low_frequency_wander_share"] = np.sqrt(low / ms(x0 - px0))
+    else:
+        found |= ref_starts(x, step.layout.stream)
     with np.errstate(divide="ignore", invalid="ignore"):
         found["snr_spectrum_db"] = 10 * np.log10((1 - s) ** 2 * found["spectrum_x0"] / (s**2 * found["spectrum_noise"]))
     if "conditional" in step.passes:
@@ -141,6 +143,18 @@ def reference(step: Step) -> dict[str, np.ndarray]:
             found[f"guidance_gap_{name}"] = np.sqrt(ms(raw["conditional"] - raw[name]))
     if step.layout.stream == "video":
         found |= ref_frames(x0, step.layout.generated_frames, step.layout.grid[0])
+    return found
+
+
+def ref_starts(x: np.ndarray, stream: str) -> dict[str, np.ndarray]:
+    """The cosines of the first sample's frames and clips, one pair at a time."""
+    cosine = lambda a, b: (a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b)  # noqa: E731
+    found = {"sample_clip_cosine": np.full(len(x), np.nan)}
+    for i in range(len(x) if len(x) > 1 else 0):
+        found["sample_clip_cosine"][i] = max(cosine(x[i], x[j]) for j in range(len(x)) if j != i)
+    if stream == "video" and x.shape[1] > 1:
+        pairs = [[cosine(c[f], c[f + 1]) for f in range(len(c) - 1)] for c in x]
+        found["sample_frame_cosine"] = np.mean(pairs, axis=1)
     return found
 
 

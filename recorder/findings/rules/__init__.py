@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from recorder.findings.rule import Rule
-from recorder.findings.rules import audio, guidance, inputs, model, result, schedule, start, steps
+from recorder.findings.rules import audio, guidance, inputs, model, recording, result, schedule, start, steps
 
 RULES: Final[tuple[Rule, ...]] = (
     *schedule.RULES,
@@ -16,6 +16,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *guidance.RULES,
     *model.RULES,
     *result.RULES,
+    *recording.RULES,
 )
 BY_ID: Final = {rule.id: rule for rule in RULES}
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
 
-from recorder.findings.facts import Block
+from recorder.findings.facts import Block, RunFacts, StageFacts, as_number
 from recorder.findings.rule import Check, Rule
 from recorder.findings.rules.start import POWERS
 
@@ -21,9 +21,37 @@ _PASSES: Final = {
 }
 
 
+def _blocks(stage: StageFacts) -> tuple[tuple[int, ...], int] | None:
+    """The blocks that guidance skips and the number that the model has; None where either is not known."""
+    table, named = stage.metadata.get("transformer"), stage.arguments.get("spatio_temporal_guidance_blocks")
+    count = as_number(table.get("blocks")) if isinstance(table, Mapping) else None
+    if count is None or count < 1 or not isinstance(named, list | tuple) or not named:
+        return None
+    scales = [stage.number(name) for name in ("stg_scale", "audio_stg_scale")]
+    if not any(scale is not None and scale > 0 for scale in scales) or not all(type(n) is int for n in named):
+        return None
+    return tuple(named), int(count)
+
+
+def _missing_block(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
+    if (known := _blocks(stage)) is not None:
+        named, count = known
+        yield Check(np.array([float(max(named))]), high=count - 1, evidence={"blocks": count, "last": count - 1})
+
+
+def _every_block(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
+    if (known := _blocks(stage)) is not None:
+        named, count = known
+        share = len({n for n in named if 0 <= n < count}) / count
+        yield Check(np.array([share]), high=0.5, evidence={"skipped": share * count, "blocks": count})
+
+
 def _idle(block: Block) -> Iterator[Check]:
     raw = block["velocity_conditional_rms"]
+    known = _blocks(block.stage)
     for name, (what, cure) in _PASSES.items():
+        if name == "stg" and known is not None and max(known[0]) >= known[1]:
+            continue  # the cause has a finding of its own
         gap = block[f"guidance_gap_{name}"]
         if np.isfinite(gap).any():
             yield Check(gap / raw, low=1e-4, key=name, every=True, words={"what": what, "cure": cure})
@@ -43,6 +71,32 @@ def _burned(block: Block) -> Iterator[Check]:
 
 
 RULES = (
+    Rule(
+        id="stg-block-missing",
+        family="guidance",
+        severity="warning",
+        sentence="STG is to skip block {value:.0f}, and the model has blocks 0 to {last:.0f}: its pass does nothing",
+        short="STG block {value:.0f} is not there",
+        formula="spatio_temporal_guidance_blocks against the model's number of blocks",
+        reason="a block that is not there cannot be skipped, and the pass is paid for",
+        basis="bookkeeping",
+        advice="name a block that the model has; 28 is meant for LTX 2.3, which has 48",
+        curve="guidance_gap_stg",
+        stage=_missing_block,
+    ),
+    Rule(
+        id="stg-every-block",
+        family="guidance",
+        severity="warning",
+        sentence="STG skips {skipped:.0f} of the model's {blocks:.0f} blocks: it guides away from another model",
+        short="STG skips most blocks",
+        formula="share of the model's blocks in spatio_temporal_guidance_blocks",
+        reason="STG compares with a model that is slightly worse; published set-ups skip one to three of 48",
+        basis="bookkeeping",
+        advice="skip one block in the middle of the model",
+        curve="guidance_gap_stg",
+        stage=_every_block,
+    ),
     Rule(
         id="guidance-too-strong",
         family="guidance",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from recorder.findings.facts import RunFacts, StageFacts
+from recorder.findings.facts import RunFacts, StageFacts, as_number
 from recorder.findings.rule import Check, Rule
 
 
@@ -30,7 +30,48 @@ def _speed(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
         yield Check(np.array([speed]), 0.2, 5)
 
 
+def _condition(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
+    if "condition-lost" in stage.seen:
+        yield Check(np.array([1.0]), high=0)
+
+
+_NAMED_ELSEWHERE = ("num_frames", "num_inference_steps", "sigmas", "timesteps")
+
+
+def _replaced(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
+    """Numbers that were asked for where the pipeline uses others."""
+    used = stage.metadata.get("in_effect")
+    for name, found in used.items() if isinstance(used, Mapping) else ():
+        asked, value = stage.number(name), as_number(found)
+        if name not in _NAMED_ELSEWHERE and asked is not None and value is not None:
+            yield Check(np.array([abs(value - asked)]), high=0, key=name, evidence={"asked": asked, "used": value})
+
+
 RULES = (
+    Rule(
+        id="condition-lost",
+        family="conditioning",
+        severity="warning",
+        sentence="the given first frame is denoised as if it were noise: the conditioning mask is lost",
+        short="condition lost",
+        formula="a frame that is given, and a model that is told the step's level for it",
+        reason="the model is told 0 for what is given; only the recorder sees both",
+        basis="physics",
+        advice="return the pipeline's own mask from `prepare_latents`, or leave that method as it is",
+        stage=_condition,
+    ),
+    Rule(
+        id="setting-replaced",
+        family="conditioning",
+        severity="note",
+        sentence="{key}={asked:.6g} was requested and {used:.6g} is in effect",
+        short="{key} {used:.6g} in effect",
+        formula="arguments of the call against what the pipeline keeps",
+        reason="pipelines take some values, such as 0, as not given, and sizes are rounded to whole latents",
+        basis="bookkeeping",
+        advice="give a value that the pipeline takes; 1 means no guidance",
+        stage=_replaced,
+    ),
     Rule(
         id="frame-count",
         family="conditioning",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from recorder.findings.facts import Block, RunFacts, StageFacts, Values
+from recorder.findings.facts import Block, RunFacts, StageFacts, Values, as_number
 from recorder.findings.rule import Check, Rule
 
 
@@ -69,6 +69,14 @@ def _invalid(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
         )
 
 
+def _ended(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
+    """Levels of 0 among those that the model is called at."""
+    levels = np.array(stage.sigmas)
+    ended = np.flatnonzero((levels <= 0) & (levels >= -1e-6))
+    if len(ended):
+        yield Check(_one(float(len(ended))), high=0, step=int(ended[0]))
+
+
 def _rising(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
     levels = np.array(stage.sigmas)
     if run.shocked(stage) or not np.isfinite(levels).all() or len(levels) < 2:
@@ -86,15 +94,16 @@ def _rising(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
 
 
 def _long_step(block: Block) -> Iterator[Check]:
-    if len(block.stage.sigmas) < 6 or block.run.shocked(block.stage):
+    if len(block.stage.sigmas) < 6:
         return
     jump = np.abs(_log_snr(block["sigma_next"]) - _log_snr(block["sigma"]))
-    yield Check(jump, high=6.0, evidence={"start": block["sigma"][:, None], "goal": block["sigma_next"][:, None]})
+    evidence = {"start": block["sigma"][:, None], "goal": block["sigma_next"][:, None]}
+    yield Check(jump, high=6.0, evidence=evidence, planned=True)
 
 
 def _timestep(block: Block) -> Iterator[Check]:
-    trained = block.stage.scheduler_config.get("num_train_timesteps", 1000)
-    scale = float(trained) if type(trained) in (int, float) and trained > 0 else 1000.0
+    trained = as_number(block.stage.scheduler_config.get("num_train_timesteps", 1000))
+    scale = trained if trained is not None and trained > 0 else 1000.0
     told = block["timestep"] / scale
     miss = np.abs(told - block["sigma"])
     evidence = {"told": told[:, None], "level": block["sigma"][:, None]}
@@ -143,6 +152,7 @@ RULES = (
         ),
         basis="bookkeeping",
         advice="look at how the scheduler treats the list: some want a closing 0, others add it themselves",
+        follows=("levels-changed", "level-invalid"),
         stage=_count,
     ),
     Rule(
@@ -156,6 +166,20 @@ RULES = (
         basis="physics",
         advice=("check the list of levels (are they timesteps in thousands?), the shift, and take two steps or more"),
         stage=_invalid,
+    ),
+    Rule(
+        id="level-zero",
+        family="schedule",
+        severity="note",
+        sentence="the model is called at σ 0 in step {step}, where there is no noise to remove",
+        short="a step at σ 0",
+        formula="planned levels that are 0, without the closing one",
+        reason=(
+            "most schedulers close their schedule with 0 by themselves; where one divides by σ, NaN is found besides"
+        ),
+        basis="physics",
+        advice="leave the 0 out of the list of levels, unless the scheduler wants it",
+        stage=_ended,
     ),
     Rule(
         id="levels-rise",

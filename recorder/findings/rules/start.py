@@ -35,6 +35,20 @@ def _noise(block: Block) -> Iterator[Check]:
         yield Check(block.power("noise")[:1], 0.8, 1.25, evidence={"sigma": sigma})
 
 
+def _repeated(block: Block) -> Iterator[Check]:
+    if block.first:
+        return
+    start = (block["sigma"][:1] >= 0.9)[:, None]
+    if block.has("sample_frame_cosine"):
+        evidence = {"sigma": block["sigma"][0]}
+        what = {"what": "the frames of a clip"}
+        yield Check(np.where(start, block["sample_frame_cosine"][:1], np.nan), high=0.7, evidence=evidence, words=what)
+    if block.has("sample_clip_cosine"):
+        clips = np.where(start, block["sample_clip_cosine"][:1], np.nan)
+        what = {"what": "two clips of the batch"}
+        yield Check(clips, high=0.99, key="clips", severity="note", words=what)
+
+
 POWERS = tuple(f"energy_{band}_{q}" for q in ("noise", "x0", "velocity") for band in ("low", "mid", "high"))
 
 RULES = (
@@ -51,6 +65,21 @@ RULES = (
         needs=("sigma", *POWERS),
         curve="energy_high_noise",
         rows=_power,
+    ),
+    Rule(
+        id="noise-repeated",
+        family="start",
+        severity="warning",
+        sentence="{what} start from the same noise: its cosine is {value:.2f} where 0 is right",
+        short="noise repeated",
+        formula="cosine of neighbouring frames, and of clips, of the first sample at σ of .9 and more",
+        reason="independent noise has a cosine of 0 within 1/√n; clips may share a seed on purpose, frames never do",
+        basis="physics",
+        advice="draw noise of the full shape of the latents: [batch, channels, frames, height, width]",
+        needs=("sigma",),
+        curve="sample_frame_cosine",
+        follows=("start-noise-power",),
+        rows=_repeated,
     ),
     Rule(
         id="stage-noise-power",

@@ -14,6 +14,10 @@ from recorder.findings.rules.start import POWERS, sample_power
 _PRECISION: Final = {"float16": 4e-3, "bfloat16": 3e-2, "float64": 1e-4, "float32": 1e-4}
 """Bound for the mean square of a sample that was stored once, by its type; rounding errors average out."""
 
+_NAN_CURE: Final = (
+    "run the model in bfloat16 or float32 instead of float16; look at the levels and at callbacks of that step"
+)
+
 
 def _changed(block: Block) -> Iterator[Check]:
     if not block.has_before and block.count < 2:
@@ -33,7 +37,21 @@ def _changed(block: Block) -> Iterator[Check]:
 def _broken(block: Block) -> Iterator[Check]:
     count = block["nan_count"] + block["inf_count"]
     share = 100 * count / max(1, block.stream.values)
-    yield Check(count, high=0, evidence={"percent": np.minimum(share, 100.0)})
+    ended = any(level <= 0 for level in block.stage.sigmas)
+    words = {
+        "why": ": a planned level is 0, and the sampler divides by it" if ended else "",
+        "cure": "leave the 0 out of the list of levels: the schedule closes itself" if ended else _NAN_CURE,
+    }
+    yield Check(count, high=0, evidence={"percent": np.minimum(share, 100.0)}, words=words)
+
+
+_LARGEST: Final = {"float16": 65504.0, "bfloat16": 3.39e38, "float32": 3.4e38}
+
+
+def _overflow(block: Block) -> Iterator[Check]:
+    largest = min(_LARGEST.get(block.stream.dtype, np.inf), 1e6)
+    peak = block["max_abs"]
+    yield Check(np.where(np.isfinite(peak), peak, np.nan), high=largest / 4, evidence={"largest": largest})
 
 
 RULES = (
@@ -41,18 +59,31 @@ RULES = (
         id="not-finite",
         family="numbers",
         severity="error",
-        sentence="{stream}: {percent:.3g} % of the values are NaN or Inf, from step {step} on",
+        sentence="{stream}: {percent:.3g} % of the values are NaN or Inf, from step {step} on{why}",
         short="NaN since step {step}",
         formula="nan_count + inf_count",
         reason="a clip with NaN cannot be decoded",
         basis="physics",
-        advice=(
-            "run the model in bfloat16 or float32 instead of float16; look at the levels and at callbacks of that step"
-        ),
+        advice="{cure}",
         needs=("nan_count", "inf_count"),
         curve="nan_count",
         follows=("level-invalid",),
         rows=_broken,
+    ),
+    Rule(
+        id="near-overflow",
+        family="numbers",
+        severity="warning",
+        sentence="{stream}: values reach {value:.3g} from step {step} on, and its latents overflow at {largest:.3g}",
+        short="values near overflow",
+        formula="max |x| against a quarter of the largest number of the latents' type, and of 1e6",
+        reason="latents are of the order of 1; what is thousands of times larger overflows next",
+        basis="physics",
+        advice="run in bfloat16 or float32 instead of float16, and look at the step before",
+        needs=("max_abs",),
+        curve="max_abs",
+        follows=("not-finite", "level-invalid", "changed-between-steps"),
+        rows=_overflow,
     ),
     Rule(
         id="changed-between-steps",

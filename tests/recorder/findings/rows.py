@@ -38,8 +38,20 @@ def right(sigmas: tuple[float, ...] = SIGMAS, clips: int = 1) -> dict[str, NDArr
         "mean": 0 * one,
         "nan_count": 0 * one,
         "inf_count": 0 * one,
-        "motion": np.repeat([[[np.nan, np.nan, 0.7, 0.7, 0.7]]], n, axis=0).repeat(clips, axis=1),
+        "max_abs": 4.5 * one,
+        "motion": _frames(n, clips, 2, 0.7),
+        "jerk": _frames(n, clips, 3, 0.7 * 1.7),
+        "channel_std": np.full((n, clips, 16), 0.8),
+        "sample_frame_cosine": np.concatenate([0 * one[:1], np.full((n - 1, clips), np.nan)]),
+        "sample_clip_cosine": np.concatenate([0 * one[:1], np.full((n - 1, clips), np.nan)]),
     }
+
+
+def _frames(rows: int, clips: int, first: int, value: float) -> NDArray[Any]:
+    """A metric of nine frames that has values from a frame on."""
+    found = np.full((rows, clips, 9), value)
+    found[:, :, :first] = np.nan
+    return found
 
 
 def powers(quantity: str, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -55,21 +67,24 @@ def examined(
     sigmas: tuple[float, ...] | None = None,
     metadata: dict[str, Any] | None = None,
     run: dict[str, Any] | None = None,
+    seen: set[str] | None = None,
+    in_effect: dict[str, Any] | None = None,
     **facts: Any,
 ) -> list[Finding]:
     """Findings of a run of one stage with a video stream and, if a second one is given, an audio stream."""
     planned = tuple(streams[0]["sigma"].tolist()) if sigmas is None else sigmas
-    stage = StageFacts(0, sigmas=planned, metadata=metadata or {}, ended=True)
+    known = {**(metadata or {}), **({"in_effect": in_effect} if in_effect else {})}
+    stage = StageFacts(0, sigmas=planned, metadata=known, ended=True, seen=seen or set())
     whole = RunFacts(metadata=run or {}, stages=[stage])
     examiner = Examiner(whole, RULES)
     for name, rows in zip(("video", "audio"), streams, strict=False):
         clips = rows["std"].shape[1]
-        grid = (5, 10, 12) if name == "video" else (34,)
-        known = StreamFacts(name, clips, 4800, grid, metrics=frozenset(rows), **facts)
-        stage.streams[name] = known
+        grid = (9, 10, 12) if name == "video" else (34,)
+        declared = StreamFacts(name, clips, 4800, grid, metrics=frozenset(rows), **facts)
+        stage.streams[name] = declared
         total = len(rows["sigma"])
         for first in range(0, total, blocks):
             count = min(blocks, total - first)
-            examiner.rows(Block(whole, stage, known, first, count, lambda m, a, b, rows=rows: rows[m][a:b]))
+            examiner.rows(Block(whole, stage, declared, first, count, lambda m, a, b, rows=rows: rows[m][a:b]))
     whole.status = status
     return examiner.findings()
