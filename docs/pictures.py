@@ -34,6 +34,17 @@ async def picture(make: Callable[[], Dashboard], to: Path, keys: list[str]) -> N
     to.write_text(self_contained(svg).replace("Fira Code", "DejaVu Sans Mono"))
 
 
+def shifted_again(runs: Path) -> Path:
+    """A run that went wrong: the distilled levels, given to a scheduler that shifts them again."""
+    from recorder import nano, record
+
+    levels = [1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875]
+    pipe = nano.load()
+    with record(pipe, runs_dir=runs, name="distilled") as run:
+        pipe("a red ball moving left", sigmas=levels, num_inference_steps=len(levels), **nano.HOME, **nano.CALL)
+    return run.path
+
+
 def main() -> None:
     HERE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +62,9 @@ def main() -> None:
             )
         ).archive
         back = ["left"] * 12
-        for name, keys in (("dashboard", back), ("drift", ["2", *back]), ("frequency", ["3", *back])):
+        faulty = shifted_again(runs)
+        asyncio.run(picture(lambda: Dashboard(open_path(faulty)), HERE / "dashboard.svg", ["f"]))
+        for name, keys in (("drift", ["2", *back]), ("frequency", ["3", *back])):
             asyncio.run(picture(lambda: Dashboard(open_path(shocked)), HERE / f"{name}.svg", keys))
         pair = [smooth, shocked]
         compared = Dashboard(first=lambda app: CompareScreen(pair))
