@@ -54,8 +54,13 @@ def explain(runs: tuple[str, ...], as_json: bool, fail_on: str | None, verbose: 
             click.echo(("\n" if number else "") + _text(found, verbose))
         severity = found.verdict.severity
         worst = max(worst, severity, key=("ok", "note", "warning", "error").index)
-    if fail_on is not None and worst in ("warning", "error")[("warning", "error").index(fail_on) :]:
+    if met(worst, fail_on):
         raise click.exceptions.Exit(MET)
+
+
+def met(severity: str, fail_on: str | None) -> bool:
+    """Whether a verdict's severity is as bad as `--fail-on` says, or worse."""
+    return fail_on is not None and severity in ("warning", "error")[("warning", "error").index(fail_on) :]
 
 
 def as_object(found: RunFindings, path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from textual.message import Message
 from textual.timer import Timer
 
 from ltxtui import actions
+from ltxtui.alerts.alert import AlertLog
 from ltxtui.panels.board import Board
 from ltxtui.panels.chart_view import ChartView
 from ltxtui.panels.cost import Health, Link, link_of
@@ -76,6 +77,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         self._opening: Opening | None = opening
         self._clock = clock
         self._ticked = clock()
+        self._alerts = AlertLog(self.deck.run)
         self._frames: Timer | None = None
         self._moving = False
 
@@ -124,6 +126,9 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         self.deck.changed(self._feed.liveness, loading=not self._feed.done)
         if live and not self.deck.live:
             self._tell_end()
+        if self.deck.opened_live:
+            for alert in self._alerts.update(stall=self.deck.stall, over=self._feed.done):
+                self.dashboard.alert(alert)
         if self._opening is not None and (self._feed.done or (self.deck.live and self.deck.total)):
             opening, self._opening = self._opening, None
             self._open(opening)
