@@ -73,5 +73,5 @@ class StopRules:
     def _look(self) -> None:
         found = next((f for f in self._follower.findings() if stops(f)), None)
         if found is not None:
-            self.finding = found
             self._met(found)
+            self.finding = found
