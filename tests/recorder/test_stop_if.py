@@ -109,7 +109,7 @@ def test_a_custom_loop_checks_whether_it_is_stopped(obeys: bool, tmp_path: Path)
     with record(runs_dir=tmp_path, stop_if=("not-finite",)) as run:
         taken = own_loop(run, 12, obeys)
         until(lambda: run.stopping)
-    assert taken == (6 if obeys else 12)
+    assert taken in ((5, 6) if obeys else (12,))
     end = load(run.path).end
     assert end is not None and end["status"] == "interrupted" and "rule not-finite from step 4" in end["error"]
 
