@@ -30,8 +30,9 @@ MOST_NOTES: Final = 6
 PERCENTILES: Final = (10.0, 90.0)
 _ROWS: Final = 3
 """Rows in a row, or all to the end, that must be outside: one alone is chance."""
-_MARGIN: Final = 0.5
-"""Parts of the band's width that a value must be outside by: a fifth of good runs is outside of the band itself."""
+_MARGIN: Final = (1.0, 6.0)
+"""A value must be outside by `1 + 6 / curves` widths of the band: a fifth of good runs is outside of the band itself,
+and few curves make it too narrow."""
 
 Curves = Mapping[str, Floats]
 """By metric: values at `LEVELS` of one clip [levels]; NaN where the run has none."""
@@ -142,7 +143,7 @@ def outside(values: Floats, usual: Band) -> tuple[int, float] | None:
     scale = np.where(scale > 0, scale, 1e-12)
     with np.errstate(invalid="ignore"):
         excess = np.maximum(usual.low - values, values - usual.high) / scale
-        bad = excess > _MARGIN
+        bad = excess > _MARGIN[0] + _MARGIN[1] / max(1, usual.count)
     long = min(_ROWS, len(bad))
     for first in np.flatnonzero(bad):
         following = bad[first : first + long]

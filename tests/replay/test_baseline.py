@@ -51,14 +51,14 @@ def test_a_band_of_another_model_or_size_is_refused(more: dict[str, str], said: 
     assert band(USUAL, "rms", LEVELS, model="nano", size="video 5×4×5").count == 11
 
 
-def test_leaving_takes_three_rows_and_half_a_width() -> None:
+def test_leaving_takes_three_rows_and_more_than_a_width() -> None:
     usual = band(USUAL, "rms", np.full(8, 0.5))
     middle, width = (usual.low + usual.high) / 2, usual.high - usual.low
     assert outside(middle, usual) is None
-    assert outside(middle + 0.9 * width, usual) is None
-    beyond = middle + np.where(np.arange(8) >= 4, 2.0, 0) * width
+    assert outside(middle + 1.9 * width, usual) is None
+    beyond = middle + np.where(np.arange(8) >= 4, 3.0, 0) * width
     place = outside(beyond, usual)
-    assert place is not None and place[0] == 4 and place[1] == pytest.approx(1.5)
+    assert place is not None and place[0] == 4 and place[1] == pytest.approx(2.5)
     alone = middle + np.where(np.arange(8) == 4, 9.0, 0) * width
     assert outside(alone, usual) is None
     assert outside(np.full(8, np.nan), usual) is None
