@@ -33,7 +33,8 @@ def baseline() -> None:
     """The usual range of every metric, from runs that you call good: per model and size, at equal σ.
 
     `ltxtui explain` notes where a run leaves the range from the 10th to the 90th percentile by more than its width,
-    for three steps or more; the fewer curves there are, the further. Baselines are kept in the user's data directory; LTXTUI_DATA names another one.
+    for three steps or more; the fewer curves there are, the further. Baselines are kept in the user's data directory;
+    LTXTUI_DATA names another one.
     """
 
 
