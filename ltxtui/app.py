@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -13,12 +14,15 @@ from textual.app import SystemCommand
 from textual.screen import Screen
 
 from ltxtui import settings as user
+from ltxtui.alerts.alert import Alert
+from ltxtui.alerts.notifier import Notifier
 from ltxtui.plot.line_plot import Style
 from ltxtui.plot.roles import COMPONENTS
 from ltxtui.plot.text import clean, to_ascii
 from ltxtui.screens.base import ActionScreen, keyed
 from ltxtui.screens.run import Opening, RunScreen
 from ltxtui.state import SavedState
+from ltxtui.terminal.attention import sequence
 from ltxtui.terminal.endings import TerminalApp
 from ltxtui.themes import THEMES, first_drawing, first_theme
 from ltxtui.viewmodel.deck import Deck
@@ -45,6 +49,7 @@ class Options:
         settings: the user's; by default read from their file.
         state: the remembered state; by default in the user's state file.
         first_start: whether to show the tour to users who have not seen it.
+        notify: the words of the command that is run for events of live runs.
     """
 
     drawing: Style | None = None
@@ -56,6 +61,7 @@ class Options:
     settings: user.Loaded | None = None
     state: SavedState | None = None
     first_start: bool = False
+    notify: Sequence[str] = ()
 
 
 class Dashboard(TerminalApp[None], inherit_bindings=False):
@@ -94,6 +100,7 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
         self._opening = options.opening or Opening(preset=self.settings.preset)
         self._first = first
         self._left = False
+        self.notifier = Notifier(options.notify, self._notice) if options.notify else None
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = self.settings.theme or first_theme()
@@ -161,6 +168,19 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
     def notify(self, message: str, **more: Any) -> None:
         """A notice in a corner, in ASCII where the screen is; as Textual's otherwise."""
         super().notify(to_ascii(message) if self.drawing is Style.ASCII else message, **more)
+
+    def _notice(self, text: str) -> None:
+        """Show a notice from another thread."""
+        with contextlib.suppress(RuntimeError):  # the app has ended
+            self.call_later(self.notify, text, severity="warning", markup=False, timeout=8)
+
+    def alert(self, alert: Alert) -> None:
+        """Call for the user's attention, as the settings say, and run the command of `--notify`."""
+        if alert.rings and self.settings.alerts and self._driver is not None and not self.is_headless:
+            # The driver writes whole strings in their order, so that this cannot come inside a frame.
+            self._driver.write(sequence(f"{alert.run}: {alert.text}", plain=self.plain))
+        if self.notifier is not None:
+            self.notifier.send(alert)
 
     # The stack of screens
 

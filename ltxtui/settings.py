@@ -30,6 +30,7 @@ EXAMPLE: Final = """\
 # export_dir = "."         # folder of screenshots and CSV files
 # tour = true              # show the tour at the first start
 # mouse = true             # false: the terminal selects text
+# alerts = true            # ring and notify when a live run ends, fails, becomes NaN or stalls
 
 [keys]
 # Keys by action (`ltxtui config --keys` lists them): one key, or as many as the action has; [] for none.
@@ -60,6 +61,7 @@ class Settings:
     export_dir: Path = field(default_factory=Path)
     tour: bool = True
     mouse: bool = True
+    alerts: bool = True
     keys: Keymap = field(default_factory=dict)
 
 
@@ -223,6 +225,7 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "export_dir": _folder,
     "tour": _flag,
     "mouse": _flag,
+    "alerts": _flag,
 }
 
 

@@ -22,6 +22,7 @@ from recorder.shocks import schedules
 from recorder.shocks.spec import Shock
 
 if TYPE_CHECKING:
+    from recorder.findings.finding import Finding
     from recorder.recording import RunHandle
 
 MISSING_EXTRA = "generating needs torch and diffusers; install them: pip install 'ltxtui[ltx]'"
@@ -29,8 +30,8 @@ DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421
 """Levels the distilled LTX 2.3 was trained for (the model card of diffusers/LTX-2.3-Distilled-Diffusers)."""
 
 
-_NOT_THE_RESULT = frozenset({"runs_dir", "name", "output", "device", "allow_control"})
-"""Fields that set where a request runs and which users may watch; they do not change the result."""
+_NOT_THE_RESULT = frozenset({"runs_dir", "name", "output", "device", "allow_control", "stop_if"})
+"""Fields that set where a request runs, which users may watch and what ends it early; they do not change the result."""
 
 
 class CannotGenerate(RuntimeError):
@@ -46,6 +47,7 @@ class Request:
         sigmas: an explicit σ list, used unchanged, without the closing 0; one step per level.
         arguments: more arguments of the pipeline call; the other fields take precedence.
         scheduler: a configuration of FlowMatchEulerDiscreteScheduler, instead of the model's.
+        stop_if: ids of rules that stop the run.
     """
 
     model: str
@@ -64,6 +66,7 @@ class Request:
     scheduler: Mapping[str, Any] | None = None
     save_latents: bool = False
     allow_control: bool = False
+    stop_if: tuple[str, ...] = ()
     offload: str = "model"
     device: str | None = None
     runs_dir: Path = Path("runs")
@@ -101,6 +104,7 @@ class Outcome:
         standing: the status in a few words, with the steps that could not be recorded.
         rows: rows recorded, over all streams.
         missed: rows that could not be recorded, over all streams.
+        rule_met: the finding of a rule of `stop_if` that stopped it, or came too late to.
     """
 
     archive: Path | None
@@ -110,6 +114,7 @@ class Outcome:
     missed: int
     seconds: float
     output: Path | None
+    rule_met: Finding | None = None
 
 
 def check_extra() -> None:
@@ -157,6 +162,7 @@ def generate(
         metadata=request.as_metadata(),
         save_latents=request.save_latents,
         allow_control=request.allow_control,
+        stop_if=request.stop_if,
         data_eigenvalue=nano.DATA_EIGENVALUE if request.model == "nano" else None,
     ) as run:
         if begun is not None:
@@ -166,7 +172,7 @@ def generate(
     if request.output:
         write_video(request.output, result, pipe, float(call.get("frame_rate", 24.0)))
     archive = request.runs_dir / run.path.name if run.kept else None  # relative if it was requested so
-    return Outcome(archive, run.status, run.standing, run.rows, run.missed, seconds, request.output)
+    return Outcome(archive, run.status, run.standing, run.rows, run.missed, seconds, request.output, run.rule_met)
 
 
 def _reporter(progress: Callable[[int, int], None], request: Request) -> Callable[..., dict[str, Any]]:

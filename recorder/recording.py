@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from recorder.archive import journal_removal
 from recorder.archive.writer import ArchiveWriter
+from recorder.findings.finding import Finding
 from recorder.format import paths, protocol
 from recorder.format.events import event, reason_of
 from recorder.format.nonfinite import broken_words
@@ -30,9 +31,12 @@ from recorder.writing.archive_thread import Archivist
 from recorder.writing.completion import Completion
 from recorder.writing.journal_thread import Pump
 from recorder.writing.machine_load import Gpu, SystemLane
+from recorder.writing.stop_rules import StopRules, reason_to_stop
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from recorder.findings.rule import Rule
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +58,7 @@ class RunHandle:
         sync: bool,
         gpu: Gpu | None,
         allow_control: bool,
+        stop_if: Sequence[Rule] = (),
     ) -> None:
         now = time.time()
         self.status: protocol.Status = "recording"
@@ -66,7 +71,9 @@ class RunHandle:
             undo.callback(self._release, True)
             self._archivist = Archivist(ArchiveWriter(self.path, sync=sync), self._archive_failed)
             undo.callback(self._archivist.close)
-            self._pump = Pump(self._journal, self._archivist, self._notify, sync)
+            self._rules = StopRules(stop_if, self._rule_met) if stop_if else None
+            also = self._rules.put if self._rules else None
+            self._pump = Pump(self._journal, self._archivist, self._notify, sync, also)
             undo.callback(self._pump.close, run_messages.end("failed", None))
             self._completion = Completion(self.path, self._journal, self._archivist, self._pump, self._release)
             self.control = Control(self._pump.put, allow_control)
@@ -120,12 +127,17 @@ class RunHandle:
 
     @property
     def stopping(self) -> bool:
-        """True once a viewer has stopped the run.
+        """True once a viewer or a rule of `stop_if` has stopped the run.
 
         A custom loop checks this before each step. The loops of a hooked pipeline end automatically; for those, it
         tells whether the clip is unfinished.
         """
         return self.control.stopping
+
+    @property
+    def rule_met(self) -> Finding | None:
+        """The finding of a rule of `stop_if` that stopped the run, or came too late to; None without one."""
+        return self._rules.finding if self._rules is not None else None
 
     @property
     def rows(self) -> int:
@@ -224,6 +236,22 @@ class RunHandle:
         self.control.cannot_keep = "the archive cannot be written"
         self._pump.put(message)
 
+    def _rule_met(self, finding: Finding) -> None:
+        """Called in the rules' thread."""
+        reason = reason_to_stop(finding)
+        logger.warning("%s", reason)
+        self._pump.put(
+            event(
+                "warning",
+                reason,
+                stage=finding.stage,
+                step=finding.step,
+                stream=finding.stream,
+                payload={"stop_if": finding.id},
+            )
+        )
+        self.control.stop_by_rule(reason)
+
     def trouble(self, what: str, error: Exception) -> None:
         """Log what could not be recorded, and add it to the run's events; the generation continues."""
         text = f"{what} could not be recorded: {reason_of(error)}"
@@ -263,7 +291,10 @@ class RunHandle:
                 function()
             except Exception as failure:  # noqa: BLE001 - the run must be closed in any case
                 self.trouble(what, failure)
-        if self._pump.close(run_messages.end(status, error)):
+        ended = self._pump.close(run_messages.end(status, error))
+        if self._rules is not None:
+            self._rules.close()
+        if ended:
             self._completion.complete(status)
         else:
             self._completion.complete_later(status)

@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from recorder.findings.named import read_rules
 from recorder.format import locations, protocol
 from recorder.format.events import named
 from recorder.recording import COMPLETING, RunHandle
 from recorder.sampling import hooks, supported_pipelines
-from recorder.sampling.commands import STOPPED
 from recorder.sampling.dispatch import SamplingObserver
 from recorder.sampling.metadata import brief, command, device_name, model_id, versions
 from recorder.shocks.conductor import Conductor
@@ -65,6 +65,7 @@ def record(
     previews: bool = True,
     sync: bool = False,
     allow_control: bool = False,
+    stop_if: str | Sequence[str] = (),
 ) -> Recording:
     """Record every call of one or more pipelines while the block runs.
 
@@ -91,6 +92,10 @@ def record(
         sync: force every message onto the disk, to survive a power failure.
         allow_control: let viewers, which always belong to the same user, send commands over the run's socket: a shock
             at the next step, stop after this step, a snapshot of the latents. See `ltxtui control`.
+        stop_if: ids of rules, such as `("not-finite",)`: the first finding of one of them stops the run after the step,
+            as a viewer's `stop` does; its status is `interrupted`, and its error names rule and step. Rules are
+            evaluated outside of the sampling thread, so that one more step may be taken. A custom loop ends itself: it
+            checks `run.stopping` before each step. See `ltxtui explain --verbose` and docs/findings.md for the rules.
 
     Returns:
         A context manager, which is a decorator as well. As a context manager it gives a `RunHandle`: `run.path` is the
@@ -102,8 +107,9 @@ def record(
     Raises:
         OSError: if `runs_dir` cannot be written, before anything is generated.
         RuntimeError: if a pipeline, or its scheduler, is being recorded already.
-        ValueError: if `runs_dir` is a URL; if a pipeline or its scheduler cannot be observed correctly, or shocked
-            exactly; from the pipeline's call, if no shock can act on its schedule as asked.
+        ValueError: if `runs_dir` is a URL; if `stop_if` names an unknown rule; if a pipeline or its scheduler cannot be
+            observed correctly, or shocked exactly; from the pipeline's call, if no shock can act on its schedule as
+            asked.
         TypeError: at once, if a function is given in place of a pipeline, as by `@record` without parentheses.
 
     All but TypeError are raised where the block is entered, and leave nothing behind.
@@ -121,6 +127,7 @@ def record(
         pipes = list(pipe) if isinstance(pipe, Sequence) else [] if pipe is None else [pipe]
         for p in pipes:
             supported_pipelines.check(p)
+        rules = read_rules(stop_if)
         _check_free(pipes)
         # Absolute, since the program may change its working directory while the block runs.
         folder = Path(os.path.abspath(locations.local_path(runs_dir, "runs_dir")))  # noqa: PTH100 - keeps links
@@ -136,6 +143,7 @@ def record(
             sync=sync,
             gpu=gpu_of(pipes[0] if pipes else None),
             allow_control=allow_control,
+            stop_if=rules,
         )
         return partial(recording.open, make, pipes, conductor)
 
@@ -268,7 +276,7 @@ class Recording:
 def _ending(run: RunHandle, error: BaseException | None) -> tuple[protocol.Status, str | None]:
     """Status and error text of a run whose block was left with this exception, or with none."""
     if error is None:
-        return ("interrupted", STOPPED) if run.stopping else ("complete", None)
+        return ("interrupted", run.control.stopped_by) if run.stopping else ("complete", None)
     if isinstance(error, Exception):
         try:
             return "failed", named(error)

@@ -53,10 +53,12 @@ def runtime_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.setenv("LTXTUI_RUNTIME_DIR", str(path))
     monkeypatch.delenv("LTXTUI_RUNS_DIR", raising=False)
     monkeypatch.setenv("LTXTUI_CACHE", f"{path}-cache")
+    monkeypatch.setenv("LTXTUI_DATA", f"{path}-data")
     monkeypatch.setenv("TERM", "xterm-256color")  # what is drawn depends on it
     yield path
     shutil.rmtree(path, ignore_errors=True)
     shutil.rmtree(f"{path}-cache", ignore_errors=True)
+    shutil.rmtree(f"{path}-data", ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

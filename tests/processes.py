@@ -31,6 +31,28 @@ def recorder(runs_dir: str, steps: str, pause: str) -> None:
     print("done", flush=True)
 
 
+def faulty(runs_dir: str, steps: str, pause: str, factor: str, stop_if: str) -> None:
+    """Record as `recorder` does; something multiplies the latents after the fourth step. Prints how it ended."""
+    import torch
+
+    from recorder import nano, record
+    from tests.conftest import UNGUIDED, nano_call
+
+    torch.set_num_threads(1)
+
+    def change(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(float(pause))
+        return {"latents": tensors["latents"] * (float(factor) if step == 3 else 1.0)}
+
+    pipe = nano.load()
+    pipe.set_progress_bar_config(disable=True)
+    more = {"callback_on_step_end": change, "callback_on_step_end_tensor_inputs": ["latents"]}
+    with record(pipe, runs_dir=runs_dir, stop_if=stop_if.split()) as run:
+        print(json.dumps({"socket": str(run.socket_path), "path": str(run.path)}), flush=True)
+        pipe(**nano_call(steps=int(steps), **more, **UNGUIDED))
+    print(json.dumps({"status": run.status, "rows": run.rows}), flush=True)
+
+
 def viewer(socket_path: str, out: str) -> None:
     """Receive a run until it ends, noting every row once it has been received."""
     from replay.sources.open import Liveness, SocketSource
@@ -51,4 +73,4 @@ def viewer(socket_path: str, out: str) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    {"recorder": recorder, "viewer": viewer}[sys.argv[1]](*sys.argv[2:])
+    {"recorder": recorder, "faulty": faulty, "viewer": viewer}[sys.argv[1]](*sys.argv[2:])

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ltxtui.cli.common import CliError, load_run, recorded_path, runs_dir_option
+from ltxtui.cli.common import CliError, load_run, recorded_path, runs_dir_option, say
+from recorder.findings.finding import verdict_of
 
 if TYPE_CHECKING:
+    from recorder.findings.finding import Finding
     from replay.findings import RunFindings
 
 FORMAT: Final = 1
@@ -43,7 +45,7 @@ def explain(runs: tuple[str, ...], as_json: bool, fail_on: str | None, verbose: 
     examined as far as they are. Stages, clips, steps and frames count from 0, as in archives.
 
     An error spoils the result. A warning names what is probably wrong. A note names what is unusual and may be meant;
-    notes alone leave the verdict at ok.
+    notes alone leave the verdict at ok. With a baseline (`ltxtui baseline`) there are notes on what is unusual.
     """
     paths = [path for given in runs or _newest(runs_dir) for path in _paths(given, runs_dir)]
     worst = "ok"
@@ -55,20 +57,25 @@ def explain(runs: tuple[str, ...], as_json: bool, fail_on: str | None, verbose: 
             click.echo(("\n" if number else "") + _text(found, verbose))
         severity = found.verdict.severity
         worst = max(worst, severity, key=("ok", "note", "warning", "error").index)
-    if fail_on is not None and worst in ("warning", "error")[("warning", "error").index(fail_on) :]:
+    if met(worst, fail_on):
         raise click.exceptions.Exit(MET)
+
+
+def met(severity: str, fail_on: str | None) -> bool:
+    """Whether a verdict's severity is as bad as `--fail-on` says, or worse."""
+    return fail_on is not None and severity in ("warning", "error")[("warning", "error").index(fail_on) :]
 
 
 def as_object(found: RunFindings, path: Path) -> dict[str, Any]:
     """The findings of one run as `--json` gives them."""
-    run = found.run
+    run, findings = found.run, with_baseline(found)
     return {
         "explain": FORMAT,
         "run": run.name,
         "archive": str(path),
         "status": str(run.end.get("status", "")) if run.end else "unfinished",
-        "verdict": found.verdict.as_json(),
-        "findings": [f.as_json() for f in found.update()],
+        "verdict": verdict_of(findings).as_json(),
+        "findings": [f.as_json() for f in findings],
     }
 
 
@@ -76,9 +83,22 @@ def _text(found: RunFindings, verbose: bool) -> str:
     from ltxtui.reports import findings_text
     from ltxtui.themes import first_drawing
 
+    findings = with_baseline(found)
     return findings_text.text(
-        found.run, found.verdict, found.update(), found.undecided, style=first_drawing(), verbose=verbose
+        found.run, verdict_of(findings), findings, found.undecided, style=first_drawing(), verbose=verbose
     )
+
+
+def with_baseline(found: RunFindings) -> list[Finding]:
+    """The findings of a run, and notes on what leaves the user's baseline of its model and sizes, if there is one."""
+    from replay import baseline, baseline_store
+
+    try:
+        notes = baseline.notes(found.run, baseline_store.read(baseline.model_of(found.run)))
+    except (OSError, baseline.OtherBaseline) as problem:
+        say(f"ltxtui: no baseline is used: {problem}")
+        notes = []
+    return [*found.update(), *notes]
 
 
 def _newest(runs_dir: Path) -> list[str]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from ltxtui.cli.alert_options import notify_option, stop_if_option
 from ltxtui.cli.common import CliError, check_writable, is_terminal, runs_dir_option, say
+from ltxtui.cli.explain import MET
 from ltxtui.cli.numbers import FRAMES, PIXELS, SEED, STEPS
 from ltxtui.cli.rerun import Repetition, repetition
 from ltxtui.cli.shock_options import SHOCK_KEYS, read_shocks, read_sigmas, shock_option, sigmas_option
@@ -27,6 +31,7 @@ Examples:
   ltxtui record --model diffusers/LTX-2.3-Distilled-Diffusers --distilled --prompt "a fox in the snow"
   ltxtui record --model nano --steps 20 --seed 0 --json | jq -r .archive
   ltxtui record --model nano --shock restart:sigma=0.93,db=3     draw it first with: ltxtui plan
+  ltxtui record --model nano --stop-if not-finite --notify "tee -a alerts.jsonl"
   ltxtui record --like 20261122-143015-red-disc                  repeat a run, bit-identical
   ltxtui record --like 20261122-143015-red-disc --shock none     the same run without its shocks
 
@@ -67,15 +72,18 @@ Watch it from another terminal with: ltxtui watch
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the video to this file, e.g. clip.mp4."
 )
 @click.option("--allow-control", is_flag=True, help="Accept commands of: ltxtui control.")
+@stop_if_option
+@notify_option
 @click.option("--name", help="Name added to the start time. Default: two random words.")
 @click.option("--json", "as_json", is_flag=True, help='Print only {"archive": …, …} on standard output.')
 @runs_dir_option
 @click.pass_context
-def record(context: click.Context, /, like: str | None, as_json: bool, **options: Any) -> None:
+def record(context: click.Context, /, like: str | None, as_json: bool, notify: tuple[str, ...], **options: Any) -> None:
     """Generate one clip with LTX 2.3 and record every step.
 
     The last line printed is the path of the archive. Ctrl-C, SIGTERM, SIGQUIT and closing the terminal stop the
-    generation and keep what is recorded. The exit status is 1 if nothing was recorded.
+    generation and keep what is recorded. The exit status is 1 if nothing was recorded, and 3 if a rule of --stop-if has
+    found something.
     """
     from recorder.generate import CannotGenerate, Request, check_extra
 
@@ -98,7 +106,7 @@ def record(context: click.Context, /, like: str | None, as_json: bool, **options
         check_extra()
     except CannotGenerate as error:
         raise CliError(str(error)) from error
-    _run(request, again, as_json)
+    _run(request, again, as_json, notify)
 
 
 def _check_plan(request: Any, again: Repetition | None) -> None:
@@ -124,18 +132,26 @@ def _check_plan(request: Any, again: Repetition | None) -> None:
         click.echo("warning: this will not be the same run: its noise levels differ from the recorded ones", err=True)
 
 
-def _run(request: Any, again: Repetition | None, as_json: bool) -> None:
+def _run(request: Any, again: Repetition | None, as_json: bool, notify: Sequence[str]) -> None:
+    from ltxtui.alerts.watcher import Watcher
     from recorder.format.events import reason_of
     from recorder.generate import CannotGenerate, generate
     from recorder.system.signals import as_ctrl_c
 
     runs: list[RunHandle] = []
+    watcher = Watcher(notify, say) if notify else None
+
+    def begun(run: RunHandle) -> None:
+        runs.append(run)
+        if watcher is not None:
+            watcher.begin(run.socket_path, run.path)
+
     try:
-        with as_ctrl_c():
+        with as_ctrl_c(), watcher or contextlib.nullcontext():
             if not is_terminal(sys.stderr):
                 click.echo(f"loading {clean(request.model)}", err=True)
             _check_plan(request, again)
-            outcome = generate(request, None if is_terminal(sys.stderr) else _progress, runs.append)
+            outcome = generate(request, None if is_terminal(sys.stderr) else _progress, begun)
     except CannotGenerate as error:
         raise CliError(str(error)) from error
     except CliError:
@@ -161,7 +177,10 @@ def _print_outcome(outcome: Outcome, as_json: bool) -> None:
     Raises:
         CliError: if a clip was generated but nothing was recorded.
     """
-    if outcome.status == "interrupted":
+    if (met := outcome.rule_met) is not None:
+        done = "" if outcome.status == "interrupted" else ", too late to stop the run"
+        click.echo(f"ltxtui: stopped by rule {met.id}{done}: {clean(met.text)}", err=True)
+    elif outcome.status == "interrupted":
         click.echo("ltxtui: stopped by a viewer; what is recorded is kept", err=True)
     if as_json:
         click.echo(
@@ -173,6 +192,7 @@ def _print_outcome(outcome: Outcome, as_json: bool) -> None:
                     "missed": outcome.missed,
                     "seconds": round(outcome.seconds, 3),
                     "output": None if outcome.output is None else str(outcome.output),
+                    "stopped_by": None if outcome.rule_met is None else outcome.rule_met.as_json(),
                 }
             )
         )
@@ -187,6 +207,8 @@ def _print_outcome(outcome: Outcome, as_json: bool) -> None:
         raise CliError(f"nothing was recorded: no step could be measured; the reasons are in {outcome.archive}")
     if outcome.standing != outcome.status:
         click.echo(f"ltxtui: the run is kept as `{outcome.standing}`; the reasons are among its events", err=True)
+    if outcome.rule_met is not None:
+        raise click.exceptions.Exit(MET)
 
 
 def _progress(done: int, total: int) -> None:

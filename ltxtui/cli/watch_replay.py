@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ltxtui.cli.alert_options import notify_option
 from ltxtui.cli.common import (
+    MAX_NAMED,
     CliError,
     Command,
     check_local,
@@ -59,6 +61,9 @@ Examples:
   ltxtui watch                          the live run, or a choice of several
   ltxtui watch red-disc                 the live run with this in its name
   ltxtui watch --wait                   the next run, as soon as it begins
+  ltxtui watch --until-done             without the dashboard, until the run has ended; then use $?
+  ltxtui watch --until-done --fail-on warning --json
+  ltxtui watch --notify "tee -a alerts.jsonl"
   ltxtui watch /data/runs/20261122-143015-red-disc.journal    without a socket: read the journal
   ltxtui watch --socket /tmp/ltx.sock   a socket forwarded with: ssh -L /tmp/ltx.sock:REMOTE gpu-box
 """
@@ -68,21 +73,43 @@ Examples:
     "--socket", "socket_path", type=click.Path(path_type=Path), help="Socket of the run, such as a forwarded one."
 )
 @click.option("--wait", is_flag=True, help="Wait for the next run to begin.")
+@click.option("--until-done", is_flag=True, help="No dashboard: print progress and findings until the run has ended.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["warning", "error"]),
+    help="With --until-done: end with status 3 on findings this bad or worse.",
+)
+@click.option("--json", "as_json", is_flag=True, help="With --until-done: one JSON object per event and line.")
+@notify_option
 @looking_options
 @runs_dir_option
-def watch(run: str | None, socket_path: Path | None, wait: bool, runs_dir: Path, **looking: Any) -> None:
+def watch(
+    run: str | None, socket_path: Path | None, wait: bool, until_done: bool, fail_on: str | None, as_json: bool,
+    notify: tuple[str, ...], runs_dir: Path, **looking: Any,
+) -> None:  # fmt: skip
     """Show a run while it is being recorded. `q` leaves the dashboard; the run continues.
 
     RUN is a part of a live run's name, or the path of an archive or journal. If the connection breaks, the dashboard
     reconnects and loses nothing.
+
+    With --until-done the exit status is 0 for a complete run, 4 for one that failed, was interrupted or has no end, and
+    3 for a complete one with findings as bad as --fail-on. RUN may then be part of the name of a run that has ended.
     """
-    source = _live_source(run, socket_path, wait, runs_dir)
+    if (fail_on or as_json) and not until_done:
+        raise click.UsageError("--fail-on and --json need --until-done")
+    source = _live_source(run, socket_path, wait, runs_dir, headless=until_done)
+    if until_done:
+        from ltxtui.cli.until_done import until_done as follow
+
+        sys.exit(follow(source, as_json=as_json, fail_on=fail_on, notify=notify))
     named = ("--socket", str(socket_path)) if socket_path is not None else (run,) if run else ()
-    _show(source, ("watch", *named), _opening(**looking), runs_dir)
+    _show(source, ("watch", *named), _opening(**looking), runs_dir, notify)
 
 
-def _live_source(run: str | None, socket_path: Path | None, wait: bool, runs_dir: Path) -> Source:
-    """The run to watch. A missing run is reported first, a missing terminal second."""
+def _live_source(
+    run: str | None, socket_path: Path | None, wait: bool, runs_dir: Path, *, headless: bool = False
+) -> Source:
+    """The run to watch. A missing run is reported first, a missing terminal second; `headless` needs none."""
     from replay.sources.open import AwaitedSource
     from replay.sources.reconnect import open_live
 
@@ -94,24 +121,30 @@ def _live_source(run: str | None, socket_path: Path | None, wait: bool, runs_dir
                 f"no answer at the socket {socket_path} ({error.strerror or error}); "
                 "check that the run is live and the socket is forwarded"
             ) from error
-        _need_terminal()
+        _need_terminal(headless)
         return source
     if run is not None and (path := run_path(run, runs_dir)).exists():
         source = open_source(path)
-        _need_terminal()
+        _need_terminal(headless)
         return source
     live = _live_runs()
     if wait:
-        _need_terminal()
+        _need_terminal(headless)
         begun = time.time()
         return AwaitedSource(lambda: _first_since(begun, run), "waiting for the next run to begin")
     found = [r for r in live if run is None or run in r.name]
+    if not found and headless and run is not None:  # it may just have ended
+        with contextlib.suppress(CliError):
+            return open_source(recorded_path(run, runs_dir))
     if not found:
         named = f" with {run!r} in its name" if run else ""
         raise CliError(f"no live run{named}; start one with: ltxtui record, wait with: ltxtui watch --wait")
-    _need_terminal()
+    _need_terminal(headless)
     if len(found) == 1:
         return _live(found[0])
+    if headless:
+        names = ", ".join(r.name for r in found[:MAX_NAMED])
+        raise CliError(f"{len(found)} live runs match: {names}; name one of them: ltxtui watch --until-done RUN")
     from ltxtui.screens.chooser import choose
 
     chosen, status = choose(
@@ -122,8 +155,9 @@ def _live_source(run: str | None, socket_path: Path | None, wait: bool, runs_dir
     return _live(found[chosen])
 
 
-def _need_terminal() -> None:
-    need_terminal("run ltxtui watch on one; for data use: ltxtui runs --json")
+def _need_terminal(headless: bool) -> None:
+    if not headless:
+        need_terminal("run ltxtui watch on one; for data use: ltxtui watch --until-done, or ltxtui runs --json")
 
 
 def _live(run: LiveRun) -> Source:
@@ -232,8 +266,8 @@ def _without_garbage_collection() -> Iterator[None]:
         gc.enable()
 
 
-def _show(source: Source, origin: Sequence[str], opening: Opening, runs_dir: Path) -> None:
-    _run(source, origin=origin, opening=opening, runs_dir=runs_dir)
+def _show(source: Source, origin: Sequence[str], opening: Opening, runs_dir: Path, notify: Sequence[str] = ()) -> None:
+    _run(source, origin=origin, opening=opening, runs_dir=runs_dir, notify=notify)
 
 
 def _run(source: Source | None = None, **options: Any) -> None:
@@ -243,7 +277,10 @@ def _run(source: Source | None = None, **options: Any) -> None:
 
         app = Dashboard(source, Options(first_start=True, **options))
         from ltxtui.terminal.endings import show_app
-    sys.exit(show_app(app, mouse=app.settings.mouse))
+    status = show_app(app, mouse=app.settings.mouse)
+    if app.notifier is not None:
+        app.notifier.close()
+    sys.exit(status)
 
 
 def browse(runs_dir: Path | None = None) -> None:

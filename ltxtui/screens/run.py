@@ -15,6 +15,7 @@ from textual.message import Message
 from textual.timer import Timer
 
 from ltxtui import actions
+from ltxtui.alerts.alert import AlertLog
 from ltxtui.panels.board import Board
 from ltxtui.panels.chart_view import ChartView
 from ltxtui.panels.cost import Health, Link, link_of
@@ -78,6 +79,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         self._opening: Opening | None = opening
         self._clock = clock
         self._ticked = clock()
+        self._alerts = AlertLog(self.deck.run)
         self._frames: Timer | None = None
         self._moving = False
         self._examining: Timer | None = None
@@ -127,6 +129,8 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         self.deck.changed(self._feed.liveness, loading=not self._feed.done)
         if live and not self.deck.live:
             self._tell_end()
+        if self.deck.findings.current or self.deck.stall is not None:
+            self._alert()
         if self._opening is not None and (self._feed.done or (self.deck.live and self.deck.total)):
             opening, self._opening = self._opening, None
             self._open(opening)
@@ -147,6 +151,14 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         self._examining = None
         if self.deck.findings.update():
             self.show()
+        self._alert()
+
+    def _alert(self) -> None:
+        """Call for attention when a run that was opened live ends, stalls or has a new finding."""
+        if self.deck.opened_live:
+            over = self._feed.done and self.deck.findings.current
+            for alert in self._alerts.update(self.deck.findings.found, stall=self.deck.stall, over=over):
+                self.dashboard.alert(alert)
 
     def _tell_end(self) -> None:
         """Show a notice that the run has ended, and how: the user may be looking at another screen."""

@@ -103,7 +103,7 @@ def runtime_path() -> Path:
     return Path(override) if override else Path(tempfile.gettempdir()) / f"ltxtui-{os.getuid()}"
 
 
-def user_folder(kind: Literal["cache", "config", "state"]) -> Path | None:
+def user_folder(kind: Literal["cache", "config", "data", "state"]) -> Path | None:
     """Where this program keeps what is the user's, after the XDG rules; None if no home directory is known."""
     import platformdirs
 

@@ -75,7 +75,8 @@ class Control:
     def __init__(self, put: Callable[[Message], None], allowed: bool = False) -> None:
         self.allowed = allowed
         self.stopping = False
-        """True once a viewer has stopped the run; custom loops check it."""
+        """True once a viewer or a rule has stopped the run; custom loops check it."""
+        self.stopped_by = STOPPED  # unless a rule did
         self.shock: RequestShock | None = None
         """Requests shocks; None if the loop reports its own steps."""
         self.cannot_keep = ""
@@ -87,6 +88,7 @@ class Control:
         self._shocks: dict[int, _Asked] = {}
         self._numbers = itertools.count()
         self._pipes: list[Any] = []
+        self._due = ""  # why a rule asks for a stop that has not taken effect
         self._closed = False
         self._lock = threading.Lock()
         """Guards the attributes below."""
@@ -179,8 +181,9 @@ class Control:
         Args:
             pipes: the pipelines of the enclosing calls, then that of the loop.
         """
+        self._obey_rule()
         if self.stopping and _interrupt(pipes):
-            text = f"a loop of {type(pipes[-1]).__name__} is left without a step: the run was {STOPPED}"
+            text = f"a loop of {type(pipes[-1]).__name__} is left without a step: the run was {self.stopped_by}"
             self._put(event("warning", text))
 
     def stepped(self, pipe: Any = None, where: Position | None = None) -> None:
@@ -190,6 +193,7 @@ class Control:
             pipe: the pipeline of the step; by default that of the call that began last, or none for a custom loop.
             where: the step's stage and row.
         """
+        self._obey_rule()
         if not self._stops:
             return
         stage, step = where or self._position()
@@ -210,6 +214,18 @@ class Control:
             else:
                 name = type(pipe).__name__
                 self._refuse(asked, f"{name} cannot be stopped between its steps; end its process with Ctrl-C")
+
+    def _obey_rule(self) -> None:
+        if not (reason := self._due):
+            return
+        self._due, pipes = "", list(self._pipes)
+        if pipes and not any(hasattr(p, "_interrupt") for p in pipes):
+            names = ", ".join(sorted({type(p).__name__ for p in pipes}))
+            text = f"not {reason}: {names} cannot be stopped between its steps; end its process with Ctrl-C"
+            self._put(event("warning", text))
+        elif not self.stopping:
+            self.stopped_by, self.stopping = reason, True
+            _interrupt(pipes)
 
     def wants_snapshot(self) -> bool:
         """Whether the current step is to be kept; refuses requests beyond the limits.
@@ -259,6 +275,12 @@ class Control:
 
     def _snapshot_written(self) -> None:
         self._written += 1  # in the archivist's thread
+
+    def stop_by_rule(self, reason: str) -> None:
+        """Stop after the step that is under way, in any thread; `reason` becomes the run's error."""
+        self._due = reason
+        if not self._pipes:
+            self._obey_rule()
 
     def close(self) -> None:
         """The run ends: refuse waiting commands and take no more."""

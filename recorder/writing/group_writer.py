@@ -29,7 +29,16 @@ class GroupWriter:
     or at once if it is vital. `written` is called after each group.
     """
 
-    def __init__(self, journal: Journal, archivist: Archivist, written: Callable[[], None], sync: bool = False) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        archivist: Archivist,
+        written: Callable[[], None],
+        sync: bool = False,
+        also: Callable[[Message], None] | None = None,
+    ) -> None:
+        """`also` is given every message that is written; it must not wait or raise."""
+        self._also = also
         self._journal = journal
         self._archivist = archivist
         self._written = written
@@ -76,6 +85,8 @@ class GroupWriter:
                 # A run in which no step was taken has no end in the archive: it is not an archive then.
                 if message["t"] != protocol.END or not self.tally.idle:
                     self._archivist.put(message)
+                if self._also is not None:
+                    self._also(message)
             self._written()
             self._watch_disk()  # its events are gathered too
 

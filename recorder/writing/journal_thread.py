@@ -39,9 +39,17 @@ class Pump:
     they are written together. The thread ends with the run's last message; later items are ignored.
     """
 
-    def __init__(self, journal: Journal, archivist: Archivist, written: Callable[[], None], sync: bool = False) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        archivist: Archivist,
+        written: Callable[[], None],
+        sync: bool = False,
+        also: Callable[[Message], None] | None = None,
+    ) -> None:
+        """`also` is given every message that is written; it must not wait or raise."""
         self._archivist = archivist
-        self._out = GroupWriter(journal, archivist, written, sync)
+        self._out = GroupWriter(journal, archivist, written, sync, also)
         self._queue: queue.SimpleQueue[RowItem | StageEndItem | Message] = queue.SimpleQueue()
         self._off = False
         self._done = 0

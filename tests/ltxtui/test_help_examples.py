@@ -162,8 +162,9 @@ def in_process(pipe: Any, most: int = 9) -> Callable[..., list[Any]]:
 class Live:
     """A nano run that is being recorded in a thread, until it is stopped."""
 
-    def __init__(self, pipe: Any, runs_dir: Path) -> None:
+    def __init__(self, pipe: Any, runs_dir: Path, steps: int = MAX_STEPS) -> None:
         self._pipe = pipe
+        self._steps = steps
         self._runs_dir = runs_dir
         self._stepping = threading.Event()
         self._thread = threading.Thread(target=self._record)
@@ -173,7 +174,7 @@ class Live:
 
     def _record(self) -> None:
         self._pipe.scheduler = components.scheduler()
-        call = nano_call(MAX_STEPS, guidance_scale=1.0, **{**SMALL, "height": 64, "width": 96, "num_frames": 17})
+        call = nano_call(self._steps, guidance_scale=1.0, **{**SMALL, "height": 64, "width": 96, "num_frames": 17})
         with record(self._pipe, runs_dir=self._runs_dir, name="red-disc", allow_control=True, previews=False):
             self._pipe(**call, callback_on_step_end=self._step)
 
@@ -195,7 +196,7 @@ class DemoRecorder:
         given = ["--model", "nano", "--prompt", prompt, "--steps", str(steps), "--seed", str(seed), *more, *SIZE]
         options = record_command.make_context("record", [*given, "--runs-dir", str(runs_dir)]).params
         options |= {"shocks": read_shocks(options["shocks"]), "steps": min(steps, 8)}
-        self._request = Request.from_dict({k: v for k, v in options.items() if k not in ("like", "as_json")})
+        self._request = Request.from_dict({k: v for k, v in options.items() if k not in ("like", "as_json", "notify")})
         self._archive: Path | None = None
         self._thread = threading.Thread(target=self._record)
         self._thread.start()
@@ -308,7 +309,7 @@ def test_examples_work(
     words = [word.replace("/data/runs", str(here / "shared")) for word in shortened(example.words)] if command else []
     monkeypatch.setattr(inspect.getmodule(Recorder), "Recorder", DemoRecorder)  # its module has the name of its command
     monkeypatch.setattr(runner, "run_jobs", in_process(loaded, most=2))
-    on_screen = command in ("", "watch", "replay") or "--tui" in words
+    on_screen = (command in ("", "watch", "replay") or "--tui" in words) and "--until-done" not in words
     if on_screen:
         monkeypatch.setattr(common, "has_terminal", lambda: True)
         monkeypatch.setattr(watch_replay, "has_terminal", lambda: True)
@@ -317,7 +318,7 @@ def test_examples_work(
     if "--wait" in words:
         shown.before = lambda: live.append(Live(loaded, tmp_path))
     elif command in ("watch", "control") and ".journal" not in words[-1]:
-        live.append(Live(loaded, tmp_path))
+        live.append(Live(loaded, tmp_path, 100 if "--until-done" in words else MAX_STEPS))
     try:
         for run in live:
             words = [word.replace("/tmp/ltx.sock", str(run.socket)) for word in words]

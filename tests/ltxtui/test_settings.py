@@ -22,11 +22,12 @@ from tests.ltxtui.sources import Archive
 def test_a_whole_file_is_read() -> None:
     found, problems = settings.parse(
         'theme = "light"\ndrawing = "ascii"\npreset = 3\nexport_dir = "~/out"\ntour = false\nmouse = false\n'
-        '[keys]\ntheme = "T"\ncursor = ["K", "J"]\nexport = []\nhide = "X"\n'
+        'alerts = false\n[keys]\ntheme = "T"\ncursor = ["K", "J"]\nexport = []\nhide = "X"\n'
     )
     assert not problems
     assert (found.theme, found.drawing, found.preset) == ("ltxtui-light", Style.ASCII, 3)
-    assert found.export_dir == Path("~/out").expanduser() and not found.tour and not found.mouse
+    assert found.export_dir == Path("~/out").expanduser()
+    assert not found.tour and not found.mouse and not found.alerts
     assert found.keys == {"theme": ("T",), "cursor": ("K", "J"), "export": (), "hide": ("X",)}
 
 
