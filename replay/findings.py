@@ -81,6 +81,11 @@ class RunFindings:
         self.update()
         return self._examiner.undecided
 
+    @property
+    def failures(self) -> dict[str, str]:
+        """Rules that raised on this run and are left out, with the reason."""
+        return self._examiner.failures
+
     def extremes(self) -> dict[tuple[str, str], tuple[float, float]]:
         """The lowest and highest number that each rule saw, by rule and key."""
         return self._examiner.extremes()

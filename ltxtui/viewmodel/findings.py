@@ -72,7 +72,9 @@ class DeckFindings:
         self._examined = self._run.version
         try:
             self.found = list(self._findings.update())
-            self.undecided, self.problem = dict(self._findings.undecided), ""
+            self.undecided = dict(self._findings.undecided)
+            failed = [f"{rule}: {clean(why, 200)}" for rule, why in self._findings.failures.items()]
+            self.problem = f"a rule failed: {'; '.join(failed)}" if failed else ""
         except Exception as error:  # noqa: BLE001  rules see whatever a run holds; the screen must not end with one
             self.problem = f"a rule failed: {type(error).__name__}: {clean(error, 200)}"
         ended = self._clock()

@@ -129,6 +129,8 @@ class Examiner:
         """What rules over stages found, by stage, with what they found it from."""
         self._stage_extremes: dict[tuple[str, str], tuple[float, float]] = {}
         self.undecided: dict[str, tuple[str, ...]] = {}
+        self.failures: dict[str, str] = {}
+        """Rules that raised and are left out, with the reason."""
 
     def rows(self, block: Block) -> None:
         """Look at rows that follow those seen before."""
@@ -151,7 +153,8 @@ class Examiner:
         try:
             return function(*arguments)
         except Exception as error:  # noqa: BLE001 - one rule must not cost the others, nor the archive
-            logger.warning("the rule %s is left out: %s", rule.id, named(error))
+            self.failures[rule.id] = named(error)
+            logger.warning("the rule %s is left out: %s", rule.id, self.failures[rule.id])
             self._rules = tuple(r for r in self._rules if r is not rule)
             for known in (self._tallies, self._outside):
                 for key in [key for key in known if key[0] == rule.id]:

@@ -116,6 +116,8 @@ def _row(stream: str, step: int, levels: np.ndarray, batch: int, nan_at: int | N
         **{f"energy_{band}_velocity": power + _X0[band] for band, power in noise.items()},
         "motion": 0.7 + 0.1 * np.sin(step / 5),
         "mean": 0.0,
+        "sample_frame_cosine": 0.0 if step == 0 else np.nan,
+        "sample_clip_cosine": 0.0 if step == 0 and batch > 1 else np.nan,
         "std": np.sqrt(_power(after)),
         "nan_count": 12.0 if spoiled else 0.0,
         "inf_count": 0.0,

@@ -30,8 +30,8 @@ from tests.recorded import archive, whole
 
 
 def faulty() -> list[Message]:
-    """A run of two streams whose rows are made up, so that many rules have something to say."""
-    return whole("run", shocks=0)
+    """A run of two streams with NaN from step 3 on."""
+    return whole("run", shocks=0, nan_at=3)
 
 
 def written(folder: Path, messages: list[Message]) -> Path:
