@@ -108,42 +108,42 @@ def selection(deck: Deck) -> str:
     return " · ".join(parts)
 
 
-class Part(NamedTuple):
+class HeaderPart(NamedTuple):
     """A piece of the header: the same in several lengths, the longest first, and its role."""
 
     texts: tuple[str, ...]
     role: str = "label"
 
 
-def stalled(deck: Deck) -> list[Part]:
+def stalled(deck: Deck) -> list[HeaderPart]:
     """For how long and since when a live run is stalled, and what is missing; empty if it is not."""
     if not deck.live or deck.stall is None:
         return []
     since = time.strftime("%H:%M:%S", time.localtime(time.time() - deck.stall.seconds))
     text = f"stalled for {duration(deck.stall.seconds)}, since {since}"
-    return [Part((f"{text}: {deck.stall.text}", text, f"stalled since {since}"), "alert")]
+    return [HeaderPart((f"{text}: {deck.stall.text}", text, f"stalled since {since}"), "alert")]
 
 
-def progress(deck: Deck) -> list[Part]:
+def progress(deck: Deck) -> list[HeaderPart]:
     """Step, speed and time, the most important first; of a stalled run, that it is stalled comes before its speed."""
     if deck.stage is None:
         if deck.live:
-            return [*stalled(deck), Part((deck.waiting or "waiting for the first stage",), "title")]
-        return [Part(("reading …" if deck.loading else "no steps recorded",), "title")]
+            return [*stalled(deck), HeaderPart((deck.waiting or "waiting for the first stage",), "title")]
+        return [HeaderPart(("reading …" if deck.loading else "no steps recorded",), "title")]
     stopped = stalled(deck)
     step = f"step {deck.visible}/{deck.steps}" if deck.stage.sigmas else f"step {deck.visible}"
-    parts = [Part((step,), "title"), *stopped]
+    parts = [HeaderPart((step,), "title"), *stopped]
     if deck.live and not deck.follow:
         stage, newest = deck.newest
         at = f"stage {stage} " if len(deck.run.stages) > 1 else ""
-        parts.append(Part((f"run at {at}step {newest}",)))
+        parts.append(HeaderPart((f"run at {at}step {newest}",)))
     if math.isfinite(deck.seconds_per_step):
-        parts.append(Part((f"{duration(deck.seconds_per_step)}/step",)))
+        parts.append(HeaderPart((f"{duration(deck.seconds_per_step)}/step",)))
         if deck.live and not stopped and deck.visible < deck.steps:
-            parts.append(Part((f"{duration(deck.seconds_left)} left",)))
+            parts.append(HeaderPart((f"{duration(deck.seconds_left)} left",)))
     if deck.visible:
         held = "" if not deck.live else " following" if deck.follow else " held"
-        parts.append(Part((f"cursor {deck.cursor}{held}",)))
+        parts.append(HeaderPart((f"cursor {deck.cursor}{held}",)))
     return parts
 
 

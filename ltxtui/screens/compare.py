@@ -24,9 +24,9 @@ from ltxtui.panels.compare_pictures import ComparePictures
 from ltxtui.panels.compare_runs import CompareRuns
 from ltxtui.panels.compare_table import CompareTable
 from ltxtui.panels.footer import FooterView
-from ltxtui.panels.too_small import SMALLEST, TooSmall
 from ltxtui.reports.export import Table
 from ltxtui.screens.base import ActionScreen, keyed
+from ltxtui.screens.too_small import SMALLEST, TooSmall
 from replay.comparison.alignment import Align
 from replay.model.run import NotARun, Run
 from replay.sources.open import open_path

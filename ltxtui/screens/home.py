@@ -20,11 +20,11 @@ from ltxtui.home import query
 from ltxtui.home.draw import cell_text
 from ltxtui.home.model import HomeModel
 from ltxtui.panels.footer import FooterView
-from ltxtui.panels.too_small import SMALLEST, TooSmall
 from ltxtui.plot.line_plot import Style
 from ltxtui.screens.base import ActionScreen
 from ltxtui.screens.confirm import Ask, Confirm
 from ltxtui.screens.home_views import HomeDetails, HomeHeading, HomeTable, HomeTitle, no_runs
+from ltxtui.screens.too_small import SMALLEST, TooSmall
 from recorder.format.numerals import counted
 from replay.library import edit
 from replay.library.run_info import RunInfo

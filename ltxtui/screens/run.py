@@ -25,10 +25,10 @@ from ltxtui.panels.footer import FooterView
 from ltxtui.panels.frames import next_frame_quantity
 from ltxtui.panels.header import HeaderView, outcome
 from ltxtui.panels.steps import next_quantity
-from ltxtui.panels.too_small import SMALLEST, TooSmall
 from ltxtui.plot.axis import Mode
 from ltxtui.plot.text import clean
 from ltxtui.screens.run_dialogs import RunDialogs
+from ltxtui.screens.too_small import SMALLEST, TooSmall
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.feed import Feed
 from ltxtui.viewmodel.layout import OTHERS, PRESETS

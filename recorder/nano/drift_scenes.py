@@ -15,7 +15,7 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Scene:
+class DriftScene:
     """How a clip is drawn, and what is wrong with it.
 
     `radius`, `travel` and `pan` are in parts of the frame: the disc's size, how far it goes, thrown back at the
@@ -37,28 +37,28 @@ class Scene:
     swap: bool = False
 
 
-CLEAN: dict[str, Scene] = {
-    "slow": Scene("the disc goes a tenth of the frame", travel=0.1),
-    "normal": Scene("the disc goes half the frame"),
-    "fast": Scene("the disc goes twice the frame", travel=2.0),
-    "small": Scene("a small disc", radius=0.08),
-    "small, fast": Scene("a small disc goes twice the frame", radius=0.08, travel=2.0),
-    "large": Scene("a large disc", radius=0.3),
-    "pan": Scene("the camera pans by .4 of the frame", pan=0.4),
+CLEAN: dict[str, DriftScene] = {
+    "slow": DriftScene("the disc goes a tenth of the frame", travel=0.1),
+    "normal": DriftScene("the disc goes half the frame"),
+    "fast": DriftScene("the disc goes twice the frame", travel=2.0),
+    "small": DriftScene("a small disc", radius=0.08),
+    "small, fast": DriftScene("a small disc goes twice the frame", radius=0.08, travel=2.0),
+    "large": DriftScene("a large disc", radius=0.3),
+    "pan": DriftScene("the camera pans by .4 of the frame", pan=0.4),
 }
 """Scenes without a fault."""
 
-FAULTS: dict[str, Scene] = {
-    "texture": Scene("texture fades by half", texture=0.5),
-    "background": Scene("the background shifts by .6 standard deviations", background=0.6),
-    "flicker": Scene("every other frame is a quarter weaker", flicker=0.25),
-    "cut": Scene("another scene from the middle on", cut=True),
-    "identity": Scene("another disc from the middle on", swap=True),
+FAULTS: dict[str, DriftScene] = {
+    "texture": DriftScene("texture fades by half", texture=0.5),
+    "background": DriftScene("the background shifts by .6 standard deviations", background=0.6),
+    "flicker": DriftScene("every other frame is a quarter weaker", flicker=0.25),
+    "cut": DriftScene("another scene from the middle on", cut=True),
+    "identity": DriftScene("another disc from the middle on", swap=True),
 }
 """Scenes with one fault, lesser ones first."""
 
 
-def draw(scene: Scene, seed: int, frames: int, height: int, width: int, channels: int = 8) -> Values:
+def draw(scene: DriftScene, seed: int, frames: int, height: int, width: int, channels: int = 8) -> Values:
     """Latents [frames, height, width, channels] of a scene."""
     rng = np.random.default_rng(seed)
     here, there = (_Content.random(rng, channels, scene.strength) for _ in range(2))

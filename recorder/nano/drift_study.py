@@ -18,7 +18,7 @@ from recorder.format.declarations import DRIFT
 from recorder.metrics import stage_summary
 from recorder.metrics.content_drift import content_drift
 from recorder.nano import clips, drift_scenes
-from recorder.nano.drift_scenes import CLEAN, FAULTS, Scene
+from recorder.nano.drift_scenes import CLEAN, FAULTS, DriftScene
 
 CLIPS = 64
 FRAMES, HEIGHT, WIDTH = clips.HOME_GRID
@@ -107,7 +107,7 @@ def content(fault: Fault, count: int = CLIPS) -> NDArray[np.float32]:
 
 
 def of_scenes(
-    scene: Scene, frames: int, height: int, width: int, channels: int = 8, count: int = 12
+    scene: DriftScene, frames: int, height: int, width: int, channels: int = 8, count: int = 12
 ) -> dict[str, NDArray[np.float32]]:
     """Content drift and what goes with it, by name, of so many drawings of a scene."""
     drawn = [drift_scenes.draw(scene, seed, frames, height, width, channels) for seed in range(count)]

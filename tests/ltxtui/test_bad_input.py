@@ -141,7 +141,7 @@ def test_standard_streams_that_are_closed_are_no_error(runs: Path) -> None:
 def test_what_nobody_foresaw_is_one_line_and_a_file(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(runs_dir: Path) -> None:
+    def broken(*arguments: object) -> None:
         raise ZeroDivisionError("of something")
 
     monkeypatch.setattr(listing, "cached_look", broken)

@@ -280,7 +280,7 @@ async def test_a_flood_is_one_redraw_and_a_still_screen_none() -> None:
 
         screen.show = counted  # type: ignore[method-assign]
         source.send(messages(500))
-        await until(pilot, lambda: app.deck.visible == 500)
+        await until(pilot, lambda: app.deck.visible == 500 and app.deck.findings.current)
         assert drawn < 50
         before = drawn
         await asyncio.sleep(0.5)

@@ -16,7 +16,7 @@ from recorder.metrics.content_drift import content_drift
 from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.stage_summary import PathTracker
 from recorder.metrics.step import Step
-from recorder.nano.drift_scenes import CLEAN, FAULTS, Scene, draw
+from recorder.nano.drift_scenes import CLEAN, FAULTS, draw
 from recorder.nano.drift_study import KINDS, content, of_scenes
 
 Values = NDArray[np.float64]
@@ -65,7 +65,7 @@ def test_the_same_clip_on_finer_grids_has_the_same_drift(name: str) -> None:
 @pytest.mark.parametrize("fault", ["texture", "background", "flicker"])
 def test_more_of_a_fault_scores_higher(fault: str) -> None:
     scores = [
-        of_scenes(replace(Scene(""), **{fault: size * getattr(FAULTS[fault], fault)}), 9, 10, 12, count=6)[DRIFT]
+        of_scenes(replace(DriftScene(""), **{fault: size * getattr(FAULTS[fault], fault)}), 9, 10, 12, count=6)[DRIFT]
         for size in (0.5, 1.0, 1.5)
     ]
     assert (np.diff(scores, axis=0) > 0).all()

@@ -63,7 +63,7 @@ def test_a_run_that_cannot_be_examined_has_a_verdict_that_says_so(folder: Path) 
 
 
 def test_the_filter_knows_verdicts(folder: Path) -> None:
-    run = listing.describe_run(archive(folder, "20261122-143015-new"))
+    run = listing.describe_run(archive(folder, "20261122-143015-new", nan_at=3))
     assert run.verdict is not None
     shown = [
         all(test(run, searched(run)) for test in parse(q)) for q in ("verdict:nan", "verdict:error", "-verdict:nan")

@@ -18,6 +18,7 @@ PAGES = (
     ARCHITECTURE,
     "docs/benchmarks.md",
     "docs/contributing.md",
+    "docs/findings.md",
     "docs/index.md",
     "docs/metrics.md",
     "docs/nano.md",
