@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test shuffled lint bench peers soak torture powercut fuzz keys pictures clean
+.PHONY: demo test shuffled lint bench peers soak torture powercut fuzz keys pictures interop clean
 
 demo: $(STAMP)
 	$(BIN)/ltxtui demo
@@ -50,6 +50,18 @@ keys: $(STAMP)
 
 pictures: $(STAMP)
 	$(BIN)/python docs/pictures.py
+
+# The nano model in ltx-core, in an environment that sees .venv's packages; LTXTUI_LTX2=PATH tests a checkout of LTX-2
+# instead, LTXTUI_COMFYUI=PATH one of ComfyUI too. A minute.
+INTEROP := .venv/interop
+SITE := -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+COMFYUI_NEEDS := torchsde trampoline boltons spandrel kornia kornia_rs comfy-kitchen comfy-aimdo sentencepiece aiohttp \
+	yarl multidict propcache frozenlist aiosignal attrs aiohappyeyeballs simpleeval pydantic-settings
+interop: $(STAMP)
+	test -x $(INTEROP)/bin/python || $(BIN)/python -m venv $(INTEROP)
+	$(BIN)/python $(SITE) > "$$($(INTEROP)/bin/python $(SITE))/outer.pth"
+	$(INTEROP)/bin/python -m pip install --quiet --no-deps ltx-core==1.0.0 einops scipy $(if $(LTXTUI_COMFYUI),$(COMFYUI_NEEDS))
+	$(INTEROP)/bin/python -m pytest -rs -s tests/interop
 
 clean:
 	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis snapshot_report.html

@@ -159,7 +159,7 @@ def generate(
         metadata=request.as_metadata(),
         save_latents=request.save_latents,
         allow_control=request.allow_control,
-        data_eigenvalue=nano.DATA_EIGENVALUE if request.model == "nano" else None,
+        data_eigenvalue=nano.DATA_EIGENVALUE if nano.is_nano(request.model) else None,
     ) as run:
         if begun is not None:
             begun(run)
@@ -187,13 +187,16 @@ def load(request: Request) -> Any:
     """
     import torch
 
-    if request.model == "nano":
-        from recorder import nano
+    from recorder import nano
 
+    if nano.is_nano(request.model):
         # Its tensors are so small that several threads mostly wait for each other.
         torch.set_num_threads(1)
         _no_loading_bars()
-        pipe = nano.load()
+        try:
+            pipe = nano.load(weights=nano.weights_of(request.model))
+        except FileNotFoundError as error:
+            raise CannotGenerate(str(error)) from error
         pipe.scheduler = scheduler_of(request, pipe.scheduler.config)
         return pipe
     from diffusers import LTX2Pipeline
@@ -239,9 +242,9 @@ def call_arguments(request: Request, pipe: Any = None) -> dict[str, Any]:
     """Arguments of the pipeline call, but for the generator."""
     call: dict[str, Any] = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
     call["num_inference_steps"] = request.steps
-    if request.model == "nano":
-        from recorder import nano
+    from recorder import nano
 
+    if nano.is_nano(request.model):
         call |= {**nano.HOME, **nano.CALL}
     call |= request.arguments
     sizes = {"height": request.height, "width": request.width, "num_frames": request.frames}

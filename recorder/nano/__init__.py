@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import platformdirs
+
 from recorder.sampling.guidance_presets import GUIDED as GUIDED
 from recorder.sampling.guidance_presets import UNGUIDED as UNGUIDED
 
 if TYPE_CHECKING:
     import torch
     from diffusers import LTX2Pipeline
+
+NAME, YOUNG = "nano", "nano:young"
+"""Names of models: the trained one, and the same after a twentieth of its training, whose clips drift more."""
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of trained weights that comes with the package."""
@@ -26,8 +31,20 @@ CALL: dict[str, Any] = {
 }
 """What every call of the nano pipeline needs: it has four blocks and knows short prompts, as it was trained."""
 
-DATA_EIGENVALUE = 330.0
+DATA_EIGENVALUE = 489.0
 """Λ, the top eigenvalue of the covariance of the clips it was trained on, over 960 of them: its speciation point."""
+
+
+def is_nano(model: str) -> bool:
+    """Whether a model's name is that of a nano model, which needs CALL."""
+    return model in (NAME, YOUNG)
+
+
+def weights_of(model: str) -> Path:
+    """The folder of a nano model by its name. That of the young one is in the user's data directory, once trained."""
+    if model == NAME:
+        return WEIGHTS
+    return platformdirs.user_data_path("ltxtui", appauthor=False) / "nano-young"
 
 
 class MissingExtra(ImportError):
@@ -35,8 +52,15 @@ class MissingExtra(ImportError):
 
 
 def load(device: str | torch.device = "cpu", dtype: torch.dtype | None = None, weights: Path = WEIGHTS) -> LTX2Pipeline:
-    """The nano pipeline, by the ordinary `from_pretrained` and without a network; float32 unless told otherwise."""
+    """The nano pipeline, by the ordinary `from_pretrained` and without a network; float32 unless told otherwise.
+
+    Raises:
+        FileNotFoundError: if there are no weights; it says how to get them.
+        MissingExtra: if a library is not installed.
+    """
     if not (weights / "model_index.json").is_file():
+        if weights == weights_of(YOUNG):
+            raise FileNotFoundError(f"{YOUNG} is not in {weights}; train it, in minutes: python -m recorder.nano young")
         raise FileNotFoundError(
             f"no nano weights in {weights}; reinstall the package, or train them: python -m recorder.nano.train"
         )
@@ -49,5 +73,6 @@ def load(device: str | torch.device = "cpu", dtype: torch.dtype | None = None, w
             "the nano model needs more packages; in the checkout: pip install -c constraints.txt '.[ltx]'"
         ) from error
     pipe = LTX2Pipeline.from_pretrained(weights, dtype=dtype or torch.float32, local_files_only=True)
-    pipe.register_to_config(_name_or_path="nano")  # runs should name the model, not a folder of this machine
+    name = YOUNG if weights == weights_of(YOUNG) else NAME
+    pipe.register_to_config(_name_or_path=name)  # runs should name the model, not a folder of this machine
     return pipe.to(device)

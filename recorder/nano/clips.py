@@ -22,9 +22,15 @@ WAVES = ((0, 1), (1, 0), (1, 1))
 """Half-periods down and across the frame of the waves that a background is made of."""
 
 CHANNELS = 8
-AUDIO_CHANNELS = 4
+AUDIO_CHANNELS = 8
+AUDIO_BINS = 16
+"""Mel bins of an audio latent: Lightricks' code and ComfyUI know no other shape than 8 channels of 16 bins."""
 AUDIO_LATENTS_PER_SECOND = 25.0
 FRAME_RATE = 24.0
+MARGIN = 0.28
+"""How near a shape's centre comes to the edges of the frame, as a share of its shorter side: shapes stay inside."""
+SOFT_EDGE = 0.5
+"""Cells over which a shape's edge fades into the background."""
 SUBSAMPLES = 4
 """A latent cell is drawn from this many samples along each of its sides."""
 PIXELS = 32
@@ -36,14 +42,14 @@ HOME_GRID = (9, 10, 12)
 RGB_CENTRE, RGB_GAIN = 0.4, 6.5
 OUTLINE_GAINS = np.array([3.6, 12.0, 12.0, 20.0, 20.0])
 COVERAGE_CENTRE = 0.4
-AUDIO_GAIN = 1.4
+AUDIO_GAIN = 2.0
 
 
 @dataclass(frozen=True)
 class Clip:
     """One drawn clip and the truth it was drawn from.
 
-    `video` [C, F, H, W] and `audio` [L, 4] are latents of about unit power; `path` [F, 2] is the shape's centre in
+    `video` [C, F, H, W] and `audio` [L, 8 · 16] are latents of about unit power; `path` [F, 2] is the shape's centre in
     cells (row, column), the truth that quality measurements compare with.
     """
 
@@ -88,24 +94,24 @@ def audio_length(frames: int) -> int:
 
 
 def radius_of(height: int, width: int) -> float:
-    """A shape's size in cells on a grid: its ball's radius; box and cross are drawn to about the same area or less."""
-    return 0.2 * min(height, width)
+    """A shape's size in cells on a grid: its ball's radius; box and cross are drawn to about the same area."""
+    return 0.21 * min(height, width)
 
 
 def coverage(shape: str, dy: NDArray[np.float64], dx: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
-    """1 inside the shape and 0 outside, with a soft edge a fifth of a cell wide; dy, dx are offsets from its centre."""
+    """1 inside the shape and 0 outside, with a soft edge; dy, dx are offsets from its centre."""
     if shape == "ball":
         distance = np.hypot(dy, dx) - radius
     elif shape == "box":
-        distance = np.maximum(np.abs(dy), np.abs(dx)) - 0.87 * radius
+        distance = np.maximum(np.abs(dy) - 0.72 * radius, np.abs(dx) - 1.25 * radius)
     elif shape == "cross":
-        long, thin = 1.2 * radius, 0.4 * radius
+        long, thin = 1.35 * radius, 0.4 * radius
         bar = np.maximum(np.abs(dx) - long, np.abs(dy) - thin)
         post = np.maximum(np.abs(dx) - thin, np.abs(dy) - long)
         distance = np.minimum(bar, post)
     else:
         raise ValueError(f"unknown shape {shape!r}, one of {SHAPES}")
-    covered: NDArray[np.float64] = np.clip(0.5 - distance / 0.2, 0.0, 1.0)
+    covered: NDArray[np.float64] = np.clip(0.5 - distance / SOFT_EDGE, 0.0, 1.0)
     return covered
 
 
@@ -155,7 +161,7 @@ def make_scene(prompt: str, rng: np.random.Generator, height: int, width: int, d
     colour, shape, direction = words_of(prompt)
     tone = 0.35 + 0.06 * rng.standard_normal(3)
     waves = 0.05 * rng.standard_normal((len(WAVES), 3))
-    margin = 0.22 * min(height, width)
+    margin = MARGIN * min(height, width)
     size = np.array([height, width], dtype=float)
     sign = np.array(DIRECTIONS[direction], dtype=float)
     axis = int(np.argmax(np.abs(sign)))
@@ -170,9 +176,18 @@ def make_scene(prompt: str, rng: np.random.Generator, height: int, width: int, d
 
 
 def audio_for(path: NDArray[np.float64], height: int, width: int) -> NDArray[np.float32]:
-    """Audio latents [T, 4]: sines and cosines of the shape's place in the frame, so that the streams share motion."""
-    y, x = np.pi * path[:, 0] / height, np.pi * path[:, 1] / width
-    return (AUDIO_GAIN * np.stack([np.sin(x), np.cos(x), np.sin(y), np.cos(y)], axis=1)).astype(np.float32)
+    """Audio latents [T, 8 · 16], channel by channel: the shape's place in the frame, so that the streams share motion.
+
+    Four channels hold the sine and cosine of the place across and down, four those of twice the place. Every channel
+    has a spectrum of its own over the mel bins.
+    """
+    x, y = np.pi * path[:, 1] / width, np.pi * path[:, 0] / height
+    waves = np.stack([f(k * place) for k in (1, 2) for place in (x, y) for f in (np.sin, np.cos)], axis=1)
+    return (AUDIO_GAIN * waves[:, :, None] * _SPECTRA).reshape(len(path), -1).astype(np.float32)
+
+
+_SPECTRA = np.cos(np.pi * np.outer(np.arange(AUDIO_CHANNELS) + 1, (np.arange(AUDIO_BINS) + 0.5) / AUDIO_BINS))
+"""The shape over mel bins [8, 16] of each channel's spectrum."""
 
 
 # Low-order 2-D DCT patterns of one cell: what a cell keeps of the shape's outline beyond its plain coverage.

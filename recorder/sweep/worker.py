@@ -110,7 +110,7 @@ def make_run(pipe: Any, sweep: Sweep, job: Job, folder: Path) -> Path:
     if arm.more_steps and "sigmas" in call:
         call["sigmas"] = stretched(call["sigmas"], len(call["sigmas"]) + arm.more_steps)
         call["num_inference_steps"] = len(call["sigmas"])
-    is_nano = sweep.settings.model == "nano"
+    is_nano = nano.is_nano(sweep.settings.model)
     with record(
         pipe,
         shocks=arm.shocks_of(job.seed),

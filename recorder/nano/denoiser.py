@@ -1,0 +1,194 @@
+"""Training the nano model's transformer and text connectors, in pieces: a training can stop and continue anywhere."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from diffusers import LTX2Pipeline
+from diffusers.models.transformers import transformer_ltx2
+from tqdm import tqdm
+
+from recorder.nano import flow
+
+SHORT: tuple[tuple[flow.Grid, int], ...] = (((3, 10, 12), 6), ((5, 10, 12), 4), ((4, 8, 8), 6))
+"""Grids and batch sizes, in turn, of the first part of a training: attention over a few frames costs little."""
+LONG: tuple[tuple[flow.Grid, int], ...] = (((9, 10, 12), 4), ((5, 10, 12), 4), ((9, 10, 12), 4), ((9, 8, 8), 4))
+"""Those of the rest; the first is the home size."""
+SHORT_SHARE = 0.5
+DECAY_SHARE = 0.4
+"""The rate is held, then decays over this last share of the time."""
+AUDIO_WEIGHT = 0.3
+KEPT_SHARES = (0.05, 0.15, 0.4)
+"""Shares of the time after which the average so far is kept: models that drift more than the finished one."""
+SAVE_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to train: `rate` is AdamW's, `matrix_rate` Muon's."""
+
+    minutes: float
+    rate: float
+    matrix_rate: float
+    seed: int
+
+
+def is_matrix_of_the_video(name: str, parameter: torch.Tensor) -> bool:
+    """Whether Muon trains it: weights of the blocks through which video tokens pass.
+
+    Muon (orthogonalised momentum) needs fewer steps than AdamW, and costs matrix products of its own: where many
+    tokens share a matrix they are hardly felt, but those of the wide audio part would take longer than the few audio
+    tokens do.
+    """
+    audio_only = ".audio_ff" in name or ".audio_attn" in name
+    return "transformer_blocks" in name and parameter.ndim == 2 and min(parameter.shape) > 9 and not audio_only
+
+
+class Training:
+    """Modules, their moving average and optimisers, and how far a training has come."""
+
+    def __init__(self, pipe: LTX2Pipeline, plan: Plan) -> None:
+        self.pipe, self.plan = pipe, plan
+        self.modules = torch.nn.ModuleList([pipe.transformer, pipe.connectors]).train().requires_grad_(True)
+        self.average = copy.deepcopy(self.modules).requires_grad_(False)
+        named = [(n, p) for n, p in self.modules.named_parameters()]
+        matrices = [p for n, p in named if is_matrix_of_the_video(n, p)]
+        others = [p for n, p in named if not is_matrix_of_the_video(n, p)]
+        self.optimisers: list[tuple[torch.optim.Optimizer, float]] = [
+            (torch.optim.AdamW(others, lr=plan.rate, betas=(0.9, 0.99), weight_decay=0.01), plan.rate),
+            (
+                torch.optim.Muon(
+                    matrices, lr=plan.matrix_rate, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+                ),
+                plan.matrix_rate,
+            ),
+        ]
+        self.step, self.seconds, self.loss = 0, 0.0, math.nan
+
+    @property
+    def progress(self) -> float:
+        """The share of the planned time that has passed: the budget is time, so the schedule follows the clock."""
+        return self.seconds / (self.plan.minutes * 60)
+
+    def save(self, path: Path) -> None:
+        """Everything needed to continue, written whole or not at all."""
+        state = {
+            "modules": self.modules.state_dict(),
+            "average": self.average.state_dict(),
+            "optimisers": [o.state_dict() for o, _ in self.optimisers],
+            "step": self.step,
+            "seconds": self.seconds,
+            "loss": self.loss,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Continue from what `save` wrote."""
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        self.modules.load_state_dict(state["modules"])
+        self.average.load_state_dict(state["average"])
+        for (optimiser, _), saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.step, self.seconds, self.loss = state["step"], state["seconds"], state["loss"]
+
+    def averaged(self) -> Iterator[tuple[torch.nn.Module, torch.nn.Module]]:
+        """Each module of the pipeline with its average."""
+        return zip(self.modules, self.average, strict=True)
+
+    def advance(self, conditioning: flow.Conditioning) -> None:
+        """One step."""
+        pace = min(1.0, (self.step + 1) / 100) * min(1.0, 0.02 + (1 - self.progress) / DECAY_SHARE)
+        for optimiser, rate in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate * pace
+        table = SHORT if self.progress < SHORT_SHARE else LONG
+        grid, size = table[self.step % len(table)]
+        video, audio = flow.velocity_errors(
+            self.pipe, conditioning, flow.draw_batch(grid, size, self.plan.seed, self.step)
+        )
+        loss = video.mean() + AUDIO_WEIGHT * audio.mean()
+        self.modules.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.modules.parameters(), 1.0)
+        for optimiser, _ in self.optimisers:
+            optimiser.step()
+        keep = min(0.998, self.step / (self.step + 50))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.modules.parameters()), 1 - keep)
+        self.step += 1
+        self.loss = loss.item() if math.isnan(self.loss) else 0.98 * self.loss + 0.02 * loss.item()
+
+
+def train(training: Training, state: Path | None, until: float, keep: Callable[[float], None]) -> None:
+    """Train in place up to a share of the planned time, and leave the average in the pipeline once it is all over.
+
+    `state` is written every ten minutes and at the end; `keep` is called as each of KEPT_SHARES passes, with the
+    average in the pipeline.
+    """
+    conditioning = flow.Conditioning(training.pipe)
+    before, saved = time.monotonic(), training.seconds
+    with quick_rotation(), tqdm(total=round(training.plan.minutes * 60), unit="s", desc="denoiser") as bar:
+        while training.progress < until:
+            training.advance(conditioning)
+            now = time.monotonic()
+            reached = training.progress
+            training.seconds, before = training.seconds + now - before, now
+            for share in KEPT_SHARES:
+                if reached < share <= training.progress:
+                    with averages_in(training):
+                        keep(share)
+            if state and training.seconds - saved > SAVE_SECONDS:
+                training.save(state)
+                saved = training.seconds
+            bar.n = min(bar.total, round(training.seconds))
+            bar.set_postfix(step=training.step, loss=f"{training.loss:.3f}")
+    if state:
+        training.save(state)
+    for module, average in training.averaged():
+        module.load_state_dict(average.state_dict())
+        module.eval().requires_grad_(False)
+
+
+@contextmanager
+def averages_in(training: Training) -> Iterator[None]:
+    """The average in the pipeline's place for as long as the block lasts."""
+    own = {name: value.clone() for name, value in training.modules.state_dict().items()}
+    training.modules.load_state_dict(training.average.state_dict())
+    try:
+        yield
+    finally:
+        training.modules.load_state_dict(own)
+
+
+@contextmanager
+def quick_rotation() -> Iterator[None]:
+    """Rotary embedding in two products instead of slices written in place, whose gradients cost a tenth of a step."""
+    tables: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+
+    def rotate(x: torch.Tensor, freqs: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        cos, sin = freqs
+        batch, heads, tokens, _ = cos.shape
+        found = tables.get(id(cos))
+        if found is None or found[0] is not cos:
+            if len(tables) >= 8:  # those of steps before
+                tables.clear()
+            # The same in every clip of the batch: [1, tokens, heads · 2 · half].
+            both = [torch.cat(pair, -1)[:1].transpose(1, 2).flatten(2) for pair in ((cos, cos), (-sin, sin))]
+            found = tables[id(cos)] = (cos, both[0], both[1])
+        swapped = x.view(batch, tokens, heads, 2, -1).flip(3).reshape(x.shape)
+        return x * found[1] + swapped * found[2]
+
+    with mock.patch.object(transformer_ltx2, "apply_split_rotary_emb", rotate):
+        yield
