@@ -173,9 +173,9 @@ def vae() -> AutoencoderKLLTX2Video:
     """The video autoencoder's real class; only its decoder is trained, since clips are drawn straight into latents."""
     model = AutoencoderKLLTX2Video(
         latent_channels=clips.CHANNELS,
-        block_out_channels=(2, 2, 4, 4),
+        block_out_channels=(4, 4, 8, 8),
         decoder_block_out_channels=(8, 16, 24),
-        layers_per_block=(1, 1, 1, 1, 1),
+        layers_per_block=(1, 1, 1, 0, 0),
         decoder_layers_per_block=(1, 1, 1, 0),
         spatial_compression_ratio=32,
         temporal_compression_ratio=8,
@@ -223,7 +223,7 @@ def audio_vae() -> AutoencoderKLLTX2Audio:
     return AutoencoderKLLTX2Audio(
         base_channels=1,
         output_channels=2,
-        ch_mult=(4, 4, 4),
+        ch_mult=(2, 2, 2),
         num_res_blocks=1,
         in_channels=2,
         resolution=32,
@@ -238,7 +238,7 @@ def vocoder() -> LTX2Vocoder:
     """The vocoder's real class; untrained."""
     return LTX2Vocoder(
         in_channels=2 * 4 * clips.AUDIO_BINS,
-        hidden_channels=16,
+        hidden_channels=4,
         out_channels=2,
         upsample_kernel_sizes=[4, 4],
         upsample_factors=[2, 2],

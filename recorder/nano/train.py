@@ -9,13 +9,14 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLLTX2Video, LTX2Pipeline
 
 from recorder.nano import components, decoder, denoiser, flow
 
-HALVED = ("transformer", "connectors", "vae")
+HALVED = ("transformer", "connectors", "vae", "audio_vae", "vocoder", "text_encoder")
 """Components that are stored in half precision, as the real model is; loading makes them float32 again."""
 
 
@@ -34,8 +35,18 @@ def save(pipe: LTX2Pipeline, folder: Path) -> None:
         getattr(pipe, name).float()
     for path in folder.rglob("*.json"):
         settings = json.loads(path.read_text(encoding="utf-8"))
-        if settings.pop("_name_or_path", None) is not None:
-            path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        cleaned = _portable(settings)
+        if cleaned != settings:
+            path.write_text(json.dumps(cleaned, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _portable(settings: Any) -> Any:
+    """A configuration without the folder it came from, and with float32 as what its weights are loaded as."""
+    if not isinstance(settings, dict):
+        return settings
+    kept = {name: _portable(value) for name, value in settings.items() if name != "_name_or_path"}
+    # diffusers loads any weights as float32 unless told otherwise, transformers as what they were saved from.
+    return kept | ({"dtype": "float32"} if "dtype" in kept else {})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
