@@ -204,7 +204,9 @@ def _foresee(folder: Path, made: Sweep) -> None:
 
 
 def _own_prompts(model: str) -> tuple[str, ...]:
-    if model != "nano":
+    from recorder.nano.names import is_nano
+
+    if not is_nano(model):
         raise Problem("say what to generate: --prompt '…', several times for several, taken in turn by the seeds")
     import numpy as np
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
+from recorder.nano.names import NANO as NANO
+from recorder.nano.names import YOUNG as YOUNG
+from recorder.nano.names import is_nano as is_nano
 from recorder.sampling.guidance_presets import GUIDED as GUIDED
 from recorder.sampling.guidance_presets import UNGUIDED as UNGUIDED
 
 if TYPE_CHECKING:
     import torch
     from diffusers import LTX2Pipeline
-
-NAME, YOUNG = "nano", "nano:young"
-"""Names of models: the trained one, and the same after a twentieth of its training, whose clips drift more."""
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of trained weights that comes with the package."""
@@ -35,14 +35,9 @@ DATA_EIGENVALUE = 489.0
 """Λ, the top eigenvalue of the covariance of the clips it was trained on, over 960 of them: its speciation point."""
 
 
-def is_nano(model: str) -> bool:
-    """Whether a model's name is that of a nano model, which needs CALL."""
-    return model in (NAME, YOUNG)
-
-
 def weights_of(model: str) -> Path:
     """The folder of a nano model by its name. That of the young one is in the user's data directory, once trained."""
-    if model == NAME:
+    if model == NANO:
         return WEIGHTS
     return platformdirs.user_data_path("ltxtui", appauthor=False) / "nano-young"
 
@@ -73,6 +68,6 @@ def load(device: str | torch.device = "cpu", dtype: torch.dtype | None = None, w
             "the nano model needs more packages; in the checkout: pip install -c constraints.txt '.[ltx]'"
         ) from error
     pipe = LTX2Pipeline.from_pretrained(weights, dtype=dtype or torch.float32, local_files_only=True)
-    name = YOUNG if weights == weights_of(YOUNG) else NAME
+    name = YOUNG if weights == weights_of(YOUNG) else NANO
     pipe.register_to_config(_name_or_path=name)  # runs should name the model, not a folder of this machine
     return pipe.to(device)

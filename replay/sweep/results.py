@@ -17,6 +17,7 @@ import numpy as np
 
 from recorder.format import locations, protocol
 from recorder.journal.journal import JournalReader, is_being_written
+from recorder.nano.names import is_nano
 from recorder.sweep import spec
 from recorder.sweep.spec import Job, Sweep
 from replay.archive.reader import root_attributes
@@ -114,7 +115,7 @@ def finished(folder: Path, found: Iterable[Found], sweep: Sweep) -> dict[Job, Pa
     done: dict[Job, Path] = {}
     for run in found:
         if run.state == "complete" and run.job not in done:
-            if sweep.settings.model == "nano" and _measures(folder, run.job, run.path.stem) is None:
+            if is_nano(sweep.settings.model) and _measures(folder, run.job, run.path.stem) is None:
                 continue
             done[run.job] = run.path
     return done
