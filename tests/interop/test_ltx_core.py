@@ -1,6 +1,6 @@
 """The nano model in Lightricks' own code: the same weights by its own loader, the same run, the same metrics.
 
-Three codes that nobody wrote together agree, or one of them is wrong. `make interop` makes the environment and runs
+Independent codes agree, or one of them is wrong. `make interop` makes the environment and runs
 this in it; `LTXTUI_LTX2=PATH` tests with a checkout of Lightricks/LTX-2 instead.
 """
 
@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from recorder import nano, record
-from tests.interop import lightricks_code
 from tests.interop.conftest import LTX2
 
 torch = pytest.importorskip("torch")
 pytest.importorskip(
     "ltx_core", reason="Lightricks' code is not here: `make interop`, or LTXTUI_LTX2=PATH of a checkout with its needs"
 )
+
+from tests.interop import lightricks_code  # noqa: E402
 
 SIZE = {"height": 192, "width": 224, "num_frames": 25}
 GRID = (4, 6, 7)
