@@ -42,7 +42,7 @@ HOME_GRID = (9, 10, 12)
 RGB_CENTRE, RGB_GAIN = 0.4, 6.5
 OUTLINE_GAINS = np.array([3.6, 12.0, 12.0, 20.0, 20.0])
 COVERAGE_CENTRE = 0.4
-AUDIO_GAIN = 2.0
+PLACE_GAIN, CLOCK_GAIN = 0.5, 2.0
 
 
 @dataclass(frozen=True)
@@ -175,15 +175,18 @@ def make_scene(prompt: str, rng: np.random.Generator, height: int, width: int, d
     return Scene(colour, shape, height, width, radius_of(height, width), tone, waves, start, velocity)
 
 
-def audio_for(path: NDArray[np.float64], height: int, width: int) -> NDArray[np.float32]:
-    """Audio latents [T, 8 · 16], channel by channel: the shape's place in the frame, so that the streams share motion.
+def audio_for(path: NDArray[np.float64], passed: NDArray[np.float64], height: int, width: int) -> NDArray[np.float32]:
+    """Audio latents [T, 8 · 16], channel by channel: what the streams share, as sines and cosines.
 
-    Four channels hold the sine and cosine of the place across and down, four those of twice the place. Every channel
-    has a spectrum of its own over the mel bins.
+    Four channels hold the shape's place across and down, faintly, so that it stays open about as long as in the video.
+    Four hold how much of the clip has passed (`passed` [T], 0 to 1): attention sees only how far tokens are apart, and
+    where a shape is when depends on both. Every channel has a spectrum of its own over the mel bins.
     """
-    x, y = np.pi * path[:, 1] / width, np.pi * path[:, 0] / height
-    waves = np.stack([f(k * place) for k in (1, 2) for place in (x, y) for f in (np.sin, np.cos)], axis=1)
-    return (AUDIO_GAIN * waves[:, :, None] * _SPECTRA).reshape(len(path), -1).astype(np.float32)
+    places = [np.pi * path[:, 1] / width, np.pi * path[:, 0] / height]
+    clock = [np.pi * passed, 2 * np.pi * passed]
+    waves = [PLACE_GAIN * f(place) for place in places for f in (np.sin, np.cos)]
+    waves += [CLOCK_GAIN * f(time) for time in clock for f in (np.sin, np.cos)]
+    return (np.stack(waves, axis=1)[:, :, None] * _SPECTRA).reshape(len(path), -1).astype(np.float32)
 
 
 _SPECTRA = np.cos(np.pi * np.outer(np.arange(AUDIO_CHANNELS) + 1, (np.arange(AUDIO_BINS) + 0.5) / AUDIO_BINS))
@@ -236,9 +239,10 @@ def draw(prompt: str, seed: int, frames: int = 9, height: int = 10, width: int =
     times = latent_times(frames)
     scene = make_scene(prompt, np.random.default_rng(seed), height, width, times[-1])
     path = scene.centres(times)
-    sound = scene.centres(np.minimum(np.arange(audio_length(frames)) / AUDIO_LATENTS_PER_SECOND, times[-1]))
+    heard = np.minimum(np.arange(audio_length(frames)) / AUDIO_LATENTS_PER_SECOND, times[-1])
+    sound = audio_for(scene.centres(heard), heard / (times[-1] or 1.0), height, width)
     video = _latents(scene, path, samples(height, SUBSAMPLES), samples(width, SUBSAMPLES))
-    return Clip(prompt, video, audio_for(sound, height, width), path.astype(np.float32))
+    return Clip(prompt, video, sound, path.astype(np.float32))
 
 
 def draw_pixels(
