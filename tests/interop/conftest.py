@@ -26,7 +26,7 @@ def pipe() -> Iterator[Any]:
     pytest.importorskip("diffusers")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    weights = os.environ.get("LTXTUI_NANO_WEIGHTS")
+    weights = os.environ.get("LTXTUI_NANO_WEIGHTS")  # of a training that is not finished
     loaded = nano.load(weights=Path(weights)) if weights else nano.load()
     loaded.set_progress_bar_config(disable=True)
     yield loaded
@@ -36,8 +36,10 @@ def pipe() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def checkpoint(pipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `python -m recorder.nano export --layout lightricks` writes."""
-    from recorder.nano import lightricks
+    from recorder.nano import components, lightricks
 
+    if pipe.transformer.config.audio_in_channels != components.AUDIO_TOKEN:
+        pytest.skip("no other code loads the first nano, whose weights the package holds; LTXTUI_NANO_WEIGHTS=FOLDER")
     path = tmp_path_factory.mktemp("lightricks") / "nano.safetensors"
     lightricks.export(pipe, path)
     lightricks.export_contexts(pipe, path.with_name("contexts.safetensors"))

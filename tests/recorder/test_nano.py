@@ -18,7 +18,7 @@ from recorder.nano import clips, measure
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from recorder.nano import lightricks, train  # noqa: E402
+from recorder.nano import components, lightricks, train  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,15 @@ def test_the_flags_of_2_3_are_on(pipe: Any) -> None:
         assert connectors[flag] is True, flag
 
 
+def skip_first_nano(pipe: Any) -> None:
+    """What the second nano promises cannot be asked of weights of the first."""
+    if pipe.transformer.config.audio_in_channels != components.AUDIO_TOKEN:
+        pytest.skip("the package holds weights of the first nano, whose audio part has other shapes")
+
+
 def test_its_shapes_are_those_that_other_codes_know(pipe: Any) -> None:
     """ComfyUI and Lightricks' code fix them: equal heads in both streams, and audio latents of 8 × 16."""
+    skip_first_nano(pipe)
     transformer, connectors = pipe.transformer.config, pipe.connectors.config
     assert transformer.num_attention_heads == transformer.audio_num_attention_heads
     assert transformer.num_layers >= 4
@@ -82,6 +89,7 @@ def test_its_shapes_are_those_that_other_codes_know(pipe: Any) -> None:
 
 
 def test_the_weights_are_stored_in_half_precision_and_loaded_in_float32(pipe: Any) -> None:
+    skip_first_nano(pipe)
     for name in train.HALVED:
         assert {p.dtype for p in getattr(pipe, name).parameters()} == {torch.float32}, name
         assert torch.equal(*[f(next(getattr(pipe, name).parameters())) for f in (rounded, torch.Tensor.float)]), name
