@@ -42,7 +42,7 @@ HOME_GRID = (9, 10, 12)
 RGB_CENTRE, RGB_GAIN = 0.4, 6.5
 OUTLINE_GAINS = np.array([3.6, 12.0, 12.0, 20.0, 20.0])
 COVERAGE_CENTRE = 0.4
-PLACE_GAIN, CLOCK_GAIN = 0.5, 2.0
+AUDIO_GAIN = 2.0
 
 
 @dataclass(frozen=True)
@@ -178,15 +178,14 @@ def make_scene(prompt: str, rng: np.random.Generator, height: int, width: int, d
 def audio_for(path: NDArray[np.float64], passed: NDArray[np.float64], height: int, width: int) -> NDArray[np.float32]:
     """Audio latents [T, 8 · 16], channel by channel: what the streams share, as sines and cosines.
 
-    Four channels hold the shape's place across and down, faintly, so that it stays open about as long as in the video.
-    Four hold how much of the clip has passed (`passed` [T], 0 to 1): attention sees only how far tokens are apart, and
-    where a shape is when depends on both. Every channel has a spectrum of its own over the mel bins.
+    Four channels hold the shape's place across and down, four how much of the clip has passed (`passed` [T], 0 to 1):
+    attention sees only how far apart tokens are, and where a shape is depends on the direction and on that. Every
+    channel has a spectrum of its own over the mel bins.
     """
     places = [np.pi * path[:, 1] / width, np.pi * path[:, 0] / height]
     clock = [np.pi * passed, 2 * np.pi * passed]
-    waves = [PLACE_GAIN * f(place) for place in places for f in (np.sin, np.cos)]
-    waves += [CLOCK_GAIN * f(time) for time in clock for f in (np.sin, np.cos)]
-    return (np.stack(waves, axis=1)[:, :, None] * _SPECTRA).reshape(len(path), -1).astype(np.float32)
+    waves = np.stack([f(phase) for phase in (*places, *clock) for f in (np.sin, np.cos)], axis=1)
+    return (AUDIO_GAIN * waves[:, :, None] * _SPECTRA).reshape(len(path), -1).astype(np.float32)
 
 
 _SPECTRA = np.cos(np.pi * np.outer(np.arange(AUDIO_CHANNELS) + 1, (np.arange(AUDIO_BINS) + 0.5) / AUDIO_BINS))

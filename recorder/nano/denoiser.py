@@ -23,7 +23,7 @@ SHORT: tuple[tuple[flow.Grid, int], ...] = (((3, 10, 12), 6), ((5, 10, 12), 4), 
 """Grids and batch sizes, in turn, of the first part of a training: attention over a few frames costs little."""
 LONG: tuple[tuple[flow.Grid, int], ...] = (((9, 10, 12), 4), ((5, 10, 12), 4), ((9, 10, 12), 4), ((9, 8, 8), 4))
 """Those of the rest; the first is the home size."""
-SHORT_SHARE = 0.5
+SHORT_SHARE = 0.25
 DECAY_SHARE = 0.4
 """The rate is held, then decays over this last share of the time."""
 AUDIO_WEIGHT = 0.3

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--until", type=float, default=1.0, metavar="SHARE", help="stop after this share of that time")
     parser.add_argument("--decoder-minutes", type=float, default=8.0, help="time for the video decoder (default: 8)")
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate of AdamW (default: 2e-3)")
-    parser.add_argument("--matrix-rate", type=float, default=4e-3, help="peak learning rate of Muon (default: 4e-3)")
+    parser.add_argument("--matrix-rate", type=float, default=8e-3, help="peak learning rate of Muon (default: 8e-3)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--state", type=Path, help="file that a training is saved to, and continued from if it exists")
