@@ -26,7 +26,7 @@ LONG: tuple[tuple[flow.Grid, int], ...] = (((9, 10, 12), 4), ((5, 10, 12), 4), (
 SHORT_SHARE = 0.25
 DECAY_SHARE = 0.4
 """The rate is held, then decays over this last share of the time."""
-AUDIO_WEIGHT = 0.3
+AUDIO_WEIGHT = 1.0
 KEPT_SHARES = (0.05, 0.15, 0.4)
 """Shares of the time after which the average so far is kept: models that drift more than the finished one."""
 SAVE_SECONDS = 600.0
