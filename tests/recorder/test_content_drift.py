@@ -16,7 +16,7 @@ from recorder.metrics.content_drift import content_drift
 from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.stage_summary import PathTracker
 from recorder.metrics.step import Step
-from recorder.nano.drift_scenes import CLEAN, FAULTS, draw
+from recorder.nano.drift_scenes import CLEAN, FAULTS, DriftScene, draw
 from recorder.nano.drift_study import KINDS, content, of_scenes
 
 Values = NDArray[np.float64]
