@@ -22,6 +22,7 @@ from replay.integrity.check import check
 from replay.sources.open import load
 from tests.conftest import UNGUIDED, nano_call
 from tests.faults.scenarios import SIGMAS, settle, steps
+from tests.waiting import until
 
 LONG = "x" * (3 << 20)
 
@@ -89,7 +90,7 @@ def test_an_exception_whose_text_ends_the_program_leaves_nothing_open(
     end = load(run.path).end
     assert end is not None and end["status"] == "failed" and end["error"] == "Worse"
     assert not is_being_written(run.path.with_suffix(".journal"))
-    assert {t.name for t in set(threading.enumerate()) - threads} <= {"ltxtui-settler"}
+    until(lambda: {t.name for t in set(threading.enumerate()) - threads} <= {"ltxtui-settler"})
 
 
 def test_an_exception_without_a_text_inside_the_recorder_is_an_event(
