@@ -33,7 +33,7 @@ def part(name: str) -> str:
 
 
 def page(text: str) -> str:
-    """The page with all its parts made anew."""
+    """The page with all its parts generated again."""
     return PART.sub(lambda match: part(match["name"]), text)
 
 
