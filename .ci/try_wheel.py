@@ -199,7 +199,10 @@ class Use:
     def _dashboard(self) -> None:
         screen = Screen([str(self.binaries / "ltxtui"), "replay", "restart"], self.folder, self.environment)
         try:
-            screen.wait_for("restart", "SNR")
+            screen.wait_for("Tour of the screen")
+            screen.press(b"\r")
+            # The tour may open before the panels under it are drawn, so they are only sure to show once it is closed.
+            screen.wait_for("restart", "noise level", "rules looked at the run")
             passed("`ltxtui replay` shows the archive in a pseudo-terminal")
             status = screen.leave()
             require(status == 0, "`q` leaves it with status 0", status)
@@ -244,11 +247,14 @@ class Screen:
                 sys.exit(f"FAIL  a screen with {words}\n{self.text[-4000:]}")
             self._read(0.2)
 
+    def press(self, key: bytes) -> None:
+        os.write(self._fd, key)
+
     def leave(self) -> int | None:
         """Press `q` until the command ends; returns its status."""
         end = time.monotonic() + PATIENCE_SECONDS
         while self._process.poll() is None and time.monotonic() < end:
-            os.write(self._fd, b"q")
+            self.press(b"q")
             self._read(0.5)
         return self._process.poll()
 
