@@ -6,7 +6,7 @@ DEMO_STAMP := .venv/demo-installed
 DOCS_STAMP := .venv/docs-installed
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help demo test shuffled lint wheel matrix docs bench healthy peers soak torture powercut fuzz keys pictures clean
+.PHONY: help demo test suite shuffled lint wheel matrix docs bench healthy peers soak torture powercut fuzz keys pictures clean
 
 demo: $(DEMO_STAMP)  ## Show a real, if tiny, LTX 2.3 denoising live.
 	$(BIN)/ltxtui demo
@@ -14,7 +14,10 @@ demo: $(DEMO_STAMP)  ## Show a real, if tiny, LTX 2.3 denoising live.
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-test: lint  ## Run lint, types, import rules and all tests.
+test: $(STAMP)  ## Run lint, types, import rules and all tests.
+	$(MAKE) --no-print-directory --jobs 2 lint suite
+
+suite: $(STAMP)  ## Run all tests alone.
 	$(BIN)/pytest -n 2
 
 shuffled: $(STAMP)  ## Run the tests in a random order; SEED=7 repeats the order of a printed seed.

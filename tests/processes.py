@@ -31,8 +31,11 @@ def recorder(runs_dir: str, steps: str, pause: str) -> None:
     print("done", flush=True)
 
 
-def faulty(runs_dir: str, steps: str, pause: str, factor: str, stop_if: str) -> None:
-    """Record as `recorder` does; something multiplies the latents after the fourth step. Prints how it ended."""
+def faulty(runs_dir: str, steps: str, gate: str, factor: str, stop_if: str) -> None:
+    """Record as `recorder` does; something multiplies the latents after the fourth step. Prints how it ended.
+
+    After the second step the loop waits until the file `gate` exists, so that a viewer can come in time.
+    """
     import torch
 
     from recorder import nano, record
@@ -41,7 +44,8 @@ def faulty(runs_dir: str, steps: str, pause: str, factor: str, stop_if: str) -> 
     torch.set_num_threads(1)
 
     def change(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        time.sleep(float(pause))
+        while step == 1 and gate and not Path(gate).exists():
+            time.sleep(0.01)
         return {"latents": tensors["latents"] * (float(factor) if step == 3 else 1.0)}
 
     pipe = nano.load()
@@ -71,6 +75,7 @@ def viewer(socket_path: str, out: str) -> None:
                 time.sleep(0.005)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the program that the arguments name."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     {"recorder": recorder, "faulty": faulty, "viewer": viewer}[sys.argv[1]](*sys.argv[2:])

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.ltxtui.fixture import journal_file
-from tests.ltxtui.nursery import Child, Nursery, Terminal, nursery
+from tests.nursery import VIEWER, Child, Nursery, Terminal, nursery
 
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Nursery]:
-    with nursery() as made:
+    with nursery(VIEWER) as made:
         yield made
 
 

@@ -9,24 +9,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ltxtui.cli.explain import MET
+from replay.library import listing
 from replay.sources.open import load
-from tests.ltxtui.nursery import Child, Nursery, Terminal, nursery
+from tests.nursery import Child, Nursery, Program, Terminal
 from tests.waiting import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).parents[2]
 SIZE = ["--height", "64", "--width", "96", "--frames", "17"]
-
-
-@pytest.fixture(scope="module")
-def processes() -> Iterator[Nursery]:
-    with nursery() as made:
-        yield made
 
 
 @pytest.fixture
@@ -36,20 +32,28 @@ def terminal() -> Iterator[Terminal]:
     made.close()
 
 
+@dataclass(frozen=True)
+class Recording:
+    """A recorder that waits at its gate after the second step."""
+
+    program: Program
+    path: Path
+    gate: Path
+
+    def let_go(self) -> None:
+        self.gate.touch()
+
+
 @contextlib.contextmanager
-def recording(folder: Path, *, steps: int = 30, factor: str = "1", pause: str = "0.2", stop: str = "") -> Iterator[Any]:
-    """A recorder, and the name of its run."""
-    words = ["faulty", str(folder / "runs"), str(steps), pause, factor, stop]
-    command = [sys.executable, "-m", "tests.processes", *words]
-    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+def recording(
+    processes: Nursery, folder: Path, *, steps: int = 12, factor: str = "1", stop: str = ""
+) -> Iterator[Recording]:
+    gate = folder / "gate"
+    program = processes.run("faulty", str(folder / "runs"), str(steps), str(gate), factor, stop)
     try:
-        assert running.stdout is not None
-        yield running, Path(json.loads(running.stdout.readline())["path"])
+        yield Recording(program, Path(json.loads(program.stdout.readline())["path"]), gate)
     finally:
-        running.send_signal(signal.SIGCONT)
-        running.kill()
-        running.wait()
-        running.stdout.close()
+        program.end()
 
 
 def surroundings(folder: Path, runtime_dir: Path, settings: str = "") -> dict[str, str]:
@@ -97,8 +101,10 @@ def leave(child: Child, terminal: Terminal) -> None:
 def test_nan_arrives_in_the_dashboard_and_at_the_command(
     processes: Nursery, terminal: Terminal, tmp_path: Path, runtime_dir: Path
 ) -> None:
-    with recording(tmp_path, factor="nan") as (_, path):
+    with recording(processes, tmp_path, factor="nan") as run:
+        path = run.path
         child = dashboard(processes, terminal, tmp_path, runtime_dir, path.stem)
+        run.let_go()
         terminal.until(lambda: "NaN since step 4" in notifications(terminal, path.stem))
         terminal.until(lambda: ("done", "") in kinds(tmp_path / "told"))
         leave(child, terminal)
@@ -113,8 +119,10 @@ def test_nan_arrives_in_the_dashboard_and_at_the_command(
 def test_a_finding_reaches_the_command_and_does_not_ring(
     processes: Nursery, terminal: Terminal, tmp_path: Path, runtime_dir: Path
 ) -> None:
-    with recording(tmp_path, factor="1.3") as (_, path):
+    with recording(processes, tmp_path, factor="1.3") as run:
+        path = run.path
         child = dashboard(processes, terminal, tmp_path, runtime_dir, path.stem)
+        run.let_go()
         terminal.until(lambda: ("finding", "changed-between-steps") in kinds(tmp_path / "told"))
         terminal.until(lambda: ("done", "") in kinds(tmp_path / "told"))
         leave(child, terminal)
@@ -127,15 +135,18 @@ def test_a_stalled_run_is_announced_on_both_ways_and_then_its_end(
 ) -> None:
     """The recorder is stopped, then killed: stalled, then failed, with status 4 and without a dashboard too."""
     other = Terminal()
-    with contextlib.closing(other), recording(tmp_path, steps=4000) as (recorder, path):
+    with contextlib.closing(other), recording(processes, tmp_path, steps=4000) as run:
+        path = run.path
         child = dashboard(processes, terminal, tmp_path, runtime_dir, path.stem)
         words = ["watch", "--until-done", "--notify", f"tee -a {tmp_path / 'too'}"]
         waiting = processes.start(words, other, tmp_path, surroundings(tmp_path, runtime_dir))
         other.until(lambda: b"/4000" in other.written)
-        recorder.send_signal(signal.SIGSTOP)
+        run.let_go()
+        terminal.until(lambda: listing.list_runs(tmp_path / "runs")[0].steps > 4)
+        run.program.signal(signal.SIGSTOP)
         terminal.until(lambda: ("stalled", "") in kinds(tmp_path / "told"))
         other.until(lambda: ("stalled", "") in kinds(tmp_path / "too"))
-        recorder.send_signal(signal.SIGKILL)
+        run.program.signal(signal.SIGKILL)
         terminal.until(lambda: ("failed", "") in kinds(tmp_path / "told"))
         assert waiting.wait(other) == 4
         leave(child, terminal)
@@ -149,17 +160,26 @@ def test_a_stalled_run_is_announced_on_both_ways_and_then_its_end(
 def test_the_setting_turns_the_bell_off_and_the_command_stays(
     processes: Nursery, terminal: Terminal, tmp_path: Path, runtime_dir: Path
 ) -> None:
-    with recording(tmp_path, steps=12) as (_, path):
+    with recording(processes, tmp_path) as run:
+        path = run.path
         child = dashboard(processes, terminal, tmp_path, runtime_dir, path.stem, "alerts = false\n")
+        run.let_go()
         terminal.until(lambda: ("done", "") in kinds(tmp_path / "told"))
         leave(child, terminal)
     assert notifications(terminal, path.stem) == []
 
 
-def until_done(folder: Path, runtime_dir: Path, *words: str) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def until_done(folder: Path, runtime_dir: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "ltxtui", "watch", "--until-done", "--runs-dir", "runs", *words]
     env = surroundings(folder, runtime_dir) | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(
+        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
 
 
 @pytest.mark.parametrize(
@@ -167,32 +187,40 @@ def until_done(folder: Path, runtime_dir: Path, *words: str) -> subprocess.Popen
     [("1", "warning", 0), ("1.3", "warning", 3), ("1.3", "error", 0), ("nan", "error", 3)],
 )
 def test_until_done_ends_with_its_status(
-    factor: str, fail_on: str, status: int, tmp_path: Path, runtime_dir: Path
+    processes: Nursery, factor: str, fail_on: str, status: int, tmp_path: Path, runtime_dir: Path
 ) -> None:
-    with recording(tmp_path, factor=factor, steps=12) as (_, path):
-        waiting = until_done(tmp_path, runtime_dir, "--json", "--fail-on", fail_on, path.stem)
-        out, err = waiting.communicate(timeout=PATIENCE_SECONDS)
-    assert waiting.returncode == status, (out, err)
-    said = [json.loads(line) for line in out.splitlines()]
+    with recording(processes, tmp_path, factor=factor) as run:
+        path = run.path
+        with until_done(tmp_path, runtime_dir, "--json", "--fail-on", fail_on, path.stem) as waiting:
+            assert waiting.stdout is not None
+            first = waiting.stdout.readline()
+            run.let_go()
+            out, err = waiting.communicate(timeout=PATIENCE_SECONDS)
+    assert waiting.returncode == status, (first, out, err)
+    said = [json.loads(line) for line in (first, *out.splitlines())]
     assert (said[0]["event"], said[-1]["event"], said[-1]["status"]) == ("begun", "done", "complete")
     assert said[-1]["archive"] == str(path)
 
 
-def test_until_done_waits_for_the_next_run_and_can_be_interrupted(tmp_path: Path, runtime_dir: Path) -> None:
+def test_until_done_waits_for_the_next_run_and_can_be_interrupted(
+    processes: Nursery, tmp_path: Path, runtime_dir: Path
+) -> None:
     with contextlib.ExitStack() as stack:
         waiting = stack.enter_context(until_done(tmp_path, runtime_dir, "--wait"))
         assert waiting.stdout is not None
         assert "waiting for the next run" in waiting.stdout.readline()
-        _, path = stack.enter_context(recording(tmp_path, steps=4000))
+        path = stack.enter_context(recording(processes, tmp_path)).path
         until(lambda: path.stem in waiting.stdout.readline())
         waiting.send_signal(signal.SIGINT)
         assert waiting.wait(PATIENCE_SECONDS) == 130
 
 
-def test_a_rule_stops_a_run_of_python(tmp_path: Path) -> None:
-    with recording(tmp_path, factor="nan", steps=400, stop="not-finite") as (recorder, path):
-        assert json.loads(recorder.stdout.readline())["status"] == "interrupted"
-        assert recorder.wait(PATIENCE_SECONDS) == 0
+def test_a_rule_stops_a_run_of_python(processes: Nursery, tmp_path: Path) -> None:
+    with recording(processes, tmp_path, factor="nan", steps=400, stop="not-finite") as run:
+        run.let_go()
+        assert json.loads(run.program.stdout.readline())["status"] == "interrupted"
+        assert run.program.wait() == 0
+    path = run.path
     end = load(path).end
     assert end is not None and end["error"] == "stopped by rule not-finite from step 4 of stage 0: NaN since step 4"
     assert load(path).steps < 20

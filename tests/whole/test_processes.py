@@ -18,28 +18,20 @@ from recorder.format import locations
 from recorder.journal.journal import is_being_written
 from replay.library import listing
 from replay.sources.open import Liveness, SocketSource, load, open_path
-from tests.waiting import PATIENCE_SECONDS, until
-
-ROOT = Path(__file__).parents[2]
+from tests.nursery import Nursery, Program
+from tests.waiting import until
 
 
 @contextlib.contextmanager
-def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tests.processes", *arguments]
-    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+def process(processes: Nursery, *arguments: str) -> Iterator[Program]:
+    running = processes.run(*arguments)
     try:
         yield running
     finally:
-        if running.poll() is None:
-            running.send_signal(signal.SIGCONT)
-            running.kill()
-        running.wait()
-        assert running.stdout is not None
-        running.stdout.close()
+        running.end()
 
 
-def start(running: subprocess.Popen[str]) -> tuple[Path, Path]:
-    assert running.stdout is not None
+def start(running: Program) -> tuple[Path, Path]:
     said = json.loads(running.stdout.readline())
     return Path(said["socket"]), Path(said["path"])
 
@@ -53,18 +45,18 @@ def steps_received(source: SocketSource) -> list[tuple[str, int]]:
     return [(m["stream"], m["step"]) for m in source.poll() if m["t"] == "step"]
 
 
-def test_sigkill_loses_no_step_that_any_viewer_received(tmp_path: Path, runtime_dir: Path) -> None:
+def test_sigkill_loses_no_step_that_any_viewer_received(processes: Nursery, tmp_path: Path, runtime_dir: Path) -> None:
     runs, seen = tmp_path / "runs", tmp_path / "seen"
     # Long enough not to end by itself, however slowly the viewer comes up; it is killed anyway.
-    with process("recorder", str(runs), "400", "0.1") as recording:
+    with process(processes, "recorder", str(runs), "400", "0.02") as recording:
         socket, path = start(recording)
         assert (socket.stat().st_mode & 0o777, socket.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-        with process("viewer", str(socket), str(seen)) as watching:
+        with process(processes, "viewer", str(socket), str(seen)) as watching:
             until(lambda: len(rows_in(seen)) >= 12)
             assert [r.status for r in listing.list_runs(runs)] == ["live"]
-            recording.send_signal(signal.SIGKILL)
+            recording.signal(signal.SIGKILL)
             recording.wait()
-            watching.wait(PATIENCE_SECONDS)
+            watching.wait()
     received = rows_in(seen)
     assert len(received) >= 12
     assert not is_being_written(locations.journal_of(path))
@@ -83,13 +75,15 @@ def test_sigkill_loses_no_step_that_any_viewer_received(tmp_path: Path, runtime_
     assert listing.live_runs() == [] and not socket.exists()
 
 
-def test_late_and_several_viewers_get_everything_and_a_stopped_one_stops_nobody(tmp_path: Path) -> None:
+def test_late_and_several_viewers_get_everything_and_a_stopped_one_stops_nobody(
+    processes: Nursery, tmp_path: Path
+) -> None:
     runs, seen = tmp_path / "runs", tmp_path / "seen"
-    with process("recorder", str(runs), "20", "0.5") as recording:
+    with process(processes, "recorder", str(runs), "30", "0.1") as recording:
         socket, path = start(recording)
-        with process("viewer", str(socket), str(seen)) as stopped:
+        with process(processes, "viewer", str(socket), str(seen)) as stopped:
             until(lambda: len(rows_in(seen)) >= 2)
-            stopped.send_signal(signal.SIGSTOP)
+            stopped.signal(signal.SIGSTOP)
             first = SocketSource(socket)
             early: list[tuple[str, int]] = []
             while early.count(("video", 14)) == 0:
@@ -100,27 +94,25 @@ def test_late_and_several_viewers_get_everything_and_a_stopped_one_stops_nobody(
             until(lambda: bool(received.extend(steps_received(late)) or received))
             until(lambda: received.extend(steps_received(late)) or ("video", 14) in received)
             assert received[0] == ("video", 0)
-            recording.wait(PATIENCE_SECONDS)
-            assert recording.returncode == 0
+            assert recording.wait() == 0
             for source, into in ((first, early), (late, received)):
                 until(lambda s=source, i=into: i.extend(steps_received(s)) or s.liveness is not Liveness.LIVE)  # type: ignore[misc]
-                assert into == [(s, i) for i in range(20) for s in ("video", "audio")]
+                assert into == [(s, i) for i in range(30) for s in ("video", "audio")]
                 assert source.liveness is Liveness.FINISHED
                 source.close()
-            assert load(path).steps == 20
+            assert load(path).steps == 30
 
 
-def test_a_stopped_viewer_does_not_slow_the_run(tmp_path: Path) -> None:
+def test_a_stopped_viewer_does_not_slow_the_run(processes: Nursery, tmp_path: Path) -> None:
     """The steps of one run with a stopped viewer, after it has stopped, are no slower than before it came."""
     runs, seen = tmp_path / "runs", tmp_path / "seen"
-    with process("recorder", str(runs), "120", "0") as recording:
+    with process(processes, "recorder", str(runs), "120", "0") as recording:
         socket, path = start(recording)
         watcher = SocketSource(socket)
-        with contextlib.closing(watcher), process("viewer", str(socket), str(seen)) as stopped:
+        with contextlib.closing(watcher), process(processes, "viewer", str(socket), str(seen)) as stopped:
             until(lambda: len(rows_in(seen)) >= 50)
-            stopped.send_signal(signal.SIGSTOP)
-            recording.wait(PATIENCE_SECONDS)
-            assert recording.returncode == 0
+            stopped.signal(signal.SIGSTOP)
+            assert recording.wait() == 0
     times = load(path).stages[0].streams["video"].values("step_seconds")
     before, after = sorted(times[5:30]), sorted(times[-50:])
     # Medians of one run: a viewer that were waited for would cost seconds per step, not a part of one.

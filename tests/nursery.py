@@ -1,9 +1,13 @@
-"""Real processes on real pseudo-terminals, quickly: forked from one that has imported everything."""
+"""Real processes, quickly: forked from one that has imported everything.
+
+Two kinds: `ltxtui` on a pseudo-terminal, and the programs of `tests.processes`, whose output is read from a pipe.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import json
 import os
 import re
@@ -17,7 +21,11 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
+VIEWER = "replay.sources.open"
+RECORDER = ("diffusers.pipelines.ltx2", "recorder.nano", "recorder.session")
+"""What viewers and recorders import at their start; the second is seconds of work."""
 PATIENCE = 60.0
 """Seconds: a busy machine is no failure."""
 DRAWN = b"\x1b[?25l"
@@ -103,13 +111,29 @@ class Child:
         return status
 
 
-class Nursery:
-    """Starts `ltxtui` with arguments on a terminal."""
+class Program(Child):
+    """A program of `tests.processes`, with what it prints."""
 
-    def __init__(self) -> None:
+    def __init__(self, nursery: Nursery, pid: int, stdout: TextIO) -> None:
+        super().__init__(nursery, pid)
+        self.stdout = stdout
+
+    def end(self) -> None:
+        """Kill it, even if it is stopped, and wait for it."""
+        if self.status() is None:
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGKILL)
+        self.wait()
+        self.stdout.close()
+
+
+class Nursery:
+    """Starts processes that have imported what `preloaded` names."""
+
+    def __init__(self, *preloaded: str) -> None:
         self._here, there = socket.socketpair()
         with there:
-            command = [sys.executable, "-m", "tests.ltxtui.nursery", str(there.fileno())]
+            command = [sys.executable, "-m", "tests.nursery", str(there.fileno()), *preloaded]
             self._process = subprocess.Popen(command, pass_fds=[there.fileno()])
 
     def ask(self, asked: dict[str, object], fds: list[int] | None = None) -> dict[str, object]:
@@ -120,8 +144,19 @@ class Nursery:
     def start(
         self, arguments: list[str], terminal: Terminal, folder: Path, env: dict[str, str], ignored: tuple[int, ...] = ()
     ) -> Child:
+        """Start `ltxtui` with arguments on a terminal."""
         asked = {"start": arguments, "folder": str(folder), "env": env, "ignored": list(ignored)}
         return Child(self, int(str(self.ask(asked, [terminal.slave])["pid"])))
+
+    def run(self, name: str, *arguments: str) -> Program:
+        """Start a program of `tests.processes` in this process's folder and environment."""
+        output, into = os.pipe()
+        asked = {"run": [name, *arguments], "folder": str(Path.cwd()), "env": dict(os.environ), "ignored": []}
+        try:
+            pid = int(str(self.ask(asked, [into])["pid"]))
+        finally:
+            os.close(into)
+        return Program(self, pid, os.fdopen(output))
 
     def close(self) -> None:
         self._here.close()
@@ -129,19 +164,21 @@ class Nursery:
 
 
 @contextlib.contextmanager
-def nursery() -> Iterator[Nursery]:
-    made = Nursery()
+def nursery(*preloaded: str) -> Iterator[Nursery]:
+    made = Nursery(*preloaded)
     try:
         yield made
     finally:
         made.close()
 
 
-def _child(asked: dict[str, object], slave: int) -> None:
+def _child(asked: dict[str, object], output: int) -> None:
     os.setsid()
-    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-    for fd in (0, 1, 2):
-        os.dup2(slave, fd)
+    on_terminal = os.isatty(output)
+    if on_terminal:
+        fcntl.ioctl(output, termios.TIOCSCTTY, 0)
+    for fd in (0, 1, 2) if on_terminal else (1,):
+        os.dup2(output, fd)
     os.closerange(3, 64)
     os.chdir(str(asked["folder"]))
     os.environ.clear()
@@ -150,6 +187,12 @@ def _child(asked: dict[str, object], slave: int) -> None:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     for number in asked["ignored"]:  # type: ignore[attr-defined]
         signal.signal(number, signal.SIG_IGN)
+    if "run" in asked:
+        from tests import processes
+
+        sys.argv = ["processes", *map(str, asked["run"])]  # type: ignore[call-overload]
+        processes.main()
+        return
     sys.argv = ["ltxtui", *map(str, asked["start"])]  # type: ignore[call-overload]
     if os.environ.get("BREAK"):
         from ltxtui.screens.help import HelpScreen
@@ -165,9 +208,9 @@ def _broken(self: object) -> Iterator[object]:
     yield
 
 
-def _serve(fd: int) -> None:
-    import replay.sources.open  # noqa: F401
-
+def _serve(fd: int, preloaded: list[str]) -> None:
+    for name in preloaded:
+        importlib.import_module(name)
     ended: dict[int, int] = {}
     running: set[int] = set()
     with socket.socket(fileno=fd) as line:
@@ -176,7 +219,7 @@ def _serve(fd: int) -> None:
             if not data:
                 break
             asked = json.loads(data)
-            if "start" in asked:
+            if "status" not in asked:
                 pid = os.fork()
                 if pid == 0:
                     status = 1
@@ -208,4 +251,4 @@ def _serve(fd: int) -> None:
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]))
+    _serve(int(sys.argv[1]), sys.argv[2:])
