@@ -14,6 +14,7 @@ from recorder.archive.leftovers import repaired, repairing, tidy
 from recorder.archive.writer import ArchiveWriter
 from recorder.format import locations, protocol
 from recorder.format.events import event
+from recorder.format.paths import DOCUMENT
 from recorder.format.protocol import Message
 from recorder.journal.journal import JournalReader, is_being_written
 from recorder.system.durability import sync_place
@@ -67,6 +68,9 @@ def repair(path: Path) -> Repaired:
     journal = locations.journal_of(archive)
     if not archive.parent.is_dir():
         raise CannotRepair(f"{archive} does not exist")
+    if not journal.is_file() and archive.is_dir() and not (archive / DOCUMENT).is_file():
+        # Before the lock: whether the folder around it may be written has nothing to do with the reason.
+        raise CannotRepair(f"{archive} is not a recorded run (it has no {DOCUMENT})")
     if (settled := _settled(archive)) is not None:
         return settled
     try:

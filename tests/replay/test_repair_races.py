@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -325,3 +325,16 @@ def test_a_run_of_the_longest_name_is_repaired_renamed_and_deleted(tmp_path: Pat
     assert names(tmp_path) == sorted([done.kept.name, renamed.name])
     edit.delete(renamed)
     assert names(tmp_path) == [done.kept.name]
+
+
+def test_a_folder_that_is_not_a_run_is_not_even_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder that cannot be written, the reason is still what is wrong with the path."""
+
+    def denied(archive: Path) -> Iterator[int]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(archive.parent))
+
+    monkeypatch.setattr(repair_module, "changing", denied)
+    (tmp_path / "photos").mkdir()
+    for path in (tmp_path / "photos", Path("/")):
+        with pytest.raises(CannotRepair, match="is not a recorded run"):
+            repair(path)
