@@ -40,6 +40,8 @@ def patience() -> Iterator[None]:
     """Most tests look at what is there once the block has been left, also on a disk that others keep busy."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(journal_removal, "SETTLE_SECONDS", 60.0)
+        # Of fixtures that are wider than a test too: colours of models that this user has run must not matter.
+        patched.setenv("LTXTUI_CACHE", "/nonexistent/ltxtui-cache")
         yield
 
 

@@ -1,7 +1,11 @@
-"""The filmstrip: small pictures of the predicted clean sample at the cursor, as half blocks in colour."""
+"""The filmstrip: small pictures of the predicted clean sample at the cursor, as half blocks in colour.
+
+At the last step they are those of the decoded clip, if it was decoded.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -10,6 +14,7 @@ from numpy.typing import NDArray
 from ltxtui.panels.panel import Panel
 from ltxtui.panels.view import View
 from ltxtui.plot import heatmap
+from ltxtui.plot.film import film_layout, reduced
 from ltxtui.plot.line_plot import Style
 from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean
@@ -18,6 +23,7 @@ from ltxtui.viewmodel.deck import Deck
 from replay.model.run import NotARun, Preview, StreamData
 
 _ID: Final = "filmstrip"
+FALSE: Final = "false colours"
 _LABELLED: Final = 4
 """Least lines of text of a picture for a line with its frame's number above it."""
 _LARGEST: Final = 16
@@ -98,8 +104,20 @@ def _at_or_before(stream: StreamData, step: int) -> tuple[int, Preview] | None:
     return None if before is None else (before, stream.previews[before])
 
 
+def decoded_at(deck: Deck) -> StreamData | None:
+    """The stream whose clip was decoded, if the cursor is at the last step of its stage and all of the clip is here."""
+    stage = deck.stage
+    if stage is None or not deck.visible or deck.cursor < stage.steps - 1:
+        return None
+    for stream in stage.streams.values():
+        first = next(iter(stream.decoded.values()), None)
+        if first is not None and len(stream.decoded) == first.count:
+            return stream
+    return None
+
+
 class FilmstripView(View):
-    """Follows the cursor. Colours are three components of the latents: cells that are alike look alike."""
+    """Follows the cursor. The title says whether colours are true, false, or those of the decoded clip."""
 
     def __init__(self, deck: Deck, style: Style, *, id: str = _ID) -> None:
         super().__init__(deck, style, id=id, classes="chart")
@@ -109,6 +127,14 @@ class FilmstripView(View):
     def rows(self, width: int, height: int) -> list[TextRow]:
         deck = self.deck
         colours = 0 if self.ascii else self.colours
+        if (clip := decoded_at(deck)) is not None:
+            drawn: tuple[object, ...] = (
+                *(width, height, colours, self.drawing),
+                *("decoded", id(clip.decoded), deck.item),
+            )
+            if drawn != self._drawn:
+                self._kept, self._drawn = self._draw_decoded(clip, width, height, colours), drawn
+            return self._kept
         found = preview_at(deck)
         if found is None:
             return self._draw(None, width, height, colours)
@@ -131,6 +157,7 @@ class FilmstripView(View):
         head.add(f"x0 at step {step}", "alert" if late else "label")
         if late:
             head.add(f" (step {self.deck.cursor} has none)", "alert")
+        head.add(f" · {preview.colours}", "label" if preview.colours != FALSE else "dim")
         if self.deck.item:
             head.add(" of batch item 0", "alert")
         lines = max(1, height - 1)
@@ -144,21 +171,47 @@ class FilmstripView(View):
             head.add(" · latent frames", "dim")
         rows = [head.filled()]
         for first in range(0, len(shown), plan.across):
-            rows += self._strip_of(shown[first : first + plan.across], preview, pixels, plan, width, colours)
+            pictures = [(str(preview.frames[n]), pixels[n]) for n in shown[first : first + plan.across]]
+            rows += self._strip_of(pictures, plan, width, colours)
+        rows += [self.row(width).filled() for _ in range(height - len(rows))]
+        return rows[: max(1, height)]
+
+    def _draw_decoded(self, clip: StreamData, width: int, height: int, colours: int) -> list[TextRow]:
+        head = self.row(width - 1).add("Filmstrip", "title").add(" ").add("decoded", "label")
+        if self.deck.item:
+            head.add(" of batch item 0", "alert")
+        try:
+            pictures = [(str(frame.frame), frame.preview.pixels()[0]) for frame in clip.decoded.values()]
+        except (NotARun, OSError) as error:
+            return self._nothing(head, width, height, f"the decoded clip cannot be read: {clean(error, 80)}")
+        if head.fits(" · pixel frames"):
+            head.add(" · pixel frames", "dim")
+        size = pictures[0][1].shape
+        across, down, wide, high = film_layout(len(pictures), size[0], size[1], width - 1, max(1, height - 1))
+        plan = FrameGrid(across, down, wide, high, height > 2)
+        shown = [pictures[n] for n in chosen(len(pictures), min(len(pictures), across * down))]
+        rows = [head.filled()]
+        for first in range(0, len(shown), across):
+            rows += self._strip_of(shown[first : first + across], plan, width, colours, reduced)
         rows += [self.row(width).filled() for _ in range(height - len(rows))]
         return rows[: max(1, height)]
 
     def _strip_of(
-        self, shown: list[int], preview: Preview, pixels: NDArray[np.uint8], plan: FrameGrid, width: int, colours: int
+        self,
+        named: list[tuple[str, NDArray[np.uint8]]],
+        plan: FrameGrid,
+        width: int,
+        colours: int,
+        resize: Callable[[NDArray[np.uint8], int, int], NDArray[np.uint8]] = scaled,
     ) -> list[TextRow]:
         """Pictures side by side, the names of their frames above them where there is room."""
         rows = []
         if plan.labelled:
             row = self.row(width)
-            for n in shown:
-                row.add(f"{preview.frames[n]:<{plan.width}} "[: plan.width + 1], "dim")
+            for name, _ in named:
+                row.add(f"{name:<{plan.width}} "[: plan.width + 1], "dim")
             rows.append(row.filled())
-        pictures = [scaled(pixels[n], plan.height, plan.width) for n in shown]
+        pictures = [resize(pixels, plan.height, plan.width) for _, pixels in named]
         # Fewer shades need fewer escape codes on a slow connection; the difference is not visible.
         pictures = [p if colours < 256 else (p & np.uint8(0xF8)) | (p >> np.uint8(5)) for p in pictures]
         for line in range(-(-plan.height // 2)):
@@ -199,9 +252,10 @@ def table(deck: Deck) -> Table:
 
 
 ABOUT: Final = (
-    "The predicted clean sample x0 of single latent frames at the cursor's step. Nothing is decoded: colours are "
-    "three principal components of the latent channels, the strongest one as brightness, so cells that are alike "
-    "look alike, and hues are not those of the video."
+    "The predicted clean sample x0 of single latent frames at the cursor's step. Its colours are true if a clip of the "
+    "model was decoded in this or an earlier run: a linear map from latents to colours is fitted to it. Otherwise they "
+    "are three principal components of the latent channels, the strongest one as brightness: cells that are alike look "
+    "alike, and hues are not those of the video. At the last step the decoded clip itself is shown, if it was decoded."
 )
 
 PANELS: Final = (
