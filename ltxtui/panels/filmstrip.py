@@ -5,7 +5,6 @@ At the last step they are those of the decoded clip, if it was decoded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from ltxtui.panels.panel import Panel
 from ltxtui.panels.view import View
 from ltxtui.plot import heatmap
-from ltxtui.plot.film import film_layout, reduced
+from ltxtui.plot.film import FilmGrid, film_layout, resized
 from ltxtui.plot.line_plot import Style
 from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean
@@ -157,24 +156,12 @@ class FilmstripView(View):
         head.add(f"x0 at step {step}", "alert" if late else "label")
         if late:
             head.add(f" (step {self.deck.cursor} has none)", "alert")
-        head.add(f" · {preview.colours}", "label" if preview.colours != FALSE else "dim")
         if self.deck.item:
             head.add(" of batch item 0", "alert")
-        lines = max(1, height - 1)
-        plan = layout(len(pixels), pixels.shape[1], pixels.shape[2], width - 1, lines)
-        shown = chosen(len(pixels), min(len(pixels), plan.across * plan.down))
-        if not plan.labelled:
-            names = " ".join(str(preview.frames[n]) for n in shown)
-            if head.fits(f" · frames {names}"):
-                head.add(f" · frames {names}", "dim")
-        elif head.fits(" · latent frames"):
-            head.add(" · latent frames", "dim")
-        rows = [head.filled()]
-        for first in range(0, len(shown), plan.across):
-            pictures = [(str(preview.frames[n]), pixels[n]) for n in shown[first : first + plan.across]]
-            rows += self._strip_of(pictures, plan, width, colours)
-        rows += [self.row(width).filled() for _ in range(height - len(rows))]
-        return rows[: max(1, height)]
+        head.add(f" · {preview.colours}", "label" if preview.colours != FALSE else "dim")
+        return self._strips(
+            head, [str(n) for n in preview.frames], list(pixels), "latent frames", width, height, colours
+        )
 
     def _draw_decoded(self, clip: StreamData, width: int, height: int, colours: int) -> list[TextRow]:
         head = self.row(width - 1).add("Filmstrip", "title").add(" ").add("decoded", "label")
@@ -184,25 +171,35 @@ class FilmstripView(View):
             pictures = [(str(frame.frame), frame.preview.pixels()[0]) for frame in clip.decoded.values()]
         except (NotARun, OSError) as error:
             return self._nothing(head, width, height, f"the decoded clip cannot be read: {clean(error, 80)}")
-        if head.fits(" · pixel frames"):
-            head.add(" · pixel frames", "dim")
-        size = pictures[0][1].shape
-        across, down, wide, high = film_layout(len(pictures), size[0], size[1], width - 1, max(1, height - 1))
-        plan = FrameGrid(across, down, wide, high, height > 2)
-        shown = [pictures[n] for n in chosen(len(pictures), min(len(pictures), across * down))]
-        rows = [head.filled()]
-        for first in range(0, len(shown), across):
-            rows += self._strip_of(shown[first : first + across], plan, width, colours, reduced)
-        rows += [self.row(width).filled() for _ in range(height - len(rows))]
-        return rows[: max(1, height)]
+        names = [name for name, _ in pictures]
+        return self._strips(head, names, [p for _, p in pictures], "pixel frames", width, height, colours)
+
+    def _strips(
+        self,
+        head: TextRow,
+        names: list[str],
+        pictures: list[NDArray[np.uint8]],
+        unit: str,
+        width: int,
+        height: int,
+        colours: int,
+    ) -> list[TextRow]:
+        """Below the heading the pictures, as many as fit, each below its name; all of one size."""
+        rows, columns = pictures[0].shape[:2]
+        plan = film_layout(len(pictures), rows, columns, width - 1, max(1, height - 1))
+        shown = chosen(len(pictures), min(len(pictures), plan.across * plan.down))
+        said = f" · {unit}" if plan.labelled else f" · frames {' '.join(names[n] for n in shown)}"
+        if head.fits(said):
+            head.add(said, "dim")
+        found = [head.filled()]
+        for first in range(0, len(shown), plan.across):
+            here = shown[first : first + plan.across]
+            found += self._strip_of([(names[n], pictures[n]) for n in here], plan, width, colours)
+        found += [self.row(width).filled() for _ in range(height - len(found))]
+        return found[: max(1, height)]
 
     def _strip_of(
-        self,
-        named: list[tuple[str, NDArray[np.uint8]]],
-        plan: FrameGrid,
-        width: int,
-        colours: int,
-        resize: Callable[[NDArray[np.uint8], int, int], NDArray[np.uint8]] = scaled,
+        self, named: list[tuple[str, NDArray[np.uint8]]], plan: FilmGrid, width: int, colours: int
     ) -> list[TextRow]:
         """Pictures side by side, the names of their frames above them where there is room."""
         rows = []
@@ -211,7 +208,7 @@ class FilmstripView(View):
             for name, _ in named:
                 row.add(f"{name:<{plan.width}} "[: plan.width + 1], "dim")
             rows.append(row.filled())
-        pictures = [resize(pixels, plan.height, plan.width) for _, pixels in named]
+        pictures = [resized(pixels, plan.height, plan.width) for _, pixels in named]
         # Fewer shades need fewer escape codes on a slow connection; the difference is not visible.
         pictures = [p if colours < 256 else (p & np.uint8(0xF8)) | (p >> np.uint8(5)) for p in pictures]
         for line in range(-(-plan.height // 2)):

@@ -1,40 +1,55 @@
-"""Pictures larger than their room: how frames of a clip are laid out, and how they are reduced."""
+"""Pictures side by side in a room of text cells: how many, how large, and each in its new size."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-_LEAST: Final = 8
-"""Lines of text of a picture, if pictures are in several rows."""
+_LEAST: Final = 5
+"""Lines of text of a picture, if there is room for them."""
+_FEW: Final = 3
+"""Beginning, middle and end: drift is not visible in fewer."""
+_ALL: Final = 1.5
+"""How much larger pictures must be if not all are shown."""
 
 
-def film_layout(frames: int, rows: int, columns: int, width: int, lines: int) -> tuple[int, int, int, int]:
-    """As few rows of pictures as show all frames; else as many as leave each picture a height of 8 lines.
+class FilmGrid(NamedTuple):
+    """How pictures are laid out: how many side by side and above each other, and the size of each in pixels."""
+
+    across: int
+    down: int
+    width: int
+    height: int
+    """Even, since a text row is two pixels high."""
+    labelled: bool
+    """Whether every row of pictures has a line for their numbers above it."""
+
+
+def film_layout(frames: int, rows: int, columns: int, width: int, lines: int) -> FilmGrid:
+    """The layout with the most of frames and their size, at least three frames where they fit, all of them if possible.
 
     Args:
         frames: how many there are.
         rows, columns: pixels of one, of which only the ratio counts.
-        width, lines: cells of text, of which one per row of pictures is for the frames' numbers.
-
-    Returns:
-        How many pictures are side by side and above each other, and the size of each in pixels, a text row having two.
+        width, lines: cells of text; a cell is one pixel wide and two high, so that pixels are about square.
     """
-    found = (1, 1, 1, 1)
+    labelled = lines > 1
+    best, score = FilmGrid(1, 1, 1, 2, labelled), (0, 0.0)
     for down in range(1, max(1, lines // (_LEAST + 1)) + 1):
-        text = max(1, lines // down - 1)
-        wide = min(width, max(1, round(2 * text * columns / rows)))
-        text = min(text, max(1, -(-wide * rows // (2 * columns))))
-        across = max(1, min(frames, (width + 1) // (wide + 1)))
-        found = (across, down, wide, 2 * text)
-        if across * down >= frames:
-            break
-    return found
+        most = max(1, lines // down - labelled)
+        for text in range(most, min(_LEAST, most) - 1, -1):
+            wide = max(1, min(width, round(2 * text * columns / rows)))
+            high = max(1, min(text, -(-wide * rows // (2 * columns))))
+            shown = min(frames, (width + 1) // (wide + 1) * down)
+            found = min(shown, _FEW), shown * (wide * high) ** 0.5 * (_ALL if shown == frames else 1.0)
+            if found > score:
+                best, score = FilmGrid(-(-shown // down), down, wide, 2 * high, labelled), found
+    return best
 
 
-def reduced(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def resized(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """A picture [rows, columns, 3] in another size: every pixel is the mean of nine that lie evenly in its place."""
     rows = (np.arange(3 * height) + 0.5) * pixels.shape[0] / (3 * height)
     columns = (np.arange(3 * width) + 0.5) * pixels.shape[1] / (3 * width)

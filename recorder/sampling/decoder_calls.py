@@ -53,11 +53,10 @@ class _WatchedDecode:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         decoder = self._decoder()
-        return types.MethodType(getattr(type(decoder), _METHOD), memo.get(id(decoder), decoder))
+        return _method_of(memo.get(id(decoder), decoder))
 
     def __reduce__(self) -> Any:
-        decoder = self._decoder()
-        return types.MethodType, (getattr(type(decoder), _METHOD), decoder)
+        return _method_of, (self._decoder(),)
 
     def remove(self) -> None:
         decoder = self._decoder()
@@ -67,6 +66,10 @@ class _WatchedDecode:
             decoder.__dict__[_METHOD] = self._decode
         else:
             del decoder.__dict__[_METHOD]
+
+
+def _method_of(decoder: Any) -> Any:
+    return types.MethodType(getattr(type(decoder), _METHOD), decoder)
 
 
 def watch_decoder(decoder: Any, decoded: Decoded) -> Callable[[], None]:
@@ -96,14 +99,12 @@ def statistics_of(decoder: Any) -> LatentStatistics:
 
 
 def latents_id(pipe: Any) -> str:
-    """Identifies a model's latents: its name, and the statistics of its latents. Empty if it has no name.
+    """Identifies a model's latents: its name, which may be empty, and the statistics of its latents.
 
     Waits for the device: call it before a loop, not inside one.
     """
     name = model_id(pipe)
     statistics = statistics_of(pipe.vae)
-    if not name:
-        return ""
     digest = hashlib.sha256()
     for values in (statistics.mean, statistics.std):
         digest.update(values.detach().float().cpu().numpy().tobytes())

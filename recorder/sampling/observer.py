@@ -15,7 +15,7 @@ from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling import decoder_calls, effective_settings, hooks, supported_pipelines, tokens
 from recorder.sampling.commands import TOO_LATE, AnswerCallback, Position
 from recorder.sampling.guidance_passes import Passes
-from recorder.sampling.metadata import call_arguments, call_metadata, given_names, scheduler_metadata
+from recorder.sampling.metadata import call_arguments, call_metadata, given_names, model_id, scheduler_metadata
 from recorder.sampling.observed_step import observed
 from recorder.sampling.pipeline_loop import CallLoop, Schedule, grid_of
 from recorder.sampling.stages import Stages
@@ -139,7 +139,9 @@ class CallObserver:
         decoder = getattr(self.pipe, "vae", None)
         if decoder is None or not self._stages.previews or "video" not in self.streams:
             return
-        self._stages.model_colours = self._stages.colours.of(decoder_calls.latents_id(self.pipe))
+        # A model without a name may be another one in the next run.
+        kept = bool(model_id(self.pipe))
+        self._stages.model_colours = self._stages.colours.of(decoder_calls.latents_id(self.pipe), kept)
         self._unwatch.append(watch(decoder))
 
     def decoded(self, decoder: Any, *decode: Any) -> None:

@@ -25,7 +25,7 @@ from recorder.metrics.colours.decoded_clip import ClipGeometry, LatentStatistics
 from recorder.metrics.colours.true_colours import ModelColours
 from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.preview import Filmstrip
-from recorder.sampling import decoder_calls
+from recorder.sampling import decoder_calls, observer
 from replay.integrity.repair import repair
 from replay.model.run import NotARun, Run, StreamData
 from replay.sources.open import SocketSource, load
@@ -261,6 +261,18 @@ def test_without_previews_nothing_is_done_with_a_decoded_clip(pipe: Any, tmp_pat
     assert stream.palette is None and not stream.decoded
 
 
+def test_a_model_without_a_name_has_colours_in_its_run_only(
+    pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (decoder_calls, observer):
+        monkeypatch.setattr(module, "model_id", lambda pipe: "")
+    with record(pipe, runs_dir=tmp_path) as run:
+        decoding(pipe)
+        decoding(pipe, seed=1)
+    assert not video(run.path).previews[0].fitted and video(run.path, 1).previews[0].fitted
+    assert not list(Path(os.environ["LTXTUI_CACHE"]).glob("colours-*"))
+
+
 def test_earlier_stages_of_a_run_are_recoloured_too(pipe: Any, tmp_path: Path) -> None:
     with record(pipe, runs_dir=tmp_path) as run:
         decoding(pipe, output_type="latent")
@@ -274,7 +286,9 @@ def test_earlier_stages_of_a_run_are_recoloured_too(pipe: Any, tmp_path: Path) -
         assert stream.previews[7].colours == "true colours (fitted)"
 
 
-@pytest.mark.parametrize("content", [b"", b"not a file of arrays", b"PK\x03\x04" + bytes(200)])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a file of arrays", b"PK\x03\x04" + bytes(200)], ids=["empty", "text", "archive"]
+)
 def test_a_damaged_cache_is_ignored_with_one_line(
     content: bytes, pipe: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -393,7 +407,7 @@ def test_a_copy_of_a_watched_decoder_decodes_itself_and_reports_nothing(pipe: An
 
 def decoded_message(index: int = 0, **more: Any) -> dict[str, Any]:
     base = {"t": protocol.DECODED, "stage": 0, "stream": "video", "index": index, "count": 3, "frame": 8 * index}
-    return {**base, "shape": [2, 3, 3], "data": bytes([index]) * 18, **more}
+    return {**base, "shape": [2, 3, 3], "data": bytes([index % 256]) * 18, **more}
 
 
 def palette_message(**more: Any) -> dict[str, Any]:
@@ -521,7 +535,7 @@ def test_a_damaged_clip_costs_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_filmstrip_keeps_what_it_showed_only_until_it_is_recoloured() -> None:
-    model = ModelColours("")
+    model = ModelColours("", kept=False)
     strip = Filmstrip(0, LatentLayout("video", 1, (2, 4, 4)), model)
     latents = np.random.default_rng(0).normal(size=(2, 4, 4, 6)).astype(np.float16)
     for step, sigma in enumerate((0.95, 0.7, 0.2)):

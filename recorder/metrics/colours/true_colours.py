@@ -33,9 +33,9 @@ class Recolourable(Protocol):
 class ModelColours:
     """The colours of one model in a run. All but the constructor is for the pump's thread."""
 
-    def __init__(self, model: str) -> None:
-        """`model` identifies the model's latents; empty if that is not possible, and then nothing is kept on disk."""
-        self._model = model
+    def __init__(self, model: str, kept: bool = True) -> None:
+        """`model` identifies the model's latents; if it is not `kept`, other runs learn nothing of it."""
+        self._model, self._kept = model, kept
         self._known: Moments | None = None
         self._map: ColourMap | None = None
         self._looked = False
@@ -46,7 +46,7 @@ class ModelColours:
         """The map for latents of this number of channels; None if it is not known yet."""
         if not self._looked:
             self._looked = True
-            self._learn(colour_cache.read(self._model) if self._model else None)
+            self._learn(colour_cache.read(self._model) if self._kept else None)
         return self._map if self._map is not None and self._map.channels == channels else None
 
     def _learn(self, moments: Moments | None) -> None:
@@ -105,7 +105,7 @@ class ModelColours:
         for other, weights in waiting.items():
             yield _palette(other, {"recolour": weights})
         self._learn(found.after(self._known))
-        if self._model and self._known is not None:
+        if self._kept and self._known is not None:
             colour_cache.write(self._model, self._known)
 
 
@@ -120,7 +120,7 @@ class TrueColours:
         self._models: dict[str, ModelColours] = {}
         self._lock = threading.Lock()
 
-    def of(self, model: str) -> ModelColours:
-        """The colours of a model, by what identifies its latents."""
+    def of(self, model: str, kept: bool) -> ModelColours:
+        """The colours of a model; see `ModelColours`."""
         with self._lock:
-            return self._models.setdefault(model, ModelColours(model))
+            return self._models.setdefault(model, ModelColours(model, kept))
