@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import logging
 import os
 import pickle
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from replay.integrity.repair import repair
 from replay.model.run import NotARun, Run, StreamData
 from replay.sources.open import SocketSource, load
 from tests.conftest import UNGUIDED, nano_call
+from tests.pipelines import build, condition, generate, modular, picture
 from tests.replay.test_replay import STAGE, STEP, STREAM, header
 from tests.waiting import PATIENCE_SECONDS, until
 
@@ -243,6 +246,45 @@ def test_the_second_run_of_a_model_has_true_colours_live(pipe: Any, tmp_path: Pa
     assert min(correlation(second.previews[7].pixels(), cell_means(first))) >= LEAST_CORRELATION
     stored = json.loads((run.path / "stage_0/video/preview/zarr.json").read_text())["attributes"]
     assert stored["colours"] == protocol.FITTED_COLOURS
+
+
+PIPELINES: dict[str, Any] = {
+    "image to video": lambda base: (build(base, "LTX2ImageToVideoPipeline"), {"image": picture()}),
+    "conditions": lambda base: (build(base, "LTX2ConditionPipeline"), {"conditions": [condition(2)]}),
+    "modular": lambda base: (modular(base), {}),
+    "two clips": lambda base: (build(base, "LTX2Pipeline"), {"num_videos_per_prompt": 2}),
+    "one frame": lambda base: (build(base, "LTX2Pipeline"), {"num_frames": 1}),
+}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_other_pipelines_and_sizes_have_true_colours(name: str, nano_pipe: Any, tmp_path: Path) -> None:
+    made, more = PIPELINES[name](nano_pipe)
+    call = {"num_inference_steps": 3, "output_type": "pt", **more}
+    plain, _ = generate(made, **call)
+    with record(made, runs_dir=tmp_path) as run:
+        recorded, _ = generate(made, **call)
+    assert torch.equal(torch.as_tensor(plain), torch.as_tensor(recorded))
+    stream = video(run.path)
+    assert stream.palette is not None and stream.palette.correlation.min() > 0.85
+    assert len(stream.decoded) == (1 if name == "one frame" else 33)
+    assert not [e for e in load(run.path).events if e["kind"] == "error"]
+
+
+def test_nothing_of_a_decoded_clip_is_kept(pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips: list[weakref.ref[Any]] = []
+    decode = pipe.vae.decode
+
+    def remembered(*args: Any, **kwargs: Any) -> Any:
+        result = decode(*args, **kwargs)
+        clips.append(weakref.ref(result[0]))
+        return result
+
+    monkeypatch.setitem(pipe.vae.__dict__, "decode", remembered)
+    with record(pipe, runs_dir=tmp_path):
+        decoding(pipe)
+        gc.collect()
+        assert len(clips) == 1 and clips[0]() is None
 
 
 def test_a_clip_that_is_not_decoded_has_false_colours(pipe: Any, tmp_path: Path) -> None:
