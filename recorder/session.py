@@ -88,7 +88,9 @@ def record(
         save_latents: also keep the sample and the predicted clean sample of every step, in float16.
         data_eigenvalue: Λ, the top eigenvalue of the covariance of the model's data, if it is known: adds the
             speciation estimate to the critical phase.
-        previews: send and keep a small false-colour picture of the predicted clean video of every step.
+        previews: send and keep a small picture of the predicted clean video of every step. Its colours are true once
+            a pipeline has decoded a clip of the model, in this run or an earlier one. Also keep small pictures of the
+            decoded clip.
         sync: force every message onto the disk, to survive a power failure.
         allow_control: let viewers, which always belong to the same user, send commands over the run's socket: a shock
             at the next step, stop after this step, a snapshot of the latents. See `ltxtui control`.

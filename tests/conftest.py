@@ -36,10 +36,12 @@ SMALL: dict[str, Any] = {"height": 128, "width": 160, "num_frames": 33, "output_
 
 
 @pytest.fixture(autouse=True, scope="session")
-def patience() -> Iterator[None]:
+def patience(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Most tests look at what is there once the block has been left, also on a disk that others keep busy."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(journal_removal, "SETTLE_SECONDS", 60.0)
+        # Of fixtures that are wider than a test too: colours of models that this user has run must not matter.
+        patched.setenv("LTXTUI_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

@@ -1,4 +1,7 @@
-"""The filmstrip: small pictures of the predicted clean sample at the cursor, as half blocks in colour."""
+"""The filmstrip: small pictures of the predicted clean sample at the cursor, as half blocks in colour.
+
+At the last step they are those of the decoded clip, if it was decoded.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from numpy.typing import NDArray
 from ltxtui.panels.panel import Panel
 from ltxtui.panels.view import View
 from ltxtui.plot import heatmap
+from ltxtui.plot.film import FilmGrid, film_layout, resized
 from ltxtui.plot.line_plot import Style
 from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean
@@ -18,6 +22,7 @@ from ltxtui.viewmodel.deck import Deck
 from replay.model.run import NotARun, Preview, StreamData
 
 _ID: Final = "filmstrip"
+FALSE: Final = "false colours"
 _LABELLED: Final = 4
 """Least lines of text of a picture for a line with its frame's number above it."""
 _LARGEST: Final = 16
@@ -98,8 +103,20 @@ def _at_or_before(stream: StreamData, step: int) -> tuple[int, Preview] | None:
     return None if before is None else (before, stream.previews[before])
 
 
+def decoded_at(deck: Deck) -> StreamData | None:
+    """The stream whose clip was decoded, if the cursor is at the last step of its stage and all of the clip is here."""
+    stage = deck.stage
+    if stage is None or not deck.visible or deck.cursor < stage.steps - 1:
+        return None
+    for stream in stage.streams.values():
+        first = next(iter(stream.decoded.values()), None)
+        if first is not None and len(stream.decoded) == first.count:
+            return stream
+    return None
+
+
 class FilmstripView(View):
-    """Follows the cursor. Colours are three components of the latents: cells that are alike look alike."""
+    """Follows the cursor. The title says whether colours are true, false, or those of the decoded clip."""
 
     def __init__(self, deck: Deck, style: Style, *, id: str = _ID) -> None:
         super().__init__(deck, style, id=id, classes="chart")
@@ -109,6 +126,14 @@ class FilmstripView(View):
     def rows(self, width: int, height: int) -> list[TextRow]:
         deck = self.deck
         colours = 0 if self.ascii else self.colours
+        if (clip := decoded_at(deck)) is not None:
+            drawn: tuple[object, ...] = (
+                *(width, height, colours, self.drawing),
+                *("decoded", id(clip.decoded), deck.item),
+            )
+            if drawn != self._drawn:
+                self._kept, self._drawn = self._draw_decoded(clip, width, height, colours), drawn
+            return self._kept
         found = preview_at(deck)
         if found is None:
             return self._draw(None, width, height, colours)
@@ -133,32 +158,57 @@ class FilmstripView(View):
             head.add(f" (step {self.deck.cursor} has none)", "alert")
         if self.deck.item:
             head.add(" of batch item 0", "alert")
-        lines = max(1, height - 1)
-        plan = layout(len(pixels), pixels.shape[1], pixels.shape[2], width - 1, lines)
-        shown = chosen(len(pixels), min(len(pixels), plan.across * plan.down))
-        if not plan.labelled:
-            names = " ".join(str(preview.frames[n]) for n in shown)
-            if head.fits(f" · frames {names}"):
-                head.add(f" · frames {names}", "dim")
-        elif head.fits(" · latent frames"):
-            head.add(" · latent frames", "dim")
-        rows = [head.filled()]
+        head.add(f" · {preview.colours}", "label" if preview.colours != FALSE else "dim")
+        return self._strips(
+            head, [str(n) for n in preview.frames], list(pixels), "latent frames", width, height, colours
+        )
+
+    def _draw_decoded(self, clip: StreamData, width: int, height: int, colours: int) -> list[TextRow]:
+        head = self.row(width - 1).add("Filmstrip", "title").add(" ").add("decoded", "label")
+        if self.deck.item:
+            head.add(" of batch item 0", "alert")
+        try:
+            pictures = [(str(frame.frame), frame.preview.pixels()[0]) for frame in clip.decoded.values()]
+        except (NotARun, OSError) as error:
+            return self._nothing(head, width, height, f"the decoded clip cannot be read: {clean(error, 80)}")
+        names = [name for name, _ in pictures]
+        return self._strips(head, names, [p for _, p in pictures], "pixel frames", width, height, colours)
+
+    def _strips(
+        self,
+        head: TextRow,
+        names: list[str],
+        pictures: list[NDArray[np.uint8]],
+        unit: str,
+        width: int,
+        height: int,
+        colours: int,
+    ) -> list[TextRow]:
+        """Below the heading the pictures, as many as fit, each below its name; all of one size."""
+        rows, columns = pictures[0].shape[:2]
+        plan = film_layout(len(pictures), rows, columns, width - 1, max(1, height - 1))
+        shown = chosen(len(pictures), min(len(pictures), plan.across * plan.down))
+        said = f" · {unit}" if plan.labelled else f" · frames {' '.join(names[n] for n in shown)}"
+        if head.fits(said):
+            head.add(said, "dim")
+        found = [head.filled()]
         for first in range(0, len(shown), plan.across):
-            rows += self._strip_of(shown[first : first + plan.across], preview, pixels, plan, width, colours)
-        rows += [self.row(width).filled() for _ in range(height - len(rows))]
-        return rows[: max(1, height)]
+            here = shown[first : first + plan.across]
+            found += self._strip_of([(names[n], pictures[n]) for n in here], plan, width, colours)
+        found += [self.row(width).filled() for _ in range(height - len(found))]
+        return found[: max(1, height)]
 
     def _strip_of(
-        self, shown: list[int], preview: Preview, pixels: NDArray[np.uint8], plan: FrameGrid, width: int, colours: int
+        self, named: list[tuple[str, NDArray[np.uint8]]], plan: FilmGrid, width: int, colours: int
     ) -> list[TextRow]:
         """Pictures side by side, the names of their frames above them where there is room."""
         rows = []
         if plan.labelled:
             row = self.row(width)
-            for n in shown:
-                row.add(f"{preview.frames[n]:<{plan.width}} "[: plan.width + 1], "dim")
+            for name, _ in named:
+                row.add(f"{name:<{plan.width}} "[: plan.width + 1], "dim")
             rows.append(row.filled())
-        pictures = [scaled(pixels[n], plan.height, plan.width) for n in shown]
+        pictures = [resized(pixels, plan.height, plan.width) for _, pixels in named]
         # Fewer shades need fewer escape codes on a slow connection; the difference is not visible.
         pictures = [p if colours < 256 else (p & np.uint8(0xF8)) | (p >> np.uint8(5)) for p in pictures]
         for line in range(-(-plan.height // 2)):
@@ -199,9 +249,10 @@ def table(deck: Deck) -> Table:
 
 
 ABOUT: Final = (
-    "The predicted clean sample x0 of single latent frames at the cursor's step. Nothing is decoded: colours are "
-    "three principal components of the latent channels, the strongest one as brightness, so cells that are alike "
-    "look alike, and hues are not those of the video."
+    "The predicted clean sample x0 of single latent frames at the cursor's step. Its colours are true if a clip of the "
+    "model was decoded in this or an earlier run: a linear map from latents to colours is fitted to it. Otherwise they "
+    "are three principal components of the latent channels, the strongest one as brightness: cells that are alike look "
+    "alike, and hues are not those of the video. At the last step the decoded clip itself is shown, if it was decoded."
 )
 
 PANELS: Final = (

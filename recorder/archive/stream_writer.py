@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recorder.archive.decoded import DecodedWriter
 from recorder.archive.tables import (
     BLOCK_ROWS,
     MOST_ROWS,
@@ -42,6 +43,7 @@ class StreamWriter:
     rows: int = 0
     snapshots: dict[str, ArrayWriter] = field(default_factory=dict)
     previews: PreviewWriter | None = None
+    decoded: DecodedWriter | None = None
     waiting: list[NDArray[np.float32]] = field(default_factory=list)
     times: list[NDArray[np.float64]] = field(default_factory=list)
     waiting_rows: int = 0
@@ -119,6 +121,15 @@ class StreamWriter:
                 array.resize(max(step + 1, 2 * array.shape[0]))
             array.write(step, values[None])
 
+    def add_decoded(self, store: StoreWriter, message: Message) -> None:
+        """Take in a picture of a decoded frame; they are written once they are complete, or at the end."""
+        if f"{self.group}/{paths.DECODED}" in store:
+            return
+        self.decoded = self.decoded or DecodedWriter.begun(message)
+        self.decoded.add(message)
+        if len(self.decoded.pictures) == self.decoded.count:
+            self.decoded.write(store, self.group)
+
     def trim(self, rows: int) -> None:
         """Give the metrics their last number of rows; more may still follow."""
         for array in self._step_arrays():
@@ -132,6 +143,8 @@ class StreamWriter:
             trim(array, self.rows, 1)
         if self.previews is not None:
             self.previews.trim(self.rows)
+        if self.decoded is not None:
+            self.decoded.write(store, self.group)
         labels: dict[str, Any] = {"units": "1"}
         steps = np.arange(self.rows)
         store.array(f"{self.group}/{paths.STEP}", steps.shape, "int64", (paths.STEP,), labels, values=steps)

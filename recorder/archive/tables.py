@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recorder.archive.zarr_writer import ArrayWriter, StoreWriter
-from recorder.format import paths
+from recorder.format import paths, protocol
 from recorder.format.declarations import QUANTITIES
 from recorder.format.protocol import Message
 
@@ -111,9 +111,16 @@ class PreviewWriter:
         trim(self.fits, rows, MOST_ROWS)
 
 
+_COLOURS = {
+    True: "colours of the predicted clean sample, by a map that was fitted to decoded clips of the model",
+    False: "three principal components of the predicted clean sample's channels as colours",
+}
+
+
 def create_previews(store: StoreWriter, group: str, capacity: int, first: Message) -> PreviewWriter:
     shape, capacity = tuple(first["shape"]), max(1, capacity)
     steps = min(capacity, PREVIEW_STEPS)
+    fitted = first.get("colours") == protocol.FITTED_COLOURS
     pixels = store.array(
         f"{group}/{paths.PREVIEW}",
         (capacity, *shape),
@@ -123,7 +130,8 @@ def create_previews(store: StoreWriter, group: str, capacity: int, first: Messag
         {
             "units": "1",
             "long_name": "picture of x0",
-            "description": "three principal components of the predicted clean sample's channels as colours",
+            "description": _COLOURS[fitted],
+            "colours": protocol.FITTED_COLOURS if fitted else protocol.FALSE_COLOURS,
         },
         rows=steps,
     )

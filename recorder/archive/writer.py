@@ -82,6 +82,8 @@ class ArchiveWriter:
             self._system.append(message)
         elif kind == protocol.PREVIEW:
             self._add_preview(message)
+        elif kind in (protocol.DECODED, protocol.PALETTE):
+            self._add_colours(message)
         elif kind == protocol.END:
             self.finish(message)
 
@@ -146,6 +148,16 @@ class ArchiveWriter:
         if stream.previews is None:
             stream.previews = create_previews(self.store, stream.group, stream.capacity, message)
         stream.previews.add(int(message["step"]), int(message["fit"]), picture)
+
+    def _add_colours(self, message: Message) -> None:
+        stream = self._streams.get((int(message["stage"]), str(message["stream"])))
+        if stream is None:
+            return
+        if message["t"] == protocol.DECODED:
+            stream.add_decoded(self.store, message)
+            return
+        palette = {k: to_json_value(v) for k, v in message.items() if k not in ("t", "stage", "stream")}
+        self.store.update(stream.group, attributes={**self.store.attributes(stream.group), paths.PALETTE: palette})
 
     def add_snapshot(self, stage: int, stream: str, step: int, tensors: dict[str, NDArray[np.float16]]) -> None:
         """Write latents of one step, one chunk each; comes before the row of the same step is written."""

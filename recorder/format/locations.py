@@ -114,6 +114,12 @@ def user_folder(kind: Literal["cache", "config", "data", "state"]) -> Path | Non
     return folder if isinstance(folder, Path) and folder.is_absolute() else None
 
 
+def cache_folder() -> Path | None:
+    """The folder of what can be made again: `LTXTUI_CACHE`, or that of `user_folder`; None if there is none."""
+    override = os.environ.get("LTXTUI_CACHE")
+    return Path(override) if override else user_folder("cache")
+
+
 def check_runtime_directory(path: Path) -> None:
     """Accept a directory only if it is a real one, owned by this user and closed to all others.
 

@@ -29,10 +29,19 @@ TIME: Final = "time"
 PREVIEW: Final = "preview"
 PREVIEW_FIT: Final = "preview_fit"
 PREVIEW_FRAME: Final = "preview_frame"
+DECODED: Final = "decoded"
+DECODED_FRAME: Final = "decoded_frame"
+PALETTE: Final = "palette"
+"""Attribute of a stream's group: how its pictures get true colours, and the fit that they come from."""
 LATENTS: Final = "latents"
 X0: Final = "x0"
 GENERATED_FRAME: Final = "generated_frame"
-RESERVED: Final = frozenset({STEP, TIME, PREVIEW, PREVIEW_FIT, PREVIEW_FRAME, LATENTS, X0, GENERATED_FRAME, CHUNKS})
+RESERVED: Final = frozenset(
+    {
+        *(STEP, TIME, PREVIEW, PREVIEW_FIT, PREVIEW_FRAME, DECODED, DECODED_FRAME),
+        *(LATENTS, X0, GENERATED_FRAME, CHUNKS),
+    }
+)
 """Names in a stream's group that no metric and no coordinate may have."""
 
 SNAPSHOT_FRAME: Final = "frame"

@@ -23,6 +23,8 @@ MISSED: Final = "missed"  # steps taken and not recorded so far, of one stream: 
 EVENT: Final = "event"  # a marker: time, stage, step, stream, kind, text, payload
 SYSTEM: Final = "system"  # machine load: time, values
 PREVIEW: Final = "preview"  # a small picture of x0: stage, step, …
+DECODED: Final = "decoded"  # a small picture of a decoded frame: stage, stream, index, count, frame, shape, data
+PALETTE: Final = "palette"  # true colours of a stage's pictures: stage, stream, recolour, and what was fitted
 END: Final = "end"  # once, last: time, status, error
 
 # The one message type that goes the other way, from a viewer to the recorder.
@@ -35,6 +37,10 @@ MAX_COMMAND_ID: Final = 32
 
 Status = Literal["recording", "complete", "interrupted", "failed"]
 """Stored in an archive. Readers show `live` or `unfinished` instead of `recording`."""
+
+FALSE_COLOURS: Final = "components"
+FITTED_COLOURS: Final = "fitted"
+"""What the colours of a picture are, under `colours`: components of the latents, or true colours by a fitted map."""
 
 EventKind = Literal["stage_start", "stage_end", "nan", "warning", "error", "degraded", "shock", "critical", "control"]
 

@@ -1,6 +1,8 @@
-"""A small picture of the predicted clean sample per step: three principal components of its channels as colours.
+"""A small picture of the predicted clean sample per step, in true or in false colours.
 
-Nothing has to be decoded, and a clip is a few KB. Colours show which cells are alike, not what they look like.
+Nothing has to be decoded, and a clip is a few KB. Colours are true if a clip of the model was decoded before, see
+`recorder.metrics.colours`. Otherwise three principal components of the latent channels are the colours: they show which
+cells are alike, not what they look like, and can be recoloured once a clip is decoded.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ from numpy.typing import NDArray
 
 from recorder.format import protocol
 from recorder.format.protocol import Message
+from recorder.metrics.colours.colour_map import ColourMap, recolouring
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from recorder.metrics.colours.true_colours import ModelColours
     from recorder.metrics.latent_layout import LatentLayout
 
 MAX_FRAMES = 16
@@ -83,8 +87,14 @@ def shrunk(x0: Tensor, layout: LatentLayout) -> Tensor:
 class Filmstrip:
     """Turns the shrunken samples of one stage's video into pictures; used in the pump's thread."""
 
-    def __init__(self, stage: int, layout: LatentLayout) -> None:
-        self._stage = stage
+    def __init__(self, stage: int, layout: LatentLayout, model: ModelColours | None = None) -> None:
+        """`model` knows the colours of the model, or will; without it colours stay false."""
+        self.stage = stage
+        self._model = model
+        self._map: ColourMap | None = None
+        self._begun = False
+        self._kept: list[tuple[NDArray[np.float16], NDArray[np.uint8]]] = []
+        """For each time that colours were fixed, the last sample and its picture, to recolour the others by."""
         self._frames = [layout.generated_frames[i] for i in frames_of(layout.generated_frames)]
         self._centre: NDArray[np.float32] | None = None
         self._axes: NDArray[np.float32] = np.empty((0, 0), np.float32)
@@ -94,17 +104,39 @@ class Filmstrip:
 
     def message(self, step: int, sigma: float, shrunken: NDArray[np.float16]) -> Message:
         """The `preview` message of one step; cells that are not finite are black."""
-        rgb = self.picture(sigma, shrunken)
+        if not self._begun:
+            self._begun = True
+            self._map = self._model.map_of(shrunken.shape[-1]) if self._model is not None else None
+            if self._model is not None and self._map is None:
+                self._model.waits(self)
+        rgb = self.picture(sigma, shrunken) if self._map is None else self._map.picture(shrunken)
+        if self._map is not None:
+            self._fits = 1
+        elif self._model is not None and self._fits:
+            self._kept[self._fits - 1 :] = [(shrunken.copy(), rgb)]
         return {
             "t": protocol.PREVIEW,
-            "stage": self._stage,
+            "stage": self.stage,
             "stream": "video",
             "step": step,
             "shape": list(rgb.shape),
             "frames": self._frames,
             "fit": self._fits,
+            "colours": protocol.FALSE_COLOURS if self._map is None else protocol.FITTED_COLOURS,
             "data": rgb.tobytes(),
         }
+
+    def recolouring(self, colours: ColourMap) -> list[list[list[float]]]:
+        """Weights that turn the false colours of its pictures into true ones, for each time that they were fixed.
+
+        What they are made of is not kept any longer. Empty if the map is for another number of channels.
+        """
+        kept, self._kept = self._kept, []
+        return [
+            recolouring(picture, colours.colours(latents.astype(np.float32)))
+            for latents, picture in kept
+            if latents.shape[-1] == colours.channels
+        ]
 
     def picture(self, sigma: float, shrunken: NDArray[np.float16]) -> NDArray[np.uint8]:
         """Colours of one step: [frames, rows, columns, 3]."""

@@ -15,7 +15,7 @@ from contextvars import ContextVar, Token
 from typing import Any
 
 from recorder.format.events import event
-from recorder.sampling import hooks
+from recorder.sampling import decoder_calls, hooks
 from recorder.sampling.commands import AnswerCallback, Position
 from recorder.sampling.observer import CallObserver
 from recorder.sampling.stages import Stages
@@ -75,6 +75,11 @@ class SamplingObserver(hooks.Observer):
             )
 
         call.begin(self, watch, args, kwargs)
+
+        def watch_decoder(decoder: Any) -> Callable[[], None]:
+            return decoder_calls.watch_decoder(decoder, lambda *decode: self._decoded(call, decoder, *decode))
+
+        call.guard("the colours of a model", call.watch_decoder, watch_decoder)
 
     def _call_ends(self, call: CallObserver, token: Token[CallObserver | None]) -> None:
         _here.reset(token)
@@ -150,6 +155,13 @@ class SamplingObserver(hooks.Observer):
         of_call = self._is_of(call, model) is not None
         if of_call and call.passes_known and not call.given_up and not self._stages.captured():
             call.guard("a guidance pass", call.model_ends, arguments, result)
+
+    def _decoded(self, call: CallObserver, decoder: Any, *decode: Any) -> None:
+        here = self._call_here()
+        if here is None:
+            here = self._sole(lambda c: getattr(c.pipe, "vae", None) is decoder)
+        if here is call and not call.given_up and not self._stages.captured():
+            call.guard("a decoded clip", call.decoded, decoder, *decode)
 
     def request_shock(self, shock: Shock, answer: AnswerCallback) -> None:
         """Ask for a shock at the next step of every loop under way; called in the server's thread, waits for nothing.

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from recorder.format.events import event, reason_of
 from recorder.metrics.latent_layout import LatentLayout
-from recorder.sampling import effective_settings, hooks, supported_pipelines, tokens
+from recorder.sampling import decoder_calls, effective_settings, hooks, supported_pipelines, tokens
 from recorder.sampling.commands import TOO_LATE, AnswerCallback, Position
 from recorder.sampling.guidance_passes import Passes
-from recorder.sampling.metadata import call_arguments, call_metadata, given_names, scheduler_metadata
+from recorder.sampling.metadata import call_arguments, call_metadata, given_names, model_id, scheduler_metadata
 from recorder.sampling.observed_step import observed
 from recorder.sampling.pipeline_loop import CallLoop, Schedule, grid_of
 from recorder.sampling.stages import Stages
@@ -75,7 +76,7 @@ class CallObserver:
         self._loops = 0
         self._loop = CallLoop()
         self._passes = Passes()
-        self._unwatch: Callable[[], None] | None = None
+        self._unwatch: list[Callable[[], None]] = []
         self._failed: set[str] = set()
 
     @property
@@ -131,7 +132,25 @@ class CallObserver:
         self._metadata = call_metadata(self.pipe, self._asked)
         self._family, self.streams, self.prepared = family, family.streams, family.prepared
         self.passes_known = supported_pipelines.passes_are_known(self.pipe, family)
-        self._unwatch = watch(self.pipe.transformer)
+        self._unwatch.append(watch(self.pipe.transformer))
+
+    def watch_decoder(self, watch: Watch) -> None:
+        """Watch the decoder of a pipeline that has one, to learn the colours of its latents."""
+        decoder = getattr(self.pipe, "vae", None)
+        if decoder is None or not self._stages.previews or "video" not in self.streams:
+            return
+        # A model without a name may be another one in the next run.
+        kept = bool(model_id(self.pipe))
+        self._stages.model_colours = self._stages.colours.of(decoder_calls.latents_id(self.pipe), kept)
+        self._unwatch.append(watch(decoder))
+
+    def decoded(self, decoder: Any, *decode: Any) -> None:
+        """The decoder has returned; `decode` are its arguments and its result."""
+        stage, _ = self.position()
+        if stage is None or (colours := self._stages.model_colours) is None:
+            return
+        trouble = partial(self._stages.trouble, "a decoded clip", stage=stage, not_done="copied without waiting")
+        self._stages.put(decoder_calls.clip_item(stage, colours, decoder, decode, trouble))
 
     def end(self) -> None:
         """The call has ended, or the recording has."""
@@ -140,9 +159,8 @@ class CallObserver:
         for one in (conductor, self._lent):
             if one is not None:
                 one.release(TOO_LATE)
-        if self._unwatch is not None:
-            self._unwatch()
-            self._unwatch = None
+        while self._unwatch:
+            self._unwatch.pop()()
         self._stages.end()
         self._passes.clear()
 

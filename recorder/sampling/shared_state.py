@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from recorder.format.protocol import Message
-from recorder.writing.items import RowItem, StageEndItem
+from recorder.writing.items import ClipItem, RowItem, StageEndItem
 
 if TYPE_CHECKING:
     from recorder.sampling.stage import Stage
 
-Put = Callable[[Message | RowItem | StageEndItem], None]
+Put = Callable[[Message | RowItem | StageEndItem | ClipItem], None]
 """Takes messages, rows and ends of stages; must not block."""
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from recorder.format import protocol
 from recorder.format.events import event, reason_of
 from recorder.format.run_status import NOISE_LEFT, noise_percent
+from recorder.metrics.colours.true_colours import ModelColours, TrueColours
 from recorder.metrics.device_copy import GpuClock, to_host
 from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.preview import Filmstrip
@@ -70,7 +71,10 @@ class Stages:
         control: Control | None = None,
     ) -> None:
         self.put = put
-        self._previews = previews
+        self.previews = previews
+        self.colours = TrueColours()
+        self.model_colours: ModelColours | None = None
+        """Those of the model of this line, if it is known which that is."""
         self._eigenvalue = eigenvalue
         self.save_latents = save_latents
         self.book = Book(put)
@@ -281,8 +285,8 @@ class Stages:
         size = math.prod(declaration["shape"][1:])
         watch = StreamWatch(stage.index, name, layout.batch, columns, self._eigenvalue, size)
         stream = Stream(layout, sample.shape[-1], watch)
-        if self._previews and name == "video":
-            stream.filmstrip = Filmstrip(stage.index, layout)
+        if self.previews and name == "video":
+            stream.filmstrip = Filmstrip(stage.index, layout, self.model_colours)
         if sample.device.type == "cuda":
             stream.gpu = stage.clocks.setdefault(sample.device, GpuClock(sample.device))
             stream.order = cuda_streams.CudaOrder(sample.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -75,6 +75,17 @@ class RowItem:
             "time": self.time,
             "data": values.astype("<f4", copy=False).tobytes(),
         }
+
+
+@dataclass(frozen=True)
+class ClipItem:
+    """A decoded clip of a stage, reduced; it may still be on its way to the host. See `recorder.metrics.colours`.
+
+    `wait` returns once it has arrived. `messages` fits colours and makes the messages in the pump's thread.
+    """
+
+    wait: Callable[[], None]
+    messages: Callable[[], Iterator[Message]]
 
 
 class Summarises(Protocol):

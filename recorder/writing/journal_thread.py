@@ -16,12 +16,14 @@ from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
 from recorder.writing.archive_thread import MAX_WAITING_SNAPSHOTS, Archivist, ended
 from recorder.writing.group_writer import GroupWriter
-from recorder.writing.items import RowItem, StageEndItem
+from recorder.writing.items import ClipItem, RowItem, StageEndItem
 from recorder.writing.tally import Tally
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+Item = RowItem | StageEndItem | ClipItem | Message
 
 MAX_WAITING_ROWS = 1 << 16
 """Rows that may wait to be written, some 3 KB each: a disk that hangs must not fill the memory."""
@@ -50,7 +52,7 @@ class Pump:
         """`also` is given every message that is written; it must not wait or raise."""
         self._archivist = archivist
         self._out = GroupWriter(journal, archivist, written, sync, also)
-        self._queue: queue.SimpleQueue[RowItem | StageEndItem | Message] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._off = False
         self._done = 0
         self._dropped: Counter[tuple[int, str]] = Counter()
@@ -65,7 +67,7 @@ class Pump:
         self._thread = threading.Thread(target=self._pump, name="ltxtui-pump", daemon=True)
         self._thread.start()
 
-    def put(self, item: RowItem | StageEndItem | Message) -> None:
+    def put(self, item: Item) -> None:
         """Hand over a row, the end of a stage or a message."""
         if self._off:
             return
@@ -144,9 +146,7 @@ class Pump:
                 except Exception as error:  # noqa: BLE001 - as above: without this thread the run has no end
                     self._report(error)
 
-    def _report(
-        self, error: Exception, item: RowItem | StageEndItem | Message | None = None, what: str = "a message"
-    ) -> None:
+    def _report(self, error: Exception, item: Item | None = None, what: str = "a message") -> None:
         """Report a failure, once per type of error, and count a row that was lost with it."""
         kind, text = (what, type(error).__name__), f"{what} could not be recorded: {reason_of(error)}"
         if kind not in self._failed:
@@ -160,10 +160,13 @@ class Pump:
         except Exception as again:  # noqa: BLE001 - the report fails too; the log has it
             logger.debug("that failure could not be recorded either: %s", again)
 
-    def _take(self, item: RowItem | StageEndItem | Message) -> None:
+    def _take(self, item: Item) -> None:
         self._report_dropped()
         if isinstance(item, StageEndItem):
             self._end_stage(item)
+            return
+        if isinstance(item, ClipItem):
+            self._clip(item)
             return
         if not isinstance(item, RowItem):
             if item["t"] == protocol.MISSED:
@@ -194,6 +197,14 @@ class Pump:
             self._report(error, what="a picture")
         else:
             self._out.write(message)
+
+    def _clip(self, item: ClipItem) -> None:
+        try:
+            self._arrived(item.wait)
+            for message in item.messages():
+                self._out.write(message)
+        except Exception as error:  # noqa: BLE001 - a picture must not cost the row
+            self._report(error, what="the colours of a decoded clip")
 
     def _arrived(self, what: Callable[[], T]) -> T:
         """The result of a function that waits for the device first."""

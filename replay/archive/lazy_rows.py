@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 from collections import OrderedDict
@@ -11,10 +12,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recorder.format import paths
+from recorder.format import paths, protocol
 from recorder.format.protocol import Message
 from replay.archive.safe_files import Damaged
 from replay.archive.store import ArrayReader, StoreReader, Values
+from replay.model.colours import MAX_DECODED
 from replay.model.declarations import MetricInfo, Preview
 from replay.model.validation import NotARun
 
@@ -167,6 +169,7 @@ class ArchivedPreviews(Mapping[int, Preview]):
             raise Damaged(f"previews show {shown.rows:,} frames in pictures of {self._pixels.shape[1]:,}")
         self._fits = fits.read(0, min(count, self._pixels.rows), skip.get(f"{group}/{paths.PREVIEW_FIT}", frozenset()))
         self._frames = [int(n) for n in shown.read(0, None, skip.get(f"{group}/{paths.PREVIEW_FRAME}", frozenset()))]
+        self._colours = store.document(f"{group}/{paths.PREVIEW}").get("attributes", {}).get("colours")
         self._steps = np.flatnonzero(self._fits)
         if len(self._steps):
             Preview.declared(self.message(int(self._steps[0])))
@@ -199,6 +202,7 @@ class ArchivedPreviews(Mapping[int, Preview]):
             "shape": list(self._pixels.shape[1:]),
             "frames": self._frames,
             "fit": int(self._fits[step]),
+            "colours": self._colours if isinstance(self._colours, str) else protocol.FALSE_COLOURS,
             "data": functools.partial(_pixels, self._pixels, step, self._skip),
         }
 
@@ -211,6 +215,31 @@ def _pixels(array: ArrayReader, step: int, skip: frozenset[str]) -> bytes:
     except (Damaged, OSError) as error:
         array.store.note(array.name, f"is incomplete: {array.key(step // array.chunk_rows)} {error}")
         raise NotARun(f"the preview of step {step} is damaged: {error}") from error
+
+
+def decoded_frames(store: StoreReader, group: str, skip: Mapping[str, frozenset[str]] | None = None) -> list[Message]:
+    """The `decoded` messages of a stream, without its stage and stream; `data` reads the pixels.
+
+    Raises:
+        Damaged: if they cannot be read or do not fit together.
+    """
+    skip = skip or {}
+    pixels, shown = store.array(f"{group}/{paths.DECODED}"), store.array(f"{group}/{paths.DECODED_FRAME}")
+    if len(pixels.shape) != 4 or len(shown.shape) != 1 or shown.dtype.kind not in "ui":
+        raise Damaged(f"decoded frames have the shapes {list(pixels.shape)} and {list(shown.shape)}")
+    if pixels.rows != shown.rows or pixels.rows > MAX_DECODED:
+        raise Damaged(f"there are {pixels.rows:,} decoded frames with {shown.rows:,} numbers")
+    frames = shown.read(0, None, skip.get(f"{group}/{paths.DECODED_FRAME}", frozenset()))
+    return [
+        {
+            "index": i,
+            "count": pixels.rows,
+            "frame": int(frame),
+            "shape": list(pixels.shape[1:]),
+            "data": functools.partial(_pixels, pixels, i, skip.get(pixels.name, frozenset())),
+        }
+        for i, frame in enumerate(frames)
+    ]
 
 
 def as_recorded(message: Message) -> Iterator[dict[str, Any]]:
@@ -233,5 +262,8 @@ def as_recorded(message: Message) -> Iterator[dict[str, Any]]:
                 yield {**message, **found, "data": found["data"]()}
             except NotARun:
                 continue
+    elif callable(data):
+        with contextlib.suppress(NotARun):
+            yield {**message, "data": data()}
     else:
         yield message

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from recorder.format import paths, protocol, stored_findings
 from recorder.format.protocol import Message
-from replay.archive.lazy_rows import ArchivedPreviews, ArchivedRows, ChunkCache
+from replay.archive.lazy_rows import ArchivedPreviews, ArchivedRows, ChunkCache, decoded_frames
 from replay.archive.safe_files import Damaged, Missing, read_attributes
 from replay.archive.store import ArrayReader, StoreReader
 from replay.model import validation
@@ -169,6 +169,7 @@ class Archive:
         place = {"stage": index, "stream": stream}
         try:
             declaration = {**self.store.attributes(key), "t": protocol.STREAM, **place}
+            palette = declaration.pop(paths.PALETTE, None)
         except Damaged as error:
             self.store.note(key, str(error))
             return
@@ -185,6 +186,9 @@ class Archive:
         if rows.rows:
             yield from self._accepted(key, {"t": protocol.STEP, **place, "step": 0, "count": rows.rows, "data": rows})
             yield from self._previews(key, place, rows.rows)
+        if isinstance(palette, dict):
+            yield from self._accepted(f"{key}/{paths.PALETTE}", {**palette, "t": protocol.PALETTE, **place})
+        yield from self._decoded(key, place)
 
     def _shared(self, declared: StreamDeclaration, declaration: Message) -> dict[str, MetricInfo]:
         mark = fingerprint(declaration["metrics"])
@@ -215,6 +219,17 @@ class Archive:
             self.store.note(f"{key}/{paths.PREVIEW}", str(error))
             return
         yield from self._accepted(key, {"t": protocol.PREVIEW, **place, "step": 0, "data": pictures})
+
+    def _decoded(self, key: str, place: Message) -> Iterator[Message]:
+        if not self.store.folder(f"{key}/{paths.DECODED}"):
+            return
+        try:
+            frames = decoded_frames(self.store, key, self._skip)
+        except Damaged as error:
+            self.store.note(f"{key}/{paths.DECODED}", str(error))
+            return
+        for frame in frames:
+            yield from self._accepted(f"{key}/{paths.DECODED}", {"t": protocol.DECODED, **place, **frame})
 
     def _events(self) -> Iterator[Message]:
         try:

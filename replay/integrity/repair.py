@@ -268,6 +268,5 @@ def _rows(archive: Path) -> dict[str, int]:
 
 def _known(message: Message) -> bool:
     """Whether an archive has a place for a message: streams of other names are a newer version's."""
-    return (
-        message["t"] not in (protocol.STREAM, protocol.STEP, protocol.PREVIEW) or message["stream"] in protocol.STREAMS
-    )
+    of_streams = (protocol.STREAM, protocol.STEP, protocol.PREVIEW, protocol.DECODED, protocol.PALETTE)
+    return message["t"] not in of_streams or message["stream"] in protocol.STREAMS

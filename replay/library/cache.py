@@ -56,8 +56,7 @@ def cache_file(runs_dir: Path) -> Path | None:
 
     None without such a directory: then nothing is kept.
     """
-    override = os.environ.get("LTXTUI_CACHE")
-    directory = Path(override) if override else locations.user_folder("cache")
+    directory = locations.cache_folder()
     if directory is None:
         return None
     known = hashlib.sha256(os.fsencode(runs_dir.absolute())).hexdigest()[:24]

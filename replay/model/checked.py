@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from recorder.format import protocol
 from recorder.format.protocol import Message
 from replay.model import validation
+from replay.model.colours import DecodedFrame, Palette
 from replay.model.declarations import Preview, StageDeclaration, StreamDeclaration
 from replay.model.stream import Rows
 from replay.model.validation import NotARun
@@ -75,6 +76,24 @@ class StoredPreviews:
     previews: Mapping[int, Preview]
 
 
+@dataclass(frozen=True, eq=False)
+class SentPalette:
+    """True colours of the pictures of a stage."""
+
+    stage: int
+    stream: str
+    palette: Palette
+
+
+@dataclass(frozen=True, eq=False)
+class SentDecoded:
+    """A picture of a decoded clip."""
+
+    stage: int
+    stream: str
+    frame: DecodedFrame
+
+
 @dataclass(frozen=True)
 class Missed:
     """Steps that were taken and not recorded so far."""
@@ -107,13 +126,13 @@ class End:
     message: Message
 
 
+SentPicture = SentPreview | StoredPreviews | SentPalette | SentDecoded
 Facts = (
     StageDeclaration
     | StreamDeclaration
     | SentRows
     | StoredRows
-    | SentPreview
-    | StoredPreviews
+    | SentPicture
     | Missed
     | StageEnd
     | ChangedPlan
@@ -196,6 +215,14 @@ def _preview(message: Message) -> SentPreview | StoredPreviews:
     return SentPreview(stage, stream, step, Preview.declared(message))
 
 
+def _palette(message: Message) -> SentPalette:
+    return SentPalette(*_place(message), Palette.read(message))
+
+
+def _decoded(message: Message) -> SentDecoded:
+    return SentDecoded(*_place(message), DecodedFrame.read(message))
+
+
 def _missed(message: Message) -> Missed:
     stage = validation.read_int(message["stage"], "the stage")
     stream = validation.read_name(message["stream"], "a stream")
@@ -241,5 +268,7 @@ _READ: Final[Mapping[str, Callable[[Message], Facts]]] = {
     protocol.EVENT: _event,
     protocol.SYSTEM: _sample,
     protocol.PREVIEW: _preview,
+    protocol.PALETTE: _palette,
+    protocol.DECODED: _decoded,
     protocol.END: _end,
 }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recorder.format import protocol
+from recorder.format.colour_terms import terms
 from recorder.format.protocol import Message
 from replay.model import validation
 from replay.model.validation import NotARun
@@ -117,6 +118,10 @@ class Preview:
     fit: int
     data: bytes | Callable[[], bytes]
     """The pixels, or a function that reads them: an archive's are not read before they are drawn."""
+    fitted: bool = False
+    """Whether the colours are true, by a map from latents that was known when the picture was made."""
+    recolour: NDArray[np.float64] | None = field(default=None, compare=False)
+    """What turns its colours into true ones, [10, 3]; see `replay.model.colours`."""
 
     @classmethod
     def declared(cls, message: Message) -> Preview:
@@ -125,7 +130,8 @@ class Preview:
         if len(shape) != 4:
             raise NotARun(f"a preview of shape {list(shape)}")
         frames = tuple(validation.read_int(n, "a preview's frame") for n in message["frames"])
-        made = cls(shape, frames, validation.read_int(message["fit"], "a preview's fit"), message["data"])
+        fit, fitted = validation.read_int(message["fit"], "a preview's fit"), message.get("colours")
+        made = cls(shape, frames, fit, message["data"], fitted == protocol.FITTED_COLOURS)
         if min(shape) < 1 or shape[3] != 3 or len(frames) != shape[0] or made.size > MAX_PREVIEW_BYTES:
             raise NotARun(f"a preview of shape {list(made.shape)} with {len(made.frames)} frames")
         if not callable(made.data) and (not isinstance(made.data, bytes) or len(made.data) != made.size):
@@ -141,4 +147,16 @@ class Preview:
     def pixels(self) -> NDArray[np.uint8]:
         """Red, green and blue: [frames, rows, columns, 3]. Raises NotARun if an archive's are damaged."""
         data = self.data() if callable(self.data) else self.data
-        return np.frombuffer(data, np.uint8).reshape(self.shape)
+        found = np.frombuffer(data, np.uint8).reshape(self.shape)
+        if self.recolour is None:
+            return found
+        true = terms(np.divide(found, 255, dtype=np.float32)) @ self.recolour[:-1] + self.recolour[-1]
+        # Black stays black: these cells are not finite.
+        true[~found.any(axis=-1)] = 0
+        pixels: NDArray[np.uint8] = (np.clip(true, 0, 1) * 255).round().astype(np.uint8)
+        return pixels
+
+    @property
+    def colours(self) -> str:
+        """What the colours are, in words."""
+        return "true colours (fitted)" if self.fitted or self.recolour is not None else "false colours"

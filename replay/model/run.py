@@ -24,10 +24,9 @@ from replay.model.checked import (
     End,
     LeftOut,
     Missed,
-    SentPreview,
+    SentPicture,
     SentRows,
     StageEnd,
-    StoredPreviews,
     StoredRows,
     check,
     is_known,
@@ -56,6 +55,8 @@ _WORDS: Final = {
     protocol.EVENT: "events",
     protocol.SYSTEM: "samples of the machine's load",
     protocol.PREVIEW: "pictures",
+    protocol.PALETTE: "palettes",
+    protocol.DECODED: "decoded frames",
 }
 """Names in `Run.note` of messages that are not kept."""
 
@@ -212,7 +213,7 @@ class Run:
             self._on_stream(facts, message)
         elif isinstance(facts, StoredRows):
             self._stream(facts.stage, facts.stream).attach(facts.rows)
-        elif isinstance(facts, SentPreview | StoredPreviews):
+        elif isinstance(facts, SentPicture):
             self._pictures.add(self._stream(facts.stage, facts.stream), facts, MAX_PREVIEWS)
         elif isinstance(facts, Missed):
             self._on_missed(facts)

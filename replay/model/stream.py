@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from recorder.format.protocol import Message
 from replay.model import evaluations
+from replay.model.colours import DecodedFrame, Palette
 from replay.model.declarations import MetricInfo, Preview, StreamDeclaration
 from replay.model.spill_file import SpilledRows, SpillFile
 
@@ -58,6 +59,10 @@ class StreamData:
     rows: int = 0
     previews: Mapping[int, Preview] = field(default_factory=dict)
     """Pictures of x0 by step; a step may lack one."""
+    palette: Palette | None = None
+    """True colours of those pictures, once a clip was decoded."""
+    decoded: dict[int, DecodedFrame] = field(default_factory=dict)
+    """Pictures of the decoded clip by their index, in the order of their frames."""
     _stored: Rows | None = None
     _spills: bool = True
     _width: int = 0

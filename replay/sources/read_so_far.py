@@ -15,7 +15,17 @@ from recorder.format import paths, protocol
 from recorder.format.events import identity
 from recorder.format.protocol import Message
 from replay.archive.lazy_rows import ArchivedPreviews
-from replay.model.checked import Checked, Missed, SentPreview, SentRows, StoredPreviews, StoredRows, check
+from replay.model.checked import (
+    Checked,
+    Missed,
+    SentDecoded,
+    SentPalette,
+    SentPreview,
+    SentRows,
+    StoredPreviews,
+    StoredRows,
+    check,
+)
 from replay.model.declarations import StageDeclaration, StreamDeclaration
 from replay.model.memory_limits import fingerprint
 from replay.model.validation import NotARun
@@ -87,6 +97,9 @@ class ReadSoFar:
         self.previews: dict[str, int] = {}
         """One more than the step of each stream's last picture."""
         self.missed: dict[str, int] = {}
+        self.decoded: dict[str, int] = {}
+        """One more than the index of the last picture of each stream's decoded clip."""
+        self.palettes: set[str] = set()
         self.stages: set[int] = set()
         self.declared: dict[str, bytes] = {}
         """Fingerprint of each stream's metrics."""
@@ -122,6 +135,11 @@ class ReadSoFar:
             _raise_to(self.previews, _place(facts.stage, facts.stream), facts.step + 1)
         elif isinstance(facts, StoredPreviews):
             _raise_to(self.previews, _place(facts.stage, facts.stream), max(facts.previews, default=-1) + 1)
+        elif isinstance(facts, SentDecoded):
+            _raise_to(self.decoded, _place(facts.stage, facts.stream), facts.frame.index + 1)
+        elif isinstance(facts, SentPalette):
+            if len(self.palettes) < MOST_PLACES:
+                self.palettes.add(_place(facts.stage, facts.stream))
         elif isinstance(facts, Missed):
             _raise_to(self.missed, _place(facts.stage, facts.stream), facts.count)
 
@@ -137,6 +155,7 @@ class Rereading:
         self._read = read
         self._begun, self._ended = read.begun, read.ended
         self._rows, self._previews, self._missed = read.rows.copy(), read.previews.copy(), read.missed.copy()
+        self._decoded, self._palettes = read.decoded.copy(), read.palettes.copy()
         self._stages, self._declared = read.stages.copy(), read.declared.copy()
         self._events = read.events.copy()
         self._samples, self._others = read.samples, read.others
@@ -199,6 +218,10 @@ class Rereading:
         if isinstance(facts, StoredPreviews) and isinstance(facts.previews, ArchivedPreviews):
             rest = facts.previews.from_step(self._previews.get(place, 0))
             return check({**message, "data": rest}) if rest else None
+        if isinstance(facts, SentDecoded):
+            return message if facts.frame.index >= self._decoded.get(place, 0) else None
+        if isinstance(facts, SentPalette):
+            return message if place not in self._palettes else None
         if isinstance(facts, Missed):
             return message if facts.count > self._missed.get(place, 0) else None
         return message

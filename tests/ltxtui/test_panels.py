@@ -30,6 +30,7 @@ from ltxtui.panels.panel import Panel
 from ltxtui.panels.registry import PANELS
 from ltxtui.panels.view import View
 from ltxtui.plot import heatmap
+from ltxtui.plot.film import film_layout, resized
 from ltxtui.plot.line_plot import GUTTER, Style
 from ltxtui.plot.roles import COMPONENTS
 from ltxtui.plot.rows import Ink
@@ -410,11 +411,72 @@ async def test_a_known_picture_becomes_known_half_blocks() -> None:
         inks = [(s.text, s.ink) for s in view.rows(20, 2)[1].spans if s.ink is not None]
         assert inks == [("▀", Ink((255, 0, 0), (0, 0, 255))), (" ", Ink(None, (0, 255, 0)))]
     async with shown(deck, "filmstrip", size=(60, 6), style=Style.ASCII) as (view,):
-        # Five lines: ten pixels high. Red is darker than green, blue darker than both; the last line is blue alone.
-        cells = [line.split()[0] for line in text(view).splitlines()[1:]]
-        assert "frames 1" in text(view) and len(cells) == 5 and all(len(line) == 10 for line in cells)
+        # Four lines below the frame's number: eight pixels high. Red is darker than green, blue darker than both; the
+        # last line is blue alone.
+        number, *cells = [line.split()[0] for line in text(view).splitlines()[1:]]
+        assert number == "1" and len(cells) == 4 and all(len(line) == 8 for line in cells)
         ranks = [[heatmap.CHARACTERS.index(c) for c in (line[0], line[-1])] for line in (cells[0], cells[-1])]
         assert ranks[0][0] > ranks[1][0] and ranks[0][1] == ranks[1][1] > ranks[0][0]
+
+
+@pytest.mark.parametrize(
+    ("frames", "cells", "size", "expected"),
+    [
+        (9, (10, 12), (79, 12), (5, 2, 12, 10)),  # all nine in two rows
+        (9, (10, 12), (57, 17), (3, 2, 17, 14)),  # six, as high as two rows can be
+        (33, (86, 128), (118, 10), (4, 1, 27, 18)),  # four of a decoded clip
+        (5, (4, 5), (200, 12), (5, 1, 28, 22)),  # five small ones, larger
+        (9, (10, 12), (10, 3), (1, 1, 5, 4)),
+        (1, (2, 2), (19, 1), (1, 1, 2, 2)),
+    ],
+)  # fmt: skip
+def test_films_fill_the_room_with_numbers_above_each_row(
+    frames: int, cells: tuple[int, int], size: tuple[int, int], expected: tuple[int, int, int, int]
+) -> None:
+    made = film_layout(frames, *cells, *size)
+    assert made[:4] == expected and made.labelled is (size[1] > 1)
+    assert made.across * (made.width + 1) - 1 <= size[0]
+    assert made.down * (made.height // 2 + made.labelled) <= size[1]
+
+
+def test_a_picture_in_another_size_keeps_its_colours_in_their_places() -> None:
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    pixels[:, 3:] = (200, 100, 50)
+    for size in ((2, 3), (8, 12), (5, 7), (1, 2), (96, 192)):
+        found = resized(pixels, *size)
+        assert found.shape == (*size, 3) and not found[:, 0].any() and (found[:, -1] == (200, 100, 50)).all()
+    np.testing.assert_array_equal(resized(pixels, 4, 6), pixels)
+
+
+async def test_the_title_says_what_the_colours_are_and_the_film_ends_with_the_decoded_clip() -> None:
+    grey, green = np.full((2, 4, 4, 3), 128.0), np.zeros((6, 8, 3), np.uint8)
+    green[..., 1] = 200
+    weights = [[0.0] * 3 for _ in range(9)] + [[1.0, 0.0, 0.0]]
+    place = {"stage": 0, "stream": "video"}
+    messages = [*fake.messages(6), *(preview(step, grey) for step in range(6))]
+    deck = deck_of(messages)
+    async with shown(deck, "filmstrip", size=(60, 8)) as (view,):
+        deck.move_to(5)
+        view.changed()
+        assert "x0 at step 5 · false colours" in text(view)
+        deck.run.feed({"t": protocol.PALETTE, **place, "recolour": [weights]})
+        view.changed()
+        assert "x0 at step 5 · true colours (fitted)" in text(view)
+        assert {s.ink for row in view.rows(60, 8) for s in row.spans if s.ink} == {Ink(None, (255, 0, 0))}
+        for index in range(2):
+            assert "decoded" not in text(view)  # the clip is not complete
+            frame = {"index": index, "count": 2, "frame": 8 * index, "shape": list(green.shape)}
+            deck.run.feed({"t": protocol.DECODED, **place, **frame, "data": green.tobytes()})
+            view.changed()
+        first, numbers = text(view).splitlines()[:2]
+        assert "Filmstrip decoded · pixel frames" in first and numbers.split() == ["0", "8"]
+        assert {s.ink for row in view.rows(60, 8) for s in row.spans if s.ink} == {Ink(None, (0, 206, 0))}
+        deck.move_to(4)
+        view.changed()
+        assert "x0 at step 4 · true colours (fitted)" in text(view)
+    fitted = deck_of([*fake.messages(2), {**preview(1, grey), "colours": protocol.FITTED_COLOURS}])
+    async with shown(fitted, "filmstrip", size=(60, 8)) as (view,):
+        assert "true colours (fitted)" in text(view)
 
 
 async def test_the_filmstrip_follows_the_cursor_and_says_where_it_lags() -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from rich.style import Style as RichStyle
 from textual.pilot import Pilot
@@ -28,6 +29,7 @@ from ltxtui.screens.home import Home
 from ltxtui.screens.run import RunScreen
 from ltxtui.themes import DARK, LIGHT, SAFE
 from ltxtui.viewmodel.feed import Feed
+from recorder.format import protocol
 from replay.model.pulse import Stall
 from tests.ltxtui import fake
 from tests.ltxtui.driving import dashboard, loaded, resized, settled, strips_of, until
@@ -117,6 +119,21 @@ def broken() -> Dashboard:
     return Dashboard(Archive(some))
 
 
+def decoded() -> Dashboard:
+    """A run whose last stage was decoded: a disc that crosses grey."""
+    *some, end = fixture_messages()
+    place = {"stage": 1, "stream": "video"}
+    weights = [[0.3, 0.2, 0.1], [0.2, 0.4, 0.1], [0.1, 0.1, 0.5], *[[0.0] * 3] * 6, [0.2, 0.1, 0.1]]
+    some.append({"t": protocol.PALETTE, **place, "recolour": [weights]})
+    down, across = np.mgrid[:40, :48]
+    for index in range(17):
+        pixels = np.full((40, 48, 3), 120, np.uint8)
+        pixels[(down - 20) ** 2 + (across - 40 + 2 * index) ** 2 < 64] = (220, 40, 30)
+        frame = {"index": index, "count": 17, "frame": 4 * index, "shape": [40, 48, 3], "data": pixels.tobytes()}
+        some.append({"t": protocol.DECODED, **place, **frame})
+    return Dashboard(Archive([*some, end]))
+
+
 def damaged() -> Dashboard:
     """A run whose archive has a damaged chunk."""
     source = Archive(fixture_messages(), note=DAMAGE)
@@ -168,6 +185,8 @@ SHOTS: dict[str, Shot] = {
     "palette": Shot(replayed, run_ready, ("ctrl+p",)),
     "tour": Shot(replayed, run_ready, ("f2",)),
     "shock": Shot(controlled, run_ready, ("s",)),
+    "decoded": Shot(decoded, run_ready),
+    "fitted": Shot(decoded, run_ready, ("2", "left"), STATE_SIZES),
     "others": Shot(replayed, run_ready, ("7", "left")),
     "stalled": Shot(stopped, stopped_ready, ("left",), STATE_SIZES, Stall(125.0, silent=False, usual=0.4)),
     "nan": Shot(broken, run_ready, ("left",), STATE_SIZES),
