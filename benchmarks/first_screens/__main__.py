@@ -38,6 +38,7 @@ def make(folder: Path, seed: int, runs: int, only: tuple[str, ...] = (), small: 
     screens, answers, archives = (folder / name for name in ("screens", "answers", "runs"))
     for made in (screens, answers, archives):
         made.mkdir(parents=True)
+    os.environ.pop("NO_COLOR", None)
     os.environ.update(surroundings(archives))
     torch.set_num_threads(1)
     bench, began, paths = Bench(), time.monotonic(), []

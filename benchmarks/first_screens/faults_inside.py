@@ -210,7 +210,7 @@ def _sigma(named: dict[str, Any]) -> Any:
 
 
 def result(s: Setting, edit: Callable[[Any, Any], Any]) -> None:
-    """Draw the predicted clip to another one, from σ .7 on.
+    """Draw the predicted clip to another one, the more the lower σ is.
 
     The other clip is `edit(x0, x0 of another prompt)`, each [batch, frames, height, width, channels].
     """
@@ -228,9 +228,9 @@ def result(s: Setting, edit: Callable[[Any, Any], Any]) -> None:
 
         def hook(module: Any, given: Any, named: dict[str, Any], out: Any) -> Any:
             sigma = _sigma(named)
-            if float(sigma.max()) > 0.7:
-                return out
-            return (named["hidden_states"] - target) / sigma, out[1]
+            x0 = named["hidden_states"] - sigma * out[0]
+            share = 0.95 * ((0.95 - sigma) / 0.55).clamp(0, 1)
+            return (named["hidden_states"] - x0 - share * (target - x0)) / sigma, out[1]
 
         pipe.transformer.register_forward_hook(hook, with_kwargs=True)
 
