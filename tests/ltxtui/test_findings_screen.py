@@ -175,6 +175,15 @@ async def test_a_long_error_leaves_the_name_of_the_run_on_the_screen() -> None:
         assert "error: failed" in first and "RuntimeError" in first and app.deck.run.name in first
 
 
+async def test_a_run_whose_recorder_has_gone_says_so_as_the_list_does() -> None:
+    app = Dashboard(Archive([*fake.messages(12)][:-1], Liveness.UNFINISHED))
+    async with app.run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        await until(pilot, lambda: app.deck.liveness is Liveness.UNFINISHED and app.deck.findings.current)
+        assert "warning: breaks off at step" in shown(pilot, "#header").splitlines()[0]
+        assert "the recording breaks off" in shown(pilot, "#findings")
+
+
 async def test_enter_goes_to_stage_stream_clip_and_step_and_marks_it() -> None:
     app = Dashboard(open_fixture("faulty"))
     async with app.run_test(size=ROOMY) as pilot:
