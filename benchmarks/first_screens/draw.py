@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from benchmarks.first_screens.faults import Fault
-from benchmarks.first_screens.faults_inside import FAULTS
+from benchmarks.first_screens.faults_result import FAULTS
 from benchmarks.first_screens.setting import KINDS, Setting, healthy
 
 NAMES: Final = (

@@ -1,18 +1,15 @@
-"""Faults of the model, between its steps, of numbers, results and recordings, made by hooks and callbacks."""
+"""Faults of the model, between its steps and of numbers, made by hooks and callbacks."""
 
 from __future__ import annotations
 
 import random
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Final
 
 from benchmarks.first_screens.faults import FAULTS, SIMPLE, fault, grid_of
 from benchmarks.first_screens.setting import Setting
 
-__all__ = ["FAULTS"]
+__all__ = ["FAULTS", "UNGUIDED", "level_told"]
 UNGUIDED: Final = ("plain", "schedule", "distilled")
 
 Output = Callable[[dict[str, Any], Any, Any], tuple[Any, Any]]
@@ -39,7 +36,7 @@ def wrong_sign(s: Setting, chance: random.Random) -> None:
 @fault("model", "the model's velocity is used as if it were the noise")
 def wrong_kind(s: Setting, chance: random.Random) -> None:
     def read(named: dict[str, Any], video: Any, audio: Any) -> tuple[Any, Any]:
-        x, sigma = named["hidden_states"], _sigma(named)
+        x, sigma = named["hidden_states"], level_told(named)
         return (x - video) / sigma.clamp_min(0.05), audio
 
     output(s, read)
@@ -120,7 +117,7 @@ def stuck_cache(s: Setting, chance: random.Random) -> None:
     kept: list[Any] = []
 
     def cached(named: dict[str, Any], video: Any, audio: Any) -> tuple[Any, Any]:
-        if float(_sigma(named).max()) < 0.8:
+        if float(level_told(named).max()) < 0.8:
             kept.append((video, audio))
             return kept[0][0], kept[0][1]
         return video, audio
@@ -131,7 +128,7 @@ def stuck_cache(s: Setting, chance: random.Random) -> None:
 @fault("numbers", "values overflow to Inf and NaN inside the model below σ .6")
 def overflow(s: Setting, chance: random.Random) -> None:
     def scaled(named: dict[str, Any], video: Any, audio: Any) -> tuple[Any, Any]:
-        return ((video * 1e6).half().float(), audio) if float(_sigma(named).max()) < 0.6 else (video, audio)
+        return ((video * 1e6).half().float(), audio) if float(level_told(named).max()) < 0.6 else (video, audio)
 
     output(s, scaled)
 
@@ -139,7 +136,7 @@ def overflow(s: Setting, chance: random.Random) -> None:
 @fault("numbers", "the audio becomes NaN below σ .8")
 def broken_audio(s: Setting, chance: random.Random) -> None:
     def broken(named: dict[str, Any], video: Any, audio: Any) -> tuple[Any, Any]:
-        return video, audio * float("nan") if float(_sigma(named).max()) < 0.8 else audio
+        return video, audio * float("nan") if float(level_told(named).max()) < 0.8 else audio
 
     output(s, broken)
 
@@ -203,172 +200,7 @@ def one_clip_changed(s: Setting, chance: random.Random) -> None:
     s.between.append(louder)
 
 
-def _sigma(named: dict[str, Any]) -> Any:
+def level_told(named: dict[str, Any]) -> Any:
     """The level that the model is told, [batch, tokens or 1, 1]."""
     told = named["timestep"]
     return (told / 1000).reshape(told.shape[0], -1, 1)
-
-
-def result(s: Setting, edit: Callable[[Any, Any], Any]) -> None:
-    """Draw the predicted clip to another one, the more the lower σ is.
-
-    The other clip is `edit(x0, x0 of another prompt)`, each [batch, frames, height, width, channels].
-    """
-    s.call["num_frames"] = 65
-
-    def hooked(pipe: Any) -> None:
-        quiet = {"callback_on_step_end": None}
-        own = pipe(**s.arguments(**quiet)).frames
-        seed, s.seed = s.seed, s.seed + 1
-        other = pipe(**s.arguments(prompt="a white cross moving up", **quiet)).frames
-        s.seed = seed
-        own, other = (x.movedim(1, -1) for x in (own, other))
-        mean, std = pipe.vae.latents_mean, pipe.vae.latents_std
-        target = edit((own - mean) / std, (other - mean) / std).flatten(1, 3)
-
-        def hook(module: Any, given: Any, named: dict[str, Any], out: Any) -> Any:
-            sigma = _sigma(named)
-            x0 = named["hidden_states"] - sigma * out[0]
-            share = 0.95 * ((0.95 - sigma) / 0.55).clamp(0, 1)
-            return (named["hidden_states"] - x0 - share * (target - x0)) / sigma, out[1]
-
-        pipe.transformer.register_forward_hook(hook, with_kwargs=True)
-
-    s.pipe_changes.append(hooked)
-
-
-@fault("result", "from one frame on the clip shows another scene: a hard cut", *UNGUIDED)
-def other_scene(s: Setting, chance: random.Random) -> None:
-    at = chance.choice((3, 4, 5))
-
-    def cut(own: Any, other: Any) -> Any:
-        own = own.clone()
-        own[:, at:] = other[:, at:]
-        return own
-
-    result(s, cut)
-
-
-@fault("result", "the clip fades from frame to frame", *UNGUIDED)
-def fading(s: Setting, chance: random.Random) -> None:
-    import torch
-
-    result(s, lambda own, other: own * torch.linspace(1, 0.1, own.shape[1])[None, :, None, None, None])
-
-
-@fault("result", "every other frame is taken from another scene: flicker", *UNGUIDED)
-def flickering(s: Setting, chance: random.Random) -> None:
-    def flicker(own: Any, other: Any) -> Any:
-        own = own[:, 2:3].repeat(1, own.shape[1], 1, 1, 1)
-        own[:, 1::2] = own[:, 1::2] + 0.6 * other[:, 2:3]
-        return own
-
-    result(s, flicker)
-
-
-@fault("result", "the clip is frozen: every frame is the same", *UNGUIDED)
-def frozen(s: Setting, chance: random.Random) -> None:
-    result(s, lambda own, other: own[:, 2:3].expand_as(own))
-
-
-@fault("result", "the last frames repeat one frame, while the others move", *UNGUIDED)
-def frozen_end(s: Setting, chance: random.Random) -> None:
-    def hold(own: Any, other: Any) -> Any:
-        own = own.clone()
-        own[:, 5:] = own[:, 5:6]
-        return own
-
-    result(s, hold)
-
-
-@fault("result", "noise is left in the finished clip", *UNGUIDED)
-def grainy(s: Setting, chance: random.Random) -> None:
-    import torch
-
-    generator = torch.Generator().manual_seed(chance.randrange(1000))
-    result(s, lambda own, other: own + 0.6 * torch.randn(own.shape, generator=generator))
-
-
-@fault("result", "the clip is burned: its contrast is twice what it should be", *UNGUIDED)
-def burned(s: Setting, chance: random.Random) -> None:
-    result(s, lambda own, other: 2 * own)
-
-
-@fault("result", "the clip is empty: nothing but the mean of every channel", *UNGUIDED)
-def empty(s: Setting, chance: random.Random) -> None:
-    result(s, lambda own, other: 0.02 * own)
-
-
-@fault("recording", "the pipeline raises an error in the middle of the run")
-def failing(s: Setting, chance: random.Random) -> None:
-    _raises(s, RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
-
-
-@fault("recording", "the run is interrupted in its middle")
-def interrupted(s: Setting, chance: random.Random) -> None:
-    _raises(s, KeyboardInterrupt())
-
-
-def _raises(s: Setting, error: BaseException) -> None:
-    def stop(step: int, x: Any, setting: Setting) -> Any:
-        if step == setting.steps // 2:
-            raise error
-        return x
-
-    s.between.append(stop)
-
-
-@fault("recording", "the recorder's process is killed in the middle of the run")
-def killed(s: Setting, chance: random.Random) -> None:
-    from recorder.format.locations import journal_of
-
-    def keep(step: int, x: Any, setting: Setting) -> Any:
-        path = Path(setting.recording.path)
-        if step == setting.steps // 2:
-            shutil.copy(journal_of(path), path.with_suffix(".kept"))
-        return x
-
-    def leave(path: Path) -> None:
-        shutil.rmtree(path)
-        path.with_suffix(".kept").rename(journal_of(path))
-
-    s.between.append(keep)
-    s.after.append(leave)
-
-
-@fault("recording", "some steps cannot be measured, so their rows are missing")
-def rows_missing(s: Setting, chance: random.Random) -> None:
-    first, calls = chance.randrange(3, 6), [0]
-
-    @contextmanager
-    def patched() -> Iterator[None]:
-        from recorder.metrics.measures import MEASURES
-
-        real = MEASURES["mean"]
-
-        def sometimes(step: Any) -> Any:
-            calls[0] += 1
-            if first <= calls[0] < first + 4:
-                raise RuntimeError("out of memory")
-            return real(step)
-
-        MEASURES["mean"] = sometimes
-        try:
-            yield
-        finally:
-            MEASURES["mean"] = real
-
-    s.around.append(patched)
-
-
-@fault("recording", "a file of the archive is damaged on the disk")
-def damaged(s: Setting, chance: random.Random) -> None:
-    def spoil(path: Path) -> None:
-        for name in ("velocity_rms", "sigma"):
-            for chunk in sorted((path / "stage_0" / "video" / name / "c").rglob("*")):
-                if chunk.is_file():
-                    content = bytearray(chunk.read_bytes())
-                    content[len(content) // 2] ^= 0xFF
-                    chunk.write_bytes(bytes(content))
-
-    s.after.append(spoil)
