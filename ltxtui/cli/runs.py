@@ -83,6 +83,8 @@ def runs(context: click.Context, /, tag: str | None, runs_dir: Path, as_json: bo
         click.echo(json.dumps(said, indent=2))
         return
     _print(found, runs_dir, bool(listing.unreadable))
+    if any(verdict_mark(run) for run in found):
+        click.echo("x error, ! warning; what is wrong and what to try: ltxtui explain RUN", err=True)
     if listing.unreadable:
         many = len(listing.unreadable)
         click.echo(f"{counted(many, 'archive or journal', 'archives or journals')} cannot be read:", err=True)

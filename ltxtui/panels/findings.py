@@ -13,20 +13,24 @@ from ltxtui.panels.panel import Panel
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import Style
 from ltxtui.plot.rows import TextRow
-from ltxtui.plot.text import clean
+from ltxtui.plot.text import clean, significant
 from ltxtui.reports.export import Table
 from ltxtui.reports.findings_text import place
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.findings import counts_text
 from recorder.findings.finding import Finding
 from recorder.findings.rules import BY_ID
+from recorder.format.declarations import DRIFT, DRIFT_REFERENCES
 from recorder.format.numerals import counted
 
 ID: Final = "findings"
 ROLES: Final = {"error": "error", "warning": "warning", "note": "label"}
 """The role of each severity; the word is always there as well."""
 _INDENT: Final = 2
+_ROOMY: Final = 8
+"""Lines of a list from which on the last one is left to the drift of the clip."""
 _LONGEST: Final = 400
+_WITHHELD: Final = "drift withheld"
 
 Line = tuple[int, list[tuple[str, str]]]
 """A line of the list: the place of its finding, and its pieces with their roles."""
@@ -49,6 +53,7 @@ class FindingsView(View):
 
     def rows(self, width: int, height: int) -> list[TextRow]:
         found, room = self.deck.findings, max(1, height - 1)
+        clip = drift_text(self.deck, width - 1 - _INDENT) if room >= _ROOMY else ""
         head = self.row(width - 1).add("Findings", "title").add(" ")
         self._shown = []
         if not found.found:
@@ -57,6 +62,7 @@ class FindingsView(View):
         if found.problem:
             head.add(f"  {found.problem}", "alert")
         rows = [head.filled().widened(width)]
+        room -= bool(clip)
         lines = self._lines(width - 1, room)
         top = next(n for n, (number, _) in enumerate(lines) if number == found.selected)
         # The selected finding from its first line on, and as many of those before it as there is room for.
@@ -68,6 +74,8 @@ class FindingsView(View):
                 row.add(text, role)
             self._shown.append(number)
             rows.append(row.filled().widened(width))
+        if clip:
+            rows.append(self.row(width).add(" " * _INDENT + clip, "dim").filled())
         return [*rows, *(self.row(width).filled() for _ in range(height - len(rows)))][: max(1, height)]
 
     def _none(self, width: int, room: int) -> list[TextRow]:
@@ -80,6 +88,7 @@ class FindingsView(View):
         else:
             said, role = ["no findings so far" if deck.live else "no findings"], "good"
             said.append(f"{counted(found.rules, 'rule')} looked at the run")
+            said.append(drift_text(deck, width - 4))
             if found.undecided:
                 said.append(f"{counted(len(found.undecided), 'rule')} could not: their metrics are not recorded")
         lines = [(line, role if n == 0 else "dim") for n, text in enumerate(said) for line in wrap(text, width - 4)]
@@ -88,11 +97,16 @@ class FindingsView(View):
         return [*blank, *(self.row(width).add("  ").add(text, role).filled() for text, role in lines)]
 
     def _lines(self, width: int, room: int) -> list[Line]:
-        """One line per finding, several of the selected one."""
+        """One line per finding, several of the selected one; sentences of the others come before its rule."""
         found = self.deck.findings
         chosen = found.selected
         blocks = [self._block(f, width) if n == chosen else [self._brief(f, width)] for n, f in enumerate(found.found)]
         used = sum(map(len, blocks))
+        for n, finding in enumerate(found.found):
+            whole = blocks[n] if n == chosen else self._block(finding, width, chosen=False)
+            if used - len(blocks[n]) + len(whole) <= room:
+                used += len(whole) - len(blocks[n])
+                blocks[n] = whole
         for more in _about_rule(found.found[chosen]):
             lines = [[(" " * _INDENT, ""), (line, "dim")] for line in wrap(more, max(10, width - _INDENT))]
             if used + len(lines) > room:
@@ -109,9 +123,9 @@ class FindingsView(View):
         used = sum(cell_len(text) for text, _ in pieces)
         return [*pieces, (where, "tick")] if used + cell_len(where) <= width else pieces
 
-    def _block(self, finding: Finding, width: int) -> list[list[tuple[str, str]]]:
-        """The sentence, where it holds, and what to try."""
-        mark = ">" if self.ascii else "►"
+    def _block(self, finding: Finding, width: int, *, chosen: bool = True) -> list[list[tuple[str, str]]]:
+        """The sentence, where it holds, and of the selected one what to try."""
+        mark = " " if not chosen else ">" if self.ascii else "►"
         wide = max(10, width - _INDENT)
         word = finding.severity
         # The word takes the first cells of the first line.
@@ -120,7 +134,8 @@ class FindingsView(View):
         lines += [[(" " * _INDENT, ""), (line, "")] for line in sentence[1:]]
         where = place(finding, self.deck.run)
         more = [(f"{where}" if where else "the whole run", "tick")]
-        more.append((f"try: {clean(finding.advice, _LONGEST)}", "label") if finding.advice else ("", ""))
+        if chosen and finding.advice:
+            more.append((f"try: {clean(finding.advice, _LONGEST)}", "label"))
         for text, role in more:
             lines += [[(" " * _INDENT, ""), (line, role)] for line in wrap(text, wide)]
         return lines
@@ -128,6 +143,28 @@ class FindingsView(View):
     def on_click(self, event: events.Click) -> None:
         if 0 < event.y <= len(self._shown):
             self.post_message(self.Picked(self._shown[event.y - 1]))
+
+
+def drift_text(deck: Deck, width: int) -> str:
+    """Drift and motion of the selected stage's finished clip with reference values; empty before the stage's end."""
+    numbers = {} if deck.stage is None else deck.stage.summary.get("video", {})
+
+    def of_clip(name: str) -> float | None:
+        values = numbers.get(name, ())
+        return values[deck.item] if deck.item < len(values) else None
+
+    if not numbers.get(DRIFT):
+        return ""
+    drift, frame, motion = (of_clip(name) for name in (DRIFT, "drift_first_frame", "motion_relative"))
+    if drift is None:
+        return next(
+            (t for t in (f"{_WITHHELD}: noise, a still, or values not finite", _WITHHELD) if len(t) <= width), ""
+        )
+    said = f"drift {significant(drift, 2)}" + ("" if frame is None else f" from frame {frame:.0f}")
+    known = ", ".join(f"{name} {DRIFT_REFERENCES[name]:g}" for name in ("clean", "hard cut"))
+    moved = "" if motion is None else f" · motion {significant(motion, 2)}"
+    forms = (f"{said} ({known}){moved}", f"{said} ({known})", said)
+    return next((form for form in forms if len(form) <= width), "")
 
 
 def _about_rule(finding: Finding) -> list[str]:

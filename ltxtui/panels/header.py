@@ -64,10 +64,15 @@ def outcome(deck: Deck) -> tuple[str, str]:
 
 
 def _short_outcomes(deck: Deck, ended: str) -> tuple[str, ...]:
-    """Shorter forms of an outcome next to a verdict, which says what is NaN: `complete, damaged`, `complete`, none."""
+    """Shorter forms of an outcome next to a verdict, which says what is NaN: `complete, damaged`, `complete`, none.
+
+    Of an error its kind is left, then nothing: the verdict says that the run failed, and the findings say why.
+    """
     end = deck.run.end
-    if not ended or (end or {}).get("error"):
+    if not ended:
         return ()
+    if error := (end or {}).get("error"):
+        return (clean(error, 200), clean(error, 200).partition(":")[0], "")
     status = clean("unfinished" if end is None else end.get("status", ""), 20)
     if deck.run.damage:
         return (f"{status}, damaged",)

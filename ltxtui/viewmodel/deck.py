@@ -63,6 +63,7 @@ class Deck(Viewport):
     def changed(self, liveness: Liveness, *, loading: bool = False) -> None:
         """Update after messages were fed to the run or the run has ended."""
         self.liveness = liveness
+        self.findings.lost = liveness is Liveness.UNFINISHED and not loading
         if not self._opened:
             # A source knows only after its first poll whether the run is live.
             self._opened = True

@@ -33,7 +33,9 @@ class DeckFindings:
         self._findings = RunFindings(run, self._rules)
         self._run = run
         self._clock = clock
-        self._examined = -1
+        self.lost = False
+        """Whether the run has no end and its recorder has gone; set by what knows, before `update`."""
+        self._examined: tuple[int, bool] | None = None
         self._next = -float("inf")
         self._selected: Key | None = None
         self.found: list[Finding] = []
@@ -47,12 +49,12 @@ class DeckFindings:
     @property
     def known(self) -> bool:
         """Whether the run has been examined at all."""
-        return self._examined >= 0
+        return self._examined is not None
 
     @property
     def current(self) -> bool:
         """Whether everything that the run has now has been examined."""
-        return self._examined == self._run.version
+        return self._examined == (self._run.version, self.lost)
 
     @property
     def due(self) -> float:
@@ -69,7 +71,8 @@ class DeckFindings:
         if self.current:
             return False
         began, first, before = self._clock(), not self.known, (self.found, self.problem)
-        self._examined = self._run.version
+        self._examined = self._run.version, self.lost
+        self._findings.lost = self.lost
         try:
             self.found = list(self._findings.update())
             self.undecided = dict(self._findings.undecided)

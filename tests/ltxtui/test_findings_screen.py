@@ -138,6 +138,52 @@ async def test_the_first_screen_says_that_something_is_wrong_and_where(size: tup
         assert "F" in shown(pilot, "#sigma").splitlines()[-1]
 
 
+async def test_with_room_every_finding_has_its_sentence() -> None:
+    app = Dashboard(open_fixture("faulty"))
+    async with app.run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        lines = shown(pilot, "#findings").splitlines()
+        listed = " ".join(" ".join(lines).split())
+        assert len(app.deck.findings.found) > 1
+        for finding in app.deck.findings.found:
+            assert finding.text in listed
+
+
+def test_drift_is_given_with_reference_values_once_the_stage_has_ended() -> None:
+    deck = faulty_deck()
+    assert deck.stage is not None
+    deck.stage.summary = {"video": {"content_drift": [0.9567, None], "drift_first_frame": [3.0], "motion_relative": []}}
+    deck.item = 0
+    assert findings.drift_text(deck, 60) == "drift 0.96 from frame 3 (clean 0.01, hard cut 0.7)"
+    last = [row.text.strip() for row in FindingsView(deck, Style.ASCII).rows(70, 20) if row.text.strip()][-1]
+    assert last == "drift 0.96 from frame 3 (clean 0.01, hard cut 0.7)"
+    assert findings.drift_text(deck, 30) == "drift 0.96 from frame 3" and findings.drift_text(deck, 9) == ""
+    deck.item = 1
+    assert findings.drift_text(deck, 60) == "drift withheld: noise, a still, or values not finite"
+    deck.stage.summary = {}
+    assert findings.drift_text(deck, 60) == ""
+
+
+async def test_a_long_error_leaves_the_name_of_the_run_on_the_screen() -> None:
+    failed = [*fake.messages(12)]
+    error = "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB on a device that has not that much left"
+    failed[-1] = {**failed[-1], "status": "failed", "error": error}
+    app = Dashboard(Archive(failed))
+    async with app.run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        first = shown(pilot, "#header").splitlines()[0]
+        assert "error: failed" in first and "RuntimeError" in first and app.deck.run.name in first
+
+
+async def test_a_run_whose_recorder_has_gone_says_so_as_the_list_does() -> None:
+    app = Dashboard(Archive([*fake.messages(12)][:-1], Liveness.UNFINISHED))
+    async with app.run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        await until(pilot, lambda: app.deck.liveness is Liveness.UNFINISHED and app.deck.findings.current)
+        assert "warning: breaks off at step" in shown(pilot, "#header").splitlines()[0]
+        assert "the recording breaks off" in shown(pilot, "#findings")
+
+
 async def test_enter_goes_to_stage_stream_clip_and_step_and_marks_it() -> None:
     app = Dashboard(open_fixture("faulty"))
     async with app.run_test(size=ROOMY) as pilot:
