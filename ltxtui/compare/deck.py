@@ -11,19 +11,20 @@ from ltxtui.compare.findings import MemberFindings
 from ltxtui.compare.lineup import Lineup
 from ltxtui.compare.member import Member
 from ltxtui.compare.statements import PairStatement, first_difference, pair_statement
+from ltxtui.viewmodel.frame_quantities import following
 from ltxtui.viewmodel.markers import neighbour
 from replay.comparison import run_differences
 from replay.comparison.alignment import ALIGNMENTS, AXES, Align
 from replay.comparison.compare import first_different_stage
 from replay.comparison.run_differences import Divergence, Mismatch
 
-Face = Literal["findings", "charts", "table", "pictures"]
+Face = Literal["findings", "charts", "table", "pictures", "frames"]
 FACES: Final[tuple[Face, ...]] = get_args(Face)
 """What fills a small screen; a large one shows table and pictures next to the charts."""
 
 
 class CompareDeck(Lineup):
-    """Up to eight runs under one cursor, values or differences, charts, table or pictures."""
+    """Up to eight runs under one cursor, values or differences, charts, table, pictures or frames."""
 
     def __init__(
         self,
@@ -44,6 +45,8 @@ class CompareDeck(Lineup):
         self.face: Face = "charts"
         self.scrolled = 0
         """Pages of the table above the visible part."""
+        self.frame_quantity = "identity"
+        """What the heat maps show of each frame: one of `frame_quantities.QUANTITIES`."""
         self.said = ""
         """The text of the last jump."""
         self._divergences = Divergences(tolerance)
@@ -181,6 +184,12 @@ class CompareDeck(Lineup):
 
     def next_face(self, by: int = 1) -> None:
         self.face = FACES[(FACES.index(self.face) + by) % len(FACES)]
+
+    def next_frame_quantity(self) -> None:
+        """The next quantity of the heat maps, and the maps if something else fills the screen."""
+        if self.face == "frames":
+            self.frame_quantity = following(self.frame_quantity)
+        self.face = "frames"
 
     # Pairs
 

@@ -47,7 +47,7 @@ def plot_of(deck: CompareDeck, metric: str) -> Plot:
         empty = ""
     zero = (0.0,) if deck.residuals else ()
     cursor = deck.cursor if points else None
-    return Plot(curves, points, zero, zero, empty, cursor, labels=_Labels(deck), flags=shock_flags(deck))
+    return Plot(curves, points, zero, zero, empty, cursor, labels=PointLabels(deck), flags=shock_flags(deck))
 
 
 def shock_flags(deck: CompareDeck) -> list[Flag]:
@@ -64,7 +64,7 @@ def shock_flags(deck: CompareDeck) -> list[Flag]:
     return found if len(found) <= _FEW else [replace(flag, line=False) for flag in found]
 
 
-class _Labels(Sequence[str]):
+class PointLabels(Sequence[str]):
     """The axis labels of points, made on access: a plot shows few of them."""
 
     def __init__(self, deck: CompareDeck) -> None:

@@ -19,6 +19,7 @@ from ltxtui.compare.loading import Loader, Opener
 from ltxtui.compare.member import members
 from ltxtui.panels.compare_chart import CompareChart
 from ltxtui.panels.compare_findings import CompareFindings
+from ltxtui.panels.compare_frames import CompareFrames
 from ltxtui.panels.compare_header import CompareHeader
 from ltxtui.panels.compare_pictures import ComparePictures
 from ltxtui.panels.compare_runs import CompareRuns
@@ -108,6 +109,7 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
             with Container(id="side"):
                 yield CompareTable(deck, drawing, id="table")
                 yield ComparePictures(deck, drawing, id="pictures")
+            yield CompareFrames(deck, drawing, id="frames")
         yield FooterView(deck, drawing, screen="compare", keymap=self.dashboard.settings.keys, back=back, id="footer")
         yield TooSmall(deck, drawing, id="too-small")  # type: ignore[arg-type]
 
@@ -166,6 +168,7 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
         self.set_class(deck.face == "findings", "-findings")
         self.set_class(deck.face == "table", "-table")
         self.set_class(deck.face == "pictures", "-pictures")
+        self.set_class(deck.face == "frames", "-frames")
         side = max(_SIDE[0], min(_SIDE[1], width * 2 // 5)) if wide else 0
         self.query_one("#side").styles.width = side if wide and deck.face == "charts" else "1fr"
         if wide and deck.face == "charts":

@@ -22,7 +22,6 @@ from ltxtui.panels.cost import Health, Link, link_of
 from ltxtui.panels.event_line import EventLine
 from ltxtui.panels.findings import FindingsView
 from ltxtui.panels.footer import FooterView
-from ltxtui.panels.frames import next_frame_quantity
 from ltxtui.panels.header import HeaderView, outcome
 from ltxtui.panels.steps import next_quantity
 from ltxtui.plot.axis import Mode
@@ -31,6 +30,7 @@ from ltxtui.screens.run_dialogs import RunDialogs
 from ltxtui.screens.too_small import SMALLEST, TooSmall
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.feed import Feed
+from ltxtui.viewmodel.frame_quantities import following
 from ltxtui.viewmodel.layout import OTHERS, PRESETS
 from recorder.format.numerals import counted
 from replay.model.pulse import RunState, state
@@ -258,7 +258,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         next_quantity(self.deck)
 
     def next_frame_quantity(self) -> None:
-        next_frame_quantity(self.deck)
+        self.deck.frame_quantity = following(self.deck.frame_quantity)
 
     def next_finding(self, by: int) -> None:
         self.deck.findings.select_next(by)

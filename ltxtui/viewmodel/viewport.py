@@ -36,7 +36,7 @@ class Viewport(Selection):
         self.quantity = "x0"
         """Whose spectrum is shown, over the steps and at the cursor: one of `panels.steps.QUANTITIES`."""
         self.frame_quantity = "identity"
-        """What is shown of each frame over the steps: one of `panels.frames.QUANTITIES`."""
+        """What is shown of each frame over the steps: one of `frame_quantities.QUANTITIES`."""
         self.findings = DeckFindings(run)
         self._marks: dict[int, int] = {}
         self._kept: dict[str, tuple[object, object]] = {}

@@ -163,6 +163,7 @@ SHOTS: dict[str, Shot] = {
     "empty": Shot(empty, home_ready),
     "delete": Shot(listed, home_ready, ("space", "x")),
     "compare": Shot(compared, compare_ready, ("home", "right", "right", "right")),
+    "compare-frames": Shot(compared, compare_ready, ("W", "W", "W", "home", "right", "right", "right")),
     "compare-findings": Shot(judged, compare_ready),
     "help": Shot(replayed, run_ready, ("question_mark",)),
     "palette": Shot(replayed, run_ready, ("ctrl+p",)),
