@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, get_args
 
+import numpy as np
+
 from ltxtui.compare.aligned import AlignedRuns
 from ltxtui.compare.divergences import Divergences
 from ltxtui.compare.findings import MemberFindings
@@ -13,8 +15,10 @@ from ltxtui.compare.member import Member
 from ltxtui.compare.statements import PairStatement, first_difference, pair_statement
 from ltxtui.viewmodel.frame_quantities import following
 from ltxtui.viewmodel.markers import neighbour
+from ltxtui.viewmodel.usual import Usual
+from replay.baseline import Band, model_of, size_of
 from replay.comparison import run_differences
-from replay.comparison.alignment import ALIGNMENTS, AXES, Align
+from replay.comparison.alignment import ALIGNMENTS, AXES, Align, scalar_values
 from replay.comparison.compare import first_different_stage
 from replay.comparison.run_differences import Divergence, Mismatch
 
@@ -51,6 +55,7 @@ class CompareDeck(Lineup):
         """The text of the last jump."""
         self._divergences = Divergences(tolerance)
         self.findings = MemberFindings()
+        self.usual = Usual()
         self._settings_key: object = None
         self._settings: dict[int, list[Mismatch]] = {}
 
@@ -217,6 +222,19 @@ class CompareDeck(Lineup):
     def pair(self, member: Member) -> PairStatement:
         """The statements about a run and the reference as a pair."""
         return pair_statement(member.letter, self.reference.letter, self.settings(member))
+
+    def usual_range(self, metric: str) -> Band | None:
+        """The usual range of a metric at the points [points]; None unless all runs are of one model and size."""
+        together = self.together
+        if together is None or not self.usual.version or self.residuals:
+            return None
+        runs = [m.run for m in together.members if m.run is not None]
+        streams = [run.stages[self.stage_index].streams[self.stream] for run in runs]
+        if {model_of(run) for run in runs} != self.usual.models or len({size_of(s) for s in streams}) > 1:
+            return None
+        sigma, rows = scalar_values(streams[0], "sigma", self.item), together.rows[0]
+        known = np.append(sigma, np.nan)  # row −1: the reference has none there
+        return self.usual.band(streams[0], metric, known[np.where(rows < len(sigma), rows, -1)])
 
     # Commands and files
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, cast
 
@@ -28,6 +28,8 @@ from ltxtui.panels.footer import FooterView
 from ltxtui.reports.export import Table
 from ltxtui.screens.base import ActionScreen, keyed
 from ltxtui.screens.too_small import SMALLEST, TooSmall
+from ltxtui.viewmodel.usual import baselines_of
+from replay.baseline import Baseline
 from replay.comparison.alignment import Align
 from replay.model.run import NotARun, Run
 from replay.sources.open import open_path
@@ -124,6 +126,13 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
 
     def on_runs_changed(self) -> None:
         self.deck.changed()
+        reference = self.deck.reference.run
+        if reference is not None and not self.deck.loading and self.deck.usual.wanted(reference):
+            self.dashboard.in_background(lambda: baselines_of(reference), self._take_usual)
+        self.show()
+
+    def _take_usual(self, baselines: Mapping[str, Baseline]) -> None:
+        self.deck.usual.take(baselines)
         self.show()
 
     def on_compare_chart_point_picked(self, event: CompareChart.PointPicked) -> None:

@@ -28,11 +28,13 @@ from ltxtui.screens.home import Home
 from ltxtui.screens.run import RunScreen
 from ltxtui.themes import DARK, LIGHT, SAFE
 from ltxtui.viewmodel.feed import Feed
+from replay import baseline_store
 from replay.model.pulse import Stall
 from tests.ltxtui import fake
 from tests.ltxtui.driving import dashboard, loaded, resized, settled, strips_of, until
-from tests.ltxtui.fixture import fixture_messages, journal_file, open_fixture
+from tests.ltxtui.fixture import fixture_messages, journal_file, open_fixture, open_fixture_run
 from tests.ltxtui.sources import Archive, Live
+from tests.ltxtui.test_usual import baselines
 
 KEPT = Path(__file__).parent / "screens"
 SIZES = ((80, 24), (120, 40), (200, 60))
@@ -124,6 +126,18 @@ def damaged() -> Dashboard:
     return Dashboard(source)
 
 
+def usual() -> Dashboard:
+    """A run of a model with a baseline."""
+    run = open_fixture_run()
+    baseline_store._write("nano", baselines(run).values())
+    return replayed()
+
+
+async def usual_ready(pilot: Pilot[None]) -> None:
+    await run_ready(pilot)
+    await until(pilot, lambda: dashboard(pilot).deck.usual.version > 0)
+
+
 async def run_ready(pilot: Pilot[None]) -> None:
     await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
     await loaded(pilot)
@@ -150,6 +164,7 @@ async def compare_ready(pilot: Pilot[None]) -> None:
 SHOTS: dict[str, Shot] = {
     "run": Shot(replayed, run_ready, ("home", "right", "right", "r", "right", "right")),
     "signal": Shot(replayed, run_ready, ("8", "left")),
+    "usual": Shot(usual, usual_ready, ("8", "home", "right", "right")),
     "faulty": Shot(faulty, run_ready, ("f",)),
     "findings": Shot(faulty, run_ready, ("shift+tab", "m", "down"), STATE_SIZES),
     "finding": Shot(faulty, run_ready, ("f", "i"), STATE_SIZES),
