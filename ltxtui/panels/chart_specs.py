@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -9,6 +10,8 @@ from ltxtui.plot.model import Mark
 from ltxtui.plot.text import clean
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.declared import declaration
+from ltxtui.viewmodel.drift import drift_forms
+from recorder.format.declarations import drift_hint
 
 Over = Literal["", "mean", "max", "min"]
 FIRST_FRAME: Final = 2
@@ -61,6 +64,8 @@ class Chart:
     """Whether a logarithmic y axis makes sense: values that are positive, of the same kind."""
     note: str = ""
     """Text of its tooltip in addition to the metrics' descriptions."""
+    aside: Callable[[Deck], tuple[str, ...]] | None = None
+    """What is known of the whole stage: texts for the title, the longest first."""
 
     def about(self, deck: Deck) -> str:
         """Formula and meaning of every line, as the run gives them."""
@@ -137,7 +142,9 @@ CHARTS: Final[tuple[Chart, ...]] = (
         ),
         include=(1.0,),
         absent="no frames to compare",
-        note="Cosines show a swapped identity; a fade or a flicker shows only in the drift index at the end.",
+        note="Cosines show a swapped identity; a fade or a flicker shows only in the drift of the finished clip, "
+        f"next to the title once the stage has ended: {drift_hint()}.",
+        aside=drift_forms,
     ),
     Chart(
         "wander",

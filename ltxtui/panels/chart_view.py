@@ -113,6 +113,8 @@ class ChartView(View):
             title = self._title(self.row(width), self.chart.title, self._unit() + (" log" if shown.log else ""))
             if shown.bands and title.fits(USUAL):
                 title.add(SHADE[self.drawing], "band").add(f"{USUAL} ", "dim")
+            forms = self.chart.aside(self.deck) if self.chart.aside is not None else ()
+            title.add(next((f"{form} " for form in forms if title.fits(f"{form} ")), ""), "label")
             title.add(("-" if self.ascii else "─") * title.room, "axis")
             head = [title.filled(), self._readout(self.row(width).add("  "), shown)]
         rows = [*head, *draw(shown, width, max(1, height - len(head)), self.drawing)]

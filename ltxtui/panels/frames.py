@@ -16,6 +16,7 @@ from ltxtui.plot.text import significant
 from ltxtui.reports.export import Table
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.declared import declaration
+from ltxtui.viewmodel.drift import drift_forms
 from ltxtui.viewmodel.frame_quantities import QUANTITIES, FrameQuantity, frame_numbers, limits
 from replay.model.run import StreamData
 
@@ -61,6 +62,7 @@ class FramesView(StepView):
         low, high = self._ends
         head = self.heading(width, title)
         heatmap.scale(head, significant(low), significant(high), 0 if self.ascii else self.colours)
+        head.add(next((f"  {form}" for form in drift_forms(deck) if head.fits(f"  {form}")), ""), "label")
         if head.fits("  y: latent frame"):
             head.add("  y: latent frame", "dim")
         wide, lines = self.plot_width(width), max(1, height - 2)
