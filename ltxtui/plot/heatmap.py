@@ -26,8 +26,13 @@ _COLD: Final[Colour] = (0, 34, 86)
 _WARM: Final[Colour] = (254, 232, 56)
 _MANY: Final = 32
 _FEW_SIGNED: Final[tuple[Colour, ...]] = ((85, 255, 255), (0, 0, 170), (0, 0, 0), (170, 85, 0), (255, 255, 85))
+_SOME_SIGNED: Final[tuple[Colour, ...]] = (
+    (135, 215, 255), (95, 175, 215), (0, 135, 175), (0, 95, 135), (48, 48, 48),
+    (135, 95, 0), (175, 135, 0), (215, 175, 0), (255, 215, 0),
+)  # fmt: skip
+"""Of the palette of 256: colours between grey and the ends would be nearest to greys on both sides."""
 _BELOW: Final[Colour] = (92, 190, 255)
-_ZERO: Final[Colour] = (44, 44, 48)
+_ZERO: Final[Colour] = (44, 44, 44)
 _ABOVE: Final[Colour] = (255, 186, 60)
 
 # Linear RGB to cone responses, and their cube roots to lightness, green–red and blue–yellow: OKLab, Ottosson 2020.
@@ -90,13 +95,9 @@ def diverging(colours: int) -> tuple[Colour, ...]:
     """
     if colours < 16:
         return ()
-    if colours < 256:
-        return _FEW_SIGNED
+    if colours <= 256:
+        return _FEW_SIGNED if colours < 256 else _SOME_SIGNED
     below, above = (_line(_ZERO, end, colours, _MANY // 2 + 1) for end in (_BELOW, _ABOVE))
-    each = min(len(below), len(above))
-    below, above = (
-        tuple(side[round(n * (len(side) - 1) / (each - 1))] for n in range(each)) for side in (below, above)
-    )
     return (*below[:0:-1], *above)
 
 

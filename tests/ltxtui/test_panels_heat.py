@@ -41,8 +41,7 @@ def test_a_diverging_scale_grows_lighter_away_from_zero_in_two_hues(colours: int
     assert (np.diff(light[middle:]) > 0.005).all() and (np.diff(light[: middle + 1]) < -0.005).all()
     seen = (shown / 255) ** 2.2 @ DICHROMATS[kind].T
     blue = seen[:, 2] - seen[:, :2].mean(axis=1)
-    ends = [0, 1, -2, -1]
-    assert (np.sign(blue[ends]) == [1, 1, -1, -1]).all(), "the sides differ for the colour-blind as well"
+    assert (blue[:middle] > 0).all() and (blue[middle + 1 :] < 0).all(), "the sides differ for the colour-blind as well"
 
 
 def test_no_ramp_without_colours() -> None:
