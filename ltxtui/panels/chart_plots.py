@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltxtui.panels.chart_specs import FIRST_FRAME, Chart, Line, Over
-from ltxtui.plot.model import Band, Curve, Mark, Plot
+from ltxtui.plot.model import Curve, Mark, Plot, Shade
 from ltxtui.reports.export import Table
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.selection import length_of
@@ -97,17 +97,17 @@ def plot(chart: Chart, deck: Deck, stream: str | None = None) -> Plot:
     return Plot(curves, deck.steps, chart.include, chart.references, empty, cursor=cursor, bands=bands)
 
 
-def usual(chart: Chart, deck: Deck, stream: str | None = None) -> list[Band]:
+def usual(chart: Chart, deck: Deck, stream: str | None = None) -> list[Shade]:
     """The usual ranges of a chart's lines, of metrics with one number per step and clip."""
     names = [line.metric for line in chart.lines if not line.over]
     found = [deck.usual_range(name, stream) for name in names]
-    return [Band(each.low, each.high) for each in found if each is not None]
+    return [Shade(each.low, each.high) for each in found if each is not None]
 
 
 def run_plot(chart: Chart, deck: Deck, stream: str | None = None) -> Plot:
     """The chart over all stages of the run, one behind the other; a line is broken between them."""
     lines: dict[tuple[Mark, str], Curve] = {}
-    bands: list[Band] = []
+    bands: list[Shade] = []
     here, at, passed, total = plot(chart, deck, stream), 0, 0, deck.planned_total
     for stage in deck.run.stages:
         rows = tuple(s.rows for s in stage.streams.values())
@@ -125,7 +125,7 @@ def run_plot(chart: Chart, deck: Deck, stream: str | None = None) -> Plot:
                 band.low[: total - at],
                 band.high[: total - at],
             )
-            bands.append(Band(low, high))
+            bands.append(Shade(low, high))
         at, passed = at + length_of(stage), passed + stage.steps
     cursor = None if here.cursor is None else deck.before(deck.stage_index) + here.cursor
     return replace(here, curves=list(lines.values()), steps=total, cursor=cursor, bands=bands)

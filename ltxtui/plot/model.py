@@ -58,7 +58,7 @@ class Curve:
 
 
 @dataclass(frozen=True, eq=False)
-class Band:
+class Shade:
     """A range per step, drawn faintly behind the lines: `low` and `high` [steps], NaN where there is none."""
 
     low: NDArray[np.floating]
@@ -96,7 +96,7 @@ class Plot:
     ruler: Ruler | None = None
     """Where the steps lie; by their numbers if None."""
     flags: Sequence[Flag] = ()
-    bands: Sequence[Band] = ()
+    bands: Sequence[Shade] = ()
     """What is usual; the y axis shows all of it."""
     log: bool = False
     """A logarithmic y axis: values of 0 and less are not drawn."""

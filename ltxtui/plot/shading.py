@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltxtui.plot.axis import Ruler
-from ltxtui.plot.model import Band
+from ltxtui.plot.model import Shade
 from ltxtui.plot.raster import Floats
 
 Edges = tuple[Floats, Floats]
 """Low and high ends of a range in every text column [columns], NaN where there is none."""
 
 
-def by_column(bands: Sequence[Band], ruler: Ruler, wide: int) -> list[Edges]:
+def by_column(bands: Sequence[Shade], ruler: Ruler, wide: int) -> list[Edges]:
     """The ranges over the text columns: straight between steps; of very many steps, those at the ends of columns."""
     found: list[Edges] = []
     for band in bands:

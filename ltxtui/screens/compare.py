@@ -17,13 +17,13 @@ from ltxtui import actions
 from ltxtui.compare.deck import CompareDeck, Face
 from ltxtui.compare.loading import Loader, Opener
 from ltxtui.compare.member import members
-from ltxtui.panels.compare_chart import CompareChart
-from ltxtui.panels.compare_findings import CompareFindings
-from ltxtui.panels.compare_frames import CompareFrames
-from ltxtui.panels.compare_header import CompareHeader
-from ltxtui.panels.compare_pictures import ComparePictures
-from ltxtui.panels.compare_runs import CompareRuns
-from ltxtui.panels.compare_table import CompareTable
+from ltxtui.panels.compare.chart import CompareChart
+from ltxtui.panels.compare.findings import CompareFindings
+from ltxtui.panels.compare.frames import CompareFrames
+from ltxtui.panels.compare.header import CompareHeader
+from ltxtui.panels.compare.pictures import ComparePictures
+from ltxtui.panels.compare.runs import CompareRuns
+from ltxtui.panels.compare.table import CompareTable
 from ltxtui.panels.footer import FooterView
 from ltxtui.reports.export import Table
 from ltxtui.screens.base import ActionScreen, keyed

@@ -13,7 +13,7 @@ from ltxtui.app import Dashboard
 from ltxtui.compare.deck import CompareDeck
 from ltxtui.compare.frame_maps import FrameMap, frame_maps, pair
 from ltxtui.compare.member import members
-from ltxtui.panels.compare_frames import CompareFrames
+from ltxtui.panels.compare.frames import CompareFrames
 from ltxtui.plot.line_plot import GUTTER, Style
 from ltxtui.screens.compare import CompareScreen
 from ltxtui.viewmodel.frame_quantities import QUANTITIES

@@ -17,8 +17,8 @@ from ltxtui import actions
 from ltxtui.app import Dashboard, Options
 from ltxtui.cli import cli, common
 from ltxtui.compare.deck import FACES
-from ltxtui.panels.compare_chart import CompareChart
-from ltxtui.panels.compare_view import CompareView
+from ltxtui.panels.compare.chart import CompareChart
+from ltxtui.panels.compare.view import CompareView
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import GUTTER, Style, columns
 from ltxtui.plot.roles import RUN_ROLES

@@ -13,7 +13,7 @@ from ltxtui.compare.deck import CompareDeck
 from ltxtui.compare.member import members
 from ltxtui.home import draw
 from ltxtui.home.model import HomeModel
-from ltxtui.panels.compare_table import CompareTable
+from ltxtui.panels.compare.table import CompareTable
 from ltxtui.plot.line_plot import Style
 from ltxtui.reports import compare_text
 from ltxtui.viewmodel.deck import Deck

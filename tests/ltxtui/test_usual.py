@@ -15,12 +15,12 @@ from ltxtui.compare.deck import CompareDeck
 from ltxtui.compare.member import members
 from ltxtui.panels.chart_plots import plot, run_plot
 from ltxtui.panels.chart_specs import CHARTS
-from ltxtui.panels.compare_chart import plot_of
+from ltxtui.panels.compare.chart import plot_of
 from ltxtui.plot import shading
 from ltxtui.plot.axis import step_ruler
 from ltxtui.plot.canvas import SHADE
 from ltxtui.plot.line_plot import GUTTER, Style, columns, draw
-from ltxtui.plot.model import Band, Curve, Plot
+from ltxtui.plot.model import Curve, Plot, Shade
 from ltxtui.screens.compare import CompareScreen
 from ltxtui.viewmodel.deck import Deck
 from replay import baseline_store
@@ -115,7 +115,7 @@ def rows(shape: Plot, style: Style, width: int = 60, height: int = 12) -> list[s
 def test_a_range_is_shaded_behind_the_line_and_hides_nothing_of_it(style: Style) -> None:
     line = Curve("a", np.linspace(0.0, 1.0, 30))
     bare = Plot([line], 30, include=(-0.5, 1.5))
-    band = Band(np.linspace(-0.4, 0.6, 30), np.linspace(0.4, 1.4, 30))
+    band = Shade(np.linspace(-0.4, 0.6, 30), np.linspace(0.4, 1.4, 30))
     before, after = rows(bare, style), rows(replace(bare, bands=[band]), style)
     shade = SHADE[style]
     assert not any(shade in line for line in before)
@@ -124,7 +124,7 @@ def test_a_range_is_shaded_behind_the_line_and_hides_nothing_of_it(style: Style)
 
 
 def test_the_axis_shows_the_whole_range_and_a_range_ends_where_it_is_known() -> None:
-    band = Band(np.full(30, 5.0), np.array([6.0] * 15 + [np.nan] * 15))
+    band = Shade(np.full(30, 5.0), np.array([6.0] * 15 + [np.nan] * 15))
     drawn = rows(Plot([Curve("a", np.zeros(30))], 30, bands=[band]), Style.ASCII)
     shaded = [line for line in drawn if "," in line]
     assert shaded and all(line.rindex(",") - GUTTER <= columns(60) // 2 for line in shaded)
@@ -132,15 +132,15 @@ def test_the_axis_shows_the_whole_range_and_a_range_ends_where_it_is_known() -> 
 
 
 def test_columns_between_steps_are_filled_and_many_steps_take_the_ends_of_columns() -> None:
-    ((low, high),) = shading.by_column([Band(np.array([0.0, 1.0]), np.array([1.0, 3.0]))], step_ruler(2), 11)
+    ((low, high),) = shading.by_column([Shade(np.array([0.0, 1.0]), np.array([1.0, 3.0]))], step_ruler(2), 11)
     assert_allclose(low, np.linspace(0, 1, 11))
     assert_allclose(high, np.linspace(1, 3, 11))
     count = 5000
     straight = np.linspace(0, 1, count)
-    ((low, _),) = shading.by_column([Band(straight, straight + 1)], step_ruler(count), 40)
+    ((low, _),) = shading.by_column([Shade(straight, straight + 1)], step_ruler(count), 40)
     assert_allclose(low, np.linspace(0, 1, 40), atol=1 / 40)
     nothing = np.full(2, np.nan)
-    assert shading.by_column([Band(nothing, nothing)], step_ruler(2), 11) == []
+    assert shading.by_column([Shade(nothing, nothing)], step_ruler(2), 11) == []
 
 
 def test_cells_of_a_range() -> None:

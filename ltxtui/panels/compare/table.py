@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ltxtui.compare.aligned import AlignedRuns
 from ltxtui.compare.deck import CompareDeck
 from ltxtui.compare.statements import difference_text, first_difference, table_rows, value_text
-from ltxtui.panels.compare_view import CompareView
+from ltxtui.panels.compare.view import CompareView
 from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, fit
 from recorder.format.declarations import DRIFT, drift_hint

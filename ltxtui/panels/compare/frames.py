@@ -14,8 +14,8 @@ from ltxtui.compare.aligned import AlignedRuns
 from ltxtui.compare.deck import CompareDeck
 from ltxtui.compare.frame_maps import FrameMap, frame_maps, pair
 from ltxtui.compare.member import Member
-from ltxtui.panels.compare_chart import CompareChart, PointLabels, shock_flags
-from ltxtui.panels.compare_view import CompareView
+from ltxtui.panels.compare.chart import CompareChart, PointLabels, shock_flags
+from ltxtui.panels.compare.view import CompareView
 from ltxtui.panels.frames import frame_labels, margin
 from ltxtui.plot import heatmap, labels, scales
 from ltxtui.plot.line_plot import GUTTER, Style
