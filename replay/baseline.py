@@ -55,6 +55,33 @@ class Baseline:
         return [curves for run in self.runs.values() for curves in run]
 
 
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """The edges of a metric's usual range.
+
+    Attributes:
+        levels: σ where enough curves have a value, rising [levels].
+        low: the 10th percentile there [levels].
+        high: the 90th percentile there [levels].
+        count: curves that have the metric.
+    """
+
+    levels: Floats
+    low: Floats
+    high: Floats
+    count: int
+
+    def at(self, sigmas: Floats) -> Band:
+        """The range at levels in any order [levels], between those of the baseline by interpolation."""
+        if not len(self.levels):
+            nothing = np.full(len(sigmas), np.nan)
+            return Band(nothing, nothing, self.count)
+        with np.errstate(invalid="ignore"):
+            inside = (sigmas >= self.levels[0]) & (sigmas <= self.levels[-1])
+        low, high = (np.where(inside, np.interp(sigmas, self.levels, e), np.nan) for e in (self.low, self.high))
+        return Band(low, high, self.count)
+
+
 @dataclass(frozen=True)
 class Band:
     """The usual range of a metric at some levels: `low` and `high` [levels], NaN where nothing is known."""
@@ -121,19 +148,21 @@ def band(baseline: Baseline, metric: str, sigmas: Floats, *, model: str | None =
         raise OtherBaseline(f"the baseline is of the model {baseline.model}, the run of {model}")
     if size is not None and size != baseline.size:
         raise OtherBaseline(f"the baseline is of the size {baseline.size}, the run of {size}")
+    return edges(baseline, metric).at(sigmas)
+
+
+def edges(baseline: Baseline, metric: str) -> Edges:
+    """The edges of a metric's usual range at the baseline's levels; without levels where nothing is known."""
     known = [curves[metric] for curves in baseline.curves if metric in curves]
-    nothing = np.full(len(sigmas), np.nan)
+    nothing = np.empty(0)
     if not known:
-        return Band(nothing, nothing, 0)
+        return Edges(nothing, nothing, nothing, 0)
     values = np.stack(known)
     enough = np.isfinite(values).sum(axis=0) >= min(FEWEST, len(known))
     if not enough.any():
-        return Band(nothing, nothing, len(known))
+        return Edges(nothing, nothing, nothing, len(known))
     low, high = np.nanpercentile(values[:, enough], PERCENTILES, axis=0)
-    at = LEVELS[enough][::-1]
-    inside = (sigmas >= at[0]) & (sigmas <= at[-1])
-    lowest, highest = (np.where(inside, np.interp(sigmas, at, edge[::-1]), np.nan) for edge in (low, high))
-    return Band(lowest, highest, len(known))
+    return Edges(LEVELS[enough][::-1], low[::-1], high[::-1], len(known))
 
 
 def outside(values: Floats, usual: Band) -> tuple[int, float] | None:

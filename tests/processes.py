@@ -34,6 +34,7 @@ def recorder(runs_dir: str, steps: str, pause: str) -> None:
 def faulty(runs_dir: str, steps: str, gate: str, factor: str, stop_if: str) -> None:
     """Record as `recorder` does; something multiplies the latents after the fourth step. Prints how it ended.
 
+    With the factor `swap`, the model's last prediction has other things in the last frames of a longer clip instead.
     After the second step the loop waits until the file `gate` exists, so that a viewer can come in time.
     """
     import torch
@@ -43,17 +44,33 @@ def faulty(runs_dir: str, steps: str, gate: str, factor: str, stop_if: str) -> N
 
     torch.set_num_threads(1)
 
+    swap, longer = factor == "swap", {"num_frames": 65}
+
     def change(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         while step == 1 and gate and not Path(gate).exists():
             time.sleep(0.01)
-        return {"latents": tensors["latents"] * (float(factor) if step == 3 else 1.0)}
+        return {"latents": tensors["latents"] * (float(factor) if step == 3 and not swap else 1.0)}
+
+    calls: list[float] = []
+
+    def swapped(module: Any, given: Any, named: dict[str, Any], predicted: Any) -> Any:
+        level = float(named["timestep"].flatten()[0]) / 1000
+        calls.append(level)
+        if len(calls) < int(steps):
+            return predicted
+        sample, velocity = named["hidden_states"], predicted[0]
+        clean = sample - level * velocity
+        clean[:, clean.shape[1] * 7 // 9 :] *= -1.5
+        return (sample - clean) / level, *predicted[1:]
 
     pipe = nano.load()
     pipe.set_progress_bar_config(disable=True)
+    if swap:
+        pipe.transformer.register_forward_hook(swapped, with_kwargs=True)
     more = {"callback_on_step_end": change, "callback_on_step_end_tensor_inputs": ["latents"]}
     with record(pipe, runs_dir=runs_dir, stop_if=stop_if.split()) as run:
         print(json.dumps({"socket": str(run.socket_path), "path": str(run.path)}), flush=True)
-        pipe(**nano_call(steps=int(steps), **more, **UNGUIDED))
+        pipe(**nano_call(steps=int(steps), **more, **UNGUIDED, **(longer if swap else {})))
     print(json.dumps({"status": run.status, "rows": run.rows}), flush=True)
 
 

@@ -30,10 +30,14 @@ ACTIONS: Final[tuple[Action[CompareControls], ...]] = (
     Action("compare-cursor", "Compare", ("left", "right"), "Cursor one point back or forward", "Moves the cursor of "
            "all panels and pictures.", lambda c, n: c.deck.move((-1, 1)[n]), _POINTS, "cursor", screens=_HERE,
            each=("Cursor one point back", "Cursor one point forward")),
-    Action("compare-face", "Compare", ("tab", "shift+tab"), "Findings, charts, table or pictures", "What fills the "
-           "screen; a large one shows table and pictures next to the charts.",
+    Action("compare-face", "Compare", ("tab", "shift+tab"), "Findings, charts, table, pictures or frames",
+           "What fills the screen; a large one shows table and pictures next to the charts.",
            lambda c, n: c.deck.next_face((1, -1)[n]), footer="view", screens=_HERE,
-           each=("Next of findings, charts, table and pictures", "Previous of findings, charts, table and pictures")),
+           each=("Next of findings, charts, table, pictures and frames",
+                 "Previous of findings, charts, table, pictures and frames")),
+    Action("compare-frame-quantity", "Compare", ("W",), "Frames over steps: next quantity", "Shows identity, "
+           "coherence, motion and jerk of every latent frame as heat maps, in turn: the reference, the selected run, "
+           "and their difference.", lambda c, n: c.deck.next_frame_quantity(), _POINTS, screens=_HERE),
     Action("compare-far", "Compare", ("shift+left", "shift+right"), "Cursor ten points back or forward", "Moves the "
            "cursor by ten.", lambda c, n: c.deck.move((-10, 10)[n]), _POINTS, screens=_HERE,
            each=("Cursor ten points back", "Cursor ten points forward")),

@@ -14,6 +14,7 @@ import click
 from ltxtui.cli.common import CliError, json_option, recorded_path, runs_dir_option
 from ltxtui.home.columns import verdict_mark
 from ltxtui.plot.text import ago, clean, duration, number, size
+from recorder.format.declarations import drift_hint
 from recorder.format.numerals import counted
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ def _print(found: list[RunInfo], runs_dir: Path, unreadable: bool) -> None:
     widths = [max(len(row[i]) for row in [COLUMNS, *rows]) for i in range(len(COLUMNS))]
     for row in [COLUMNS, *rows]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if any(r.drift is not None for r in found):
+        click.echo(f"DRIFT: {drift_hint()}")
 
 
 @runs.command(epilog=CHECK_EXAMPLES)

@@ -5,25 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, get_args
 
+import numpy as np
+
 from ltxtui.compare.aligned import AlignedRuns
 from ltxtui.compare.divergences import Divergences
 from ltxtui.compare.findings import MemberFindings
 from ltxtui.compare.lineup import Lineup
 from ltxtui.compare.member import Member
 from ltxtui.compare.statements import PairStatement, first_difference, pair_statement
+from ltxtui.viewmodel.frame_quantities import following
 from ltxtui.viewmodel.markers import neighbour
+from ltxtui.viewmodel.usual import Usual
+from replay.baseline import Band, model_of, size_of
 from replay.comparison import run_differences
-from replay.comparison.alignment import ALIGNMENTS, AXES, Align
+from replay.comparison.alignment import ALIGNMENTS, AXES, Align, scalar_values
 from replay.comparison.compare import first_different_stage
 from replay.comparison.run_differences import Divergence, Mismatch
 
-Face = Literal["findings", "charts", "table", "pictures"]
+Face = Literal["findings", "charts", "table", "pictures", "frames"]
 FACES: Final[tuple[Face, ...]] = get_args(Face)
 """What fills a small screen; a large one shows table and pictures next to the charts."""
 
 
 class CompareDeck(Lineup):
-    """Up to eight runs under one cursor, values or differences, charts, table or pictures."""
+    """Up to eight runs under one cursor, values or differences, charts, table, pictures or frames."""
 
     def __init__(
         self,
@@ -44,10 +49,13 @@ class CompareDeck(Lineup):
         self.face: Face = "charts"
         self.scrolled = 0
         """Pages of the table above the visible part."""
+        self.frame_quantity = "identity"
+        """What the heat maps show of each frame: one of `frame_quantities.QUANTITIES`."""
         self.said = ""
         """The text of the last jump."""
         self._divergences = Divergences(tolerance)
         self.findings = MemberFindings()
+        self.usual = Usual()
         self._settings_key: object = None
         self._settings: dict[int, list[Mismatch]] = {}
 
@@ -182,6 +190,12 @@ class CompareDeck(Lineup):
     def next_face(self, by: int = 1) -> None:
         self.face = FACES[(FACES.index(self.face) + by) % len(FACES)]
 
+    def next_frame_quantity(self) -> None:
+        """The next quantity of the heat maps, and the maps if something else fills the screen."""
+        if self.face == "frames":
+            self.frame_quantity = following(self.frame_quantity)
+        self.face = "frames"
+
     # Pairs
 
     def divergence(self, member: Member) -> Divergence | None:
@@ -208,6 +222,19 @@ class CompareDeck(Lineup):
     def pair(self, member: Member) -> PairStatement:
         """The statements about a run and the reference as a pair."""
         return pair_statement(member.letter, self.reference.letter, self.settings(member))
+
+    def usual_range(self, metric: str) -> Band | None:
+        """The usual range of a metric at the points [points]; None unless all runs are of one model and size."""
+        together = self.together
+        if together is None or not self.usual.version or self.residuals:
+            return None
+        runs = [m.run for m in together.members if m.run is not None]
+        streams = [run.stages[self.stage_index].streams[self.stream] for run in runs]
+        if {model_of(run) for run in runs} != self.usual.models or len({size_of(s) for s in streams}) > 1:
+            return None
+        sigma, rows = scalar_values(streams[0], "sigma", self.item), together.rows[0]
+        known = np.append(sigma, np.nan)  # row −1: the reference has none there
+        return self.usual.band(streams[0], metric, known[np.where(rows < len(sigma), rows, -1)])
 
     # Commands and files
 

@@ -1,6 +1,6 @@
 """Statements about compared runs, computed once: fairness, settings, first differences and the rows of the table.
 
-`ltxtui.reports.compare_text` renders it as text, `ltxtui.panels.compare_table` and `compare_runs` as panels.
+`ltxtui.reports.compare_text` renders it as text, `ltxtui.panels.compare.table` and `runs` as panels.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from ltxtui.home.spark import spark
 from ltxtui.plot.line_plot import Style
 from ltxtui.plot.rows import Span, TextRow
 from ltxtui.plot.text import clean, duration, fit, number, to_ascii
+from recorder.format.declarations import drift_hint
 from recorder.format.numerals import counted
 from replay.library.run_info import RunInfo
 
@@ -175,7 +176,10 @@ def _aligned(text: str, width: int, right: bool) -> str:
 def details(model: HomeModel, width: int, height: int, *, ascii_only: bool) -> list[TextRow]:
     """The run under the cursor in full: its path and figures, and as much of its prompt as there is room for."""
     run = model.current
-    rows = [TextRow(width, ascii_only=ascii_only).add(" ").add("─" * (width - 2), "axis").filled()]
+    rule = TextRow(width, ascii_only=ascii_only).add(" ")
+    if any(run.drift is not None for run in model.runs):
+        rule.add("── ", "axis").add(f"DRIFT: {drift_hint()}", "dim").add(" ")
+    rows = [rule.add("─" * (rule.room - 1), "axis").filled()]
     if run is None:
         return rows
     known = [

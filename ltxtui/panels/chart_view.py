@@ -9,9 +9,11 @@ from typing import Final
 from textual import events
 from textual.message import Message
 
-from ltxtui.panels.chart_specs import CHARTS, Chart, plot, run_plot, table
+from ltxtui.panels.chart_plots import plot, run_plot, table
+from ltxtui.panels.chart_specs import CHARTS, Chart
 from ltxtui.panels.panel import Panel
 from ltxtui.panels.view import View
+from ltxtui.plot.canvas import SHADE
 from ltxtui.plot.line_plot import GUTTER, Style, columns, draw
 from ltxtui.plot.model import Flag, Mark, Plot, value_at
 from ltxtui.plot.rows import TextRow
@@ -32,6 +34,8 @@ _FORMS = (
 )
 _ALERTS: Final = frozenset({"nan", "warning", "finding"})
 _ORDER: Final = ("nan", "finding", "shock", "warning", "control", "critical", "note", "stage")
+USUAL: Final = " usual"
+"""What the shade behind the lines is."""
 MARK: Final = "M"
 """The letter of the reference mark on the axis."""
 
@@ -107,6 +111,10 @@ class ChartView(View):
             head = [self._readout(title, shown)]
         else:
             title = self._title(self.row(width), self.chart.title, self._unit() + (" log" if shown.log else ""))
+            if shown.bands and title.fits(USUAL):
+                title.add(SHADE[self.drawing], "band").add(f"{USUAL} ", "dim")
+            forms = self.chart.aside(self.deck) if self.chart.aside is not None else ()
+            title.add(next((f"{form} " for form in forms if title.fits(f"{form} ")), ""), "label")
             title.add(("-" if self.ascii else "─") * title.room, "axis")
             head = [title.filled(), self._readout(self.row(width).add("  "), shown)]
         rows = [*head, *draw(shown, width, max(1, height - len(head)), self.drawing)]

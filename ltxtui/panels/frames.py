@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,34 +16,11 @@ from ltxtui.plot.text import significant
 from ltxtui.reports.export import Table
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.declared import declaration
+from ltxtui.viewmodel.drift import drift_forms
+from ltxtui.viewmodel.frame_quantities import QUANTITIES, FrameQuantity, frame_numbers, limits
 from replay.model.run import StreamData
 
 _ID: Final = "frames"
-
-
-class FrameQuantity(NamedTuple):
-    """A number per frame: its metric and the name that is shown."""
-
-    metric: str
-    name: str
-    cosine: bool = False
-    """Whether 1 means the same, so that the colour scale ends there."""
-
-
-QUANTITIES: Final[dict[str, FrameQuantity]] = {
-    "identity": FrameQuantity("frame_identity", "identity", cosine=True),
-    "coherence": FrameQuantity("frame_coherence", "coherence", cosine=True),
-    "motion": FrameQuantity("motion", "motion"),
-    "jerk": FrameQuantity("jerk", "jerk"),
-}
-_LOWEST_COSINE: Final = 0.8
-"""The colour scale of a cosine goes down to here at least, so that a healthy clip looks even."""
-
-
-def next_frame_quantity(deck: Deck, by: int = 1) -> None:
-    """Select the next quantity of the frames panel."""
-    names = list(QUANTITIES)
-    deck.frame_quantity = names[(names.index(deck.frame_quantity) + by) % len(names)]
 
 
 def stream_with(deck: Deck, metric: str) -> StreamData | None:
@@ -58,16 +34,6 @@ def frame_values(deck: Deck, quantity: FrameQuantity) -> NDArray[np.float32] | N
     """The visible rows of a quantity [steps, frames] of the selected clip; None where the run does not have it."""
     stream = stream_with(deck, quantity.metric)
     return None if stream is None else vectors(deck, quantity.metric, stream.name)
-
-
-def frame_numbers(stream: StreamData, metric: str) -> list[int]:
-    """The latent frame of each value; plain numbers if the run does not say."""
-    info = stream.metrics[metric]
-    known = stream.coordinates.get(info.dims[-1], {}).get("values", ())
-    count = info.shape[-1]
-    if isinstance(known, list | tuple) and len(known) == count and all(type(n) is int for n in known):
-        return list(known)
-    return list(range(count))
 
 
 class FramesView(StepView):
@@ -96,6 +62,7 @@ class FramesView(StepView):
         low, high = self._ends
         head = self.heading(width, title)
         heatmap.scale(head, significant(low), significant(high), 0 if self.ascii else self.colours)
+        head.add(next((f"  {form}" for form in drift_forms(deck) if head.fits(f"  {form}")), ""), "label")
         if head.fits("  y: latent frame"):
             head.add("  y: latent frame", "dim")
         wide, lines = self.plot_width(width), max(1, height - 2)
@@ -105,9 +72,7 @@ class FramesView(StepView):
         rows = [head.filled()]
         for line in range(lines):
             label, here = labels.get(line, ""), line in marked
-            row = self.row(width).add(f"{label:>{GUTTER - 2}}", "tick")
-            row.add((">" if self.ascii else "►") if here else " ", "warning" if here else "")
-            row.add(("+" if label else "|") if self.ascii else "┤" if label else "│", "axis")
+            row = margin(self.row(width), label, here, ascii_only=self.ascii)
             above, below = levels[2 * line], levels[2 * line + 1]
             heatmap.draw(above.tolist(), below.tolist(), 0 if self.ascii else self.colours, row, cursor)
             rows.append(row.filled())
@@ -133,7 +98,7 @@ class FramesView(StepView):
     def _map(self, wide: int, lines: int) -> NDArray[np.int64]:
         """Levels of the map [two per line, columns], frame 0 first; kept while only the cursor moves."""
         columns = self.deck.columns(wide)
-        count = len(heatmap.ramp(0 if self.ascii else self.colours)) or len(heatmap.CHARACTERS)
+        count = heatmap.palette(0 if self.ascii else self.colours).levels
         drawn = (wide, lines, count, self._ends)
         if drawn != self._drawn or not np.array_equal(columns, self._columns):
             means = heatmap.by_column(self._values, columns, wide)
@@ -155,14 +120,11 @@ class FramesView(StepView):
         }
 
 
-def limits(values: NDArray[np.float64], quantity: FrameQuantity) -> tuple[float, float]:
-    """Ends of the colour scale: round numbers, which stay the same while a live run grows."""
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    if quantity.cosine:
-        return min(_LOWEST_COSINE, math.floor(low * 5) / 5), 1.0
-    step = 10.0 ** math.floor(math.log10(high)) / 2 if high > 0 else 1.0
-    return 0.0, math.ceil(high / step) * step or 1.0
+def margin(row: TextRow, label: str, marked: bool = False, *, ascii_only: bool) -> TextRow:
+    """Add what is left of a line of a map: the frame's number, the mark of a finding, and the axis."""
+    row.add(f"{label:>{GUTTER - 2}}", "tick")
+    row.add((">" if ascii_only else "►") if marked else " ", "warning" if marked else "")
+    return row.add(("+" if label else "|") if ascii_only else "┤" if label else "│", "axis")
 
 
 def lines_of(n: int, count: int, lines: int) -> range:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from ltxtui.panels.chart_specs import CHARTS, Line, values
+from ltxtui.panels.chart_plots import values
+from ltxtui.panels.chart_specs import CHARTS, Line
 from ltxtui.panels.chart_view import ChartView
 from ltxtui.panels.panel import Panel
 from ltxtui.panels.view import View

@@ -80,7 +80,7 @@ class WaterfallView(StepView):
     def _map(self, wide: int, lines: int, low: float, high: float) -> NDArray[np.int64]:
         """Levels of the map [two per line, columns], the lowest frequency first; kept while only the cursor moves."""
         columns = self.deck.columns(wide)
-        count = len(heatmap.ramp(0 if self.ascii else self.colours)) or len(heatmap.CHARACTERS)
+        count = heatmap.palette(0 if self.ascii else self.colours).levels
         drawn = (self._known, wide, lines, low, high, count, len(self._decibels))
         if drawn != self._drawn or not np.array_equal(columns, self._columns):
             means = heatmap.by_column(self._decibels, columns, wide)

@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ltxtui.plot import raster
 from ltxtui.plot.raster import Dots, Style
 from ltxtui.plot.rows import TextRow
 
-_FAINT: Final = ("", "ref")
+_FAINT: Final = ("", "ref", "band")
 """Roles that the cursor's line may be drawn over."""
+
+
+SHADE: Final = {Style.BRAILLE: "░", Style.BLOCK: "░", Style.ASCII: ","}
+"""What a range is shaded with."""
 
 
 class Canvas:
@@ -24,6 +29,10 @@ class Canvas:
         self._above = np.zeros((rows, wide), np.uint32)
         self._roles = np.zeros((rows, wide), np.uint8)
         self._names = [""]
+
+    def shade(self, inside: NDArray[np.bool_], role: str) -> None:
+        """Shade the cells [rows, columns] that are inside."""
+        self._beneath[inside], self._roles[inside] = ord(SHADE[self._style]), self._role(role)
 
     def across(self, y: int, role: str) -> None:
         self._beneath[y], self._roles[y] = ord("-" if self._style is Style.ASCII else "┄"), self._role(role)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,21 @@ MISSING: Final = -1
 """The level of a missing value."""
 CHARACTERS: Final = ".:-=+*#%@"
 """From low to high, for terminals without colours."""
+SIGNED: Final = "=-.+#"
+"""The same on both sides of zero: far below, below, zero, above, far above."""
 _FEW: Final[tuple[Colour, ...]] = ((0, 0, 170), (85, 85, 85), (170, 170, 170), (255, 255, 85))
 _COLD: Final[Colour] = (0, 34, 86)
 _WARM: Final[Colour] = (254, 232, 56)
 _MANY: Final = 32
+_FEW_SIGNED: Final[tuple[Colour, ...]] = ((85, 255, 255), (0, 0, 170), (0, 0, 0), (170, 85, 0), (255, 255, 85))
+_SOME_SIGNED: Final[tuple[Colour, ...]] = (
+    (135, 215, 255), (95, 175, 215), (0, 135, 175), (0, 95, 135), (48, 48, 48),
+    (135, 95, 0), (175, 135, 0), (215, 175, 0), (255, 215, 0),
+)  # fmt: skip
+"""Of the palette of 256: colours between grey and the ends would be nearest to greys on both sides."""
+_BELOW: Final[Colour] = (92, 190, 255)
+_ZERO: Final[Colour] = (44, 44, 44)
+_ABOVE: Final[Colour] = (255, 186, 60)
 
 # Linear RGB to cone responses, and their cube roots to lightness, green–red and blue–yellow: OKLab, Ottosson 2020.
 _CONES: Final = np.array(
@@ -43,6 +54,25 @@ _PALETTE: Final = np.array(
 _APART: Final = 0.02
 
 
+class Palette(NamedTuple):
+    """What the levels of a heat map look like, from low to high."""
+
+    inks: tuple[Colour, ...]
+    """Empty for a terminal without colours."""
+    characters: str
+
+    @property
+    def levels(self) -> int:
+        """How many levels there are."""
+        return len(self.inks) or len(self.characters)
+
+
+@lru_cache
+def palette(colours: int, *, signed: bool = False) -> Palette:
+    """The levels for a terminal of `colours` colours; `signed` is for values on both sides of zero, of odd count."""
+    return Palette(diverging(colours), SIGNED) if signed else Palette(ramp(colours), CHARACTERS)
+
+
 @lru_cache
 def ramp(colours: int) -> tuple[Colour, ...]:
     """Colours from low to high for a terminal of `colours` colours; empty for one without.
@@ -53,10 +83,28 @@ def ramp(colours: int) -> tuple[Colour, ...]:
     """
     if colours < 16:
         return ()
-    if colours < 256:
-        return _FEW
-    ends = _oklab(np.array([_COLD, _WARM]))
-    line = np.linspace(ends[0], ends[1], _MANY)
+    return _FEW if colours < 256 else _line(_COLD, _WARM, colours, _MANY)
+
+
+@lru_cache
+def diverging(colours: int) -> tuple[Colour, ...]:
+    """Colours from below to above zero, of odd count; empty for a terminal without.
+
+    The middle is dark grey. Below it is blue, above it is orange, and both become lighter away from zero, so that
+    all kinds of colour vision distinguish the sides.
+    """
+    if colours < 16:
+        return ()
+    if colours <= 256:
+        return _FEW_SIGNED if colours < 256 else _SOME_SIGNED
+    below, above = (_line(_ZERO, end, colours, _MANY // 2 + 1) for end in (_BELOW, _ABOVE))
+    return (*below[:0:-1], *above)
+
+
+def _line(first: Colour, last: Colour, colours: int, count: int) -> tuple[Colour, ...]:
+    """`count` colours on a straight line between two, lightness growing; fewer where a terminal has 256."""
+    ends = _oklab(np.array([first, last]))
+    line = np.linspace(ends[0], ends[1], count)
     if colours == 256:
         nearest = ((line[:, None] - _oklab(_PALETTE)) ** 2).sum(axis=2).argmin(axis=1)
         found = [_PALETTE[n] for n in dict.fromkeys(nearest.tolist())]
@@ -155,32 +203,41 @@ def fold(values: Floats, rows: int) -> Floats:
     return mean_of_groups(values.T, np.arange(bins) * rows // bins, rows).T
 
 
-def draw(upper: Sequence[int], lower: Sequence[int], colours: int, row: TextRow, cursor: int | None = None) -> None:
+def draw(
+    upper: Sequence[int],
+    lower: Sequence[int],
+    colours: int,
+    row: TextRow,
+    cursor: int | None = None,
+    *,
+    signed: bool = False,
+) -> None:
     """Add one text row of a heat map: two levels per cell in colour, else one character for the mean of both.
 
-    The levels count along `ramp(colours)` or `CHARACTERS`. The cursor's column is a line on the mean of both colours.
+    The levels count along the `palette`. The cursor's column is a line on the mean of both colours.
     """
-    inks = ramp(colours)
+    shown = palette(colours, signed=signed)
     start, length = 0, len(upper)
     for x in range(1, length + 1):
         same = x < length and upper[x] == upper[start] and lower[x] == lower[start]
         if same and cursor not in (x, start):
             continue
-        _cells(row, upper[start], lower[start], x - start, inks, cursor == start)
+        _cells(row, upper[start], lower[start], x - start, shown, cursor == start)
         start = x
 
 
-def _cells(row: TextRow, above: int, below: int, count: int, inks: tuple[Colour, ...], cursor: bool) -> None:
+def _cells(row: TextRow, above: int, below: int, count: int, shown: Palette, cursor: bool) -> None:
     """Cells of the same two levels."""
+    inks, characters = shown
     here = [level for level in (above, below) if level != MISSING]
     middle = round(sum(here) / len(here)) if here else MISSING
     if cursor and (not here or not inks):
         # Without a colour behind it, the line would hide the level: the character itself is then shown reversed.
-        row.put("|" if not here else CHARACTERS[middle], "here" if here else "cursor", cursor=True)
+        row.put("|" if not here else characters[middle], "here" if here else "cursor", cursor=True)
     elif not here:
         row.put(" " * count)
     elif not inks:
-        row.put(CHARACTERS[middle] * count)
+        row.put(characters[middle] * count)
     elif cursor:
         row.put("│", ink=Ink(_readable_on(inks[middle]), inks[middle]))
     elif above == below:
@@ -198,18 +255,18 @@ def _readable_on(back: Colour) -> Colour:
     return (0, 0, 0) if luminance(np.array(back)) > 0.55 else (255, 255, 255)
 
 
-def scale(row: TextRow, low: str, high: str, colours: int, cells: int = 8) -> TextRow:
+def scale(row: TextRow, low: str, high: str, colours: int, *, signed: bool = False) -> TextRow:
     """Add the colour scale: its ends, and between them as many cells as there is room for."""
-    inks = ramp(colours)
-    taken = [round(i * ((len(inks) or len(CHARACTERS)) - 1) / max(1, cells - 1)) for i in range(cells)]
+    shown, cells = palette(colours, signed=signed), 9 if signed else 8
+    taken = [round(i * (shown.levels - 1) / (cells - 1)) for i in range(cells)]
     if not row.fits(f"{low} {' ' * cells} {high}"):
         return row
     row.add(f"{low} ", "label")
     for level in taken:
-        if inks:
-            row.put(" ", ink=Ink(None, inks[level]))
+        if shown.inks:
+            row.put(" ", ink=Ink(None, shown.inks[level]))
         else:
-            row.put(CHARACTERS[level])
+            row.put(shown.characters[level])
     return row.add(f" {high}", "label")
 
 

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltxtui.plot import labels as plot_labels
-from ltxtui.plot import line_letters, raster, scales
+from ltxtui.plot import line_letters, raster, scales, shading
 from ltxtui.plot.canvas import Canvas, add_cells
 from ltxtui.plot.downsample import thinned
 from ltxtui.plot.labels import GUTTER, RIGHT_GUTTER
 from ltxtui.plot.model import Curve, Mark, Plot
 from ltxtui.plot.raster import RESOLUTION, Dots, Floats, Style
 from ltxtui.plot.rows import TextRow
+from ltxtui.plot.shading import Edges
 
 __all__ = ["GUTTER", "RIGHT_GUTTER", "Style", "columns", "curve_text", "draw"]
 
@@ -60,9 +61,14 @@ def draw(plot: Plot, width: int, height: int, style: Style, engine: Engine = ras
     The y axis spans what is in the window of the x axis; first and last values are those in the window too.
     """
     wide, rows = columns(width), max(1, height - 1)
+    bands = [
+        (_height(low, plot.log), _height(high, plot.log)) for low, high in shading.by_column(plot.bands, plot.on, wide)
+    ]
     plot = thinned(plot, wide, RESOLUTION[style][0])
-    scale = _scale(plot, rows)
+    scale = _scale(plot, rows, bands)
     canvas = Canvas(wide, rows, style)
+    for low, high in bands:
+        canvas.shade(shading.cells(scale.part(low), scale.part(high), rows), "band")
     _draw_flags(canvas, plot, scale, wide)
     _draw_lines(canvas, plot, scale, (wide, rows), style, engine)
     _draw_letters(canvas, plot, scale, wide)
@@ -74,12 +80,13 @@ def draw(plot: Plot, width: int, height: int, style: Style, engine: Engine = ras
     return drawn
 
 
-def _scale(plot: Plot, rows: int) -> _Scale:
+def _scale(plot: Plot, rows: int, bands: Sequence[Edges] = ()) -> _Scale:
     """Round limits around what is in the window of the x axis, and what must be shown besides."""
     visible = plot.on.inside
     heights = [_height(curve.values, plot.log) for curve in plot.curves]
     include, references = (_height(np.asarray(v, np.float64), plot.log) for v in (plot.include, plot.references))
-    limits = scales.limits([h[: len(visible)][visible[: len(h)]] for h in heights], include)
+    shown = [h[: len(visible)][visible[: len(h)]] for h in heights]
+    limits = scales.limits([*shown, *(edge for band in bands for edge in band)], include)
     ticks = (scales.log_ticks if plot.log else scales.ticks)(*limits, max(5, min(8, rows // 3)))
     return _Scale(ticks, heights, list(references), rows)
 

@@ -57,6 +57,14 @@ class Curve:
         return self.symbol if self.symbol and style is Style.ASCII else self.mark.sample(style)
 
 
+@dataclass(frozen=True, eq=False)
+class Shade:
+    """A range per step, drawn faintly behind the lines: `low` and `high` [steps], NaN where there is none."""
+
+    low: NDArray[np.floating]
+    high: NDArray[np.floating]
+
+
 def value_at(values: NDArray[np.floating], step: int | None) -> float:
     """A series' value at a step; NaN where it has none."""
     return float(values[step]) if step is not None and 0 <= step < len(values) else math.nan
@@ -88,6 +96,8 @@ class Plot:
     ruler: Ruler | None = None
     """Where the steps lie; by their numbers if None."""
     flags: Sequence[Flag] = ()
+    bands: Sequence[Shade] = ()
+    """What is usual; the y axis shows all of it."""
     log: bool = False
     """A logarithmic y axis: values of 0 and less are not drawn."""
 

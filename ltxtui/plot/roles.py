@@ -7,7 +7,7 @@ from typing import Final
 from replay.comparison import MAX_RUNS
 
 ROLES: Final = (
-    "title", "label", "dim", "key", "live", "replay", "alert", "axis", "tick", "ref", "ghost", "s1", "s2", "s3",
+    "title", "label", "dim", "key", "live", "replay", "alert", "axis", "tick", "ref", "band", "ghost", "s1", "s2", "s3",
     "cursor", "here", "chosen", "good", "warning", "error",
 )  # fmt: skip
 """`chosen` is the title of the panel that has the focus; `good`, `warning` and `error` are verdicts."""

@@ -19,6 +19,7 @@ from ltxtui.compare.statements import (
 from ltxtui.plot.line_plot import curve_text
 from ltxtui.plot.model import Curve, Mark
 from ltxtui.plot.text import clean, fit, number, to_ascii
+from recorder.format.declarations import DRIFT, drift_hint
 from replay.comparison.compare import Comparison, Series, letter
 from replay.model.prompts import prompt_text
 
@@ -36,7 +37,10 @@ def tables(comparison: Comparison, width: int, *, ascii_only: bool = False) -> s
     lines = [*_runs(comparison), "", *_fairness(comparison), ""]
     where = f"stage {comparison.stage}, {comparison.stream}, "
     where += "mean over the batch" if comparison.item is None else f"batch item {comparison.item}"
-    lines += [where, *_table(comparison, width), "", *_divergences(comparison)]
+    lines += [where, *_table(comparison, width)]
+    if any(row.name == DRIFT for row in comparison.summaries):
+        lines.append(f"drift: {drift_hint()}")
+    lines += ["", *_divergences(comparison)]
     return "\n".join(to_ascii(line) if ascii_only else line for line in lines)
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from ltxtui.plot.text import clean, fit, to_ascii
 from ltxtui.reports import forest_plot
+from recorder.format.declarations import drift_hint
 from recorder.format.numerals import counted
 from replay.sweep.analysis import Analysis
 from replay.sweep.arm_result import FLAGS, ArmResult
@@ -23,6 +24,8 @@ _EXPLORED: Final = (
 )
 _WIDTH: Final = 100
 _SHORT: Final = {"straightness": "straight", "shape_frames": "shape part"}
+_SCALE: Final = f"{PRIMARY}: {drift_hint()}"
+"""What the numbers of table and verdict mean."""
 TITLE: Final = "drift index, arm minus smooth at equal evaluations, 95 % intervals"
 
 
@@ -30,10 +33,10 @@ def report(analysis: Analysis, width: int = 100, *, ascii_only: bool = False) ->
     """Everything: the table, the plot, the exploratory tables, the verdict."""
     parts = [
         "\n".join(_heading(analysis)),
-        "\n".join(ranked_table(analysis)),
+        "\n".join([*ranked_table(analysis), *textwrap.wrap(_SCALE, width)]),
         forest_plot.text(effects(analysis), TITLE, width, ascii_only=ascii_only),
         *("\n".join(table) for table in explored(analysis)),
-        "\n".join(["Verdict", *(line for said in analysis.verdict for line in _wrapped(said, width))]),
+        "\n".join(["Verdict", *(line for said in (*analysis.verdict, _SCALE) for line in _wrapped(said, width))]),
     ]
     joined = "\n\n".join(parts)
     return "\n".join(to_ascii(line.replace("±", "+/-")) for line in joined.split("\n")) if ascii_only else joined

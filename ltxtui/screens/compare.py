@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, cast
 
@@ -17,16 +17,19 @@ from ltxtui import actions
 from ltxtui.compare.deck import CompareDeck, Face
 from ltxtui.compare.loading import Loader, Opener
 from ltxtui.compare.member import members
-from ltxtui.panels.compare_chart import CompareChart
-from ltxtui.panels.compare_findings import CompareFindings
-from ltxtui.panels.compare_header import CompareHeader
-from ltxtui.panels.compare_pictures import ComparePictures
-from ltxtui.panels.compare_runs import CompareRuns
-from ltxtui.panels.compare_table import CompareTable
+from ltxtui.panels.compare.chart import CompareChart
+from ltxtui.panels.compare.findings import CompareFindings
+from ltxtui.panels.compare.frames import CompareFrames
+from ltxtui.panels.compare.header import CompareHeader
+from ltxtui.panels.compare.pictures import ComparePictures
+from ltxtui.panels.compare.runs import CompareRuns
+from ltxtui.panels.compare.table import CompareTable
 from ltxtui.panels.footer import FooterView
 from ltxtui.reports.export import Table
 from ltxtui.screens.base import ActionScreen, keyed
 from ltxtui.screens.too_small import SMALLEST, TooSmall
+from ltxtui.viewmodel.usual import baselines_of
+from replay.baseline import Baseline
 from replay.comparison.alignment import Align
 from replay.model.run import NotARun, Run
 from replay.sources.open import open_path
@@ -108,6 +111,7 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
             with Container(id="side"):
                 yield CompareTable(deck, drawing, id="table")
                 yield ComparePictures(deck, drawing, id="pictures")
+            yield CompareFrames(deck, drawing, id="frames")
         yield FooterView(deck, drawing, screen="compare", keymap=self.dashboard.settings.keys, back=back, id="footer")
         yield TooSmall(deck, drawing, id="too-small")  # type: ignore[arg-type]
 
@@ -122,6 +126,13 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
 
     def on_runs_changed(self) -> None:
         self.deck.changed()
+        reference = self.deck.reference.run
+        if reference is not None and not self.deck.loading and self.deck.usual.wanted(reference):
+            self.dashboard.in_background(lambda: baselines_of(reference), self._take_usual)
+        self.show()
+
+    def _take_usual(self, baselines: Mapping[str, Baseline]) -> None:
+        self.deck.usual.take(baselines)
         self.show()
 
     def on_compare_chart_point_picked(self, event: CompareChart.PointPicked) -> None:
@@ -166,6 +177,7 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
         self.set_class(deck.face == "findings", "-findings")
         self.set_class(deck.face == "table", "-table")
         self.set_class(deck.face == "pictures", "-pictures")
+        self.set_class(deck.face == "frames", "-frames")
         side = max(_SIDE[0], min(_SIDE[1], width * 2 // 5)) if wide else 0
         self.query_one("#side").styles.width = side if wide and deck.face == "charts" else "1fr"
         if wide and deck.face == "charts":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -22,7 +22,6 @@ from ltxtui.panels.cost import Health, Link, link_of
 from ltxtui.panels.event_line import EventLine
 from ltxtui.panels.findings import FindingsView
 from ltxtui.panels.footer import FooterView
-from ltxtui.panels.frames import next_frame_quantity
 from ltxtui.panels.header import HeaderView, outcome
 from ltxtui.panels.steps import next_quantity
 from ltxtui.plot.axis import Mode
@@ -31,8 +30,11 @@ from ltxtui.screens.run_dialogs import RunDialogs
 from ltxtui.screens.too_small import SMALLEST, TooSmall
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.feed import Feed
+from ltxtui.viewmodel.frame_quantities import following
 from ltxtui.viewmodel.layout import OTHERS, PRESETS
+from ltxtui.viewmodel.usual import baselines_of
 from recorder.format.numerals import counted
+from replay.baseline import Baseline
 from replay.model.pulse import RunState, state
 from replay.model.run import Run
 from replay.sources.open import Liveness, Source
@@ -135,6 +137,12 @@ class RunScreen(RunDialogs, inherit_bindings=False):
             opening, self._opening = self._opening, None
             self._open(opening)
         self._examine_soon()
+        if self.deck.usual.wanted(self.deck.run):
+            self.dashboard.in_background(lambda: baselines_of(self.deck.run), self._take_usual)
+        self.show()
+
+    def _take_usual(self, baselines: Mapping[str, Baseline]) -> None:
+        self.deck.usual.take(baselines)
         self.show()
 
     def _examine_soon(self) -> None:
@@ -258,7 +266,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         next_quantity(self.deck)
 
     def next_frame_quantity(self) -> None:
-        next_frame_quantity(self.deck)
+        self.deck.frame_quantity = following(self.deck.frame_quantity)
 
     def next_finding(self, by: int) -> None:
         self.deck.findings.select_next(by)

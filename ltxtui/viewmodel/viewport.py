@@ -14,8 +14,10 @@ from ltxtui.plot.axis import EMPTY, MODES, Axis, Mode, Ruler, over_run
 from ltxtui.viewmodel.findings import DeckFindings
 from ltxtui.viewmodel.markers import Marker, markers, of_findings
 from ltxtui.viewmodel.selection import Selection, length_of
+from ltxtui.viewmodel.usual import Usual
 from recorder.format.protocol import Message
-from replay.model.run import Run
+from replay.baseline import Band
+from replay.model.run import Run, StreamData
 
 _PACE: Final = 0.1
 
@@ -36,8 +38,9 @@ class Viewport(Selection):
         self.quantity = "x0"
         """Whose spectrum is shown, over the steps and at the cursor: one of `panels.steps.QUANTITIES`."""
         self.frame_quantity = "identity"
-        """What is shown of each frame over the steps: one of `panels.frames.QUANTITIES`."""
+        """What is shown of each frame over the steps: one of `frame_quantities.QUANTITIES`."""
         self.findings = DeckFindings(run)
+        self.usual = Usual()
         self._marks: dict[int, int] = {}
         self._kept: dict[str, tuple[object, object]] = {}
 
@@ -138,6 +141,23 @@ class Viewport(Selection):
         """The planned noise levels of the selected stage [steps]."""
         sigmas = self.stage.sigmas if self.stage is not None else ()
         return self.keep("levels", (self.stage_index, self.run.version), lambda: np.asarray(sigmas, np.float64))
+
+    def usual_range(self, metric: str, stream: str | None = None) -> Band | None:
+        """The usual range of a metric over the steps, planned ones among them [steps]; None where none is known."""
+        found = self.stream_of(stream)
+        if found is None or not self.usual.version:
+            return None
+        visible, steps = self.visible_of(stream), self.steps
+        key = (self.usual.version, self.stage_index, found.name, visible, steps)
+        return self.keep(f"usual {metric} {stream}", key, lambda: self._usual_range(found, metric, visible, steps))
+
+    def _usual_range(self, stream: StreamData, metric: str, visible: int, steps: int) -> Band | None:
+        sigmas = np.full(steps, np.nan)
+        sigmas[: len(self.levels)] = self.levels[:steps]
+        done = self.series("sigma", stream.name)
+        if done is not None:
+            sigmas[:visible] = done
+        return self.usual.band(stream, metric, sigmas)
 
     # Marks
 

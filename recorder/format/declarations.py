@@ -248,6 +248,15 @@ DRIFT_REFERENCES: dict[str, float] = {
 }
 """Median drift of drawn clips with one known fault each; `recorder/nano/drift_study.py` measures them."""
 
+
+def drift_hint(*, short: bool = False) -> str:
+    """What a drift means, for the place where it is shown: which way is better, and values of known clips."""
+    if short:
+        return f"lower is steadier; clean {DRIFT_REFERENCES['clean']:g}, cut {DRIFT_REFERENCES['hard cut']:g}"
+    named = ", ".join(f"{name} {DRIFT_REFERENCES[name]:g}" for name in ("clean", "hard cut", "identity swapped"))
+    return f"lower is steadier; drawn clips have {named}"
+
+
 SUMMARIES: dict[str, Summary] = {
     s.name: s
     for s in [

@@ -8,7 +8,7 @@ import pytest
 
 from ltxtui.app import Dashboard
 from ltxtui.compare.findings import better, only_in, way_to_find_out
-from ltxtui.panels.compare_chart import CompareChart
+from ltxtui.panels.compare.chart import CompareChart
 from ltxtui.screens.compare import CompareScreen, compare_screen
 from recorder.findings.finding import Finding, Verdict
 from tests.ltxtui.driving import shown, until

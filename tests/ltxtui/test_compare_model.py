@@ -17,9 +17,9 @@ from ltxtui.compare.deck import CompareDeck
 from ltxtui.compare.loading import Loader
 from ltxtui.compare.member import Member, members
 from ltxtui.compare.statements import difference_text, setting, table_rows, value_text
-from ltxtui.panels.compare_chart import plot_of, shock_flags
-from ltxtui.panels.compare_pictures import grid
-from ltxtui.panels.compare_table import notes
+from ltxtui.panels.compare.chart import plot_of, shock_flags
+from ltxtui.panels.compare.pictures import grid
+from ltxtui.panels.compare.table import notes
 from ltxtui.plot import line_letters
 from ltxtui.plot.line_plot import Style, draw
 from ltxtui.plot.model import Curve, Plot

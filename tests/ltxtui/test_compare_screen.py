@@ -16,8 +16,9 @@ from textual.pilot import Pilot
 from ltxtui import actions
 from ltxtui.app import Dashboard, Options
 from ltxtui.cli import cli, common
-from ltxtui.panels.compare_chart import CompareChart
-from ltxtui.panels.compare_view import CompareView
+from ltxtui.compare.deck import FACES
+from ltxtui.panels.compare.chart import CompareChart
+from ltxtui.panels.compare.view import CompareView
 from ltxtui.panels.view import View
 from ltxtui.plot.line_plot import GUTTER, Style, columns
 from ltxtui.plot.roles import RUN_ROLES
@@ -167,7 +168,7 @@ async def test_layout_fills_the_terminal(recorded: list[Path]) -> None:
     async with opened([*recorded, *recorded, *recorded[:2]]).run_test(size=sizes[0]) as pilot:
         screen = await read(pilot)
         await pilot.press("j")
-        for size in [size for size in sizes for _ in range(4)]:
+        for size in [size for size in sizes for _ in FACES]:
             await resized(pilot, *size)
             assert len(whole(pilot).splitlines()) == size[1]
             for view in screen.query(CompareView):

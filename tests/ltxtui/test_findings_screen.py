@@ -18,6 +18,7 @@ from ltxtui.screens.help import HelpScreen
 from ltxtui.screens.run import Opening
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.findings import PERIOD, DeckFindings
+from ltxtui.viewmodel.frame_quantities import QUANTITIES, limits
 from recorder.findings.facts import Block
 from recorder.findings.rules import RULES
 from replay.model.run import Run
@@ -268,11 +269,11 @@ async def test_before_a_step_nothing_is_said_to_be_right() -> None:
 def test_the_faulty_frames_are_dark_from_the_faulty_step_on() -> None:
     deck = faulty_deck()
     deck.item = 1
-    found = frames.frame_values(deck, frames.QUANTITIES["identity"])
+    found = frames.frame_values(deck, QUANTITIES["identity"])
     assert found is not None
     later = found[FAULT_STEP:, FAULT_FRAME:]
     assert np.nanmax(later[0]) < 0 < np.nanmin(found[:FAULT_STEP, 1:])
-    low, high = frames.limits(found.astype(float), frames.QUANTITIES["identity"])
+    low, high = limits(found.astype(float), QUANTITIES["identity"])
     assert low <= -0.8 and high == 1.0
 
 
@@ -287,11 +288,11 @@ def test_every_frame_has_lines_and_labels_are_apart(count: int, lines: int) -> N
 
 
 def test_limits_are_round_and_a_healthy_clip_looks_even() -> None:
-    identity, motion = frames.QUANTITIES["identity"], frames.QUANTITIES["motion"]
-    assert frames.limits(np.array([[0.95, 1.0]]), identity) == (0.8, 1.0)
-    assert frames.limits(np.array([[-0.31, 1.0]]), identity) == pytest.approx((-0.4, 1.0))
-    assert frames.limits(np.array([[0.1, 0.83]]), motion) == pytest.approx((0.0, 0.85))
-    assert frames.limits(np.array([[np.nan]]), motion) == (0.0, 1.0) and frames.limits(np.zeros((1, 1)), motion)[1] > 0
+    identity, motion = QUANTITIES["identity"], QUANTITIES["motion"]
+    assert limits(np.array([[0.95, 1.0]]), identity) == (0.8, 1.0)
+    assert limits(np.array([[-0.31, 1.0]]), identity) == pytest.approx((-0.4, 1.0))
+    assert limits(np.array([[0.1, 0.83]]), motion) == pytest.approx((0.0, 0.85))
+    assert limits(np.array([[np.nan]]), motion) == (0.0, 1.0) and limits(np.zeros((1, 1)), motion)[1] > 0
 
 
 async def test_the_quantity_is_switched_and_audio_shows_the_frames_of_video() -> None:
@@ -299,7 +300,7 @@ async def test_the_quantity_is_switched_and_audio_shows_the_frames_of_video() ->
     async with app.run_test(size=ROOMY) as pilot:
         await loaded(pilot)
         seen = []
-        for _ in frames.QUANTITIES:
+        for _ in QUANTITIES:
             seen.append(shown(pilot, "#frames").split()[1])
             await pilot.press("W")
         assert seen == ["identity", "coherence", "motion", "jerk"] and app.deck.frame_quantity == "identity"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ltxtui.app import Dashboard, Options
-from ltxtui.panels import chart_specs, other_metrics, readout
+from ltxtui.panels import chart_plots, other_metrics, readout
 from ltxtui.panels.board import Board
 from ltxtui.panels.chart_view import ChartView
 from ltxtui.panels.other_metrics import PREFIX
@@ -94,10 +94,10 @@ def test_a_row_of_several_values_is_drawn_as_their_mean_highest_and_lowest() -> 
     stream.data[1, stream.metrics["motion"].columns] = frames.ravel()
     for metric, mean, most, least in (("channel_mean", 3.0, 6.0, 0.0), ("motion", 4.0, 7.0, 1.0)):
         chart = other_metrics.chart_of(stream.metrics[metric])
-        drawn = {line.over: chart_specs.values(line, deck) for line in chart.lines}
+        drawn = {line.over: chart_plots.values(line, deck) for line in chart.lines}
         assert [float(drawn[over][1]) for over in ("mean", "max", "min")] == [mean, most, least]  # type: ignore[index]
     deck.item = 1
-    assert float(chart_specs.values(chart.lines[0], deck)[1]) == 9.0  # type: ignore[index]
+    assert float(chart_plots.values(chart.lines[0], deck)[1]) == 9.0  # type: ignore[index]
     assert "mean over the latent frames 2…" in chart.about(deck)
     assert "mean over channel" in other_metrics.chart_of(stream.metrics["channel_mean"]).about(deck)
 

@@ -14,6 +14,7 @@ from textual.app import App, ComposeResult
 
 import ltxtui.screens
 from ltxtui.panels import (
+    chart_plots,
     chart_specs,
     chart_view,
     cost,
@@ -206,13 +207,13 @@ def test_a_chart_of_frames_says_what_it_takes_over_which_frames() -> None:
     stream.data[1, stream.metrics["frame_identity"].columns] = frames
     stream.data[2, stream.metrics["frame_identity"].columns] = np.nan
     lines = {line.over: line for line in chart_specs.CHARTS[5].lines if line.metric == "frame_identity"}
-    mean, least = (chart_specs.values(lines[over], deck) for over in ("mean", "min"))
+    mean, least = (chart_plots.values(lines[over], deck) for over in ("mean", "min"))
     assert mean is not None and least is not None
     assert mean[1] == pytest.approx(0.7) and least[1] == pytest.approx(0.5), "frames 0 and 1 have no say"
     assert math.isnan(mean[2]) and math.isnan(least[2])
     about = BY_ID["drift"].about(deck)
     assert "mean over the latent frames 2…" in about and "min over the latent frames 2…" in about
-    assert column(chart_specs.table(chart_specs.CHARTS[5], deck), "frame_identity_min")[1] == pytest.approx(0.5)
+    assert column(chart_plots.table(chart_specs.CHARTS[5], deck), "frame_identity_min")[1] == pytest.approx(0.5)
 
 
 def test_frame_metrics_of_another_shape_are_not_recorded() -> None:
@@ -222,9 +223,9 @@ def test_frame_metrics_of_another_shape_are_not_recorded() -> None:
             for metric in message["metrics"]:
                 if metric["name"].startswith("frame_"):
                     metric["dims"] = ["step", "batch", "flavour"]
-    shown = chart_specs.plot(chart_specs.CHARTS[5], deck_of(declared))
+    shown = chart_plots.plot(chart_specs.CHARTS[5], deck_of(declared))
     assert not shown.curves and shown.empty == "not recorded for video"
-    assert chart_specs.plot(chart_specs.CHARTS[5], deck_of(declared), "audio").empty == "not recorded for audio"
+    assert chart_plots.plot(chart_specs.CHARTS[5], deck_of(declared), "audio").empty == "not recorded for audio"
 
 
 @pytest.mark.parametrize(("lacking", "empty"), [(("cfg", "stg", "modality"), "not run"), (("stg",), "")])
@@ -234,7 +235,7 @@ async def test_guidance_that_was_not_run_is_said_to_be_so(lacking: tuple[str, ..
     for name in lacking:
         stream.data[:, stream.metrics[f"guidance_gap_{name}"].columns] = np.nan
     guidance = next(c for c in chart_specs.CHARTS if c.id == "guidance")
-    drawn = chart_specs.plot(guidance, deck)
+    drawn = chart_plots.plot(guidance, deck)
     assert drawn.empty == empty
     assert {c.label for c in drawn.curves} == {
         f"{name} not run" if name in lacking else name for name in ("cfg", "stg", "modality")
@@ -246,7 +247,7 @@ async def test_guidance_that_was_not_run_is_said_to_be_so(lacking: tuple[str, ..
 def test_lanes_have_values_of_their_own() -> None:
     deck = deck_of(fake.messages(3))
     velocity = next(c for c in chart_specs.CHARTS if c.id == "velocity")
-    video, audio = (chart_specs.plot(velocity, deck, name).curves[0].values for name in ("video", "audio"))
+    video, audio = (chart_plots.plot(velocity, deck, name).curves[0].values for name in ("video", "audio"))
     np.testing.assert_allclose(audio, 2 * video)
 
 

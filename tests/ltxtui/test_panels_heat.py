@@ -31,8 +31,29 @@ def test_a_ramp_only_grows_lighter_and_every_level_can_be_told_apart(colours: in
     assert (np.diff(np.cbrt(seen @ [0.2126, 0.7152, 0.0722])) > 0.005).all(), "for the colour-blind as well"
 
 
+@pytest.mark.parametrize("kind", ["protan", "deutan"])
+@pytest.mark.parametrize(("colours", "least"), [(TRUE, 33), (256, 7), (16, 5)])
+def test_a_diverging_scale_grows_lighter_away_from_zero_in_two_hues(colours: int, least: int, kind: str) -> None:
+    scale = heatmap.diverging(colours)
+    assert len(scale) >= least and len(scale) % 2 == 1
+    shown = np.array([Color.from_rgb(*c).downgrade(SYSTEMS[colours]).get_truecolor() for c in scale])
+    middle, light = len(scale) // 2, heatmap.luminance(shown)
+    assert (np.diff(light[middle:]) > 0.005).all() and (np.diff(light[: middle + 1]) < -0.005).all()
+    seen = (shown / 255) ** 2.2 @ DICHROMATS[kind].T
+    blue = seen[:, 2] - seen[:, :2].mean(axis=1)
+    assert (blue[:middle] > 0).all() and (blue[middle + 1 :] < 0).all(), "the sides differ for the colour-blind as well"
+
+
 def test_no_ramp_without_colours() -> None:
-    assert heatmap.ramp(0) == ()
+    assert heatmap.ramp(0) == () and heatmap.diverging(0) == ()
+    signed = heatmap.palette(0, signed=True)
+    assert heatmap.palette(0).levels == len(heatmap.CHARACTERS) and signed.levels == len(heatmap.SIGNED) == 5
+
+
+@pytest.mark.parametrize("colours", [TRUE, 256, 16, 0])
+def test_zero_is_in_the_middle_of_a_signed_scale(colours: int) -> None:
+    count = heatmap.palette(colours, signed=True).levels
+    assert heatmap.levels(np.array([-1.0, 0.0, 1.0]), -1, 1, count).tolist() == [0, count // 2, count - 1]
 
 
 def test_levels_are_equal_parts_and_what_is_missing_stays_so() -> None:

@@ -30,11 +30,13 @@ from ltxtui.screens.run import RunScreen
 from ltxtui.themes import DARK, LIGHT, SAFE
 from ltxtui.viewmodel.feed import Feed
 from recorder.format import protocol
+from replay import baseline_store
 from replay.model.pulse import Stall
 from tests.ltxtui import fake
 from tests.ltxtui.driving import dashboard, loaded, resized, settled, strips_of, until
-from tests.ltxtui.fixture import fixture_messages, journal_file, open_fixture
+from tests.ltxtui.fixture import fixture_messages, journal_file, open_fixture, open_fixture_run
 from tests.ltxtui.sources import Archive, Live
+from tests.ltxtui.test_usual import baselines
 
 KEPT = Path(__file__).parent / "screens"
 SIZES = ((80, 24), (120, 40), (200, 60))
@@ -141,6 +143,18 @@ def damaged() -> Dashboard:
     return Dashboard(source)
 
 
+def usual() -> Dashboard:
+    """A run of a model with a baseline."""
+    run = open_fixture_run()
+    baseline_store._write("nano", baselines(run).values())
+    return replayed()
+
+
+async def usual_ready(pilot: Pilot[None]) -> None:
+    await run_ready(pilot)
+    await until(pilot, lambda: dashboard(pilot).deck.usual.version > 0)
+
+
 async def run_ready(pilot: Pilot[None]) -> None:
     await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
     await loaded(pilot)
@@ -167,6 +181,7 @@ async def compare_ready(pilot: Pilot[None]) -> None:
 SHOTS: dict[str, Shot] = {
     "run": Shot(replayed, run_ready, ("home", "right", "right", "r", "right", "right")),
     "signal": Shot(replayed, run_ready, ("8", "left")),
+    "usual": Shot(usual, usual_ready, ("8", "home", "right", "right")),
     "faulty": Shot(faulty, run_ready, ("f",)),
     "findings": Shot(faulty, run_ready, ("shift+tab", "m", "down"), STATE_SIZES),
     "finding": Shot(faulty, run_ready, ("f", "i"), STATE_SIZES),
@@ -180,6 +195,7 @@ SHOTS: dict[str, Shot] = {
     "empty": Shot(empty, home_ready),
     "delete": Shot(listed, home_ready, ("space", "x")),
     "compare": Shot(compared, compare_ready, ("home", "right", "right", "right")),
+    "compare-frames": Shot(compared, compare_ready, ("W", "W", "W", "home", "right", "right", "right")),
     "compare-findings": Shot(judged, compare_ready),
     "help": Shot(replayed, run_ready, ("question_mark",)),
     "palette": Shot(replayed, run_ready, ("ctrl+p",)),

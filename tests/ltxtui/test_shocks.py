@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ltxtui.app import Dashboard
-from ltxtui.panels.chart_specs import CHARTS, plot
+from ltxtui.panels.chart_plots import plot
+from ltxtui.panels.chart_specs import CHARTS
 from ltxtui.viewmodel.deck import Deck
 from replay.sources.open import Liveness
 from tests.ltxtui.driving import ROOMY, loaded, shown

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ltxtui.app import Dashboard
-from ltxtui.panels.chart_specs import CHARTS, run_plot
+from ltxtui.panels.chart_plots import run_plot
+from ltxtui.panels.chart_specs import CHARTS
 from ltxtui.panels.chart_view import run_flags
 from ltxtui.panels.header import progress, selection
 from ltxtui.plot.line_plot import GUTTER, columns

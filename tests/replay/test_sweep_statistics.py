@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from benchmarks.power import measured as detected_power
 from ltxtui.reports import forest_plot, sweep_text
+from recorder.format.declarations import drift_hint
 from recorder.sweep.grid import arms_of, with_controls
 from recorder.sweep.spec import Job, Sweep, SweepSettings
 from replay.sweep.analysis import Analysis, analyse
@@ -329,6 +330,7 @@ def test_the_report_fits_100_columns_and_says_everything(ascii_only: bool) -> No
     words = " ".join(text.split())
     assert "O: off the marginal" in words and ("uncorrected" in words)
     assert "Verdict 2 arms lower the drift index" in words
+    assert words.count(f"content_drift: {drift_hint()}") == 2, "below the table and in the verdict"
 
 
 def test_the_forest_plot_puts_intervals_where_they_belong() -> None:

@@ -130,6 +130,25 @@ def test_a_finding_reaches_the_command_and_does_not_ring(
     assert all(e["finding"]["severity"] != "note" for e in events(tmp_path / "told") if e["finding"])
 
 
+def test_a_clip_that_drifts_is_named_at_the_command_and_in_the_notification_of_its_end(
+    processes: Nursery, terminal: Terminal, tmp_path: Path, runtime_dir: Path
+) -> None:
+    """Its last frames show other things than those before; the last row has that."""
+    with recording(processes, tmp_path, factor="swap") as run:
+        path = run.path
+        child = dashboard(processes, terminal, tmp_path, runtime_dir, path.stem)
+        run.let_go()
+        terminal.until(lambda: ("done", "") in kinds(tmp_path / "told"))
+        leave(child, terminal)
+    told = events(tmp_path / "told")
+    assert kinds(tmp_path / "told") == [("finding", "hard-cut"), ("done", "")]
+    assert told[0]["finding"]["severity"] == "warning" and "frame 7" in told[0]["finding"]["text"]
+    assert all(e["verdict"] == {"severity": "warning", "text": "cut at frame 7"} for e in told)
+    assert notifications(terminal, path.stem) == ["done: cut at frame 7"]
+    summary = load(path).stages[0].summary["video"]
+    assert summary["content_drift"][0] > 0.7 and summary["drift_first_frame"][0] >= 7
+
+
 def test_a_stalled_run_is_announced_on_both_ways_and_then_its_end(
     processes: Nursery, terminal: Terminal, tmp_path: Path, runtime_dir: Path
 ) -> None:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from ltxtui.compare.aligned import AlignedRuns
 from ltxtui.compare.deck import CompareDeck
 from ltxtui.compare.statements import difference_text, first_difference, table_rows, value_text
-from ltxtui.panels.compare_view import CompareView
+from ltxtui.panels.compare.view import CompareView
 from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, fit
+from recorder.format.declarations import DRIFT, drift_hint
 from recorder.format.numerals import counted
 
 _LABEL: Final = 22
@@ -94,6 +95,9 @@ class CompareTable(CompareView):
                 self._line(label, values, together, block, side, width)
                 for label, values in table_rows(together.comparison)
             ]
+        if any(row.name == DRIFT for row in together.comparison.summaries):
+            hint = wrap(f"drift: {drift_hint()}", max(20, width - 2), subsequent_indent="  ")
+            rows += [self.row(width).add(line, "dim") for line in hint]
         return rows
 
     def _names(self, together: AlignedRuns, block: range, side: int, width: int) -> TextRow:

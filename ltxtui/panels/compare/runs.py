@@ -10,7 +10,7 @@ from textual.message import Message
 
 from ltxtui.compare.member import Member
 from ltxtui.compare.statements import position
-from ltxtui.panels.compare_view import CompareView
+from ltxtui.panels.compare.view import CompareView
 from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, fit, number
 from replay.comparison.run_differences import Divergence

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ltxtui.compare.deck import CompareDeck
-from ltxtui.panels.compare_view import CompareView
+from ltxtui.panels.compare.view import CompareView
 from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, number, one_of
 from replay.comparison.alignment import AXES

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ltxtui.compare.deck import CompareDeck
 from ltxtui.compare.member import Member
-from ltxtui.panels.compare_view import CompareView
+from ltxtui.panels.compare.view import CompareView
 from ltxtui.panels.filmstrip import FrameGrid, chosen, layout, scaled
 from ltxtui.plot import heatmap
 from ltxtui.plot.line_plot import Style

@@ -8,7 +8,7 @@ from textwrap import wrap
 from ltxtui.compare.findings import better, only_in, way_to_find_out
 from ltxtui.compare.member import Member
 from ltxtui.compare.statements import first_difference
-from ltxtui.panels.compare_view import CompareView
+from ltxtui.panels.compare.view import CompareView
 from ltxtui.panels.findings import ROLES
 from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean

@@ -12,11 +12,11 @@ from textual.message import Message
 
 from ltxtui.compare.deck import CompareDeck
 from ltxtui.compare.statements import unit_text
-from ltxtui.panels.compare_header import place_text
-from ltxtui.panels.compare_view import CompareView
+from ltxtui.panels.compare.header import place_text
+from ltxtui.panels.compare.view import CompareView
 from ltxtui.plot import scales
 from ltxtui.plot.line_plot import GUTTER, Style, columns, draw
-from ltxtui.plot.model import Curve, Flag, Plot, value_at
+from ltxtui.plot.model import Curve, Flag, Plot, Shade, value_at
 from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean, number
 
@@ -47,7 +47,11 @@ def plot_of(deck: CompareDeck, metric: str) -> Plot:
         empty = ""
     zero = (0.0,) if deck.residuals else ()
     cursor = deck.cursor if points else None
-    return Plot(curves, points, zero, zero, empty, cursor, labels=_Labels(deck), flags=shock_flags(deck))
+    usual = deck.usual_range(metric) if curves else None
+    bands = [] if usual is None else [Shade(usual.low, usual.high)]
+    return Plot(
+        curves, points, zero, zero, empty, cursor, labels=PointLabels(deck), flags=shock_flags(deck), bands=bands
+    )
 
 
 def shock_flags(deck: CompareDeck) -> list[Flag]:
@@ -64,7 +68,7 @@ def shock_flags(deck: CompareDeck) -> list[Flag]:
     return found if len(found) <= _FEW else [replace(flag, line=False) for flag in found]
 
 
-class _Labels(Sequence[str]):
+class PointLabels(Sequence[str]):
     """The axis labels of points, made on access: a plot shows few of them."""
 
     def __init__(self, deck: CompareDeck) -> None:

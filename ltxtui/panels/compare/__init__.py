@@ -1,0 +1,1 @@
+"""The panels of the compare screen: runs side by side."""
