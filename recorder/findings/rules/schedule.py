@@ -27,7 +27,7 @@ def _evenly_spaced(levels: Values) -> bool:
 
 
 def _changed(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
-    given, planned = stage.given_sigmas, np.array(stage.sigmas)
+    given, planned = stage.given_sigmas, stage.plan
     if given is None or run.shocked(stage):
         return
     wanted = np.array([s for s in given if s > 0])
@@ -42,8 +42,8 @@ def _changed(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
 
 
 def _count(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
-    given, planned = stage.given_sigmas, [s for s in stage.sigmas if not s <= 0]
-    if run.shocked(stage) or not planned or not stage.streams:
+    given, planned = stage.given_sigmas, stage.plan[~(stage.plan <= 0)]
+    if run.shocked(stage) or not len(planned) or not stage.streams:
         return
     strength = [stage.number(name) for name in ("strength", "denoise_strength", "denoising_strength")]
     asked = len([s for s in given if s > 0]) if given else stage.number("num_inference_steps")
@@ -56,7 +56,7 @@ def _count(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
 
 
 def _invalid(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
-    levels = np.array(stage.sigmas)
+    levels = stage.plan
     bad = np.flatnonzero(~np.isfinite(levels) | (levels > 1.0001) | (levels < -1e-6))
     if len(bad):
         value = float(levels[bad[0]])
@@ -71,14 +71,14 @@ def _invalid(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
 
 def _ended(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
     """Levels of 0 among those that the model is called at."""
-    levels = np.array(stage.sigmas)
+    levels = stage.plan
     ended = np.flatnonzero((levels <= 0) & (levels >= -1e-6))
     if len(ended):
         yield Check(_one(float(len(ended))), high=0, step=int(ended[0]))
 
 
 def _rising(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
-    levels = np.array(stage.sigmas)
+    levels = stage.plan
     if run.shocked(stage) or not np.isfinite(levels).all() or len(levels) < 2:
         return
     rise = np.diff(levels)

@@ -37,7 +37,7 @@ def _changed(block: Block) -> Iterator[Check]:
 def _broken(block: Block) -> Iterator[Check]:
     count = block["nan_count"] + block["inf_count"]
     share = 100 * count / max(1, block.stream.values)
-    ended = any(level <= 0 for level in block.stage.sigmas)
+    ended = block.stage.plans_zero
     words = {
         "why": ": a planned level is 0, and the sampler divides by it" if ended else "",
         "cure": "leave the 0 out of the list of levels: the schedule closes itself" if ended else _NAN_CURE,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from recorder.findings.examine import Examiner
+from recorder.findings.facts import Block, RunFacts, StageFacts, StreamFacts
 from recorder.findings.finding import verdict_of
-from recorder.findings.rules import RULES
+from recorder.findings.rule import Check
+from recorder.findings.rules import BY_ID, RULES
 from tests.recorder.findings.rows import SIGMAS, X0_POWER, examined, powers, right
 
 Rows = dict[str, NDArray[Any]]
@@ -200,3 +204,35 @@ def test_without_the_metrics_a_rule_says_nothing() -> None:
     rows["std_"] = np.ones((8, 1))
     rows["std"] = np.full((8, 1), np.nan)
     assert examined(rows) == []
+
+
+def test_rules_over_a_stage_look_once_however_many_rows_come() -> None:
+    looked: list[int] = []
+
+    def look(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
+        looked.append(len(stage.plan))
+        yield Check(np.array([0.0]), high=1)
+
+    rule = replace(BY_ID["levels-rise"], stage=look)
+    stage = StageFacts(0, sigmas=SIGMAS)
+    facts = RunFacts(stages=[stage])
+    examiner = Examiner(facts, [rule])
+    rows = right()
+    stage.streams["video"] = StreamFacts("video", 1, 4800, (9, 10, 12), metrics=frozenset(rows))
+    for first in range(8):
+        examiner.rows(Block(facts, stage, stage.streams["video"], first, 1, lambda m, a, b: rows[m][a:b]))
+        examiner.findings()
+    assert looked == [8]
+    stage.sigmas, stage.changed = SIGMAS[:5], True
+    examiner.findings()
+    assert looked == [8, 5]
+    facts.status = "complete"
+    examiner.findings()
+    assert looked == [8, 5, 5]
+
+
+def test_the_plan_is_an_array_that_is_made_once() -> None:
+    stage = StageFacts(0, sigmas=(1.0, 0.5))
+    assert stage.plan is stage.plan and stage.plan.tolist() == [1, 0.5] and not stage.plans_zero
+    stage.sigmas = (1.0, 0.0)
+    assert stage.plan.tolist() == [1, 0] and stage.plans_zero
