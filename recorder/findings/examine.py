@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _Key = tuple[str, int, str | None, str, int | None]
 """Rule, stage, stream, key and clip."""
+OPENING: Final = ("sigma", "velocity_conditional_rms", "guidance_gap_cfg")
+"""Metrics whose first row is kept."""
 MAX_CLIPS: Final = 64
 """Clips of a batch that are looked at."""
 
@@ -274,7 +276,9 @@ def _mark(run: RunFacts, stage: StageFacts) -> Any:
 
 
 def _note_levels(block: Block) -> None:
-    """Keep what rules over stages need of rows: the levels of both streams."""
+    """Keep what later rows and rules over stages need of rows: the levels of both streams, and the first row."""
+    if not block.first:
+        block.stream.opening = {m: np.atleast_1d(block[m][0]) for m in OPENING if block.has(m)}
     block.stream.rows = block.first + block.count
     if block.has("sigma", "sigma_next"):
         block.stage.levels.setdefault(block.stream.name, []).extend(block["sigma"].tolist())

@@ -37,6 +37,8 @@ class StreamFacts:
     conditioning: tuple[int, ...] = ()
     metrics: frozenset[str] = frozenset()
     rows: int = 0
+    opening: dict[str, Values] = field(default_factory=dict)
+    """The first row of the metrics that later rows are compared with, by name, [clips] each."""
 
     @property
     def cells(self) -> int:

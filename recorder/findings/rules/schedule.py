@@ -101,15 +101,26 @@ def _long_step(block: Block) -> Iterator[Check]:
     yield Check(jump, high=6.0, evidence=evidence, planned=True)
 
 
-def _timestep(block: Block) -> Iterator[Check]:
+def _trained(block: Block) -> float:
+    """The timestep of σ = 1."""
     trained = as_number(block.stage.scheduler_config.get("num_train_timesteps", 1000))
-    scale = trained if trained is not None and trained > 0 else 1000.0
-    told = block["timestep"] / scale
+    return trained if trained is not None and trained > 0 else 1000.0
+
+
+def _timestep(block: Block) -> Iterator[Check]:
+    told = block["timestep"] / _trained(block)
     miss = np.abs(told - block["sigma"])
     evidence = {"told": told[:, None], "level": block["sigma"][:, None]}
     yield Check(miss, high=0.01, evidence=evidence)
     rounded = np.where(miss <= 0.01, miss, np.nan)
     yield Check(rounded, high=1e-3, key="rounded", severity="note", evidence=evidence)
+
+
+def _scale(block: Block) -> Iterator[Check]:
+    told = block["timestep"] / _trained(block)
+    ratio = np.where(block["sigma"] > 0.05, told / block["sigma"], np.nan)[:, None]
+    evidence = {"told": block["timestep"][:, None], "right": _trained(block) * block["sigma"][:, None]}
+    yield Check(np.log10(np.maximum(ratio, 1e-9)), -0.7, 0.7, every=True, evidence=evidence)
 
 
 def _noise_left(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
@@ -208,6 +219,21 @@ RULES = (
         rows=_long_step,
     ),
     Rule(
+        id="timestep-scale",
+        family="schedule",
+        severity="error",
+        sentence="timesteps are in another scale: the model is told {told:.4g} where {right:.4g} is right",
+        short="timesteps in another scale",
+        formula="|log10(timestep / (1000·σ))| at every σ above .05",
+        reason="the model is trained to be told 1,000·σ; a factor of five is no rounding and no shift",
+        basis="physics",
+        advice="leave timesteps to the scheduler's set_timesteps, or multiply levels by num_train_timesteps",
+        needs=("sigma", "timestep"),
+        streams=("video",),
+        curve="timestep",
+        rows=_scale,
+    ),
+    Rule(
         id="timestep-mismatch",
         family="schedule",
         severity="warning",
@@ -220,6 +246,7 @@ RULES = (
         needs=("sigma", "timestep"),
         streams=("video",),
         curve="timestep",
+        follows=("timestep-scale",),
         rows=_timestep,
     ),
     Rule(
