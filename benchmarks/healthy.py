@@ -7,6 +7,8 @@ batches, pipelines, stages, shocks, samplers and precisions, as published set-up
 from __future__ import annotations
 
 import inspect
+import json
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import options
+from recorder.findings.page import extremes
 
 PROMPTS = ("a red ball moving left", "a blue box moving up", "a green cross moving right", "a yellow ball moving down")
 DISTILLED = [1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875]
@@ -106,6 +109,9 @@ def jobs(b: Bench) -> Iterator[tuple[str, Callable[[Any], Any]]]:
         size = {"height": height, "width": width, "num_frames": frames}
         yield f"size-{height}x{width}x{frames}", one(b, b.call(240, 12, **size))
         yield f"size-guided-{height}x{width}x{frames}", one(b, b.call(241, 8, True, **size))
+    for seed in range(300, 308):  # nine latent frames, which rules over frames need
+        home = {"num_frames": 65}
+        yield f"home-{seed}", one(b, b.call(seed, 10, seed % 2 == 0, **home))
     for clips in (2, 3):
         yield f"batch-{clips}", one(b, b.call(250, 12, prompt=list(PROMPTS[:clips])))
         yield f"batch-guided-{clips}", one(b, b.call(251, 8, True, num_videos_per_prompt=clips))
@@ -216,17 +222,29 @@ def half(b: Bench, seed: int) -> Callable[[Any], Any]:
 
 def main() -> int:
     parser = options.parser(
-        "benchmarks.healthy", __doc__ or "", "--only shock  runs whose name contains a text", "--runs-dir healthy-runs"
+        "benchmarks.healthy",
+        __doc__ or "",
+        "--only shock  runs whose name contains a text",
+        "--runs-dir healthy-runs",
+        "--write docs/healthy.json",
     )
     parser.add_argument("--only", default="", metavar="TEXT", help="runs whose name contains this")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="keep the extremes as JSON, for docs/findings.md")
     parser.add_argument("--runs-dir", type=Path, help="keep the archives there, and read existing ones [none]")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        return examine(given.runs_dir or Path(folder), given.only)
+        found = examine(given.runs_dir or Path(folder), given.only)
+    print(extremes(found))
+    if given.write:
+        given.write.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return int(found["alarms"] > 0)
 
 
-def examine(folder: Path, only: str) -> int:
-    """Make the runs that are missing, examine all, print; 1 if a rule warned of one."""
+def examine(folder: Path, only: str) -> dict[str, Any]:
+    """Make the runs that are missing, and examine all; false alarms are printed.
+
+    Returns how many `runs` there are, how many of them with `alarms`, and the `extremes` of every rule and key.
+    """
     import torch
 
     from recorder import record
@@ -235,7 +253,7 @@ def examine(folder: Path, only: str) -> int:
 
     torch.set_num_threads(1)
     bench, alarms, runs = Bench(), 0, 0
-    extremes: dict[tuple[str, str], tuple[float, float]] = {}
+    ends: dict[tuple[str, str], tuple[float, float]] = {}
     for name, job in jobs(bench):
         if only not in name:
             continue
@@ -249,12 +267,18 @@ def examine(folder: Path, only: str) -> int:
         for finding in bad:
             print(f"{name}: {finding.severity} {finding.id}, step {finding.step}: {finding.text}", flush=True)
         for key, (low, high) in examined.extremes().items():
-            known = extremes.get(key, (low, high))
-            extremes[key] = min(known[0], low), max(known[1], high)
-    print(f"{runs} healthy runs, {alarms} with a false alarm\n\n| rule | lowest | highest |\n| --- | ---: | ---: |")
-    for (rule, key), (low, high) in sorted(extremes.items()):
-        print(f"| {rule}{f' ({key})' if key else ''} | {low:.4g} | {high:.4g} |")
-    return int(alarms > 0)
+            known = ends.get(key, (low, high))
+            ends[key] = min(known[0], low), max(known[1], high)
+    found = [
+        {"rule": rule, "key": key, "lowest": _rounded(low), "highest": _rounded(high)}
+        for (rule, key), (low, high) in sorted(ends.items())
+    ]
+    return {"runs": runs, "alarms": alarms, "extremes": found}
+
+
+def _rounded(value: float) -> float | None:
+    """To the digits that are shown; None for what is infinite."""
+    return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import asyncio
 import os
 import statistics
 import time
+from typing import Any
 
 import numpy as np
 
@@ -19,18 +20,18 @@ REPEATS = 15
 GRID = (9, 10, 12)
 
 
-def long_run(steps: int, planned: int) -> list[dict[str, object]]:
+def long_run(steps: int, planned: int, grid: tuple[int, int, int] = GRID) -> list[dict[str, Any]]:
     """Messages of a run of video and audio with every metric, its rows in one block, and small pictures."""
     from recorder.format import declarations, protocol
     from recorder.metrics.latent_layout import LatentLayout
 
     sigmas = [1 - i / (planned + 1) for i in range(planned)]
-    found: list[dict[str, object]] = [
+    found: list[dict[str, Any]] = [
         {"t": protocol.HEADER, "format": protocol.FORMAT, "version": 1, "run": "bench", "time": 0.0, "metadata": {}},
         {"t": protocol.STAGE, "stage": 0, "call": 0, "tile": None, "time": 0.0, "sigmas": sigmas, "metadata": {}},
     ]
-    for stream, grid in (("video", GRID), ("audio", (68, 2))):
-        layout = LatentLayout(stream, 1, grid)
+    for stream, of in (("video", grid), ("audio", (68, 2))):
+        layout = LatentLayout(stream, 1, of)
         shapes = [(m, layout.row_shape(m, 8)) for m in declarations.on_stream(stream)]
         at = 0
         places = {}
@@ -40,12 +41,12 @@ def long_run(steps: int, planned: int) -> list[dict[str, object]]:
         rows = (1 + 0.3 * np.sin(np.arange(steps)[:, None] / 50 + np.arange(at))).astype("<f4")
         rows[:, places["sigma"]] = np.asarray(sigmas[:steps])[:, None]
         declared = [m.as_message(stream, s) for m, s in shapes]
-        about = {"grid": list(grid), "shape": [1, 8, 8], "metrics": declared, "coordinates": {}}
+        about = {"grid": list(of), "shape": [1, 8, 8], "metrics": declared, "coordinates": {}}
         found.append({"t": protocol.STREAM, "stage": 0, "stream": stream, **about})
         times = (np.arange(steps) * 0.1).astype("<f8").tobytes()
         block = {"step": 0, "count": steps, "time": times, "data": rows.tobytes()}
         found.append({"t": protocol.STEP, "stage": 0, "stream": stream, **block})
-    frames, high, wide = GRID
+    frames, high, wide = grid
     pixels = (np.arange(frames * high * wide * 3) % 251).astype(np.uint8).tobytes()
     picture = {"shape": [frames, high, wide, 3], "frames": list(range(frames)), "fit": 0, "data": pixels}
     found += [{"t": protocol.PREVIEW, "stage": 0, "stream": "video", "step": n, **picture} for n in range(steps)[-200:]]
@@ -68,13 +69,13 @@ class Still:
 
     note = ""
 
-    def __init__(self, messages: list[dict[str, object]], live: bool) -> None:
+    def __init__(self, messages: list[dict[str, Any]], live: bool) -> None:
         from replay.sources.open import Liveness
 
         self._left = messages
         self.liveness = Liveness.LIVE if live else Liveness.FINISHED
 
-    def poll(self) -> list[dict[str, object]]:
+    def poll(self) -> list[dict[str, Any]]:
         taken, self._left = self._left, []
         return taken
 
@@ -85,21 +86,31 @@ class Still:
         """Nothing stays open."""
 
 
-async def redraws(steps: int) -> dict[str, float]:
-    """Median seconds that each panel takes to draw itself when a row has come, at half of the screen's width."""
+async def redraws(
+    steps: int, only: str = "", grid: tuple[int, int, int] = GRID, frame_quantity: str = ""
+) -> dict[str, float]:
+    """Median seconds that each panel takes to draw itself when a row has come, at half of the screen's width.
+
+    Args:
+        steps: rows that the run has before.
+        only: the one panel to draw.
+        grid: of the video's latents.
+        frame_quantity: what the map of frames shows.
+    """
     from ltxtui.app import Dashboard
     from ltxtui.panels.registry import PANELS
 
-    app = Dashboard(Still(long_run(steps, steps + 2 * REPEATS * len(PANELS)), live=True))
+    app = Dashboard(Still(long_run(steps, steps + 2 * REPEATS * len(PANELS), grid), live=True))
     found = {}
     async with app.run_test(size=SIZE) as pilot:
         while app.deck.visible < steps:
             await pilot.pause(0.05)
         width, height = SIZE[0] // 2, SIZE[1] // 2 - 3
         deck = app.deck
+        deck.frame_quantity = frame_quantity or deck.frame_quantity
         run = deck.run
         streams = run.stages[0].streams
-        for panel in PANELS:
+        for panel in (p for p in PANELS if only in ("", p.id)):
             view = panel.make(deck, app.drawing)
             await app.screen.mount(view)
             taken = []

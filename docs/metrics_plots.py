@@ -26,7 +26,7 @@ PAGE = Path(__file__).parent / "metrics.md"
 PART = re.compile(r"(?<=<!-- begin )(?P<what>[^\n]*?) -->\n.*?(?=<!-- end -->)", re.DOTALL)
 WIDTH, HEIGHT = 76, 9
 MARKS = (Mark.FIRST, Mark.SECOND, Mark.THIRD)
-NOTHING = "Nothing to plot: without a shock and on a CPU it is 0 or not known."
+NOTHING = "Nothing to plot: without a shock or a given frame, and on a CPU, it is 0 or not known."
 
 
 def groups(what: str, page: str) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Renders README's pictures from real recorded nano runs: `make pictures`."""
+"""Renders the pictures of README.md and docs/findings.md from real recorded nano runs: `make pictures`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+import finding_pictures
 
 from ltxtui.app import Dashboard
 from ltxtui.reports.export import self_contained
@@ -69,6 +71,7 @@ def main() -> None:
         pair = [smooth, shocked]
         compared = Dashboard(first=lambda app: CompareScreen(pair))
         asyncio.run(picture(lambda: compared, HERE / "compare.svg", back))
+        finding_pictures.main(runs)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _Key = tuple[str, int, str | None, str, int | None]
 """Rule, stage, stream, key and clip."""
+OPENING: Final = ("sigma", "velocity_conditional_rms", "guidance_gap_cfg")
+"""Metrics whose first row is kept."""
 MAX_CLIPS: Final = 64
 """Clips of a batch that are looked at."""
 
@@ -49,14 +51,13 @@ class _Tally:
         if check.final:  # what was seen before says nothing of the result
             self.first, self.worst, self.lowest, self.highest = None, 0.0, np.inf, -np.inf
             values, first_row = values[-1:], first_row + len(values) - 1
-        finite = np.isfinite(values) | np.isinf(values)
-        if not finite.any():
+        known = len(values) - int(np.count_nonzero(np.isnan(values)))
+        if not known:
             return
-        self.seen += int(finite.sum())
-        self.lowest, self.highest = min(self.lowest, np.nanmin(values)), max(self.highest, np.nanmax(values))
-        excess = np.maximum(
-            np.nan_to_num(check.low - values, nan=-np.inf), np.nan_to_num(values - check.high, nan=-np.inf)
-        )
+        self.seen += known
+        self.lowest = min(self.lowest, float(np.fmin.reduce(values)))
+        self.highest = max(self.highest, float(np.fmax.reduce(values)))
+        excess = np.fmax(check.low - values, values - check.high)  # NaN where the value is
         bad = np.flatnonzero(excess > 0)
         if not len(bad):
             return
@@ -135,19 +136,19 @@ class Examiner:
     def rows(self, block: Block) -> None:
         """Look at rows that follow those seen before."""
         _note_levels(block)
-        for rule in self._rules:
-            if rule.rows is None or block.stream.name not in rule.streams:
-                continue
-            if not block.has(*rule.needs):
-                self.undecided[rule.id] = tuple(m for m in rule.needs if m not in block.stream.metrics)
-                continue
-            for check in self._checks(rule, rule.rows, block):
-                self._guarded(rule, self._take, rule, check, block)
+        with np.errstate(all="ignore"):
+            for rule in self._rules:
+                if rule.rows is None or block.stream.name not in rule.streams:
+                    continue
+                if not block.has(*rule.needs):
+                    self.undecided[rule.id] = tuple(m for m in rule.needs if m not in block.stream.metrics)
+                    continue
+                for check in self._checks(rule, rule.rows, block):
+                    self._guarded(rule, self._take, rule, check, block)
 
     def _checks(self, rule: Rule, look: Callable[..., Iterable[Check]], *facts: Any) -> list[Check]:
         """What a rule looked at; nothing if it fails."""
-        with np.errstate(all="ignore"):
-            return self._guarded(rule, lambda: list(look(*facts))) or []
+        return self._guarded(rule, lambda: list(look(*facts))) or []
 
     def _guarded(self, rule: Rule, function: Callable[..., T], *arguments: Any) -> T | None:
         try:
@@ -238,9 +239,10 @@ class Examiner:
         if (known := self._known.get(stage.index)) is not None and known[0] == mark:
             return known[1]
         found: list[Finding] = []
-        for rule in self._rules:
-            if rule.stage is not None:
-                found += self._of_rule(rule, stage, self._checks(rule, rule.stage, self.facts, stage))
+        with np.errstate(all="ignore"):
+            for rule in self._rules:
+                if rule.stage is not None:
+                    found += self._of_rule(rule, stage, self._checks(rule, rule.stage, self.facts, stage))
         self._known[stage.index] = mark, found
         return found
 
@@ -266,15 +268,17 @@ class Examiner:
 
 
 def _mark(run: RunFacts, stage: StageFacts) -> Any:
-    """Differs once a stage's facts do: they only grow."""
-    rows = tuple((name, stream.rows) for name, stream in stage.streams.items())
+    """Differs once a stage's facts do: they only grow. How many rows there are matters only when the run has ended."""
+    rows = tuple((name, stream.rows if run.status else bool(stream.rows)) for name, stream in stage.streams.items())
     shape = stage.ended, stage.changed, len(stage.sigmas), len(stage.seen), len(stage.metadata)
     in_effect = stage.metadata.get("in_effect")
     return rows, shape, in_effect, run.status, run.is_last(stage), run.shocks, bool(stage.summary)
 
 
 def _note_levels(block: Block) -> None:
-    """Keep what rules over stages need of rows: the levels of both streams."""
+    """Keep what later rows and rules over stages need of rows: the levels of both streams, and the first row."""
+    if not block.first:
+        block.stream.opening = {m: np.atleast_1d(block[m][0]) for m in OPENING if block.has(m)}
     block.stream.rows = block.first + block.count
     if block.has("sigma", "sigma_next"):
         block.stage.levels.setdefault(block.stream.name, []).extend(block["sigma"].tolist())

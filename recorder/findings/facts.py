@@ -37,6 +37,8 @@ class StreamFacts:
     conditioning: tuple[int, ...] = ()
     metrics: frozenset[str] = frozenset()
     rows: int = 0
+    opening: dict[str, Values] = field(default_factory=dict)
+    """The first row of the metrics that later rows are compared with, by name, [clips] each."""
 
     @property
     def cells(self) -> int:
@@ -64,6 +66,23 @@ class StageFacts:
     seen: set[str] = field(default_factory=set)
     """Ids of findings that the recorder made itself, where only it can see the cause."""
     summary: Mapping[str, Mapping[str, list[float | None]]] = field(default_factory=dict)
+    _plan: tuple[tuple[float, ...], Values, bool] | None = None
+
+    @property
+    def plan(self) -> Values:
+        """The planned levels as an array; it is made once for a plan, which may have many thousands of levels."""
+        return self._known_plan()[1]
+
+    @property
+    def plans_zero(self) -> bool:
+        """Whether a planned level is 0 or less."""
+        return self._known_plan()[2]
+
+    def _known_plan(self) -> tuple[tuple[float, ...], Values, bool]:
+        if self._plan is None or self._plan[0] is not self.sigmas:
+            levels = np.array(self.sigmas, np.float64)
+            self._plan = self.sigmas, levels, bool((levels <= 0).any())
+        return self._plan
 
     def _table(self, name: str) -> Mapping[str, Any]:
         found = self.metadata.get(name)

@@ -1,14 +1,14 @@
-"""The rules as docs/findings.md has them, generated from their declarations."""
+"""The rules as docs/findings.md has them, from their declarations, and what they saw in healthy runs, from a file."""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from recorder.findings.rule import Rule
 from recorder.findings.rules import RULES
 
-PART: Final = re.compile(r"<!-- begin rules -->\n.*?<!-- end rules -->", re.DOTALL)
 _BASES: Final = {
     "physics": "follows from the definition of the process",
     "bookkeeping": "what was asked against what was recorded",
@@ -18,10 +18,18 @@ _BASES: Final = {
 
 def rules() -> str:
     """Every rule by family: sentence, formula, reason of the bound, and what to try."""
-    families: dict[str, list[Rule]] = {}
+    by_family: dict[str, list[Rule]] = {}
     for rule in RULES:
-        families.setdefault(rule.family, []).append(rule)
-    return "\n\n".join(part for name, found in families.items() for part in (f"### {_title(name)}", *map(_rule, found)))
+        by_family.setdefault(rule.family, []).append(rule)
+    return "\n\n".join(
+        part
+        for name, found in by_family.items()
+        for part in (f"### {_title(name)}", _picture(name), *map(_rule, found))
+    )
+
+
+def _picture(family: str) -> str:
+    return f"![{_title(family)}: a right run and a faulty one]({picture_of(family)})"
 
 
 def _title(family: str) -> str:
@@ -51,9 +59,40 @@ def _plain(template: str) -> str:
     return text.replace("{{", "{").replace("}}", "}")
 
 
-def rewritten(page: str) -> str:
-    """A page with the generated part made again. Raises ValueError if it has no such part."""
-    made, count = PART.subn(lambda _: f"<!-- begin rules -->\n\n{rules()}\n\n<!-- end rules -->", page)
-    if count != 1:
-        raise ValueError("the page has no part between <!-- begin rules --> and <!-- end rules -->")
-    return made
+def picture_of(family: str) -> str:
+    """The picture of a family's faulty run next to a right one, relative to the page; `make pictures` draws it."""
+    return f"pictures/findings/{family.replace(' ', '-')}.svg"
+
+
+def families() -> tuple[str, ...]:
+    """The families in the page's order."""
+    return tuple(dict.fromkeys(rule.family for rule in RULES))
+
+
+def extremes(healthy: Mapping[str, Any]) -> str:
+    """The lowest and highest number that every rule saw in healthy runs, as `benchmarks.healthy --write` keeps them."""
+    lines = [
+        f"{healthy['runs']} healthy runs, {healthy['alarms']} with a false alarm",
+        "",
+        "| rule | lowest | highest |",
+        "| --- | ---: | ---: |",
+    ]
+    for found in healthy["extremes"]:
+        key = f" ({found['key']})" if found["key"] else ""
+        lines.append(f"| {found['rule']}{key} | {_figure(found['lowest'])} | {_figure(found['highest'])} |")
+    return "\n".join(lines)
+
+
+def _figure(value: float | None) -> str:
+    return "infinite" if value is None else f"{value:.4g}"
+
+
+def rewritten(page: str, healthy: Mapping[str, Any]) -> str:
+    """A page with both generated parts made again. Raises ValueError if it lacks one of them."""
+    for name, text in (("rules", rules()), ("extremes", extremes(healthy))):
+        part = re.compile(rf"<!-- begin {name} -->\n.*?<!-- end {name} -->", re.DOTALL)
+        made = f"<!-- begin {name} -->\n\n{text}\n\n<!-- end {name} -->"
+        page, count = part.subn(lambda _, made=made: made, page)  # type: ignore[misc]
+        if count != 1:
+            raise ValueError(f"the page has no part between <!-- begin {name} --> and <!-- end {name} -->")
+    return page

@@ -202,6 +202,9 @@ _DECLARED: list[Metric] = [
                f"share of the predicted noise's power in the {band} band, divided by white noise's share on this grid")
         for band in BANDS
     ],
+    Metric("given_change", "1", "given frames' change",
+           "√mean((g − g_1)²) / √mean(g_1²) of the latent frames g that are given, as the model sees them, against g_1 "
+           "of the stage's first call; NaN where none is given entirely", streams=("video",)),
     Metric("x0_mean", "1", "x0 mean", "mean of the predicted clean sample x0"),
     Metric("channel_mean", "1", "channel mean",
            "mean of each latent channel of x0: a channel that runs away is a colour cast or an artefact", _CHANNELS),
@@ -218,6 +221,9 @@ _DECLARED: list[Metric] = [
            "√mean((x0[f] − x0[f−1])²) per latent frame f: how much changes from frame to frame", _FRAMES, ("video",)),
     Metric("jerk", "1", "jerk",
            "√mean((x0[f] − 2·x0[f−1] + x0[f−2])²) per latent frame f: how unevenly it changes", _FRAMES, ("video",)),
+    Metric("frame_contrast", "1", "contrast",
+           "standard deviation of x0 over space, RMS over channels, per latent frame: how much there is to see; 0 is a "
+           "blank frame", _FRAMES, ("video",)),
     Metric("mean", "1", "mean", "mean of the sample after the step"),
     Metric("std", "1", "std", "standard deviation of the sample after the step"),
     Metric("max_abs", "1", "max |x|", "largest absolute value of the sample after the step"),

@@ -23,12 +23,12 @@ def nothing(shape: tuple[int, ...], device: torch.device) -> Tensor:
 
 @lru_cache(maxsize=64)
 def frame_index(frames: int, generated: tuple[int, ...], device: torch.device) -> Tensor:
-    """Index [4·frames] into the values of `Step.by_frame`: of each of the four metrics, one for every latent frame."""
+    """Index [5·frames] into the values of `Step.by_frame`: of each of the five metrics, one for every latent frame."""
     count = len(generated)
-    starts = (0, count, 2 * count - 1, 3 * count - 2)
-    unknown = count + 2 * max(0, count - 1) + max(0, count - 2)
+    starts = (0, count, 2 * count, 3 * count - 1, 4 * count - 2)
+    unknown = 2 * count + 2 * max(0, count - 1) + max(0, count - 2)
     index = []
-    for start, reach in zip(starts, (0, 1, 1, 2), strict=True):
+    for start, reach in zip(starts, (0, 0, 1, 1, 2), strict=True):
         ends = {
             generated[i + reach]: start + i
             for i in range(count - reach)

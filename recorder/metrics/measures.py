@@ -198,17 +198,27 @@ def frame_identity(step: Step) -> Tensor:
 
 @measure("frame_coherence")
 def frame_coherence(step: Step) -> Tensor:
-    return step.by_frame[1]
+    return step.by_frame[2]
 
 
 @measure("motion")
 def motion(step: Step) -> Tensor:
-    return step.by_frame[2]
+    return step.by_frame[3]
 
 
 @measure("jerk")
 def jerk(step: Step) -> Tensor:
-    return step.by_frame[3]
+    return step.by_frame[4]
+
+
+@measure("frame_contrast")
+def frame_contrast(step: Step) -> Tensor:
+    return step.by_frame[1]
+
+
+@measure("given_change")
+def given_change(step: Step) -> Tensor:
+    return unknown(step) if step.given_change is None else step.given_change
 
 
 @measure("mean")
@@ -243,7 +253,7 @@ def sample_frame_cosine(step: Step) -> Tensor:
         return unknown(step)
     # The product of two frames needs no latent of its own, unlike a product of neighbours.
     frames = step.x.float().flatten(2)
-    products = frames @ frames.mT
+    products = torch.bmm(frames, frames.mT)  # fewer operations than `@`
     power = products.diagonal(dim1=1, dim2=2)
     return (products.diagonal(1, 1, 2) / (power[:, 1:] * power[:, :-1]).sqrt_()).mean(dim=1)
 

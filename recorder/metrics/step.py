@@ -39,7 +39,8 @@ class Step:
     `x`, `velocity` and `x_next` lie on the grid ([B, F′, H, W, C] or [B, L, C]), in the sampler's precision; `sigma` is
     a host number. `passes` are the model's raw velocities before guidance: `conditional`, and those of `cfg`, `stg` and
     `modality` that were run. `fresh` is the noise that a shock added to `x_next`, `drift` the step without the noise
-    that the sampler itself adds, if it adds any. Values that several metrics share are cached properties.
+    that the sampler itself adds, if it adds any. `given_change` is how far the given frames are from what they were,
+    [B]; None if no frame is given. Values that several metrics share are cached properties.
 
     Latents are large, so only x0 and the spectra of one step are kept while a step is measured; the rest is temporary.
     """
@@ -53,6 +54,7 @@ class Step:
     passes: Mapping[str, Tensor] = field(default_factory=dict)
     fresh: Tensor | None = None
     drift: Drift | None = None
+    given_change: Tensor | None = None
     _memory: Tensor | None = field(default=None, init=False, repr=False)
 
     @cached_property
@@ -165,10 +167,15 @@ class Step:
         return found
 
     @cached_property
+    def _pooled(self) -> tuple[Tensor, Tensor]:
+        """Variance over space and mean of every channel of video's x0, of every generated frame: [B, F′, C] each."""
+        found: tuple[Tensor, Tensor] = torch.var_mean(self.x0, dim=(2, 3), correction=0)
+        return found
+
+    @property
     def pooled_x0(self) -> Tensor:
         """Spatial channel means of video's x0, of every generated frame: [B, F′, C]."""
-        means: Tensor = self.x0.mean(dim=(2, 3))
-        return means
+        return self._pooled[1]
 
     @cached_property
     def channels(self) -> tuple[Tensor, Tensor]:
@@ -178,7 +185,7 @@ class Step:
 
     @cached_property
     def by_frame(self) -> tuple[Tensor, ...]:
-        """`frame_identity`, `frame_coherence`, `motion` and `jerk`, each [B, F]; NaN where undefined."""
+        """`frame_identity`, `frame_contrast`, `frame_coherence`, `motion` and `jerk`, each [B, F]; NaN if undefined."""
         layout = self.layout
         frames, generated = layout.grid[0], layout.generated_frames
         directions = self.pooled_x0 / torch.linalg.vector_norm(self.pooled_x0, dim=2, keepdim=True)
@@ -188,13 +195,14 @@ class Step:
             identity = nans((layout.batch, len(generated)), self.device)
         else:
             identity = (directions * directions.narrow(1, reference, 1)).sum(dim=2)
+        contrast = self._pooled[0].mean(dim=2).sqrt_()
         count = len(generated) - 1
         coherence = (directions.narrow(1, 1, count) * directions.narrow(1, 0, count)).sum(dim=2)
         first = self.x0.diff(dim=1)
         squares = [first.diff(dim=1).square_().mean(dim=(2, 3, 4))] if count > 0 else []
         squares.insert(0, first.square_().mean(dim=(2, 3, 4)))
         moved = torch.cat(squares, dim=1).sqrt_()
-        values = torch.cat([identity, coherence, moved, nans((layout.batch, 1), self.device)], dim=1)
+        values = torch.cat([identity, contrast, coherence, moved, nans((layout.batch, 1), self.device)], dim=1)
         spread = values.index_select(1, frame_index(frames, generated, self.device))
         return tuple(spread.split(frames, dim=1))
 

@@ -42,6 +42,7 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: SamplerStep, cl
             {k: layout.on_grid(v) for k, v in taken.passes.items()},
             None if shock is None or shock.fresh is None else layout.on_grid(shock.fresh),
             taken.sampler.drift,
+            taken.given_change,
         )
         taken.passes.clear()
         row = {"row": measured_row(step)}

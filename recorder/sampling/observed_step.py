@@ -51,6 +51,7 @@ def observed(pipe: Any, loop: CallLoop, passes: Passes, step: hooks.SchedulerSte
         passes.of_step(step.stream, sample.shape[0], sample.shape),
         _injected(step.applied, layout),
         Sampler(effective_settings.guidance_scale(pipe, step.stream), drift),
+        loop.given.change(sample.shape[0]) if step.stream == "video" else None,
     )
     return taken, called
 

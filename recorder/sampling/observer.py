@@ -14,6 +14,7 @@ from recorder.format.events import event, reason_of
 from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling import decoder_calls, effective_settings, hooks, supported_pipelines, tokens
 from recorder.sampling.commands import TOO_LATE, AnswerCallback, Position
+from recorder.sampling.given_frames import GivenFrames
 from recorder.sampling.guidance_passes import Passes
 from recorder.sampling.metadata import call_arguments, call_metadata, given_names, model_id, scheduler_metadata
 from recorder.sampling.observed_step import observed
@@ -236,6 +237,7 @@ class CallObserver:
                 raise ValueError("the model was called with a timestep for every token but without the step's own")
             loop.frames = tokens.generated_frames(tokens.free_tokens(timestep, level), grid)
             loop.free = tokens.freedom(timestep, level)
+            loop.given = GivenFrames(tokens.given_frames(loop.free, grid), grid)
         if first := self._family.first:
             free = loop.frames if loop.frames is not None else tuple(range(grid[0]))
             loop.frames = tuple(f for f in free if f >= first)
@@ -267,6 +269,8 @@ class CallObserver:
         hidden = arguments.get("hidden_states")
         if loop.sequence is not None and isinstance(hidden, Tensor) and hidden.shape[1] != loop.sequence:
             return  # one spatial tile of the canvas: its raw velocity is not a pass of the complete step
+        if isinstance(hidden, Tensor):
+            loop.given.look(hidden)
         wanted = {s: LatentLayout(s, 1, g, loop.frames if s == "video" else None) for s, g in loop.grids.items()}
         streams = set(self._family.streams) - self._stages.resting()  # passes that will not be measured are not kept
         self._passes.add(arguments, result, {s: wanted[s] for s in wanted if s in streams})

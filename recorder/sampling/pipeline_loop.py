@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling import tokens
+from recorder.sampling.given_frames import GivenFrames
 
 
 @dataclass
@@ -48,6 +49,7 @@ class CallLoop:
     schedules: dict[str, Schedule] = field(default_factory=dict)
     free: Tensor | None = None
     """1 − conditioning strength of every token of the video [B, S, 1]; None if none is conditioned."""
+    given: GivenFrames = field(default_factory=GivenFrames)
     sequence: int | None = None
     """Tokens of the full sequence, if the model may be called with a part of it."""
 

@@ -34,6 +34,18 @@ def generated_frames(free: Tensor, grid: tuple[int, ...]) -> Frames:
     return frames
 
 
+def given_frames(free: Tensor, grid: tuple[int, ...]) -> Frames:
+    """Latent frames that are given entirely, in every item of the batch; none if tokens do not fill the grid.
+
+    Waits for the device. `free` is as `freedom` gives it, [B, S, 1].
+    """
+    count = math.prod(grid)
+    if free.shape[1] < count:
+        return ()
+    whole = (free[:, :count] == 0).reshape(free.shape[0], grid[0], -1).all(dim=2).all(dim=0)
+    return tuple(i for i, given in enumerate(whole.tolist()) if given)
+
+
 def free_tokens(timestep: Tensor, level: Tensor) -> Tensor:
     """True where a token has the timestep of the step; that of a conditioned token is (1 − strength) times it."""
     return timestep == level.reshape(-1, 1)

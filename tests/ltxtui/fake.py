@@ -121,6 +121,8 @@ def _row(stream: str, step: int, levels: np.ndarray, batch: int, nan_at: int | N
         "std": np.sqrt(_power(after)),
         "nan_count": 12.0 if spoiled else 0.0,
         "inf_count": 0.0,
+        "given_change": np.nan,
+        **({f"noise_whiteness_{band}": 1.0 for band in noise} if step == 0 else {}),  # it starts from white noise
     }
     values = []
     for metric, shape in _shapes(stream, batch):

@@ -162,12 +162,13 @@ def ref_frames(x0: np.ndarray, places: tuple[int, ...], frames: int) -> dict[str
     """The metrics of frames, one frame at a time."""
     at = {place: x0[:, i] for i, place in enumerate(places)}
     pooled = {place: frame.mean(axis=(1, 2)) for place, frame in at.items()}
-    names = ("frame_identity", "frame_coherence", "motion", "jerk")
+    names = ("frame_identity", "frame_contrast", "frame_coherence", "motion", "jerk")
     found = {name: np.full((len(x0), frames), np.nan) for name in names}
     cosine = lambda a, b: (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)  # noqa: E731
     rms = lambda a: np.sqrt((a**2).mean(axis=(1, 2, 3)))  # noqa: E731
     later = [place for place in places if place > 0]
     for f in places:
+        found["frame_contrast"][:, f] = np.sqrt(at[f].var(axis=(1, 2)).mean(axis=1))
         if later:
             found["frame_identity"][:, f] = cosine(pooled[f], pooled[later[0]])
         if f - 1 in at:

@@ -23,7 +23,13 @@ from tests.recorder.test_measures import make_step, reference
 CALLS: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
 
-NOT_HERE = {"gpu_ms", "vram_peak", "velocity_conditional_rms", *(m for m in declarations.METRICS if "guidance" in m)}
+NOT_HERE = {
+    "gpu_ms",
+    "vram_peak",
+    "given_change",
+    "velocity_conditional_rms",
+    *(m for m in declarations.METRICS if "guidance" in m),
+}
 """What an unguided run on the CPU may lack altogether."""
 FIRST_FRAMES_WITHOUT = {"frame_coherence": 1, "motion": 1, "jerk": 2}
 """Frames of a clip that have nothing before them to be compared with."""

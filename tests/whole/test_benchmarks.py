@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import soak, soak_helpers, zarr_python
+from benchmarks import panels, rules, soak, soak_helpers, zarr_python
 from benchmarks.peers import WIDTH, tools
 from benchmarks.peers.__main__ import table
 from benchmarks.peers.child import made_up
@@ -105,3 +105,18 @@ def test_both_sides_write_the_same_documents(tmp_path: Path) -> None:
         for side in zarr_python.WRITERS:
             other = tmp_path / side / file.relative_to(tmp_path / "ours")
             assert json.loads(other.read_text()) == json.loads(file.read_text()), other
+
+
+def test_blocks_of_a_run_hold_its_rows_and_the_last_come_alone() -> None:
+    messages = panels.long_run(10, 10)
+    blocks = list(rules.in_blocks(messages, 4, single=2))
+    assert [[m.get("count", 1) for m in block] for block in blocks[1:]] == [[4, 4], [4, 4], [1, 1], [1, 1]]
+    whole = [m for m in messages if m["t"] == "step"]
+    for at, message in enumerate(whole):
+        assert b"".join(block[at]["data"] for block in blocks[1:]) == message["data"]
+
+
+def test_what_rules_cost_is_measured_at_a_tiny_size(tmp_path: Path) -> None:
+    found = dict(rules.live(steps=210))
+    assert len(found) == 5 and all(found.values())
+    assert [name for name, _ in rules.lists(tmp_path, 2)] == ["from stored verdicts", "examined", "ratio"]

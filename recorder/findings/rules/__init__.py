@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from recorder.findings.rule import Rule
-from recorder.findings.rules import audio, guidance, inputs, model, recording, result, schedule, start, steps
+from recorder.findings.rules import audio, frames, guidance, inputs, model, recording, result, schedule, start, steps
 
 RULES: Final[tuple[Rule, ...]] = (
     *schedule.RULES,
@@ -15,10 +15,11 @@ RULES: Final[tuple[Rule, ...]] = (
     *steps.RULES,
     *guidance.RULES,
     *model.RULES,
+    *frames.RULES,
     *result.RULES,
     *recording.RULES,
 )
 BY_ID: Final = {rule.id: rule for rule in RULES}
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the rules: findings that were written with a lower one are made again by readers."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from recorder.findings.facts import RunFacts, StageFacts, as_number
+from recorder.findings.facts import Block, RunFacts, StageFacts, as_number
 from recorder.findings.rule import Check, Rule
 
 
@@ -35,6 +35,10 @@ def _condition(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
         yield Check(np.array([1.0]), high=0)
 
 
+def _given(block: Block) -> Iterator[Check]:
+    yield Check(block["given_change"], high=0.02)
+
+
 _NAMED_ELSEWHERE = ("num_frames", "num_inference_steps", "sigmas", "timesteps")
 
 
@@ -59,6 +63,21 @@ RULES = (
         basis="physics",
         advice="return the pipeline's own mask from `prepare_latents`, or leave that method as it is",
         stage=_condition,
+    ),
+    Rule(
+        id="given-frame-changed",
+        family="conditioning",
+        severity="warning",
+        sentence="the given frame is not kept: from step {step} on the model sees another one, by {value:.0%}",
+        short="given frame not kept",
+        formula="given_change",
+        reason="what is given stays as it is; rounding to bfloat16 makes .004 at most",
+        basis="bookkeeping",
+        advice="look at callbacks and hooks that write into the latents: leave the tokens of the given frames alone",
+        needs=("given_change",),
+        streams=("video",),
+        curve="given_change",
+        rows=_given,
     ),
     Rule(
         id="setting-replaced",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recorder.findings.facts import Block, Values
 from recorder.findings.rule import Check, Rule
-from recorder.findings.rules.start import POWERS
+from recorder.findings.rules.start import POWERS, sample_power
 
 GAPS = ("guidance_gap_cfg", "guidance_gap_stg", "guidance_gap_modality")
 
@@ -66,6 +66,16 @@ def _scale(block: Block) -> Iterator[Check]:
     yield Check(np.where(coarse & (sigma >= 0.6)[:, None], slope, np.nan), low=0.87)
 
 
+def _loud(block: Block) -> Iterator[Check]:
+    sigma = float(block["sigma"][0])
+    if block.first or not 0.2 <= sigma <= 0.97:
+        return
+    # x = (1−σ)·x0 + σ·ε with ε of unit power and independent of x0, whatever the model is.
+    power = (sample_power(block)[:1] - sigma**2) / (1 - sigma) ** 2
+    error = (2 / max(1, block.stream.values)) ** 0.5 * sigma**2 / (1 - sigma) ** 2
+    yield Check(power, high=4 + 6 * error, evidence={"sigma": sigma})
+
+
 def _reused(block: Block) -> Iterator[Check]:
     yield Check(1 - block["velocity_cosine"], low=1e-6)
 
@@ -89,6 +99,7 @@ RULES = (
         needs=("sigma", *POWERS),
         streams=("video",),
         curve="velocity_rms",
+        follows=("timestep-scale",),
         rows=_slope,
     ),
     Rule(
@@ -108,6 +119,7 @@ RULES = (
         curve="energy_high_noise",
         follows=(
             "start-noise-power",
+            "given-latents-power",
             "stage-noise-power",
             "prediction-mismatch",
             "changed-between-steps",
@@ -136,7 +148,9 @@ RULES = (
         streams=("video",),
         curve="noise_whiteness_low",
         follows=(
+            "start-noise-coloured",
             "start-noise-power",
+            "given-latents-power",
             "stage-noise-power",
             "prediction-mismatch",
             "changed-between-steps",
@@ -162,8 +176,24 @@ RULES = (
         needs=("sigma", "noise_whiteness_low", *POWERS, *GAPS),
         streams=("video",),
         curve="noise_whiteness_low",
-        follows=("stage-noise-power",),
+        follows=("stage-noise-power", "given-latents-power"),
         rows=_scale,
+    ),
+    Rule(
+        id="given-latents-power",
+        family="between stages",
+        severity="warning",
+        sentence="this stage starts from latents that have {value:.2g} times the power of the model's training data",
+        short="latents ×{value:.2g}",
+        formula="(mean(x²) − σ²) / (1−σ)² of the first row at σ of .2 to .97",
+        reason="latents are normalised to unit power; healthy clips have up to 1.8, six standard errors on top",
+        basis="physics",
+        advice="normalise the latents as the model's VAE does (latents_mean, latents_std), once",
+        needs=("sigma", *POWERS),
+        streams=("video",),
+        curve="energy_low_x0",
+        follows=("stage-noise-power", "not-finite"),
+        rows=_loud,
     ),
     Rule(
         id="outputs-reused",

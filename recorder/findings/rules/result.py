@@ -15,7 +15,10 @@ _USUAL_MOTION = {"nano": 0.45}
 """By model: relative motion below this is unusual. Other models have baselines."""
 
 
-_CAUSES = (
+CAUSES = (
+    "prediction-empty",
+    "clip-empty",
+    "result-is-noise",
     "start-noise-power",
     "noise-repeated",
     "stage-noise-power",
@@ -117,7 +120,7 @@ RULES = (
         needs=_POWERS,
         streams=("video",),
         curve="energy_low_x0",
-        follows=_CAUSES,
+        follows=CAUSES,
         rows=_large,
     ),
     Rule(
@@ -133,7 +136,7 @@ RULES = (
         needs=("channel_std",),
         streams=("video",),
         curve="channel_std",
-        follows=_CAUSES,
+        follows=CAUSES,
         rows=_channels,
     ),
     Rule(
@@ -149,7 +152,7 @@ RULES = (
         needs=("motion",),
         streams=("video",),
         curve="motion",
-        follows=_CAUSES,
+        follows=(*CAUSES, "fades", "frames-blank"),
         rows=_cut,
     ),
     Rule(
@@ -159,13 +162,13 @@ RULES = (
         sentence="frame {frame:.0f} repeats the one before, while the other frames move",
         short="frame {frame:.0f} repeated",
         formula="smallest motion / median motion of the last row, from the third latent frame on",
-        reason="frames that the model makes always differ; healthy runs stay above .41",
+        reason="frames that the model makes always differ; healthy runs stay above .40",
         basis="measured",
         advice="look at what pads, joins or freezes frames between the steps",
         needs=("motion",),
         streams=("video",),
         curve="motion",
-        follows=_CAUSES,
+        follows=(*CAUSES, "fades", "frames-blank"),
         rows=_paused,
     ),
     Rule(
@@ -181,7 +184,7 @@ RULES = (
         needs=("motion", "jerk"),
         streams=("video",),
         curve="jerk",
-        follows=_CAUSES,
+        follows=CAUSES,
         rows=_flickers,
     ),
     Rule(
@@ -197,7 +200,7 @@ RULES = (
         needs=("motion", *_POWERS),
         streams=("video",),
         curve="x0_change_rms",
-        follows=("start-noise-power", "stage-noise-power", "pass-without-effect", "motion-speed"),
+        follows=("clip-empty", "start-noise-power", "stage-noise-power", "pass-without-effect", "motion-speed"),
         rows=_frozen,
     ),
 )

@@ -27,7 +27,7 @@ def _evenly_spaced(levels: Values) -> bool:
 
 
 def _changed(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
-    given, planned = stage.given_sigmas, np.array(stage.sigmas)
+    given, planned = stage.given_sigmas, stage.plan
     if given is None or run.shocked(stage):
         return
     wanted = np.array([s for s in given if s > 0])
@@ -42,8 +42,8 @@ def _changed(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
 
 
 def _count(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
-    given, planned = stage.given_sigmas, [s for s in stage.sigmas if not s <= 0]
-    if run.shocked(stage) or not planned or not stage.streams:
+    given, planned = stage.given_sigmas, stage.plan[~(stage.plan <= 0)]
+    if run.shocked(stage) or not len(planned) or not stage.streams:
         return
     strength = [stage.number(name) for name in ("strength", "denoise_strength", "denoising_strength")]
     asked = len([s for s in given if s > 0]) if given else stage.number("num_inference_steps")
@@ -56,7 +56,7 @@ def _count(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
 
 
 def _invalid(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
-    levels = np.array(stage.sigmas)
+    levels = stage.plan
     bad = np.flatnonzero(~np.isfinite(levels) | (levels > 1.0001) | (levels < -1e-6))
     if len(bad):
         value = float(levels[bad[0]])
@@ -71,14 +71,14 @@ def _invalid(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
 
 def _ended(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
     """Levels of 0 among those that the model is called at."""
-    levels = np.array(stage.sigmas)
+    levels = stage.plan
     ended = np.flatnonzero((levels <= 0) & (levels >= -1e-6))
     if len(ended):
         yield Check(_one(float(len(ended))), high=0, step=int(ended[0]))
 
 
 def _rising(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
-    levels = np.array(stage.sigmas)
+    levels = stage.plan
     if run.shocked(stage) or not np.isfinite(levels).all() or len(levels) < 2:
         return
     rise = np.diff(levels)
@@ -101,15 +101,26 @@ def _long_step(block: Block) -> Iterator[Check]:
     yield Check(jump, high=6.0, evidence=evidence, planned=True)
 
 
-def _timestep(block: Block) -> Iterator[Check]:
+def _trained(block: Block) -> float:
+    """The timestep of σ = 1."""
     trained = as_number(block.stage.scheduler_config.get("num_train_timesteps", 1000))
-    scale = trained if trained is not None and trained > 0 else 1000.0
-    told = block["timestep"] / scale
+    return trained if trained is not None and trained > 0 else 1000.0
+
+
+def _timestep(block: Block) -> Iterator[Check]:
+    told = block["timestep"] / _trained(block)
     miss = np.abs(told - block["sigma"])
     evidence = {"told": told[:, None], "level": block["sigma"][:, None]}
     yield Check(miss, high=0.01, evidence=evidence)
     rounded = np.where(miss <= 0.01, miss, np.nan)
     yield Check(rounded, high=1e-3, key="rounded", severity="note", evidence=evidence)
+
+
+def _scale(block: Block) -> Iterator[Check]:
+    told = block["timestep"] / _trained(block)
+    ratio = np.where(block["sigma"] > 0.05, told / block["sigma"], np.nan)[:, None]
+    evidence = {"told": block["timestep"][:, None], "right": _trained(block) * block["sigma"][:, None]}
+    yield Check(np.log10(np.maximum(ratio, 1e-9)), -0.7, 0.7, every=True, evidence=evidence)
 
 
 def _noise_left(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
@@ -208,6 +219,21 @@ RULES = (
         rows=_long_step,
     ),
     Rule(
+        id="timestep-scale",
+        family="schedule",
+        severity="error",
+        sentence="timesteps are in another scale: the model is told {told:.4g} where {right:.4g} is right",
+        short="timesteps in another scale",
+        formula="|log10(timestep / (1000·σ))| at every σ above .05",
+        reason="the model is trained to be told 1,000·σ; a factor of five is no rounding and no shift",
+        basis="physics",
+        advice="leave timesteps to the scheduler's set_timesteps, or multiply levels by num_train_timesteps",
+        needs=("sigma", "timestep"),
+        streams=("video",),
+        curve="timestep",
+        rows=_scale,
+    ),
+    Rule(
         id="timestep-mismatch",
         family="schedule",
         severity="warning",
@@ -220,6 +246,7 @@ RULES = (
         needs=("sigma", "timestep"),
         streams=("video",),
         curve="timestep",
+        follows=("timestep-scale",),
         rows=_timestep,
     ),
     Rule(

@@ -17,6 +17,11 @@ def sample_power(block: Block) -> Values:
     return np.asarray(x0 + sigma * (noise - x0 - v) + sigma**2 * v)
 
 
+def low_share(block: Block) -> Values:
+    """White noise's share of power in the low band on this grid [rows, clips]; the same in every row."""
+    return np.asarray(block["energy_low_noise"] / block.power("noise") / block["noise_whiteness_low"])
+
+
 def _power(block: Block) -> Iterator[Check]:
     if block.first:
         return
@@ -42,11 +47,31 @@ def _repeated(block: Block) -> Iterator[Check]:
     if block.has("sample_frame_cosine"):
         evidence = {"sigma": block["sigma"][0]}
         what = {"what": "the frames of a clip"}
-        yield Check(np.where(start, block["sample_frame_cosine"][:1], np.nan), high=0.7, evidence=evidence, words=what)
+        cosine = np.where(start, block["sample_frame_cosine"][:1], np.nan)
+        yield Check(cosine, high=0.7, evidence=evidence, words=what)
+        if block["sigma"][0] > 0.999:  # noise alone
+            spread = max(0.12, 6 / max(1, block.stream.values) ** 0.5)
+            some = np.where(cosine <= 0.7, cosine, np.nan)
+            yield Check(some, high=spread, key="partly", severity="note", evidence=evidence, words=what)
     if block.has("sample_clip_cosine"):
         clips = np.where(start, block["sample_clip_cosine"][:1], np.nan)
         what = {"what": "two clips of the batch"}
         yield Check(clips, high=0.99, key="clips", severity="note", words=what)
+
+
+def _coloured(block: Block) -> Iterator[Check]:
+    # At σ = 1 the noise that the model finds is the sample, whatever the model is.
+    if block.first or block["sigma"][0] <= 0.999 or block.stream.cells < 64:
+        return
+    low = low_share(block)[:1]
+    power = block.power("noise")[:1]
+    high = block["energy_high_noise"][:1] / power / block["noise_whiteness_high"][:1]
+    for key, share, white in (
+        ("coarse", low, block["noise_whiteness_low"][:1]),
+        ("fine", high, block["noise_whiteness_high"][:1]),
+    ):
+        spread = max(0.12, 6 * float(np.sqrt(2 / max(1.0, block.stream.values * float(np.nanmin(share))))))
+        yield Check(np.log(np.maximum(white, 1e-9)), -spread, spread, key=key, evidence={"ratio": white})
 
 
 POWERS = tuple(f"energy_{band}_{q}" for q in ("noise", "x0", "velocity") for band in ("low", "mid", "high"))
@@ -65,6 +90,22 @@ RULES = (
         needs=("sigma", *POWERS),
         curve="energy_high_noise",
         rows=_power,
+    ),
+    Rule(
+        id="start-noise-coloured",
+        family="start",
+        severity="warning",
+        sentence="the run starts from coloured noise: {ratio:.2g} times the {key} part of white noise",
+        short="start noise coloured",
+        formula="|ln noise_whiteness_low| and |ln noise_whiteness_high| of the first sample at σ = 1",
+        reason="white noise by definition; the bound is six standard errors or 12 %, grids of 64 cells and more",
+        basis="physics",
+        advice="draw the latents with randn; smoothed, resized or reused noise is not white",
+        needs=("sigma", "noise_whiteness_low", "noise_whiteness_high", *POWERS),
+        streams=("video",),
+        curve="noise_whiteness_low",
+        follows=("start-noise-power",),
+        rows=_coloured,
     ),
     Rule(
         id="noise-repeated",

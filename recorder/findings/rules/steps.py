@@ -37,12 +37,16 @@ def _changed(block: Block) -> Iterator[Check]:
 def _broken(block: Block) -> Iterator[Check]:
     count = block["nan_count"] + block["inf_count"]
     share = 100 * count / max(1, block.stream.values)
-    ended = any(level <= 0 for level in block.stage.sigmas)
+    ended = block.stage.plans_zero
     words = {
         "why": ": a planned level is 0, and the sampler divides by it" if ended else "",
         "cure": "leave the 0 out of the list of levels: the schedule closes itself" if ended else _NAN_CURE,
     }
     yield Check(count, high=0, evidence={"percent": np.minimum(share, 100.0)}, words=words)
+
+
+def _idle(block: Block) -> Iterator[Check]:
+    yield Check(block["velocity_rms"], low=1e-4, every=True)
 
 
 _LARGEST: Final = {"float16": 65504.0, "bfloat16": 3.39e38, "float32": 3.4e38}
@@ -69,6 +73,21 @@ RULES = (
         curve="nan_count",
         follows=("level-invalid",),
         rows=_broken,
+    ),
+    Rule(
+        id="prediction-empty",
+        family="numbers",
+        severity="error",
+        sentence="{stream}: the model predicts nothing, so the stream stays the noise that it started from",
+        short="{stream} is not denoised",
+        formula="velocity_rms in every step",
+        reason="v = ε − x0 has the power of noise at the least",
+        basis="physics",
+        advice="look at what zeroes or replaces the model's output of this stream",
+        needs=("velocity_rms",),
+        curve="velocity_rms",
+        follows=("not-finite", "level-invalid"),
+        rows=_idle,
     ),
     Rule(
         id="near-overflow",

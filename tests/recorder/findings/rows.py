@@ -34,6 +34,9 @@ def right(sigmas: tuple[float, ...] = SIGMAS, clips: int = 1) -> dict[str, NDArr
         "velocity_cosine": np.concatenate([np.full((1, clips), np.nan), 0.98 * one[1:]]),
         **{f"guidance_gap_{name}": np.full((n, clips), np.nan) for name in ("cfg", "stg", "modality")},
         "noise_whiteness_low": one.copy(),
+        "noise_whiteness_high": one.copy(),
+        "frame_contrast": _frames(n, clips, 0, 0.8),
+        "given_change": np.full((n, clips), np.nan),
         "std": np.sqrt((1 - after) ** 2 * X0_POWER + after**2)[:, None] * one,
         "mean": 0 * one,
         "nan_count": 0 * one,
@@ -69,12 +72,14 @@ def examined(
     run: dict[str, Any] | None = None,
     seen: set[str] | None = None,
     in_effect: dict[str, Any] | None = None,
+    summary: dict[str, list[float | None]] | None = None,
     **facts: Any,
 ) -> list[Finding]:
     """Findings of a run of one stage with a video stream and, if a second one is given, an audio stream."""
     planned = tuple(streams[0]["sigma"].tolist()) if sigmas is None else sigmas
     known = {**(metadata or {}), **({"in_effect": in_effect} if in_effect else {})}
     stage = StageFacts(0, sigmas=planned, metadata=known, ended=True, seen=seen or set())
+    stage.summary = {"video": summary} if summary else {}
     whole = RunFacts(metadata=run or {}, stages=[stage])
     examiner = Examiner(whole, RULES)
     for name, rows in zip(("video", "audio"), streams, strict=False):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from recorder.findings.examine import Examiner
+from recorder.findings.facts import Block, RunFacts, StageFacts, StreamFacts
 from recorder.findings.finding import verdict_of
-from recorder.findings.rules import RULES
+from recorder.findings.rule import Check
+from recorder.findings.rules import BY_ID, RULES
 from tests.recorder.findings.rows import SIGMAS, X0_POWER, examined, powers, right
 
 Rows = dict[str, NDArray[Any]]
@@ -64,6 +68,11 @@ def frame(number: int, factor: float) -> Callable[[NDArray[Any]], NDArray[Any]]:
     return change
 
 
+def frame_by(factor: float) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Every frame moves by another amount."""
+    return lambda rows: rows * factor
+
+
 def channel(rows: NDArray[Any]) -> NDArray[Any]:
     rows[:, :, 3] = 20
     return rows
@@ -82,6 +91,41 @@ def audio(**metrics: Any) -> Any:
     return make
 
 
+def weighed(*weights: float) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Frames that are multiplied by weights."""
+    return lambda rows: rows * np.array(weights)
+
+
+def opposed(growth: float, model: str = "nano") -> Any:
+    def make() -> dict[str, Any]:
+        gap = 0.3 * np.array([1, 1.1, 1.2, 1, growth, growth, 0.8, 0.5])[:, None]
+        made = changed(guidance_gap_cfg=gap, velocity_conditional_rms=np.ones((8, 1)))()
+        return {**made, "metadata": {"model": model}}
+
+    return make
+
+
+def loud(power: float) -> Any:
+    """A stage that starts at σ .7 from a clip of this power."""
+
+    def make() -> dict[str, Any]:
+        rows = right(SIGMAS[4:])
+        clip = np.full((4, 1), power)
+        after = rows["sigma_next"][:, None]
+        std = np.sqrt((1 - after) ** 2 * clip + after**2)
+        return {"rows": [{**rows, **powers("x0", clip), **powers("velocity", 1 + clip), "std": std}]}
+
+    return make
+
+
+def drifting(drift: list[float | None], first: list[float | None]) -> Any:
+    return lambda: {
+        "rows": [right(clips=len(drift))],
+        "summary": {"content_drift": drift, "drift_first_frame": first},
+        "frames": tuple(range(9)),
+    }
+
+
 SHAPED = (1.0, 0.99, 0.98, 0.9, 0.7, 0.4)
 FAULTS: dict[str, list[tuple[str, Any, int | None]]] = {
     "levels-changed": [("shifted again", asked((1.0, 0.99, 0.97, 0.92, 0.8, 0.5), sigmas=list(SHAPED)), 2)],
@@ -91,12 +135,30 @@ FAULTS: dict[str, list[tuple[str, Any, int | None]]] = {
     "levels-rise": [("unasked", asked((1.0, 0.8, 0.9, 0.5)), 2)],
     "step-too-long": [("to .999", changed(sigma_next=from_row(4, 0.01)), 4)],
     "timestep-mismatch": [("linear", changed(timestep=from_row(3, 400.0)), 3)],
+    "timestep-scale": [("0 to 1", changed(timestep=lambda t: t / 1000), 0)],
     "noise-left": [("not closed", changed(sigma_next=from_row(7, 0.1)), None)],
     "constant-shift": [
         ("", asked(scheduler={"config": {"use_dynamic_shifting": True, "base_shift": 2.05, "max_shift": 2.05}}), None)
     ],
     "start-noise-power": [("weak", noise(0.25), 0), ("strong", noise(1.7), 0)],
     "noise-repeated": [("frames", changed(sample_frame_cosine=from_row(0, 0.99)), 0)],
+    "start-noise-coloured": [
+        ("coarse", changed(noise_whiteness_low=from_row(0, 1.9)), 0),
+        ("fine", changed(noise_whiteness_high=from_row(0, 1.3)), 0),
+    ],
+    "prediction-empty": [("zeros", changed(velocity_rms=from_row(0, 0.0)), 0)],
+    "clip-empty": [("black", changed(channel_std=from_row(0, 0.001)), 7)],
+    "result-is-noise": [("white", changed(motion=frame_by(1.5), **powers("x0", np.full((8, 1), 0.6))), 7)],
+    "fades": [
+        ("out", changed(frame_contrast=weighed(1, 1, 0.9, 0.8, 0.7, 0.55, 0.4, 0.3, 0.2)), 7),
+        ("in", changed(frame_contrast=weighed(1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1)), 7),
+    ],
+    "frames-blank": [("one", changed(frame_contrast=weighed(1, 1, 1, 1, 0.05, 1, 1, 1, 1)), 7)],
+    "pulses": [("odd ones", changed(frame_contrast=weighed(1, 1, 0.6, 1, 0.6, 1, 0.6, 1, 0.6)), 7)],
+    "given-latents-power": [("three times as large", loud(9 * X0_POWER), 0)],
+    "drifts": [("from 3", drifting([0.8], [3.0]), 7), ("slightly", drifting([0.2], [2.0]), 7)],
+    "given-frame-changed": [("from 4", changed(given_change=from_row(4, 0.3)), 4)],
+    "guidance-opposed": [("nano", opposed(1.6), 4), ("another model", opposed(1.6, "LTX"), 4)],
     "near-overflow": [("large", changed(max_abs=from_row(6, 1e6)), 6)],
     "values-too-large": [("burned", changed(**powers("x0", np.full((8, 1), 5.0))), 7)],
     "channel-runs-away": [("third", changed(channel_std=channel), 7)],
@@ -171,6 +233,13 @@ def test_every_rule_has_a_case_and_a_name_of_its_own() -> None:
         stg([2]),
         stg([28], scale=0.0),  # the default of a pipeline that does not use it
         guided(0.3, 1.2),
+        opposed(1.1),
+        loud(2.0),
+        changed(given_change=from_row(0, 0.004)),
+        changed(frame_contrast=weighed(1, 1, 0.95, 0.9, 0.9, 0.85, 0.8, 0.75, 0.7)),  # a thing that leaves the picture
+        changed(sample_frame_cosine=from_row(0, 0.3)),  # frames of noise that were mixed on purpose
+        drifting([0.3], [4.0]),
+        drifting([None], [None]),
         changed(timestep=lambda t: np.round(t * 1.0005)),
         changed(std=lambda s: s * 1.00001),
     ],
@@ -183,6 +252,26 @@ def test_a_run_that_goes_on_or_was_stopped_has_no_noise_left() -> None:
     make = changed(sigma_next=from_row(7, 0.1))
     for status in ("", "interrupted", "failed"):
         assert "noise-left" not in [f.id for f in run(make, status=status)]
+
+
+def test_a_drift_names_clip_and_frames_and_is_the_verdict() -> None:
+    found = run(drifting([0.01, 0.9, None], [None, 5.0, None]))
+    assert [(f.id, f.clip, f.frames, f.severity) for f in found] == [("drifts", 1, (5, 8), "warning")]
+    assert verdict_of(found).text == "drifts from frame 5"
+
+
+def test_a_named_cause_makes_a_note_of_what_follows() -> None:
+    faded = weighed(1, 1, 0.9, 0.8, 0.7, 0.55, 0.4, 0.3, 0.2)
+    rows = right()
+    rows["frame_contrast"] = faded(rows["frame_contrast"])
+    rows["motion"] = frame(6, 3.0)(rows["motion"])
+    found = examined(rows, summary={"content_drift": [0.9], "drift_first_frame": [3.0]})
+    assert [(f.id, f.severity) for f in found] == [("fades", "warning"), ("drifts", "note"), ("hard-cut", "note")]
+
+
+def test_silence_is_a_note() -> None:
+    silent = audio(channel_std=from_row(0, 0.0))
+    assert [(f.id, f.stream, f.severity) for f in run(silent)] == [("clip-empty", "audio", "note")]
 
 
 def test_one_clip_of_a_batch_is_named() -> None:
@@ -200,3 +289,35 @@ def test_without_the_metrics_a_rule_says_nothing() -> None:
     rows["std_"] = np.ones((8, 1))
     rows["std"] = np.full((8, 1), np.nan)
     assert examined(rows) == []
+
+
+def test_rules_over_a_stage_look_once_however_many_rows_come() -> None:
+    looked: list[int] = []
+
+    def look(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
+        looked.append(len(stage.plan))
+        yield Check(np.array([0.0]), high=1)
+
+    rule = replace(BY_ID["levels-rise"], stage=look)
+    stage = StageFacts(0, sigmas=SIGMAS)
+    facts = RunFacts(stages=[stage])
+    examiner = Examiner(facts, [rule])
+    rows = right()
+    stage.streams["video"] = StreamFacts("video", 1, 4800, (9, 10, 12), metrics=frozenset(rows))
+    for first in range(8):
+        examiner.rows(Block(facts, stage, stage.streams["video"], first, 1, lambda m, a, b: rows[m][a:b]))
+        examiner.findings()
+    assert looked == [8]
+    stage.sigmas, stage.changed = SIGMAS[:5], True
+    examiner.findings()
+    assert looked == [8, 5]
+    facts.status = "complete"
+    examiner.findings()
+    assert looked == [8, 5, 5]
+
+
+def test_the_plan_is_an_array_that_is_made_once() -> None:
+    stage = StageFacts(0, sigmas=(1.0, 0.5))
+    assert stage.plan is stage.plan and stage.plan.tolist() == [1, 0.5] and not stage.plans_zero
+    stage.sigmas = (1.0, 0.0)
+    assert stage.plan.tolist() == [1, 0] and stage.plans_zero

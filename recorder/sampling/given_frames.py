@@ -1,0 +1,45 @@
+"""The frames that are given to a denoising loop, as the model sees them: they must stay what they are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from recorder.metrics.spectra import mean_square, mean_square_
+from recorder.sampling.tokens import Frames, runs
+
+
+@dataclass
+class GivenFrames:
+    """Compares the given frames of every model call with those of the first one; never waits for the device.
+
+    `frames` are the latent frames that are given entirely, on a `grid` (F, H, W) that the sequence begins with. One
+    copy of them is kept while the loop runs.
+    """
+
+    frames: Frames = ()
+    grid: tuple[int, ...] = ()
+    _first: Tensor | None = field(default=None, repr=False)
+    _change: Tensor | None = field(default=None, repr=False)
+
+    def look(self, hidden: Tensor) -> None:
+        """Take in the packed latents [B, S, C] that the model is called with; with guidance B may be doubled."""
+        if not self.frames or hidden.ndim != 3 or hidden.shape[1] < math.prod(self.grid):
+            return
+        each = math.prod(self.grid[1:])
+        with torch.no_grad():
+            given = torch.cat([hidden[:, a * each : b * each] for a, b in runs(self.frames)], dim=1).float()
+            if self._first is None:
+                self._first = given
+            batch = min(len(given), len(self._first))
+            first = self._first[-batch:]
+            moved = mean_square_(given[-batch:] - first)
+            self._change = (moved / mean_square(first).clamp_(min=1e-12)).sqrt_()
+
+    def change(self, batch: int) -> Tensor | None:
+        """√mean((g − g_1)²) / √mean(g_1²) of the last call [batch]; None without given frames or calls."""
+        found = self._change
+        return found[-batch:] if found is not None and len(found) >= batch else None
