@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,10 @@ def repair(path: Path) -> Repaired:
     path = locations.named_path(path)
     archive = locations.archive_of(path) if path.suffix == locations.JOURNAL_SUFFIX else path
     journal = locations.journal_of(archive)
+    if locations.is_packed(archive := locations.archive_in_place(archive)) and not journal.is_file():
+        unpack = f"ltxtui unpack {shlex.quote(str(archive))}"
+        raise CannotRepair(f"{archive.name} is packed and not changed; unpack it, and repair that: {unpack}")
+    archive = locations.archive_of(journal)
     if not archive.parent.is_dir():
         raise CannotRepair(f"{archive} does not exist")
     if (settled := _settled(archive)) is not None:
