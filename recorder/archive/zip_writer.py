@@ -7,6 +7,7 @@ first of them. Equal archives give equal files: members have no time.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import zipfile
 import zlib
@@ -75,6 +76,33 @@ def _add(packed: zipfile.ZipFile, name: str, data: bytes, small: bool) -> None:
     if small and len(data) / MAX_RATIO < len(zlib.compress(data, 9)) < len(data):
         info.compress_type = zipfile.ZIP_DEFLATED
     packed.writestr(info, data, compresslevel=9)
+
+
+class PackedFiles:
+    """The members of a packed archive that this program wrote: none is inflated, so none is larger than the file."""
+
+    def __init__(self, packed: Path) -> None:
+        """Open it. Raises OSError, ValueError if it is not a zip file."""
+        try:
+            self._file = zipfile.ZipFile(packed)
+        except (zipfile.BadZipFile, NotImplementedError) as error:
+            raise ValueError(str(error)) from error
+
+    def read(self, name: str, most: int = -1) -> bytes:
+        """A complete member, or the first bytes of it. Raises FileNotFoundError, ValueError if it is damaged."""
+        try:
+            info = self._file.getinfo(name)
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+                raise ValueError(f"{name} is compressed")
+            with self._file.open(info) as member:
+                return member.read(most)
+        except KeyError:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from None
+        except (zipfile.BadZipFile, RuntimeError) as error:
+            raise ValueError(str(error)) from error
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def sync_zip(target: Path) -> None:

@@ -100,6 +100,7 @@ def _settled(archive: Path) -> Repaired | None:
             return None
     except (OSError, ValueError):  # there is more to repair
         return None
+    archive = locations.archive_in_place(archive)
     return Repaired(archive, None, _rows(archive), "it was complete and is on the disk; its journal was removed")
 
 
@@ -130,7 +131,7 @@ def _replace(archive: Path, journal: Path, place: int) -> str:
     """Move the old files to a new folder, whose name is returned, and the new archive to their place."""
     kept = _made_free(f"{short_stem(archive.stem)}.before-repair", place)
     into = open_folder(kept, place)
-    old = (archive.name, journal.name)
+    old = (archive.name if exists(archive.name, place) else locations.packed_of(archive).name, journal.name)
     try:
         for name in old:
             if exists(name, place):

@@ -73,6 +73,7 @@ def _stage_of(key: str) -> int:
 
 def is_archive(path: Path) -> bool:
     """Whether the path may be an archive."""
+    path = locations.archive_in_place(path)
     return (path / paths.DOCUMENT).is_file() or (locations.is_packed(path) and path.is_file())
 
 
