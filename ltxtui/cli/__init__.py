@@ -24,6 +24,7 @@ from ltxtui.cli.numbers import strict
 from ltxtui.cli.pack import pack, unpack
 from ltxtui.cli.plan import plan
 from ltxtui.cli.record import record
+from ltxtui.cli.report import report
 from ltxtui.cli.runs import runs
 from ltxtui.cli.sweep import sweep
 from ltxtui.cli.watch_replay import browse, replay, watch
@@ -76,6 +77,7 @@ for command in (
     baseline,
     compare,
     sweep,
+    report,
     pack,
     unpack,
     config,
