@@ -43,8 +43,8 @@ def _settings(found: Comparison) -> Iterator[str]:
             yield f"<p>{letter(i)} has the same rows as {letter(0)}.</p>"
         else:
             where = f"stage {divergence.stage}, {divergence.stream}, step {divergence.step}"
-            what = f" ({divergence.metric})" if divergence.metric else ""
-            yield f"<p>{letter(i)} is not {letter(0)} from {text(where)} on{text(what)}.</p>"
+            what = f" ({text(divergence.metric)})" if divergence.metric else ""
+            yield f"<p>{letter(i)} is not {letter(0)} from {text(where)} on{what}.</p>"
 
 
 def _results(found: Comparison) -> str:
@@ -69,9 +69,9 @@ def _curves(found: Comparison, readings: Readings) -> str:
     styles = tuple(svg.COLOURS)
     figures = []
     for series in found.series:
-        lines = [svg.Line(letter(i), row, styles[i % len(styles)]) for i, row in enumerate(series.values)]
+        lines = [svg.SvgLine(letter(i), row, styles[i % len(styles)]) for i, row in enumerate(series.values)]
         if any(np.isfinite(line.values).any() for line in lines):
-            plot = svg.Plot(group.x, [svg.Line(n.label, _finite(n.values), n.style) for n in lines])
+            plot = svg.SvgPlot(group.x, [svg.SvgLine(n.label, _finite(n.values), n.style) for n in lines])
             figures.append(group.figure(series.label or series.name, series.unit, plot, series.description))
     return "".join(figures)
 

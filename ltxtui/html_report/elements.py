@@ -66,7 +66,7 @@ class Group:
     _kept: Any
     _charts: list[list[list[float | None]]]
 
-    def figure(self, title: str, unit: str, plot: svg.Plot, about: str = "") -> str:
+    def figure(self, title: str, unit: str, plot: svg.SvgPlot, about: str = "") -> str:
         """A chart with its title and the legend of its lines; a picture in place of lines has none."""
         number = len(self._charts)
         self._charts.append([_numbers(line.values[self._kept]) for line in plot.lines])

@@ -49,7 +49,7 @@ def page(reported: Sequence[Reported]) -> str:
 
 
 def _asset(name: str) -> str:
-    return (resources.files("ltxtui.html_report") / "assets" / name).read_text("utf-8")
+    return (resources.files("ltxtui.html_report") / name).read_text("utf-8")
 
 
 def _hash(source: str) -> str:

@@ -18,6 +18,7 @@ from ltxtui.plot.text import clean, duration
 from ltxtui.reports.findings_text import place
 from ltxtui.viewmodel.layout import PRESETS
 from recorder.format import protocol
+from recorder.format.numerals import counted
 from replay.comparison.run_differences import facts
 from replay.findings import RunFindings
 from replay.model.prompts import prompt_text
@@ -74,13 +75,18 @@ def _facts(run: Run) -> str:
     known, first = facts(run), run.stages[0].metadata if run.stages else {}
     rows = [
         ("prompt", prompt_text(known.prompt) if known.prompt else ""), ("seed", known.seed),
-        ("model", run.metadata.get("model")), ("steps", f"{run.steps:,} in {len(run.stages)} stages"),
+        ("model", run.metadata.get("model")), ("steps", f"{run.steps:,} in {counted(len(run.stages), 'stage')}"),
         ("evaluations", f"{known.evaluations:,}"),
         ("took", duration(known.seconds) if known.seconds == known.seconds else ""),
-        ("scheduler", first.get("scheduler_class") or first.get("scheduler")), ("device", run.metadata.get("device")),
+        ("scheduler", _scheduler(first.get("scheduler"))), ("device", run.metadata.get("device")),
         ("host", run.metadata.get("host")), ("damage", run.damage), ("note", run.note),
     ]  # fmt: skip
     return table([(n, clean(v, 600)) for n, v in rows if v not in (None, "")], style="facts")
+
+
+def _scheduler(known: object) -> object:
+    """Its class; what it was configured with is among the rest."""
+    return known.get("class") if isinstance(known, dict) else known
 
 
 def _findings(examined: RunFindings, run: Run) -> Iterator[str]:
@@ -120,7 +126,7 @@ def _panel(id: str, streams: list[WholeStream], group: Group) -> str:
             units = {info.unit for info in infos if info is not None}
             about = "; ".join(info.description for info in infos if info is not None and info.description)
             title = chart.title if len(streams) == 1 else f"{chart.title}, {stream.name}"
-            plot = svg.Plot(stream.x, lines, chart.include, chart.references, stream.marks())
+            plot = svg.SvgPlot(stream.x, lines, chart.include, chart.references, stream.marks())
             found.append(group.figure(title, units.pop() if len(units) == 1 else chart.word, plot, about))
     return "".join(found)
 
@@ -159,7 +165,7 @@ def _heat(
     pixels = png.colours(rows if downwards else rows[::-1], *scale)
     count = values.shape[1]
     y = (count - 0.5, -0.5) if downwards else (-0.5, count - 0.5)
-    plot = svg.Plot(stream.x, marks=stream.marks(), image=(png.data_uri(pixels), *y))
+    plot = svg.SvgPlot(stream.x, marks=stream.marks(), image=(png.data_uri(pixels), *y))
     return group.figure(title, unit, plot)
 
 

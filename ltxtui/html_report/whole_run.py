@@ -76,18 +76,20 @@ class WholeStream:
             at += stage.steps
         return np.where(np.isfinite(found), found, np.nan)
 
-    def marks(self) -> list[svg.Mark]:
+    def marks(self) -> list[svg.SvgMark]:
         """Where stages begin, and shocks and errors."""
         begins, at = {}, 0
         for stage in self.run.stages:
             begins[stage.index] = at
             at += stage.steps
-        found = [svg.Mark(x, f"stage {n} begins", "stage") for n, x in begins.items() if x]
+        found = [svg.SvgMark(x, f"stage {n} begins", "stage") for n, x in begins.items() if x]
         for event in self.run.events:
             step: Any = event.get("step")
             if event.get("kind") in _MARKED and type(step) is int and event.get("stage") in begins and len(found) < 200:
                 place = begins[event["stage"]] + step
-                found.append(svg.Mark(place, f"step {step}: {clean(event.get('text', ''), 160)}", str(event["kind"])))
+                found.append(
+                    svg.SvgMark(place, f"step {step}: {clean(event.get('text', ''), 160)}", str(event["kind"]))
+                )
         return found
 
 
@@ -109,13 +111,13 @@ def _reduced(stream: StreamData, line: Line) -> svg.Values | None:
     return np.where(np.isfinite(mean), mean, np.nan)
 
 
-def lines_of(chart: Chart, stream: WholeStream) -> Sequence[svg.Line]:
+def lines_of(chart: Chart, stream: WholeStream) -> Sequence[svg.SvgLine]:
     """The lines of a chart that the stream has, and the planned schedule behind them; none if all are empty."""
     found = [
-        svg.Line(line.label or line.metric, values, "abc"[n % 3])
+        svg.SvgLine(line.label or line.metric, values, "abc"[n % 3])
         for n, line in enumerate(chart.lines)
         if (values := stream.values(line)) is not None and np.isfinite(values).any()
     ]
     if found and chart.planned:
-        found.append(svg.Line("planned", stream.planned(chart.planned), "ghost"))
+        found.append(svg.SvgLine("planned", stream.planned(chart.planned), "ghost"))
     return found

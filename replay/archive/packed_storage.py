@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from recorder.format import paths
 from replay.archive.safe_files import Damaged, Missing, open_file
 from replay.archive.storage import is_chunk_number
-from replay.archive.zip_directory import LOCAL, LOCAL_SIGNATURE, STORED, Member, read_directory
+from replay.archive.zip_directory import LOCAL, LOCAL_SIGNATURE, STORED, ZipMember, read_directory
 
 _PIECE: Final = 1 << 18
 _KEPT_BYTES: Final = 32 << 20
@@ -86,7 +86,7 @@ class PackedStorage:
                 break
             yield name[len(prefix) :]
 
-    def member(self, name: str) -> Member:
+    def member(self, name: str) -> ZipMember:
         """Raises Missing."""
         found = self._members.get(name)
         if found is None:
@@ -116,14 +116,14 @@ class PackedStorage:
         else:
             self._fill(descriptor, member, offset, into)
 
-    def _inflated(self, descriptor: int, member: Member) -> bytes:
+    def _inflated(self, descriptor: int, member: ZipMember) -> bytes:
         name, data = self._kept
         if name != member.name:
             data = self._whole(descriptor, member)
             self._kept = (member.name, data)
         return data
 
-    def _fill(self, descriptor: int, member: Member, offset: int, into: NDArray[Any]) -> None:
+    def _fill(self, descriptor: int, member: ZipMember, offset: int, into: NDArray[Any]) -> None:
         """Inflate up to the end of a part, and keep only that."""
         part, at = np.empty(into.nbytes, np.uint8), 0
         for piece in self._pieces(descriptor, member):
@@ -135,13 +135,13 @@ class PackedStorage:
                 break
         into[...] = part.view(into.dtype).reshape(into.shape)
 
-    def _whole(self, descriptor: int, member: Member) -> bytes:
+    def _whole(self, descriptor: int, member: ZipMember) -> bytes:
         data = b"".join(self._pieces(descriptor, member))
         if zlib.crc32(data) != member.crc:
             raise Damaged("has a different checksum than when it was packed")
         return data
 
-    def _pieces(self, descriptor: int, member: Member) -> Iterator[bytes]:
+    def _pieces(self, descriptor: int, member: ZipMember) -> Iterator[bytes]:
         """The bytes of a member, exactly as many as its size says. Raises Damaged."""
         at, left = _data_at(descriptor, member), member.packed
         inflate = None if member.method == STORED else zlib.decompressobj(-zlib.MAX_WBITS)
@@ -219,7 +219,7 @@ class _PackedChunks:
     def read_into(self, key: str, offset: int, into: NDArray[Any], size: int) -> None:
         self._storage.read_part(self._descriptor, f"{self._folder}/{key}", offset, into, size)
 
-    def _member(self, key: str) -> Member:
+    def _member(self, key: str) -> ZipMember:
         return self._storage.member(f"{self._folder}/{key}")
 
 
@@ -238,7 +238,7 @@ def _folders(names: list[str]) -> dict[str, set[str]]:
     return found
 
 
-def _data_at(descriptor: int, member: Member) -> int:
+def _data_at(descriptor: int, member: ZipMember) -> int:
     """Where a member's bytes begin. Raises Damaged if its local header is not the directory's."""
     header = _exactly(descriptor, LOCAL.size, member.at)
     signature, _, _, method, _, _, _, _, _, name, extra = LOCAL.unpack(header)

@@ -40,7 +40,7 @@ _UNIX: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ZipMember:
     """One file in a zip file."""
 
     name: str
@@ -55,7 +55,7 @@ class Member:
     crc: int
 
 
-def read_directory(descriptor: int, size: int) -> dict[str, Member]:
+def read_directory(descriptor: int, size: int) -> dict[str, ZipMember]:
     """The members of a zip file by their names, without folders.
 
     Args:
@@ -71,7 +71,7 @@ def read_directory(descriptor: int, size: int) -> dict[str, Member]:
     data = os.pread(descriptor, length, start)
     if len(data) != length:
         raise Damaged("was cut while it was read")
-    found: dict[str, Member] = {}
+    found: dict[str, ZipMember] = {}
     folders: set[str] = set()
     for member in _entries(data, count, start):
         if member.name.endswith("/"):
@@ -127,7 +127,7 @@ def _place64(descriptor: int, end: int) -> tuple[int, int, int, int]:
     return count, length, start, at
 
 
-def _entries(data: bytes, count: int, limit: int) -> Iterator[Member]:
+def _entries(data: bytes, count: int, limit: int) -> Iterator[ZipMember]:
     at = 0
     for _ in range(count):
         if len(data) - at < _ENTRY.size:
@@ -155,7 +155,7 @@ def _entries(data: bytes, count: int, limit: int) -> Iterator[Member]:
             raise Damaged(f"has a member {_shown(text)} of two sizes")
         if size > SMALL_MEMBER and size > MAX_RATIO * packed:
             raise Damaged(f"has a member {_shown(text)} that inflates from {packed:,} to {size:,} bytes")
-        yield Member(text, offset, 0, size, packed, method, crc)
+        yield ZipMember(text, offset, 0, size, packed, method, crc)
         at = after
     if at != len(data):
         raise Damaged("has a damaged directory")
@@ -196,7 +196,7 @@ def _shown(name: str) -> str:
     return repr(name if len(name) <= 60 else f"{name[:57]}...")
 
 
-def _checked_sizes(found: dict[str, Member], start: int, size: int) -> dict[str, Member]:
+def _checked_sizes(found: dict[str, ZipMember], start: int, size: int) -> dict[str, ZipMember]:
     """The members with their ends. Raises Damaged if two of them overlap, or all of them inflate too much."""
     total, end = sum(member.size for member in found.values()), start
     if total > SMALL_ARCHIVE and total > MAX_RATIO * size:

@@ -48,12 +48,12 @@ def _shown(run: Run) -> StreamData | None:
 def _charts(stream: StreamData) -> Iterator[str]:
     for title, metrics in CHARTS:
         lines = [
-            svg.Line(label, mean_of(stream, name), _STYLES[n])
+            svg.SvgLine(label, mean_of(stream, name), _STYLES[n])
             for n, (name, label) in enumerate(metrics)
             if name in stream.metrics and len(stream.metrics[name].shape) <= 1
         ]
         if lines:
-            drawn = svg.draw(svg.Plot(np.arange(stream.rows, dtype=float), lines))
+            drawn = svg.draw(svg.SvgPlot(np.arange(stream.rows, dtype=float), lines))
             yield f'<div style="flex:1 1 400px"><small>{title}</small>{drawn}</div>'
 
 

@@ -26,7 +26,7 @@ MOST_POINTS: Final = 600
 
 
 @dataclass(frozen=True)
-class Line:
+class SvgLine:
     """A line of a chart; `style` is a class of COLOURS, or `ghost` for what was planned. NaN is a gap."""
 
     label: str
@@ -35,7 +35,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Mark:
+class SvgMark:
     """An event at a place of the x axis."""
 
     x: float
@@ -44,7 +44,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Plot:
+class SvgPlot:
     """Lines over one x axis.
 
     Attributes:
@@ -57,14 +57,14 @@ class Plot:
     """
 
     x: Values
-    lines: Sequence[Line] = ()
+    lines: Sequence[SvgLine] = ()
     include: Sequence[float] = ()
     references: Sequence[float] = ()
-    marks: Sequence[Mark] = ()
+    marks: Sequence[SvgMark] = ()
     image: tuple[str, float, float] | None = None
 
 
-def draw(plot: Plot, height: int = 130) -> str:
+def draw(plot: SvgPlot, height: int = 130) -> str:
     """The chart as an `<svg>` element."""
     low, high = _limits(plot)
     x0, x1 = (float(plot.x[0]), float(plot.x[-1])) if len(plot.x) else (0.0, 1.0)
@@ -83,7 +83,7 @@ def draw(plot: Plot, height: int = 130) -> str:
             f'<image href="{plot.image[0]}" x="{LEFT}" y="{TOP}" width="{right - LEFT}" height="{bottom - TOP}" '
             'preserveAspectRatio="none" image-rendering="pixelated"/>'
         )
-    for tick in ticks(low, high, 4):
+    for tick in ticks(min(low, high), max(low, high), 4):
         y = up(tick)
         parts.append(_rule(LEFT, y, right, y, "grid"))
         parts.append(_label(LEFT - 4, y + 3.5, number(tick), "end"))
@@ -150,7 +150,7 @@ def thinned(values: Values) -> list[int]:
     return sorted(found)
 
 
-def _limits(plot: Plot) -> tuple[float, float]:
+def _limits(plot: SvgPlot) -> tuple[float, float]:
     if plot.image is not None:
         return plot.image[1], plot.image[2]
     known = [line.values[np.isfinite(line.values)] for line in plot.lines]
