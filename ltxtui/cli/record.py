@@ -73,7 +73,7 @@ Watch it from another terminal with: ltxtui watch
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the video to this file, e.g. clip.mp4."
 )
 @click.option("--allow-control", is_flag=True, help="Accept commands of: ltxtui control.")
-@click.option("--pack", is_flag=True, help="Keep the run as one file: ….zarr.zip; see: ltxtui pack.")
+@click.option("--pack", is_flag=True, help="Keep the run as one file, ….zarr.zip, without a folder.")
 @stop_if_option
 @notify_option
 @click.option("--name", help="Name added to the start time. Default: two random words.")

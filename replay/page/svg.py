@@ -84,6 +84,8 @@ def draw(plot: SvgPlot, height: int = 130) -> str:
             'preserveAspectRatio="none" image-rendering="pixelated"/>'
         )
     for tick in ticks(min(low, high), max(low, high), 4):
+        if plot.image is not None and tick != round(tick):  # rows of a picture are counted
+            continue
         y = up(tick)
         parts.append(_rule(LEFT, y, right, y, "grid"))
         parts.append(_label(LEFT - 4, y + 3.5, number(tick), "end"))

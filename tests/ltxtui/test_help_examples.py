@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import threading
+import webbrowser
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -259,7 +260,7 @@ def here(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example:
     if (changed := copied.get(example.words[:2])) is not None:
         shutil.copytree(folder / changed, tmp_path / "copy" / changed)
         folder = tmp_path / "copy"
-    if example.words[:1] in (("pack",), ("unpack",)):
+    if example.words[:1] in (("pack",), ("unpack",), ("report",)):
         shutil.copytree(folder / "runs", tmp_path / "copy" / "runs")
         folder = tmp_path / "copy"
         (folder / "shared").mkdir()
@@ -271,6 +272,7 @@ def here(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("EDITOR", "true")
     monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setattr(webbrowser, "open", lambda url: True)
     SavedState().set_tour_seen(True)
     return folder
 

@@ -212,9 +212,7 @@ def test_in_a_browser_the_cursor_is_shared_and_nothing_is_asked_for(tmp_path: Pa
     with chromium() as browser:
         browser.open(path)
         browser.point("figure svg", 0.5)
-        visible = (
-            "[...document.querySelectorAll('.cursor')].filter(c => c.getAttribute('visibility') == 'visible').length"
-        )
+        visible = "document.querySelectorAll('.cursor[visibility=visible]').length"
         figures = browser.value("document.querySelectorAll('figure svg').length")
         assert figures > 20 and browser.value(visible) == figures
         bar = "document.getElementById('cursor').textContent"
