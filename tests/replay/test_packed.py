@@ -10,18 +10,24 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import click
 import numpy as np
 import pytest
+import torch
 import xarray
 import zarr
 from click.testing import CliRunner
 
 from benchmarks.mutations import valid_messages
-from ltxtui.cli import cli
+from ltxtui.cli import cli, completion
+from recorder import record
 from recorder.archive import zip_writer
 from recorder.archive.writer import ArchiveWriter
+from recorder.format import locations
+from recorder.sweep.spec import Job
 from replay import open_run
 from replay.archive import zip_directory
 from replay.archive.lazy_rows import as_recorded
@@ -32,11 +38,15 @@ from replay.integrity.check import check
 from replay.integrity.repair import CannotRepair, repair
 from replay.library import edit, listing
 from replay.library.cache import ListingCache
+from replay.library.watcher import RunWatcher
 from replay.model.validation import NotARun
 from replay.packed.pack import CannotPack, pack
 from replay.packed.unpack import unpack
 from replay.sources.open import load
+from replay.sources.reconnect import ReconnectingSource
+from replay.sweep.results import discard, find_runs, read_run
 from tests import recorded
+from tests.waiting import until
 
 NAME = "20261122-143015-red-disc"
 
@@ -396,3 +406,77 @@ def test_what_is_all_one_value_is_packed_so_that_readers_take_it(tmp_path: Path)
         kinds = {i.filename: i.compress_type for i in file.infolist()}
     assert kinds == {"zarr.json": zipfile.ZIP_STORED, "a/c/0": zipfile.ZIP_STORED, "b/c/0": zipfile.ZIP_DEFLATED}
     assert zip_writer.MAX_RATIO < zip_directory.MAX_RATIO and zlib.crc32(b"") == 0
+
+
+# -- other readers
+
+
+def test_a_sweep_reads_packed_runs(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / f"{NAME}.zarr"
+    writer = ArchiveWriter(path)
+    mark = {"user": {"sweep": {"id": "abc", "arm": "smooth", "seed": 3}}}
+    for message in recorded.whole(NAME):
+        header = {"metadata": {**message["metadata"], **mark}} if message["t"] == "header" else {}
+        writer.feed({**message, **header})
+    job = Job("smooth", 3)
+    row = read_run(path, job, {})
+    sweep = SimpleNamespace(id="abc")
+    (found,) = find_runs(tmp_path, sweep)  # type: ignore[arg-type]
+    pack(path)
+    shutil.rmtree(path)
+    (packed,) = find_runs(tmp_path, sweep)  # type: ignore[arg-type]
+    assert (packed.job, packed.state) == (found.job, found.state) and packed.path == locations.packed_of(path)
+    assert repr(read_run(packed.path, job, {})) == repr(row) and row.run == NAME
+    assert discard([packed]) == 1 and not packed.path.exists()
+
+
+def test_the_home_screens_watcher_follows_a_run_into_its_file(tmp_path: Path) -> None:
+    live = recorded.Recording(tmp_path, NAME)
+    messages = recorded.whole(NAME)
+    live.write(messages[:12])
+    shelf = RunWatcher(tmp_path)
+    shelf.update()
+    assert [(run.name, run.status) for run in shelf.runs] == [(NAME, "live")]
+    writer = ArchiveWriter(live.path, pack=True)
+    for message in messages:
+        writer.feed(message)
+    live.write(messages[12:])
+    live.die()
+    locations.journal_of(live.path).unlink()
+    shelf.forget(live.path)
+    until(lambda: shelf.update() or [(run.path.name, run.status) for run in shelf.runs])
+    until(lambda: shelf.update() or not shelf.pending)
+    (run,) = shelf.runs
+    assert (run.name, run.path, run.status) == (NAME, locations.packed_of(live.path), "complete")
+    assert shelf.unreadable == []
+    locations.packed_of(live.path).write_bytes(b"PK\x03\x04 cut")
+    shelf.forget(locations.packed_of(live.path))
+    until(lambda: shelf.update() or shelf.unreadable)
+    assert "it was cut, or is not complete yet" in shelf.unreadable[0].reason and shelf.unreadable[0].name == NAME
+    shelf.close()
+
+
+def test_a_viewer_that_lost_its_socket_reads_the_file(tmp_path: Path, runtime_dir: Path) -> None:
+    shape = (1, 4, 3, 6, 8)
+    sample, velocity = torch.ones(shape), torch.zeros(shape)
+    with record(runs_dir=tmp_path, pack=True) as run:
+        run.step(sigma=0.9, sigma_next=0.8, sample=sample, velocity=velocity)
+        assert run.socket_path is not None
+        source = ReconnectingSource(run.socket_path, None)
+        seen: list[Any] = []
+        until(lambda: seen.extend(source.poll()) or [m for m in seen if m["t"] == "step"])
+        source._source.close()  # type: ignore[union-attr]
+        run.step(sigma=0.8, sigma_next=0.7, sample=sample, velocity=velocity)
+    until(lambda: seen.extend(source.poll()) or any(m["t"] == "end" for m in seen))
+    source.close()
+    assert sum(m.get("count", 1) for m in seen if m["t"] == "step") == 2
+
+
+def test_a_shell_completes_names_and_tags_of_packed_runs(archive: Path) -> None:
+    edit.set_tags(archive, ["keep"])
+    pack(archive)
+    shutil.rmtree(archive)
+    context = click.Context(cli, info_name="ltxtui")
+    context.params = {"runs_dir": archive.parent}
+    assert NAME in [item.value for item in completion.recorded(context, "2026")]
+    assert [item.value for item in completion.tags(context, "k")] == ["keep"]
