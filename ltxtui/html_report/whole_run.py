@@ -15,7 +15,7 @@ from recorder.format import sigma_math
 from replay.model.run import MetricInfo, Run, StageData, StreamData
 from replay.page import svg
 
-_MARKED = ("shock", "error")
+_MARKED = ("shock", "critical", "error")
 
 
 @dataclass(frozen=True)
