@@ -1,9 +1,9 @@
-"""A million changed inputs through the four readers: `python -m benchmarks.fuzz`. None may crash, hang or grow.
+"""A million changed inputs through the five readers: `python -m benchmarks.fuzz`. None may crash, hang or grow.
 
-Messages, journals, archives and commands of viewers are changed by seeded mutations (`benchmarks/mutations.py`): bits,
-lengths, splices, and values and containers inside messages with valid checksums. Each input has a time limit and the
-process a memory limit, so a reader that trusts a size in its input fails. Each input has a number; `--only` repeats the
-input with that number and seed.
+Messages, journals, archives, packed archives and commands of viewers are changed by seeded mutations
+(`benchmarks/mutations.py`): bits, lengths, splices, and values and containers inside messages with valid checksums.
+Each input has a time limit and the process a memory limit, so a reader that trusts a size in its input fails. Each
+input has a number; `--only` repeats the input with that number and seed.
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ from replay.integrity.repair import CannotRepair, repair
 from replay.library import listing
 from replay.model.run import Run
 from replay.model.validation import NotARun
+from replay.packed.pack import CannotPack, pack
+from replay.packed.unpack import unpack
 from replay.rerun import CannotRepeat, request_of
 from replay.sources.open import Source, open_path
 
-SHARES: Final = {"messages": 0.5, "control": 0.46, "journal": 0.03, "archive": 0.01}
+SHARES: Final = {"messages": 0.5, "control": 0.45, "journal": 0.03, "archive": 0.01, "packed": 0.01}
 """An archive is many files, and takes forty times as long as a command."""
 CPU_SECONDS: Final = 4.0
 REAL_SECONDS: Final = 60.0
@@ -86,7 +88,7 @@ def followed(source: Source) -> Run:
 
 
 class Readers:
-    """The four readers, each with its own inputs, in a folder that is reused."""
+    """The five readers, each with its own inputs, in a folder that is reused."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -97,6 +99,8 @@ class Readers:
         self._make_archive()
         self.files = {p: p.read_bytes() for p in sorted(self.archive_path.rglob("*")) if p.is_file()}
         self.documents = [p for p in self.files if p.name == paths.DOCUMENT]
+        self.packed = mutations.packed_archives(pack(self.archive_path))
+        locations.packed_of(self.archive_path).unlink()
         self._control: Control | None = None
 
     def _make_archive(self) -> None:
@@ -112,13 +116,14 @@ class Readers:
             return mutations.stream_of(rng, [rng.choice(self.commands) for _ in range(3)])
         if reader == "archive":
             return rng
+        if reader == "packed":
+            return mutations.changed_zip(rng, rng.choice(self.packed))
         return mutations.stream_of(rng, self.messages if rng.random() < 0.2 else self.few)
 
     def read(self, reader: str, given: Any, number: int) -> None:
         """Let one reader have an input. What it raises beyond what it documents is a failure."""
-        {"messages": self._messages, "journal": self._journal, "control": self._take, "archive": self._archive}[reader](
-            given, number
-        )
+        by_name = {"messages": self._messages, "journal": self._journal, "control": self._take}
+        {**by_name, "archive": self._archive, "packed": self._packed}[reader](given, number)
 
     def _messages(self, data: bytes, number: int) -> None:
         decoder, run = Decoder(), Run()
@@ -177,6 +182,23 @@ class Readers:
                 else:
                     path.unlink(missing_ok=True)
                 path.write_bytes(self.files[path])
+
+    def _packed(self, data: bytes, number: int) -> None:
+        path = self.folder / "packed" / "x.zarr.zip"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        with contextlib.suppress(NotARun):
+            use(followed(open_path(path)), number % 16 == 0)
+        with contextlib.suppress(NotARun, OSError):
+            listing.describe_run(path).as_json()
+        if number % 4 == 0:
+            check(path)
+        if number % 8 == 0:
+            with contextlib.suppress(CannotPack):
+                check(unpack(path).archive)
+            if there := {p.name for p in path.parent.iterdir()} - {"x.zarr", "x.zarr.zip"}:
+                raise AssertionError(f"unpacking has left {there}")
+            shutil.rmtree(path.parent)
 
     def _repaired_copy(self) -> None:
         inside = self.folder / "repaired"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
 import os
 import random
+import re
 import struct
+import warnings
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -218,6 +222,61 @@ def changed_file(rng: random.Random, path: Path, data: bytes) -> None:
     else:
         path.unlink()
         rng.choice(STRANGE)(path)
+
+
+def packed_archives(path: Path) -> list[bytes]:
+    """A packed archive as it is, and with deflated members."""
+    with zipfile.ZipFile(path) as file:
+        members = [(info.filename, file.read(info)) for info in file.infolist()]
+    deflated = io.BytesIO()
+    with zipfile.ZipFile(deflated, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in members:
+            file.writestr(name, data)
+    return [path.read_bytes(), deflated.getvalue()]
+
+
+def changed_zip(rng: random.Random, data: bytes) -> bytes:
+    """A zip file with fields, names or members changed, or with members that no honest program adds."""
+    kind = rng.random()
+    if kind < 0.2:
+        return changed_bytes(rng, data)
+    if kind < 0.4:
+        return _with_members(rng, data)
+    found = bytearray(data)
+    signature, sizes = rng.choice(ZIP_FIELDS)
+    places = [m.start() for m in re.finditer(re.escape(signature), data)]
+    for _ in range(rng.choice((1, 1, 1, 3))):
+        at = rng.choice(places)
+        offset, size = rng.choice(sizes)
+        value = rng.choice((0, 1, 8, 9, 99, 0xFFFF, 0xFFFFFFFF, rng.getrandbits(8 * size), len(data), at))
+        found[at + offset : at + offset + size] = (value % (1 << 8 * size)).to_bytes(size, "little")
+    return bytes(found)
+
+
+ZIP_FIELDS: Final[tuple[tuple[bytes, tuple[tuple[int, int], ...]], ...]] = (
+    (b"PK\x01\x02", ((4, 2), (8, 2), (10, 2), (16, 4), (20, 4), (24, 4), (28, 2), (30, 2), (34, 2), (38, 4), (42, 4))),
+    (b"PK\x01\x02", ((46, 1), (47, 2), (50, 1))),
+    (b"PK\x03\x04", ((6, 2), (8, 2), (14, 4), (18, 4), (22, 4), (26, 2), (28, 2), (30, 1))),
+    (b"PK\x05\x06", ((4, 2), (8, 2), (10, 2), (12, 4), (16, 4), (20, 2))),
+)
+"""Signatures of the headers of a zip file, and offsets and sizes of what follows them."""
+
+HOSTILE_NAMES: Final = (
+    "../x", "/etc/passwd", "a/../../x", "..", ".", "", "a//b", "a\\..\\b", "zarr.json", "zarr.json/x", "stage_0",
+    "stage_0/video/sigma/c/00", "\x1b[2J", "x" * 5000, "stage_0/video/sigma/c/0/", "c", "stage_9999999/video/zarr.json",
+)  # fmt: skip
+
+
+def _with_members(rng: random.Random, data: bytes) -> bytes:
+    out = io.BytesIO(data)
+    with warnings.catch_warnings(), zipfile.ZipFile(out, "a") as file:
+        warnings.simplefilter("ignore")
+        for _ in range(rng.choice((1, 1, 2, 5))):
+            info = zipfile.ZipInfo(rng.choice(HOSTILE_NAMES) or "-")
+            info.compress_type = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA))
+            info.create_system, info.external_attr = 3, rng.choice((0o100644, 0o120777, 0o020666, 0o040755)) << 16
+            file.writestr(info, rng.choice((b"", b"{}", b"/etc/passwd", bytes(1 << 20), bytes(100_000))))
+    return out.getvalue()
 
 
 def _text(value: Any) -> str:

@@ -30,7 +30,7 @@ DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421
 """Levels the distilled LTX 2.3 was trained for (the model card of diffusers/LTX-2.3-Distilled-Diffusers)."""
 
 
-_NOT_THE_RESULT = frozenset({"runs_dir", "name", "output", "device", "allow_control", "stop_if"})
+_NOT_THE_RESULT = frozenset({"runs_dir", "name", "output", "device", "allow_control", "stop_if", "pack"})
 """Fields that set where a request runs, which users may watch and what ends it early; they do not change the result."""
 
 
@@ -48,6 +48,7 @@ class Request:
         arguments: more arguments of the pipeline call; the other fields take precedence.
         scheduler: a configuration of FlowMatchEulerDiscreteScheduler, instead of the model's.
         stop_if: ids of rules that stop the run.
+        pack: keep the run as one file.
     """
 
     model: str
@@ -67,6 +68,7 @@ class Request:
     save_latents: bool = False
     allow_control: bool = False
     stop_if: tuple[str, ...] = ()
+    pack: bool = False
     offload: str = "model"
     device: str | None = None
     runs_dir: Path = Path("runs")
@@ -163,6 +165,7 @@ def generate(
         save_latents=request.save_latents,
         allow_control=request.allow_control,
         stop_if=request.stop_if,
+        pack=request.pack,
         data_eigenvalue=nano.DATA_EIGENVALUE if request.model == "nano" else None,
     ) as run:
         if begun is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from recorder.archive import journal_removal
 from recorder.archive.writer import ArchiveWriter
 from recorder.findings.finding import Finding
-from recorder.format import paths, protocol
+from recorder.format import locations, paths, protocol
 from recorder.format.events import event, reason_of
 from recorder.format.nonfinite import broken_words
 from recorder.format.protocol import Message
@@ -59,6 +59,7 @@ class RunHandle:
         gpu: Gpu | None,
         allow_control: bool,
         stop_if: Sequence[Rule] = (),
+        pack: bool = False,
     ) -> None:
         now = time.time()
         self.status: protocol.Status = "recording"
@@ -69,7 +70,7 @@ class RunHandle:
         journal_removal.settle_others(self.path)
         with contextlib.ExitStack() as undo:  # in the reverse order, if anything fails
             undo.callback(self._release, True)
-            self._archivist = Archivist(ArchiveWriter(self.path, sync=sync), self._archive_failed)
+            self._archivist = Archivist(ArchiveWriter(self.path, sync=sync, pack=pack), self._archive_failed)
             undo.callback(self._archivist.close)
             self._rules = StopRules(stop_if, self._rule_met) if stop_if else None
             also = self._rules.put if self._rules else None
@@ -113,7 +114,7 @@ class RunHandle:
     @property
     def name(self) -> str:
         """The run's name: the archive's file name without its ending."""
-        return self.path.stem
+        return locations.run_name(self.path)
 
     @property
     def kept(self) -> bool:
@@ -296,6 +297,7 @@ class RunHandle:
             self._rules.close()
         if ended:
             self._completion.complete(status)
+            self.path = locations.archive_in_place(self.path)  # it may have been packed
         else:
             self._completion.complete_later(status)
 

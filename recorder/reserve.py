@@ -72,11 +72,11 @@ def claim(runs_dir: Path, name: str) -> tuple[Path, Journal]:
     make_folders(runs_dir)
     for attempt in range(1, 1000):
         path = runs_dir / f"{name if attempt == 1 else f'{name}-{attempt}'}{locations.ARCHIVE_SUFFIX}"
-        if path.exists():
+        if locations.archive_in_place(path).exists():
             continue
         with contextlib.suppress(FileExistsError):
             journal = Journal(locations.journal_of(path))
-            if not path.exists():
+            if not locations.archive_in_place(path).exists():
                 return path, journal
             # Another run of that name has come and ended since the first look.
             journal.release(remove=True)

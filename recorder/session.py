@@ -66,6 +66,7 @@ def record(
     sync: bool = False,
     allow_control: bool = False,
     stop_if: str | Sequence[str] = (),
+    pack: bool = False,
 ) -> Recording:
     """Record every call of one or more pipelines while the block runs.
 
@@ -98,6 +99,9 @@ def record(
             as a viewer's `stop` does; its status is `interrupted`, and its error names rule and step. Rules are
             evaluated outside of the sampling thread, so that one more step may be taken. A custom loop ends itself: it
             checks `run.stopping` before each step. See `ltxtui explain --verbose` and docs/findings.md for the rules.
+        pack: keep the run as one file, `….zarr.zip`, which is what `run.path` is after the block. A run of some
+            thousand steps has no folder before that: until it ends it is in the journal only. Runs that are longer or
+            keep latents are packed from their folder at the end.
 
     Returns:
         A context manager, which is a decorator as well. As a context manager it gives a `RunHandle`: `run.path` is the
@@ -146,6 +150,7 @@ def record(
             gpu=gpu_of(pipes[0] if pipes else None),
             allow_control=allow_control,
             stop_if=rules,
+            pack=pack,
         )
         return partial(recording.open, make, pipes, conductor)
 

@@ -44,9 +44,9 @@ def open_run(path_or_url: str | os.PathLike[str]) -> DataTree:
     attribute `note` lists what is missing. Both lack latents and snapshots, which only a complete archive has.
 
     Args:
-        path_or_url: an archive, a journal, or the URL of a finished archive, such as `s3://bucket/run.zarr`, which
-            needs the package of its file system. zarr-python reads a URL, and it trusts the sizes that an archive
-            claims.
+        path_or_url: an archive, as a folder or packed, a journal, or the URL of a finished archive, such as
+            `s3://bucket/run.zarr`, which needs the package of its file system. zarr-python reads a URL, and it trusts
+            the sizes that an archive claims.
 
     Returns:
         The tree, whose root has no variables; its attributes are the run's.
@@ -79,7 +79,7 @@ def _open_path(path: Path, xarray: ModuleType) -> DataTree:
     try:
         messages = list(_polled(source))
         if isinstance(source, ArchiveSource) and _is_whole(source):
-            return _open_archive(path, xarray)
+            return _open_archive(source.archive.store.path, xarray)
         return _open_messages(messages, source, xarray)
     finally:
         source.close()
@@ -123,11 +123,12 @@ def _coordinates_are_there(store: StoreReader, group: str) -> bool:
 
 
 def _open_archive(path: Path, xarray: ModuleType) -> DataTree:
-    from zarr.storage import LocalStore
+    from zarr.storage import LocalStore, ZipStore
 
     try:
-        # A store, since zarr-python takes a path with `::` for a URL.
-        return _open_store(LocalStore(path, read_only=True), xarray)
+        # A store, since zarr-python takes a path with `::` for a URL, and a zip file for nothing at all.
+        store = ZipStore(path, mode="r") if path.is_file() else LocalStore(path, read_only=True)
+        return _open_store(store, xarray)
     except _NO_ARCHIVE as error:
         raise NotARun(f"the run cannot be opened with xarray: {error!r}"[:300]) from error
 

@@ -49,6 +49,7 @@ class Ours:
 
     distribution = ""
     modules = ("torch", "recorder.session", "replay.sources.open", "zarr")
+    packed = False
 
     def open(self, folder: Path, steps: int) -> None:
         import torch
@@ -58,7 +59,7 @@ class Ours:
 
         self._row, self._tensor, self._time = RowItem, torch.from_numpy, time.time
         self._stack = contextlib.ExitStack()
-        run = self._stack.enter_context(record(runs_dir=folder, name="peers", previews=False))
+        run = self._stack.enter_context(record(runs_dir=folder, name="peers", previews=False, pack=self.packed))
         self._put = run.stages.put
         for message in declarations(steps):
             self._put(message)
@@ -70,10 +71,16 @@ class Ours:
         self._stack.close()
 
     def read(self, folder: Path) -> Rows:
+        from replay.library.listing import archives_in
         from replay.sources.open import load
 
-        found = sorted({p.with_suffix(".zarr") for p in folder.iterdir() if p.suffix in (".zarr", ".journal")})
-        stream = load(found[0]).stages[0].streams["video"]
+        stream = load(min(archives_in(folder))).stages[0].streams["video"]
         columns = [stream.values(m).reshape(stream.rows, -1) for m in stream.metrics]
         assert len(columns) == SCALARS + VECTORS
         return np.concatenate(columns, axis=1)
+
+
+class OursPacked(Ours):
+    """The same with `pack=True`: one file when the run ends."""
+
+    packed = True

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from benchmarks.peers import LENGTH, NAMES, SCALARS, VECTORS, WIDTH
-from benchmarks.peers.ours import Ours, Rows
+from benchmarks.peers.ours import Ours, OursPacked, Rows
 from benchmarks.peers.record_files import leveldb_records, tf_records
 from benchmarks.peers.rows import named, stacked, unnamed
 
@@ -277,6 +277,7 @@ class PlainZarr:
 
 TOOLS: dict[str, type[Tool]] = {
     "ours": Ours,
+    "ours packed": OursPacked,
     "MCAP": Mcap,
     "MCAP flushed": McapFlushed,
     "rerun": Rerun,

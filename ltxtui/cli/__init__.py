@@ -21,8 +21,10 @@ from ltxtui.cli.control import control
 from ltxtui.cli.demo import demo
 from ltxtui.cli.explain import explain
 from ltxtui.cli.numbers import strict
+from ltxtui.cli.pack import pack, unpack
 from ltxtui.cli.plan import plan
 from ltxtui.cli.record import record
+from ltxtui.cli.report import report
 from ltxtui.cli.runs import runs
 from ltxtui.cli.sweep import sweep
 from ltxtui.cli.watch_replay import browse, replay, watch
@@ -63,7 +65,23 @@ def cli(context: click.Context, /, runs_dir: Path | None) -> None:
         browse(runs_dir)
 
 
-for command in (demo, plan, record, watch, replay, runs, control, explain, baseline, compare, sweep, config):
+for command in (
+    demo,
+    plan,
+    record,
+    watch,
+    replay,
+    runs,
+    control,
+    explain,
+    baseline,
+    compare,
+    sweep,
+    report,
+    pack,
+    unpack,
+    config,
+):
     cli.add_command(strict(command))
 
 complete(cli)

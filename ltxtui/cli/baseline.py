@@ -102,7 +102,8 @@ def clear(runs: tuple[str, ...], everything: bool) -> None:
         raise click.UsageError("give runs, or --all")
     with _problems():
         known = {name for each in baseline_store.read_all() for name in each.runs}
-        names = [name for name in known if any(Path(run).name.removesuffix(".zarr") in name for run in runs)]
+        given = [Path(run).name.removesuffix(".zip").removesuffix(".zarr") for run in runs]
+        names = [name for name in known if any(part in name for part in given)]
         removed = baseline_store.clear(None if everything else names)
     for name in removed:
         click.echo(f"removed: {clean(name)}")

@@ -170,10 +170,11 @@ def run_path(given: str, runs_dir: Path) -> Path:
     check_local(given, "a run")
     if not given:
         raise CliError("the name of a run is empty; list the runs with: ltxtui runs")
-    path = Path(given)
+    path = locations.archive_in_place(Path(given))
     if path.exists() or os.sep in given:
         return path
     named = runs_dir / f"{given.removesuffix(locations.ARCHIVE_SUFFIX)}{locations.ARCHIVE_SUFFIX}"
+    named = locations.archive_in_place(runs_dir / given if locations.is_packed(path) else named)
     return named if named.exists() or locations.journal_of(named).exists() else path
 
 
@@ -188,13 +189,13 @@ def recorded_path(given: str, runs_dir: Path) -> Path:
     path = run_path(given, runs_dir)
     if path.exists() or locations.journal_of(path).exists():
         return path
-    found = sorted((p for p in archives_in(runs_dir) if given in p.stem), reverse=True)
+    found = sorted((p for p in archives_in(runs_dir) if given in locations.run_name(p)), reverse=True)
     if len(found) == 1:
         return found[0]
     look = f"list the runs with: {command_line('ltxtui', 'runs', '--runs-dir', runs_dir)}"
     if not found:
         raise CliError(f"{path} does not exist; {look}")
-    names = ", ".join(p.stem for p in found[:MAX_NAMED]) + ", …" * (len(found) > MAX_NAMED)
+    names = ", ".join(locations.run_name(p) for p in found[:MAX_NAMED]) + ", …" * (len(found) > MAX_NAMED)
     raise CliError(f"{len(found)} runs match {given!r}: {names}; be more specific, or {look}")
 
 

@@ -17,7 +17,7 @@ import click
 from click.shell_completion import CompletionItem
 from click.types import StringParamType
 
-from recorder.format import locations, paths, protocol
+from recorder.format import locations, protocol
 
 MOST: Final = 500
 """Names that are offered, and archives whose tags are read: the newest."""
@@ -77,14 +77,16 @@ def live(context: click.Context, typed: str) -> Iterator[CompletionItem]:
 
 def tags(context: click.Context, typed: str) -> Iterator[CompletionItem]:
     """Tags of the runs in the runs directory."""
-    from replay.archive.safe_files import Damaged, read_attributes
+    from replay.archive.open_storage import attributes_of, storage_of
+    from replay.archive.safe_files import Damaged
     from replay.library.run_info import known_tags
 
     found: dict[str, None] = {}
     folder = _runs_dir(context)
     for name in _recorded_names(context):
         try:
-            attributes = read_attributes(folder / f"{name}{locations.ARCHIVE_SUFFIX}" / paths.DOCUMENT)
+            archive = locations.archive_in_place(folder / f"{name}{locations.ARCHIVE_SUFFIX}")
+            attributes = attributes_of(storage_of(archive))
         except (Damaged, OSError):
             continue
         found |= dict.fromkeys(known_tags(attributes))
@@ -147,7 +149,7 @@ def _runs_dir(context: click.Context) -> Path:
 def _recorded_names(context: click.Context) -> list[str]:
     from replay.library.listing import archives_in
 
-    return _newest(path.stem for path in archives_in(_runs_dir(context)))
+    return _newest(locations.run_name(path) for path in archives_in(_runs_dir(context)))
 
 
 def _live_names() -> list[str]:

@@ -30,6 +30,7 @@ Examples:
   ltxtui record --model diffusers/LTX-2.3-Diffusers --prompt "a fox in the snow" --output fox.mp4
   ltxtui record --model diffusers/LTX-2.3-Distilled-Diffusers --distilled --prompt "a fox in the snow"
   ltxtui record --model nano --steps 20 --seed 0 --json | jq -r .archive
+  ltxtui record --model nano --pack                              one file, which every command reads
   ltxtui record --model nano --shock restart:sigma=0.93,db=3     draw it first with: ltxtui plan
   ltxtui record --model nano --stop-if not-finite --notify "tee -a alerts.jsonl"
   ltxtui record --like 20261122-143015-red-disc                  repeat a run, bit-identical
@@ -72,6 +73,7 @@ Watch it from another terminal with: ltxtui watch
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the video to this file, e.g. clip.mp4."
 )
 @click.option("--allow-control", is_flag=True, help="Accept commands of: ltxtui control.")
+@click.option("--pack", is_flag=True, help="Keep the run as one file, ….zarr.zip, without a folder.")
 @stop_if_option
 @notify_option
 @click.option("--name", help="Name added to the start time. Default: two random words.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ltxtui.plot.text import clean
+from recorder.format.locations import run_name
 from replay.comparison import MAX_RUNS
 from replay.comparison.compare import letter
 from replay.model.pulse import Stall
@@ -41,7 +42,11 @@ class Member:
     @property
     def name(self) -> str:
         """Its recorded name, as harmless text; its file's name until that is known."""
-        return clean(self.run.name if self.run else "", 200) or clean(self.path.stem if self.path else "", 200) or "run"
+        return (
+            clean(self.run.name if self.run else "", 200)
+            or clean(run_name(self.path) if self.path else "", 200)
+            or "run"
+        )
 
     @property
     def loading(self) -> bool:

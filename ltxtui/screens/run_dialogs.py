@@ -110,7 +110,7 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
         """The path of the run's archive on this machine: where it was opened, else as its header says; else None."""
         if (opened := self._opened) is not None:
             return opened
-        archive = Path(str(self.deck.run.header.get("archive", "")))
+        archive = locations.archive_in_place(Path(str(self.deck.run.header.get("archive", ""))))
         here = archive.is_absolute() and (archive.exists() or locations.journal_of(archive).exists())
         return archive if here else None
 
@@ -125,7 +125,7 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
         given = Path(self.origin[-1]) if len(self.origin) > 1 else Path()
         if given.suffix == locations.JOURNAL_SUFFIX:
             given = locations.archive_of(given)
-        there = given.suffix == locations.ARCHIVE_SUFFIX
+        there = given.suffix == locations.ARCHIVE_SUFFIX or locations.is_packed(given)
         there = there and (given.exists() or locations.journal_of(given).exists())
         return given.absolute() if there else None
 

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from recorder.archive.writer import ArchiveWriter
+from recorder.archive.zip_writer import PackedFiles, sync_zip
 from recorder.format import locations, paths, protocol
 from recorder.format.array_document import MAX_DOCUMENT_BYTES
 from recorder.format.events import reason_of
 from recorder.format.framing import encode
 from recorder.journal.journal import JournalReader, is_being_written
 from recorder.system import durability
-from recorder.system.move_remove import changing
-from recorder.system.open_folders import Tree, open_file, open_folder
+from recorder.system.move_remove import changing, exists
+from recorder.system.open_folders import Tree, open_folder
 
 logger = logging.getLogger(__name__)
 
@@ -121,14 +122,39 @@ def settle(archive: Path, verify: bool = True) -> bool:
     with changing(archive) as place:
         if not journal.is_file() or is_being_written(journal):
             return False
-        tree = Tree(open_folder(archive.name, place))
-        try:
-            if not _holds_all(tree, journal, verify):
+        if not exists(archive.name, place):
+            if not _packed_holds_all(locations.packed_of(archive), journal, verify):
                 return False
-            durability.sync_tree(tree, tree.files(), archive.parent)
-        finally:
-            tree.close()
+        elif not _folder_holds_all(archive, place, journal, verify):
+            return False
         os.unlink(journal.name, dir_fd=place)
+    return True
+
+
+def _folder_holds_all(archive: Path, place: int, journal: Path, verify: bool) -> bool:
+    """Whether an archive has all of its journal, and is on the disk now."""
+    tree = Tree(open_folder(archive.name, place))
+    try:
+        if not _holds_all(tree, journal, verify):
+            return False
+        durability.sync_tree(tree, tree.files(), archive.parent)
+    finally:
+        tree.close()
+    return True
+
+
+def _packed_holds_all(packed: Path, journal: Path, verify: bool) -> bool:
+    """The same of an archive in one file; one that cannot be read has nothing."""
+    try:
+        files = PackedFiles(packed)
+    except ValueError:
+        return False
+    try:
+        if not _holds_all(files, journal, verify):
+            return False
+    finally:
+        files.close()
+    sync_zip(packed)
     return True
 
 
@@ -159,14 +185,15 @@ def _settle_all(archives: list[Path]) -> None:
 def _is_ours(journal: Path, archive: Path) -> bool:
     """Whether a journal and its archive belong to this user, and neither is a link."""
     try:
-        one, other = journal.lstat(), archive.lstat()
+        one, other = journal.lstat(), locations.archive_in_place(archive).lstat()
     except OSError:
         return False
     owned = one.st_uid == other.st_uid == os.geteuid()
-    return owned and stat.S_ISREG(one.st_mode) and stat.S_ISDIR(other.st_mode)
+    kept = stat.S_ISDIR(other.st_mode) or stat.S_ISREG(other.st_mode)
+    return owned and stat.S_ISREG(one.st_mode) and kept
 
 
-def _holds_all(tree: Tree, journal: Path, verify: bool) -> bool:
+def _holds_all(tree: Tree | PackedFiles, journal: Path, verify: bool) -> bool:
     """Whether an archive is complete and of the same run as a journal that ends as it does."""
     try:
         root = _document(tree, paths.DOCUMENT)
@@ -190,7 +217,7 @@ def _ends_with(journal: Path, data: bytes) -> bool:
         return file.read() == data
 
 
-def _is_whole(tree: Tree, root: dict[str, Any]) -> bool:
+def _is_whole(tree: Tree | PackedFiles, root: dict[str, Any]) -> bool:
     """Whether every document and every chunk of a complete archive is unchanged since it was written."""
     try:
         for name, kept in root["consolidated_metadata"]["metadata"].items():
@@ -203,10 +230,8 @@ def _is_whole(tree: Tree, root: dict[str, Any]) -> bool:
         return False
 
 
-def _document(tree: Tree, name: str) -> dict[str, Any]:
-    above, _, last = name.rpartition("/")
-    with os.fdopen(open_file(last, tree.folder(above)), "rb") as file:
-        data = file.read(MAX_DOCUMENT_BYTES + 1)
+def _document(tree: Tree | PackedFiles, name: str) -> dict[str, Any]:
+    data = tree.read(name, MAX_DOCUMENT_BYTES + 1)
     if len(data) > MAX_DOCUMENT_BYTES:
         raise ValueError("the document is too long")
     found: dict[str, Any] = json.loads(data)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recorder.archive.packed_writer import PackedStoreWriter
 from recorder.archive.stream_writer import SNAPSHOT_LABELS, StreamWriter
 from recorder.archive.tables import (
     BLOCK_ROWS,
@@ -32,16 +33,18 @@ class ArchiveWriter:
     The folder is made when the first stream is declared: a run without a row leaves no archive.
     """
 
-    def __init__(self, path: Path, *, sync: bool = False, empty: bool = False) -> None:
+    def __init__(self, path: Path, *, sync: bool = False, empty: bool = False, pack: bool = False) -> None:
         """
         Args:
             path: of the archive, which must not exist.
             sync: force all that is written onto the disk at once, not only at the end.
             empty: make an archive of a run without a row too.
+            pack: make one file of it at the end, `<run>.zarr.zip`; a short run has no folder before that.
         """
         self.path = path
         self._sync = sync
         self._empty = empty
+        self._pack = pack
         self._store: StoreWriter | None = None
         self._waiting: list[Message] = []
         """Stages that were declared before there was an archive."""
@@ -93,7 +96,7 @@ class ArchiveWriter:
     def _make(self) -> StoreWriter:
         """The archive's folder, made when it is needed first."""
         if self._store is None:
-            self._store = StoreWriter(self.path, self._attributes)
+            self._store = (PackedStoreWriter if self._pack else StoreWriter)(self.path, self._attributes)
             for stage in self._waiting:
                 self._store.group(paths.stage(stage["stage"]), _without_type(stage))
             self._waiting.clear()
@@ -161,6 +164,7 @@ class ArchiveWriter:
 
     def add_snapshot(self, stage: int, stream: str, step: int, tensors: dict[str, NDArray[np.float16]]) -> None:
         """Write latents of one step, one chunk each; comes before the row of the same step is written."""
+        self.store.need_folder()
         self._streams[stage, stream].add_snapshot(self.store, stream, step, tensors)
 
     def keep(
@@ -173,6 +177,7 @@ class ArchiveWriter:
         tensors: dict[str, NDArray[np.float32]],
     ) -> None:
         """Write one stream's share of a snapshot that a viewer asked for, in its own group."""
+        self.store.need_folder()
         write_kept(self.store, stage, stream, step, sigma, frames, tensors)
 
     def carry(self, older: Tree) -> None:
@@ -268,6 +273,7 @@ class ArchiveWriter:
         self._attributes.update(status=end["status"], error=end["error"], ended=end["time"])
         self.store.consolidate(self._attributes)
         self.store.check_place()
+        self.store.seal()
 
 
 def _without_type(message: Message) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class StoreWriter:
     def __init__(self, path: Path, attributes: dict[str, Any]) -> None:
         """Make the folder with its root group. Raises OSError, FileExistsError if it exists."""
         self.path = path
-        self.tree = Tree(_new_folder(path))
+        self._tree = self._open()
         self._unsynced: set[str] = set()
         """Files that were written since the last `sync`."""
         self._documents: dict[str, dict[str, Any]] = {}
@@ -50,6 +50,17 @@ class StoreWriter:
         self.written = 0
         """Files so far: a caller that waits for a slow disk sees progress."""
         self.group("", attributes)
+
+    def _open(self) -> Tree | None:
+        """The folder, made; None if there is none yet. Raises OSError, FileExistsError if it exists."""
+        return Tree(new_folder(self.path))
+
+    @property
+    def tree(self) -> Tree:
+        """The archive's folder. Raises FileNotFoundError if there is none."""
+        if self._tree is None:
+            raise FileNotFoundError(errno.ENOENT, "the archive has no folder", str(self.path))
+        return self._tree
 
     def __contains__(self, name: str) -> bool:
         return name in self._documents
@@ -158,6 +169,20 @@ class StoreWriter:
         self._unsynced.add(name)
         self.written += 1
 
+    def read(self, name: str) -> bytes:
+        """A file by its path from the root. Raises OSError."""
+        return self.tree.read(name)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there. Raises OSError."""
+        self.tree.remove(name)
+
+    def need_folder(self) -> None:
+        """See to it that what is written from now on is in a folder. Raises OSError."""
+
+    def seal(self) -> None:
+        """Give a complete archive its last form. Raises OSError."""
+
     def make_folders(self, name: str, below: str) -> None:
         """Make a folder and those on the way to it, below a node's own. Raises OSError."""
         at = below
@@ -188,7 +213,8 @@ class StoreWriter:
 
     def close(self) -> None:
         """Close the folder; nothing can be written afterwards. May be called twice."""
-        self.tree.close()
+        if self._tree is not None:
+            self._tree.close()
 
     def _make_node(self, name: str) -> None:
         if name:
@@ -200,7 +226,7 @@ class StoreWriter:
         self.write(paths.document(name), text.encode())
 
 
-def _new_folder(path: Path) -> int:
+def new_folder(path: Path) -> int:
     """Make an archive's folder and open it. Raises OSError, FileExistsError if it exists."""
     make_folders(path.parent)
     place = open_place(path.parent)
@@ -267,7 +293,7 @@ class ArrayWriter:
         for number in range(-(-rows // size), -(-self.shape[0] // size)):
             # Of a chunk that was never written there may be no folder either.
             if self._store.checksums.pop(key := self._key(number), None) is not None:
-                self._store.tree.remove(key)
+                self._store.remove(key)
         self.shape = (rows, *self.shape[1:])
         if chunk_rows is None or chunk_rows == size:
             self._store.update(self._name, shape=list(self.shape))
@@ -283,7 +309,7 @@ class ArrayWriter:
             self.write(0, values)
         for key in old:
             if key not in self._store.checksums:
-                self._store.tree.remove(key)
+                self._store.remove(key)
 
     def _values(self, rows: int) -> Values:
         """The first rows, filled where no chunk was written."""
@@ -305,7 +331,7 @@ class ArrayWriter:
         key = self._key(number)
         if key not in self._store.checksums:
             return None  # never written
-        data = self._store.tree.read(key)
+        data = self._store.read(key)
         return np.frombuffer(data, self._dtype).reshape(self._chunk).copy()
 
     def _write_chunk(self, number: int, values: Values) -> None:

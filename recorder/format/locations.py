@@ -15,6 +15,8 @@ from recorder.format.protocol import MAX_SOCKET_PATH
 from recorder.system.open_folders import PRIVATE_MODE, make_folders
 
 ARCHIVE_SUFFIX = ".zarr"
+PACKED_SUFFIX = ".zarr.zip"
+"""Of an archive that is packed into one file."""
 JOURNAL_SUFFIX = ".journal"
 SOCKET_SUFFIX = ".sock"
 MAX_NAME = 80
@@ -75,14 +77,39 @@ def safe_name(name: str) -> str:
     return reduced_name(name) or "run"
 
 
+def is_packed(archive: Path) -> bool:
+    """Whether the name is that of an archive in one file."""
+    return archive.name.endswith(PACKED_SUFFIX) and archive.name != PACKED_SUFFIX
+
+
+def run_name(archive: Path) -> str:
+    """A run's name: the file name of its archive, packed or not, or of its journal, without the ending."""
+    return archive.name.removesuffix(PACKED_SUFFIX) if is_packed(archive) else archive.stem
+
+
 def journal_of(archive: Path) -> Path:
     """The journal next to an archive while its run is not finished."""
-    return archive.parent / f"{archive.stem}{JOURNAL_SUFFIX}"  # `with_suffix` refuses `/`
+    return archive.parent / f"{run_name(archive)}{JOURNAL_SUFFIX}"  # `with_suffix` refuses `/`
 
 
 def archive_of(journal: Path) -> Path:
-    """The archive that a journal belongs to."""
-    return journal.parent / f"{journal.stem}{ARCHIVE_SUFFIX}"
+    """The archive, as a folder, that a journal or a packed archive belongs to."""
+    return journal.parent / f"{run_name(journal)}{ARCHIVE_SUFFIX}"
+
+
+def packed_of(archive: Path) -> Path:
+    """The file that an archive is packed into."""
+    return archive.parent / f"{run_name(archive)}{PACKED_SUFFIX}"
+
+
+def archive_in_place(archive: Path) -> Path:
+    """The form of an archive that exists: the one that is named, or else the folder, or else the packed file.
+
+    The path is returned unchanged if neither exists, or if it has another ending.
+    """
+    if os.path.lexists(archive) or not (archive.suffix == ARCHIVE_SUFFIX or is_packed(archive)):
+        return archive
+    return next((path for path in (archive_of(archive), packed_of(archive)) if os.path.lexists(path)), archive)
 
 
 def told_archive(said: object) -> Path | None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from recorder.format.locations import run_name
 from recorder.system import durability, file_locks
 from recorder.system.open_folders import FOLDER_MODE, Tree, open_folder, open_place, replace_file
 
@@ -55,7 +56,7 @@ def changing(archive: Path) -> Iterator[int]:
     """
     place = open_place(archive.parent)
     try:
-        name = hidden_name(archive.stem, "lock")
+        name = hidden_name(run_name(archive), "lock")
         lock = _locked(name, place, archive)
         try:
             yield place

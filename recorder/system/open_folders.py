@@ -136,11 +136,11 @@ class Tree:
         with contextlib.suppress(FileExistsError):
             os.mkdir(last, FOLDER_MODE, dir_fd=self.folder(above))
 
-    def read(self, name: str) -> bytes:
-        """A complete file. Raises OSError."""
+    def read(self, name: str, most: int = -1) -> bytes:
+        """A complete file, or the first bytes of it. Raises OSError."""
         above, _, last = name.rpartition("/")
         with os.fdopen(open_file(last, self.folder(above)), "rb") as file:
-            return file.read()
+            return file.read(most)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there. Raises OSError."""

@@ -9,7 +9,9 @@ from typing import Any, Final
 from recorder.format import paths, protocol, stored_findings
 from recorder.format.protocol import Message
 from replay.archive.lazy_rows import ArchivedPreviews, ArchivedRows, ChunkCache, decoded_frames
-from replay.archive.safe_files import Damaged, Missing, read_attributes
+from replay.archive.open_storage import attributes_of, storage_of
+from replay.archive.safe_files import Damaged, Missing
+from replay.archive.storage import Storage
 from replay.archive.store import ArrayReader, StoreReader
 from replay.model import validation
 from replay.model.checked import ChangedPlan, Checked, LeftOut, Missed, StageEnd, check
@@ -34,10 +36,30 @@ def root_attributes(path: Path) -> dict[str, Any]:
         NotARun: if `path` is not an archive of a run in a format that this version reads.
         OSError: if it cannot be read.
     """
+    return _checked_root(open_storage(path))
+
+
+def open_storage(path: Path) -> Storage:
+    """The files of an archive that exists, as a folder or packed.
+
+    Raises:
+        NotARun: if there is none, or it is packed and that cannot be read.
+        OSError: if it cannot be read.
+    """
     if not path.exists():
         raise NotARun(f"{path} does not exist")
     try:
-        attributes = read_attributes(path / paths.DOCUMENT)
+        return storage_of(path)
+    except Missing:
+        raise NotARun(f"{path} is not a recorded run (it has no zarr.json)") from None
+    except Damaged as error:
+        raise NotARun(f"{path} cannot be read: the zip file {error}") from error
+
+
+def _checked_root(storage: Storage) -> dict[str, Any]:
+    path = storage.path
+    try:
+        attributes = attributes_of(storage)
     except Missing:
         raise NotARun(f"{path} is not a recorded run (it has no zarr.json)") from None
     except Damaged as error:
@@ -61,15 +83,16 @@ class Archive:
         """Read the root attributes.
 
         Args:
-            path: of the archive.
+            path: of the archive, a folder or packed.
             skip: by array, keys of chunks that are known to be damaged; if that is not given, chunks of rows are looked
                 at when the messages are read.
 
         Raises:
             NotARun, OSError: as `root_attributes`.
         """
-        self.attributes = root_attributes(path)
-        self.store = StoreReader(path)
+        storage = open_storage(path)
+        self.attributes = _checked_root(storage)
+        self.store = StoreReader(storage)
         self._skip = skip or {}
         self._look = skip is None
         self._cache = ChunkCache()

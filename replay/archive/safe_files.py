@@ -9,7 +9,6 @@ import stat
 from pathlib import Path
 from typing import Any, Final
 
-from recorder.format.array_document import MAX_DOCUMENT_BYTES
 from recorder.format.framing import MAX_DEPTH, TooDeep, levels
 
 MAX_VALUES: Final = 4_000_000
@@ -110,13 +109,12 @@ _ATTRIBUTES_FIRST: Final = b'"attributes":'
 _PIECE: Final = 64 << 10
 
 
-def read_attributes(file: Path) -> dict[str, Any]:
-    """The attributes of a node, without what follows them: consolidated metadata of hundreds of arrays.
+def attributes_in(data: bytes) -> dict[str, Any]:
+    """The attributes in a node's document, without what follows them: consolidated metadata of hundreds of arrays.
 
     Raises:
-        Missing, Damaged: if there are none that can be read.
+        Damaged: if there are none that can be read.
     """
-    data = read_file(file, MAX_DOCUMENT_BYTES)
     at = data.find(_ATTRIBUTES_FIRST, 0, _PIECE)
     if at < 0 or data[:at].strip() != b"{":  # zarr-python and the recorder write them first
         attributes = parse(data).get("attributes", {})

@@ -1,4 +1,4 @@
-"""Reads archives as plain files: what `recorder.archive.zarr_writer` writes is read, anything else is refused.
+"""Reads archives, folders or packed: what `recorder.archive.zarr_writer` writes is read, anything else is refused.
 
 Opening costs one small file per array that is looked at. Shapes, chunk sizes and names in an archive are claims of its
 author: memory is taken for what the files hold, never for what they claim. The reader is our own because zarr-python
@@ -8,8 +8,6 @@ believes those claims, decodes any codec, and needs 9 times the CPU time to read
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +15,9 @@ from recorder.format import paths
 from recorder.format.array_document import MAX_DOCUMENT_BYTES
 from replay.archive.array import ArrayReader as ArrayReader
 from replay.archive.array import Values as Values
-from replay.archive.safe_files import Damaged, Missing, checked, parse, read_file
+from replay.archive.open_storage import storage_of
+from replay.archive.safe_files import Damaged, Missing, checked, parse
+from replay.archive.storage import Storage
 
 MAX_NOTES: Final = 200
 MAX_LOOKED_INTO: Final = 8 << 20
@@ -28,14 +28,21 @@ MAX_CHUNKS: Final = 64
 
 
 class StoreReader:
-    """One archive's folder. `notes` lists what is damaged or missing so far, in a line each."""
+    """One archive. `notes` lists what is damaged or missing so far, in a line each."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, place: Path | Storage) -> None:
+        """Open it.
+
+        Args:
+            place: the archive's folder or packed file, or where its files are read.
+
+        Raises:
+            Missing, Damaged: if a file is not a packed archive.
+        """
+        self.storage = storage_of(place) if isinstance(place, Path) else place
         self.notes: dict[str, str] = {}
         self.recovered: set[str] = set()
         """Documents that were damaged and of which there is a copy: nothing is lost."""
-        self._folders: set[str] = {""}
         self._unread = MAX_LOOKED_INTO
         self._checksums: dict[str, int] | None = None
         self._consolidated: dict[str, Any] | None = None
@@ -45,19 +52,14 @@ class StoreReader:
         if name not in self.notes and len(self.notes) < MAX_NOTES:
             self.notes[name] = f"{name} {text}"
 
+    @property
+    def path(self) -> Path:
+        """Of the folder or the packed file."""
+        return self.storage.path
+
     def folder(self, name: str) -> bool:
-        """Whether a node's folder is a real one, and those above it are: links are not followed."""
-        if name in self._folders:
-            return True
-        if not self.folder(name.rpartition("/")[0]):
-            return False
-        try:
-            real = stat.S_ISDIR(os.lstat(self.path / name).st_mode)
-        except (OSError, ValueError):
-            return False
-        if real:
-            self._folders.add(name)
-        return real
+        """Whether a node has a folder."""
+        return self.storage.is_folder(name)
 
     def document(self, name: str) -> dict[str, Any]:
         """A node's document: its own, or if that is damaged the copy in the root's consolidated metadata.
@@ -69,7 +71,7 @@ class StoreReader:
         if not self.folder(name):
             raise Missing("is missing")
         try:
-            return parse(read_file(self.path / paths.document(name), MAX_DOCUMENT_BYTES))
+            return parse(self.storage.read(paths.document(name), MAX_DOCUMENT_BYTES))
         except Damaged as error:
             found = self._copy(name)
             if found is None:
@@ -82,7 +84,7 @@ class StoreReader:
         if self._consolidated is None:
             self._consolidated = {}
             try:
-                root = parse(read_file(self.path / paths.DOCUMENT, MAX_DOCUMENT_BYTES))
+                root = parse(self.storage.read(paths.DOCUMENT, MAX_DOCUMENT_BYTES))
                 self._consolidated = checked(checked(root.get("consolidated_metadata")).get("metadata"))
             except Damaged:
                 return None
@@ -105,21 +107,15 @@ class StoreReader:
             return
         if self._checksums is None:
             try:
-                known = checked(parse(read_file(self.path / paths.CHECKSUMS, MAX_CHECKSUMS)).get("crc32"))
+                known = checked(parse(self.storage.read(paths.CHECKSUMS, MAX_CHECKSUMS)).get("crc32"))
                 self._checksums = {name: crc for name, crc in known.items() if type(crc) is int}
             except Damaged:
                 self._checksums = {}
         self._unread -= array.look(rows, self._checksums, self._unread)
 
     def names(self, name: str) -> list[str]:
-        """Names of the real folders in a group, sorted; empty if it does not exist."""
-        if not self.folder(name):
-            return []
-        try:
-            with os.scandir(self.path / name) as entries:
-                return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
-        except OSError:
-            return []
+        """Names of the folders in a group, sorted; empty if it does not exist."""
+        return self.storage.folders(name)
 
     def array(self, name: str) -> ArrayReader:
         """An array. Raises Missing and Damaged as `document`, Damaged if it is not one that the recorder writes."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +16,8 @@ from recorder.format.numerals import counted
 from recorder.journal.journal import JournalReader, is_being_written
 from replay.archive.array_metadata import MAX_CHUNK_BYTES
 from replay.archive.reader import Archive
-from replay.archive.safe_files import Damaged, checked, parse, read_file
+from replay.archive.safe_files import Damaged, Missing, checked, parse
+from replay.archive.storage import Storage
 from replay.archive.store import ArrayReader
 from replay.model.run import Run
 from replay.model.stream import StreamData
@@ -90,6 +89,7 @@ def check(path: Path) -> Report:
     """
     path = locations.named_path(path)
     archive = locations.archive_of(path) if path.suffix == locations.JOURNAL_SUFFIX else path
+    archive = locations.archive_in_place(archive)
     journal = locations.journal_of(archive)
     if journal.is_file() and is_being_written(journal):
         report = Report(archive, "live", notes=["it is being recorded; only its journal was checked"])
@@ -123,7 +123,7 @@ def check(path: Path) -> Report:
         held.feed(message)
     for name, rows in rows_of(held).items():
         report.rows[name] = max(report.rows.get(name, 0), rows)
-    _check_files(archive, opened, report)
+    _check_files(opened, report)
     _check_shapes(held, opened, report)
     if beside:
         _compare(held, followed or Run(), journal.name, report)
@@ -157,18 +157,18 @@ def _read_journal(journal: Path, report: Report) -> Run | None:
     return run if run.header else None
 
 
-def _check_files(archive: Path, opened: Archive, report: Report) -> None:
+def _check_files(opened: Archive, report: Report) -> None:
     """Every file: what is not a file, documents, and chunks by size and checksum."""
     store = opened.store
     arrays: dict[str, ArrayReader] = {}
     documents: dict[str, Any] = {}
     chunks: list[str] = []
-    for name, plain in _files(archive):
+    for name, plain in store.storage.files():
         if not plain:
             report.problem(f"{name} is not a file or folder; no reader uses it")
         elif (node := paths.parse_document(name)) is not None:
             try:
-                documents[node] = parse(read_file(archive / name, MAX_DOCUMENT_BYTES))
+                documents[node] = parse(store.storage.read(name, MAX_DOCUMENT_BYTES))
                 if documents[node].get("node_type") != "group":
                     arrays[node] = ArrayReader(store, node, documents[node])
             except Damaged as error:
@@ -178,25 +178,7 @@ def _check_files(archive: Path, opened: Archive, report: Report) -> None:
     if not opened.ended:
         return
     _check_consolidated(documents, report)
-    _check_chunks(archive, arrays, chunks, report)
-
-
-def _files(archive: Path) -> Iterator[tuple[str, bool]]:
-    """Everything below an archive except folders, by its path from there, and whether it is a plain file."""
-    folders = [""]
-    while folders:
-        inside = folders.pop()
-        try:
-            with os.scandir(archive / inside) as entries:
-                found = sorted(entries, key=lambda e: e.name)
-        except OSError:
-            continue
-        for entry in found:
-            name = f"{inside}/{entry.name}" if inside else entry.name
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(name)
-            else:
-                yield name, entry.is_file(follow_symlinks=False)
+    _check_chunks(store.storage, arrays, chunks, report)
 
 
 def _check_consolidated(documents: dict[str, Any], report: Report) -> None:
@@ -213,9 +195,9 @@ def _check_consolidated(documents: dict[str, Any], report: Report) -> None:
             report.problem(f"{paths.document(name)} differs from the consolidated metadata")
 
 
-def _check_chunks(archive: Path, arrays: dict[str, ArrayReader], there: list[str], report: Report) -> None:
+def _check_chunks(storage: Storage, arrays: dict[str, ArrayReader], there: list[str], report: Report) -> None:
     """Sizes and checksums of all chunk files."""
-    expected = checksums(archive, report)
+    expected = checksums(storage, report)
     if expected is None:
         return
     for name in sorted(expected.keys() - set(there)):
@@ -229,7 +211,7 @@ def _check_chunks(archive: Path, arrays: dict[str, ArrayReader], there: list[str
             report.notes.append(f"{name} has no checksum: it was added later")
         else:
             try:
-                data = read_file(archive / name, MAX_CHUNK_BYTES)
+                data = storage.read(name, MAX_CHUNK_BYTES)
                 if len(data) != array.chunk_bytes:
                     raise Damaged(f"has {len(data):,} bytes instead of {array.chunk_bytes:,}")
                 if zlib.crc32(data) != crc:
@@ -240,15 +222,15 @@ def _check_chunks(archive: Path, arrays: dict[str, ArrayReader], there: list[str
             report.chunks += 1
 
 
-def checksums(archive: Path, report: Report) -> dict[str, int] | None:
+def checksums(storage: Storage, report: Report) -> dict[str, int] | None:
     """Checksums of chunks by their paths; None, and the reason in the report, if there are none."""
     try:
-        known = checked(parse(read_file(archive / paths.CHECKSUMS, MAX_DOCUMENT_BYTES)).get("crc32"))
+        known = checked(parse(storage.read(paths.CHECKSUMS, MAX_DOCUMENT_BYTES)).get("crc32"))
+    except Missing:
+        report.notes.append("there are no checksums: the run was recorded by an older version")
+        return None
     except Damaged as error:
-        if (archive / paths.CHECKSUMS).exists():
-            report.problem(f"{paths.CHECKSUMS} is damaged: it {error}")
-        else:
-            report.notes.append("there are no checksums: the run was recorded by an older version")
+        report.problem(f"{paths.CHECKSUMS} is damaged: it {error}")
         return None
     return {name: crc for name, crc in known.items() if type(crc) is int}
 
@@ -310,5 +292,5 @@ def damaged_chunks(archive: Path) -> dict[str, frozenset[str]]:
         opened = Archive(archive)
     except (NotARun, OSError):
         return {}
-    _check_files(archive, opened, report)
+    _check_files(opened, report)
     return {name: frozenset(keys) for name, keys in report.damaged.items()}

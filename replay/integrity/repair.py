@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +67,10 @@ def repair(path: Path) -> Repaired:
     path = locations.named_path(path)
     archive = locations.archive_of(path) if path.suffix == locations.JOURNAL_SUFFIX else path
     journal = locations.journal_of(archive)
+    if locations.is_packed(archive := locations.archive_in_place(archive)) and not journal.is_file():
+        unpack = f"ltxtui unpack {shlex.quote(str(archive))}"
+        raise CannotRepair(f"{archive.name} is packed and not changed; unpack it, and repair that: {unpack}")
+    archive = locations.archive_of(journal)
     if not archive.parent.is_dir():
         raise CannotRepair(f"{archive} does not exist")
     if not journal.is_file() and archive.is_dir() and not (archive / DOCUMENT).is_file():
@@ -99,6 +104,7 @@ def _settled(archive: Path) -> Repaired | None:
             return None
     except (OSError, ValueError):  # there is more to repair
         return None
+    archive = locations.archive_in_place(archive)
     return Repaired(archive, None, _rows(archive), "it was complete and is on the disk; its journal was removed")
 
 
@@ -129,7 +135,7 @@ def _replace(archive: Path, journal: Path, place: int) -> str:
     """Move the old files to a new folder, whose name is returned, and the new archive to their place."""
     kept = _made_free(f"{short_stem(archive.stem)}.before-repair", place)
     into = open_folder(kept, place)
-    old = (archive.name, journal.name)
+    old = (archive.name if exists(archive.name, place) else locations.packed_of(archive).name, journal.name)
     try:
         for name in old:
             if exists(name, place):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from pathlib import Path
 from typing import Any
 
 from recorder.findings.rules import VERSION
-from recorder.format import paths
-from replay.archive.safe_files import Damaged, Missing, read_attributes
+from recorder.format import locations, paths
+from replay.archive.disk_storage import DiskStorage
+from replay.archive.open_storage import attributes_of as node_attributes
+from replay.archive.reader import open_storage
+from replay.archive.safe_files import Damaged, Missing
+from replay.archive.storage import Storage
 from replay.library.run_info import Gathered, RunInfo, known_tags
 from replay.model import validation
 from replay.model.stored_findings import stored_verdict
@@ -24,7 +27,8 @@ def from_archive(archive: Path) -> RunInfo:
         NotARun: if that cannot be read.
         OSError: if a document is missing or cannot be read.
     """
-    root = attributes_of(archive / paths.DOCUMENT)
+    storage = open_storage(archive) if archive.is_file() else DiskStorage(archive)
+    root = attributes_of(storage)
     try:
         check_header(root)
         started = validation.read_time(root["time"], "the run's time")
@@ -35,21 +39,21 @@ def from_archive(archive: Path) -> RunInfo:
             known.steps[stage] = max(known.steps.get(stage, 0), rows)
         for index in sorted(known.steps):
             done = known.steps[index]
-            known.feed({"t": "stage", **attributes_of(archive / paths.document(paths.stage(index)))})
+            known.feed({"t": "stage", **attributes_of(storage, paths.stage(index))})
             known.steps[index] = done
         for key, count in root.get("missed", {}).items():
             known.missed[str(key)] = validation.read_int(count, "its number of missed steps")
         for name, summary in root.get("summary", {}).items():
             known.summary(_stage_of(name), summary)
         with contextlib.suppress(FileNotFoundError):
-            for event in attributes_of(archive / paths.document(paths.EVENTS))["messages"]:
+            for event in attributes_of(storage, paths.EVENTS)["messages"]:
                 known.event(event)
         ended = root.get("ended")
         return known.info(
             archive,
             status=str(root["status"]) if ended is not None else "unfinished",
             seconds=None if ended is None else validation.read_time(ended, "its end") - started,
-            bytes=tree_size(archive),
+            bytes=storage.total_bytes(),
             tags=known_tags(root),
             verdict=None if ended is None else stored_verdict(root, VERSION),
         )
@@ -69,18 +73,20 @@ def _stage_of(key: str) -> int:
 
 def is_archive(path: Path) -> bool:
     """Whether the path may be an archive."""
-    return (path / paths.DOCUMENT).is_file()
+    path = locations.archive_in_place(path)
+    return (path / paths.DOCUMENT).is_file() or (locations.is_packed(path) and path.is_file())
 
 
-def attributes_of(file: Path) -> dict[str, Any]:
-    """The attributes in a `zarr.json`, without taking apart the metadata of all its arrays where that can be saved.
+def attributes_of(storage: Storage, node: str = "") -> dict[str, Any]:
+    """The attributes of a node, without taking apart the metadata of all its arrays where that can be saved.
 
     Raises:
         NotARun: if it has none that can be read.
         OSError: if it cannot be read.
     """
+    file = storage.path / paths.document(node)
     try:
-        return read_attributes(file)
+        return node_attributes(storage, node)
     except Missing:
         raise FileNotFoundError(errno.ENOENT, "there is no such file", str(file)) from None
     except Damaged as error:
@@ -90,24 +96,11 @@ def attributes_of(file: Path) -> dict[str, Any]:
 def tags_of(archive: Path) -> tuple[str, ...]:
     """Tags of a run that still has a journal; its archive may not exist yet."""
     try:
-        return known_tags(attributes_of(archive / paths.DOCUMENT))
+        return known_tags(attributes_of(DiskStorage(archive)))
     except (NotARun, OSError):
         return ()
 
 
 def tree_size(path: Path) -> int:
     """Bytes of all files below a folder; links are not followed."""
-    total = 0
-    folders = [str(path)]
-    while folders:
-        try:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    with contextlib.suppress(OSError):  # a file removed in between no longer counts
-                        if entry.is_dir(follow_symlinks=False):
-                            folders.append(entry.path)
-                        else:
-                            total += entry.stat(follow_symlinks=False).st_size
-        except OSError:
-            continue
-    return total
+    return DiskStorage(path).total_bytes()

@@ -37,7 +37,7 @@ Stamp = tuple[int, ...]
 
 def stamp_of(archive: Path, has_journal: bool = True) -> Stamp | None:
     """The stamp of an archive and of its journal, if it may have one; None if neither can be read."""
-    found = _looked_at(f"{archive}/{paths.DOCUMENT}")
+    found = _looked_at(str(archive) if locations.is_packed(archive) else f"{archive}/{paths.DOCUMENT}")
     if has_journal:
         found += _looked_at(str(locations.journal_of(archive)))
     return found or None

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,10 @@ class CannotChange(ValueError):
 
 def name_part(archive: Path) -> tuple[str, str]:
     """A run's name in two: the time that it begins with (with its dash, or empty), and what a user may change."""
-    found = _TIME.match(archive.stem)
+    name = locations.run_name(archive)
+    found = _TIME.match(name)
     at = found.end() if found else 0
-    return archive.stem[:at], archive.stem[at:]
+    return name[:at], name[at:]
 
 
 def rename(archive: Path, name: str) -> Path:
@@ -50,13 +52,14 @@ def rename(archive: Path, name: str) -> Path:
     _check_there(archive)
     if not locations.reduced_name(name):
         raise CannotChange("a name needs a letter or a digit")
-    renamed = archive.with_name(f"{name_part(archive)[0]}{locations.safe_name(name)}{locations.ARCHIVE_SUFFIX}")
+    ending = locations.PACKED_SUFFIX if locations.is_packed(archive) else locations.ARCHIVE_SUFFIX
+    renamed = archive.with_name(f"{name_part(archive)[0]}{locations.safe_name(name)}{ending}")
     if renamed == archive:
         return archive
     with _changing(archive) as place:
-        for taken in (renamed, locations.journal_of(renamed)):
+        for taken in (locations.archive_of(renamed), locations.packed_of(renamed), locations.journal_of(renamed)):
             if taken.exists() or taken.is_symlink():
-                raise CannotChange(f"there is a run named {renamed.stem} already")
+                raise CannotChange(f"there is a run named {locations.run_name(renamed)} already")
         tidy(archive, place)
         journal = locations.journal_of(archive)
         if journal.exists():
@@ -64,8 +67,8 @@ def rename(archive: Path, name: str) -> Path:
         if exists(archive.name, place):
             move(archive.name, place, renamed.name, place)
             # An archive that has no readable attributes yet has nothing to be brought up to date; of one that is a
-            # link only the link is renamed.
-            if not renamed.is_symlink():
+            # link only the link is renamed, and what is packed stays as it is.
+            if not renamed.is_symlink() and not locations.is_packed(renamed):
                 with contextlib.suppress(NotARun):
                     _set_attributes(renamed, {"run": renamed.stem, "archive": str(renamed.resolve())}, place)
         sync_folder(place)
@@ -96,6 +99,8 @@ def set_tags(archive: Path, tags: Iterable[str]) -> None:
     with _changing(archive) as place:
         if archive.is_symlink():
             raise CannotChange(f"{archive.stem} is a link; change the run that it leads to")
+        if locations.is_packed(archive):
+            raise CannotChange(f"{archive.name} is packed and not changed; unpack it first: {_unpack(archive)}")
         _set_attributes(archive, {TAGS_ATTRIBUTE: list(tags)}, place)
 
 
@@ -105,7 +110,7 @@ def delete(archive: Path) -> None:
     Raises:
         CannotChange: if the run is live, is not a run, or the disk refuses.
     """
-    if archive.suffix != locations.ARCHIVE_SUFFIX:
+    if archive.suffix != locations.ARCHIVE_SUFFIX and not locations.is_packed(archive):
         raise CannotChange(f"{archive} is not an archive of a run")
     with _changing(archive) as place:
         if not locations.journal_of(archive).is_file():
@@ -145,17 +150,21 @@ def _changing(archive: Path) -> Iterator[int]:
         with changing(archive) as place:
             _check_there(archive)
             if is_being_written(locations.journal_of(archive)):
-                raise CannotChange(f"{archive.stem} is being recorded; wait for its end")
+                raise CannotChange(f"{locations.run_name(archive)} is being recorded; wait for its end")
             yield place
     except OSError as error:
-        raise CannotChange(f"{archive.stem} cannot be changed: {error.strerror or error}") from error
+        raise CannotChange(f"{locations.run_name(archive)} cannot be changed: {error.strerror or error}") from error
     except NotARun as error:
         raise CannotChange(str(error)) from error
 
 
 def _check_there(archive: Path) -> None:
     if not any(os.path.lexists(path) for path in (archive, locations.journal_of(archive))):
-        raise CannotChange(f"{archive.stem} no longer exists: it was deleted or renamed")
+        raise CannotChange(f"{locations.run_name(archive)} no longer exists: it was deleted or renamed")
+
+
+def _unpack(archive: Path) -> str:
+    return f"ltxtui unpack {shlex.quote(str(archive))}"
 
 
 def _set_attributes(archive: Path, changes: dict[str, Any], place: int) -> None:

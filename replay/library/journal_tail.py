@@ -119,7 +119,7 @@ class JournalTail:
         """The archive's line, if it has more than a journal that was left without an end."""
         known = self._gathered
         try:
-            line = from_archive(self._archive)
+            line = from_archive(locations.archive_in_place(self._archive))
         except (NotARun, OSError):
             if not known.started:
                 raise

@@ -101,9 +101,10 @@ def cached_runs(runs_dir: Path) -> list[RunInfo]:
 def archives_in(runs_dir: Path) -> dict[Path, bool]:
     """The archives that a folder has or, by their journals, will have, and whether there is a journal.
 
-    Nothing but the folder is read.
+    Nothing but the folder is read. Of a run that is there as a folder and packed, the folder is listed.
     """
     found: dict[str, bool] = {}
+    packed: set[str] = set()
     try:
         with os.scandir(runs_dir) as entries:
             for entry in entries:
@@ -114,9 +115,12 @@ def archives_in(runs_dir: Path) -> dict[Path, bool]:
                     found.setdefault(name.removesuffix(locations.ARCHIVE_SUFFIX), False)
                 elif name.endswith(locations.JOURNAL_SUFFIX):
                     found[name.removesuffix(locations.JOURNAL_SUFFIX)] = True
+                elif name.endswith(locations.PACKED_SUFFIX):
+                    packed.add(name.removesuffix(locations.PACKED_SUFFIX))
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    return {runs_dir / f"{stem}{locations.ARCHIVE_SUFFIX}": journal for stem, journal in found.items()}
+    folders = {runs_dir / f"{stem}{locations.ARCHIVE_SUFFIX}": journal for stem, journal in found.items()}
+    return folders | {runs_dir / f"{stem}{locations.PACKED_SUFFIX}": False for stem in packed - found.keys()}
 
 
 def describe_run(archive: Path) -> RunInfo:

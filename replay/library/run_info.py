@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recorder.findings.finding import Verdict
-from recorder.format import paths, protocol
+from recorder.format import locations, paths, protocol
 from recorder.format.declarations import DRIFT
 from recorder.format.nonfinite import Broken, BrokenItems, broken_words
 from recorder.format.protocol import Message
@@ -193,7 +193,7 @@ class Gathered:
     ) -> RunInfo:
         """The line of the list."""
         return RunInfo(
-            name=path.stem,
+            name=locations.run_name(path),
             path=path,
             started=self.started,
             stages=len(self.steps),

@@ -24,7 +24,7 @@ class Unreadable:
 
     @property
     def name(self) -> str:
-        return self.path.stem
+        return locations.run_name(self.path)
 
     @property
     def text(self) -> str:
@@ -49,7 +49,7 @@ def refuse(archive: Path, error: Exception) -> Unreadable | None:
         waiting = False
         if lost_root(archive):
             return Unreadable(archive, "it has lost its root document zarr.json", _check(archive))
-        if not os.path.lexists(archive / paths.DOCUMENT):
+        if not os.path.lexists(archive if locations.is_packed(archive) else archive / paths.DOCUMENT):
             return None
     if waiting and not archive.exists():
         return None  # a run that is being created, or was never started

@@ -142,6 +142,12 @@ class Run:
         found = self._left_out + Counter({_WORDS[kind]: count for kind, count in of_lists.items()})
         return {what: count for what, count in found.items() if count}
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows the run."""
+        from replay.page.card import card
+
+        return card(self)
+
     @property
     def note(self) -> str:
         """One line on what is not kept in memory; empty while everything is."""

@@ -92,7 +92,7 @@ class JournalSource:
 
     def _from_archive(self) -> Iterator[Message]:
         try:
-            self._archive = Archive(locations.archive_of(self._path))
+            self._archive = Archive(locations.archive_in_place(locations.archive_of(self._path)))
             yield from beyond(self._read, self._archive)
         except (NotARun, OSError):
             return  # the readable part of the journal is then all there is

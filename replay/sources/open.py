@@ -32,7 +32,7 @@ def open_path(path: Path) -> Source:
     journal = locations.journal_of(path)
     if journal.is_file():
         return _checked_journal(journal)
-    return ArchiveSource(path)
+    return ArchiveSource(locations.archive_in_place(path))
 
 
 def _checked_journal(path: Path) -> JournalSource:
@@ -46,7 +46,7 @@ def _checked_journal(path: Path) -> JournalSource:
         Run().feed(messages[0])
     elif not is_being_written(path):
         try:
-            Archive(locations.archive_of(path))
+            Archive(locations.archive_in_place(locations.archive_of(path)))
         except (NotARun, OSError):
             raise NotARun(f"{path} has no readable message: {first.note or 'it is empty'}") from None
     return JournalSource(path)
@@ -60,7 +60,7 @@ def load(path: str | os.PathLike[str]) -> Run:
     reports them.
 
     Args:
-        path: an archive (`….zarr`), finished or not, or a journal (`….journal`).
+        path: an archive (`….zarr`, or packed `….zarr.zip`), finished or not, or a journal (`….journal`).
 
     Raises:
         NotARun: if `path` is not a run, with the reason.

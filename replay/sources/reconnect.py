@@ -190,9 +190,10 @@ class ReconnectingSource:
                 return None
             self._again = None
             return found
-        if not self._archive.is_dir():
+        archive = locations.archive_in_place(self._archive)  # it may have been packed at its end
+        if not archive.exists():
             return None
-        source = ArchiveSource(self._archive)
+        source = ArchiveSource(archive)
         self._again = self._read.again()
         return source
 

@@ -22,6 +22,7 @@ from recorder.sweep import spec
 from recorder.sweep.spec import Job, Sweep
 from replay.archive.reader import root_attributes
 from replay.archive.store import StoreReader
+from replay.library.listing import archives_in
 from replay.model import evaluations
 from replay.model.prompts import prompt_text
 from replay.model.run import NotARun
@@ -82,8 +83,7 @@ def find_runs(folder: Path, sweep: Sweep) -> list[SweepRun]:
     runs = folder / spec.RUNS
     if not runs.is_dir():
         return []
-    names = {p.stem for p in runs.iterdir() if p.suffix in (locations.ARCHIVE_SUFFIX, locations.JOURNAL_SUFFIX)}
-    found = (_found(runs / f"{name}{locations.ARCHIVE_SUFFIX}", sweep) for name in sorted(names))
+    found = (_found(archive, sweep) for archive in sorted(archives_in(runs), key=locations.run_name))
     return [f for f in found if f is not None]
 
 
@@ -119,7 +119,7 @@ def finished(folder: Path, found: Iterable[SweepRun], sweep: Sweep) -> dict[Job,
     done: dict[Job, Path] = {}
     for run in found:
         if run.state == "complete" and run.job not in done:
-            if sweep.settings.model == "nano" and _measures(folder, run.job, run.path.stem) is None:
+            if sweep.settings.model == "nano" and _measures(folder, run.job, locations.run_name(run.path)) is None:
                 continue
             done[run.job] = run.path
     return done
@@ -134,6 +134,8 @@ def discard(leftovers: Iterable[SweepRun]) -> int:
             continue
         if run.path.is_dir():
             shutil.rmtree(run.path)
+        elif locations.is_packed(run.path):
+            run.path.unlink(missing_ok=True)
         journal.unlink(missing_ok=True)
         count += 1
     return count
@@ -151,7 +153,7 @@ def collect(
     rows = []
     jobs = [job for job in sweep.jobs() if job in done]
     for i, job in enumerate(jobs):
-        rows.append(read_run(done[job], job, _measures(folder, job, done[job].stem) or {}))
+        rows.append(read_run(done[job], job, _measures(folder, job, locations.run_name(done[job])) or {}))
         if told is not None:
             told(i + 1, len(jobs))
     return rows
@@ -190,7 +192,9 @@ def read_run(archive: Path, job: Job, measured: dict[str, Any]) -> ResultRow:
         "final_std": _mean(row["std"]),
     }
     values |= {name: _number(measured.get(_MEASURED_AS.get(name, name))) for name in TASK}
-    return ResultRow(job, prompt_text(attributes.get("prompt")), archive.stem, spent, len(shocks), values)
+    return ResultRow(
+        job, prompt_text(attributes.get("prompt")), locations.run_name(archive), spent, len(shocks), values
+    )
 
 
 def _evaluations(store: StoreReader, rows: Mapping[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""The four readers under changed inputs: what they raise is documented, and past failures stay fixed.
+"""The five readers under changed inputs: what they raise is documented, and past failures stay fixed.
 
 `make fuzz` gives them a million.
 """
@@ -46,7 +46,7 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Readers]:
 
 
 @pytest.mark.parametrize(
-    ("reader", "examples"), [("messages", 200), ("control", 300), ("journal", 40), ("archive", 20)]
+    ("reader", "examples"), [("messages", 200), ("control", 300), ("journal", 40), ("archive", 20), ("packed", 60)]
 )
 def test_changed_inputs_do_no_harm(readers: Readers, reader: str, examples: int) -> None:
     @settings(max_examples=examples, **QUIET)
@@ -199,7 +199,9 @@ def test_a_reader_that_crashes_hangs_or_takes_memory_is_found(
     with limits():
         failed = fuzz(readers, iter([("messages", n) for n in range(4)]), 0, print)
     assert len(failed) == 3 and all(w in " ".join(failed) for w in ("IndexError", "Hang", "MemoryError"))
-    assert set(SHARES) == {"messages", "control", "journal", "archive"} and abs(sum(SHARES.values()) - 1) < 1e-9
+    assert (
+        set(SHARES) == {"messages", "control", "journal", "archive", "packed"} and abs(sum(SHARES.values()) - 1) < 1e-9
+    )
 
 
 @pytest.mark.parametrize("kind", ["system", "stage", "step", "end", "?"])

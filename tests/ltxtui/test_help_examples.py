@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import threading
+import webbrowser
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from recorder.sweep import runner, worker
 from recorder.sweep.spec import Job, read
 from replay.control import ControlError, send
 from replay.library.listing import live_runs
+from replay.packed.pack import pack
 from tests import recorded
 from tests.conftest import SMALL, nano_call
 from tests.waiting import PATIENCE_SECONDS, until
@@ -258,10 +260,19 @@ def here(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example:
     if (changed := copied.get(example.words[:2])) is not None:
         shutil.copytree(folder / changed, tmp_path / "copy" / changed)
         folder = tmp_path / "copy"
+    if example.words[:1] in (("pack",), ("unpack",), ("report",)):
+        shutil.copytree(folder / "runs", tmp_path / "copy" / "runs")
+        folder = tmp_path / "copy"
+        (folder / "shared").mkdir()
+    if example.words[:1] == ("unpack",):
+        disc = folder / "runs" / f"{DISC}.zarr"
+        shutil.copy(pack(disc), folder / "red-disc.zarr.zip")
+        shutil.rmtree(disc)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("EDITOR", "true")
     monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setattr(webbrowser, "open", lambda url: True)
     SavedState().set_tour_seen(True)
     return folder
 

@@ -12,6 +12,7 @@ import pytest
 
 from recorder.format import locations, protocol
 from recorder.format.framing import encode
+from replay.archive.disk_storage import DiskStorage
 from replay.library import archive_line, listing
 from replay.library.cache import ListingCache, stamp_of
 from replay.library.run_info import SIGMAS, thinned
@@ -136,7 +137,7 @@ def test_attributes_are_read_wherever_they_stand(tmp_path: Path) -> None:
         '{"attributes"  : {"a": 1}}',
     ):
         file.write_text(text)
-        assert archive_line.attributes_of(file) == {"a": 1}, text
+        assert archive_line.attributes_of(DiskStorage(tmp_path)) == {"a": 1}, text
 
 
 def test_the_cache_is_used_as_long_as_nothing_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ PAGES = (
     "docs/nano.md",
     "docs/reliability.md",
     "docs/shock-study.md",
+    "docs/sharing.md",
     "docs/shocks.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",

@@ -1,0 +1,1 @@
+"""A run, or several compared ones, as one web page that needs nothing else: `ltxtui report`."""

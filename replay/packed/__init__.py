@@ -1,0 +1,1 @@
+"""Archives as one file, the form that travels: packing and unpacking."""
