@@ -11,11 +11,11 @@ import numpy as np
 from ltxtui.html_report.elements import Group, Readings, section, table, text
 from ltxtui.html_report.whole_run import WholeStream, lines_of
 from ltxtui.panels.chart_specs import CHARTS, Line
-from ltxtui.panels.frames import QUANTITIES
 from ltxtui.panels.other_metrics import chart_of, others
 from ltxtui.plot.model import Mark
 from ltxtui.plot.text import clean, duration
 from ltxtui.reports.findings_text import place
+from ltxtui.viewmodel.frame_quantities import QUANTITIES
 from ltxtui.viewmodel.layout import PRESETS
 from recorder.format import protocol
 from recorder.format.numerals import counted

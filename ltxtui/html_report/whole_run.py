@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ltxtui.panels.chart_specs import FIRST_FRAME, Chart, Line, reduced
+from ltxtui.panels.chart_plots import reduced
+from ltxtui.panels.chart_specs import FIRST_FRAME, Chart, Line
 from ltxtui.plot.text import clean
 from recorder.format import sigma_math
 from replay.model.run import MetricInfo, Run, StageData, StreamData
