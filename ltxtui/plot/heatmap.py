@@ -54,7 +54,7 @@ _PALETTE: Final = np.array(
 _APART: Final = 0.02
 
 
-class Palette(NamedTuple):
+class HeatColours(NamedTuple):
     """What the levels of a heat map look like, from low to high."""
 
     inks: tuple[Colour, ...]
@@ -68,9 +68,9 @@ class Palette(NamedTuple):
 
 
 @lru_cache
-def palette(colours: int, *, signed: bool = False) -> Palette:
+def palette(colours: int, *, signed: bool = False) -> HeatColours:
     """The levels for a terminal of `colours` colours; `signed` is for values on both sides of zero, of odd count."""
-    return Palette(diverging(colours), SIGNED) if signed else Palette(ramp(colours), CHARACTERS)
+    return HeatColours(diverging(colours), SIGNED) if signed else HeatColours(ramp(colours), CHARACTERS)
 
 
 @lru_cache
@@ -226,7 +226,7 @@ def draw(
         start = x
 
 
-def _cells(row: TextRow, above: int, below: int, count: int, shown: Palette, cursor: bool) -> None:
+def _cells(row: TextRow, above: int, below: int, count: int, shown: HeatColours, cursor: bool) -> None:
     """Cells of the same two levels."""
     inks, characters = shown
     here = [level for level in (above, below) if level != MISSING]
