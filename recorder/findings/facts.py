@@ -9,6 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recorder.format import paths
+
 Values = NDArray[np.float64]
 _LARGEST: Final = 1 << 53
 
@@ -141,6 +143,12 @@ class RunFacts:
     @property
     def shocks(self) -> bool:
         return bool(self.metadata.get("shocks"))
+
+    @property
+    def stages_with_missing_rows(self) -> set[int]:
+        """Indices of the stages of which a stream has fewer rows than steps."""
+        nodes = (paths.parse(key) for key, count in self.missed.items() if count)
+        return {node.stage for node in nodes if node is not None}
 
     def shocked(self, stage: StageFacts) -> bool:
         """Whether shocks are in the plan, or changed it."""

@@ -40,7 +40,7 @@ def _rule(rule: Rule) -> str:
     lines = [
         f"#### `{rule.id}`",
         f"*{rule.severity}*: “{_plain(rule.sentence)}”",
-        f"- Formula: {_plain(rule.formula)}\n"
+        f"- Formula: {rule.formula}\n"
         f"- Bound: {rule.reason} ({_BASES[rule.basis]})\n"
         f"- Try: {_plain(rule.advice) if rule.advice != '{cure}' else 'the finding names it'}"
         + (f"\n- A note where one of these is found in the same stage: {_listed(rule.follows)}" if rule.follows else "")

@@ -124,7 +124,9 @@ def _scale(block: Block) -> Iterator[Check]:
 
 
 def _noise_left(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
-    if run.is_last(stage) and run.status == "complete" and stage.last_level is not None:
+    # Where rows are missing, the last one may be of any step.
+    whole = stage.index not in run.stages_with_missing_rows
+    if run.is_last(stage) and run.status == "complete" and whole and stage.last_level is not None:
         yield Check(_one(stage.last_level), high=0.01)
 
 
@@ -198,7 +200,7 @@ RULES = (
         severity="warning",
         sentence="the noise level rises from {before:.4g} to {after:.4g} at step {step} without a shock",
         short="noise level rises at step {step}",
-        formula="max(σ_{{i+1}} − σ_i) of the plan",
+        formula="max(σ_{i+1} − σ_i) of the plan",
         reason="a sampler that removes noise steps down; nothing adds what a rise needs",
         basis="physics",
         advice="sort the levels, or plan a shock, which adds the noise that belongs to a rise",

@@ -254,6 +254,18 @@ def test_a_run_that_goes_on_or_was_stopped_has_no_noise_left() -> None:
         assert "noise-left" not in [f.id for f in run(make, status=status)]
 
 
+def test_a_run_with_missing_rows_does_not_say_what_its_last_row_leaves() -> None:
+    stage = StageFacts(0, last_level=0.5)
+    (check,) = BY_ID["noise-left"].stage(RunFacts(stages=[stage], status="complete"), stage)
+    assert check.high == 0.01
+    missing = RunFacts(stages=[stage], status="complete", missed={"stage_0/video": 3})
+    assert not list(BY_ID["noise-left"].stage(missing, stage))
+
+
+def test_formulas_are_shown_as_they_are_written() -> None:
+    assert not [rule.id for rule in RULES if "{{" in rule.formula or "}}" in rule.formula]
+
+
 def test_a_drift_names_clip_and_frames_and_is_the_verdict() -> None:
     found = run(drifting([0.01, 0.9, None], [None, 5.0, None]))
     assert [(f.id, f.clip, f.frames, f.severity) for f in found] == [("drifts", 1, (5, 8), "warning")]
