@@ -213,6 +213,14 @@ class Recording:
             self._leave(error)
             raise
 
+    def start(self) -> RunHandle:
+        """Begin the run, for a host that has no block to put around it; end it with `end`. Raises as `record` does."""
+        return self.__enter__()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End a run that was started: `failed` with an Exception, `interrupted` with another one such as Ctrl-C."""
+        self._leave(error)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
@@ -235,15 +243,27 @@ class Recording:
         self._run = run = make()
         self._observer = observer = SamplingObserver(run.stages, conductor)
         run.control.shock = observer.request_shock if pipes else None
+        run.joins = self._join
         for p in pipes:
             hooks.hook_pipeline(p, observer)
+
+    def _join(self, pipe: Any) -> None:
+        """Record a further pipeline in this run; see `RunHandle.join`."""
+        run, observer = self._run, self._observer
+        if run is None or observer is None or self._closing or run.status != "recording":
+            raise RuntimeError("the run has ended; a pipeline can only join a run that is being recorded")
+        supported_pipelines.check(pipe)
+        _check_free([pipe])
+        hooks.hook_pipeline(pipe, observer)
+        self._pipes = [*self._pipes, pipe]
+        run.control.shock = observer.request_shock
 
     def _leave(self, error: BaseException | None) -> None:
         if self._run is None:
             return
         try:
             # In the sampling thread: the last measurements belong to its CUDA streams and modes.
-            self._end_sampling(self._run)
+            self._end_sampling(self._run, complete=error is None)
         finally:
             try:
                 shielded(partial(self._close, self._run, error), "ltxtui-closer", COMPLETING)
@@ -252,10 +272,10 @@ class Recording:
                     shielded(partial(self._close, self._run, error), "ltxtui-closer", COMPLETING)
                 raise
 
-    def _end_sampling(self, run: RunHandle) -> None:
+    def _end_sampling(self, run: RunHandle, complete: bool) -> None:
         if self._observer is not None:
             _guarded(run, "the end of the last call", self._observer.close)
-        _guarded(run, "the end of the last stage", run.end_stages)
+        _guarded(run, "the end of the last stage", partial(run.end_stages, complete))
 
     def _close(self, run: RunHandle, error: BaseException | None) -> None:
         """Restore the pipelines and end the run; once."""
@@ -269,7 +289,7 @@ class Recording:
                 _guarded(run, "the end of a scheduler's hooks", partial(_unhook_scheduler, scheduler, observer))
                 if self._take_back is not None:
                     _guarded(run, "the end of shocks", partial(self._take_back, scheduler))
-            self._end_sampling(run)  # again, in case a Ctrl-C has stopped it
+            self._end_sampling(run, complete=error is None)  # again, in case a Ctrl-C has stopped it
         run.close(*_ending(run, error))
 
 

@@ -51,6 +51,7 @@ class SamplerStep:
             step is measured, so that nothing else keeps them in memory meanwhile.
         shock: the shock that the step ended with.
         sampler: what else is known of how the step was taken.
+        evaluations: model evaluations that the step took; guidance passes are not counted apart.
     """
 
     layout: LatentLayout
@@ -63,3 +64,4 @@ class SamplerStep:
     passes: MutableMapping[str, Tensor] = field(default_factory=dict)
     shock: Injected | None = None
     sampler: Sampler = NO_NOISE
+    evaluations: int = 1
