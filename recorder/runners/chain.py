@@ -102,8 +102,7 @@ class Chain:
 
     def _take(self, link: _Link, one: Evaluation) -> None:
         if link.begun is not None and one.midpoint is True:
-            self._counts_undecided(link)
-            link.begun.evaluations += not one.reused
+            self.counts(one.stream, one.reused)
             return
         given = Begun.by(one, link.layout)
         if one.injected is not None and (before := link.undecided or link.begun) is not None:
@@ -114,6 +113,13 @@ class Chain:
         else:
             self._decide(link, given.sigma)
             link.undecided = given
+
+    def counts(self, stream: str, reused: bool = False) -> None:
+        """Count an evaluation inside the step under way."""
+        link = self._links.get(stream)
+        if link is not None and link.begun is not None:
+            self._counts_undecided(link)
+            link.begun.evaluations += not reused
 
     def _decide(self, link: _Link, sigma: float | None = None) -> None:
         """Whether the undecided evaluation began a step, now that the level of the next one is known; None at the end.
