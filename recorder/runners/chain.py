@@ -53,6 +53,8 @@ class Chain:
         self._refused: set[str] = set()
         self._reported = False
         """The sampler reports where its steps begin."""
+        self._completed = False
+        """A row has been handed over since viewers' commands were looked at."""
 
     def evaluated(self, one: Evaluation) -> None:
         """Take one evaluation. Every row that it completes is handed over.
@@ -87,7 +89,13 @@ class Chain:
                 self._forget(stream)
                 if one.midpoint is not True:  # the step that begins here
                     stages.missed(stream, error)
-        stages.control.stepped(self._pipe, stages.position())
+        self._tell_control()
+
+    def _tell_control(self) -> None:
+        """Execute a viewer's commands, which wait for the end of a step, if one has ended."""
+        completed, self._completed = self._completed, False
+        if completed:
+            self._stages.control.stepped(self._pipe, self._stages.position())
 
     def _joins(self, one: Evaluation) -> _Link:
         try:
@@ -149,6 +157,7 @@ class Chain:
         self._reported = True
         for link in self._links.values():
             self._guarded(link, self._confirm)
+        self._tell_control()
 
     def ended(self) -> None:
         """The step under way has ended: all its evaluations so far are counted, and the next one begins a step."""
@@ -171,6 +180,7 @@ class Chain:
         before, link.begun, link.next_begins = link.begun, begun, False
         if before is not None:
             self._stages.step(before.ends(begun.sigma, begun.sample))
+            self._completed = True
 
     def injected(self, noise: Mapping[str, Injected]) -> None:
         """The step under way ends with fresh noise, by stream: tokens of the whole sequence, shaped as the sample."""
@@ -192,9 +202,10 @@ class Chain:
             begun, link.begun, link.next_begins = link.begun, None, False
             if begun is not None:
                 self._stages.step(begun.ends(float(sigma), result))
+                self._completed = True
 
         self._guarded(link, end)
-        self._stages.control.stepped(self._pipe, self._stages.position())
+        self._tell_control()
 
     def end(self, complete: bool = True) -> None:
         """End the stage's chain.

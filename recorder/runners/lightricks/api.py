@@ -36,7 +36,7 @@ class Api:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Lightricks' packages; a checkout that is not installed has none."""
+    """Versions of Lightricks' packages; code that is imported from a folder has none."""
     found = {}
     for package in ("ltx-core", NAME):
         try:

@@ -112,11 +112,11 @@ class LoopRecording:
         if not self._begun:
             self._guard("the beginning of a loop", self._begin, states, sigmas)
         self._passes.clear()
-        if not _inside(sigmas, index):
-            sigma = self._levels[index]
-            for stream, state in states.items():
-                self._guard(f"a step of {stream}", self._chain.reached, stream, state.latent, sigma)
-            self._guard("a shock", self._report)
+        if _inside(sigmas, index):
+            return
+        for stream, state in states.items():
+            self._guard(f"a step of {stream}", self._chain.reached, stream, state.latent, self._levels[index])
+        self._guard("a shock", self._report)
         if self._call._interrupt:
             raise GenerationStopped(self._stages.control.stopped_by)
 
