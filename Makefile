@@ -67,14 +67,15 @@ pictures: $(STAMP)  ## Render the pictures of README.md.
 
 INTEROP := .venv/interop
 SITE := -c "import sysconfig; print(sysconfig.get_path('purelib'))"
-# Without their dependencies: these are .venv's, which the environment sees. ltx-core imports torchaudio, whose build
-# would have to match torch, and uses it for sound files alone: an empty module stands for it.
+# Without their dependencies: these are .venv's, which the environment sees. Empty modules stand for torchaudio, whose
+# build would have to match torch, and OpenImageIO: Lightricks' code imports them, and needs them for files alone.
 interop: $(STAMP)  ## Record Lightricks' ltx-pipelines at toy size; LTXTUI_LTX2=PATH takes a checkout of LTX-2; two minutes.
 	test -x $(INTEROP)/bin/python || $(BIN)/python -m venv $(INTEROP)
 	$(BIN)/python $(SITE) > "$$($(INTEROP)/bin/python $(SITE))/outer.pth"
 	$(INTEROP)/bin/python -m pip install --quiet --no-deps --constraint constraints.txt \
 		ltx-core==1.0.0 ltx-pipelines==1.0.0 einops scipy || echo "ltx-pipelines cannot be installed; its tests are skipped"
-	$(INTEROP)/bin/python -c "import torchaudio" 2>/dev/null || touch "$$($(INTEROP)/bin/python $(SITE))/torchaudio.py"
+	for module in torchaudio OpenImageIO; do $(INTEROP)/bin/python -c "import $$module" 2>/dev/null || \
+		touch "$$($(INTEROP)/bin/python $(SITE))/$$module.py"; done
 	$(INTEROP)/bin/python -m pytest -rs tests/interop
 
 clean:  ## Remove what the targets made.
