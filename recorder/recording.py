@@ -161,6 +161,8 @@ class RunHandle(OwnLoop):
     def join(self, pipe: Any) -> None:
         """Record the calls of a further pipeline in this run, until it ends.
 
+        Shocks need the pipeline when the run begins: in a pipeline of diffusers that joins later, none can act.
+
         Raises:
             RuntimeError: if the run has ended, or if the pipeline or its scheduler is being recorded already.
             ValueError: if the pipeline cannot be observed correctly.

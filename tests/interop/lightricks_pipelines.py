@@ -138,12 +138,13 @@ class NewPipelines:
         weights = random_weights(LTXModelConfigurator.from_metadata({"config": {"transformer": CONFIG}}))
         named = {f"model.diffusion_model.{name}": value for name, value in weights.items()}
         save_file(named, str(path), {"config": json.dumps({"transformer": CONFIG}), "model_version": "2.3.0"})
+        self.checkpoint = str(path)
         registry = ModelRegistry(cache_models=True, cache_weights=True)
         self.stage = DiffusionStage.from_checkpoint(str(path), torch.bfloat16, CPU, registry=registry)
 
     def pipeline(self, cls: type[Any], **more: Any) -> Any:
         class Decoder:
-            checkpoint_path, diffvae_optimization = "", None
+            checkpoint_path, diffvae_optimization = self.checkpoint, None
 
             def __call__(self, latent: Tensor, *args: Any, **kwargs: Any) -> Tensor:
                 return latent

@@ -109,27 +109,39 @@ class LoopRecording:
         Raises:
             GenerationStopped: if the run was stopped.
         """
-        if not self._begun:
-            self._guard("the beginning of a loop", self._begin, states, sigmas)
+        self._guard("the end of a step", self._before, states, sigmas, index)
+        if self._call._interrupt and not _inside(sigmas, index):
+            raise GenerationStopped(self._stages.control.stopped_by)
+
+    def _before(self, states: dict[str, Any], sigmas: Tensor, index: int) -> None:
         self._passes.clear()
         if _inside(sigmas, index):
             return
+        if sigmas is not self._sigmas and sigmas.shape[0] != len(self._levels):
+            self._levels = sigmas.tolist()  # such as res_2s, which adds a level before 0
+        if not self._begun:
+            self._begin(states)
         for stream, state in states.items():
             self._guard(f"a step of {stream}", self._chain.reached, stream, state.latent, self._levels[index])
-        self._guard("a shock", self._report)
-        if self._call._interrupt:
-            raise GenerationStopped(self._stages.control.stopped_by)
+        self._report()
+
+    def cannot_read(self) -> None:
+        """The denoiser is called with arguments that are not those of the interface."""
+
+        def refuse() -> None:
+            raise ValueError(f"{loop_name(self._inner)} calls its denoiser with arguments that are not known")
+
+        self._guard("an evaluation", refuse)
 
     def after(self, states: dict[str, Any], sigmas: Tensor, index: int, results: Any) -> None:
         """The model was called, or its last output is used again."""
         for stream, state in states.items():
-            result = results[[*protocol.STREAMS].index(stream)]  # type: ignore[arg-type]
-            self._guard(f"a step of {stream}", self._evaluated, stream, state, sigmas, index, result)
+            self._guard(f"a step of {stream}", self._evaluated, stream, state, sigmas, index, results)
         if self._shocks is not None:
             self._shocks.samples = {stream: state.latent for stream, state in states.items()}
 
-    def _evaluated(self, stream: str, state: Any, sigmas: Tensor, index: int, result: Any) -> None:
-        x0, passes = of_result(result)
+    def _evaluated(self, stream: str, state: Any, sigmas: Tensor, index: int, results: Any) -> None:
+        x0, passes = of_result(results[[*protocol.STREAMS].index(stream)])  # type: ignore[arg-type]
         if x0 is None:
             return
         reused = self._last.get(stream) is x0
@@ -164,10 +176,8 @@ class LoopRecording:
 
     # -- beginning and end
 
-    def _begin(self, states: dict[str, Any], sigmas: Tensor) -> None:
+    def _begin(self, states: dict[str, Any]) -> None:
         self._begun = True
-        if sigmas is not self._sigmas and sigmas.shape[0] > 1:
-            self._levels = sigmas.tolist()  # such as res_2s, which adds a level before 0
         planned = self._levels[:-1]
         warnings = plan_warnings.of_list([s for s in planned if s > 0], "own")
         self._stages.begin(self._call.number, planned, self._metadata, None, warnings)
@@ -225,24 +235,28 @@ class _Watched:
         return getattr(self._inner, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # The transformer comes first in the newer interface, and not at all in 1.0.0.
-        names = ("step_index", "sigmas", "audio_state", "video_state")
-        given = {**dict(zip(names, reversed(args), strict=False)), **kwargs} if not kwargs else _bound(args, kwargs)
-        pair = zip(protocol.STREAMS, (given.get("video_state"), given.get("audio_state")), strict=True)
-        states = {str(stream): state for stream, state in pair if state is not None}
-        sigmas, index = given["sigmas"], int(given["step_index"])
-        self._loop.before(states, sigmas, index)
+        given = _read(args, kwargs)
+        if given is None:
+            self._loop.cannot_read()
+        else:
+            self._loop.before(*given)
         results = self._inner(*args, **kwargs)
-        self._loop.after(states, sigmas, index, results)
+        if given is not None:
+            self._loop.after(*given, results)
         return results
 
 
-def _bound(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a denoiser by name, where some are given by name."""
+def _read(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dict[str, Any], Tensor, int] | None:
+    """States by stream, levels and index that a denoiser is called with; None if it is called in an unknown way."""
     names = ["transformer", "video_state", "audio_state", "sigmas", "step_index"]
     if len(args) + len(kwargs) < len(names):  # 1.0.0 has no transformer here
         names = names[1:]
-    return {**dict(zip(names, args, strict=False)), **kwargs}
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    pair = {str(stream): given.get(f"{stream}_state") for stream in protocol.STREAMS}
+    sigmas, index = given.get("sigmas"), given.get("step_index")
+    if not isinstance(sigmas, Tensor) or sigmas.ndim != 1 or not isinstance(index, int):
+        return None
+    return {stream: state for stream, state in pair.items() if state is not None}, sigmas, index
 
 
 def _inside(sigmas: Tensor, index: int) -> bool:

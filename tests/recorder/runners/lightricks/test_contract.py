@@ -534,6 +534,27 @@ def test_a_failure_of_the_recorder_does_not_reach_the_generation(
     assert run.status == "complete"
 
 
+def test_a_loop_with_other_arguments_goes_on_without_rows(stage_api: Any, tmp_path: Path) -> None:
+    """Such as one that calls its denoiser with a level of its own in place of the list."""
+
+    def loop(sigmas: Any, video_state: Any, audio_state: Any, transformer: Any, denoiser: Any, **_: Any) -> Any:
+        for i, _ in enumerate(sigmas[:-1]):
+            video, audio = denoiser(
+                transformer, video_state, audio_state, sigmas[: i + 1].reshape(1, -1)[0].tolist(), i
+            )
+            video_state, audio_state = (
+                replace(video_state, latent=video.denoised),
+                replace(audio_state, latent=audio.denoised),
+            )
+        return video_state, audio_state
+
+    pipe = stage_api.distilled.DistilledPipeline(loop=loop)
+    plain = pipe(**PROMPT)
+    with record(pipe, runs_dir=tmp_path) as run:
+        again = pipe(**PROMPT)
+    assert torch.equal(plain[0].latent, again[0].latent) and run.status == "complete" and not run.kept
+
+
 # -- findings
 
 
