@@ -552,7 +552,9 @@ def test_a_loop_with_other_arguments_goes_on_without_rows(stage_api: Any, tmp_pa
     plain = pipe(**PROMPT)
     with record(pipe, runs_dir=tmp_path) as run:
         again = pipe(**PROMPT)
-    assert torch.equal(plain[0].latent, again[0].latent) and run.status == "complete" and not run.kept
+    assert torch.equal(plain[0].latent, again[0].latent) and run.status == "complete"
+    (error,) = errors(load(run.path))
+    assert run.rows == 0 and "calls its denoiser with arguments that are not known" in error
 
 
 # -- findings
