@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakMethod
 
 from recorder.findings.named import read_rules
 from recorder.format import locations, protocol
@@ -198,7 +199,8 @@ class Recording:
         self._run = run = make()
         self._observer = observer = SamplingObserver(run.stages, conductor if targets.pipes else None)
         self._conductor = conductor
-        run.joins = self._join
+        # Weakly: a recording that is dropped ends its run at once, not at the next collection of circles.
+        run.joins = WeakMethod(self._join)
         self._hook(run, targets)
         for p in targets.pipes:
             hooks.hook_pipeline(p, observer)
@@ -207,17 +209,9 @@ class Recording:
         """Watch what ltx-pipelines runs, and send requests for shocks to what is under way."""
         if targets.api is not None:
             watched = None if targets.all_others else targets.others
-            observer = LightricksObserver(targets.api, run.stages, run.trouble, watched, self._conductor)
-            self._others = observer
+            self._others = LightricksObserver(targets.api, run.stages, watched, self._conductor)
         if targets:
-            run.control.shock = self._request_shock
-
-    def _request_shock(self, shock: Shock, answer: AnswerCallback) -> None:
-        others, observer = self._others, self._observer
-        if others is not None and (others.loop_under_way or not self._pipes):
-            others.request_shock(shock, answer)
-        elif observer is not None:
-            observer.request_shock(shock, answer)
+            run.control.shock = partial(_request_shock, self._observer, self._others, bool(self._pipes))
 
     def _join(self, pipe: Any) -> None:
         """Record a further pipeline in this run; see `RunHandle.join`."""
@@ -225,14 +219,13 @@ class Recording:
         if run is None or observer is None or self._closing or run.status != "recording":
             raise RuntimeError("the run has ended; a pipeline can only join a run that is being recorded")
         targets = Targets.of(pipe)
+        for p in targets.pipes:
+            hooks.hook_pipeline(p, observer)
+            self._pipes = [*self._pipes, p]
         if targets.api is not None and self._others is not None:
             self._others.add(None if targets.all_others else targets.others)
         else:
             self._hook(run, targets)
-        for p in targets.pipes:
-            hooks.hook_pipeline(p, observer)
-            self._pipes = [*self._pipes, p]
-        run.control.shock = self._request_shock
 
     def _leave(self, error: BaseException | None) -> None:
         if self._run is None:
@@ -269,6 +262,20 @@ class Recording:
                     _guarded(run, "the end of shocks", partial(self._take_back, scheduler))
             self._end_sampling(run, complete=error is None)  # again, in case a Ctrl-C has stopped it
         run.close(*_ending(run, error))
+
+
+def _request_shock(
+    observer: SamplingObserver | None,
+    others: LightricksObserver | None,
+    pipes: bool,
+    shock: Shock,
+    answer: AnswerCallback,
+) -> None:
+    """Send a request for a shock to what is under way."""
+    if others is not None and (others.loop_under_way or not pipes):
+        others.request_shock(shock, answer)
+    elif observer is not None:
+        observer.request_shock(shock, answer)
 
 
 def _ending(run: RunHandle, error: BaseException | None) -> tuple[protocol.Status, str | None]:

@@ -55,12 +55,11 @@ class LightricksObserver:
         self,
         api: Api,
         stages: Stages,
-        trouble: Callable[[str, Exception], None],
         pipes: Sequence[Any] | None,
         conductor: Conductor | None,
     ) -> None:
         """`pipes` None is everything; `conductor` decides on shocks, and every call gets its own copy."""
-        self._api, self._stages, self._trouble, self._lent = api, stages, trouble, conductor
+        self._api, self._stages, self._lent = api, stages, conductor
         self._all = pipes is None
         self._pipes = list(pipes or ())
         self._lock = threading.Lock()
@@ -160,7 +159,7 @@ class LightricksObserver:
         except PlanError:
             raise
         except Exception as error:  # noqa: BLE001 - the generation continues without a recording
-            self._trouble("a loop of ltx-pipelines", error)
+            self._stages.trouble("a loop of ltx-pipelines", error)
             return inner(**arguments)
         entry = (call, shocks, reason)
         with self._lock:
