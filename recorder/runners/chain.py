@@ -74,7 +74,7 @@ class Chain:
         stages.announce()
         with torch.no_grad():
             link = self._links.get(stream) or self._joins(one)
-            if link.conditioned:
+            if link is None or link.conditioned:
                 return
             if link.shape != tuple(one.sample.shape):
                 had, has = list(link.shape), list(one.sample.shape)
@@ -97,12 +97,16 @@ class Chain:
         if completed:
             self._stages.control.stepped(self._pipe, self._stages.position())
 
-    def _joins(self, one: Evaluation) -> _Link:
+    def _joins(self, one: Evaluation) -> _Link | None:
+        """The link of a stream's first evaluation; None if it cannot be measured now, such as without memory."""
         try:
             layout = one.layout()
         except ValueError:
             self._refused.add(one.stream)
             raise
+        except Exception as error:  # noqa: BLE001 - the generation continues
+            self._stages.missed(one.stream, error)
+            return None
         nothing = LatentLayout(one.stream, one.sample.shape[0], (0,))
         link = _Link(layout or nothing, tuple(one.sample.shape), conditioned=layout is None)
         self._links[one.stream] = link
