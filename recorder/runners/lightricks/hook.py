@@ -111,7 +111,7 @@ class _Patch:
         self._taken.append((owner, name, original, wrapper))
 
     def take_back(self) -> None:
-        """Restore what nobody else has replaced; a wrapper that stays elsewhere only passes calls on."""
+        """Restore what no other program has replaced; a wrapper that stays elsewhere only passes calls on."""
         ours = {id(wrapper): original for _, _, original, wrapper in self._taken}
         for owner, name, original, wrapper in self._taken:
             if _of(owner, name) is wrapper:

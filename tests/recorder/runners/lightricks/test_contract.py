@@ -534,7 +534,7 @@ def test_a_failure_of_the_recorder_does_not_reach_the_generation(
     assert run.status == "complete"
 
 
-def test_a_loop_with_other_arguments_goes_on_without_rows(stage_api: Any, tmp_path: Path) -> None:
+def test_a_loop_with_other_arguments_runs_without_rows(stage_api: Any, tmp_path: Path) -> None:
     """Such as one that calls its denoiser with a level of its own in place of the list."""
 
     def loop(sigmas: Any, video_state: Any, audio_state: Any, transformer: Any, denoiser: Any, **_: Any) -> Any:
