@@ -6,7 +6,7 @@ import atexit
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,8 @@ from recorder.format.protocol import Message
 from recorder.format.run_status import missed_steps, standing
 from recorder.journal.server import Server
 from recorder.reserve import claim, make_server, run_name
+from recorder.runners.own_loop import OwnLoop
 from recorder.sampling.commands import Control
-from recorder.sampling.manual_loop import Loop
 from recorder.sampling.stages import Stages
 from recorder.system import fork_guard
 from recorder.system.interrupts import shielded
@@ -34,8 +34,6 @@ from recorder.writing.machine_load import Gpu, SystemLane
 from recorder.writing.stop_rules import StopRules, reason_to_stop
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from recorder.findings.rule import Rule
 
 logger = logging.getLogger(__name__)
@@ -43,7 +41,7 @@ logger = logging.getLogger(__name__)
 COMPLETING = "the archive is still being completed; interrupt once more to leave it unfinished"
 
 
-class RunHandle:
+class RunHandle(OwnLoop):
     """A run that is being recorded; what `with record(...) as run` gives."""
 
     def __init__(
@@ -66,6 +64,8 @@ class RunHandle:
         self._server: Server | None = None
         self._system: SystemLane | None = None
         self._forked = False
+        self.joins: Callable[[], Callable[[Any], None] | None] = lambda: None
+        """Gives the function that hooks a further pipeline, while there is one."""
         self.path, self._journal = claim(runs_dir, run_name(name, now))
         journal_removal.settle_others(self.path)
         with contextlib.ExitStack() as undo:  # in the reverse order, if anything fails
@@ -80,11 +80,10 @@ class RunHandle:
             self.control = Control(self._pump.put, allow_control)
             self._pump.put(run_messages.header(self.path, now, metadata, allow_control))
             self._warn_of_missing_locks()
-            self.stages = Stages(self._pump.put, save_latents, eigenvalue, previews, self.control)
+            super().__init__(Stages(self._pump.put, save_latents, eigenvalue, previews, self.control))
             self._serve()
             self._measure_load(gpu)
             undo.callback(self._stop_measuring_load)
-            self._loop = Loop(self.stages)
             self._ticket = fork_guard.watch(self._let_go)
             _open_runs.add(self)
             undo.pop_all()
@@ -160,67 +159,18 @@ class RunHandle:
         broken = broken_words(tally.broken.found)
         return standing(self.status, self.rows, missed_steps(missed), broken, tally.noise_left)
 
-    def stage(self, sigmas: Sequence[float] | None = None, **metadata: Any) -> None:
-        """Begin a stage of a custom sampling loop, and end the previous one. Hooked pipelines do this automatically.
+    def join(self, pipe: Any) -> None:
+        """Record the calls of a further pipeline in this run, until it ends.
 
-        The stage belongs to the calling thread or asyncio task, and to threads and tasks that get a copy of its
-        context, as by `asyncio.to_thread`. Begin one in each of several loops that run at the same time.
-
-        Args:
-            sigmas: the planned levels of the model calls, if known, so that viewers can show the schedule ahead.
-            metadata: kept with the stage, such as `prompt=…`.
-        """
-        self._loop.stage(sigmas, metadata)
-
-    def step(
-        self,
-        *,
-        sigma: float,
-        sigma_next: float,
-        sample: Tensor,
-        velocity: Tensor | None = None,
-        x0: Tensor | None = None,
-        result: Tensor | None = None,
-        stream: str = "video",
-        grid: tuple[int, ...] | None = None,
-        timestep: float | None = None,
-    ) -> None:
-        """Record one step of a custom sampling loop, on any device. Begins a stage if none is under way.
-
-        In a thread or task that has not begun a stage, the step belongs to the stage begun last. Steps of several
-        threads in one stage are recorded one at a time, and each is compared with the previous one of any thread.
-
-        During the capture of a CUDA graph nothing is recorded; a warning says so.
-
-        Args:
-            sigma: noise level the model was called at, from 0 to 1.
-            sigma_next: noise level the step goes to.
-            sample: x at `sigma`: video [B, C, F, H, W], or tokens [B, F·H·W, C] with `grid`; audio [B, C, L, M] or
-                [B, L, C].
-            velocity: v = ε − x0 after guidance, of the sample's shape; or give `x0`, the predicted clean sample.
-            result: the sample after the step; by default that of an Euler step in float32.
-            stream: `video` or `audio`.
-            grid: (F, H, W) of packed video tokens.
-            timestep: the timestep that the model was given; by default 1,000·σ.
+        Shocks need the pipeline when the run begins: in a pipeline of diffusers that joins later, none can act.
 
         Raises:
-            ValueError: if shapes or arguments do not fit together.
+            RuntimeError: if the run has ended, or if the pipeline or its scheduler is being recorded already.
+            ValueError: if the pipeline cannot be observed correctly.
         """
-        self._loop.step(
-            sigma=sigma,
-            sigma_next=sigma_next,
-            sample=sample,
-            velocity=velocity,
-            x0=x0,
-            result=result,
-            stream=stream,
-            grid=grid,
-            timestep=timestep,
-        )
-
-    def end_stages(self) -> None:
-        """End all stages of custom loops."""
-        self._loop.end()
+        if (hook := self.joins()) is None:
+            raise RuntimeError("the run has ended; a pipeline can only join a run that is being recorded")
+        hook(pipe)
 
     def _serve(self) -> None:
         try:

@@ -162,6 +162,9 @@ _DECLARED: list[Metric] = [
     Metric("guidance_scale", "1", "guidance scale",
            "scale of classifier-free guidance of this stream that the pipeline has at this step; 1 is none, NaN "
            "where it is not known", _SCHEDULE, source=_CFG),
+    Metric("evaluations", "1", "evaluations",
+           "model evaluations of this step: 1, more where a sampler evaluates between two levels, 0 where it reuses "
+           "the last output; guidance passes are not counted apart", _SCHEDULE),
     Metric("velocity_rms", "1", "velocity RMS", "√mean(v²) of the velocity v = ε − x0 after guidance", source=_FLOW),
     Metric("snr_measured_db", "dB", "SNR measured",
            "10·log10((1−σ)²·mean(x0²) / (σ²·mean(ε²))) of the model's own x0 and noise; −inf at σ = 1", source=_VDM),

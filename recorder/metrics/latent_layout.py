@@ -15,8 +15,9 @@ from recorder.metrics.spectra import bin_centres
 class LatentLayout:
     """Positions of a stream's latents on their grid: (F, H, W) for video, (L,) for audio.
 
-    `frames` are the latent frames that are generated, in order, if not all of them are. Conditioning frames (a given
-    first frame, keyframes) are not measured, but keep their positions in frame metrics.
+    `frames` are the latent frames that are generated, in order, if not all of them are; those of audio are its latents
+    along time. Conditioning frames (a given first frame, keyframes, kept audio) are not measured, but keep their
+    positions in frame metrics. If a gap separates the generated audio, its spectra are those of the joined parts.
     """
 
     stream: str
@@ -27,17 +28,17 @@ class LatentLayout:
     @property
     def axes(self) -> tuple[int, ...]:
         """The side lengths that spectra are taken over."""
-        return self.grid[1:] if self.stream == "video" else self.grid
+        return self.grid[1:] if self.stream == "video" else self.shape
 
     @property
     def generated_frames(self) -> tuple[int, ...]:
-        """The latent frames of a video that are generated."""
+        """The latent frames that are generated."""
         return self.frames if self.frames is not None else tuple(range(self.grid[0]))
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Grid of the generated part: (F′, H, W) or (L,)."""
-        return (len(self.generated_frames), *self.grid[1:]) if self.stream == "video" else self.grid
+        """Grid of the generated part: (F′, H, W) or (L′,)."""
+        return (len(self.generated_frames), *self.grid[1:])
 
     @property
     def timeline(self) -> slice | None:
@@ -51,7 +52,7 @@ class LatentLayout:
         return slice(later[0], later[-1] + 1)
 
     def on_grid(self, tokens: Tensor) -> Tensor:
-        """Packed tokens [B, F′·H·W, C] as [B, F′, H, W, C]; audio tokens [B, L, C] are unchanged."""
+        """Packed tokens [B, F′·H·W, C] as [B, F′, H, W, C]; audio tokens [B, L′, C] are unchanged."""
         return tokens.reshape(self.batch, *self.shape, tokens.shape[-1])
 
     def coordinates(self, channels: int = 1) -> dict[str, dict[str, Any]]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -20,9 +21,10 @@ from recorder.format import protocol
 from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.step import UNKNOWN
 from recorder.sampling.metadata import brief
-from recorder.sampling.sampler_step import NO_NOISE, Sampler, SamplerStep
+from recorder.sampling.sampler_step import NO_NOISE, Injected, Sampler, SamplerStep
 from recorder.sampling.stage import Misfit
 from recorder.sampling.stages import Stages
+from recorder.sampling.tokens import take
 from recorder.shocks import plan_warnings
 
 
@@ -30,6 +32,8 @@ class _StageContext:
     """Represents the contexts that a stage was begun in; it is collected with the last of them."""
 
 
+PASSES: Final = ("conditional", "cfg", "stg", "modality")
+"""Names of guidance passes."""
 _CUSTOM = Sampler(drift=UNKNOWN)
 
 _contexts: ContextVar[weakref.WeakKeyDictionary[Loop, _StageContext]] = ContextVar("ltxtui_contexts")
@@ -38,8 +42,10 @@ _contexts: ContextVar[weakref.WeakKeyDictionary[Loop, _StageContext]] = ContextV
 class Loop:
     """Takes the steps of a custom loop; wrong arguments raise ValueError with what was expected."""
 
-    def __init__(self, stages: Stages) -> None:
+    def __init__(self, stages: Stages, ends: Callable[[Stages], None] = lambda line: None) -> None:
+        """`ends` is called with a line of stages before its last stage ends."""
         self._stages = stages
+        self._ends = ends
         self._lock = threading.RLock()
         self._lines: list[tuple[weakref.ref[_StageContext], Stages]] = []
         """The lines of stages under way, the newest last."""
@@ -64,7 +70,7 @@ class Loop:
         for kept in list(self._lines):
             if kept[0]() is None or kept[0]() is here:
                 self._lines.remove(kept)
-                kept[1].end()
+                self._end_line(kept[1])
         line = self._stages.sibling()
         line.begin(line.book.next_call(), sigmas, metadata, cautions=plan_warnings.of_list(sigmas, "own"))
         self._lines.append((weakref.ref(context or _StageContext()), line))
@@ -74,7 +80,11 @@ class Loop:
         contexts = _contexts.get(None)
         return None if contexts is None else contexts.get(self)
 
-    def _line(self) -> Stages:
+    def _end_line(self, line: Stages) -> None:
+        self._ends(line)
+        line.end()
+
+    def line(self) -> Stages:
         """The line of stages for a step of this context: the one begun in it, else the newest."""
         if self._stages.book.off:
             return self._stages
@@ -88,7 +98,7 @@ class Loop:
         with self._lock:
             lines, self._lines = self._lines, []
         for _, line in lines:
-            line.end()
+            self._end_line(line)
 
     def step(
         self,
@@ -102,6 +112,10 @@ class Loop:
         stream: str,
         grid: tuple[int, ...] | None,
         timestep: float | None,
+        passes: Mapping[str, Tensor] | None = None,
+        frames: Sequence[int] | None = None,
+        injected: Tensor | None = None,
+        sigma_down: float | None = None,
     ) -> None:
         """Take one step; see `RunHandle.step`."""
         if stream not in protocol.STREAMS:
@@ -110,11 +124,20 @@ class Loop:
             raise ValueError("give either velocity or x0")
         if not 0 <= sigma <= 1:
             raise ValueError(f"sigma must be at least 0 and at most 1, not {sigma}")
-        for name, tensor in (("velocity", velocity), ("x0", x0), ("result", result)):
+        if injected is not None and result is None:
+            raise ValueError("injected noise is a part of the result; give the result too")
+        passes = {} if passes is None else passes
+        check_passes(passes)
+        given = {"velocity": velocity, "x0": x0, "result": result, "injected": injected, **passes}
+        for name, tensor in given.items():
             if tensor is not None and tensor.shape != sample.shape:
                 raise ValueError(f"{name} has shape {list(tensor.shape)}, the sample {list(sample.shape)}")
-        layout = layout_of(sample, stream, grid)
-        line = self._line()
+        layout = layout_of(sample, stream, grid, frames)
+        line = self.line()
+
+        def laid(tensor: Tensor) -> Tensor:
+            return take(as_tokens(tensor, stream), layout)
+
         try:
             if not line.leaves_out(stream):
                 with torch.no_grad():
@@ -125,9 +148,13 @@ class Loop:
                             float(sigma),
                             float(sigma_next),
                             float(sigma * 1000 if timestep is None else timestep),
-                            as_tokens(sample, stream),
-                            as_tokens(v, stream),
-                            as_tokens(after, stream),
+                            laid(sample),
+                            laid(v),
+                            laid(after),
+                            {name: laid(velocity_of(sample, float(sigma), p, x0)) for name, p in passes.items()},
+                            None
+                            if injected is None
+                            else Injected(float(sigma_next if sigma_down is None else sigma_down), laid(injected)),
                             sampler=NO_NOISE if result is None else _CUSTOM,
                         )
                     )
@@ -147,19 +174,47 @@ def completed(
     """
     if velocity is None:
         assert x0 is not None
-        # At σ = 0 there is no noise to derive a velocity from: 0/0 is NaN.
-        velocity = (sample.float() - x0.float()) / sigma if sigma else torch.full_like(sample, math.nan)
+        velocity = velocity_of(sample, sigma, x0, x0)
     if result is None:
         result = sample.float() + (sigma_next - sigma) * velocity.float() if sigma_next != sigma else sample
     return velocity, result
 
 
-def layout_of(sample: Tensor, stream: str, grid: tuple[int, ...] | None) -> LatentLayout:
+def velocity_of(sample: Tensor, sigma: float, prediction: Tensor, x0: Tensor | None) -> Tensor:
+    """The velocity of a prediction: itself, or derived from it where the model's predictions are given as `x0`."""
+    if x0 is None:
+        return prediction
+    # At σ = 0 there is no noise to derive a velocity from: 0/0 is NaN.
+    return (sample.float() - prediction.float()) / sigma if sigma else torch.full_like(sample, math.nan)
+
+
+def check_passes(passes: Mapping[str, Tensor]) -> None:
+    """Raises ValueError for a pass of an unknown name, or passes without the conditional one."""
+    if unknown := sorted(set(passes) - set(PASSES)):
+        raise ValueError(f"passes are named {', '.join(PASSES)}, not {', '.join(map(repr, unknown))}")
+    if passes and PASSES[0] not in passes:
+        raise ValueError(f"the other passes are compared with the {PASSES[0]!r} one, which is not given")
+
+
+def layout_of(
+    sample: Tensor, stream: str, grid: tuple[int, ...] | None, frames: Sequence[int] | None = None
+) -> LatentLayout:
     """The layout of a sample: 5-D video and 4-D audio define it by their shape, video tokens need a grid.
 
     Raises:
-        ValueError: if the shape and the grid do not fit together.
+        ValueError: if the shape, the grid and the generated frames do not fit together.
     """
+    whole = _whole_layout(sample, stream, grid)
+    if frames is None:
+        return whole
+    count = whole.grid[0]
+    chosen = tuple(sorted(set(frames)))
+    if not chosen or chosen[0] < 0 or chosen[-1] >= count:
+        raise ValueError(f"frames are generated latent frames from 0 to {count - 1}, at least one, not {list(frames)}")
+    return whole if len(chosen) == count else replace(whole, frames=chosen)
+
+
+def _whole_layout(sample: Tensor, stream: str, grid: tuple[int, ...] | None) -> LatentLayout:
     if sample.ndim == 5 and stream == "video":
         return LatentLayout(stream, sample.shape[0], tuple(sample.shape[2:]))
     if sample.ndim == 4 and stream == "audio":

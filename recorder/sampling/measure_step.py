@@ -79,6 +79,7 @@ def measure(stages: Stages, stage: Stage, stream: Stream, taken: SamplerStep, cl
         *(sigma, sigma_next, sigma_down, taken.timestep, sigma_math.snr_db(sigma)),
         *clocks,
         taken.sampler.guidance_scale,
+        float(taken.evaluations),
     )
     shown = picture_of(stream.filmstrip, number, sigma, picture)
     watch = stream.watch.take

@@ -52,6 +52,7 @@ class SamplerStep:
         shock: the shock that the step ended with.
         sampler: what else is known of how the step was taken.
         given_change: how far the given frames are from what they were at the stage's first model call [B], relatively.
+        evaluations: model evaluations that the step took; guidance passes are not counted apart.
     """
 
     layout: LatentLayout
@@ -65,3 +66,4 @@ class SamplerStep:
     shock: Injected | None = None
     sampler: Sampler = NO_NOISE
     given_change: Tensor | None = None
+    evaluations: int = 1

@@ -3,7 +3,7 @@
 An evaluation is one conditional prediction of the model that the sampler uses. Guidance passes at the same sample and
 level are passes of that evaluation. A scheduler of diffusers that evaluates the model twice per step, such as Heun's,
 calls `step` after each evaluation, so each is a row; a runner whose rows are steps of the schedule declares the metric
-`evaluations` and records in it how many each step took.
+`evaluations` and records in it how many each step took: 0 if it reused the last output.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def per_step(rows: int, recorded: NDArray[np.float32] | None = None) -> NDArray[
 
     Args:
         rows: steps that have a row.
-        recorded: the run's own count [rows]; without it, and where it is not a number of 1 or more, a step counts as
+        recorded: the run's own count [rows]; without it, and where it is not a number of 0 or more, a step counts as
             one evaluation.
     """
     found = np.ones(rows, np.int64)
     if recorded is not None:
-        known = np.isfinite(recorded) & (recorded >= 1)
+        known = np.isfinite(recorded) & (recorded >= 0)
         found[known] = np.minimum(np.rint(recorded[known]), _MOST).astype(np.int64)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 
@@ -200,12 +201,12 @@ def test_a_run_that_counts_its_evaluations_is_shown_by_them_and_steps_to_come_ta
     some = [m for m in messages(4, streams=("video",)) if m["t"] != "end" and m.get("step") in (None, 0, 1)]
     for message in some:
         if message["t"] == "stream":
-            message["metrics"] = [
-                *message["metrics"],
-                {"name": "evaluations", "unit": "1", "dims": ["step"], "shape": [], "label": "", "description": ""},
-            ]
+            before = itertools.takewhile(lambda m: m["name"] != "evaluations", message["metrics"])
+            column = sum(int(np.prod(m["shape"])) for m in before)
         if message["t"] == "step":
-            message["data"] += np.array([1 + message["step"]], "<f4").tobytes()
+            row = np.frombuffer(message["data"], "<f4").copy()
+            row[column] = 1 + message["step"]
+            message["data"] = row.tobytes()
     deck = deck_of(some, Liveness.LIVE)
     deck.set_axis("evaluations")
     assert deck.ruler.values.tolist() == [1, 3, 5, 7]

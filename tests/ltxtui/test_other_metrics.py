@@ -139,7 +139,7 @@ async def test_a_metric_that_is_declared_later_appears_and_hidden_ones_stay_hidd
         assert app.state.arrangement(board._size_class, "7") is None
         stage = [{**m, "stage": 1} for m in messages[second - 2 : second + 1]]
         source.send(stage)
-        await until(pilot, lambda: f"{PREFIX}max_abs" in board.on_page)
+        await until(pilot, lambda: f"{PREFIX}evaluations" in board.on_page)
 
 
 async def test_a_run_without_other_metrics_offers_none() -> None:

@@ -224,7 +224,7 @@ def test_evaluations_are_those_that_the_rows_record() -> None:
 
 @pytest.mark.parametrize(
     ("recorded", "counted"),
-    [(None, [1, 1, 1]), ([2, 1, 3], [2, 1, 3]), ([np.nan, 0, -1], [1, 1, 1]), ([np.inf, 1.6, 1e30], [1, 2, 1 << 16])],
+    [(None, [1, 1, 1]), ([2, 1, 3], [2, 1, 3]), ([np.nan, 0, -1], [1, 0, 1]), ([np.inf, 1.6, 1e30], [1, 2, 1 << 16])],
 )
 def test_what_is_not_a_count_of_evaluations_counts_as_one(recorded: list[float] | None, counted: list[int]) -> None:
     columns = rows(SMOOTH[:3]) if recorded is None else {**rows(SMOOTH[:3]), "evaluations": recorded}

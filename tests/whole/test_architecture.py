@@ -23,6 +23,7 @@ PAGES = (
     "docs/metrics.md",
     "docs/nano.md",
     "docs/reliability.md",
+    "docs/runners.md",
     "docs/shock-study.md",
     "docs/sharing.md",
     "docs/shocks.md",

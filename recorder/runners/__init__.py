@@ -1,0 +1,1 @@
+"""Records programs other than diffusers pipelines: a chain of evaluations, and adapters that use it."""
