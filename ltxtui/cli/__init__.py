@@ -13,6 +13,7 @@ from typing import Final
 import click
 
 from ltxtui.cli.baseline import baseline
+from ltxtui.cli.comfy import comfy
 from ltxtui.cli.common import RUNS_DIR_HELP, LocalPath
 from ltxtui.cli.compare import compare
 from ltxtui.cli.completion import complete, under_way
@@ -63,7 +64,7 @@ def cli(context: click.Context, /, runs_dir: Path | None) -> None:
         browse(runs_dir)
 
 
-for command in (demo, plan, record, watch, replay, runs, control, explain, baseline, compare, sweep, config):
+for command in (demo, plan, record, watch, replay, runs, control, explain, baseline, compare, sweep, comfy, config):
     cli.add_command(strict(command))
 
 complete(cli)

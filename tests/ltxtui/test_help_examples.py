@@ -35,6 +35,7 @@ from replay.control import ControlError, send
 from replay.library.listing import live_runs
 from tests import recorded
 from tests.conftest import SMALL, nano_call
+from tests.recorder.runners.comfyui.fakes import comfyui_folder
 from tests.waiting import PATIENCE_SECONDS, until
 
 SMOOTH, SPIKE, DISC = "20261122-143015-smooth", "20261122-143109-spike", "20261122-143015-red-disc"
@@ -258,6 +259,8 @@ def here(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example:
     if (changed := copied.get(example.words[:2])) is not None:
         shutil.copytree(folder / changed, tmp_path / "copy" / changed)
         folder = tmp_path / "copy"
+    if example.words[:1] == ("comfy",):
+        folder = comfyui_folder(tmp_path).parent
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("EDITOR", "true")

@@ -1,0 +1,77 @@
+"""`ltxtui comfy`: put the recorder's nodes into ComfyUI, and take them out again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from ltxtui.cli.common import CliError, LocalPath, command_line
+
+_FOLDER = click.argument("path", type=LocalPath(file_okay=False, path_type=Path))
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  ltxtui comfy install ComfyUI           the nodes LTX Telemetry, LTX Shock and LTX Shock Sigmas
+  ltxtui comfy install ComfyUI --all     record every LTX sampling, whatever the graph is
+  ltxtui comfy uninstall ComfyUI
+"""
+)
+def comfy() -> None:
+    """Record LTX samplings in ComfyUI: one small file in its folder custom_nodes.
+
+    The file imports ltxtui from the Python that runs ComfyUI, so ltxtui must be installed there too. Nothing else of
+    ComfyUI is changed.
+    """
+
+
+@comfy.command(
+    epilog="""\b
+Examples:
+  ltxtui comfy install ComfyUI
+  ltxtui comfy install ComfyUI --all
+"""
+)
+@_FOLDER
+@click.option("--all", "record_all", is_flag=True, help="Record every LTX sampling, without a node in the graph.")
+def install(path: Path, record_all: bool) -> None:
+    """Write the file into the folder custom_nodes of the ComfyUI at PATH. A second time changes nothing."""
+    from recorder.runners.comfyui import shim
+
+    written, changed = _done(lambda: shim.install(path, record_all), path)
+    click.echo(f"{'installed' if changed else 'already installed'}: {written}")
+    what = "every LTX sampling is recorded" if record_all else "add the node LTX Telemetry to a graph"
+    click.echo(
+        f"restart ComfyUI; then {what}, and watch it with: {command_line('ltxtui', 'watch', '--wait')}", err=True
+    )
+
+
+@comfy.command(
+    epilog="""\b
+Examples:
+  ltxtui comfy uninstall ComfyUI
+"""
+)
+@_FOLDER
+def uninstall(path: Path) -> None:
+    """Remove the file from the folder custom_nodes of the ComfyUI at PATH. Recorded runs stay."""
+    from recorder.runners.comfyui import shim
+
+    written, changed = _done(lambda: shim.uninstall(path), path)
+    click.echo(f"{'removed' if changed else 'not installed'}: {written}")
+
+
+def _done(action: Callable[[], tuple[Path, bool]], path: Path) -> tuple[Path, bool]:
+    """Do it. Raises CliError with the reason if that is not possible."""
+    from recorder.runners.comfyui.shim import CannotInstall
+
+    try:
+        return action()
+    except CannotInstall as error:
+        raise CliError(str(error)) from error
+    except OSError as error:
+        raise CliError(f"{error.filename or path}: {error.strerror or os.strerror(error.errno or 0)}") from error
