@@ -161,13 +161,26 @@ class Adapter:
         }
         stepping = _STEPPING.get(name, "own")
         cautions = plan_warnings.of_list([s for s in levels[:-1]] if levels[-1:] == (0.0,) else levels, stepping)
-        return Sampled(levels, shapes, free, metadata, tuple(cautions), drift_rule(given["sampler"]), scale)
+        return Sampled(
+            levels,
+            name not in _OWN_LEVELS,
+            shapes,
+            free,
+            metadata,
+            tuple(cautions),
+            drift_rule(given["sampler"]),
+            scale,
+        )
 
 
 _STEPPING: Final[dict[str, plan_warnings.Stepping]] = {
     "sample_euler": "euler",
     **dict.fromkeys(_ANCESTRAL, "ancestral"),
 }
+
+
+_OWN_LEVELS: Final = frozenset({"dpm_fast_function", "dpm_adaptive_function"})
+"""Samplers that choose their levels themselves."""
 
 
 def stopping(run: PromptRun) -> bool:

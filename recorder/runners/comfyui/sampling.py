@@ -39,6 +39,8 @@ class Sampled:
 
     Attributes:
         levels: the sampler's list of levels, with the closing one.
+        follows: whether the sampler's steps are those of the list. Others choose their levels between its first one and
+            its lowest one above 0, and end there.
         shapes: those of its latents.
         free: 1 − conditioning strength in the shape of the latents; None without a mask.
         metadata: kept with the stage.
@@ -48,6 +50,7 @@ class Sampled:
     """
 
     levels: tuple[float, ...]
+    follows: bool
     shapes: LatentShapes
     free: Tensor | None
     metadata: Mapping[str, Any]
@@ -163,7 +166,7 @@ class ComfySampling:
         self._reported = step
         level = self.levels[step] if isinstance(step, int) and 0 <= step < len(self.levels) else None
         chosen = len(self._waiting) - 1
-        if level is not None and not self.each_is_a_step:
+        if level is not None and self.sampled.follows and not self.each_is_a_step:
             at_level = [i for i, one in enumerate(self._waiting) if same_level(one.sigma, level)]
             chosen = at_level[-1] if at_level else chosen
         waiting, self._waiting = self._waiting, []
@@ -210,7 +213,7 @@ class ComfySampling:
             line = run.stages.sibling()
             sampled = self.sampled
             shocks = self.conductor.as_metadata() if self.conductor is not None else {}
-            planned = [s for s in self.levels[:-1] if s > 0] if self.levels[-1] == 0 else self.levels[:-1]
+            planned = [s for s in self.levels[:-1] if s > 0] if sampled.follows else []
             line.begin(
                 line.book.next_call(),
                 planned,
@@ -255,7 +258,11 @@ class ComfySampling:
         self._waiting = []
         if self._chain is not None:
             for stream, sample in self.sampled.shapes.split(result()).items():
-                self._chain.reached(stream, sample, self.levels[-1])
+                self._chain.reached(stream, sample, self._last_level())
+
+    def _last_level(self) -> float:
+        levels = self.levels
+        return levels[-2] if not self.sampled.follows and levels[-1] == 0 and len(levels) > 1 else levels[-1]
 
     def _stopped(self, kept: tuple[float, Tensor] | None) -> None:
         """A viewer's stop is obeyed: the step before has gone to this sample."""

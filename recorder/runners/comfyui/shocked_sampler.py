@@ -34,7 +34,7 @@ OURS: Final = "ltxtui"
 _CORE: Final = "comfy.k_diffusion.sampling"
 _EULER: Final = "sample_euler"
 _OWN_LEVELS: Final = frozenset({"sample_dpm_adaptive", "sample_dpm_fast"})
-"""Samplers that choose their levels themselves."""
+"""Samplers that choose their levels themselves. The nodes of ComfyUI wrap them, outside of its core's module."""
 
 
 class CannotShock(ValueError):
