@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 import click
 
-from ltxtui.cli.common import CliError, LocalPath, command_line
+from ltxtui.cli.common import CliError, LocalPath, command_line, load_run, recorded_path, say
+from ltxtui.plot.text import clean
 
+USUAL_PORT: Final = 8188
 _FOLDER = click.argument("path", type=LocalPath(file_okay=False, path_type=Path))
 
 
@@ -75,3 +79,41 @@ def _done(action: Callable[[], tuple[Path, bool]], path: Path) -> tuple[Path, bo
         raise CliError(str(error)) from error
     except OSError as error:
         raise CliError(f"{error.filename or path}: {error.strerror or os.strerror(error.errno or 0)}") from error
+
+
+def queue_again(like: str, runs_dir: Path, changed: bool) -> bool:
+    """Print the workflow of a run that ComfyUI made, and how to queue it again; False if ComfyUI did not make it.
+
+    Args:
+        like: the run.
+        runs_dir: where it is looked for.
+        changed: whether other options were given.
+
+    Raises:
+        CliError: if there is no such run, if its workflow is not recorded, or if options were given too.
+    """
+    from recorder.runners.comfyui.workflow import unpacked
+
+    run = load_run(recorded_path(like, runs_dir))
+    made = run.metadata.get("comfyui")
+    if not isinstance(made, Mapping):
+        return False
+    by = f"ComfyUI {clean(made.get('version'), 40)}"
+    if changed:
+        raise CliError(f"{like} was made by {by}: what options would change are nodes of its workflow; change it there")
+    try:
+        workflow = unpacked(made.get("workflow"))
+    except ValueError as error:
+        raise CliError(f"{like} was made by {by}, and {error}; the saved clip may hold it") from error
+    port = made.get("port")
+    at = port if isinstance(port, int) and 0 < port < 1 << 16 else USUAL_PORT
+    post = command_line(
+        "curl", "-s", f"http://127.0.0.1:{at}/prompt", "-H", "Content-Type: application/json", "-d", "@-"
+    )
+    repeat = command_line("ltxtui", "record", "--like", like, "--runs-dir", runs_dir)
+    say(f"{run.name} was made by {by}; queue its workflow again with: {repeat} | {post}")
+    live = sum(1 for e in run.events if e["kind"] == "shock" and e.get("payload", {}).get("live") is True)
+    if live:
+        say(f"its {live} live shock{'s are' if live > 1 else ' is'} not in the workflow: add the node LTX Shock")
+    click.echo(json.dumps({"prompt": workflow}))
+    return True

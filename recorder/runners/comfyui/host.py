@@ -99,10 +99,10 @@ class Host:
                 found[folder.name] = _pack_version(folder)
         return found
 
-    def address(self) -> str:
-        """Where this server takes prompts."""
-        port = getattr(getattr(sys.modules.get("comfy.cli_args"), "args", None), "port", 8188)
-        return f"http://127.0.0.1:{port}"
+    def port(self) -> int | None:
+        """The port at which this server takes prompts; None if it is unknown."""
+        found = getattr(getattr(sys.modules.get("comfy.cli_args"), "args", None), "port", None)
+        return found if isinstance(found, int) else None
 
     # -- hooks
 

@@ -164,7 +164,7 @@ def _known(host: Host, place: ExecutingNode, guider: Any, device: torch.device) 
     comfyui = {
         "version": host.version,
         "prompt_id": place.prompt,
-        "server": host.address(),
+        "port": host.port(),
         "node_packs": host.node_packs(),
         **workflow.described(graph),
     }
