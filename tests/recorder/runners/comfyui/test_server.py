@@ -21,7 +21,7 @@ from recorder.runners.comfyui import shim
 from recorder.shocks.spec import Shock
 from registry.workflows import SOCKETS
 from replay.control import send
-from replay.library.listing import live_runs
+from replay.library.live_runs import LiveRun, live_runs
 from replay.model.run import Run
 from replay.sources.open import load
 from tests.recorder.runners.comfyui.test_real import COMFYUI, PYTHON, ROOT, environment
@@ -92,14 +92,19 @@ class Server:
                     return run
         return None
 
-    def live(self) -> Any:
-        """The run that is being recorded, once it has steps."""
+    def live(self, prompt: str) -> LiveRun:
+        """The run of a prompt that is being recorded, once it has steps."""
 
-        def found() -> Any:
-            return [run for run in live_runs() if run.answers and str(run.archive).startswith(str(self.runs_dir))]
+        def found() -> LiveRun | None:
+            for live in live_runs():
+                with contextlib.suppress(OSError, ValueError):
+                    run = load(live.archive)
+                    if live.answers and run.metadata["comfyui"]["prompt_id"] == prompt and run.steps > 1:
+                        return live
+            return None
 
-        live = until(found)[0]
-        until(lambda: load(live.archive).steps > 1)
+        live = until(found)
+        assert live is not None
         return live
 
     def end(self) -> None:
@@ -165,9 +170,8 @@ def test_a_recorded_prompt_has_the_same_latents_and_a_run(server: Server) -> Non
     stage = run.stages[0].metadata
     assert (stage["prompt"], stage["negative_prompt"], stage["seed"]) == ("a fox in the snow", "blurry", 5)
     assert stage["node"] == "8"
-    before = len(list(server.runs_dir.glob("*.zarr")))
     server.wait(server.queue(graph()))  # served from the cache
-    assert len(list(server.runs_dir.glob("*"))) == before
+    assert {path.stem for path in server.runs_dir.iterdir()} == {run.name}
     other = until(lambda: server.wait(server.queue(graph(seed=6))))
     assert other["status"]["status_str"] == "success"
 
@@ -193,7 +197,7 @@ LONG = ", ".join(f"{1 - i / 40:.3f}" for i in range(40)) + ", 0"
 
 def test_cancel(server: Server) -> None:
     prompt = server.queue(graph(slow=0.3, seed=8, steps=LONG))
-    live = server.live()
+    live = server.live(prompt)
     server.post("/interrupt", {})
     server.wait(prompt)
     run = until(lambda: server.run_of(prompt))
@@ -205,7 +209,7 @@ def test_cancel(server: Server) -> None:
 
 def test_shocked_stopped_and_watched_live(server: Server) -> None:
     prompt = server.queue(graph(slow=0.3, seed=10, steps=LONG))
-    live = server.live()
+    live = server.live(prompt)
     watching = subprocess.Popen(
         [sys.executable, "-m", "ltxtui", "watch", "--socket", str(live.socket), "--until-done"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
