@@ -167,7 +167,7 @@ def _lifecycle() -> _Lifecycle | None:
 
     def watch(ended: Callable[[str], None]) -> Callable[[], None]:
         class Ends(base):  # type: ignore[misc, valid-type]
-            """Is told when prompts end; stores and finds nothing."""
+            """Is called when prompts end; stores and finds nothing."""
 
             async def on_lookup(self, context: Any) -> None:
                 return None

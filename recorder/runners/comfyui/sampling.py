@@ -33,6 +33,10 @@ REPLACED: Final = (
 )
 
 
+MAX_WAITING: Final = 8
+"""Evaluations that are kept for a report of their step; no sampler needs more than four."""
+
+
 @dataclass(frozen=True)
 class Sampled:
     """What is known of a sampling when it begins.
@@ -94,6 +98,8 @@ class ComfySampling:
         self._chain: Chain | None = None
         self._waiting: list[_Evaluated] = []
         self._passes: dict[str, Tensor] = {}
+        self._unreported = False
+        """The sampler does not report its steps."""
         self._reported: Any = None
         """The step that was reported last."""
         self._early: list[str] = []
@@ -143,8 +149,21 @@ class ComfySampling:
 
     def _after(self, kept: tuple[float, Tensor], x0: Tensor) -> None:
         sigma, sample = kept
-        self._waiting.append(_Evaluated(sigma, sample, x0.detach().clone(), self._passes))
+        one = _Evaluated(sigma, sample, x0.detach().clone(), self._passes)
         self._passes = {}
+        if self._unreported:
+            self._hand_over(one, midpoint=None)
+            return
+        self._waiting.append(one)
+        if len(self._waiting) > MAX_WAITING:  # a sampler that reports nothing must not fill the memory
+            self._without_reports()
+
+    def _without_reports(self) -> None:
+        """From here on the schedule decides which evaluations are steps."""
+        self._unreported = True
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            self._hand_over(one, midpoint=None)
 
     def _take_passes(self, given: Mapping[str, Any], predictions: Any) -> None:
         if self._over:
@@ -157,7 +176,7 @@ class ComfySampling:
 
     def _boundary(self, step: Any) -> None:
         """The sampler has reported a step."""
-        if self._over:
+        if self._over or self._unreported:
             return
         if not self._waiting:
             if step != self._reported:  # some samplers report the last step again
@@ -173,7 +192,7 @@ class ComfySampling:
         for number, one in enumerate(waiting):
             self._hand_over(one, midpoint=number != chosen)
 
-    def _hand_over(self, one: _Evaluated, midpoint: bool) -> None:
+    def _hand_over(self, one: _Evaluated, midpoint: bool | None) -> None:
         chain = self._begun()
         if chain is None:
             return
@@ -230,7 +249,7 @@ class ComfySampling:
         """The step under way ends with fresh noise, by stream, in the shape of its latents."""
         self._guarded(lambda: self._chain.injected(noise) if self._chain is not None else None)
 
-    def planned_anew(self, levels: list[float]) -> None:
+    def levels_changed(self, levels: list[float]) -> None:
         """A shock has changed the levels that are left."""
         self.levels = levels
         if self._chain is not None and (stage := self._line.current) is not None:
@@ -251,8 +270,8 @@ class ComfySampling:
     def _finish(self, result: Callable[[], Tensor]) -> None:
         if self._over:
             return
-        if self._waiting and self._chain is None:  # a sampler that reports nothing
-            self._boundary(None)
+        if self._waiting and self._chain is None:
+            self._without_reports()
         for one in self._waiting:
             self._hand_over(one, midpoint=True)
         self._waiting = []

@@ -181,7 +181,7 @@ class _Loop:
 
     def _tell_levels(self) -> None:
         if self.sampling is not None and self._plan.sigmas != self._plan.native:
-            self.sampling.planned_anew([*self._plan.sigmas, float(self.sigmas[-1])])
+            self.sampling.levels_changed([*self._plan.sigmas, float(self.sigmas[-1])])
 
     @property
     def _plan(self) -> Any:

@@ -11,6 +11,7 @@ import torch
 from replay.model.run import Run
 from tests.recorder.runners.comfyui.conftest import Bench
 from tests.recorder.runners.comfyui.fakes import (
+    KSAMPLER,
     SAMPLERS,
     VIDEO,
     Flux,
@@ -196,3 +197,19 @@ def test_metadata_name_the_workflow(bench: Bench) -> None:
     assert (stage["prompt"], stage["negative_prompt"], stage["seed"]) == ("a fox in the snow", "blurry", 42)
     assert (stage["node"], stage["node_class"]) == ("6", "SamplerCustomAdvanced")
     assert stage["scheduler"]["class"] == "sample_euler"
+
+
+def silent(model: Any, x: Any, sigmas: Any, extra_args: Any = None, callback: Any = None, disable: Any = None) -> Any:
+    """A sampler that reports no step."""
+    return SAMPLERS["heun"][0](model, x, sigmas, extra_args=extra_args)
+
+
+@pytest.mark.parametrize("steps", [3, 12])
+def test_a_sampler_that_reports_nothing_is_recorded_by_its_levels(bench: Bench, steps: int) -> None:
+    plain = flat(bench.sample(ModelPatcher(), KSAMPLER(silent), sigmas=levels(steps)))
+    with bench.comfyui.prompt():
+        assert torch.equal(plain, flat(bench.sample(bench.model(), KSAMPLER(silent), sigmas=levels(steps))))
+    run = bench.run()
+    for stream in ("video", "audio"):
+        assert column(run, "sigma", stream=stream).tolist() == pytest.approx(levels(steps).tolist()[:-1])
+        assert column(run, "evaluations", stream=stream).tolist() == [2] * (steps - 1) + [1]

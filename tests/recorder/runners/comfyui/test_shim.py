@@ -58,7 +58,7 @@ def test_another_folder_is_refused_in_one_line(tmp_path: Path, command: str) -> 
 
 
 @pytest.mark.parametrize("command", ["install", "uninstall"])
-def test_a_file_of_somebody_else_stays(tmp_path: Path, command: str) -> None:
+def test_a_file_of_another_program_stays(tmp_path: Path, command: str) -> None:
     folder = comfyui_folder(tmp_path)
     other = folder / "custom_nodes" / shim.NAME
     other.write_text("NODE_CLASS_MAPPINGS = {}\n")
