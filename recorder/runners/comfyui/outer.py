@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from recorder.format.events import reason_of
+from recorder.format.events import reason_of, text_of
 from recorder.metrics.step import UNKNOWN, Drift
 from recorder.runners.comfyui import shocked_sampler, workflow
 from recorder.runners.comfyui.host import ExecutingNode, Host, is_ltx
@@ -90,14 +90,16 @@ class Adapter:
         outer = under_way.get()
         if not is_ltx(guider) or (outer is not None and outer.guider is guider):  # node and setting: recorded once
             return executor(*args, **kwargs)
-        place = self.host.place()
+        place, key = self.host.place(), ""
         try:
             given = dict(zip(_SIGNATURE, args, strict=False)) | kwargs
+            sampled = self._sampled(guider, given, place)
             key, run = self.runs.of(place, guider, options)
-            sampling = ComfySampling(self.host, guider, self._sampled(guider, given, place), run.handle)
+            sampling = ComfySampling(self.host, guider, sampled, run.handle)
             given = self._watched(guider, sampling, given, options)
         except Exception as error:  # noqa: BLE001 - the sampling continues
             _report(error)
+            self.runs.sampled(key, place)
             return executor(*args, **kwargs)
         if stopping(run):
             raise self.host.interrupt
@@ -107,7 +109,7 @@ class Adapter:
             out = executor(*(given[name] for name in _SIGNATURE[: len(args)]), **named)
         except BaseException as failure:
             sampling.leave()
-            run.failure = CancelledInComfyUI() if isinstance(failure, self.host.interrupt) else failure
+            run.failure = CancelledInComfyUI() if isinstance(failure, self.host.interrupt) else without_frames(failure)
             raise
         else:
             run.failure = None
@@ -187,6 +189,12 @@ def stopping(run: PromptRun) -> bool:
     """Whether a viewer has stopped the run of this prompt in an earlier sampling."""
     opened = run.opened
     return opened is not None and opened.stopping
+
+
+def without_frames(failure: BaseException) -> BaseException:
+    """An exception of the same name and text. The one that was raised holds its frames, and with them latents."""
+    kind = Exception if isinstance(failure, Exception) else BaseException
+    return type(type(failure).__name__, (kind,), {})(text_of(failure))
 
 
 def sampler_name(sampler: Any) -> str:

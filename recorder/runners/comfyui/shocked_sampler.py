@@ -289,8 +289,10 @@ class _Loop:
 
     def _seeded(self, piece: int) -> Any:
         """The sampler's arguments for a piece: a sampler that draws noise must not draw the same again."""
-        seed = (self.extra or {}).get("seed")
-        return self.extra if not piece or not isinstance(seed, int) else {**self.extra, "seed": seed + 7919 * piece}
+        extra = dict(self.extra or {})  # a copy, since some samplers put functions of their own into it
+        if piece and isinstance(extra.get("seed"), int):
+            extra["seed"] += 7919 * piece
+        return extra
 
     def _record(self, row: int, action: ShockAction, fresh: dict[str, Injected], changed: bool = False) -> None:
         text = self.conductor.describe(action)

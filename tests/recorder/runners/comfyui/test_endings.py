@@ -50,7 +50,39 @@ def test_an_error_of_the_model_is_failed_and_raised(bench: Bench) -> None:
         bench.sample(model)
     run = bench.run()
     assert run.end is not None and run.end["status"] == "failed"
-    assert "the model failed" in str(run.end["error"])
+    assert run.end["error"] == "RuntimeError: the model failed"
+
+
+def test_a_failure_keeps_no_latents(bench: Bench) -> None:
+    model = bench.model()
+    model.model.fails_at = 5
+    with bench.comfyui.prompt():
+        with pytest.raises(RuntimeError):
+            bench.sample(model)
+        (opened,) = bench.adapter.runs._open.values()
+        assert opened.failure is not None and opened.failure.__traceback__ is None
+    bench.adapter.runs.wait()
+
+
+@pytest.mark.parametrize("lifecycle", [True, False])
+def test_latents_of_unknown_shape_are_sampled_and_leave_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, lifecycle: bool
+) -> None:
+    bench.comfyui.lifecycle = lifecycle
+    bench.comfyui.install(monkeypatch)
+    bench.load()
+    flat_noise = torch.randn(1, 1, 60, generator=torch.Generator().manual_seed(0))
+
+    def sampled(model: Any) -> Any:
+        return bench.guider(model).sample(
+            flat_noise, torch.zeros(1, 1, 60), bench.sampler("euler"), levels(), callback=lambda *_: None, seed=1
+        )
+
+    plain = sampled(ModelPatcher())
+    with bench.comfyui.prompt():
+        assert torch.equal(plain, sampled(bench.model()))
+    assert bench.runs() == []
+    assert bench.adapter.runs._open == {} and bench.comfyui.providers == []
 
 
 def test_a_sampling_that_is_tried_again_is_complete(bench: Bench) -> None:

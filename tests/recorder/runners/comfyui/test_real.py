@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recorder.format import sigma_math
 from replay.integrity.check import check
 from replay.sources.open import load
 from tests.recorder.runners.comfyui.real.cases import CASES
@@ -74,6 +75,11 @@ def test_rows_are_the_steps(report: Any, number: int) -> None:
             assert run.standing == "complete" and sigma_next[-1] > 0.5
             continue
         assert run.standing == ("complete, 80 % noise left" if kind == "split" else "complete")
+        if kind == "shock":
+            assert sigma.tolist() == pytest.approx([1, 0.95, sigma_math.raised(0.8, 6), 0.8, 0.5])
+            assert streams["video"].series("sigma_down")[1] == pytest.approx(0.8)
+            assert [e["step"] for e in run.events if e["kind"] == "shock"] == [1]
+            continue
         assert run.stages[0].steps == (2 if kind == "split" else 4)
         assert streams["video"].series("evaluations").max() == EVALUATIONS.get(sampler, 1)
         assert np.all(np.diff(sigma) < 0)

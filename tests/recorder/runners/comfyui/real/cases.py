@@ -86,6 +86,7 @@ def case(model: Any, _: Any, kind: str, sampler: str, *more: str) -> Any:
     import comfy.samplers
     import torch
 
+    from recorder.runners.comfyui import nodes
     from tests.recorder.runners.comfyui.real import toy
 
     batch = 2 if "batch" in more else 1
@@ -110,6 +111,8 @@ def case(model: Any, _: Any, kind: str, sampler: str, *more: str) -> Any:
         else:
             levels = torch.tensor([1.0, 0.95, 0.8, 0.5, 0.0])
             chosen = comfy.samplers.sampler_object(sampler)
+            if kind == "shock":
+                (chosen,) = nodes.LTXShock().shock(chosen, "restart", 0.8, 6.0, 7)
             guider = comfy.samplers.CFGGuider(model)
             guider.set_conds(positive, negative)
             guider.set_cfg(cfg)
@@ -134,6 +137,7 @@ SAMPLERS = (
     "er_sde", "seeds_2", "seeds_3", "sa_solver", "sa_solver_pece", "ddim", "uni_pc", "uni_pc_bh2",
 )  # fmt: skip
 """Every sampler of the core of 0.20.1; `_gpu` variants draw on the GPU."""
+SHOCKED = ("euler", "euler_ancestral", "euler_cfg_pp", "euler_ancestral_cfg_pp", "heun", "dpmpp_2m")
 CASES: list[tuple[str, ...]] = [
     ("ksampler", "euler"),
     *(("ksampler", name) for name in SAMPLERS[1:]),
@@ -148,6 +152,7 @@ CASES: list[tuple[str, ...]] = [
     ("ksampler", "heun", "i2v"),
     ("guider", "euler"),
     ("guider", "euler_ancestral", "i2v"),
+    *(("shock", name) for name in SHOCKED),
     ("split", "euler"),
 ]
 
