@@ -6,7 +6,7 @@ DEMO_STAMP := .venv/demo-installed
 DOCS_STAMP := .venv/docs-installed
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help demo test suite shuffled lint wheel matrix docs bench healthy peers soak torture powercut fuzz keys pictures clean
+.PHONY: help demo test suite shuffled lint wheel matrix docs bench healthy peers soak torture powercut fuzz keys pictures interop clean
 
 demo: $(DEMO_STAMP)  ## Show a real, if tiny, LTX 2.3 denoising live.
 	$(BIN)/ltxtui demo
@@ -64,6 +64,19 @@ keys: $(STAMP)  ## Send 2,000 random bursts of keys and mouse events to every sc
 
 pictures: $(STAMP)  ## Render the pictures of README.md.
 	$(BIN)/python docs/pictures.py
+
+INTEROP := .venv/interop
+SITE := -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+# Without their dependencies: these are .venv's, which the environment sees. Empty modules stand for torchaudio, whose
+# build would have to match torch, and OpenImageIO: Lightricks' code imports them, and needs them for files alone.
+interop: $(STAMP)  ## Record Lightricks' ltx-pipelines at toy size; LTXTUI_LTX2=PATH takes a checkout of LTX-2; two minutes.
+	test -x $(INTEROP)/bin/python || $(BIN)/python -m venv $(INTEROP)
+	$(BIN)/python $(SITE) > "$$($(INTEROP)/bin/python $(SITE))/outer.pth"
+	$(INTEROP)/bin/python -m pip install --quiet --no-deps --constraint constraints.txt \
+		ltx-core==1.0.0 ltx-pipelines==1.0.0 einops scipy || echo "ltx-pipelines cannot be installed; its tests are skipped"
+	for module in torchaudio OpenImageIO; do $(INTEROP)/bin/python -c "import $$module" 2>/dev/null || \
+		touch "$$($(INTEROP)/bin/python $(SITE))/$$module.py"; done
+	$(INTEROP)/bin/python -m pytest -rs tests/interop
 
 clean:  ## Remove what the targets made.
 	rm -rf .venv dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis snapshot_report.html

@@ -63,8 +63,8 @@ class RunHandle(OwnLoop):
         self._server: Server | None = None
         self._system: SystemLane | None = None
         self._forked = False
-        self.joins: Callable[[Any], None] | None = None
-        """Hooks a further pipeline."""
+        self.joins: Callable[[], Callable[[Any], None] | None] = lambda: None
+        """Gives the function that hooks a further pipeline, while there is one."""
         self.path, self._journal = claim(runs_dir, run_name(name, now))
         journal_removal.settle_others(self.path)
         with contextlib.ExitStack() as undo:  # in the reverse order, if anything fails
@@ -161,13 +161,15 @@ class RunHandle(OwnLoop):
     def join(self, pipe: Any) -> None:
         """Record the calls of a further pipeline in this run, until it ends.
 
+        Shocks need the pipeline when the run begins: in a pipeline of diffusers that joins later, none can act.
+
         Raises:
             RuntimeError: if the run has ended, or if the pipeline or its scheduler is being recorded already.
             ValueError: if the pipeline cannot be observed correctly.
         """
-        if self.joins is None:
-            raise RuntimeError("a pipeline joins a run that record() has begun")
-        self.joins(pipe)
+        if (hook := self.joins()) is None:
+            raise RuntimeError("the run has ended; a pipeline can only join a run that is being recorded")
+        hook(pipe)
 
     def _serve(self) -> None:
         try:

@@ -4,52 +4,31 @@ from __future__ import annotations
 
 import inspect
 import os
-import socket
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakMethod
 
 from recorder.findings.named import read_rules
 from recorder.format import locations, protocol
 from recorder.format.events import named
 from recorder.recording import COMPLETING, RunHandle
-from recorder.sampling import hooks, supported_pipelines
+from recorder.runners.lightricks.observer import LightricksObserver
+from recorder.runners.stop import GenerationStopped
+from recorder.runners.targets import Targets
+from recorder.sampling import hooks
+from recorder.sampling.commands import AnswerCallback
 from recorder.sampling.dispatch import SamplingObserver
-from recorder.sampling.metadata import brief, command, device_name, model_id, versions
 from recorder.shocks.conductor import Conductor
-from recorder.shocks.schedules import free
 from recorder.shocks.spec import Shock
 from recorder.system.calls import inside
 from recorder.system.interrupts import shielded
 from recorder.writing.machine_load import gpu_of
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _conductor(
-    pipes: Sequence[Any], shocks: Sequence[Shock | Mapping[str, Any]], sigmas: Sequence[float] | None
-) -> Conductor | None:
-    """The conductor that decides on the shocks of a run; None if no shock can act in it.
-
-    Raises:
-        ValueError: if shocks are requested and a pipeline cannot apply them exactly.
-    """
-    read = [s if isinstance(s, Shock) else Shock.from_dict(s) for s in shocks]
-    own = None if sigmas is None else free(sigmas)
-    if not pipes or not (read or own):
-        if read or own:
-            raise ValueError("shocks act in a pipeline's scheduler; a custom loop injects its noise itself")
-        return None
-    from recorder.shocks.scheduler import check_lendable
-
-    for pipe in pipes:
-        for name in hooks.SCHEDULER_NAMES:
-            if getattr(pipe, name, None) is not None:
-                check_lendable(getattr(pipe, name))
-    return Conductor(read, own)
 
 
 def record(
@@ -77,8 +56,9 @@ def record(
     concurrent calls of one pipeline are not recorded, and an event says so.
 
     Args:
-        pipe: a diffusers pipeline such as `LTX2Pipeline`, or a sequence of them; None for a custom loop, which calls
-            `run.step`.
+        pipe: a diffusers pipeline such as `LTX2Pipeline`, one of Lightricks' ltx-pipelines such as
+            `DistilledPipeline`, or a sequence of them; `"ltx-pipelines"` for everything that ltx-pipelines runs while
+            the block runs; None for a custom loop, which calls `run.step` or `run.evaluated`.
         shocks: noise to inject, in every loop whose schedule reaches it: see `Shock`, `ancestral`, `spikes`.
         sigmas: an explicit σ list for every loop, used unchanged, without the closing 0.
         runs_dir: the folder for archives, created if missing.
@@ -112,6 +92,7 @@ def record(
             asked.
         TypeError: at once, if a function is given in place of a pipeline, as by `@record` without parentheses.
 
+    ltx-pipelines has no other way to end a loop, so there a `stop` raises `GenerationStopped` from the pipeline's call.
     All but TypeError are raised where the block is entered, and leave nothing behind.
 
     Example:
@@ -124,54 +105,27 @@ def record(
         raise TypeError(f"{pipe.__qualname__} is not a pipeline; as a decorator write @record() or @record(pipe)")
 
     def begin(recording: Recording) -> Callable[[], None]:
-        pipes = list(pipe) if isinstance(pipe, Sequence) else [] if pipe is None else [pipe]
-        for p in pipes:
-            supported_pipelines.check(p)
+        targets = Targets.of(pipe)
         rules = read_rules(stop_if)
-        _check_free(pipes)
         # Absolute, since the program may change its working directory while the block runs.
         folder = Path(os.path.abspath(locations.local_path(runs_dir, "runs_dir")))  # noqa: PTH100 - keeps links
-        conductor = _conductor(pipes, shocks, sigmas) or (Conductor() if pipes and allow_control else None)
+        conductor = targets.conductor(shocks, sigmas, allow_control)
         make = partial(
             RunHandle,
             folder,
             name,
-            _known(pipes, conductor, metadata),
+            targets.known(conductor, metadata),
             save_latents=save_latents,
             eigenvalue=data_eigenvalue,
             previews=previews,
             sync=sync,
-            gpu=gpu_of(pipes[0] if pipes else None),
+            gpu=gpu_of(next(iter((*targets.pipes, *targets.others)), None)),
             allow_control=allow_control,
             stop_if=rules,
         )
-        return partial(recording.open, make, pipes, conductor)
+        return partial(recording.open, make, targets, conductor)
 
     return Recording(begin)
-
-
-def _known(pipes: Sequence[Any], conductor: Conductor | None, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The metadata that is known when a run begins."""
-    return {
-        "host": socket.gethostname(),
-        "process": os.getpid(),
-        "command": command(),
-        "pipelines": [type(p).__name__ for p in pipes],
-        "model": model_id(pipes[0]) if pipes else "",
-        "device": device_name(pipes[0].device) if pipes else "",
-        "versions": versions(),
-        "shocks": [s.as_dict() for s in conductor.shocks] if conductor else [],
-        "user": {} if metadata is None else brief(metadata),
-    }
-
-
-def _check_free(pipes: Sequence[Any]) -> None:
-    """Refuse pipelines that are recorded already. Raises RuntimeError."""
-    for i, pipe in enumerate(pipes):
-        if hooks.is_hooked(pipe):
-            raise RuntimeError(f"this {type(pipe).__name__} is being recorded already; end that recording first")
-        if any(pipe is other for other in pipes[:i]):
-            raise RuntimeError(f"this {type(pipe).__name__} is listed more than once; list each pipeline once")
 
 
 class Recording:
@@ -189,6 +143,8 @@ class Recording:
         self._entered = False
         self._pipes: Sequence[Any] = ()
         self._observer: SamplingObserver | None = None
+        self._others: LightricksObserver | None = None
+        self._conductor: Conductor | None = None
         self._take_back: Callable[[Any], None] | None = None
 
     def __call__(self, function: F) -> F:
@@ -232,31 +188,44 @@ class Recording:
         if self._run is not None and not self._closing and not sys.is_finalizing():
             self._leave(GeneratorExit())
 
-    def open(self, make: Callable[[], RunHandle], pipes: Sequence[Any], conductor: Conductor | None) -> None:
+    def open(self, make: Callable[[], RunHandle], targets: Targets, conductor: Conductor | None) -> None:
         """Make the run and hook the pipelines. If this fails, leaving the block undoes what was done."""
-        if conductor is not None:
+        if conductor is not None and targets.pipes:
             # Imports diffusers. At the end there may be no file descriptor left for that.
             from recorder.shocks.scheduler import take_back
 
             self._take_back = take_back
-        self._pipes = pipes
+        self._pipes = targets.pipes
         self._run = run = make()
-        self._observer = observer = SamplingObserver(run.stages, conductor)
-        run.control.shock = observer.request_shock if pipes else None
-        run.joins = self._join
-        for p in pipes:
+        self._observer = observer = SamplingObserver(run.stages, conductor if targets.pipes else None)
+        self._conductor = conductor
+        # Weakly: a recording that is dropped ends its run at once, not at the next collection of circles.
+        run.joins = WeakMethod(self._join)
+        self._hook(run, targets)
+        for p in targets.pipes:
             hooks.hook_pipeline(p, observer)
+
+    def _hook(self, run: RunHandle, targets: Targets) -> None:
+        """Watch what ltx-pipelines runs, and send requests for shocks to what is under way."""
+        if targets.api is not None:
+            watched = None if targets.all_others else targets.others
+            self._others = LightricksObserver(targets.api, run.stages, watched, self._conductor)
+        if targets:
+            run.control.shock = partial(_request_shock, self._observer, self._others, bool(self._pipes))
 
     def _join(self, pipe: Any) -> None:
         """Record a further pipeline in this run; see `RunHandle.join`."""
         run, observer = self._run, self._observer
         if run is None or observer is None or self._closing or run.status != "recording":
             raise RuntimeError("the run has ended; a pipeline can only join a run that is being recorded")
-        supported_pipelines.check(pipe)
-        _check_free([pipe])
-        hooks.hook_pipeline(pipe, observer)
-        self._pipes = [*self._pipes, pipe]
-        run.control.shock = observer.request_shock
+        targets = Targets.of(pipe)
+        for p in targets.pipes:
+            hooks.hook_pipeline(p, observer)
+            self._pipes = [*self._pipes, p]
+        if targets.api is not None and self._others is not None:
+            self._others.add(None if targets.all_others else targets.others)
+        else:
+            self._hook(run, targets)
 
     def _leave(self, error: BaseException | None) -> None:
         if self._run is None:
@@ -282,6 +251,8 @@ class Recording:
         if self._closing:
             return
         self._closing = True
+        if self._others is not None:
+            _guarded(run, "the end of the hooks in ltx-pipelines", self._others.close)
         if (observer := self._observer) is not None:
             for pipe in self._pipes:
                 _guarded(run, "the end of a pipeline's hooks", partial(_unhook, pipe, observer))
@@ -293,10 +264,26 @@ class Recording:
         run.close(*_ending(run, error))
 
 
+def _request_shock(
+    observer: SamplingObserver | None,
+    others: LightricksObserver | None,
+    pipes: bool,
+    shock: Shock,
+    answer: AnswerCallback,
+) -> None:
+    """Send a request for a shock to what is under way."""
+    if others is not None and (others.loop_under_way or not pipes):
+        others.request_shock(shock, answer)
+    elif observer is not None:
+        observer.request_shock(shock, answer)
+
+
 def _ending(run: RunHandle, error: BaseException | None) -> tuple[protocol.Status, str | None]:
     """Status and error text of a run whose block was left with this exception, or with none."""
     if error is None:
         return ("interrupted", run.control.stopped_by) if run.stopping else ("complete", None)
+    if isinstance(error, GenerationStopped) and run.stopping:
+        return "interrupted", run.control.stopped_by
     if isinstance(error, Exception):
         try:
             return "failed", named(error)

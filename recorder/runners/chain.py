@@ -53,6 +53,8 @@ class Chain:
         self._refused: set[str] = set()
         self._reported = False
         """The sampler reports where its steps begin."""
+        self._completed = False
+        """A row has been handed over since viewers' commands were looked at."""
 
     def evaluated(self, one: Evaluation) -> None:
         """Take one evaluation. Every row that it completes is handed over.
@@ -72,7 +74,7 @@ class Chain:
         stages.announce()
         with torch.no_grad():
             link = self._links.get(stream) or self._joins(one)
-            if link.conditioned:
+            if link is None or link.conditioned:
                 return
             if link.shape != tuple(one.sample.shape):
                 had, has = list(link.shape), list(one.sample.shape)
@@ -87,14 +89,24 @@ class Chain:
                 self._forget(stream)
                 if one.midpoint is not True:  # the step that begins here
                     stages.missed(stream, error)
-        stages.control.stepped(self._pipe, stages.position())
+        self._tell_control()
 
-    def _joins(self, one: Evaluation) -> _Link:
+    def _tell_control(self) -> None:
+        """Execute a viewer's commands, which wait for the end of a step, if one has ended."""
+        completed, self._completed = self._completed, False
+        if completed:
+            self._stages.control.stepped(self._pipe, self._stages.position())
+
+    def _joins(self, one: Evaluation) -> _Link | None:
+        """The link of a stream's first evaluation; None if it cannot be measured now, such as without memory."""
         try:
             layout = one.layout()
         except ValueError:
             self._refused.add(one.stream)
             raise
+        except Exception as error:  # noqa: BLE001 - the generation continues
+            self._stages.missed(one.stream, error)
+            return None
         nothing = LatentLayout(one.stream, one.sample.shape[0], (0,))
         link = _Link(layout or nothing, tuple(one.sample.shape), conditioned=layout is None)
         self._links[one.stream] = link
@@ -102,8 +114,7 @@ class Chain:
 
     def _take(self, link: _Link, one: Evaluation) -> None:
         if link.begun is not None and one.midpoint is True:
-            self._counts_undecided(link)
-            link.begun.evaluations += not one.reused
+            self.counts(one.stream, one.reused)
             return
         given = Begun.by(one, link.layout)
         if one.injected is not None and (before := link.undecided or link.begun) is not None:
@@ -114,6 +125,13 @@ class Chain:
         else:
             self._decide(link, given.sigma)
             link.undecided = given
+
+    def counts(self, stream: str, reused: bool = False) -> None:
+        """Count an evaluation inside the step under way."""
+        link = self._links.get(stream)
+        if link is not None and link.begun is not None:
+            self._counts_undecided(link)
+            link.begun.evaluations += not reused
 
     def _decide(self, link: _Link, sigma: float | None = None) -> None:
         """Whether the undecided evaluation began a step, now that the level of the next one is known; None at the end.
@@ -143,6 +161,7 @@ class Chain:
         self._reported = True
         for link in self._links.values():
             self._guarded(link, self._confirm)
+        self._tell_control()
 
     def ended(self) -> None:
         """The step under way has ended: all its evaluations so far are counted, and the next one begins a step."""
@@ -165,6 +184,7 @@ class Chain:
         before, link.begun, link.next_begins = link.begun, begun, False
         if before is not None:
             self._stages.step(before.ends(begun.sigma, begun.sample))
+            self._completed = True
 
     def injected(self, noise: Mapping[str, Injected]) -> None:
         """The step under way ends with fresh noise, by stream: tokens of the whole sequence, shaped as the sample."""
@@ -186,9 +206,10 @@ class Chain:
             begun, link.begun, link.next_begins = link.begun, None, False
             if begun is not None:
                 self._stages.step(begun.ends(float(sigma), result))
+                self._completed = True
 
         self._guarded(link, end)
-        self._stages.control.stepped(self._pipe, self._stages.position())
+        self._tell_control()
 
     def end(self, complete: bool = True) -> None:
         """End the stage's chain.

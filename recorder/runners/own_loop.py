@@ -17,14 +17,33 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+class _Chains:
+    """The chains of evaluations by line of stages."""
+
+    def __init__(self) -> None:
+        self.complete = True
+        self._chains: weakref.WeakKeyDictionary[Stages, Chain] = weakref.WeakKeyDictionary()
+
+    def of(self, line: Stages) -> Chain:
+        """The chain of a line, which begins with its first evaluation."""
+        if line not in self._chains:
+            self._chains[line] = Chain(line)
+        return self._chains[line]
+
+    def end(self, line: Stages) -> None:
+        """The line's stage ends."""
+        if (chain := self._chains.pop(line, None)) is not None:
+            chain.end(self.complete)
+
+
 class OwnLoop:
     """What a loop that is not hooked calls: `stage`, then `step` or `evaluated`. `RunHandle` has these methods."""
 
     def __init__(self, stages: Stages) -> None:
         self.stages = stages
-        self._loop = Loop(stages, self._line_ends)
-        self._complete = True
-        self._chains: weakref.WeakKeyDictionary[Stages, Chain] = weakref.WeakKeyDictionary()
+        # An object of its own, so that a run and its loop are no circle, which would live on until it is collected.
+        self._chains = _Chains()
+        self._loop = Loop(stages, self._chains.end)
 
     def stage(self, sigmas: Sequence[float] | None = None, **metadata: Any) -> None:
         """Begin a stage of a custom sampling loop, and end the previous one. Hooked pipelines do this automatically.
@@ -182,16 +201,9 @@ class OwnLoop:
         Args:
             complete: False after an error: then a step that was evaluated, and perhaps not taken, has no row.
         """
-        self._complete = complete
+        self._chains.complete = complete
         self._loop.end()
-        self._complete = True
+        self._chains.complete = True
 
     def _chain(self) -> Chain:
-        line = self._loop.line()
-        if line not in self._chains:
-            self._chains[line] = Chain(line)
-        return self._chains[line]
-
-    def _line_ends(self, line: Stages) -> None:
-        if (chain := self._chains.pop(line, None)) is not None:
-            chain.end(self._complete)
+        return self._chains.of(self._loop.line())

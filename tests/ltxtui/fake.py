@@ -106,6 +106,7 @@ def _row(stream: str, step: int, levels: np.ndarray, batch: int, nan_at: int | N
         "sigma_down": after,
         "noise_injected": 0.0,
         "timestep": level * 1000,
+        "evaluations": 1.0,
         "snr_schedule_db": signal,
         "snr_measured_db": signal - 3 * level**2 if np.isfinite(signal) else signal,
         "velocity_rms": 1.4 - 0.5 * level,

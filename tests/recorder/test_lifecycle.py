@@ -20,6 +20,7 @@ from recorder import record, recording, session
 from recorder.format import locations
 from recorder.journal.journal import is_being_written
 from recorder.recording import RunHandle
+from recorder.runners import own_loop
 from recorder.sampling import hooks, observer, stages
 from recorder.system import interrupts as shielded_
 from recorder.system.interrupts import shielded
@@ -205,7 +206,8 @@ def test_whatever_fails_in_the_beginning_leaves_nothing(
     def fails(*arguments: Any, **more: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(run_messages if which == "header" else recording, which, fails)
+    module = {"header": run_messages, "Loop": own_loop}.get(which, recording)
+    monkeypatch.setattr(module, which, fails)
     with pytest.raises(MemoryError), record(runs_dir=tmp_path / "runs"):
         raise AssertionError("the block must not run")
     monkeypatch.undo()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -82,10 +83,12 @@ def test_a_sweep_counts_what_the_rows_record(tmp_path: Path) -> None:
     writer = ArchiveWriter(tmp_path / "one.zarr")
     for message in whole("one", steps=len(counts), stages=2):
         if message["t"] == "stream":
-            own = {"name": "evaluations", "unit": "1", "dims": ["step"], "shape": [], "label": "", "description": ""}
-            message["metrics"] = [*message["metrics"], own]
+            before = itertools.takewhile(lambda m: m["name"] != "evaluations", message["metrics"])
+            column = sum(int(np.prod(m["shape"])) for m in before)
         if message["t"] == "step":
-            message["data"] += np.array(counts[message["step"]], "<f4").tobytes()
+            row = np.frombuffer(message["data"], "<f4").copy()
+            row[column] = counts[message["step"]]
+            message["data"] = row.tobytes()
         writer.feed(message)
     run = load(writer.path)
     assert [s.evaluations.tolist() for s in run.stages] == [counts, counts]

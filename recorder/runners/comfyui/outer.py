@@ -16,7 +16,8 @@ from recorder.runners.comfyui import shocked_sampler, workflow
 from recorder.runners.comfyui.host import ExecutingNode, Host, is_ltx
 from recorder.runners.comfyui.latents import LatentShapes
 from recorder.runners.comfyui.prompt_runs import CancelledInComfyUI, PromptRun, PromptRuns, RecordingOptions, model_path
-from recorder.runners.comfyui.sampling import ComfySampling, Sampled, under_way
+from recorder.runners.comfyui.sampled import Sampled
+from recorder.runners.comfyui.sampling import ComfySampling, under_way
 from recorder.runners.evaluation import DriftRule, no_noise, unknown_noise
 from recorder.sampling.metadata import brief
 from recorder.shocks import plan_warnings
@@ -194,7 +195,8 @@ def stopping(run: PromptRun) -> bool:
 def without_frames(failure: BaseException) -> BaseException:
     """An exception of the same name and text. The one that was raised holds its frames, and with them latents."""
     kind = Exception if isinstance(failure, Exception) else BaseException
-    return type(type(failure).__name__, (kind,), {})(text_of(failure))
+    made: type[BaseException] = type(type(failure).__name__, (kind,), {})
+    return made(text_of(failure))
 
 
 def sampler_name(sampler: Any) -> str:

@@ -16,6 +16,7 @@ from recorder.format.events import reason_of
 from recorder.recording import RunHandle
 from recorder.runners.comfyui import workflow
 from recorder.runners.comfyui.host import ExecutingNode, Host
+from recorder.runners.targets import Targets
 from recorder.sampling.metadata import command, device_name, versions
 from recorder.session import Recording
 from recorder.writing.machine_load import Gpu, gpu_of
@@ -151,7 +152,7 @@ def _recording(host: Host, place: ExecutingNode, guider: Any, options: Recording
         gpu=_gpu(device),
         allow_control=options.allow_control,
     )
-    return Recording(lambda recording: partial(recording.open, make, [], None))
+    return Recording(lambda recording: partial(recording.open, make, Targets(), None))
 
 
 def _gpu(device: torch.device) -> Gpu | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from torch import Tensor
@@ -13,9 +12,9 @@ from torch import Tensor
 from recorder.format.events import event, reason_of
 from recorder.runners.chain import Chain
 from recorder.runners.comfyui.host import Host
-from recorder.runners.comfyui.latents import LatentShapes
 from recorder.runners.comfyui.passes import passes_of
-from recorder.runners.evaluation import DriftRule, Evaluation, same_level
+from recorder.runners.comfyui.sampled import Sampled, WaitingEvaluation
+from recorder.runners.evaluation import Evaluation, same_level
 from recorder.sampling.commands import TOO_LATE, AnswerCallback
 from recorder.sampling.sampler_step import Injected
 from recorder.shocks.conductor import Conductor
@@ -35,42 +34,6 @@ REPLACED: Final = (
 
 MAX_WAITING: Final = 8
 """Evaluations that are kept for a report of their step; no sampler needs more than four."""
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """What is known of a sampling when it begins.
-
-    Attributes:
-        levels: the sampler's list of levels, with the closing one.
-        follows: whether the sampler's steps are those of the list. Others choose their levels between its first one and
-            its lowest one above 0, and end there.
-        shapes: those of its latents.
-        free: 1 − conditioning strength in the shape of the latents; None without a mask.
-        metadata: kept with the stage.
-        cautions: warnings that the stage begins with.
-        drift: the sampler's step without its own noise.
-        guidance_scale: of classifier-free guidance; NaN if it is not known.
-    """
-
-    levels: tuple[float, ...]
-    follows: bool
-    shapes: LatentShapes
-    free: Tensor | None
-    metadata: Mapping[str, Any]
-    cautions: tuple[str, ...]
-    drift: DriftRule
-    guidance_scale: float
-
-
-@dataclass
-class _Evaluated:
-    """An evaluation whose step is not reported yet. Copies: samplers may write to their latents meanwhile."""
-
-    sigma: float
-    sample: Tensor
-    x0: Tensor
-    passes: dict[str, Tensor] = field(default_factory=dict)
 
 
 class ComfySampling:
@@ -96,7 +59,7 @@ class ComfySampling:
         self._open = run
         self._run: RunHandle | None = None
         self._chain: Chain | None = None
-        self._waiting: list[_Evaluated] = []
+        self._waiting: list[WaitingEvaluation] = []
         self._passes: dict[str, Tensor] = {}
         self._unreported = False
         """The sampler does not report its steps."""
@@ -149,7 +112,7 @@ class ComfySampling:
 
     def _after(self, kept: tuple[float, Tensor], x0: Tensor) -> None:
         sigma, sample = kept
-        one = _Evaluated(sigma, sample, x0.detach().clone(), self._passes)
+        one = WaitingEvaluation(sigma, sample, x0.detach().clone(), self._passes)
         self._passes = {}
         if self._unreported:
             self._hand_over(one, midpoint=None)
@@ -192,7 +155,7 @@ class ComfySampling:
         for number, one in enumerate(waiting):
             self._hand_over(one, midpoint=number != chosen)
 
-    def _hand_over(self, one: _Evaluated, midpoint: bool | None) -> None:
+    def _hand_over(self, one: WaitingEvaluation, midpoint: bool | None) -> None:
         chain = self._begun()
         if chain is None:
             return

@@ -1,0 +1,1 @@
+"""A small fake of ltx-pipelines, for contract tests."""
