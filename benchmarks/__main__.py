@@ -13,7 +13,7 @@ from benchmarks import options
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the nano model's tensors are too small to share
 
-PARTS = ["recorder", "footprint", "dashboard", "findings"]
+PARTS = ["recorder", "footprint", "dashboard", "findings", "comfyui"]
 
 
 def main() -> None:
@@ -42,6 +42,10 @@ def main() -> None:
             from benchmarks import rules
 
             rules.run(folder)
+        if "comfyui" in parts:
+            from benchmarks import comfyui
+
+            comfyui.run(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -13,6 +13,7 @@ from typing import Final
 import click
 
 from ltxtui.cli.baseline import baseline
+from ltxtui.cli.comfy import comfy
 from ltxtui.cli.common import RUNS_DIR_HELP, LocalPath
 from ltxtui.cli.compare import compare
 from ltxtui.cli.completion import complete, under_way
@@ -80,6 +81,7 @@ for command in (
     report,
     pack,
     unpack,
+    comfy,
     config,
 ):
     cli.add_command(strict(command))

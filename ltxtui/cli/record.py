@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from ltxtui.cli.alert_options import notify_option, stop_if_option
+from ltxtui.cli.comfy import queue_again
 from ltxtui.cli.common import CliError, check_writable, is_terminal, runs_dir_option, say
 from ltxtui.cli.explain import MET
 from ltxtui.cli.numbers import FRAMES, PIXELS, SEED, STEPS
@@ -94,6 +95,8 @@ def record(context: click.Context, /, like: str | None, as_json: bool, notify: t
     if "steps" in given and options["sigmas"] is not None:
         raise CliError("--sigmas sets the number of steps; remove --steps")
     again = None
+    if like is not None and queue_again(like, options["runs_dir"], bool(given - {"runs_dir"})):
+        return
     if like is not None:
         again = repetition(like, options["runs_dir"], {name: options[name] for name in given})
         options |= again.fields

@@ -37,6 +37,7 @@ from replay.library.listing import live_runs
 from replay.packed.pack import pack
 from tests import recorded
 from tests.conftest import SMALL, nano_call
+from tests.recorder.runners.comfyui.fakes import comfyui_folder
 from tests.waiting import PATIENCE_SECONDS, until
 
 SMOOTH, SPIKE, DISC = "20261122-143015-smooth", "20261122-143109-spike", "20261122-143015-red-disc"
@@ -268,6 +269,8 @@ def here(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example:
         disc = folder / "runs" / f"{DISC}.zarr"
         shutil.copy(pack(disc), folder / "red-disc.zarr.zip")
         shutil.rmtree(disc)
+    if example.words[:1] == ("comfy",):
+        folder = comfyui_folder(tmp_path).parent
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("EDITOR", "true")
