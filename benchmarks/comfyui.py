@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import options
 from benchmarks.reporting import median, ms, table
 
 PROMPTS = 15
@@ -88,6 +89,11 @@ def run(folder: Path) -> None:
     table(f"ComfyUI: the queue waits for a run's opening and end ({PROMPTS} prompts)", rows)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    options.parser("benchmarks.comfyui", __doc__ or "", "").parse_args()
     with tempfile.TemporaryDirectory(prefix="ltx-bench-") as made:
         run(Path(made))
+
+
+if __name__ == "__main__":
+    main()

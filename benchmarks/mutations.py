@@ -261,9 +261,11 @@ ZIP_FIELDS: Final[tuple[tuple[bytes, tuple[tuple[int, int], ...]], ...]] = (
 )
 """Signatures of the headers of a zip file, and offsets and sizes of what follows them."""
 
+_CHUNKS: Final = f"{paths.stream(0, 'video')}/sigma/{paths.CHUNKS}"
 HOSTILE_NAMES: Final = (
-    "../x", "/etc/passwd", "a/../../x", "..", ".", "", "a//b", "a\\..\\b", "zarr.json", "zarr.json/x", "stage_0",
-    "stage_0/video/sigma/c/00", "\x1b[2J", "x" * 5000, "stage_0/video/sigma/c/0/", "c", "stage_9999999/video/zarr.json",
+    "../x", "/etc/passwd", "a/../../x", "..", ".", "", "a//b", "a\\..\\b", paths.DOCUMENT, f"{paths.DOCUMENT}/x",
+    paths.stage(0), f"{_CHUNKS}/00", "\x1b[2J", "x" * 5000, f"{_CHUNKS}/0/", paths.CHUNKS,
+    paths.document(paths.stream(9999999, "video")),
 )  # fmt: skip
 
 

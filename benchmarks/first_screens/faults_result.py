@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.first_screens.faults import fault
 from benchmarks.first_screens.faults_inside import FAULTS, UNGUIDED, level_told
 from benchmarks.first_screens.setting import Setting
+from recorder.format import paths
 
 __all__ = ["FAULTS"]
 
@@ -172,7 +173,7 @@ def rows_missing(s: Setting, chance: random.Random) -> None:
 def damaged(s: Setting, chance: random.Random) -> None:
     def spoil(path: Path) -> None:
         for name in ("velocity_rms", "sigma"):
-            for chunk in sorted((path / "stage_0" / "video" / name / "c").rglob("*")):
+            for chunk in sorted((path / paths.stream(0, "video") / name / paths.CHUNKS).rglob("*")):
                 if chunk.is_file():
                     content = bytearray(chunk.read_bytes())
                     content[len(content) // 2] ^= 0xFF

@@ -14,6 +14,8 @@ from replay.model.run import Run
 
 Event = Literal["done", "failed", "nan", "stalled", "finding"]
 NAN_RULE: Final = "not-finite"
+_STATES: Final = frozenset({"run-failed", "run-interrupted", "recorder-lost", "stalled"})
+"""Rules about the run's state, of which `failed` and `stalled` are events of their own."""
 _RINGING: Final = frozenset({"done", "failed", "nan", "stalled"})
 
 
@@ -114,6 +116,8 @@ class AlertLog:
         return Alert(event, self._run.name, self.archive, verdict, finding, status)
 
     def _is_new(self, finding: Finding) -> bool:
+        if finding.id in _STATES:
+            return False
         rank = SEVERITIES.index(finding.severity)
         new = rank > self._ranks.get(finding.id, -1)
         self._ranks[finding.id] = max(rank, self._ranks.get(finding.id, -1))

@@ -78,5 +78,10 @@ def _values(stage: StageData, finding: Finding, metric: str) -> np.ndarray | Non
     stream = stage.streams.get(finding.stream or "video") or next(iter(stage.streams.values()), None)
     if stream is None or metric not in stream.metrics or not stream.rows:
         return None
-    values = stream.series(metric, finding.clip or 0)
-    return np.asarray(values, float) if np.isfinite(values).any() else None
+    values = np.asarray(stream.series(metric, finding.clip or 0), float)
+    if values.ndim > 1:  # a value per frame: those that the finding names, or all of them
+        first, last = finding.frames or (0, values.shape[1] - 1)
+        named = values[:, first : last + 1].reshape(len(values), -1)
+        count = np.isfinite(named).sum(axis=1)
+        values = np.where(count > 0, np.nansum(named, axis=1) / np.maximum(count, 1), np.nan)
+    return values if np.isfinite(values).any() else None

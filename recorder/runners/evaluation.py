@@ -158,7 +158,7 @@ class Begun:
             self.passes,
             self.injected,
             sampler,
-            self.evaluations,
+            evaluations=self.evaluations,
         )
 
 

@@ -67,15 +67,15 @@ def repair(path: Path) -> Repaired:
     path = locations.named_path(path)
     archive = locations.archive_of(path) if path.suffix == locations.JOURNAL_SUFFIX else path
     journal = locations.journal_of(archive)
+    if not journal.is_file() and path.is_dir() and not (path / DOCUMENT).is_file():
+        # Before the lock: whether the folder around it may be written has nothing to do with the reason.
+        raise CannotRepair(f"{path} is not a recorded run (it has no {DOCUMENT})")
     if locations.is_packed(archive := locations.archive_in_place(archive)) and not journal.is_file():
         unpack = f"ltxtui unpack {shlex.quote(str(archive))}"
         raise CannotRepair(f"{archive.name} is packed and not changed; unpack it, and repair that: {unpack}")
     archive = locations.archive_of(journal)
     if not archive.parent.is_dir():
         raise CannotRepair(f"{archive} does not exist")
-    if not journal.is_file() and archive.is_dir() and not (archive / DOCUMENT).is_file():
-        # Before the lock: whether the folder around it may be written has nothing to do with the reason.
-        raise CannotRepair(f"{archive} is not a recorded run (it has no {DOCUMENT})")
     if (settled := _settled(archive)) is not None:
         return settled
     try:

@@ -35,7 +35,9 @@ def by_hand(code: str) -> list[str]:
 def test_no_other_module_writes_a_path_by_hand() -> None:
     assert len(MODULES) > 200
     found = {f.relative_to(ROOT).as_posix(): by_hand(f.read_text()) for f in MODULES}
-    assert {f: lines for f, lines in found.items() if lines and f != "recorder/format/paths.py"} == {}
+    # Attributes of ltx-pipelines are named like stages.
+    apart = {"recorder/format/paths.py", "recorder/runners/lightricks/described.py"}
+    assert {f: lines for f, lines in found.items() if lines and f not in apart} == {}
 
 
 def test_paths_by_hand_are_noticed() -> None:

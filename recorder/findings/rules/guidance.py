@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 
 from recorder.findings.facts import Block, RunFacts, StageFacts, as_number
-from recorder.findings.finding import Severity
 from recorder.findings.rule import Check, Rule
 from recorder.findings.rules.start import POWERS
 
@@ -84,9 +83,7 @@ def _opposed(block: Block) -> Iterator[Check]:
     growth = gap / (opening["guidance_gap_cfg"] / opening["velocity_conditional_rms"])
     known = _OPPOSED.get(str(block.stage.metadata.get("model", "")))
     evidence = {"scale": block["guidance_scale"][:, None]}
-    severity: Severity | None = None if known else "note"
-    growing = np.where(middle, growth, np.nan)
-    yield Check(growing, high=known or 1.5, every=True, severity=severity, evidence=evidence)
+    yield Check(np.where(middle, growth, np.nan), high=known or 1.5, every=True, evidence=evidence)
 
 
 RULES = (
@@ -119,7 +116,7 @@ RULES = (
     Rule(
         id="guidance-opposed",
         family="guidance",
-        severity="warning",
+        severity="note",
         sentence=(
             "guidance leads away from the prompt: its difference from the negative prompt grows {value:.1f} times "
             "until the middle of the run"
@@ -127,8 +124,8 @@ RULES = (
         short="guidance leads away from the prompt",
         formula="guidance_gap_cfg / velocity_conditional_rms at every σ of .55 to .75 against that of the first step",
         reason=(
-            "a clip that follows its prompt leaves less to correct: healthy runs come below 1 in one of these steps at "
-            "least, with the halves exchanged they stay above 1.25; for other models than nano a note, from 1.5 on"
+            "a clip that follows its prompt leaves less to correct: most healthy runs come below 1 in one of these "
+            "steps at least, with the halves exchanged they stay above 1.25; for other models than nano from 1.5 on"
         ),
         basis="measured",
         advice="check the order of prompt and negative prompt in the batch, and the sign of the guidance",
@@ -157,7 +154,6 @@ RULES = (
         needs=("sigma", "velocity_rms", "velocity_conditional_rms", "guidance_scale", "noise_whiteness_low", *POWERS),
         streams=("video",),
         curve="velocity_rms",
-        follows=("guidance-opposed",),
         rows=_burned,
     ),
     Rule(
