@@ -2,11 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
+# One more than two cores: many tests wait for processes.
+WORKERS := 3
 DEMO_STAMP := .venv/demo-installed
 DOCS_STAMP := .venv/docs-installed
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help demo test suite shuffled lint wheel matrix docs bench healthy peers soak torture powercut fuzz keys pictures interop clean
+.PHONY: help demo test suite slow shuffled lint wheel matrix docs bench healthy peers soak torture powercut fuzz keys pictures interop clean
 
 demo: $(DEMO_STAMP)  ## Show a real, if tiny, LTX 2.3 denoising live.
 	$(BIN)/ltxtui demo
@@ -18,10 +20,13 @@ test: $(STAMP)  ## Run lint, types, import rules and all tests.
 	$(MAKE) --no-print-directory --jobs 2 lint suite
 
 suite: $(STAMP)  ## Run all tests alone.
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n $(WORKERS)
+
+slow: $(STAMP)  ## Run the tests that `make test` leaves out, since they take long; a minute.
+	$(BIN)/pytest -n $(WORKERS) -m slow
 
 shuffled: $(STAMP)  ## Run the tests in a random order; SEED=7 repeats the order of a printed seed.
-	$(BIN)/pytest -v -n 2 -p randomly $(if $(SEED),--randomly-seed=$(SEED))
+	$(BIN)/pytest -v -n $(WORKERS) -p randomly $(if $(SEED),--randomly-seed=$(SEED))
 
 lint: $(STAMP)  ## Run lint, formatting, types and import rules.
 	$(BIN)/ruff check .

@@ -66,6 +66,7 @@ CONFIG = "[mypy]\nstrict = True\n" + "".join(
 )
 
 
+@pytest.mark.slow
 def test_a_type_checker_finds_the_types_of_an_installed_package(tmp_path: Path) -> None:
     """In a separate environment that has the packages as a wheel installs them, from another folder."""
     venv.create(tmp_path / "env", symlinks=True)

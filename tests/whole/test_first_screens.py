@@ -66,6 +66,7 @@ def test_changed_levels_keep_class_name_and_configuration() -> None:
     assert made.config.shift_terminal == components.scheduler().config.shift_terminal
 
 
+@pytest.mark.slow
 def test_a_set_of_two_runs_has_screens_and_answers_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CONFIG", "STATE", "CACHE", "DATA"):
         monkeypatch.setenv(f"LTXTUI_{name}", str(tmp_path / name))  # restored afterwards

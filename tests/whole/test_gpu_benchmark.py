@@ -30,6 +30,7 @@ def strict(line: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_every_question_has_an_answer_at_toy_size(pipe: Any, tmp_path: Path, capsys: Any) -> None:
     bench = Bench(torch.device("cpu"), True, tmp_path, time.monotonic() + 600, {"nano": pipe})
     with (tmp_path / "answers").open("w") as file:
