@@ -10,6 +10,8 @@ import sysconfig
 import venv
 from pathlib import Path
 
+import pytest
+
 import replay
 
 ROOT = Path(__file__).parents[2]
