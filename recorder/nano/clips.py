@@ -42,7 +42,12 @@ HOME_GRID = (9, 10, 12)
 RGB_CENTRE, RGB_GAIN = 0.4, 6.5
 OUTLINE_GAINS = np.array([3.6, 12.0, 12.0, 20.0, 20.0])
 COVERAGE_CENTRE = 0.4
-AUDIO_GAIN = 2.0
+PLACE_GAIN, TIMBRE_GAIN = 0.6, 1.3
+"""How loud the sound tells the shape's place, and how loud its timbre is.
+
+Sixteen mel bins repeat what each channel tells. Told louder, the sound would give the path away while nothing else of
+a clip can be seen yet, and there would be little left for the direction word to decide.
+"""
 
 
 @dataclass(frozen=True)
@@ -175,21 +180,30 @@ def make_scene(prompt: str, rng: np.random.Generator, height: int, width: int, d
     return Scene(colour, shape, height, width, radius_of(height, width), tone, waves, start, velocity)
 
 
-def audio_for(path: NDArray[np.float64], passed: NDArray[np.float64], height: int, width: int) -> NDArray[np.float32]:
-    """Audio latents [T, 8 · 16], channel by channel: what the streams share, as sines and cosines.
+def audio_for(
+    path: NDArray[np.float64],
+    passed: NDArray[np.float64],
+    timbre: NDArray[np.float64],
+    height: int,
+    width: int,
+) -> NDArray[np.float32]:
+    """Audio latents [T, 8 · 16], channel by channel: what the streams share, as sines and cosines, in a steady tone.
 
     Four channels hold the shape's place across and down, four how much of the clip has passed (`passed` [T], 0 to 1):
     attention sees only how far apart tokens are, and where a shape is depends on the direction and on that. Every
-    channel has a spectrum of its own over the mel bins.
+    channel has a spectrum of its own over the mel bins. `timbre` [8] is the strength of another spectrum in each
+    channel, the same throughout a clip.
     """
     places = [np.pi * path[:, 1] / width, np.pi * path[:, 0] / height]
     clock = [np.pi * passed, 2 * np.pi * passed]
     waves = np.stack([f(phase) for phase in (*places, *clock) for f in (np.sin, np.cos)], axis=1)
-    return (AUDIO_GAIN * waves[:, :, None] * _SPECTRA).reshape(len(path), -1).astype(np.float32)
+    told = PLACE_GAIN * waves[:, :, None] * _SPECTRA[::2]
+    steady = TIMBRE_GAIN * timbre[:, None] * _SPECTRA[1::2]
+    return (told + steady).reshape(len(path), -1).astype(np.float32)
 
 
-_SPECTRA = np.cos(np.pi * np.outer(np.arange(AUDIO_CHANNELS) + 1, (np.arange(AUDIO_BINS) + 0.5) / AUDIO_BINS))
-"""The shape over mel bins [8, 16] of each channel's spectrum."""
+_SPECTRA = np.cos(np.pi * np.outer(np.arange(2 * AUDIO_CHANNELS), (np.arange(AUDIO_BINS) + 0.5) / AUDIO_BINS))
+"""Sixteen spectra over the mel bins [16, 16], at right angles: in turn one for what a channel tells and its timbre."""
 
 
 # Low-order 2-D DCT patterns of one cell: what a cell keeps of the shape's outline beyond its plain coverage.
@@ -236,10 +250,13 @@ def samples(cells: int, per_cell: int, first: int = 0) -> NDArray[np.float64]:
 def draw(prompt: str, seed: int, frames: int = 9, height: int = 10, width: int = 12) -> Clip:
     """Draw one clip for a prompt of the vocabulary; the seed sets background, place and speed."""
     times = latent_times(frames)
-    scene = make_scene(prompt, np.random.default_rng(seed), height, width, times[-1])
+    rng = np.random.default_rng(seed)
+    scene = make_scene(prompt, rng, height, width, times[-1])
     path = scene.centres(times)
     heard = np.minimum(np.arange(audio_length(frames)) / AUDIO_LATENTS_PER_SECOND, times[-1])
-    sound = audio_for(scene.centres(heard), heard / (times[-1] or 1.0), height, width)
+    sound = audio_for(
+        scene.centres(heard), heard / (times[-1] or 1.0), rng.standard_normal(AUDIO_CHANNELS), height, width
+    )
     video = _latents(scene, path, samples(height, SUBSAMPLES), samples(width, SUBSAMPLES))
     return Clip(prompt, video, sound, path.astype(np.float32))
 

@@ -23,11 +23,11 @@ TEXT_WIDTH = 16
 TEXT_LAYERS = 2
 TEXT_LENGTH = 16
 """Tokens of a prompt with its padding."""
-HEADS = 2
+HEADS = 4
 """Attention heads of both streams: ComfyUI takes the audio's number for the attention between streams."""
 VIDEO_WIDTH = 64
 AUDIO_TOKEN = clips.AUDIO_CHANNELS * clips.AUDIO_BINS
-AUDIO_WIDTH = AUDIO_TOKEN
+AUDIO_WIDTH = AUDIO_TOKEN + 32
 """No narrower than an audio token: a velocity holds the token's whole noise, which must pass through."""
 
 
@@ -96,7 +96,7 @@ def text_encoder(vocab_size: int) -> Gemma3ForConditionalGeneration:
 
 
 def transformer() -> LTX2VideoTransformer3DModel:
-    """Four blocks, two heads of 32 for video and two of 64 for audio."""
+    """Four blocks, four heads of 16 for video and four of 32 for audio."""
     model = LTX2VideoTransformer3DModel(
         in_channels=clips.CHANNELS,
         out_channels=clips.CHANNELS,

@@ -23,13 +23,14 @@ SHORT: tuple[tuple[flow.Grid, int], ...] = (((3, 10, 12), 6), ((5, 10, 12), 4), 
 """Grids and batch sizes, in turn, of the first part of a training: attention over a few frames costs little."""
 LONG: tuple[tuple[flow.Grid, int], ...] = (((9, 10, 12), 4), ((5, 10, 12), 4), ((9, 10, 12), 4), ((9, 8, 8), 4))
 """Those of the rest; the first is the home size."""
-SHORT_SHARE = 0.25
 DECAY_SHARE = 0.4
 """The rate is held, then decays over this last share of the time."""
-AUDIO_WEIGHT = 1.0
+AUDIO_WEIGHT = 0.5
 KEPT_SHARES = (0.05, 0.15, 0.4)
 """Shares of the time after which the average so far is kept: models that drift more than the finished one."""
 SAVE_SECONDS = 600.0
+LONGEST_STEP_SECONDS = 20.0
+"""A step that takes longer by the clock was suspended meanwhile; the rest is not counted as training."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Plan:
     rate: float
     matrix_rate: float
     seed: int
+    short_share: float
+    """Share of the time that goes to clips of a few frames at the beginning."""
 
 
 def is_matrix_of_the_video(name: str, parameter: torch.Tensor) -> bool:
@@ -113,7 +116,7 @@ class Training:
         for optimiser, rate in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = rate * pace
-        table = SHORT if self.progress < SHORT_SHARE else LONG
+        table = SHORT if self.progress < self.plan.short_share else LONG
         grid, size = table[self.step % len(table)]
         video, audio = flow.velocity_errors(
             self.pipe, conditioning, flow.draw_batch(grid, size, self.plan.seed, self.step)
@@ -144,7 +147,7 @@ def train(training: Training, state: Path | None, until: float, keep: Callable[[
             training.advance(conditioning)
             now = time.monotonic()
             reached = training.progress
-            training.seconds, before = training.seconds + now - before, now
+            training.seconds, before = training.seconds + min(now - before, LONGEST_STEP_SECONDS), now
             for share in KEPT_SHARES:
                 if reached < share <= training.progress:
                     with averages_in(training):

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKLLTX2Video, LTX2Pipeline
 
-from recorder.nano import components, decoder, denoiser, flow
+from recorder.nano import components, decoder, denoiser, flow, start
 
 HALVED = ("transformer", "connectors", "vae", "audio_vae", "vocoder", "text_encoder")
 """Components that are stored in half precision, as the real model is; loading makes them float32 again."""
@@ -51,7 +51,7 @@ def _portable(settings: Any) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=240.0, help="time planned for the denoiser (default: 240)")
+    parser.add_argument("--minutes", type=float, default=105.0, help="time planned for the denoiser (default: 105)")
     parser.add_argument("--until", type=float, default=1.0, metavar="SHARE", help="stop after this share of that time")
     parser.add_argument("--decoder-minutes", type=float, default=8.0, help="time for the video decoder (default: 8)")
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate of AdamW (default: 2e-3)")
@@ -60,18 +60,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--state", type=Path, help="file that a training is saved to, and continued from if it exists")
     parser.add_argument("--keep", type=Path, help="folder for the models after 5, 15 and 40 %% of the time")
+    parser.add_argument("--start", type=Path, metavar="FOLDER", help="begin with this model's weights that still fit")
     parser.add_argument("--decoder-from", type=Path, metavar="FOLDER", help="take the video decoder of this model")
+    parser.add_argument("--short-share", type=float, default=0.15, help="share of the time for short clips, at first")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     pipe = components.build(options.seed)
+    if options.start:
+        print(f"{start.from_earlier(pipe, options.start):.0%} of the weights begin as those of {options.start}")
     if options.decoder_from:
         trained = AutoencoderKLLTX2Video.from_pretrained(options.decoder_from / "vae", torch_dtype=torch.float32)
         pipe.vae.decoder.load_state_dict(trained.decoder.state_dict())
     if options.decoder_minutes > 0:
         decoder.train(pipe, options.decoder_minutes, options.seed)
     if options.minutes > 0:
-        plan = denoiser.Plan(options.minutes, options.rate, options.matrix_rate, options.seed)
+        plan = denoiser.Plan(options.minutes, options.rate, options.matrix_rate, options.seed, options.short_share)
         training = denoiser.Training(pipe, plan)
         if options.state and options.state.exists():
             training.load(options.state)
