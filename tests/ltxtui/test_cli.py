@@ -41,6 +41,7 @@ def problem(*arguments: str) -> str:
 SMALL = ["--height", "128", "--width", "128", "--frames", "9", "--guidance-scale", "1"]
 
 
+@pytest.mark.slow
 def test_record_with_a_video_then_list(tmp_path: Path) -> None:
     """One start of torch for everything that a finished command must have done."""
     runs, clip = tmp_path / "R", tmp_path / "clip.mp4"
@@ -60,6 +61,7 @@ def test_record_with_a_video_then_list(tmp_path: Path) -> None:
     assert archive.stem in table and "a red ball moving left" in table
 
 
+@pytest.mark.slow
 def test_demo_without_a_terminal_prints_progress_and_curves(tmp_path: Path, runtime_dir: Path) -> None:
     done = ltxtui("demo", "--runs-dir", str(tmp_path / "R"), "--steps", "3", LC_ALL="C.UTF-8")
     assert done.returncode == 0, done.stderr

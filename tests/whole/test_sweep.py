@@ -465,6 +465,7 @@ def suspended_in_the_middle(worker: psutil.Process, folder: Path) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_started_again_it_finds_the_same(
     undisturbed: tuple[Path, Sweep], nano_pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
