@@ -18,7 +18,9 @@ from recorder.findings.rules import RULES
 from recorder.format import paths, protocol
 
 BLOCK_ROWS: Final = 256
-"""Rows of a stream that wait until they are examined together, or until somebody asks."""
+"""Rows of a stream that wait until they are examined together, or until the findings are asked for."""
+WIDEST_GAP: Final = 1 << 16
+"""Rows that may be missing in one place; files from elsewhere may claim any number."""
 
 
 class _Rows:
@@ -36,8 +38,17 @@ class _Rows:
         self._waiting: list[NDArray[np.float32]] = []
         self._before = np.empty((0, self.width), np.float32)
 
-    def add(self, rows: NDArray[np.float32]) -> None:
-        self._waiting.extend(rows)
+    def add(self, first: int, rows: NDArray[np.float32]) -> None:
+        """Add rows from row `first` on; known rows stay, and steps without a row are rows of NaN.
+
+        Raises ValueError if more than `WIDEST_GAP` rows are missing.
+        """
+        gap = first - self.first - len(self._waiting)
+        if gap > WIDEST_GAP:
+            raise ValueError(f"{gap} rows are missing before row {first}")
+        if gap > 0:
+            self._waiting.extend(np.full((gap, self.width), np.nan, np.float32))
+        self._waiting.extend(rows[max(0, -gap) :])
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -86,7 +97,7 @@ class Follower:
             self._rows[message["stage"], stream.name] = _Rows(message["metrics"])
         elif kind == protocol.STEP and (key := (message["stage"], message["stream"])) in self._rows:
             waiting = self._rows[key]
-            waiting.add(np.frombuffer(message["data"], "<f4").reshape(-1, waiting.width))
+            waiting.add(message["step"], np.frombuffer(message["data"], "<f4").reshape(-1, waiting.width))
             if len(waiting) >= BLOCK_ROWS:
                 self._examine(key)
         elif kind == protocol.MISSED:

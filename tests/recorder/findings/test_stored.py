@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,12 @@ def faulty() -> list[Message]:
     return whole("run", shocks=0, nan_at=3)
 
 
+def with_gaps() -> list[Message]:
+    """A right run, some of whose steps have no row: other ones in video than in audio."""
+    gaps = {("video", 3), ("video", 4), ("audio", 2), ("audio", 3)}
+    return [m for m in whole("run", shocks=0) if m["t"] != "step" or (m["stream"], m["step"]) not in gaps]
+
+
 def written(folder: Path, messages: list[Message]) -> Path:
     path = folder / "run.zarr"
     writer = ArchiveWriter(path)
@@ -58,8 +65,9 @@ def live(messages: list[Message], every: int) -> list[Finding]:
     return examined.update()
 
 
-def test_all_readers_find_the_same_as_the_recorder(tmp_path: Path) -> None:
-    messages = faulty()
+@pytest.mark.parametrize("made", [faulty, with_gaps])
+def test_all_readers_find_the_same_as_the_recorder(made: Callable[[], list[Message]], tmp_path: Path) -> None:
+    messages = made()
     path = written(tmp_path, messages)
     kept = read(attributes(path))
     assert kept is not None and kept.version == VERSION and kept.findings
@@ -70,6 +78,17 @@ def test_all_readers_find_the_same_as_the_recorder(tmp_path: Path) -> None:
         follower.feed(message)
     assert follower.findings() == found == live(messages, 1) == live(messages, 7)
     assert describe_run(path).verdict == kept.verdict == verdict_of_run(describe_run(path))
+
+
+def test_rows_that_leave_too_large_a_gap_are_refused() -> None:
+    follower = Follower()
+    for message in with_gaps():
+        if message["t"] == "step":
+            message = {**message, "step": 1 << 40}
+            with pytest.raises(ValueError, match="rows are missing"):
+                follower.feed(message)
+            return
+        follower.feed(message)
 
 
 def test_a_journal_gives_the_same(tmp_path: Path) -> None:
