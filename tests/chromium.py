@@ -86,7 +86,14 @@ def chromium() -> Iterator[Chromium]:
     to_browser, write = os.pipe()
     read, from_browser = os.pipe()
     with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
-        options = ["headless=new", "no-sandbox", "disable-gpu", "remote-debugging-pipe", "no-first-run"]
+        options = [
+            "headless=new",
+            "no-sandbox",
+            "disable-gpu",
+            "disable-dev-shm-usage",
+            "remote-debugging-pipe",
+            "no-first-run",
+        ]
         options += ["disable-background-networking", "window-size=1200,900", f"user-data-dir={profile}"]
         command = [PROGRAM, *(f"--{option}" for option in options)]
         shell = f'exec 3<&{to_browser} 4>&{from_browser}; exec "$@"'

@@ -63,7 +63,7 @@ def curve_of(finding: Finding, run: Run, style: Style) -> list[str]:
     if rule is None or finding.stage is None or finding.step is None or finding.stage >= len(run.stages):
         return []
     values = _values(run.stages[finding.stage], finding, rule.curve)
-    if values is None or len(values) < 2:
+    if values is None or np.isfinite(values).sum() < 2:
         return []
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     cells = min(CURVE_CELLS, len(values))

@@ -68,7 +68,7 @@ class ActionScreen(Screen[None], inherit_bindings=False):
 
     def show(self) -> None:
         """The model has changed: draw what differs. A covered screen draws when it is shown again."""
-        if not self.is_current:
+        if not (self.is_current and self.made):
             return
         for view in self.query(View):
             if view.display:
@@ -76,8 +76,11 @@ class ActionScreen(Screen[None], inherit_bindings=False):
 
     @property
     def made(self) -> bool:
-        """Whether its parts exist: not before it is composed, nor while it is removed."""
-        return bool(self.query(View))
+        """Whether its parts exist: not before it is composed, nor while it is removed.
+
+        Parts are removed one by one. What a thread has worked out may arrive when only some of them are left.
+        """
+        return self.display and bool(self.query(View))
 
     def on_screen_resume(self) -> None:
         if not self.made:

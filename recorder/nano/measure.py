@@ -174,7 +174,7 @@ def _reach(height: int, width: int) -> float:
 def wobble(path: NDArray[np.float64]) -> float:
     """RMS second difference, in cells, of a path from the reference frame on, where frames are evenly spaced."""
     bend = np.diff(path[REFERENCE:], n=2, axis=0)
-    return float(np.sqrt(np.square(bend).sum(axis=1).mean()))
+    return float(np.sqrt(np.square(bend).sum(axis=1).mean())) if len(bend) else float("nan")
 
 
 def measure(video: Video, prompt: str) -> Quality:

@@ -51,9 +51,19 @@ def steps(run: RunHandle, count: int = PLANNED, first: int = 0, seed: int = 0, b
 
 
 def settle(run: RunHandle) -> None:
-    """Wait until all that was handed over has been written and folded."""
-    until(lambda: not run._pump._queue.qsize() and not run._archivist._queue.qsize())
-    time.sleep(0.02)
+    """Wait until all that was handed over has been written and folded, however slow the disk is.
+
+    An empty queue is not enough: the last item may be under way. A thread that waits for the next one is in its loop.
+    """
+    for _ in range(2):
+        until(lambda: _waits(run._pump, "_take_all") and _waits(run._archivist, "_write_all"))
+        time.sleep(0.02)
+
+
+def _waits(worker: Any, loop: str) -> bool:
+    """Whether the thread of a pump or an archivist waits for something to do."""
+    frame = sys._current_frames().get(worker._thread.ident)
+    return not worker._queue.qsize() and (frame is None or frame.f_code.co_name == loop)
 
 
 @contextmanager

@@ -70,7 +70,9 @@ def _coloured(block: Block) -> Iterator[Check]:
         ("coarse", low, block["noise_whiteness_low"][:1]),
         ("fine", high, block["noise_whiteness_high"][:1]),
     ):
-        spread = max(0.12, 6 * float(np.sqrt(2 / max(1.0, block.stream.values * float(np.nanmin(share))))))
+        spread = max(
+            0.12, 6 * float(np.sqrt(2 / max(1.0, block.stream.values * float(np.fmin.reduce(share, axis=None)))))
+        )
         yield Check(np.log(np.maximum(white, 1e-9)), -spread, spread, key=key, evidence={"ratio": white})
 
 
