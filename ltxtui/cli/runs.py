@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltxtui.cli.common import CliError, json_option, recorded_path, runs_dir_option
-from ltxtui.home.columns import verdict_mark
+from ltxtui.home.columns import verdict_mark, verdict_text
 from ltxtui.plot.text import ago, clean, duration, number, size
 from recorder.format.declarations import drift_hint
 from recorder.format.numerals import counted
@@ -110,7 +110,7 @@ def _print(found: list[RunInfo], runs_dir: Path, unreadable: bool) -> None:
         (
             verdict_mark(r),
             clean(r.name),
-            "-" if r.verdict is None else clean(r.verdict.text, MAX_VERDICT),
+            "-" if r.verdict is None else clean(verdict_text(r.verdict), MAX_VERDICT),
             ago(max(0.0, time.time() - r.started)),
             str(r.stages),
             f"{r.steps}/{r.planned}" if r.planned and r.steps != r.planned else str(r.steps),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ltxtui.plot.text import ago, duration, number, size
+from recorder.findings.finding import Verdict
 from recorder.format.run_status import noise_percent
 from replay.library.run_info import RunInfo
 
@@ -50,7 +51,12 @@ _MARKS: Final = {"error": "x", "warning": "!"}
 
 def verdict(run: RunInfo) -> str:
     """The verdict with its mark; empty for a run that was not examined."""
-    return "" if run.verdict is None else f"{verdict_mark(run)} {run.verdict.text}".strip()
+    return "" if run.verdict is None else f"{verdict_mark(run)} {verdict_text(run.verdict)}".strip()
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """The verdict in words; `ok, notes` where only notes were found, which the run's screen shows."""
+    return f"{verdict.text}, notes" if verdict.severity == "note" else verdict.text
 
 
 def verdict_mark(run: RunInfo) -> str:

@@ -214,11 +214,13 @@ class HeaderView(View):
         if found and severity != "good":
             row.add(found, severity).add("  ")
             forms = (ended, *_short_outcomes(deck, ended))
+            if deck.findings.verdict.text in ended and len(forms) > 1:
+                forms = forms[1:]
             ended = next((form for form in forms if row.fits(f"{form}  {name}")), forms[-1])
+        elif found and health not in _AWAY:
+            row.add(found, severity).add("  ")
         if ended:
             row.add(ended, role).add("  ")
-        if found and severity == "good" and health not in _AWAY:
-            row.add(found, severity).add("  ")
         return row.add(name, "title")
 
     def _progress(self, width: int) -> TextRow:

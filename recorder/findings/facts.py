@@ -13,6 +13,9 @@ from recorder.format import paths
 
 Values = NDArray[np.float64]
 _LARGEST: Final = 1 << 53
+LOWEST: Final = -1e-6
+HIGHEST: Final = 1.0001
+"""Noise levels lie between 0 and 1, with room for rounding."""
 
 
 def as_number(value: Any) -> float | None:
@@ -177,8 +180,11 @@ class Block:
     def with_before(self, metric: str) -> Values:
         """Rows [lead + count, …], lead 1 if there is a row before the block. Raises KeyError without the metric."""
         if metric not in self._known:
-            values = self._read(metric, self.first - self._lead, self.first + self.count)
-            self._known[metric] = np.asarray(values, np.float64)
+            values = np.asarray(self._read(metric, self.first - self._lead, self.first + self.count), np.float64)
+            if metric in ("sigma", "sigma_next"):
+                # Formulas in σ mean nothing at another level: rules are silent there, but for the one that names it.
+                values = np.where((values >= LOWEST) & (values <= HIGHEST), values, np.nan)
+            self._known[metric] = values
         return self._known[metric]
 
     def __getitem__(self, metric: str) -> Values:

@@ -76,7 +76,11 @@ def verdict_of(findings: Iterable[Finding]) -> Verdict:
     if not found:
         return Verdict()
     worst = found[0]
-    return Verdict("note", "ok") if worst.severity == "note" else Verdict(worst.severity, worst.short or worst.text)
+    if worst.severity == "note":
+        return Verdict("note", "ok")
+    said = worst.short or worst.text
+    # The sound's findings read like the picture's, which is what is looked at first.
+    return Verdict(worst.severity, f"audio: {said}" if worst.stream == "audio" and "audio" not in said else said)
 
 
 def finite_or_none(value: float) -> float | None:

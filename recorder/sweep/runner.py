@@ -28,13 +28,17 @@ MAX_FAILURES: Final = 3
 
 @dataclass(frozen=True)
 class JobResult:
-    """The result of one job. `no_plan`: the arm's shocks cannot act on this schedule, with any seed."""
+    """The result of one job.
+
+    `no_plan`: the arm's shocks cannot act on this schedule, with any seed; `dropped` jobs of the arm were left out.
+    """
 
     job: Job
     error: str | None
     seconds: float
     no_plan: bool = False
     fatal: bool = False
+    dropped: int = 0
 
 
 class Stopped(RuntimeError):
@@ -112,14 +116,12 @@ def run_jobs(
             if answer is None:
                 alive -= 1
                 continue
-            dropped = 0
             if answer.error is None:
                 in_a_row = 0
             else:
                 failed.append(answer)
-                dropped = state.drop(answer.job.arm) if answer.no_plan else 0
                 in_a_row += 0 if answer.no_plan else 1
-            told(answer, dropped)
+            told(answer, answer.dropped)
             if answer.fatal:
                 raise Stopped(str(answer.error).partition(": ")[2] or str(answer.error))
             if in_a_row >= MAX_FAILURES:
@@ -157,7 +159,11 @@ def _drive(process: subprocess.Popen[str], state: _State) -> None:
             process.stdin.write(json.dumps({"arm": job.arm, "seed": job.seed}) + "\n")
             process.stdin.flush()
             reply = json.loads(process.stdout.readline())
-            state.answers.put(JobResult(job, reply["error"], reply["seconds"], reply["no_plan"], reply["fatal"]))
+            # Before the next job is taken, which may be one of the same arm.
+            dropped = state.drop(job.arm) if reply["no_plan"] else 0
+            state.answers.put(
+                JobResult(job, reply["error"], reply["seconds"], reply["no_plan"], reply["fatal"], dropped)
+            )
         process.stdin.close()
     if job is not None and not state.stopped:
         code = process.wait()

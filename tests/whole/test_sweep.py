@@ -261,7 +261,12 @@ def test_every_job_is_made_once_by_two_workers(play: Any, tmp_path: Path) -> Non
 def test_an_arm_that_cannot_act_is_dropped_and_the_others_go_on(play: Any, tmp_path: Path) -> None:
     play("if job['arm'] == 'a': answer.update(error='PlanError: beyond', no_plan=True)")
     told: list[tuple[Job, int]] = []
-    failed = runner.run_jobs(tmp_path, JOBS, 1, lambda answer, dropped: told.append((answer.job, dropped)))
+
+    def slow(answer: runner.JobResult, dropped: int) -> None:
+        told.append((answer.job, dropped))
+        time.sleep(0.1)  # the worker is not waited for
+
+    failed = runner.run_jobs(tmp_path, JOBS, 1, slow)
     assert [f.job for f in failed] == [Job("a", 0)]
     assert [(j.arm, d) for j, d in told] == [("smooth", 0), ("a", 3), ("smooth", 0), ("smooth", 0), ("smooth", 0)]
 

@@ -68,7 +68,10 @@ def _missing(run: RunFacts) -> Iterator[Check]:
 
 def _empty(run: RunFacts) -> Iterator[Check]:
     if run.status == "complete" and not any(s.rows for g in run.stages for s in g.streams.values()):
-        yield Check(_YES, high=0)
+        why, cure = "", "call the pipeline inside the recorded block"
+        if run.troubles:
+            why, cure = f": {run.troubles[0]}", "mend what the reason names, and record it again"
+        yield Check(_YES, high=0, words={"why": why, "cure": cure})
 
 
 def _damaged(run: RunFacts) -> Iterator[Check]:
@@ -153,12 +156,12 @@ RULES = (
         id="nothing-recorded",
         family="recording",
         severity="warning",
-        sentence="no step was recorded",
+        sentence="no step was recorded{why}",
         short="no rows",
         formula="rows of all streams",
         reason="a run has steps",
         basis="bookkeeping",
-        advice="call the pipeline inside the recorded block",
+        advice="{cure}",
         follows=("rows-missing",),
         run=_empty,
     ),

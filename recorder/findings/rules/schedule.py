@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from recorder.findings.facts import Block, RunFacts, StageFacts, Values, as_number
+from recorder.findings.facts import HIGHEST, LOWEST, Block, RunFacts, StageFacts, Values, as_number
 from recorder.findings.rule import Check, Rule
 
 
@@ -57,13 +57,13 @@ def _count(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
 
 def _invalid(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
     levels = stage.plan
-    bad = np.flatnonzero(~np.isfinite(levels) | (levels > 1.0001) | (levels < -1e-6))
+    bad = np.flatnonzero(~np.isfinite(levels) | (levels > HIGHEST) | (levels < LOWEST))
     if len(bad):
         value = float(levels[bad[0]])
         yield Check(
             _one(value if np.isfinite(value) else np.inf),
-            -1e-6,
-            1.0001,
+            LOWEST,
+            HIGHEST,
             step=int(bad[0]),
             words={"level": f"{value:.4g}"},
         )
@@ -72,7 +72,7 @@ def _invalid(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
 def _ended(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
     """Levels of 0 among those that the model is called at."""
     levels = stage.plan
-    ended = np.flatnonzero((levels <= 0) & (levels >= -1e-6))
+    ended = np.flatnonzero((levels <= 0) & (levels >= LOWEST))
     if len(ended):
         yield Check(_one(float(len(ended))), high=0, step=int(ended[0]))
 

@@ -262,6 +262,26 @@ def test_a_run_with_missing_rows_does_not_say_what_its_last_row_leaves() -> None
     assert not list(BY_ID["noise-left"].stage(missing, stage))
 
 
+def test_levels_that_are_none_are_named_and_nothing_is_worked_out_from_them() -> None:
+    thousands = tuple(1000 * sigma for sigma in SIGMAS)
+    rows = right() | {"sigma": np.array(thousands), "sigma_next": np.array([*thousands[1:], 0.0])}
+    assert [f.id for f in examined(rows)] == ["level-invalid"]
+
+
+def test_a_verdict_on_the_sound_says_so() -> None:
+    quiet = right()
+    rows = quiet | powers("noise", 0.2 * quiet["energy_low_noise"] / quiet["energy_low_noise"])
+    assert verdict_of(examined(right(), rows)).text.startswith("audio: ")
+    assert not verdict_of(examined(rows, right())).text.startswith("audio")
+
+
+def test_a_run_without_rows_gives_the_reason_that_the_recorder_gave() -> None:
+    (check,) = BY_ID["nothing-recorded"].run(RunFacts(status="complete"))
+    assert check.words == {"why": "", "cure": "call the pipeline inside the recorded block"}
+    (check,) = BY_ID["nothing-recorded"].run(RunFacts(status="complete", troubles=["every frame is conditioned"]))
+    assert check.words["why"] == ": every frame is conditioned" and "mend" in check.words["cure"]
+
+
 def test_formulas_are_shown_as_they_are_written() -> None:
     assert not [rule.id for rule in RULES if "{{" in rule.formula or "}}" in rule.formula]
 
