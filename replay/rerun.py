@@ -70,6 +70,7 @@ def asked_by_command(run: Run) -> dict[str, Any] | None:
 def _live(run: Run, planned: int) -> list[dict[str, Any]]:
     """Shocks that were sent while it ran, in their order: with the same numbers they have the same noise."""
     found: dict[int, dict[str, Any]] = {}
+    several = len(run.stages) > 1
     for event in run.events:
         payload = event.get("payload")
         if event.get("kind") != "shock" or not isinstance(payload, Mapping) or payload.get("live") is not True:
@@ -77,7 +78,9 @@ def _live(run: Run, planned: int) -> list[dict[str, Any]]:
         number, shock = payload.get("number"), payload.get("shock")
         if not isinstance(number, int) or not isinstance(shock, Mapping):
             raise CannotRepeat("a live shock was recorded without saying which")
-        found.setdefault(number, _shock(shock))
+        stage = event.get("stage")
+        own = {"stage": stage + 1} if several and isinstance(stage, int) else {}
+        found.setdefault(number, _shock({**shock, **own}))
     if sorted(found) != list(range(planned, planned + len(found))):
         raise CannotRepeat(f"its live shocks are numbered {sorted(found)}, after {planned} planned ones")
     return [found[number] for number in sorted(found)]
@@ -134,6 +137,17 @@ _FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
     "distilled": _flag,
     "shocks": lambda value: isinstance(value, list),
     "sigmas": _or_none(_numbers),
+    "schedule": _or_none(_text),
+    "sampler": _text,
+    "guidance": _table,
+    "frame_rate": _or_none(_number),
+    "image": _or_none(_text),
+    "image_strength": _number,
+    "loras": lambda value: isinstance(value, list) and all(map(_text, value)),
+    "noise": _or_none(_number),
+    "upsampler": _or_none(_text),
+    "recipe": _or_none(_text),
+    "stages": lambda value: isinstance(value, list) and all(map(_table, value)),
     "arguments": _table,
     "scheduler": _or_none(_table),
     "save_latents": _flag,
