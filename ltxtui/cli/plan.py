@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltxtui.cli.common import CliError, coloured, painter, text_width
-from ltxtui.cli.numbers import FRAMES, PIXELS, STEPS
+from ltxtui.cli.numbers import FRAMES, PIXELS, SEED, STEPS
 from ltxtui.cli.record import check_request
 from ltxtui.cli.setup_options import SETUP_KEYS, read_setup, setup_options
 from ltxtui.cli.shock_options import SHOCK_KEYS, read_shocks, shock_option, sigmas_option
@@ -60,6 +60,8 @@ Run it: ltxtui record takes the same options.
 @click.option("--frames", type=FRAMES, help="Frames, 8n+1, such as 121. Default: the model's.")
 @click.option("--guidance-scale", type=float, help="As for record; it changes no levels.")
 @click.option("--distilled", is_flag=True, help="The distilled model's eight noise levels.")
+@click.option("--prompt", default="", hidden=True)  # so that a line for `record` can be planned as it is
+@click.option("--seed", type=SEED, default=0, hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 @click.pass_context
 def plan(context: click.Context, /, config: Path | None, as_json: bool, **options: Any) -> None:
@@ -77,7 +79,7 @@ def plan(context: click.Context, /, config: Path | None, as_json: bool, **option
         options = _with_config(options, config)
     from recorder.generate import Request
 
-    _plan(Request.from_dict({"prompt": "", **options}), as_json)
+    _plan(Request.from_dict(options), as_json)
 
 
 def _with_config(options: dict[str, Any], path: Path) -> dict[str, Any]:
