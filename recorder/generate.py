@@ -72,7 +72,7 @@ def generate(
     with record(
         pipe,
         shocks=request.shocks,
-        sigmas=request.sigmas if not request.stages else None,
+        sigmas=request.sigmas if request.is_conducted else None,
         runs_dir=request.runs_dir,
         name=request.name,
         metadata=request.as_metadata(),

@@ -29,11 +29,13 @@ class CallLevels:
 
 
 def levels_of(request: Request) -> CallLevels | None:
-    """The levels of a request with a schedule by name or list; None for those of the model's own scheduler.
+    """The levels that a request gives to the call; None for those of the scheduler, or of the recorder's conductor.
 
     Raises:
         CannotGenerate: if its parameters leave no levels.
     """
+    if request.sigmas is not None:
+        return None if request.is_conducted else CallLevels(request.sigmas)
     if request.schedule is None:
         return CallLevels(DISTILLED) if request.distilled else None
     try:
@@ -117,7 +119,7 @@ def scheduler_of(request: Request, config: Mapping[str, Any]) -> Any:
     given = levels_of(request)
     if given is not None:
         exact = {"use_dynamic_shifting": False, "shift_terminal": None}
-    if request.schedule is not None:
+    if request.schedule is not None or request.sigmas is not None:
         exact |= {"shift": 1.0, "use_karras_sigmas": False, "use_exponential_sigmas": False, "use_beta_sigmas": False}
     chosen = dict(config if request.scheduler is None else request.scheduler)
     closing = 0.0 if given is None else given.closing

@@ -30,15 +30,12 @@ def load(request: Request) -> Any:
     check_files(request)
     pipe = _of_pictures(_loaded(request), stages)
     _load_loras(pipe, stages)
-    if request.model == "nano" or stages[0].schedule or request.distilled or request.scheduler or _samples(stages[0]):
+    own = stages[0].schedule or stages[0].sampler != "euler" or request.distilled or request.scheduler is not None
+    if own or request.model == "nano":
         pipe.scheduler = scheduler_of(stages[0], pipe.scheduler.config)
     if request.model != "nano":
         move_to_device(pipe, request)
     return pipe
-
-
-def _samples(stage: Request) -> bool:
-    return stage.sampler != "euler"
 
 
 def check_files(request: Request) -> None:
@@ -48,8 +45,11 @@ def check_files(request: Request) -> None:
             raise CannotGenerate(f"the image {stage.image} does not exist; give the path of a picture")
         for text in stage.loras:
             path = read_lora(text)[0]
-            if path.startswith((".", "/", "~")) and not Path(path).expanduser().exists():
-                raise CannotGenerate(f"the LoRA {path} does not exist; give a file, or REPOSITORY/FILE of the hub")
+            on_hub = path.count("/") >= 2 and not path.startswith((".", "/", "~"))
+            if not on_hub and not Path(path).expanduser().exists():
+                raise CannotGenerate(
+                    f"the LoRA {path} does not exist; give a file, or OWNER/REPOSITORY/FILE"
+                )
     if any(stage.loras for stage in request.in_stages()) and find_spec("peft") is None:
         raise CannotGenerate("LoRAs need peft; install it: pip install peft")
 

@@ -129,6 +129,11 @@ class Request:
         # A run keeps texts and lists of bounded size only; a cut request must not look complete.
         return {"model": self.model, "request": asked, "request_is_whole": metadata.brief(asked) == asked}
 
+    @property
+    def is_conducted(self) -> bool:
+        """Whether `sigmas` are the recorder's to set, as shocks are: on Euler's steps, in one stage."""
+        return self.sampler == "euler" and not self.stages
+
     def in_stages(self) -> tuple[Request, ...]:
         """A request for each stage, with the size that it denoises at; the request itself without a recipe."""
         if not self.stages:

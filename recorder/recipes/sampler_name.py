@@ -38,6 +38,11 @@ class SamplerName:
     s_noise: float = 1.0
 
     @property
+    def adds_noise(self) -> bool:
+        """Whether its steps add fresh noise."""
+        return self.name in _NOISY and self.s_noise > 0 and (self.name == "stochastic" or self.eta > 0)
+
+    @property
     def needs_uncond(self) -> bool:
         """Whether its steps use the unconditional prediction, so that this pass is always made."""
         return self.name.endswith("cfg_pp")

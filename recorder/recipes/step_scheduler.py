@@ -13,6 +13,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteSchedulerOutput
 from torch import Tensor
 
+from recorder.format.sigma_math import ancestral_down
 from recorder.recipes.sampler_name import read_sampler
 from recorder.recipes.sampler_steps import Before, StepInputs, next_sample
 
@@ -75,6 +76,21 @@ class StepScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
         self._sampler = read_sampler(sampler)
         self.stream_noise = StreamNoise(seed)
         self._line: list[float] = []
+
+    @property
+    def adds_noise(self) -> bool:
+        """Whether its steps add fresh noise."""
+        return self._sampler.adds_noise
+
+    def noise_free_step(self, sigma: float, sigma_next: float) -> tuple[float, float] | None:
+        """Factors of sample and velocity in a step without its fresh noise; None where other things come in."""
+        if self._sampler.name == "stochastic":
+            return 1 - sigma_next, -(1 - sigma_next) * sigma
+        if self._sampler.name != "euler_ancestral":
+            return None
+        down = ancestral_down(sigma, sigma_next, self._sampler.eta)
+        scale = (1 - sigma_next) / (1 - down + 1e-12)
+        return scale, scale * (down - sigma)
 
     # The signature stays: diffusers inspects it before it passes custom σ on.
     def set_timesteps(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
@@ -12,7 +13,9 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import save_file
 
 from ltxtui.cli import cli
 from recorder import nano
@@ -159,7 +162,32 @@ def test_a_set_up_that_cannot_be_meant_is_refused(words: list[str], says: str) -
     assert done.exit_code == 1 and says in done.stderr, done.output
 
 
-def test_a_lora_acts_in_its_stage_only_and_others_are_refused_early(tmp_path: Path) -> None:
+def test_a_lora_acts_in_its_stage_only(nano_pipe: Any, loaded: None, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    weights = {}
+    for side, shape in (("A", (4, 64)), ("B", (64, 4))):
+        weights[f"transformer.transformer_blocks.0.attn1.to_q.lora_{side}.weight"] = torch.ones(shape) * 0.1
+    save_file(weights, tmp_path / "lora.safetensors")
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('guidance = "none"\nsteps = 3\n[[stage]]\n[[stage]]\nloras = ["lora.safetensors:0.5"]\n')
+    plain, line = tmp_path / "plain.toml", ["record", "--model", "nano", *SIZE, "--runs-dir", str(tmp_path), "--json"]
+    plain.write_text(recipe.read_text().replace("loras", "# loras"))
+    with contextlib.chdir(tmp_path):
+        without = run(*line, "--recipe", str(plain))
+        try:
+            changed = run(*line, "--recipe", str(recipe))
+        finally:
+            nano_pipe.unload_lora_weights()
+    assert without.exit_code == changed.exit_code == 0, without.output + changed.output
+    one, other = (load(Path(json.loads(r.stdout)["archive"])).stages for r in (without, changed))
+    first, second = (
+        [a.streams["video"].series("velocity_rms").tolist() == b.streams["video"].series("velocity_rms").tolist()]
+        for a, b in zip(one, other, strict=True)
+    )
+    assert first == [True] and second == [False]
+
+
+def test_files_that_are_not_there_are_refused_early(tmp_path: Path) -> None:
     assert read_lora("a/b.safetensors:0.5") == ("a/b.safetensors", 0.5) and read_lora("b.safetensors")[1] == 1
     missing = run("record", "--model", "nano", "--lora", "./no.safetensors", "--runs-dir", str(tmp_path))
     assert missing.exit_code == 1 and "no.safetensors does not exist" in missing.stderr

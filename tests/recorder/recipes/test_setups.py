@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from typing import Any
 
@@ -19,6 +20,7 @@ from recorder.recipes.named_schedule import NAMES, read_schedule
 from recorder.recipes.sampler_name import SAMPLER_NAMES, read_sampler
 from recorder.recipes.sampler_steps import SAMPLERS
 from recorder.recipes.step_scheduler import StepScheduler
+from recorder.sampling.scheduler_noise import drift_of
 
 LEVELS = (1.0, 0.9, 0.5)
 
@@ -56,8 +58,8 @@ def test_ltx_schedule_is_that_of_the_models_scheduler() -> None:
 def test_every_named_schedule_falls_within_its_range(name: str) -> None:
     for steps in (1, 2, 9, 30) if name != "diffusers_beta" else (2, 9, 30):
         found, closing = read_schedule(name).sigmas(steps, 2000)
-        assert closing == 0 and 0 < found[-1] and found[0] <= 1
-        assert all(a > b for a, b in zip(found, found[1:], strict=False)), found
+        assert closing == 0 and found[-1] > 0 and found[0] <= 1
+        assert all(a > b for a, b in itertools.pairwise(found)), found
     part, closing = read_schedule(f"{name}[1:2]").sigmas(9, 2000)
     whole, _ = read_schedule(name).sigmas(9, 2000)
     assert part == whole[1:2] and closing == (whole[2] if len(whole) > 2 else 0.0)
@@ -135,6 +137,19 @@ def test_cfg_pp_takes_the_noise_of_the_unconditional_pass() -> None:
     after = scheduler.step(v, scheduler.timesteps[0], x, return_dict=False)[0]
     noise = (x - 0.2 * uncond) / 0.8
     torch.testing.assert_close(after, 0.6 * (x - 0.8 * v) + 0.4 * noise)
+
+
+def test_what_is_measured_as_fresh_noise_is_what_the_sampler_added() -> None:
+    v = torch.randn(1, 1, 6, 4, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(9))
+    for name, power in (("euler_ancestral", None), ("stochastic", 0.6**2)):
+        scheduler = StepScheduler(sampler=name)
+        after = stepped(scheduler, [0.9, 0.6], v)
+        drift = drift_of(scheduler, 0.9, 0.6)
+        assert drift is not None
+        noise = after - drift.keep * x - drift.move * v[0]
+        assert float(noise.square().mean()) == pytest.approx(power or 0.108, rel=0.6)
+    assert drift_of(StepScheduler(sampler="dpmpp_2m"), 0.9, 0.6) is None
 
 
 def test_audio_has_noise_of_its_own() -> None:
