@@ -162,6 +162,7 @@ def test_a_set_up_that_cannot_be_meant_is_refused(words: list[str], says: str) -
     assert done.exit_code == 1 and says in done.stderr, done.output
 
 
+@pytest.mark.slow
 def test_a_lora_acts_in_its_stage_only(nano_pipe: Any, loaded: None, tmp_path: Path) -> None:
     pytest.importorskip("peft")
     weights = {}

@@ -19,7 +19,7 @@ from recorder.recipes.levels import read_levels
 from recorder.recipes.named_schedule import NAMES, read_schedule
 from recorder.recipes.sampler_name import SAMPLER_NAMES, read_sampler
 from recorder.recipes.sampler_steps import SAMPLERS
-from recorder.recipes.step_scheduler import StepScheduler
+from recorder.recipes.step_scheduler import StepScheduler, StreamNoise
 from recorder.sampling.scheduler_noise import drift_of
 
 LEVELS = (1.0, 0.9, 0.5)
@@ -139,17 +139,21 @@ def test_cfg_pp_takes_the_noise_of_the_unconditional_pass() -> None:
     torch.testing.assert_close(after, 0.6 * (x - 0.8 * v) + 0.4 * noise)
 
 
-def test_what_is_measured_as_fresh_noise_is_what_the_sampler_added() -> None:
-    v = torch.randn(1, 1, 6, 4, generator=torch.Generator().manual_seed(1))
-    x = torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(9))
-    for name, power in (("euler_ancestral", None), ("stochastic", 0.6**2)):
-        scheduler = StepScheduler(sampler=name)
-        after = stepped(scheduler, [0.9, 0.6], v)
-        drift = drift_of(scheduler, 0.9, 0.6)
-        assert drift is not None
-        noise = after - drift.keep * x - drift.move * v[0]
-        assert float(noise.square().mean()) == pytest.approx(power or 0.108, rel=0.6)
-    assert drift_of(StepScheduler(sampler="dpmpp_2m"), 0.9, 0.6) is None
+@pytest.mark.parametrize(
+    ("name", "fresh"), [("euler_ancestral", math.sqrt(0.6**2 - (0.4 * 0.4 / 0.6) ** 2)), ("lcm", 0.6)]
+)
+def test_what_is_measured_as_fresh_noise_is_what_the_sampler_added(name: str, fresh: float) -> None:
+    scheduler = StepScheduler(sampler=name, seed=4)
+    scheduler.set_timesteps(sigmas=[0.9, 0.6], num_inference_steps=2)
+    scheduler.set_begin_index(0)
+    x, v = torch.randn(2, 1, 6, 4, generator=torch.Generator().manual_seed(1)).unbind()
+    after = scheduler.step(v, scheduler.timesteps[0], x, return_dict=False)[0]
+    drift = drift_of(scheduler, 0.9, 0.6)
+    assert drift is not None
+    torch.testing.assert_close(
+        after - drift.keep * x - drift.move * v, fresh * StreamNoise(4).like(x), atol=1e-5, rtol=1e-4
+    )
+    assert drift_of(StepScheduler(sampler="dpmpp_2m"), 0.9, 0.6) is None, "it adds none"
 
 
 def test_audio_has_noise_of_its_own() -> None:
