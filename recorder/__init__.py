@@ -1,7 +1,7 @@
 """Records telemetry of LTX 2.3 runs, without a user interface.
 
 The names below are what programs use. Each is imported on first use, so that `import recorder` loads neither torch nor
-diffusers. `recorder.generate`, `recorder.native_schedule` and `recorder.reserve` are separate modules.
+diffusers. `recorder.generate`, `recorder.recipes.native_schedule` and `recorder.reserve` are separate modules.
 """
 
 from __future__ import annotations

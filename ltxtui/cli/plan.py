@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltxtui.cli.common import CliError, coloured, painter, text_width
-from ltxtui.cli.numbers import FRAMES, PIXELS, STEPS
+from ltxtui.cli.numbers import FRAMES, PIXELS, SEED, STEPS
 from ltxtui.cli.record import check_request
-from ltxtui.cli.shock_options import SHOCK_KEYS, read_shocks, read_sigmas, shock_option, sigmas_option
+from ltxtui.cli.setup_options import SETUP_KEYS, read_setup, setup_options
+from ltxtui.cli.shock_options import SHOCK_KEYS, read_shocks, shock_option, sigmas_option
 from recorder.format.numerals import counted
 
 if TYPE_CHECKING:
@@ -26,9 +27,13 @@ Examples:
   ltxtui plan --shock ancestral:eta=0.5                 fresh noise at every step
   ltxtui plan --shock restart:at=critical               where the critical-phase detector fires
   ltxtui plan --sigmas 1,0.97,0.9,0.95,0.7,0.4          explicit noise levels
+  ltxtui plan --schedule ltx:tokens=4096,terminal=0.05 --steps 20
+  ltxtui plan --schedule beta --sampler euler_ancestral --cfg 4@1.0-0.9,1
+  ltxtui plan --recipe two-stage --shock restart:sigma=0.8,db=3,stage=2
   ltxtui plan --config scheduler_config.json --height 704 --width 1216 --frames 121
   ltxtui plan --shock spikes:at=0.95+0.8,db=3 --json | jq .evaluations
 
+{SETUP_KEYS}
 {SHOCK_KEYS}
 \b
 Run it: ltxtui record takes the same options.
@@ -49,10 +54,14 @@ Run it: ltxtui record takes the same options.
 @click.option("--steps", type=STEPS, default=30, show_default=True, help="Denoising steps; --distilled sets its own 8.")
 @shock_option
 @sigmas_option
+@setup_options
 @click.option("--height", type=PIXELS, help="Pixels, a multiple of 32. Default: the model's.")
 @click.option("--width", type=PIXELS, help="Pixels, a multiple of 32. Default: the model's.")
 @click.option("--frames", type=FRAMES, help="Frames, 8n+1, such as 121. Default: the model's.")
+@click.option("--guidance-scale", type=float, help="As for record; it changes no levels.")
 @click.option("--distilled", is_flag=True, help="The distilled model's eight noise levels.")
+@click.option("--prompt", default="", hidden=True)  # so that a line for `record` can be planned as it is
+@click.option("--seed", type=SEED, default=0, hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 @click.pass_context
 def plan(context: click.Context, /, config: Path | None, as_json: bool, **options: Any) -> None:
@@ -63,16 +72,14 @@ def plan(context: click.Context, /, config: Path | None, as_json: bool, **option
     the clip, so give the size that you will generate. All levels come from the model's own scheduler, set up as
     LTX2Pipeline sets it up.
     """
-    given = context.get_parameter_source("steps") is click.core.ParameterSource.COMMANDLINE
-    if given and options["sigmas"] not in (None, "none"):
-        raise CliError("--sigmas sets the number of steps; remove --steps")
+    given = {n for n in options if context.get_parameter_source(n) is click.core.ParameterSource.COMMANDLINE}
+    options = {**read_setup(options, given), "shocks": read_shocks(options["shocks"])}
     check_request(options["steps"], options["height"], options["width"], options["frames"])
-    options |= {"shocks": read_shocks(options["shocks"]), "sigmas": read_sigmas(options["sigmas"])}
     if config is not None:
         options = _with_config(options, config)
     from recorder.generate import Request
 
-    _plan(Request.from_dict({"prompt": "", **options}), as_json)
+    _plan(Request.from_dict(options), as_json)
 
 
 def _with_config(options: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -102,14 +109,14 @@ def _with_config(options: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _plan(request: Request, as_json: bool) -> None:
     from recorder.generate import CannotGenerate
-    from recorder.native_schedule import planned
+    from recorder.recipes.native_schedule import planned
     from recorder.shocks.plan import PlanError
 
     try:
-        native, made = planned(request)
+        stages = planned(request)
     except (CannotGenerate, PlanError) as error:
         raise CliError(str(error)) from error
-    if not made.sigmas:
+    if not all(made.sigmas for _, made in stages):
         raise CliError(
             f"the scheduler gives no noise level for {counted(request.steps, 'step')}: a stretched schedule needs at "
             "least two; use --steps 2, or --sigmas 1"
@@ -118,11 +125,11 @@ def _plan(request: Request, as_json: bool) -> None:
 
     named = str(request.model) if request.scheduler is None else "the given scheduler"
     if as_json:
-        click.echo(json.dumps(plan_text.as_json(named, native, made), indent=2, allow_nan=False))
+        click.echo(json.dumps(plan_text.as_json(named, stages), indent=2, allow_nan=False))
         return
     from ltxtui.plot.line_plot import Style
     from ltxtui.themes import first_drawing
 
     ascii_only = first_drawing() is Style.ASCII
-    text = plan_text.text(named, native, made, text_width(), ascii_only=ascii_only, paint=painter())
+    text = plan_text.text(named, stages, text_width(), ascii_only=ascii_only, paint=painter())
     click.echo(text, color=coloured())

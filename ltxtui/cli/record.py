@@ -18,7 +18,8 @@ from ltxtui.cli.common import CliError, check_writable, is_terminal, runs_dir_op
 from ltxtui.cli.explain import MET
 from ltxtui.cli.numbers import FRAMES, PIXELS, SEED, STEPS
 from ltxtui.cli.rerun import Repetition, repetition
-from ltxtui.cli.shock_options import SHOCK_KEYS, read_shocks, read_sigmas, shock_option, sigmas_option
+from ltxtui.cli.setup_options import SETUP_KEYS, changed_fields, read_setup, setup_options
+from ltxtui.cli.shock_options import SHOCK_KEYS, read_shocks, shock_option, sigmas_option
 from ltxtui.plot.text import clean
 
 if TYPE_CHECKING:
@@ -33,10 +34,14 @@ Examples:
   ltxtui record --model nano --steps 20 --seed 0 --json | jq -r .archive
   ltxtui record --model nano --pack                              one file, which every command reads
   ltxtui record --model nano --shock restart:sigma=0.93,db=3     draw it first with: ltxtui plan
+  ltxtui record --model nano --schedule karras --sampler dpmpp_2m --cfg 3 --stg 0
+  ltxtui record --model nano --recipe two-stage --shock restart:sigma=0.8,db=3,stage=2
+  ltxtui record --model diffusers/LTX-2.3-Diffusers --recipe two-stage --lora distilled.safetensors:0.5 --image fox.png
   ltxtui record --model nano --stop-if not-finite --notify "tee -a alerts.jsonl"
   ltxtui record --like 20261122-143015-red-disc                  repeat a run, bit-identical
   ltxtui record --like 20261122-143015-red-disc --shock none     the same run without its shocks
 
+{SETUP_KEYS}
 {SHOCK_KEYS}
 \b
 Watch it from another terminal with: ltxtui watch
@@ -56,6 +61,7 @@ Watch it from another terminal with: ltxtui watch
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the noise.")
 @shock_option
 @sigmas_option
+@setup_options
 @click.option("--height", type=PIXELS, help="Pixels, a multiple of 32. Default: the model's.")
 @click.option("--width", type=PIXELS, help="Pixels, a multiple of 32. Default: the model's.")
 @click.option("--frames", type=FRAMES, help="Frames, 8n+1, such as 121. Default: the model's.")
@@ -90,21 +96,20 @@ def record(context: click.Context, /, like: str | None, as_json: bool, notify: t
     """
     from recorder.generate import CannotGenerate, Request, check_extra
 
-    options |= {"shocks": read_shocks(options["shocks"]), "sigmas": read_sigmas(options["sigmas"])}
     given = {n for n in options if context.get_parameter_source(n) is ParameterSource.COMMANDLINE}
-    if "steps" in given and options["sigmas"] is not None:
-        raise CliError("--sigmas sets the number of steps; remove --steps")
+    options = {**read_setup(options, given), "shocks": read_shocks(options["shocks"])}
     again = None
     if like is not None and queue_again(like, options["runs_dir"], bool(given - {"runs_dir"})):
         return
     if like is not None:
-        again = repetition(like, options["runs_dir"], {name: options[name] for name in given})
+        again = repetition(like, options["runs_dir"], changed_fields(options, given))
         options |= again.fields
     elif options["model"] is None:
         raise CliError("specify a model with --model nano|PATH|HUB_ID, or a recorded run with --like ARCHIVE")
     request = Request.from_dict(options)
     check_request(request.steps, request.height, request.width, request.frames)
     check_writable(request.runs_dir)
+    _check_files(request)
     if request.output is not None and not request.output.absolute().parent.is_dir():
         raise CliError(f"the folder of --output {request.output} does not exist; create it first")
     try:
@@ -112,6 +117,16 @@ def record(context: click.Context, /, like: str | None, as_json: bool, notify: t
     except CannotGenerate as error:
         raise CliError(str(error)) from error
     _run(request, again, as_json, notify)
+
+
+def _check_files(request: Any) -> None:
+    from recorder.recipes.libraries import CannotGenerate
+    from recorder.recipes.loading import check_files
+
+    try:
+        check_files(request)
+    except CannotGenerate as error:
+        raise CliError(str(error)) from error
 
 
 def _check_plan(request: Any, again: Repetition | None) -> None:
@@ -122,18 +137,19 @@ def _check_plan(request: Any, again: Repetition | None) -> None:
     """
     for note in again.notes if again else ():
         click.echo(f"note: {clean(note)}", err=True)
-    if not request.shocks and request.sigmas is None:
+    if not (request.shocks or request.sigmas or request.schedule or request.stages):
         return
-    from recorder.native_schedule import planned
+    from recorder.recipes.native_schedule import planned
     from recorder.shocks.plan import PlanError
 
     try:
-        _, plan = planned(request)
+        plans = [plan for _, plan in planned(request)]
     except PlanError as error:
         raise CliError(str(error)) from error
-    for warning in plan.warnings:
+    for warning in dict.fromkeys(warning for plan in plans for warning in plan.warnings):
         click.echo(f"warning: {clean(warning)}", err=True)
-    if again and again.sigmas and plan.waiting is None and plan.sigmas != again.sigmas:
+    known = all(plan.waiting is None for plan in plans)
+    if again and again.sigmas and known and tuple(plan.sigmas for plan in plans) != again.sigmas:
         click.echo("warning: this will not be the same run: its noise levels differ from the recorded ones", err=True)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltxtui.cli.common import CliError, load_run, recorded_path
+from ltxtui.cli.setup_options import overridden
 from ltxtui.plot.text import clean
 from recorder.sampling.guidance_presets import UNGUIDED
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from replay.model.run import Run
 
 _VERSIONS = ("torch", "diffusers", "transformers")
+_LEVELS: dict[str, Any] = {"sigmas": None, "schedule": None, "distilled": False, "stages": (), "recipe": None}
 _NEUTRAL = frozenset({"runs_dir", "name", "output", "device", "allow_control", "offload", "save_latents"})
 """Options that do not change the result of denoising."""
 
@@ -26,12 +28,12 @@ class Repetition:
     Attributes:
         fields: arguments of a `Request`.
         notes: reasons why the result may differ, one line each.
-        sigmas: the recorded noise levels, if nothing is changed.
+        sigmas: the recorded noise levels of each stage, if nothing is changed.
     """
 
     fields: dict[str, Any]
     notes: tuple[str, ...]
-    sigmas: tuple[float, ...] | None
+    sigmas: tuple[tuple[float, ...], ...] | None
 
 
 def repetition(like: str, runs_dir: Path, changed: Mapping[str, Any]) -> Repetition:
@@ -54,12 +56,19 @@ def repetition(like: str, runs_dir: Path, changed: Mapping[str, Any]) -> Repetit
         raise CliError(f"{like} was made without a seed and cannot be repeated exactly; specify a --seed")
     same = set(changed) <= _NEUTRAL
     notes = _notes(run, rebuilt=asked_by_command(run) is None) if same else ()
-    return Repetition(merged, notes, run.stages[0].sigmas if same and run.stages else None)
+    return Repetition(merged, notes, tuple(s.sigmas for s in run.stages) if same and run.stages else None)
 
 
 def merge(fields: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a request with changes, and without the arguments that the changes replace."""
     merged = {**fields, **changed}
+    if changed.get("guidance"):
+        merged["guidance"] = {**fields.get("guidance", {}), **changed["guidance"]}
+    if fields.get("stages") and not changed.get("stages"):
+        merged["stages"] = overridden(fields["stages"], changed, {*changed, *changed.get("guidance", {})})
+    if changed.get("schedule") or changed.get("sigmas") or changed.get("stages") or changed.get("distilled"):
+        # Other levels replace those of the recorded run.
+        merged |= {n: changed.get(n, usual) for n, usual in _LEVELS.items() if n in {*fields, *changed}}
     arguments = dict(fields.get("arguments", {}))
     if "steps" in changed:
         # A number of steps asks for the model's own schedule.

@@ -22,6 +22,7 @@ Keys of a shock:
   shape=low                      spectrum: white, low, mid, high, or 0.1-0.3 of the Nyquist frequency
   streams=video, frames=2-4+7    part that gets noise; restart and sigma_bump act on both streams
   respace, seed=3                a restart without extra steps; the seed of the shock's noise
+  stage=2                        the stage of a recipe that it acts in; otherwise every stage that reaches it
 """
 
 
@@ -70,13 +71,11 @@ def read_sigmas(given: str | None) -> tuple[float, ...] | None:
     Raises:
         CliError: if one cannot be parsed.
     """
-    from recorder.format.numerals import real
-    from recorder.shocks.schedules import free
+    from recorder.recipes.levels import EXAMPLE, read_levels
 
     if given is None or given.strip() == NONE:
         return None
-    parts = given.strip().removeprefix("[").removesuffix("]").replace(",", " ").split()
     try:
-        return free([real(part) for part in parts])
+        return read_levels(given)
     except ValueError as error:
-        raise CliError(f"--sigmas {given!r}: {error}; levels look like 1,0.97,0.9,0.7,0.4") from error
+        raise CliError(f"--sigmas {given!r}: {error}; levels look like {EXAMPLE}") from error

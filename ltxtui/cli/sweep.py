@@ -9,6 +9,7 @@ import click
 
 from ltxtui.cli.common import CliError, LocalPath
 from ltxtui.cli.numbers import FRAMES, PIXELS, SEED, STEPS
+from ltxtui.cli.setup_options import setup_options
 from ltxtui.cli.sweep_report import report
 from ltxtui.cli.sweep_request import foresee, prepared, read_sweep
 from ltxtui.cli.sweep_runs import make_missing
@@ -18,6 +19,7 @@ Examples:
   ltxtui sweep --model nano --seeds 16 --grid 'kind=restart,renoise at=0.95,0.9,0.75,0.5 db=1,2,3'
   ltxtui sweep --model nano --seeds 32 --guidance-scale 1 --workers 2 \\
       --grid 'kind=restart,renoise,predict_perturb at=0.9,critical db=3' --shock ancestral:eta=0.5
+  ltxtui sweep --model nano --recipe two-stage --grid 'kind=restart at=0.85,0.75 db=3 stage=2'
   ltxtui sweep my-sweep --model nano --shock 'spikes:at=0.95+0.9+0.8,db=3'
   ltxtui sweep my-sweep                                resume
   ltxtui sweep my-sweep --seeds 64 --extend            more seeds, or more arms
@@ -28,7 +30,7 @@ Keys of a grid. Values are separated by commas; every combination is an arm:
   kind     restart, renoise, predict_perturb, additive, sigma_bump, ancestral, spikes
   at       a σ (0.9), a step (12), critical or every; for spikes 0.95+0.9; also sigma, step, snr
   db, to, eta         strength, as for: ltxtui plan --shock
-  shape, streams, frames, respace
+  shape, streams, frames, respace, stage (of a recipe)
 """
 
 
@@ -47,6 +49,7 @@ Keys of a grid. Values are separated by commas; every combination is an arm:
 )
 @click.option("--negative-prompt", help="What to steer away from.")
 @click.option("--steps", type=STEPS, default=30, show_default=True, help="Denoising steps of smooth sampling.")
+@setup_options
 @click.option("--height", type=PIXELS, help="Pixels, a multiple of 32. Default: the model's.")
 @click.option("--width", type=PIXELS, help="Pixels, a multiple of 32. Default: the model's.")
 @click.option("--frames", type=FRAMES, help="Frames, 8n+1. Default: the model's.")

@@ -11,6 +11,7 @@ import click
 
 from ltxtui.cli.common import CliError
 from ltxtui.cli.record import check_request
+from ltxtui.cli.setup_options import SETUP_NAMES, read_setup
 
 if TYPE_CHECKING:
     from recorder.sweep.spec import Sweep
@@ -50,7 +51,7 @@ def prepared(folder: Path | None, given: set[str], options: dict[str, Any]) -> t
         return folder, read_sweep(folder)
     if there and folder is not None and options["extend"]:
         options = {**options, **_left_as_they_are(read_sweep(folder), given)}
-    asked = _asked(options, bool(there and options["extend"]))
+    asked = _asked(options, given, bool(there and options["extend"]))
     if folder is None:
         folder = _default_folder(asked)
         there = (folder / spec.SPEC).exists()
@@ -75,10 +76,12 @@ def _left_as_they_are(stored: Sweep, given: set[str]) -> dict[str, Any]:
 
     known: dict[str, Any] = asdict(stored.settings)
     known |= {"seeds": len(stored.seeds), "first_seed": stored.seeds[0]}
+    if given & {*SETUP_NAMES}:
+        del known["setup"]  # it is read from the command line again, and compared
     return {name: value for name, value in known.items() if name not in given}
 
 
-def _asked(options: dict[str, Any], more: bool) -> Sweep:
+def _asked(options: dict[str, Any], given: set[str], more: bool) -> Sweep:
     """The sweep that the command line describes; with `more` it may have no arms, since the stored one has some."""
     from recorder.sampling.metadata import versions
     from recorder.sweep.grid import arms_of, with_controls
@@ -110,10 +113,32 @@ def _asked(options: dict[str, Any], more: bool) -> Sweep:
         "offload",
         "device",
     )
-    settings = SweepSettings(model, prompts, **{name: options[name] for name in names})
+    setup = _setup(options, given)
+    if len(stages := setup.get("stages", ())) > 1 and any(s.stage is None for arm in arms for s in arm.shocks):
+        raise CliError(f"this recipe has {len(stages)} stages; name the one of each shock: stage=2")
+    settings = SweepSettings(
+        model, prompts, **{**{name: options[name] for name in names}, **setup.pop("own", {})}, setup=setup
+    )
     first = options["first_seed"] or 0
     seeds = tuple(range(first, first + (options["seeds"] or 16)))
     return Sweep.make(settings, seeds, with_controls(arms), versions())
+
+
+def _setup(options: dict[str, Any], given: set[str]) -> dict[str, Any]:
+    """Fields of a request beyond the settings' own, those that a recipe sets instead of a default under `own`."""
+    from recorder.recipes.request import Request
+
+    if "setup" in options:  # an extension leaves it as it is
+        return dict(options["setup"])
+    read = read_setup(options, given)
+    if read.get("sigmas"):
+        read["schedule"] = ", ".join(map(repr, read["sigmas"]))
+    usual = Request("", "")
+    names = ("schedule", "sampler", "guidance", "frame_rate", "image", "image_strength", "loras", "recipe", "stages")
+    found = {n: read[n] for n in names if n in read and read[n] != getattr(usual, n)}
+    found = {n: list(v) if isinstance(v, tuple) else v for n, v in found.items()}
+    own = {n: read[n] for n in ("height", "width", "frames", "steps", "negative_prompt") if read[n] != options[n]}
+    return {**found, "own": own} if own else found
 
 
 def foresee(folder: Path, made: Sweep) -> None:

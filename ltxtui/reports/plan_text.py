@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,7 @@ from recorder.shocks.plan_warnings import COARSE_DB, takes_long_step
 from recorder.shocks.spec import EVERY, KEEPS_MARGINAL
 
 if TYPE_CHECKING:
-    from recorder.native_schedule import Native
+    from recorder.recipes.native_schedule import Native
 
 _ROWS: Final = 16
 _MANY: Final = 8
@@ -32,10 +33,13 @@ _LEGEND: Final = (
 )
 
 
+Stages = Sequence[tuple["Native", Plan]]
+"""The schedule of each stage of a generation, and the plan on it."""
+
+
 def text(
     model: str,
-    native: Native,
-    plan: Plan,
+    stages: Stages,
     width: int,
     *,
     ascii_only: bool = False,
@@ -45,8 +49,7 @@ def text(
 
     Args:
         model: name of the model.
-        native: the schedule without shocks.
-        plan: the plan on it.
+        stages: of the generation, drawn as one curve.
         width: of the plot.
         ascii_only: no other character than ASCII.
         paint: gives a piece of the plot its colour by its role.
@@ -55,19 +58,53 @@ def text(
     def plain(line: str) -> str:
         return to_ascii(line) if ascii_only else line
 
-    head = [_schedule(clean(model, 200), native), _evaluations(plan)]
-    lines = [*map(plain, head), "", _curve(plan, width, ascii_only, paint), plain(_under_the_curve(plan, width))]
+    plan = joined(stages)
+    head = [*_schedules(clean(model, 200), stages), _evaluations(plan)]
+    lines = [
+        *map(plain, head),
+        "",
+        _curve(plan, width, ascii_only, paint),
+        plain(_under_the_curve(stages, plan, width)),
+    ]
     if plan.actions:
         lines += ["", *_table(plan, plain), plain(_LEGEND)]
-    if plan.waiting is not None:
-        lines += ["", *map(plain, _waiting(plan))]
+    for _, each in stages:
+        if each.waiting is not None:
+            lines += ["", *map(plain, _waiting(each))]
     if plan.warnings:
         lines += ["", *(plain(f"warning: {warning}") for warning in plan.warnings)]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def as_json(model: str, native: Native, plan: Plan) -> dict[str, Any]:
-    """The same as plain data; an infinite SNR or strength is None."""
+def as_json(model: str, stages: Stages) -> dict[str, Any]:
+    """The same as plain data; an infinite SNR or strength is None. A recipe has its stages under `stages`."""
+    if len(stages) == 1:
+        return _stage_as_json(model, *stages[0])
+    return {
+        "model": model,
+        "native_evaluations": sum(len(plan.native) for _, plan in stages),
+        "evaluations": sum(plan.evaluations for _, plan in stages),
+        "stages": [_stage_as_json(model, native, plan) for native, plan in stages],
+    }
+
+
+def joined(stages: Stages) -> Plan:
+    """The plans of all stages as one, whose rows and steps go on from stage to stage."""
+    if len(stages) == 1:
+        return stages[0][1]
+    native: list[float] = []
+    sigmas: list[float] = []
+    actions: list[ShockAction] = []
+    for _, plan in stages:
+        actions += (replace(a, step=a.step + len(native), position=a.position + len(sigmas)) for a in plan.actions)
+        native += plan.native
+        sigmas += plan.sigmas
+    warnings = tuple(dict.fromkeys(warning for _, plan in stages for warning in plan.warnings))
+    spare = sum(plan.spare for _, plan in stages)
+    return Plan(tuple(native), tuple(sigmas), tuple(actions), None, spare, warnings)
+
+
+def _stage_as_json(model: str, native: Native, plan: Plan) -> dict[str, Any]:
     waiting = None
     if plan.waiting is not None:
         index, shock = plan.waiting
@@ -114,6 +151,14 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _schedules(model: str, stages: Stages) -> Iterator[str]:
+    if len(stages) == 1:
+        yield _schedule(model, stages[0][0])
+        return
+    for stage, (native, _) in enumerate(stages, start=1):
+        yield f"stage {stage}: {_schedule(model, native)}, σ {native.sigmas[0]:.4g} to {native.sigmas[-1]:.4g}"
+
+
 def _schedule(model: str, native: Native) -> str:
     count = len(native.sigmas)
     if native.grid is None or native.size is None:
@@ -157,8 +202,8 @@ def _curve(plan: Plan, width: int, ascii_only: bool, paint: Callable[[str, str],
     return curve_text(curves, width, _ROWS, ascii_only=ascii_only, labels=labels, paint=paint)
 
 
-def _under_the_curve(plan: Plan, width: int) -> str:
-    """The shocks' numbers below the places they act at, or what the axis is."""
+def _under_the_curve(stages: Stages, plan: Plan, width: int) -> str:
+    """The shocks' numbers below the places they act at, what the axis is, and where each stage begins."""
     steps = max(2 * len(plan.sigmas) - 1, 2 * len(plan.native) - 1)
     line = [" "] * width
     for action in plan.actions:
@@ -167,6 +212,14 @@ def _under_the_curve(plan: Plan, width: int) -> str:
     under = "".join(line).rstrip()
     name = f"{'shocks' if under else '':>{GUTTER - 1}}"
     axis = " " * GUTTER + "model evaluation"
+    if len(stages) > 1:
+        row, first = list(" " * width), 0
+        for stage, (_, each) in enumerate(stages, start=1):
+            at = GUTTER + scales.column(2 * first, steps, columns(width))
+            mark = f"└ stage {stage}"
+            row[at : at + len(mark)] = mark
+            first += each.evaluations
+        axis = f"{''.join(row).rstrip()}\n{axis}"
     return f"{axis}\n{name}{under[len(name) :]}" if under else axis
 
 

@@ -18,6 +18,7 @@ from ltxtui.viewmodel.usual import Usual
 from recorder.format.protocol import Message
 from replay.baseline import Band
 from replay.model.run import Run, StreamData
+from replay.rerun import stages_requested
 
 _PACE: Final = 0.1
 
@@ -105,7 +106,8 @@ class Viewport(Selection):
             self.keep_in_view()
 
     def next_axis(self, by: int = 1) -> None:
-        offered = [mode for mode in MODES if mode != "run" or len(self.run.stages) > 1 or self.whole_run]
+        several = self.whole_run or max(len(self.run.stages), stages_requested(self.run)) > 1
+        offered = [mode for mode in MODES if mode != "run" or several]
         self.set_axis(offered[(offered.index(self.axis.mode) + by) % len(offered)])
 
     @property

@@ -47,6 +47,11 @@ def drift_of(scheduler: Any, sigma: float, sigma_next: float) -> Drift | None:
     A class derived from a known one may add its own noise; then the difference from the known step is measured.
     `UNKNOWN` for any other class, and for invalid levels.
     """
+    if hasattr(scheduler, "noise_free_step"):  # a `recorder.recipes.step_scheduler.StepScheduler`
+        if not scheduler.adds_noise or sigma_next == 0:
+            return None
+        found = scheduler.noise_free_step(sigma, sigma_next)
+        return UNKNOWN if found is None else Drift(*found)
     known = next((c for c in type(scheduler).__mro__ if c.__module__.startswith(_OURS) and c.__name__ in _RULES), None)
     if known is None:
         return UNKNOWN

@@ -33,9 +33,9 @@ Reply = Callable[[bool, str, dict[str, Any]], None]
 
 @dataclass
 class _Begun:
-    """Whether a loop has been planned in any call of a run."""
+    """How many loops have been planned in the calls of a run."""
 
-    any: bool = False
+    loops: int = 0
 
 
 class Conductor:
@@ -70,7 +70,7 @@ class Conductor:
     @property
     def lenient(self) -> bool:
         """From the second loop of a run on a shock that is beyond its schedule is left out, and not an error."""
-        return self._begun_before.any
+        return self._begun_before.loops > 0
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Conductor:
         return self  # both copies of a scheduler are in one loop
@@ -95,27 +95,23 @@ class Conductor:
         self._begun, self._stepped = {stream: native}, {}
         self.critical_sigma = self.critical_confidence = None
         self._forget()
-        self.plan = self._planned(native)
-        self._begun_before.any = True
+        self.plan = self._planned(native, self._begun_before.loops + 1)
+        self._begun_before.loops += 1
         return self.plan
 
-    def _planned(self, native: Sequence[float]) -> Plan:
+    def _planned(self, native: Sequence[float], stage: int) -> Plan:
         if not self.lenient:
-            made = planning.plan(native, self.shocks)
+            made = planning.plan(native, self.shocks, stage)
         else:
+            left_out: set[int] = set(range(len(self.shocks)))
             made = planning.plan(native, ())
-            for shock in self.shocks:
+            for number in range(len(self.shocks)):
                 try:
-                    made = planning.plan(native, [*self._kept(made), shock])
+                    made = planning.plan(native, self.shocks, stage, left_out - {number})
+                    left_out.discard(number)
                 except PlanError as error:
                     self.notice(f"left out in this loop: {error}")
         return made
-
-    def _kept(self, made: Plan) -> list[Shock]:
-        kept = {a.number: a.shock for a in made.actions}
-        if made.waiting is not None:
-            kept[made.waiting[0]] = made.waiting[1]
-        return [kept[n] for n in sorted(kept)]
 
     @property
     def wanted(self) -> bool:

@@ -9,7 +9,7 @@ from recorder.format.numerals import real, whole
 from recorder.shocks import schedules
 from recorder.shocks.spec import CRITICAL, EVERY, MAX_LIST, Kind, Shock, require
 
-_KEYS = "sigma or at, step, snr, db, to, eta, shape, streams, frames, respace, seed"
+_KEYS = "sigma or at, step, snr, db, to, eta, shape, streams, frames, respace, seed, stage"
 
 
 def parse_shock(text: str) -> Shock:
@@ -81,7 +81,7 @@ def _read(key: str, value: str, text: str, several: bool) -> tuple[str, Any]:
             case "respace":
                 require(value in ("yes", "no"), "respace is yes or no")
                 return key, value == "yes"
-            case "seed":
+            case "seed" | "stage":
                 return key, whole(value)
             case "kind" if several:
                 return key, value

@@ -6,7 +6,7 @@ host numbers only, so that `ltxtui plan` and the scheduler share every line of i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,12 +68,16 @@ class _Draft:
     warnings: list[str] = field(default_factory=list)
 
 
-def plan(native: Sequence[float], shocks: Sequence[Shock]) -> Plan:
+def plan(
+    native: Sequence[float], shocks: Sequence[Shock], stage: int | None = None, left_out: Collection[int] = ()
+) -> Plan:
     """Where each shock acts on a schedule, and the σ list that results.
 
     Args:
         native: levels of the model calls as the scheduler has them, shifted and stretched, without the closing 0.
         shocks: in any order; those of zero strength are left out.
+        stage: number of the loop in its run, counted from 1; shocks of other stages are left out.
+        left_out: numbers of shocks that do not act here; the others keep their numbers, and so their noise.
 
     Raises:
         PlanError: if one of them cannot act on this schedule.
@@ -82,9 +86,10 @@ def plan(native: Sequence[float], shocks: Sequence[Shock]) -> Plan:
     draft = _Draft(tuple(native), list(native))
     placed: dict[int, list[tuple[int, Shock]]] = {}
     waiting: tuple[int, Shock] | None = None
+    taken = {n for n, s in enumerate(shocks) if not s.is_noop and s.acts_in(stage) and n not in left_out}
     everywhere: list[tuple[int, Shock]] = []
     for number, shock in enumerate(shocks):
-        if shock.is_noop:
+        if number not in taken:
             continue
         if shock.at == CRITICAL:
             if waiting is not None:
@@ -101,7 +106,7 @@ def plan(native: Sequence[float], shocks: Sequence[Shock]) -> Plan:
     for j in range(len(native)):
         _arrive(draft, j, placed.get(j, []))
     for number, shock in enumerate(shocks):
-        if not shock.is_noop and shock.at != CRITICAL:
+        if number in taken and shock.at != CRITICAL:
             draft.warnings += plan_warnings.of_shock(
                 shock, [a for a in draft.actions if a.number == number], draft.native
             )

@@ -58,6 +58,7 @@ class Shock:
         mask: the same per place: nested lists `[H][W]` or `[F][H][W]` of 0 and 1 on the latent grid.
         respace: of a restart: no evaluation more; the levels that remain are spread from the new height down.
         seed: of the shock's own generators, one per stream, apart from those of the pipeline.
+        stage: the denoising loop of the run that it acts in, counted from 1; None for every loop that reaches it.
 
     Raises:
         ValueError: if these do not fit together.
@@ -75,10 +76,11 @@ class Shock:
     mask: tuple[Any, ...] | None = None
     respace: bool = False
     seed: int = 0
+    stage: int | None = None
 
     def __post_init__(self) -> None:
         require(self.kind in KINDS, f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
-        for name in ("at", "at_snr_db", "strength_db", "to", "eta", "seed"):
+        for name in ("at", "at_snr_db", "strength_db", "to", "eta", "seed", "stage"):
             value = getattr(self, name)
             if hasattr(value, "item"):  # a number of NumPy's or torch's, which JSON would not take
                 object.__setattr__(self, name, value.item())
@@ -142,6 +144,12 @@ class Shock:
         require(self.frames != (), "frames names no frame")
         whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
         require(whole and 0 <= self.seed < 2**63, f"seed must be a whole number from 0 to 2^63 − 1, not {self.seed}")
+        stage = self.stage is None or (isinstance(self.stage, int) and not isinstance(self.stage, bool))
+        require(stage and 1 <= (self.stage or 1) < 1 << 31, f"stages count from 1, so stage cannot be {self.stage}")
+
+    def acts_in(self, stage: int | None) -> bool:
+        """Whether it may act in a stage of the run, counted from 1; any, if it is not known which that is."""
+        return self.stage is None or stage is None or self.stage == stage
 
     @property
     def is_noop(self) -> bool:
@@ -183,7 +191,8 @@ class Shock:
 
     def describe(self) -> str:
         """One line, such as `restart at σ 0.93, 3 dB, seed 0`."""
-        return f"{self.kind}{self._place()}{self._strength()}{self._where()}, seed {self.seed}"
+        stage = "" if self.stage is None else f" of stage {self.stage}"
+        return f"{self.kind}{self._place()}{stage}{self._strength()}{self._where()}, seed {self.seed}"
 
     def _place(self) -> str:
         if self.at_snr_db is not None:

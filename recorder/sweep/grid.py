@@ -20,7 +20,7 @@ SMOOTH: Final = "smooth"
 MAX_ARMS: Final = 2000
 _PLACES: Final = ("at", "sigma", "step", "snr")
 _STRENGTHS: Final = ("db", "to", "eta")
-_KEYS: Final = ("kind", *_PLACES, *_STRENGTHS, "shape", "streams", "frames", "respace")
+_KEYS: Final = ("kind", *_PLACES, *_STRENGTHS, "shape", "streams", "frames", "respace", "stage")
 NO_PLACE: Final = "it needs a place: at=0.9, step=12, at=critical …"
 _IGNORED: Final[dict[str, tuple[str, ...]]] = {
     "predict_perturb": _STRENGTHS,
@@ -37,11 +37,13 @@ class Arm:
         name: short and stable, such as `restart@0.9+6dB`.
         shocks: with the seeds they have in the arm's text; a run adds its own seed to them.
         more_steps: of a control: steps of the native schedule beyond those asked for.
+        in_stage: of a control: the stage of a recipe that has these steps, counted from 1.
     """
 
     name: str
     shocks: tuple[Shock, ...] = ()
     more_steps: int = 0
+    in_stage: int = 1
 
     @property
     def is_control(self) -> bool:
@@ -57,7 +59,12 @@ class Arm:
         """The arm that this one is compared with: smooth at equal evaluations; of `smooth+k`, plain smooth."""
         if self.is_control:
             return SMOOTH if self.more_steps else None
-        return smooth(self.more_evaluations).name
+        return smooth(self.more_evaluations, self.stage).name
+
+    @property
+    def stage(self) -> int:
+        """The stage that it changes, counted from 1: that of its shocks, or of its steps."""
+        return self.in_stage if self.is_control else next((s.stage for s in self.shocks if s.stage), 1)
 
     @property
     def off_marginal(self) -> bool:
@@ -75,19 +82,26 @@ class Arm:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-like form; `from_dict` reads it."""
-        return {"name": self.name, "shocks": [s.as_dict() for s in self.shocks], "more_steps": self.more_steps}
+        found = {"name": self.name, "shocks": [s.as_dict() for s in self.shocks], "more_steps": self.more_steps}
+        return found if self.in_stage == 1 else {**found, "in_stage": self.in_stage}
 
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> Arm:
         """From what `as_dict` gave. Raises ValueError, KeyError or TypeError if it is something else."""
         return cls(
-            str(given["name"]), tuple(Shock.from_dict(s) for s in given["shocks"]), int(given.get("more_steps", 0))
+            str(given["name"]),
+            tuple(Shock.from_dict(s) for s in given["shocks"]),
+            int(given.get("more_steps", 0)),
+            int(given.get("in_stage", 1)),
         )
 
 
-def smooth(more_steps: int = 0) -> Arm:
-    """A control: the native schedule, with some steps more."""
-    return Arm(f"{SMOOTH}+{more_steps}" if more_steps else SMOOTH, (), more_steps)
+def smooth(more_steps: int = 0, in_stage: int = 1) -> Arm:
+    """A control: the native schedule, with some steps more in a stage."""
+    if not more_steps:
+        return Arm(SMOOTH)
+    where = f",stage{in_stage}" if in_stage > 1 else ""
+    return Arm(f"{SMOOTH}+{more_steps}{where}", (), more_steps, in_stage)
 
 
 def leaves_marginal(shock: Shock) -> bool:
@@ -123,8 +137,8 @@ def steps_long(shock: Shock) -> bool:
 def with_controls(arms: Iterable[Arm]) -> tuple[Arm, ...]:
     """The smooth baseline, `smooth+k` for every number of extra evaluations that an arm needs, then the arms."""
     kept = tuple(a for a in arms if not a.is_control)
-    more = sorted({a.more_evaluations for a in kept} - {0})
-    return (smooth(), *(smooth(k) for k in more), *kept)
+    more = sorted({(a.stage, a.more_evaluations) for a in kept if a.more_evaluations})
+    return (smooth(), *(smooth(k, stage) for stage, k in more), *kept)
 
 
 def arms_of(grids: Sequence[str], shocks: Sequence[str]) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
@@ -277,4 +291,6 @@ def _where(shock: Shock) -> str:
         parts.append("frames" + "+".join(map(str, shock.frames)))
     if shock.respace:
         parts.append("respaced")
+    if shock.stage is not None:
+        parts.append(f"stage{shock.stage}")
     return "".join(f",{p}" for p in parts)

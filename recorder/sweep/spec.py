@@ -8,8 +8,8 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,6 +52,8 @@ class SweepSettings:
     distilled: bool = False
     offload: str = "model"
     device: str | None = None
+    setup: Mapping[str, Any] = field(default_factory=dict)
+    """More fields of a `recorder.recipes.request.Request`: schedule, sampler, guidance, stages and others."""
 
     def prompt(self, seed: int) -> str:
         """The prompt of a seed."""
@@ -163,6 +165,9 @@ class Sweep:
         for name, value in mine.items():
             if name == "prompts" and value != other[name]:
                 found.append("other prompts")
+            elif name == "setup" and value != other[name]:
+                keys = sorted(k for k in {*value, *other[name]} if value.get(k) != other[name].get(k))
+                found.append(f"another {' and '.join(keys)}")
             elif value != other[name]:
                 found.append(f"{name} {_said(value)} there, {_said(other[name])} asked for")
         same = {a.name for a in self.arms} & {a.name for a in asked.arms}

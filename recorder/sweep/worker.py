@@ -68,49 +68,69 @@ def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
 
 def request_of(sweep: Sweep, arm: Arm, seed: int) -> Any:
     """The generation request of one run, without its shocks."""
-    from recorder.generate import Request
+    from recorder.recipes.request import Request
 
     own = sweep.settings
-    return Request(
-        model=own.model,
-        prompt=own.prompt(seed),
-        negative_prompt=own.negative_prompt,
-        steps=own.steps + arm.more_steps,
-        seed=seed,
-        height=own.height,
-        width=own.width,
-        frames=own.frames,
-        guidance_scale=own.guidance_scale,
-        distilled=own.distilled,
-        offload=own.offload,
-        device=own.device,
+    setup = dict(own.setup)
+    stages = [dict(stage) for stage in setup.pop("stages", ())]
+    if stages:
+        changed = stages[arm.stage - 1]
+        changed["steps"] = changed.get("steps", own.steps) + arm.more_steps
+    return Request.from_dict(
+        {
+            "model": own.model,
+            "prompt": own.prompt(seed),
+            "negative_prompt": own.negative_prompt,
+            "steps": own.steps + (0 if stages else arm.more_steps),
+            "seed": seed,
+            "height": own.height,
+            "width": own.width,
+            "frames": own.frames,
+            "guidance_scale": own.guidance_scale,
+            "distilled": own.distilled,
+            "offload": own.offload,
+            "device": own.device,
+            **setup,
+            "stages": stages,
+        }
     )
 
 
 def load(sweep: Sweep) -> Any:
     """The sweep's pipeline. Raises CannotGenerate."""
-    from recorder import generate
+    from recorder.recipes.libraries import check_extra
+    from recorder.recipes.loading import load as load_pipeline
 
-    generate.check_extra()
-    pipe = generate.load(request_of(sweep, sweep.arms[0], sweep.seeds[0]))
+    check_extra()
+    pipe = load_pipeline(request_of(sweep, sweep.arms[0], sweep.seeds[0]))
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
 def make_run(pipe: Any, sweep: Sweep, job: Job, folder: Path) -> Path:
     """Generate and record one run, and measure its final latents; returns its archive."""
-    import torch
-
-    from recorder import generate, nano
+    from recorder import nano
+    from recorder.recipes.call import scheduler_of
+    from recorder.recipes.named_schedule import read_schedule
+    from recorder.recipes.native_schedule import configuration
+    from recorder.recipes.stages import run_stages
     from recorder.session import record
 
     arm = sweep.arm(job.arm)
-    call = generate.call_arguments(request_of(sweep, arm, job.seed))
-    call["generator"] = torch.Generator("cpu").manual_seed(job.seed)
-    if arm.more_steps and "sigmas" in call:
-        call["sigmas"] = stretched(call["sigmas"], len(call["sigmas"]) + arm.more_steps)
-        call["num_inference_steps"] = len(call["sigmas"])
+    request = request_of(sweep, arm, job.seed)
+    own = request.in_stages()
+
+    def with_more_steps(number: int, call: dict[str, Any]) -> None:
+        """A list of levels of its own gets the control's steps along the same line."""
+        stage = own[number]
+        fixed = stage.distilled or (stage.schedule is not None and read_schedule(stage.schedule).is_fixed)
+        if fixed and arm.more_steps and number + 1 == arm.stage:
+            call["sigmas"] = stretched(call["sigmas"], len(call["sigmas"]) + arm.more_steps)
+            call["num_inference_steps"] = len(call["sigmas"])
+
     is_nano = sweep.settings.model == "nano"
+    if own[0].schedule is not None or len(own) > 1 or request.sampler != "euler":
+        pipe.scheduler = scheduler_of(own[0], configuration(request))  # the run before may have left another one
     with record(
         pipe,
         shocks=arm.shocks_of(job.seed),
@@ -120,10 +140,10 @@ def make_run(pipe: Any, sweep: Sweep, job: Job, folder: Path) -> Path:
         data_eigenvalue=nano.DATA_EIGENVALUE if is_nano else None,
         previews=False,
     ) as run:
-        result = pipe(**call)
+        result = run_stages(pipe, request, changed=with_more_steps)
         # Before the run is complete, so that no complete run lacks its measures.
         file = spec.measures_file(folder, job)
-        found = nano_measures(result, call["prompt"]) if is_nano else {}
+        found = nano_measures(result, request.prompt) if is_nano else {}
         spec.replace_file(file, json.dumps({"run": run.name, "measures": found}) + "\n")
     if run.status != "complete" or not run.rows:
         raise RuntimeError(f"the run ended as: {run.standing}")

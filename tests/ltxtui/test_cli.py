@@ -108,9 +108,9 @@ def test_record_refuses_what_cannot_work(options: list[str], says: str, tmp_path
 def test_record_without_the_extra_says_which_command_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recorder import generate
+    from recorder.recipes import libraries
 
-    monkeypatch.setattr(generate, "find_spec", lambda name: None)
+    monkeypatch.setattr(libraries, "find_spec", lambda name: None)
     assert "pip install 'ltxtui[ltx]'" in problem("record", "--model", "nano", "--runs-dir", str(tmp_path))
     assert "pip install 'ltxtui[ltx]'" in problem("demo", "--runs-dir", str(tmp_path))
 

@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ltxtui.cli import cli
-from recorder.generate import DISTILLED_SIGMAS, CannotGenerate, Request, generate
-from recorder.native_schedule import native, planned
+from recorder.generate import CannotGenerate, Request, generate
+from recorder.recipes.named_schedule import DISTILLED as DISTILLED_SIGMAS
+from recorder.recipes.native_schedule import Native, native, planned
 from recorder.shocks.parse import parse_shock
 from recorder.shocks.plan import plan
 from recorder.shocks.schedules import ancestral
@@ -65,7 +66,7 @@ def problem(*arguments: str) -> str:
 )
 def test_what_is_planned_is_what_is_recorded(more: dict[str, Any], loaded: None, tmp_path: Path) -> None:
     wanted = request(**more, runs_dir=tmp_path)
-    found, made = planned(wanted)
+    ((found, made),) = planned(wanted)
     run = load(generate(wanted, lambda done, total: None).archive)
     (stage,) = run.stages
     assert stage.sigmas == made.sigmas
@@ -107,7 +108,7 @@ def test_plan_draws_the_curve_and_tells_of_every_shock() -> None:
     assert "nano: 30 steps for 384×320, 65 frames: 9×10×12 = 1,080 tokens" in text
     assert "31 model evaluations, 1 more than the 30 without shocks" in text
     rows = {kind: row.split() for row in text.splitlines() for kind in ("restart", "additive") if f"  {kind}  " in row}
-    made = planned(Request(model="nano", prompt="", shocks=(parse_shock("restart:sigma=0.93,db=6"),)))[1]
+    made = planned(Request(model="nano", prompt="", shocks=(parse_shock("restart:sigma=0.93,db=6"),)))[0][1]
     (action,) = made.actions
     assert action.sigma_down <= 0.93 < made.native[action.step - 1], "the first native level at or below σ"
     assert rows["restart"][2:6] == [
@@ -127,7 +128,7 @@ def test_the_curve_shows_down_and_up_and_numbers_stand_below_their_places() -> N
     made = plan([1.0, 0.9, 0.8, 0.7, 0.6], [parse_shock("restart:step=2,to=0.95"), parse_shock("renoise:step=4,to=.4")])
     assert made.sigmas == pytest.approx([1, 0.9, 0.95, 0.8, 0.7, 0.6])
     assert _substeps(made) == pytest.approx([1, 0.95, 0.9, 0.8, 0.95, 0.875, 0.8, 0.75, 0.7, 0.4, 0.6])
-    under = _under_the_curve(made, 80).splitlines()[-1]
+    under = _under_the_curve([(Native(made.native), made)], made, 80).splitlines()[-1]
     inner = 80 - 7 - 8 - 1
     assert [m.start() - 7 for m in re.finditer(r"\d", under)] == [round(3 / 10 * inner), round(9 / 10 * inner)]
 

@@ -19,7 +19,7 @@ from ltxtui.viewmodel.deck import Deck
 from recorder import record
 from recorder.archive.writer import ArchiveWriter
 from recorder.generate import Request
-from recorder.native_schedule import native
+from recorder.recipes.native_schedule import native
 from recorder.shocks.plan import plan
 from recorder.sweep.grid import arms_of, with_controls
 from recorder.sweep.spec import Job, Sweep, SweepSettings
@@ -75,7 +75,7 @@ def test_all_agree_on_the_evaluations_of_a_guided_run(guided: Path) -> None:
 
     planned = native(Request(model="nano", prompt="", steps=STEPS))
     made = plan(planned.sigmas, [])
-    assert made.evaluations == STEPS and f"{STEPS} model evaluations" in plan_text.text("nano", planned, made, 80)
+    assert made.evaluations == STEPS and f"{STEPS} model evaluations" in plan_text.text("nano", [(planned, made)], 80)
 
 
 def test_a_sweep_counts_what_the_rows_record(tmp_path: Path) -> None:
