@@ -25,6 +25,7 @@ from ltxtui.cli.numbers import strict
 from ltxtui.cli.pack import pack, unpack
 from ltxtui.cli.plan import plan
 from ltxtui.cli.record import record
+from ltxtui.cli.relay import relay
 from ltxtui.cli.report import report
 from ltxtui.cli.runs import runs
 from ltxtui.cli.sweep import sweep
@@ -81,6 +82,7 @@ for command in (
     report,
     pack,
     unpack,
+    relay,
     comfy,
     config,
 ):

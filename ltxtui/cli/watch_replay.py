@@ -26,7 +26,9 @@ from ltxtui.cli.common import (
     run_path,
     runs_dir_option,
 )
+from ltxtui.cli.remote import need_terminal_unless, remote_source
 from ltxtui.viewmodel.layout import PRESETS
+from replay.remote.address import is_address
 
 if TYPE_CHECKING:
     from ltxtui.screens.run import Opening
@@ -65,6 +67,8 @@ Examples:
   ltxtui watch --until-done --fail-on warning --json
   ltxtui watch --notify "tee -a alerts.jsonl"
   ltxtui watch /data/runs/20261122-143015-red-disc.journal    without a socket: read the journal
+  ltxtui watch ssh://gpu-box            the live run of another machine, over ssh
+  ltxtui watch ssh://me@gpu-box:2222/red-disc --wait
   ltxtui watch --socket /tmp/ltx.sock   a socket forwarded with: ssh -L /tmp/ltx.sock:REMOTE gpu-box
 """
 )
@@ -89,15 +93,18 @@ def watch(
 ) -> None:  # fmt: skip
     """Show a run while it is being recorded. `q` leaves the dashboard; the run continues.
 
-    RUN is a part of a live run's name, or the path of an archive or journal. If the connection breaks, the dashboard
-    reconnects and loses nothing.
+    RUN is a part of a live run's name, the path of an archive or journal, or ssh://[user@]host[:port][/run] for a run
+    of another machine, live or ended. If the connection breaks, the dashboard reconnects and loses nothing.
 
     With --until-done the exit status is 0 for a complete run, 4 for one that failed, was interrupted or has no end, and
     3 for a complete one with findings as bad as --fail-on. RUN may then be part of the name of a run that has ended.
     """
     if (fail_on or as_json) and not until_done:
         raise click.UsageError("--fail-on and --json need --until-done")
-    source = _live_source(run, socket_path, wait, runs_dir, headless=until_done)
+    if run is not None and is_address(run):
+        source: Source = remote_source(run, wait=wait, headless=until_done)
+    else:
+        source = _live_source(run, socket_path, wait, runs_dir, headless=until_done)
     if until_done:
         from ltxtui.cli.until_done import until_done as follow
 
@@ -121,15 +128,15 @@ def _live_source(
                 f"no answer at the socket {socket_path} ({error.strerror or error}); "
                 "check that the run is live and the socket is forwarded"
             ) from error
-        _need_terminal(headless)
+        need_terminal_unless(headless)
         return source
     if run is not None and (path := run_path(run, runs_dir)).exists():
         source = open_source(path)
-        _need_terminal(headless)
+        need_terminal_unless(headless)
         return source
     live = _live_runs()
     if wait:
-        _need_terminal(headless)
+        need_terminal_unless(headless)
         begun = time.time()
         return AwaitedSource(lambda: _first_since(begun, run), "waiting for the next run to begin")
     found = [r for r in live if run is None or run in r.name]
@@ -139,7 +146,7 @@ def _live_source(
     if not found:
         named = f" with {run!r} in its name" if run else ""
         raise CliError(f"no live run{named}; start one with: ltxtui record, wait with: ltxtui watch --wait")
-    _need_terminal(headless)
+    need_terminal_unless(headless)
     if len(found) == 1:
         return _live(found[0])
     if headless:
@@ -153,11 +160,6 @@ def _live_source(
     if chosen is None:
         sys.exit(status)
     return _live(found[chosen])
-
-
-def _need_terminal(headless: bool) -> None:
-    if not headless:
-        need_terminal("run ltxtui watch on one; for data use: ltxtui watch --until-done, or ltxtui runs --json")
 
 
 def _live(run: LiveRun) -> Source:

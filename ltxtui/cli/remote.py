@@ -1,0 +1,102 @@
+"""What commands do with the address of another machine, such as `ssh://gpu-box/red-disc`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from ltxtui.cli.common import MAX_NAMED, CliError, has_terminal, need_terminal
+from replay.remote.address import Address, BadAddress, parse_address
+
+if TYPE_CHECKING:
+    from replay.remote.run import SeveralRuns
+    from replay.sources.open import Source
+
+
+def need_terminal_unless(headless: bool) -> None:
+    """Raise a CliError if there is no terminal and one is needed."""
+    if not headless:
+        need_terminal("run ltxtui watch on one; for data use: ltxtui watch --until-done, or ltxtui runs --json")
+
+
+def address_of(text: str) -> Address:
+    """The host and run of an address; a folder given with `--runs-dir` is one of that host.
+
+    Raises:
+        CliError: if it is not an address.
+    """
+    from dataclasses import replace
+
+    from ltxtui.settings import load
+
+    try:
+        address = parse_address(text, load().settings.hosts)
+    except BadAddress as error:
+        raise CliError(str(error)) from error
+    folder = _given_folder()
+    return replace(address, host=replace(address.host, runs_dir=folder)) if folder else address
+
+
+def _given_folder() -> str:
+    """The folder that `--runs-dir` names on the command line; empty for none."""
+    context = click.get_current_context(silent=True)
+    while context is not None:
+        if context.get_parameter_source("runs_dir") is click.core.ParameterSource.COMMANDLINE:
+            return str(context.params["runs_dir"])
+        context = context.parent
+    return ""
+
+
+def connect(address: Address) -> None:
+    """Connect to a host by ssh, which may ask for a password now. What fails is reported by what is done next."""
+    from replay.remote.sessions import open_session
+
+    open_session(address.host, ask=has_terminal())
+
+
+def remote_source(text: str, *, wait: bool, headless: bool) -> Source:
+    """The run that an address names.
+
+    Raises:
+        CliError: if it cannot be reached, in one line with the way out.
+    """
+    from replay.remote.asked import Asked
+    from replay.remote.run import NotReached, SeveralRuns, open_remote
+
+    address = address_of(text)
+    need_terminal_unless(headless)
+    connect(address)
+    try:
+        return open_remote(address.host, Asked(address.run, wait))
+    except SeveralRuns as several:
+        name = _chosen(address, several, headless)
+    except NotReached as error:
+        raise CliError(str(error)) from error
+    try:
+        return open_remote(address.host, Asked(name))
+    except NotReached as error:
+        raise CliError(str(error)) from error
+
+
+def _chosen(address: Address, several: SeveralRuns, headless: bool) -> str:
+    """The name of the live run that the user chooses."""
+    names = [str(one.get("name", ""))[:200] for one in several.choices]
+    if headless:
+        way = f"ltxtui watch --until-done {address.host.address}/RUN"
+        raise CliError(f"{len(names)} live runs match: {', '.join(names[:MAX_NAMED])}; name one of them: {way}")
+    from ltxtui.screens.chooser import choose
+
+    rows = [
+        (name, str(one.get("host", ""))[:80], "live" if one.get("answers") else "stalled", _time(one.get("started")))
+        for name, one in zip(names, several.choices, strict=True)
+    ]
+    chosen, status = choose(f"Live runs of {address.host.name}", rows)
+    if chosen is None:
+        sys.exit(status)
+    return names[chosen]
+
+
+def _time(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and abs(value) < 1e11 else 0.0
