@@ -16,7 +16,7 @@ from ltxtui.plot.line_plot import Style
 from ltxtui.themes import THEMES
 from ltxtui.viewmodel.layout import PRESETS
 from recorder.format.locations import user_folder
-from replay.remote.address import BadAddress, Host, read_host
+from replay.remote.address import BadAddress, RemoteHost, read_host
 
 FILE: Final = "config.toml"
 ENVIRONMENT: Final = "LTXTUI_CONFIG"
@@ -68,7 +68,7 @@ class Settings:
     tour: bool = True
     mouse: bool = True
     alerts: bool = True
-    hosts: Mapping[str, Host] = field(default_factory=dict)
+    hosts: Mapping[str, RemoteHost] = field(default_factory=dict)
     keys: Keymap = field(default_factory=dict)
 
 
@@ -143,11 +143,11 @@ def parse(text: str) -> tuple[Settings, list[SettingsProblem]]:
     return Settings(**values), sorted(problems, key=lambda p: p.line)
 
 
-def _hosts(table: object, text: str, problems: list[SettingsProblem]) -> dict[str, Host]:
+def _hosts(table: object, text: str, problems: list[SettingsProblem]) -> dict[str, RemoteHost]:
     if not isinstance(table, dict):
         problems.append(SettingsProblem(_line(text, "hosts"), "hosts is a table: write [hosts] on a separate line"))
         return {}
-    hosts: dict[str, Host] = {}
+    hosts: dict[str, RemoteHost] = {}
     for name, value in table.items():
         try:
             hosts[name] = read_host(name, value)

@@ -15,6 +15,7 @@ import click
 from ltxtui.plot.text import clean
 from recorder.format import locations
 from recorder.system.open_folders import make_folders
+from replay.remote.address import is_address
 
 if TYPE_CHECKING:
     from replay.model.run import Run
@@ -164,9 +165,15 @@ def check_writable(runs_dir: Path) -> None:
 def run_path(given: str, runs_dir: Path) -> Path:
     """The path that an argument names: a path, or the full name of a run in the runs directory.
 
+    The archive of a run of another machine, such as `ssh://gpu-box/red-disc`, is fetched.
+
     Raises:
-        CliError: if it is a URL or empty.
+        CliError: if it is another URL or empty, or cannot be fetched.
     """
+    if is_address(given):
+        from ltxtui.cli.remote import fetched_path
+
+        return fetched_path(given)
     check_local(given, "a run")
     if not given:
         raise CliError("the name of a run is empty; list the runs with: ltxtui runs")

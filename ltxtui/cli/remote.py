@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ltxtui.cli.common import MAX_NAMED, CliError, has_terminal, need_terminal
-from replay.remote.address import Address, BadAddress, parse_address
+from replay.remote.address import Address, BadAddress, RemoteHost, named_hosts, parse_address
 
 if TYPE_CHECKING:
     from replay.remote.run import SeveralRuns
@@ -100,3 +103,46 @@ def _chosen(address: Address, several: SeveralRuns, headless: bool) -> str:
 
 def _time(value: object) -> float:
     return float(value) if isinstance(value, int | float) and abs(value) < 1e11 else 0.0
+
+
+def fetched_path(text: str) -> Path:
+    """The packed archive of the run that an address names, in the cache.
+
+    Raises:
+        CliError: if it cannot be fetched.
+    """
+    from replay.remote.run import NotReached, fetch
+
+    address = address_of(text)
+    if not address.run:
+        raise CliError(f"{text} names no run; list them with: ltxtui {address.host.address}")
+    connect(address)
+    try:
+        return fetch(address.host, address.run)
+    except NotReached as error:
+        raise CliError(str(error)) from error
+
+
+def remote_command(text: str) -> Callable[[], socket.socket]:
+    """What connects to the recorder of the live run that an address names."""
+    from replay.remote.asked import Asked
+    from replay.remote.run import RemoteRun
+
+    address = address_of(text)
+    connect(address)
+    return RemoteRun(address.host, Asked(address.run)).command_socket
+
+
+def hosts_of(given: str | None) -> list[RemoteHost]:
+    """The hosts that `--hosts` names, or those of the settings if it is not given.
+
+    Raises:
+        CliError: if one of them is not a host.
+    """
+    from ltxtui.settings import load
+
+    known = load().settings.hosts
+    try:
+        return list(known.values()) if given is None else named_hosts(given, known)
+    except BadAddress as error:
+        raise CliError(str(error)) from error

@@ -26,7 +26,7 @@ from ltxtui.cli.common import (
     run_path,
     runs_dir_option,
 )
-from ltxtui.cli.remote import need_terminal_unless, remote_source
+from ltxtui.cli.remote import address_of, connect, hosts_of, need_terminal_unless, remote_source
 from ltxtui.viewmodel.layout import PRESETS
 from replay.remote.address import is_address
 
@@ -285,11 +285,28 @@ def _run(source: Source | None = None, **options: Any) -> None:
     sys.exit(status)
 
 
-def browse(runs_dir: Path | None = None) -> None:
-    """The home screen: the list of runs of a folder, to open and compare them."""
+def browse(runs_dir: Path | None = None, hosts: str | None = None, address: str = "") -> None:
+    """The home screen: the list of runs of a folder, to open and compare them.
+
+    Args:
+        runs_dir: the folder.
+        hosts: other machines whose runs are listed too, as `--hosts` takes them; None for those of the settings.
+        address: of the one machine whose runs are listed alone.
+    """
+    if address:
+        _browse_host(address)
     if runs_dir is None:
         runs_dir = Path(os.environ.get("LTXTUI_RUNS_DIR", "runs"))
         check_local(runs_dir, "LTXTUI_RUNS_DIR")
     if not has_terminal():
         raise CliError("the list of runs needs a terminal; without one use: ltxtui runs; for help: ltxtui --help")
-    _run(runs_dir=runs_dir)
+    _run(runs_dir=runs_dir, hosts=hosts_of(hosts))
+
+
+def _browse_host(text: str) -> None:
+    found = address_of(text)
+    if found.run:
+        raise CliError(f"{text} names a run; watch it with: ltxtui watch {text}")
+    need_terminal("without one use: ltxtui watch --until-done, or ssh to it and run: ltxtui runs")
+    connect(found)
+    _run(runs_dir=Path("runs"), hosts=[found.host], only_hosts=True)

@@ -19,6 +19,7 @@ from ltxtui import actions
 from ltxtui.home import query
 from ltxtui.home.draw import cell_text
 from ltxtui.home.model import HomeModel
+from ltxtui.home.remote import elsewhere
 from ltxtui.panels.footer import FooterView
 from ltxtui.plot.line_plot import Style
 from ltxtui.screens.base import ActionScreen
@@ -30,6 +31,7 @@ from replay.library import edit
 from replay.library.run_info import RunInfo
 from replay.library.unreadable import Unreadable
 from replay.library.watcher import RunWatcher
+from replay.remote.fleet import FleetWatcher, Shelf
 
 LOOK_SECONDS: Final = 1.0
 """Seconds between checks for new runs and the progress of live ones."""
@@ -62,11 +64,12 @@ class Home(ActionScreen):
     kind = "home"
 
     def __init__(
-        self, runs_dir: Path, style: Style, *, shelf: RunWatcher | None = None, keymap: actions.Keymap | None = None
+        self, runs_dir: Path, style: Style, *, shelf: Shelf | None = None, keymap: actions.Keymap | None = None
     ) -> None:
         """`shelf` gives the runs; by default it watches the folder, with its cache."""
         super().__init__()
         self._list = HomeModel()
+        self._list.remote = isinstance(shelf, FleetWatcher)
         self._runs_dir = runs_dir
         self._style = style
         self._shelf = shelf
@@ -221,10 +224,17 @@ class Home(ActionScreen):
     def compare_runs(self) -> None:
         self.post_message(self.CompareAsked([run.path for run in self._list.comparable]))
 
+    def _elsewhere(self, runs: Sequence[RunInfo]) -> bool:
+        """Whether runs are of other machines, where they are changed; says so."""
+        if said := elsewhere(runs):
+            self.say(cell_text(said), alert=True)
+        return bool(said)
+
     def copy_path(self) -> None:
-        if self._list.current is None:
+        run = self._list.current
+        if run is None or self._elsewhere([run]):
             return
-        path = str(self._list.current.path.absolute())
+        path = str(run.path.absolute())
         if not path.isprintable():
             # Pasted into a shell, a line break in a name would be a command.
             self.say("the path has characters that cannot be pasted safely; rename the run first", alert=True)
@@ -234,7 +244,7 @@ class Home(ActionScreen):
 
     def ask_name(self) -> None:
         run = self._list.current
-        if run is None:
+        if run is None or self._elsewhere([run]):
             return
         time, name = edit.name_part(run.path)
 
@@ -248,7 +258,7 @@ class Home(ActionScreen):
 
     def ask_tags(self) -> None:
         runs = self._list.chosen
-        if not runs:
+        if not runs or self._elsewhere(runs):
             return
 
         def answered(said: str | None) -> None:
@@ -261,7 +271,7 @@ class Home(ActionScreen):
 
     def ask_delete(self) -> None:
         runs = self._list.chosen
-        if not runs:
+        if not runs or self._elsewhere(runs):
             return
 
         def answered(yes: bool | None) -> None:

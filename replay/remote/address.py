@@ -26,7 +26,7 @@ class BadAddress(ValueError):
 
 
 @dataclass(frozen=True)
-class Host:
+class RemoteHost:
     """A machine with runs, and how it is reached: by ssh, or by a prefix such as `srun --jobid 4711 --overlap`.
 
     Attributes:
@@ -84,7 +84,7 @@ def ssh_command() -> list[str]:
 class Address:
     """A host, and part of the name of one of its runs; empty for none."""
 
-    host: Host
+    host: RemoteHost
     run: str = ""
 
 
@@ -93,7 +93,7 @@ def is_address(text: str) -> bool:
     return text.startswith(tuple(f"{scheme}://" for scheme in SCHEMES))
 
 
-def parse_address(text: str, hosts: Mapping[str, Host] | None = None) -> Address:
+def parse_address(text: str, hosts: Mapping[str, RemoteHost] | None = None) -> Address:
     """Read `ssh://[user@]host[:port][/run]`, or `host://name[/run]` of a host in the settings.
 
     Args:
@@ -126,7 +126,7 @@ def parse_address(text: str, hosts: Mapping[str, Host] | None = None) -> Address
     settings = hosts.get(name)
     if settings is not None and settings.by_ssh and not at and port is None:
         return Address(settings, run)
-    host = Host(name, f"{user}{at}{name.strip('[]')}", port)
+    host = RemoteHost(name, f"{user}{at}{name.strip('[]')}", port)
     if settings is not None:
         host = replace(host, command=settings.command, runs_dir=settings.runs_dir)
     return Address(host, run)
@@ -140,7 +140,7 @@ def _check(name: str, user: str, text: str) -> None:
         raise BadAddress(f"{text}: {user!r} is not the name of a user")
 
 
-def named_hosts(text: str, hosts: Mapping[str, Host]) -> list[Host]:
+def named_hosts(text: str, hosts: Mapping[str, RemoteHost]) -> list[RemoteHost]:
     """The hosts of a list such as `a,b,ssh://me@c:2222`: names of the settings, of ssh, or addresses.
 
     Raises:
@@ -158,7 +158,7 @@ def named_hosts(text: str, hosts: Mapping[str, Host]) -> list[Host]:
     return found
 
 
-def read_host(name: str, value: object) -> Host:
+def read_host(name: str, value: object) -> RemoteHost:
     """A host of the settings: its address, or a table with `address` or `prefix`, and `command` and `runs_dir`.
 
     Raises:
@@ -179,7 +179,7 @@ def read_host(name: str, value: object) -> Host:
     except ValueError as error:
         raise BadAddress(f"cannot be read as words: {error}") from None
     if prefix:
-        host = Host(name, prefix=prefix)
+        host = RemoteHost(name, prefix=prefix)
     else:
         address = parse_address(table.get("address") or f"ssh://{name}")
         if address.run:

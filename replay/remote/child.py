@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from replay.remote.address import Host
+from replay.remote.address import RemoteHost
 from replay.remote.hello import MARK, MAX_LINE_BYTES, MAX_NOISE_BYTES, NotALine, read_line
 
 _PEEK_BYTES: Final = 64 << 10
@@ -22,7 +22,7 @@ _NO_PROGRAM: Final = re.compile(r"(not found|No such file)", re.IGNORECASE)
 _SAID: Final = 160
 
 
-class Ended(Exception):
+class PipeEnded(Exception):
     """The pipe has ended."""
 
 
@@ -43,7 +43,7 @@ class Failure:
 class RelayChild:
     """A child process with a socket as its standard input and output."""
 
-    def __init__(self, host: Host, command: Sequence[str]) -> None:
+    def __init__(self, host: RemoteHost, command: Sequence[str]) -> None:
         """Start it, and wait for nothing. Raises OSError if the program cannot be started."""
         self._host = host
         self._noise = b""
@@ -67,7 +67,7 @@ class RelayChild:
         return int(self._process.pid)
 
     def hello(self) -> bytes | None:
-        """The hello, without what came before it; None while it has not come. Raises Ended, NotALine."""
+        """The hello, without what came before it; None while it has not come. Raises PipeEnded, NotALine."""
         seen = self._peek()
         if seen is None:
             return None
@@ -81,7 +81,7 @@ class RelayChild:
         return self._line() if at >= 0 else None
 
     def line(self) -> dict[str, Any] | None:
-        """The next line; None while it has not come. Raises Ended, NotALine."""
+        """The next line; None while it has not come. Raises PipeEnded, NotALine."""
         found = self._line()
         return None if found is None else read_line(found)
 
@@ -103,9 +103,9 @@ class RelayChild:
         except BlockingIOError:
             return None
         except OSError:
-            raise Ended from None
+            raise PipeEnded from None
         if not seen:
-            raise Ended
+            raise PipeEnded
         return seen
 
     def failure(self) -> Failure:
@@ -128,7 +128,7 @@ class RelayChild:
                 self._process.terminate()
 
 
-def explain(host: Host, status: int | None, stderr: str, noise: str = "") -> Failure:
+def explain(host: RemoteHost, status: int | None, stderr: str, noise: str = "") -> Failure:
     """What the end of a child means.
 
     Args:
@@ -145,7 +145,7 @@ def explain(host: Host, status: int | None, stderr: str, noise: str = "") -> Fai
     if status == 127 or (status and any(host.command[0] in line and _NO_PROGRAM.search(line) for line in lines)):
         way = "install it there, or name its path as command in [hosts] of the settings"
         return Failure(f"{name} has no {host.command[0]} on its PATH; {way}", no_program=True)
-    if "Host key verification failed" in stderr:
+    if "RemoteHost key verification failed" in stderr:
         return Failure(f"the host key of {name} is not known, or has changed; {test}", asks=True)
     if "Permission denied" in stderr or "Too many authentication failures" in stderr:
         way = f"{test}; load a key with ssh-add, or open ltxtui ssh://{host.destination}, which asks for a password"

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from importlib.resources import files
 
 from replay.remote import sessions
-from replay.remote.address import Host
+from replay.remote.address import RemoteHost
 from replay.remote.asked import Asked
 
 
-def commands(host: Host, asked: Asked) -> Iterator[list[str]]:
+def commands(host: RemoteHost, asked: Asked) -> Iterator[list[str]]:
     """First its ltxtui, then, for the messages of a live run, its python3 that needs nothing installed."""
     options = sessions.options(host)
     yield host.reached(host.relay(*asked.words()), *options)
@@ -18,7 +18,7 @@ def commands(host: Host, asked: Asked) -> Iterator[list[str]]:
         yield host.reached(["python3", "-c", plain_program(), asked.run, *(["wait"] if asked.wait else [])], *options)
 
 
-def list_command(host: Host) -> list[str]:
+def list_command(host: RemoteHost) -> list[str]:
     """The command that lists the runs of a host and says what changes."""
     return host.reached(host.relay("--list", "--follow"), *sessions.options(host))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from replay.remote.address import Host
+from replay.remote.address import RemoteHost
 from replay.remote.asked import Asked
 from replay.remote.source import RelaySource
 from replay.sources.reconnect import ReconnectingSource
@@ -29,7 +29,7 @@ class NotReached(OSError):
 class SeveralRuns(NotReached):
     """Several runs match; `choices` describes them."""
 
-    def __init__(self, host: Host, choices: list[dict[str, Any]]) -> None:
+    def __init__(self, host: RemoteHost, choices: list[dict[str, Any]]) -> None:
         super().__init__(f"{len(choices)} live runs on {host.name}; name one of them")
         self.choices = choices
 
@@ -38,7 +38,7 @@ class SeveralRuns(NotReached):
 class RemoteRun:
     """A run of another machine; after the first answer the same run is asked for again."""
 
-    host: Host
+    host: RemoteHost
     asked: Asked
 
     def connect(self) -> StreamSource:
@@ -88,7 +88,7 @@ class RemoteSource(ReconnectingSource):
         return self._source if isinstance(self._source, RelaySource) else None
 
 
-def open_remote(host: Host, asked: Asked) -> RemoteSource:
+def open_remote(host: RemoteHost, asked: Asked) -> RemoteSource:
     """The source of a run of another machine. Waits until the host has answered.
 
     Raises:
@@ -109,7 +109,7 @@ def open_remote(host: Host, asked: Asked) -> RemoteSource:
     return source
 
 
-def fetch(host: Host, run: str) -> Path:
+def fetch(host: RemoteHost, run: str) -> Path:
     """The packed archive of a run, in the cache; it is fetched unless it is there. Waits for it.
 
     Raises:

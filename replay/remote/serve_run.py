@@ -54,7 +54,7 @@ def serve_run(ends: PipeEnds, runs_dir: Path, asked: Asked) -> int:
         ends.say(error=str(error))
         return 1
     if len(found) == 1:
-        return _ended(ends, found[0])
+        return _ended(ends, found[0], packed=asked.packed)
     ends.say(error=_missing(runs_dir, asked.run, found), missing=not found)
     return 1
 
@@ -98,8 +98,16 @@ def _next(ends: PipeEnds, name: str) -> LiveRun:
         ends.wait(LOOK_SECONDS)
 
 
-def _ended(ends: PipeEnds, archive: Path) -> int:
-    if locations.journal_of(archive).is_file():
+def _ended(ends: PipeEnds, archive: Path, *, packed: bool = False) -> int:
+    journal = locations.journal_of(archive)
+    if packed and journal.is_file():
+        name = locations.run_name(archive)
+        live = f"{name} is being recorded; it can be fetched once it has ended"
+        ends.say(
+            error=live if is_being_written(journal) else f"{name} has no end; run there: ltxtui runs repair {name}"
+        )
+        return 1
+    if journal.is_file():
         return _tail(ends, archive)
     return _send_packed(ends, archive)
 

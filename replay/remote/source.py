@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from recorder.format.protocol import Message
 from replay.model.validation import NotARun
-from replay.remote.address import Host
+from replay.remote.address import RemoteHost
 from replay.remote.asked import Asked
-from replay.remote.child import Ended, Failure, RelayChild
+from replay.remote.child import Failure, PipeEnded, RelayChild
 from replay.remote.fetched import Fetching, kept, read_offer
 from replay.remote.hello import Hello, NotALine, OtherVersion, read_hello
 from replay.remote.reach import commands
@@ -31,7 +31,7 @@ class RelaySource(StreamSource):
         failed: why there is no relay; None while there may be one.
     """
 
-    def __init__(self, host: Host, asked: Asked) -> None:
+    def __init__(self, host: RemoteHost, asked: Asked) -> None:
         """Start the child process, and wait for nothing. Raises OSError if it cannot be started."""
         self.host = host
         self._asked = asked
@@ -65,6 +65,8 @@ class RelaySource(StreamSource):
         if self._fetching is not None:
             done, size = self._fetching.received, self._fetching.received + self._fetching.left
             return f"fetching the archive from {self.host.name}: {done / 1e6:.1f} of {size / 1e6:.1f} MB"
+        if self._open and not self.established and not self.waiting:
+            return f"connecting to {self.host.name}"
         if self.waiting and not self.run:
             return f"waiting for the next run to begin on {self.host.name}"
         said = self._archive.note if self._archive is not None else self._trouble
@@ -108,7 +110,7 @@ class RelaySource(StreamSource):
         try:
             while self._open and not self.established and self._step():
                 continue
-        except Ended:
+        except PipeEnded:
             failure = self._child.failure()
             if self._hello is None and failure.no_program and self._next_way(failure):
                 return
@@ -120,7 +122,7 @@ class RelaySource(StreamSource):
             self._fail(Failure(f"{self.host.name} sent {error}; keep its .bashrc silent where there is no terminal"))
 
     def _step(self) -> bool:
-        """Take one line; False if none has come. Raises Ended, NotALine, OtherVersion."""
+        """Take one line; False if none has come. Raises PipeEnded, NotALine, OtherVersion."""
         if self._hello is None:
             hello = self._child.hello()
             self._hello = None if hello is None else read_hello(hello, self.host.name)
