@@ -70,7 +70,11 @@ class CommandAnswer:
 
 
 def send(
-    socket_path: Path | Callable[[], socket.socket], command: protocol.Command, *, shock: Shock | None = None, timeout: float = TIMEOUT_SECONDS
+    socket_path: Path | Callable[[], socket.socket],
+    command: protocol.Command,
+    *,
+    shock: Shock | None = None,
+    timeout: float = TIMEOUT_SECONDS,
 ) -> CommandAnswer:
     """Send one command and wait until the recorder has answered it.
 

@@ -55,8 +55,9 @@ In Python, call record(pipe, allow_control=True).
 def control(arguments: tuple[str, ...], socket_path: Path | None, timeout: float, as_json: bool) -> None:
     """Send one command to a live run and wait for its answer.
 
-    RUN is a part of the run's name, or ssh://host/run for a run of another machine; it may be omitted if only one run is live. The command and its answer are recorded
-    as an event of the run. The exit status is 1 if the command was refused.
+    RUN is a part of the run's name, or ssh://host/run for a run of another machine; it may be omitted if only one run
+    is live. The command and its answer are recorded as an event of the run. The exit status is 1 if the command was
+    refused.
     """
     from replay.control import ControlError, send
 
