@@ -16,8 +16,8 @@ from replay.remote.relay import relay_list, relay_run
     hidden=True,
     epilog="""\b
 Examples:
-  ssh gpu-box ltxtui relay --list          the runs of a machine, a JSON line each
-  ssh gpu-box ltxtui relay --run red-disc  one of them: a line, then its messages
+  ltxtui relay --list                the runs of this machine, a JSON line each
+  ltxtui relay --run red-disc        one of them: a line, then its messages or its archive
 """,
 )
 @click.option("--list", "listed", is_flag=True, help="Say which runs this machine has.")

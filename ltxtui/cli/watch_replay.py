@@ -68,7 +68,7 @@ Examples:
   ltxtui watch --notify "tee -a alerts.jsonl"
   ltxtui watch /data/runs/20261122-143015-red-disc.journal    without a socket: read the journal
   ltxtui watch ssh://gpu-box            the live run of another machine, over ssh
-  ltxtui watch ssh://me@gpu-box:2222/red-disc --wait
+  ltxtui watch ssh://gpu-box --wait     its next run
   ltxtui watch --socket /tmp/ltx.sock   a socket forwarded with: ssh -L /tmp/ltx.sock:REMOTE gpu-box
 """
 )
