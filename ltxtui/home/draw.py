@@ -37,7 +37,7 @@ def cell_text(text: str) -> str:
 
 
 def title(
-    model: HomeModel, folder: Path, width: int, *, pending: int, unreadable: int, work: str = "", ascii_only: bool
+    model: HomeModel, folder: Path | str, width: int, *, pending: int, unreadable: int, work: str = "", ascii_only: bool
 ) -> TextRow:
     """The folder, the number of runs, and the work in progress."""
     row = TextRow(width, ascii_only=ascii_only)

@@ -47,6 +47,7 @@ class RelayChild:
         """Start it, and wait for nothing. Raises OSError if the program cannot be started."""
         self._host = host
         self._noise = b""
+        self._partial = b""
         self._skipped = 0
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
         self.connection, theirs = socket.socketpair()
@@ -68,17 +69,17 @@ class RelayChild:
 
     def hello(self) -> bytes | None:
         """The hello, without what came before it; None while it has not come. Raises PipeEnded, NotALine."""
-        seen = self._peek()
-        if seen is None:
-            return None
-        at = seen.find(MARK)
-        noise = at if at >= 0 else max(0, len(seen) - len(MARK))
-        if noise:
-            self._noise = (self._noise + self.connection.recv(noise))[-_SAID:]
-            self._skipped += noise
-        if self._skipped > MAX_NOISE_BYTES:
+        while (line := self._line()) is not None:
+            at = line.find(MARK)
+            self._skipped += len(line) if at < 0 else at
+            if self._skipped > MAX_NOISE_BYTES:
+                break
+            if at >= 0:
+                return line[at:]
+            self._noise = (self._noise + line)[-_SAID:]
+        if self._skipped + len(self._partial) > MAX_NOISE_BYTES:
             raise NotALine("too much before the first line")
-        return self._line() if at >= 0 else None
+        return None
 
     def line(self) -> dict[str, Any] | None:
         """The next line; None while it has not come. Raises PipeEnded, NotALine."""
@@ -86,14 +87,15 @@ class RelayChild:
         return None if found is None else read_line(found)
 
     def _line(self) -> bytes | None:
-        seen = self._peek()
-        if seen is None:
-            return None
-        end = seen.find(b"\n")
-        if end >= 0:
-            return self.connection.recv(end + 1)
-        if len(seen) >= min(MAX_LINE_BYTES, _PEEK_BYTES):
-            raise NotALine("a line without an end")
+        """The next line; None while its end has not come. Nothing of what follows it is taken."""
+        while (seen := self._peek()) is not None:
+            end = seen.find(b"\n")
+            self._partial += self.connection.recv(end + 1 or len(seen))
+            if len(self._partial) > MAX_LINE_BYTES:
+                raise NotALine("a line without an end")
+            if end >= 0:
+                line, self._partial = self._partial, b""
+                return line
         return None
 
     def _peek(self) -> bytes | None:
@@ -117,7 +119,7 @@ class RelayChild:
         self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, self._stderr.tell() - _STDERR_BYTES))
         said = self._stderr.read().decode(errors="replace")
-        return explain(self._host, status, said, self._noise.decode(errors="replace"))
+        return explain(self._host, status, said, (self._noise + self._partial).decode(errors="replace"))
 
     def close(self) -> None:
         """Close the pipe, which ends the relay, and end the child. May be called twice."""
@@ -145,7 +147,7 @@ def explain(host: RemoteHost, status: int | None, stderr: str, noise: str = "") 
     if status == 127 or (status and any(host.command[0] in line and _NO_PROGRAM.search(line) for line in lines)):
         way = "install it there, or name its path as command in [hosts] of the settings"
         return Failure(f"{name} has no {host.command[0]} on its PATH; {way}", no_program=True)
-    if "RemoteHost key verification failed" in stderr:
+    if "Host key verification failed" in stderr:
         return Failure(f"the host key of {name} is not known, or has changed; {test}", asks=True)
     if "Permission denied" in stderr or "Too many authentication failures" in stderr:
         way = f"{test}; load a key with ssh-add, or open ltxtui ssh://{host.destination}, which asks for a password"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from recorder.format.numerals import counted
 from replay.library.run_info import RunInfo
 from replay.library.unreadable import Unreadable
 from replay.library.watcher import RunWatcher
@@ -41,6 +42,23 @@ class FleetWatcher:
         self.hosts = [HostRuns(host) for host in hosts]
         self._here = here
         self.problem = ""
+
+    @property
+    def place(self) -> str:
+        """Whose runs these are, for people."""
+        if self._here is None and len(self.hosts) == 1:
+            return self.hosts[0].host.address
+        answering = sum(not each.problem and not each.connecting for each in self.hosts)
+        here = "" if self._here is None else f"{self._here.runs_dir} and "
+        return f"{here}{answering} of {counted(len(self.hosts), 'host')}"
+
+    @property
+    def words(self) -> list[str]:
+        """The arguments of the command that shows them."""
+        if self._here is None:
+            return [self.hosts[0].host.address]
+        names = (f"--hosts={','.join(each.host.name for each in self.hosts)}", f"--runs-dir={self._here.runs_dir}")
+        return list(names)
 
     @property
     def runs(self) -> list[RunInfo]:

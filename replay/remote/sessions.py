@@ -40,8 +40,9 @@ def open_session(host: RemoteHost, *, ask: bool) -> bool:
     asking = () if ask else ("-o", "BatchMode=yes")
     try:
         made = subprocess.run(
-            [*host.ssh("-T", *asking, *shared), "exit"], stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
-            stderr=None if ask else subprocess.DEVNULL, check=False,
+            # Questions are asked on the terminal itself; what else ssh says comes again, where it is explained.
+            [*host.ssh("-T", *asking, *shared), "exit"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, check=False,
         )  # fmt: skip
     except OSError:
         return False

@@ -20,11 +20,12 @@ from ltxtui.home.columns import seconds_left
 from ltxtui.home.model import HomeModel
 from ltxtui.home.remote import RemoteRuns
 from ltxtui.plot.line_plot import Style
+from ltxtui.plot.rows import TextRow
 from recorder.format.framing import encode
 from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
 from recorder.journal.server import Server
-from recorder.shocks.spec import Shock
+from recorder.shocks.parse import parse_shock
 from replay.control import NoAnswer, send
 from replay.library.run_info import RunInfo
 from replay.model.run import Run
@@ -53,7 +54,7 @@ class LiveRun:
     def __init__(self, folder: Path, sockets: Path, name: str = NAME) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.archive = folder / f"{name}.zarr"
-        whole = recorded.whole(name, at=time.time())
+        whole = recorded.whole(name, steps=30, at=time.time())
         whole[0] = {**whole[0], "archive": str(self.archive)}
         self.left = self.all = whole
         self.heard: list[Message] = []
@@ -165,7 +166,7 @@ def test_a_host_without_ltxtui_is_read_through_the_socket(
         gather(source, seen, lambda: len(seen) == 30)
         assert source.note == "box has no ltxtui on its PATH: the socket of the run is read directly"
         with pytest.raises(NoAnswer):  # this recorder takes commands, and answers none
-            send(source.command_socket, "shock", shock=Shock(kind="renoise", db=3.0), timeout=0.5)
+            send(source.command_socket, "shock", shock=parse_shock("renoise:db=3"), timeout=0.5)
         assert until(lambda: live.heard)[0]["command"] == "shock"
     other = LiveRun(live.archive.parent, runtime_dir, "20261122-150000-red-kite")
     other.send(5)
@@ -219,6 +220,10 @@ def test_a_newer_host_that_still_understands_this_program_is_watched(live: LiveR
         assert source.note == "box has ltxtui 0.2.0, this machine 0.1.0"
 
 
+def text_of(row: TextRow) -> str:
+    return "".join(span.text for span in row.spans)
+
+
 def test_a_fleet_shows_every_host_that_answers_and_says_which_do_not(live: LiveRun, box: Callable[..., None]) -> None:
     box(before='case $SSH_HOST in dead) sleep 60;; shut) echo "Connection refused" >&2; exit 255;; esac')
     live.send(30)
@@ -238,11 +243,11 @@ def test_a_fleet_shows_every_host_that_answers_and_says_which_do_not(live: LiveR
     model = HomeModel()
     model.remote, model.unreadable = True, fleet.unreadable
     model.set_runs([run])
-    heading = draw.heading(model, 120, ascii_only=True).plain
+    heading = text_of(draw.heading(model, 120, ascii_only=True))
     assert "HOST" in heading and "LEFT" in heading
-    assert "box" in draw.runs(model, 120, 5, Style.ASCII, time.time())[0].plain
+    assert "box" in text_of(draw.runs(model, 120, 5, Style.ASCII, time.time())[0])
     live.send(len(live.left))
-    until(lambda: [run for run in there() if run.steps == 12 or run.status == "complete"])
+    until(lambda: [run for run in there() if run.steps == 30 or run.status == "complete"])
     fleet.close()
 
 
