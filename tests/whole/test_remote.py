@@ -15,12 +15,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ltxtui.app import Dashboard, Options
 from ltxtui.home import draw
 from ltxtui.home.columns import seconds_left
 from ltxtui.home.model import HomeModel
 from ltxtui.home.remote import RemoteRuns
 from ltxtui.plot.line_plot import Style
 from ltxtui.plot.rows import TextRow
+from ltxtui.screens import home as module
+from ltxtui.screens.compare import CompareScreen
+from ltxtui.screens.home import Home
+from ltxtui.screens.run import RunScreen
 from recorder.format.framing import encode
 from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
@@ -41,6 +46,7 @@ from replay.sources.interface import Liveness, Source
 from replay.sources.open import load
 from tests import recorded
 from tests.loopback_ssh import MISSING, Sshd, fake_ssh, loopback_sshd, ltxtui_in
+from tests.ltxtui import driving
 from tests.waiting import until
 
 BOX = RemoteHost("box", "box")
@@ -55,7 +61,7 @@ class LiveRun:
         folder.mkdir(parents=True, exist_ok=True)
         self.archive = folder / f"{name}.zarr"
         whole = recorded.whole(name, steps=30, at=time.time())
-        whole[0] = {**whole[0], "archive": str(self.archive)}
+        whole[0] = {**whole[0], "archive": str(self.archive), "control": True}
         self.left = self.all = whole
         self.heard: list[Message] = []
         self.journal = Journal(folder / f"{name}.journal")
@@ -249,6 +255,33 @@ def test_a_fleet_shows_every_host_that_answers_and_says_which_do_not(live: LiveR
     live.send(len(live.left))
     until(lambda: [run for run in there() if run.steps == 30 or run.status == "complete"])
     fleet.close()
+
+
+async def test_the_list_of_a_host_opens_and_compares_its_runs(
+    live: LiveRun, tmp_path: Path, box: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box()
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.25)
+    live.send(30)
+    for number in range(2):
+        recorded.archive(tmp_path / "runs", f"20261121-10000{number}-old-{number}")
+    app = Dashboard(options=Options(drawing=Style.ASCII, hosts=[BOX], only_hosts=True))
+    async with app.run_test(size=(140, 40)) as pilot:
+        home = app.screen
+        assert isinstance(home, Home) and home.command() == ["ltxtui", "ssh://box"]
+        await driving.until(pilot, lambda: len(home.model.runs) == 3)
+        assert "ssh://box" in driving.shown(pilot, "#home-title") and "HOST" in driving.shown(pilot, "#home-heading")
+        await pilot.press("x")
+        assert app.screen is home  # nothing is deleted from here
+        await pilot.press("enter")
+        await driving.until(pilot, lambda: isinstance(app.screen, RunScreen) and app.deck.run.name == NAME)
+        assert app.screen.origin == ("watch", f"ssh://box/{NAME}")  # type: ignore[attr-defined]
+        await pilot.press("q")
+        await driving.until(pilot, lambda: app.screen is home)
+        await pilot.press("down", "space", "space", "c")
+        await driving.until(pilot, lambda: isinstance(app.screen, CompareScreen))
+        await driving.until(pilot, lambda: all(m.run is not None for m in app.screen.deck.members))  # type: ignore[attr-defined]
+        app.exit()
 
 
 def test_time_left_is_at_the_pace_so_far() -> None:
