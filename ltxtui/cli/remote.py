@@ -5,13 +5,10 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from ltxtui.cli.common import MAX_NAMED, CliError, has_terminal, need_terminal
-from replay.remote.address import Address, BadAddress, RemoteHost, named_hosts, parse_address
+from ltxtui.cli.common import MAX_NAMED, CliError, address_of, connect, need_terminal
+from replay.remote.address import Address, BadAddress, RemoteHost, named_hosts
 
 if TYPE_CHECKING:
     from replay.remote.run import SeveralRuns
@@ -22,41 +19,6 @@ def need_terminal_unless(headless: bool) -> None:
     """Raise a CliError if there is no terminal and one is needed."""
     if not headless:
         need_terminal("run ltxtui watch on one; for data use: ltxtui watch --until-done, or ltxtui runs --json")
-
-
-def address_of(text: str) -> Address:
-    """The host and run of an address; a folder given with `--runs-dir` is one of that host.
-
-    Raises:
-        CliError: if it is not an address.
-    """
-    from dataclasses import replace
-
-    from ltxtui.settings import load
-
-    try:
-        address = parse_address(text, load().settings.hosts)
-    except BadAddress as error:
-        raise CliError(str(error)) from error
-    folder = _given_folder()
-    return replace(address, host=replace(address.host, runs_dir=folder)) if folder else address
-
-
-def _given_folder() -> str:
-    """The folder that `--runs-dir` names on the command line; empty for none."""
-    context = click.get_current_context(silent=True)
-    while context is not None:
-        if context.get_parameter_source("runs_dir") is click.core.ParameterSource.COMMANDLINE:
-            return str(context.params["runs_dir"])
-        context = context.parent
-    return ""
-
-
-def connect(address: Address) -> None:
-    """Connect to a host by ssh, which may ask for a password now. What fails is reported by what is done next."""
-    from replay.remote.sessions import open_session
-
-    open_session(address.host, ask=has_terminal())
 
 
 def remote_source(text: str, *, wait: bool, headless: bool) -> Source:
@@ -103,24 +65,6 @@ def _chosen(address: Address, several: SeveralRuns, headless: bool) -> str:
 
 def _time(value: object) -> float:
     return float(value) if isinstance(value, int | float) and abs(value) < 1e11 else 0.0
-
-
-def fetched_path(text: str) -> Path:
-    """The packed archive of the run that an address names, in the cache.
-
-    Raises:
-        CliError: if it cannot be fetched.
-    """
-    from replay.remote.run import NotReached, fetch
-
-    address = address_of(text)
-    if not address.run:
-        raise CliError(f"{text} names no run; list them with: ltxtui {address.host.address}")
-    connect(address)
-    try:
-        return fetch(address.host, address.run)
-    except NotReached as error:
-        raise CliError(str(error)) from error
 
 
 def remote_command(text: str) -> Callable[[], socket.socket]:

@@ -18,7 +18,9 @@ from ltxtui.cli.common import (
     MAX_NAMED,
     CliError,
     Command,
+    address_of,
     check_local,
+    connect,
     has_terminal,
     need_terminal,
     open_source,
@@ -26,7 +28,7 @@ from ltxtui.cli.common import (
     run_path,
     runs_dir_option,
 )
-from ltxtui.cli.remote import address_of, connect, hosts_of, need_terminal_unless, remote_source
+from ltxtui.cli.remote import hosts_of, need_terminal_unless, remote_source
 from ltxtui.viewmodel.layout import PRESETS
 from replay.remote.address import is_address
 

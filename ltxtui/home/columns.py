@@ -108,7 +108,7 @@ def _text(value: Callable[[RunInfo], str]) -> Callable[[RunInfo], Key]:
 
 HERE: Final = "here"
 """The host of a run of this machine."""
-REMOTE_ONLY: Final = ("host", "left")
+REMOTE_ONLY: Final = frozenset({"host", "left"})
 """Columns that are there if runs of other machines may be."""
 COLUMNS: Final[tuple[Column, ...]] = (
     Column("name", "NAME", 0, 12, _text(lambda r: r.name), lambda r, now: r.name, most=34),
@@ -143,7 +143,7 @@ _NAME: Final = 25
 """Least width of long names; the time takes 16 of these cells."""
 
 
-def fitting(width: int, longest_name: int, without: frozenset[str] = frozenset()) -> list[tuple[Column, int]]:
+def fitting(width: int, longest_name: int, without: frozenset[str] = REMOTE_ONLY) -> list[tuple[Column, int]]:
     """The columns that fit, in their order, each with its width; one cell is between them.
 
     `without` are columns that would be empty.
@@ -170,7 +170,7 @@ def fitting(width: int, longest_name: int, without: frozenset[str] = frozenset()
     return [(column, widths[column.id]) for column in COLUMNS if column.id in widths]
 
 
-def column_at(x: int, width: int, longest_name: int, without: frozenset[str] = frozenset()) -> Column | None:
+def column_at(x: int, width: int, longest_name: int, without: frozenset[str] = REMOTE_ONLY) -> Column | None:
     """The column at a cell."""
     at = GUTTER
     for column, wide in fitting(width, longest_name, without):

@@ -33,7 +33,7 @@ class HomeModel:
         self.longest_name = 0
         self.remote = False
         """Whether runs of other machines may be among them."""
-        self.without: frozenset[str] = frozenset(REMOTE_ONLY)
+        self.without: frozenset[str] = REMOTE_ONLY
         """Columns that no run has anything in."""
         self._moved = False
         self._searched: dict[Path, tuple[RunInfo, str]] = {}
