@@ -26,6 +26,7 @@ from ltxtui.screens import home as module
 from ltxtui.screens.compare import CompareScreen
 from ltxtui.screens.home import Home
 from ltxtui.screens.run import RunScreen
+from ltxtui.settings import parse
 from recorder.format.framing import encode
 from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
@@ -301,6 +302,9 @@ def test_a_line_of_a_run_is_the_same_there_and_here(tmp_path: Path) -> None:
 
 
 def test_addresses() -> None:
+    settings, problems = parse('[hosts]\nbox = "ssh://me@gpu"\nbad = 3\n')
+    assert parse_address("ssh://box/x", settings.hosts).host.destination == "me@gpu"
+    assert [(p.line, p.text[:9]) for p in problems] == [(3, "hosts.bad")]
     known = {"node": read_host("node", {"prefix": "srun --jobid 7 --overlap", "command": "/opt/lt/ltxtui"})}
     address = parse_address("ssh://me@box:2222/red-disc")
     assert (address.host.destination, address.host.port, address.run) == ("me@box", 2222, "red-disc")
