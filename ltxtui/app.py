@@ -27,9 +27,11 @@ from ltxtui.terminal.endings import TerminalApp
 from ltxtui.themes import THEMES, first_drawing, first_theme
 from ltxtui.viewmodel.deck import Deck
 from replay.model.run import Run
+from replay.remote.address import RemoteHost, is_address
 from replay.sources.open import Source
 
 if TYPE_CHECKING:
+    from ltxtui.home.remote import RemoteRuns
     from ltxtui.screens.home import Home
 
 T = TypeVar("T")
@@ -50,6 +52,8 @@ class Options:
         state: the remembered state; by default in the user's state file.
         first_start: whether to show the tour to users who have not seen it.
         notify: the words of the command that is run for events of live runs.
+        hosts: other machines whose runs the list shows too.
+        only_hosts: whether the list leaves out the runs of this machine.
     """
 
     drawing: Style | None = None
@@ -62,6 +66,8 @@ class Options:
     state: SavedState | None = None
     first_start: bool = False
     notify: Sequence[str] = ()
+    hosts: Sequence[RemoteHost] = ()
+    only_hosts: bool = False
 
 
 class Dashboard(TerminalApp[None], inherit_bindings=False):
@@ -100,6 +106,7 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
         self._opening = options.opening or Opening(preset=self.settings.preset)
         self._first = first
         self._left = False
+        self._remote: RemoteRuns | None = None
         self.notifier = Notifier(options.notify, self._notice) if options.notify else None
         for theme in THEMES:
             self.register_theme(theme)
@@ -143,7 +150,13 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
             return self._run_screen(self._source, self._options.origin, self._opening)
         from ltxtui.screens.home import Home
 
-        return keyed(Home, self.settings.keys)(self.runs_dir, self.drawing, keymap=self.settings.keys)
+        shelf = None
+        if self._options.hosts:
+            from ltxtui.home.remote import RemoteRuns, shelf_of
+
+            self._remote = RemoteRuns(self._options.hosts)
+            shelf = shelf_of(self._options.hosts, None if self._options.only_hosts else self.runs_dir)
+        return keyed(Home, self.settings.keys)(self.runs_dir, self.drawing, shelf=shelf, keymap=self.settings.keys)
 
     def on_mount(self) -> None:
         # Back from Ctrl-Z the terminal shows the shell's screen, and Textual draws only what differs from its own.
@@ -228,15 +241,28 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
 
         words = ("replay", str(event.path)) if event.socket is None else ("watch", event.run.name)
         try:
-            source = open_path(event.path) if event.socket is None else open_live(event.socket, event.path)
+            if event.run.host and self._remote is not None:
+                source, words = self._remote.open(event.run), self._remote.words(event.run)
+            else:
+                source = open_path(event.path) if event.socket is None else open_live(event.socket, event.path)
         except (NotARun, OSError) as error:
             self.notify(f"cannot be opened: {clean(error)}", severity="error", markup=False, timeout=8)
         else:
             self.open_run(source, words)
 
     def on_home_compare_asked(self, event: Home.CompareAsked) -> None:
+        if len(self.screen_stack) != 1:
+            return
+        remote, paths = self._remote, event.paths
+        if remote is None or not any(is_address(str(path).replace(":/", "://", 1)) for path in paths):
+            self.compare_runs(paths)
+            return
+        self.notify("fetching archives …", markup=False, timeout=4)
+        self.in_background(lambda: [remote.fetched(path) for path in paths], self._compare_fetched)
+
+    def _compare_fetched(self, paths: Sequence[Path]) -> None:
         if len(self.screen_stack) == 1:
-            self.compare_runs(event.paths)
+            self.compare_runs(paths)
 
     def back(self) -> None:
         """To the screen below; from the first screen, quit."""

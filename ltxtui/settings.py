@@ -16,6 +16,7 @@ from ltxtui.plot.line_plot import Style
 from ltxtui.themes import THEMES
 from ltxtui.viewmodel.layout import PRESETS
 from recorder.format.locations import user_folder
+from replay.remote.address import BadAddress, RemoteHost, read_host
 
 FILE: Final = "config.toml"
 ENVIRONMENT: Final = "LTXTUI_CONFIG"
@@ -31,6 +32,11 @@ EXAMPLE: Final = """\
 # tour = true              # show the tour at the first start
 # mouse = true             # false: the terminal selects text
 # alerts = true            # ring and notify when a live run ends, fails, becomes NaN or stalls
+
+[hosts]
+# Machines whose runs the list of runs shows too, by ssh or by another command that reaches them.
+# gpu-box = "ssh://me@gpu-box:2222"
+# node = { prefix = "srun --jobid 4711 --overlap", command = "/opt/ltx/bin/ltxtui", runs_dir = "/data/runs" }
 
 [keys]
 # Keys by action (`ltxtui config --keys` lists them): one key, or as many as the action has; [] for none.
@@ -62,6 +68,7 @@ class Settings:
     tour: bool = True
     mouse: bool = True
     alerts: bool = True
+    hosts: Mapping[str, RemoteHost] = field(default_factory=dict)
     keys: Keymap = field(default_factory=dict)
 
 
@@ -121,12 +128,12 @@ def parse(text: str) -> tuple[Settings, list[SettingsProblem]]:
     problems: list[SettingsProblem] = []
     values: dict[str, Any] = {}
     for name, value in given.items():
-        if name == "keys":
-            values["keys"] = _keys(value, text, problems)
+        if name in _TABLES:
+            values[name] = _TABLES[name](value, text, problems)
             continue
         reader = _READERS.get(name)
         if reader is None:
-            known = ", ".join([*_READERS, "[keys]"])
+            known = ", ".join([*_READERS, *(f"[{table}]" for table in sorted(_TABLES))])
             problems.append(SettingsProblem(_line(text, name), f"{name!r} is not a setting; settings are {known}"))
             continue
         try:
@@ -134,6 +141,19 @@ def parse(text: str) -> tuple[Settings, list[SettingsProblem]]:
         except ValueError as error:
             problems.append(SettingsProblem(_line(text, name), f"{name}: {error}"))
     return Settings(**values), sorted(problems, key=lambda p: p.line)
+
+
+def _hosts(table: object, text: str, problems: list[SettingsProblem]) -> dict[str, RemoteHost]:
+    if not isinstance(table, dict):
+        problems.append(SettingsProblem(_line(text, "hosts"), "hosts is a table: write [hosts] on a separate line"))
+        return {}
+    hosts: dict[str, RemoteHost] = {}
+    for name, value in table.items():
+        try:
+            hosts[name] = read_host(name, value)
+        except BadAddress as error:
+            problems.append(SettingsProblem(_line(text, name, "hosts"), f"hosts.{name}: {error}"))
+    return hosts
 
 
 def _keys(table: object, text: str, problems: list[SettingsProblem]) -> dict[str, tuple[str, ...]]:
@@ -229,6 +249,9 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
 }
 
 
+_TABLES: Final[dict[str, Callable[[object, str, list[SettingsProblem]], Any]]] = {"keys": _keys, "hosts": _hosts}
+
+
 def _line(text: str, name: str, table: str = "") -> int:
     """The line that sets a name, in a table or before the first table."""
     inside = ""
@@ -247,7 +270,7 @@ def as_lines(loaded: Loaded) -> list[str]:
     lines = []
     for each in fields(Settings):
         value = getattr(loaded.settings, each.name)
-        if each.name == "keys":
+        if each.name in _TABLES:
             continue
         if value is None:
             lines.append(f"# {each.name}: chosen for the terminal")
@@ -260,6 +283,8 @@ def as_lines(loaded: Loaded) -> list[str]:
             word = value.value.lower() if isinstance(value, Style) else str(value).removeprefix("ltxtui-")
             shown = _quoted(word)
         lines.append(f"{each.name} = {shown}")
+    if loaded.settings.hosts:
+        lines += ["", "[hosts]", *(f"# {name}: {host.address}" for name, host in loaded.settings.hosts.items())]
     lines += ["", "[keys]"]
     lines += [f"{id} = [{', '.join(map(_quoted, keys))}]" for id, keys in loaded.settings.keys.items()]
     return lines

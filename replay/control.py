@@ -6,7 +6,7 @@ import contextlib
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,12 +70,17 @@ class CommandAnswer:
 
 
 def send(
-    socket_path: Path, command: protocol.Command, *, shock: Shock | None = None, timeout: float = TIMEOUT_SECONDS
+    socket_path: Path | Callable[[], socket.socket],
+    command: protocol.Command,
+    *,
+    shock: Shock | None = None,
+    timeout: float = TIMEOUT_SECONDS,
 ) -> CommandAnswer:
     """Send one command and wait until the recorder has answered it.
 
     Args:
-        socket_path: the socket of a live run, such as `replay.library.listing.LiveRun.socket`.
+        socket_path: the socket of a live run, such as `replay.library.listing.LiveRun.socket`, or what makes a
+            connection to one; it raises OSError if there is none.
         command: `shock`, `stop` or `snapshot`.
         shock: what to inject at the next step, with `shock` only; it has no place.
         timeout: seconds; a command takes effect at the end of the step under way, which may take long.
@@ -95,12 +100,7 @@ def send(
     data = encode(message, protocol.MAX_VIEWER_MESSAGE)
     limit = time.monotonic() + timeout
     process, sent = "PID", False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        try:
-            connection.settimeout(min(CONNECT_SECONDS, timeout))
-            connection.connect(str(socket_path))
-        except OSError as error:
-            raise NotLive(f"no live run answers at {socket_path} ({error.strerror or error})") from error
+    with _connected(socket_path, timeout) as connection:
         try:
             for received in _receive(connection, limit):
                 if received["t"] == protocol.HEADER:
@@ -118,6 +118,23 @@ def send(
             done = "the command may take effect when it continues" if sent else "the command was not sent"
             raise Stalled(f"{stalled}; {done}; {pulse.WAY_ON.format(process=process)}") from None
     raise AssertionError("unreachable: the stream ends with an error or an answer")
+
+
+def _connected(where: Path | Callable[[], socket.socket], timeout: float) -> socket.socket:
+    """A connection to a recorder. Raises NotLive."""
+    if not isinstance(where, Path):
+        try:
+            return where()
+        except OSError as error:
+            raise NotLive(f"the command was not sent: {error.strerror or error}") from error
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(min(CONNECT_SECONDS, timeout))
+        connection.connect(str(where))
+    except OSError as error:
+        connection.close()
+        raise NotLive(f"no live run answers at {where} ({error.strerror or error})") from error
+    return connection
 
 
 def process_of(header: Message) -> str:

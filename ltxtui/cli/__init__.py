@@ -25,12 +25,14 @@ from ltxtui.cli.numbers import strict
 from ltxtui.cli.pack import pack, unpack
 from ltxtui.cli.plan import plan
 from ltxtui.cli.record import record
+from ltxtui.cli.relay import relay
 from ltxtui.cli.report import report
 from ltxtui.cli.runs import runs
 from ltxtui.cli.sweep import sweep
 from ltxtui.cli.watch_replay import browse, replay, watch
 from ltxtui.plot.text import clean
 from recorder.format.version import VERSION
+from replay.remote.address import is_address
 
 INTERRUPTED: Final = 128 + signal.SIGINT
 BROKEN_PIPE: Final = 128 + signal.SIGPIPE
@@ -42,7 +44,26 @@ def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
         context.exit()
 
 
+class _Commands(click.Group):
+    """The subcommands; the address of a machine in place of one lists the runs of that machine."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and is_address(args[0]):
+            return "runs-of", runs_of, args
+        return super().resolve_command(ctx, args)
+
+
+@click.command("runs-of", hidden=True)
+@click.argument("address")
+def runs_of(address: str) -> None:
+    """Show the list of the runs of a machine, such as `ssh://gpu-box`."""
+    browse(address=address)
+
+
 @click.group(
+    cls=_Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
@@ -52,18 +73,20 @@ Examples:
   ltxtui watch                      in another terminal: the live run
   ltxtui replay                     afterwards: the newest run
   ltxtui                            the list of runs, to open and compare them
+  ltxtui ssh://gpu-box              the same on another machine, over ssh
 """,
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 @click.option("--runs-dir", type=LocalPath(file_okay=False, path_type=Path), help=f"{RUNS_DIR_HELP} For any command.")
+@click.option("--hosts", metavar="A,B,C", help="Other machines whose runs the list shows too. Default: [hosts].")
 @click.pass_context
-def cli(context: click.Context, /, runs_dir: Path | None) -> None:
+def cli(context: click.Context, /, runs_dir: Path | None, hosts: str | None) -> None:
     """Watch LTX 2.3 denoise: sigma, signal to noise, velocity and frequency energy, step by step.
 
     Without a command the list of runs is shown.
     """
     if context.invoked_subcommand is None:
-        browse(runs_dir)
+        browse(runs_dir, hosts)
 
 
 for command in (
@@ -81,6 +104,7 @@ for command in (
     report,
     pack,
     unpack,
+    relay,
     comfy,
     config,
 ):

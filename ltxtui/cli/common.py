@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +16,7 @@ import click
 from ltxtui.plot.text import clean
 from recorder.format import locations
 from recorder.system.open_folders import make_folders
+from replay.remote.address import Address, BadAddress, is_address, parse_address
 
 if TYPE_CHECKING:
     from replay.model.run import Run
@@ -164,9 +166,13 @@ def check_writable(runs_dir: Path) -> None:
 def run_path(given: str, runs_dir: Path) -> Path:
     """The path that an argument names: a path, or the full name of a run in the runs directory.
 
+    The archive of a run of another machine, such as `ssh://gpu-box/red-disc`, is fetched.
+
     Raises:
-        CliError: if it is a URL or empty.
+        CliError: if it is another URL or empty, or cannot be fetched.
     """
+    if is_address(given):
+        return fetched_path(given)
     check_local(given, "a run")
     if not given:
         raise CliError("the name of a run is empty; list the runs with: ltxtui runs")
@@ -176,6 +182,57 @@ def run_path(given: str, runs_dir: Path) -> Path:
     named = runs_dir / f"{given.removesuffix(locations.ARCHIVE_SUFFIX)}{locations.ARCHIVE_SUFFIX}"
     named = locations.archive_in_place(runs_dir / given if locations.is_packed(path) else named)
     return named if named.exists() or locations.journal_of(named).exists() else path
+
+
+def address_of(text: str) -> Address:
+    """The host and run of an address; a folder given with `--runs-dir` is one of that host.
+
+    Raises:
+        CliError: if it is not an address.
+    """
+    from ltxtui.settings import load
+
+    try:
+        address = parse_address(text, load().settings.hosts)
+    except BadAddress as error:
+        raise CliError(str(error)) from error
+    folder = _given_folder()
+    return replace(address, host=replace(address.host, runs_dir=folder)) if folder else address
+
+
+def _given_folder() -> str:
+    """The folder that `--runs-dir` names on the command line; empty for none."""
+    context = click.get_current_context(silent=True)
+    while context is not None:
+        if context.get_parameter_source("runs_dir") is click.core.ParameterSource.COMMANDLINE:
+            return str(context.params["runs_dir"])
+        context = context.parent
+    return ""
+
+
+def connect(address: Address) -> None:
+    """Connect to a host by ssh, which may ask for a password now. What fails is reported by what is done next."""
+    from replay.remote.sessions import open_session
+
+    open_session(address.host, ask=has_terminal())
+
+
+def fetched_path(text: str) -> Path:
+    """The packed archive of the run that an address names, in the cache.
+
+    Raises:
+        CliError: if it cannot be fetched.
+    """
+    from replay.remote.run import NotReached, fetch
+
+    address = address_of(text)
+    if not address.run:
+        raise CliError(f"{text} names no run; list them with: ltxtui {address.host.address}")
+    connect(address)
+    try:
+        return fetch(address.host, address.run)
+    except NotReached as error:
+        raise CliError(str(error)) from error
 
 
 def recorded_path(given: str, runs_dir: Path) -> Path:

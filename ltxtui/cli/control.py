@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ltxtui.cli.common import MAX_NAMED, CliError
+from ltxtui.cli.remote import remote_command
 from ltxtui.plot.text import clean
 from recorder.format.protocol import COMMANDS, Command
+from replay.remote.address import is_address
 
 if TYPE_CHECKING:
     from recorder.shocks.spec import Shock
@@ -51,14 +55,18 @@ In Python, call record(pipe, allow_control=True).
 def control(arguments: tuple[str, ...], socket_path: Path | None, timeout: float, as_json: bool) -> None:
     """Send one command to a live run and wait for its answer.
 
-    RUN is a part of the run's name; it may be omitted if only one run is live. The command and its answer are recorded
-    as an event of the run. The exit status is 1 if the command was refused.
+    RUN is a part of the run's name, or ssh://host/run for a run of another machine; it may be omitted if only one run
+    is live. The command and its answer are recorded as an event of the run. The exit status is 1 if the command was
+    refused.
     """
     from replay.control import ControlError, send
 
     name, command, shock = _read(arguments)
+    where: Path | Callable[[], socket.socket] | None = socket_path
+    if where is None:
+        where = remote_command(name) if name is not None and is_address(name) else _socket(name)
     try:
-        answer = send(socket_path or _socket(name), command, shock=shock, timeout=timeout)
+        answer = send(where, command, shock=shock, timeout=timeout)
     except ControlError as error:
         raise CliError(str(error)) from error
     if as_json:

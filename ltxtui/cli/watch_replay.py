@@ -18,7 +18,9 @@ from ltxtui.cli.common import (
     MAX_NAMED,
     CliError,
     Command,
+    address_of,
     check_local,
+    connect,
     has_terminal,
     need_terminal,
     open_source,
@@ -26,7 +28,9 @@ from ltxtui.cli.common import (
     run_path,
     runs_dir_option,
 )
+from ltxtui.cli.remote import hosts_of, need_terminal_unless, remote_source
 from ltxtui.viewmodel.layout import PRESETS
+from replay.remote.address import is_address
 
 if TYPE_CHECKING:
     from ltxtui.screens.run import Opening
@@ -65,6 +69,8 @@ Examples:
   ltxtui watch --until-done --fail-on warning --json
   ltxtui watch --notify "tee -a alerts.jsonl"
   ltxtui watch /data/runs/20261122-143015-red-disc.journal    without a socket: read the journal
+  ltxtui watch ssh://gpu-box            the live run of another machine, over ssh
+  ltxtui watch ssh://gpu-box --wait     its next run
   ltxtui watch --socket /tmp/ltx.sock   a socket forwarded with: ssh -L /tmp/ltx.sock:REMOTE gpu-box
 """
 )
@@ -89,15 +95,18 @@ def watch(
 ) -> None:  # fmt: skip
     """Show a run while it is being recorded. `q` leaves the dashboard; the run continues.
 
-    RUN is a part of a live run's name, or the path of an archive or journal. If the connection breaks, the dashboard
-    reconnects and loses nothing.
+    RUN is a part of a live run's name, the path of an archive or journal, or ssh://[user@]host[:port][/run] for a run
+    of another machine, live or ended. If the connection breaks, the dashboard reconnects and loses nothing.
 
     With --until-done the exit status is 0 for a complete run, 4 for one that failed, was interrupted or has no end, and
     3 for a complete one with findings as bad as --fail-on. RUN may then be part of the name of a run that has ended.
     """
     if (fail_on or as_json) and not until_done:
         raise click.UsageError("--fail-on and --json need --until-done")
-    source = _live_source(run, socket_path, wait, runs_dir, headless=until_done)
+    if run is not None and is_address(run):
+        source: Source = remote_source(run, wait=wait, headless=until_done)
+    else:
+        source = _live_source(run, socket_path, wait, runs_dir, headless=until_done)
     if until_done:
         from ltxtui.cli.until_done import until_done as follow
 
@@ -121,15 +130,15 @@ def _live_source(
                 f"no answer at the socket {socket_path} ({error.strerror or error}); "
                 "check that the run is live and the socket is forwarded"
             ) from error
-        _need_terminal(headless)
+        need_terminal_unless(headless)
         return source
     if run is not None and (path := run_path(run, runs_dir)).exists():
         source = open_source(path)
-        _need_terminal(headless)
+        need_terminal_unless(headless)
         return source
     live = _live_runs()
     if wait:
-        _need_terminal(headless)
+        need_terminal_unless(headless)
         begun = time.time()
         return AwaitedSource(lambda: _first_since(begun, run), "waiting for the next run to begin")
     found = [r for r in live if run is None or run in r.name]
@@ -139,7 +148,7 @@ def _live_source(
     if not found:
         named = f" with {run!r} in its name" if run else ""
         raise CliError(f"no live run{named}; start one with: ltxtui record, wait with: ltxtui watch --wait")
-    _need_terminal(headless)
+    need_terminal_unless(headless)
     if len(found) == 1:
         return _live(found[0])
     if headless:
@@ -153,11 +162,6 @@ def _live_source(
     if chosen is None:
         sys.exit(status)
     return _live(found[chosen])
-
-
-def _need_terminal(headless: bool) -> None:
-    if not headless:
-        need_terminal("run ltxtui watch on one; for data use: ltxtui watch --until-done, or ltxtui runs --json")
 
 
 def _live(run: LiveRun) -> Source:
@@ -283,11 +287,28 @@ def _run(source: Source | None = None, **options: Any) -> None:
     sys.exit(status)
 
 
-def browse(runs_dir: Path | None = None) -> None:
-    """The home screen: the list of runs of a folder, to open and compare them."""
+def browse(runs_dir: Path | None = None, hosts: str | None = None, address: str = "") -> None:
+    """The home screen: the list of runs of a folder, to open and compare them.
+
+    Args:
+        runs_dir: the folder.
+        hosts: other machines whose runs are listed too, as `--hosts` takes them; None for those of the settings.
+        address: of the one machine whose runs are listed alone.
+    """
+    if address:
+        _browse_host(address)
     if runs_dir is None:
         runs_dir = Path(os.environ.get("LTXTUI_RUNS_DIR", "runs"))
         check_local(runs_dir, "LTXTUI_RUNS_DIR")
     if not has_terminal():
         raise CliError("the list of runs needs a terminal; without one use: ltxtui runs; for help: ltxtui --help")
-    _run(runs_dir=runs_dir)
+    _run(runs_dir=runs_dir, hosts=hosts_of(hosts))
+
+
+def _browse_host(text: str) -> None:
+    found = address_of(text)
+    if found.run:
+        raise CliError(f"{text} names a run; watch it with: ltxtui watch {text}")
+    need_terminal("without one use: ltxtui watch --until-done, or ssh to it and run: ltxtui runs")
+    connect(found)
+    _run(runs_dir=Path("runs"), hosts=[found.host], only_hosts=True)

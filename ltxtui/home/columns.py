@@ -96,15 +96,33 @@ def steps(run: RunInfo) -> str:
     return str(run.steps) if run.steps == run.planned or not run.planned else f"{run.steps}/{run.planned}"
 
 
+def seconds_left(run: RunInfo) -> float | None:
+    """Seconds until a live run has done its planned steps, at its pace so far; None if that is not known."""
+    if not run.live or run.stalled_seconds is not None or not run.steps or not run.planned or run.seconds is None:
+        return None
+    return run.seconds / run.steps * max(0, run.planned - run.steps)
+
+
+def _left(run: RunInfo) -> str:
+    left = seconds_left(run)
+    return "" if left is None else duration(left)
+
+
 def _text(value: Callable[[RunInfo], str]) -> Callable[[RunInfo], Key]:
     return lambda run: value(run).casefold() or None
 
 
+HERE: Final = "here"
+"""The host of a run of this machine."""
+REMOTE_ONLY: Final = frozenset({"host", "left"})
+"""Columns that are there if runs of other machines may be."""
 COLUMNS: Final[tuple[Column, ...]] = (
     Column("name", "NAME", 0, 12, _text(lambda r: r.name), lambda r, now: r.name, most=34),
+    Column("host", "HOST", 1, 8, _text(lambda r: r.host or HERE), lambda r, now: r.host or HERE, most=20),
     Column("status", "STATUS", 1, 11, _text(lambda r: r.status), lambda r, now: status(r)),
     Column("verdict", "VERDICT", 2, 12, _verdict_key, lambda r, now: verdict(r), most=32, falling=True),
     Column("steps", "STEPS", 3, 7, lambda r: float(r.steps), lambda r, now: steps(r), right=True, falling=True),
+    Column("left", "LEFT", 3, 7, seconds_left, lambda r, now: _left(r), right=True),
     Column("stages", "STAGES", 13, 7, lambda r: float(r.stages), lambda r, now: str(r.stages), right=True,
            falling=True),
     Column("sigma", "σ", 4, 8, lambda r: float(r.planned), lambda r, now: "", falling=True),
@@ -131,7 +149,7 @@ _NAME: Final = 25
 """Least width of long names; the time takes 16 of these cells."""
 
 
-def fitting(width: int, longest_name: int, without: frozenset[str] = frozenset()) -> list[tuple[Column, int]]:
+def fitting(width: int, longest_name: int, without: frozenset[str] = REMOTE_ONLY) -> list[tuple[Column, int]]:
     """The columns that fit, in their order, each with its width; one cell is between them.
 
     `without` are columns that would be empty.
@@ -145,7 +163,7 @@ def fitting(width: int, longest_name: int, without: frozenset[str] = frozenset()
         widths[column.id] = least
         room -= least + 1
     # Names first, since they identify runs; the rest is for the prompt.
-    for id in ("name", "verdict", "model", "tags", "prompt"):
+    for id in ("name", "host", "verdict", "model", "tags", "prompt"):
         if id in widths:
             column = BY_ID[id]
             most = min(column.most, longest_name) if id == "name" else column.most
@@ -158,7 +176,7 @@ def fitting(width: int, longest_name: int, without: frozenset[str] = frozenset()
     return [(column, widths[column.id]) for column in COLUMNS if column.id in widths]
 
 
-def column_at(x: int, width: int, longest_name: int, without: frozenset[str] = frozenset()) -> Column | None:
+def column_at(x: int, width: int, longest_name: int, without: frozenset[str] = REMOTE_ONLY) -> Column | None:
     """The column at a cell."""
     at = GUTTER
     for column, wide in fitting(width, longest_name, without):

@@ -37,7 +37,7 @@ def cell_text(text: str) -> str:
 
 
 def title(
-    model: HomeModel, folder: Path, width: int, *, pending: int, unreadable: int, work: str = "", ascii_only: bool
+    model: HomeModel, folder: Path | str, width: int, *, pending: int, unreadable: int, work: str = "", ascii_only: bool
 ) -> TextRow:
     """The folder, the number of runs, and the work in progress."""
     row = TextRow(width, ascii_only=ascii_only)
@@ -94,7 +94,8 @@ def unreadable(model: HomeModel, width: int, height: int, *, ascii_only: bool) -
         row.add(f"{name}  ", "label")
         rows.append(row.add(_ascii(cell_text(one.text), ascii_only), "alert").filled())
     if len(shown) < len(model.unreadable) and most:
-        text = f" ! {len(model.unreadable) - len(shown):,} more cannot be read; all of them: ltxtui runs"
+        way = "" if model.remote else "; all of them: ltxtui runs"
+        text = f" ! {len(model.unreadable) - len(shown):,} more cannot be read{way}"
         rows.append(TextRow(width, ascii_only=ascii_only).add(text, "alert").filled())
     return rows
 
@@ -201,5 +202,7 @@ def details(model: HomeModel, width: int, height: int, *, ascii_only: bool) -> l
     if len(prompt) > room:
         prompt = [*prompt[: room - 1], f"{prompt[room - 1]} …"]
     said = [TextRow(width, ascii_only=ascii_only).add(f" {line}", "label" if run.prompt else "dim") for line in prompt]
-    path = TextRow(width, ascii_only=ascii_only).add(f" {clean(str(run.path))}", "dim")
+    # Of a run of another machine the path is an address, whose slashes a path has made one.
+    place = str(run.path).replace(":/", "://", 1) if run.host else str(run.path)
+    path = TextRow(width, ascii_only=ascii_only).add(f" {clean(place)}", "dim")
     return [row.filled() for row in [*rows, figures, *said, path][:height]]

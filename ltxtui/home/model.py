@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ltxtui.home import query
-from ltxtui.home.columns import BY_ID, COLUMNS, Column
+from ltxtui.home.columns import BY_ID, COLUMNS, REMOTE_ONLY, Column
 from replay.library.run_info import RunInfo
 from replay.library.unreadable import Unreadable
 
@@ -31,7 +31,9 @@ class HomeModel:
         self.page = 10
         """Rows that were drawn last."""
         self.longest_name = 0
-        self.without: frozenset[str] = frozenset()
+        self.remote = False
+        """Whether runs of other machines may be among them."""
+        self.without: frozenset[str] = REMOTE_ONLY
         """Columns that no run has anything in."""
         self._moved = False
         self._searched: dict[Path, tuple[RunInfo, str]] = {}
@@ -84,6 +86,7 @@ class HomeModel:
         self._searched = {path: known for path, known in self._searched.items() if path in there}
         self.longest_name = max((len(run.name) for run in runs), default=0)
         filled = {"tags": any(run.tags for run in runs), "verdict": any(run.verdict is not None for run in runs)}
+        filled |= dict.fromkeys(REMOTE_ONLY, self.remote)
         self.without = frozenset(id for id, known in filled.items() if not known)
         self._settle()
         return True
@@ -109,7 +112,8 @@ class HomeModel:
 
     def sort_next(self, by: int) -> None:
         """Order by the next or previous column."""
-        self.sort_by(COLUMNS[(COLUMNS.index(self.sort) + by) % len(COLUMNS)].id)
+        known = [column for column in COLUMNS if self.remote or column.id not in REMOTE_ONLY]
+        self.sort_by(known[(known.index(self.sort) + by) % len(known)].id)
 
     def reverse(self) -> None:
         """Reverse the order."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from ltxtui.home.columns import HERE
 from recorder.format.numerals import real
 from replay.library.run_info import RunInfo
 
@@ -27,6 +28,7 @@ _TEXTS: Final[dict[str, Callable[[RunInfo], str]]] = {
     "verdict": lambda r: "" if r.verdict is None else f"{r.verdict.severity} {r.verdict.text}",
     "model": lambda r: r.model,
     "name": lambda r: r.name,
+    "host": lambda r: r.host or HERE,
     "prompt": lambda r: r.prompt,
 }
 _COMPARED: Final = re.compile(r"^([a-z]+)(>=|<=|>|<|=)(-?[0-9.]+)$")
@@ -39,7 +41,9 @@ _SIGNS: Final[dict[str, Callable[[float, float], bool]]] = {
 def searched(run: RunInfo) -> str:
     """The text of a run in which plain words are searched."""
     verdict = "" if run.verdict is None else run.verdict.text
-    return "\n".join((run.name, run.prompt, run.model, run.standing, verdict, *(f"#{t}" for t in run.tags))).casefold()
+    return "\n".join(
+        (run.name, run.host, run.prompt, run.model, run.standing, verdict, *(f"#{t}" for t in run.tags))
+    ).casefold()
 
 
 def parse(query: str) -> list[Test]:

@@ -19,17 +19,19 @@ from ltxtui import actions
 from ltxtui.home import query
 from ltxtui.home.draw import cell_text
 from ltxtui.home.model import HomeModel
+from ltxtui.home.naming import named, named_as
+from ltxtui.home.remote import elsewhere
 from ltxtui.panels.footer import FooterView
 from ltxtui.plot.line_plot import Style
 from ltxtui.screens.base import ActionScreen
 from ltxtui.screens.confirm import Ask, Confirm
 from ltxtui.screens.home_views import HomeDetails, HomeHeading, HomeTable, HomeTitle, no_runs
 from ltxtui.screens.too_small import SMALLEST, TooSmall
-from recorder.format.numerals import counted
 from replay.library import edit
 from replay.library.run_info import RunInfo
 from replay.library.unreadable import Unreadable
 from replay.library.watcher import RunWatcher
+from replay.remote.fleet import FleetWatcher, HostProblem, Shelf
 
 LOOK_SECONDS: Final = 1.0
 """Seconds between checks for new runs and the progress of live ones."""
@@ -62,11 +64,12 @@ class Home(ActionScreen):
     kind = "home"
 
     def __init__(
-        self, runs_dir: Path, style: Style, *, shelf: RunWatcher | None = None, keymap: actions.Keymap | None = None
+        self, runs_dir: Path, style: Style, *, shelf: Shelf | None = None, keymap: actions.Keymap | None = None
     ) -> None:
         """`shelf` gives the runs; by default it watches the folder, with its cache."""
         super().__init__()
         self._list = HomeModel()
+        self._list.remote = isinstance(shelf, FleetWatcher)
         self._runs_dir = runs_dir
         self._style = style
         self._shelf = shelf
@@ -83,11 +86,12 @@ class Home(ActionScreen):
         return self._list
 
     def command(self) -> list[str]:
-        return ["ltxtui", f"--runs-dir={self._runs_dir}"]
+        hosts = self._shelf.words if isinstance(self._shelf, FleetWatcher) else None
+        return ["ltxtui", *(hosts or [f"--runs-dir={self._runs_dir}"])]
 
     def compose(self) -> ComposeResult:
         model, style = self._list, self._style
-        yield HomeTitle(model, style, self._runs_dir, self._said)
+        yield HomeTitle(model, style, self._place, self._said)
         yield Input(placeholder=query.HELP, id="home-filter", select_on_focus=False)
         yield HomeHeading(model, style, id="home-heading")
         yield HomeTable(model, style, self._nothing)
@@ -95,12 +99,15 @@ class Home(ActionScreen):
         yield FooterView(model, style, screen="home", keymap=self._keymap, id="footer")
         yield TooSmall(model, style, id="too-small")  # type: ignore[arg-type]
 
+    def _place(self) -> str:
+        return self._shelf.place if isinstance(self._shelf, FleetWatcher) else str(self._runs_dir)
+
     def _said(self) -> tuple[int, int, str]:
         return *self._reading, self._work
 
     def _nothing(self) -> list[str]:
         waiting = self._reading[0] or not self._passes
-        return no_runs(self._list, self._runs_dir, waiting, self.drawing is Style.ASCII)
+        return no_runs(self._list, self._place(), waiting, self.drawing is Style.ASCII)
 
     def on_mount(self) -> None:
         self.run_worker(self._watch(), name="runs", exit_on_error=True)
@@ -156,7 +163,8 @@ class Home(ActionScreen):
                 self._shelf.look_for_sockets()
             self._shelf.update()
             unreadable = self._shelf.unreadable
-            return self._shelf.runs, unreadable, (self._shelf.pending, len(unreadable))
+            files = sum(not isinstance(each, HostProblem) for each in unreadable)
+            return self._shelf.runs, unreadable, (self._shelf.pending, files)
 
     def _close(self) -> None:
         with self._lock:
@@ -221,10 +229,17 @@ class Home(ActionScreen):
     def compare_runs(self) -> None:
         self.post_message(self.CompareAsked([run.path for run in self._list.comparable]))
 
+    def _elsewhere(self, runs: Sequence[RunInfo]) -> bool:
+        """Whether runs are of other machines, where they are changed; says so."""
+        if said := elsewhere(runs):
+            self.say(cell_text(said), alert=True)
+        return bool(said)
+
     def copy_path(self) -> None:
-        if self._list.current is None:
+        run = self._list.current
+        if run is None or self._elsewhere([run]):
             return
-        path = str(self._list.current.path.absolute())
+        path = str(run.path.absolute())
         if not path.isprintable():
             # Pasted into a shell, a line break in a name would be a command.
             self.say("the path has characters that cannot be pasted safely; rename the run first", alert=True)
@@ -234,7 +249,7 @@ class Home(ActionScreen):
 
     def ask_name(self) -> None:
         run = self._list.current
-        if run is None:
+        if run is None or self._elsewhere([run]):
             return
         time, name = edit.name_part(run.path)
 
@@ -248,7 +263,7 @@ class Home(ActionScreen):
 
     def ask_tags(self) -> None:
         runs = self._list.chosen
-        if not runs:
+        if not runs or self._elsewhere(runs):
             return
 
         def answered(said: str | None) -> None:
@@ -257,18 +272,18 @@ class Home(ActionScreen):
 
         tags = " ".join(dict.fromkeys(cell_text(tag) for run in runs for tag in run.tags))
         hint = "separated by spaces; empty: none"
-        self.app.push_screen(Ask(f"Tags of {_named(runs)}", tags, hint, self.drawing), answered)
+        self.app.push_screen(Ask(f"Tags of {named(runs)}", tags, hint, self.drawing), answered)
 
     def ask_delete(self) -> None:
         runs = self._list.chosen
-        if not runs:
+        if not runs or self._elsewhere(runs):
             return
 
         def answered(yes: bool | None) -> None:
             if yes:
                 self._change(runs, edit.delete, "deleting", "deleted")
 
-        question = f"Delete {_named(runs)} for good, with everything recorded?"
+        question = f"Delete {named(runs)} for good, with everything recorded?"
         self.app.push_screen(Confirm(question, "delete", drawing=self.drawing), answered)
 
     def _change(
@@ -314,7 +329,7 @@ class Home(ActionScreen):
             self._work = ""
             if changed:
                 notes = "".join(f"; {said}" for path in changed if path is not None and (said := note(path)))
-                self.say(f"{done} {_named(runs[: len(changed)])}{notes}")
+                self.say(f"{done} {named(runs[: len(changed)])}{notes}")
             if problem:
                 self.say(cell_text(problem), alert=True)
             await self._pass()
@@ -322,19 +337,3 @@ class Home(ActionScreen):
                 self.show()
 
         self.run_worker(worked(), name=done, exit_on_error=True)
-
-
-def named_as(asked: str) -> Callable[[Path], str]:
-    """A note for a renamed run: its name, where that differs from the one that was asked for."""
-
-    def note(path: Path) -> str:
-        _, name = edit.name_part(path)
-        if name == asked.strip():
-            return ""
-        return cell_text(f"named {name}: names hold letters, digits and . _ - only, at most 80")
-
-    return note
-
-
-def _named(runs: Sequence[RunInfo]) -> str:
-    return cell_text(runs[0].name) if len(runs) == 1 else counted(len(runs), "run")

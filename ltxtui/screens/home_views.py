@@ -35,15 +35,17 @@ class HomeView(View):
 class HomeTitle(HomeView):
     """Which folder, and how many runs; `said` gives runs to be read, unreadable ones, and work in progress."""
 
-    def __init__(self, model: HomeModel, style: Style, folder: Path, said: Callable[[], tuple[int, int, str]]) -> None:
+    def __init__(
+        self, model: HomeModel, style: Style, place: Callable[[], str], said: Callable[[], tuple[int, int, str]]
+    ) -> None:
         super().__init__(model, style, id="home-title")
-        self._folder = folder
+        self._place = place
         self._said = said
 
     def rows(self, width: int, height: int) -> list[TextRow]:
         pending, unreadable, work = self._said()
         counts = {"pending": pending, "unreadable": unreadable}
-        return [draw.title(self.model, self._folder, width, **counts, work=work, ascii_only=self.ascii)]
+        return [draw.title(self.model, self._place(), width, **counts, work=work, ascii_only=self.ascii)]
 
 
 class HomeHeading(HomeView):
@@ -115,7 +117,7 @@ class HomeDetails(HomeView):
         return [*rows, *(self.row(width).filled() for _ in range(height - len(rows)))]
 
 
-def no_runs(model: HomeModel, folder: Path, pending: int, plain: bool) -> list[str]:
+def no_runs(model: HomeModel, folder: Path | str, pending: int, plain: bool) -> list[str]:
     """The text shown instead of an empty list, with commands that record a run."""
     if model.query:
         said = [f"None of {counted(len(model.runs), 'run')} matches the filter.", "Esc clears the filter."]

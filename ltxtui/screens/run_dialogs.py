@@ -164,5 +164,6 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
         from ltxtui.viewmodel.send_command import give
 
         self.say(f"{command} sent; the recorder answers at the next step")
-        socket, name = getattr(self.source, "socket_path", None), self.deck.run.name
+        name = self.deck.run.name
+        socket = getattr(self.source, "command_socket", None) or getattr(self.source, "socket_path", None)
         self.dashboard.in_background(lambda: give(command, shock, socket, name), self.say)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from socket import socket as Socket
 from typing import TYPE_CHECKING
 
 from ltxtui.plot.text import clean
@@ -12,8 +14,10 @@ if TYPE_CHECKING:
     from recorder.shocks.spec import Shock
 
 
-def give(command: Command, shock: Shock | None, socket: Path | None, name: str) -> str:
+def give(command: Command, shock: Shock | None, socket: Path | Callable[[], Socket] | None, name: str) -> str:
     """Send a command and return its answer as text. Without a socket the run is looked up by name.
+
+    `socket` is a path, or makes a connection.
 
     Raises:
         replay.control.ControlError: if it could not be delivered or was not answered.

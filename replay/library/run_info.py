@@ -65,6 +65,8 @@ class RunInfo:
     """How long a stalled run has been stalled."""
     socket: Path | None = None
     """Where the recorder of a live run answers, if that is known."""
+    host: str = ""
+    """The machine that it is on; empty for this one. `path` is then no path of this machine."""
 
     @property
     def live(self) -> bool:
@@ -78,7 +80,8 @@ class RunInfo:
 
     def as_json(self) -> dict[str, Any]:
         """As a map that JSON can hold; without the thinned σ, which are for drawing, and without the socket."""
-        fields = {k: v for k, v in asdict(self).items() if k not in ("sigmas", "socket", "broken", "verdict")}
+        left_out = ("sigmas", "socket", "broken", "verdict", *(() if self.host else ("host",)))
+        fields = {k: v for k, v in asdict(self).items() if k not in left_out}
         known = None if self.verdict is None else self.verdict.as_json()
         return {**fields, "path": str(self.path), "nan": [one.as_json() for one in self.broken], "verdict": known}
 

@@ -19,7 +19,7 @@ from replay.sources.archive_source import ArchiveSource
 from replay.sources.interface import Liveness, Source
 from replay.sources.journal_source import JournalSource
 from replay.sources.read_so_far import AnotherRun, ReadSoFar, Rereading
-from replay.sources.socket_source import SocketSource
+from replay.sources.socket_source import SocketSource, StreamSource
 
 RETRY_SECONDS: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
 """Waits before each try to connect; the last one for all that follow."""
@@ -36,9 +36,10 @@ class ReconnectingSource:
 
     def __init__(
         self,
-        socket: Path,
+        socket: Path | None,
         archive: Path | None = None,
         *,
+        connect: Callable[[], StreamSource] | None = None,
         retry: tuple[float, ...] = RETRY_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -47,6 +48,7 @@ class ReconnectingSource:
         Args:
             socket: where the run's recorder serves, or a forwarded socket.
             archive: the run's archive, if it may be on this machine; by default the one that the run's header names.
+            connect: makes a connection without waiting for it, for a run of another machine; there is no socket then.
             retry: seconds before each try.
 
         Raises:
@@ -56,7 +58,8 @@ class ReconnectingSource:
         self._archive = archive
         self._retry = retry
         self._clock = clock
-        self._source: Source | None = SocketSource(socket)
+        self._connect = connect
+        self._source: Source | None = self._new_connection()
         self._read = ReadSoFar()
         """What was returned, of all connections."""
         self._again: Rereading | None = self._read.again()
@@ -64,23 +67,26 @@ class ReconnectingSource:
         self._ended = False
         self._over = ""
         self._lost: float | None = None
+        self._why = ""
+        """Why the last try to connect failed."""
         self._tries = 0
         self._closed = False
 
     @property
-    def socket_path(self) -> Path:
-        """Where commands to the recorder go."""
+    def socket_path(self) -> Path | None:
+        """Where commands to the recorder go; None for a run of another machine."""
         return self._path
 
     @property
     def reconnecting(self) -> bool:
         """Whether the connection is broken and is being made again."""
-        return self._source is None and not self._over and not self._ended
+        return self._lost is not None and not self.connected and not self._over and not self._ended
 
     @property
     def connected(self) -> bool:
         """Whether messages can come now."""
-        return self._source is not None
+        source = self._source
+        return source is not None and (not isinstance(source, StreamSource) or source.established)
 
     @property
     def disconnected_seconds(self) -> float | None:
@@ -93,7 +99,8 @@ class ReconnectingSource:
             return self._over
         if self.reconnecting and self._lost is not None:
             seconds = self._clock() - self._lost
-            return f"connection lost {seconds:.0f} s ago, reconnecting; everything received so far is kept"
+            why = f" ({self._why})" if self._why else ""
+            return f"connection lost {seconds:.0f} s ago, reconnecting{why}; everything received so far is kept"
         return self._source.note if self._source is not None else ""
 
     @property
@@ -102,7 +109,7 @@ class ReconnectingSource:
             return Liveness.FINISHED
         if self._over:
             return Liveness.UNFINISHED
-        if self._source is None or isinstance(self._source, SocketSource):
+        if self._source is None or (isinstance(self._source, StreamSource) and not self._source.final):
             return Liveness.LIVE
         return self._source.liveness
 
@@ -130,10 +137,19 @@ class ReconnectingSource:
             self._give_up(f"{error} answers there now; this one ended or was killed")
             return []
         self._ended = self._ended or any(m["t"] == protocol.END for m in found)
-        if isinstance(source, SocketSource) and source.liveness is Liveness.UNFINISHED:
-            source.close()
-            self._source, self._lost, self._tries = None, self._clock(), 0
+        if isinstance(source, StreamSource) and not source.final and source.liveness is Liveness.UNFINISHED:
+            self._lose(source)
         return found
+
+    def _lose(self, source: StreamSource) -> None:
+        """The connection is broken, or was not made."""
+        source.close()
+        self._source = None
+        self._why = "" if source.established else source.note
+        if source.fatal:
+            self._over = source.fatal
+        if source.established or self._lost is None:  # a try that failed is followed by a longer wait
+            self._lost, self._tries = self._clock(), 0
 
     def fileno(self) -> int | None:
         return self._source.fileno() if self._source is not None else None
@@ -154,7 +170,7 @@ class ReconnectingSource:
                 return messages
             rest = (self._again.rest(message) for message in messages)
             found = [message for message in rest if message is not None]
-            if found or isinstance(source, SocketSource):  # a socket delivers more later, a file has it now
+            if found or isinstance(source, StreamSource):  # a socket delivers more later, a file has it now
                 return found
         return []
 
@@ -174,13 +190,19 @@ class ReconnectingSource:
         return self._retry[min(n, len(self._retry) - 1)]
 
     def _socket(self) -> Source | None:
-        found = SocketSource(self._path)
+        found = self._new_connection()
         self._again = self._read.again()
         return found
 
+    def _new_connection(self) -> StreamSource:
+        if self._connect is not None:
+            return self._connect()
+        assert self._path is not None
+        return SocketSource(self._path)
+
     def _files(self) -> Source | None:
         """The run's own files, if they are on this machine."""
-        if self._archive is None:
+        if self._archive is None or self._connect is not None:
             return None
         journal = locations.journal_of(self._archive)
         if journal.is_file():

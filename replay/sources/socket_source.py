@@ -15,28 +15,28 @@ from replay.sources.interface import MAX_POLL_BYTES, Liveness
 RECEIVE_BYTES: Final = 1 << 18
 
 
-class SocketSource:
-    """A live run over its socket, local or forwarded by `ssh -L`."""
+class StreamSource:
+    """A live run over a connected socket."""
 
-    def __init__(self, path: Path) -> None:
-        """Connect.
+    fatal = ""
+    """Why another connection is of no use; empty if it may be."""
+    established = True
+    """Whether the connection is made, so that messages can come."""
+    final = False
+    """Whether its end is the end of all that there is: no recorder writes more."""
 
-        Raises:
-            OSError: if no recorder answers there.
-        """
-        self.socket_path = path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._socket.settimeout(5)
-            self._socket.connect(str(path))
-        except OSError:
-            self._socket.close()
-            raise
+    def __init__(self, connection: socket.socket) -> None:
+        """Take over a connection, which is closed with the source."""
+        self._socket = connection
         self._socket.setblocking(False)
         self._decoder = Decoder()
         self._open = True
         self._ended = False
-        self.note = ""
+        self._trouble = ""
+
+    @property
+    def note(self) -> str:
+        return self._trouble
 
     @property
     def liveness(self) -> Liveness:
@@ -54,7 +54,7 @@ class SocketSource:
                 break
             except OSError as error:
                 data = b""
-                self.note = f"the connection broke: {error}"
+                self._trouble = f"the connection broke: {error}"
             if not data:
                 self._open = False
                 break
@@ -64,7 +64,7 @@ class SocketSource:
                 for message in self._decoder:
                     found.append(message)
             except CorruptMessage as error:
-                self.note = f"the stream is damaged: {error}"
+                self._trouble = f"the stream is damaged: {error}"
                 self._open = False
         self._ended = self._ended or any(m["t"] == protocol.END for m in found)
         return checked(found)
@@ -75,3 +75,23 @@ class SocketSource:
     def close(self) -> None:
         self._open = False
         self._socket.close()
+
+
+class SocketSource(StreamSource):
+    """A live run over its socket, local or forwarded by `ssh -L`."""
+
+    def __init__(self, path: Path) -> None:
+        """Connect.
+
+        Raises:
+            OSError: if no recorder answers there.
+        """
+        self.socket_path = path
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(5)
+            connection.connect(str(path))
+        except OSError:
+            connection.close()
+            raise
+        super().__init__(connection)

@@ -35,8 +35,10 @@ from recorder.sweep.spec import Job, read
 from replay.control import ControlError, send
 from replay.library.listing import live_runs
 from replay.packed.pack import pack
+from replay.remote.address import is_address
 from tests import recorded
 from tests.conftest import SMALL, nano_call
+from tests.loopback_ssh import fake_ssh, ltxtui_in
 from tests.recorder.runners.comfyui.fakes import comfyui_folder
 from tests.waiting import PATIENCE_SECONDS, until
 
@@ -276,6 +278,9 @@ def here(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example:
     monkeypatch.setenv("EDITOR", "true")
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.setattr(webbrowser, "open", lambda url: True)
+    if any(is_address(word) or word == "--hosts" for word in example.words):
+        reached = f"PATH={ltxtui_in(tmp_path / 'bin')}:/usr/bin:/bin; export PATH; cd {folder}"
+        monkeypatch.setenv("LTXTUI_SSH", fake_ssh(tmp_path / "ssh", reached))
     SavedState().set_tour_seen(True)
     return folder
 
@@ -319,8 +324,11 @@ def test_examples_work(
         parse(example.words)
         return
     command = example.words[0] if example.words else ""
+    command = "" if is_address(command) or command == "--hosts" else command
     live: list[Live] = []
-    words = [word.replace("/data/runs", str(here / "shared")) for word in shortened(example.words)] if command else []
+    words = (
+        [word.replace("/data/runs", str(here / "shared")) for word in shortened(example.words)] if example.words else []
+    )
     monkeypatch.setattr(inspect.getmodule(Recorder), "Recorder", DemoRecorder)  # its module has the name of its command
     monkeypatch.setattr(runner, "run_jobs", in_process(loaded, most=2))
     on_screen = (command in ("", "watch", "replay") or "--tui" in words) and "--until-done" not in words

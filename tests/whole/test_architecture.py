@@ -24,6 +24,7 @@ PAGES = (
     "docs/metrics.md",
     "docs/nano.md",
     "docs/reliability.md",
+    "docs/remote.md",
     "docs/runners.md",
     "docs/shock-study.md",
     "docs/sharing.md",
