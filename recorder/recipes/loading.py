@@ -47,9 +47,7 @@ def check_files(request: Request) -> None:
             path = read_lora(text)[0]
             on_hub = path.count("/") >= 2 and not path.startswith((".", "/", "~"))
             if not on_hub and not Path(path).expanduser().exists():
-                raise CannotGenerate(
-                    f"the LoRA {path} does not exist; give a file, or OWNER/REPOSITORY/FILE"
-                )
+                raise CannotGenerate(f"the LoRA {path} does not exist; give a file, or OWNER/REPOSITORY/FILE")
     if any(stage.loras for stage in request.in_stages()) and find_spec("peft") is None:
         raise CannotGenerate("LoRAs need peft; install it: pip install peft")
 
