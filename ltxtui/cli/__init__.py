@@ -26,6 +26,7 @@ from ltxtui.cli.pack import pack, unpack
 from ltxtui.cli.plan import plan
 from ltxtui.cli.record import record
 from ltxtui.cli.report import report
+from ltxtui.cli.run import run
 from ltxtui.cli.runs import runs
 from ltxtui.cli.sweep import sweep
 from ltxtui.cli.watch_replay import browse, replay, watch
@@ -70,6 +71,7 @@ for command in (
     demo,
     plan,
     record,
+    run,
     watch,
     replay,
     runs,

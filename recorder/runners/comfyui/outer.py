@@ -58,7 +58,7 @@ class Adapter:
 
         return outer_sample
 
-    def record_everything(self) -> None:
+    def record_everything(self, recording: RecordingOptions = RecordingOptions()) -> None:  # noqa: B008 - frozen
         """Record every LTX sampling of this process, without a node in the graph; once.
 
         The guider's `sample` is replaced, which every node that samples calls. Model and graph are not touched.
@@ -74,7 +74,7 @@ class Adapter:
             try:
                 if is_ltx(guider) and not self.host.has_wrapper("OUTER_SAMPLE", options):
                     mine = self.host.patcher.copy_nested_dicts(options)
-                    self.host.add_wrapper("OUTER_SAMPLE", self.wrapper(RecordingOptions()), mine)
+                    self.host.add_wrapper("OUTER_SAMPLE", self.wrapper(recording), mine)
                     guider.model_options = mine
             except Exception as error:  # noqa: BLE001 - the sampling continues
                 _report(error)
