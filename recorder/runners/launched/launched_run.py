@@ -36,7 +36,7 @@ class LaunchedRun:
         """With which the last call ended."""
         self._lock = threading.Lock()
         self._pipes: list[Any] = []
-        self._recording = _recording(options, Targets.of(first), gpu_of(first))
+        self._recording = _recording(options, Targets.of(first))
         self._run = self._recording.start()
 
     @property
@@ -77,7 +77,7 @@ class LaunchedRun:
         return self._run.path if self._run.kept else None
 
 
-def _recording(options: LaunchOptions, described: Targets, gpu: Any) -> Recording:
+def _recording(options: LaunchOptions, described: Targets) -> Recording:
     targets = Targets(joining=True)
     conductor = targets.conductor(options.shocks, None, options.allow_control)
     if options.shocks:
@@ -96,7 +96,7 @@ def _recording(options: LaunchOptions, described: Targets, gpu: Any) -> Recordin
         eigenvalue=None,
         previews=True,
         sync=False,
-        gpu=gpu,
+        gpu=gpu_of(next(iter((*described.pipes, *described.others)), None)),
         allow_control=options.allow_control,
         stop_if=read_rules(options.stop_if),
     )

@@ -104,10 +104,11 @@ class Finder:
     def find_spec(self, name: str, path: object = None, target: object = None) -> object:
         if not watched(name):
             return None
-        for finder in list(sys.meta_path):
-            if isinstance(finder, Finder) or not hasattr(finder, "find_spec"):
+        finders: list = list(sys.meta_path)  # type: ignore[type-arg]
+        for finder in finders:
+            if finder is self or not hasattr(finder, "find_spec"):
                 continue
-            spec = finder.find_spec(name, path, target)  # type: ignore[arg-type]
+            spec = finder.find_spec(name, path, target)
             if spec is not None:
                 after_loading(spec.loader, name)
                 return spec
