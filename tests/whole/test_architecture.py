@@ -25,6 +25,7 @@ PAGES = (
     "docs/nano.md",
     "docs/reliability.md",
     "docs/runners.md",
+    "docs/running.md",
     "docs/shock-study.md",
     "docs/sharing.md",
     "docs/shocks.md",
