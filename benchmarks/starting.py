@@ -1,7 +1,7 @@
 """What `ltxtui run` costs a Python that imports no LTX pipeline, and a server: `python -m benchmarks.starting`.
 
-A part of `make bench`. Start-up is measured in pairs, with the hook and without, in alternating order: the median of the
-differences. The server calls a toy loop of ltx-pipelines 300 times in one process with `--every 10 --keep 20`; files,
+A part of `make bench`. Start-up is measured in pairs, with the hook and without, in alternating order: the median of
+the differences. The server calls a toy loop of ltx-pipelines 300 times in one process with `--every 10 --keep 20`; files,
 threads, descriptors and memory are read after call 100 and at the end.
 """
 

@@ -93,7 +93,7 @@ def run(
         raise CliError(f"give a command, such as: {command_line('ltxtui', 'run', '--', 'python', 'generate.py')}")
     if keep is not None and each == "process":
         raise CliError("--keep counts runs, and --each process makes one per process; remove one of them")
-    program = _program(command[0])
+    program = program_of(command[0])
     check_writable(runs_dir)
     options = LaunchOptions(
         runs_dir=os.path.abspath(runs_dir),  # noqa: PTH100 - keeps links
@@ -106,10 +106,10 @@ def run(
         stop_if=stop_if,
         allow_control=allow_control,
     )
-    _become(program, command, options)
+    become(program, command, options)
 
 
-def _program(name: str) -> str:
+def program_of(name: str) -> str:
     """The program of a command. Exits as a shell does if there is none."""
     if (found := shutil.which(name)) is not None:
         return found
@@ -118,7 +118,7 @@ def _program(name: str) -> str:
     sys.exit(NOT_EXECUTABLE if there else NOT_FOUND)
 
 
-def _become(program: str, command: tuple[str, ...], options: LaunchOptions) -> None:
+def become(program: str, command: tuple[str, ...], options: LaunchOptions) -> None:
     """Replace this process by the command.
 
     Raises:

@@ -24,6 +24,9 @@ def generate(name: str, pause: float = 0.0) -> None:
 
 
 def children() -> None:
+    import ltx_pipelines.distilled  # so that forked children have it
+
+    assert ltx_pipelines
     subprocess.run([sys.executable, __file__, "plain"], check=True)
     for method in ("spawn", "fork"):
         process = multiprocessing.get_context(method).Process(target=generate, args=(method,))
