@@ -1,8 +1,8 @@
 """What `ltxtui run` costs a Python that imports no LTX pipeline, and a server: `python -m benchmarks.starting`.
 
 A part of `make bench`. Start-up is measured in pairs, with the hook and without, in alternating order: the median of
-the differences. The server calls a toy loop of ltx-pipelines 300 times in one process with `--every 10 --keep 20`; files,
-threads, descriptors and memory are read after call 100 and at the end.
+the differences. The server calls a toy loop of ltx-pipelines 300 times in one process with `--every 10 --keep 20`;
+files, threads, descriptors and memory are read after call 100 and at the end.
 """
 
 from __future__ import annotations

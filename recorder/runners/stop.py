@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recorder.format import protocol
-from recorder.format.events import named
+from recorder.format.events import named, text_of
 
 
 class GenerationStopped(Exception):
@@ -30,3 +30,12 @@ def ending_of(
         except BaseException:  # noqa: BLE001 - its text is the user's code, which may raise SystemExit too
             return "failed", type(error).__name__
     return "interrupted", type(error).__name__  # Ctrl-C, exit, a generator that is closed, a task that is cancelled
+
+
+def without_frames(failure: BaseException) -> BaseException:
+    """An exception of the same name and text. The one that was raised holds its frames, and with them latents."""
+    if isinstance(failure, GenerationStopped):
+        return GenerationStopped(text_of(failure))
+    kind = Exception if isinstance(failure, Exception) else BaseException
+    made: type[BaseException] = type(type(failure).__name__, (kind,), {})
+    return made(text_of(failure))

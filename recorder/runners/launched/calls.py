@@ -12,7 +12,7 @@ from typing import Any
 
 from recorder.format.events import reason_of
 from recorder.runners.launched.launched_run import LaunchedRun
-from recorder.runners.launched.notes import note
+from recorder.runners.launched.notes import note, note_once
 from recorder.runners.launched.process import LaunchedProcess, say, this_process
 from recorder.runners.lightricks import hook
 from recorder.runners.lightricks import observer as lightricks
@@ -81,9 +81,9 @@ def _run_of(kind: str, pipe: Any) -> LaunchedRun | None:
     try:
         process = this_process()
         if _records_itself(kind, pipe, process.open):
-            note("itself")
+            note_once("itself")
             return None
-        note("called", type(pipe).__name__)
+        note_once("called", type(pipe).__name__)
         return process.run_for(NAME if kind == "stage" else pipe) if process.wants_next() else None
     except PlanError:
         raise

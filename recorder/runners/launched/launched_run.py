@@ -12,6 +12,7 @@ from typing import Any
 
 from recorder.findings.named import read_rules
 from recorder.recording import RunHandle
+from recorder.runners.launched.notes import note_once
 from recorder.runners.launched.options import LaunchOptions
 from recorder.runners.lightricks.api import NAME
 from recorder.runners.targets import Targets
@@ -38,6 +39,7 @@ class LaunchedRun:
         self._pipes: list[Any] = []
         self._recording = _recording(options, Targets.of(first))
         self._run = self._recording.start()
+        note_once("begun", str(self._run.path))
 
     @property
     def under_way(self) -> bool:

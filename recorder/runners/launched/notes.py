@@ -11,13 +11,14 @@ from typing import Final, Literal
 NOTES: Final = "LTXTUI_RUN_NOTES"
 """The environment's name for the file. Without it nothing is noted."""
 
-Kind = Literal["started", "without", "imported", "called", "kept", "itself", "rank", "trouble"]
+Kind = Literal["started", "without", "imported", "called", "begun", "kept", "itself", "rank", "trouble"]
 """What a line says:
 
 - started: a Python began, with its path
 - without: the same, and it has no ltxtui
 - imported: an entry point of a runner was wrapped
 - called: it was called
+- begun: a run is being recorded, with its path; the first of a process
 - kept: a run was recorded
 - itself: the script records the call
 - rank: calls of another rank than 0 were left out
@@ -43,6 +44,17 @@ def note(kind: Kind, text: str = "") -> None:
             os.write(file, line.encode("utf-8", "replace")[:4000])
         finally:
             os.close(file)
+
+
+_noted: set[tuple[str, int]] = set()
+
+
+def note_once(kind: Kind, text: str = "") -> None:
+    """Append the first line of a kind in this process: a server has any number of calls."""
+    mine = (kind, os.getpid())
+    if mine not in _noted:
+        _noted.add(mine)
+        note(kind, text)
 
 
 def read(file: Path) -> list[Note]:

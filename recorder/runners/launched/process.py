@@ -15,8 +15,9 @@ from typing import Any
 
 from recorder.archive.removal import remove_run
 from recorder.runners.launched.launched_run import LaunchedRun
-from recorder.runners.launched.notes import note
+from recorder.runners.launched.notes import note_once
 from recorder.runners.launched.options import LaunchOptions
+from recorder.runners.stop import without_frames
 from recorder.system.ranks import rank_here
 
 
@@ -34,7 +35,6 @@ class LaunchedProcess:
         self._kept: deque[Path] = deque()
         self._runs = 0
         self._calls = 0
-        self._left_out = False
         _at_the_end(self.end)
 
     @property
@@ -46,9 +46,7 @@ class LaunchedProcess:
         """Whether the call that begins now is recorded: this rank, and the first of every so many."""
         rank = rank_here()
         if rank is not None and rank.number != 0 and self.options.ranks != "all":
-            if not self._left_out:
-                self._left_out = True
-                note("rank", f"rank {rank.number} of {rank.size}")
+            note_once("rank", f"rank {rank.number} of {rank.size}")
             return False
         self._calls += 1
         return next(self._number) % self.options.every == 0
@@ -69,7 +67,7 @@ class LaunchedProcess:
 
     def call_ended(self, run: LaunchedRun, error: BaseException | None) -> None:
         """An outermost call has ended."""
-        run.failure = error
+        run.failure = None if error is None else without_frames(error)
         if self.options.each == "call":
             self._end_run(run)
 
@@ -82,7 +80,7 @@ class LaunchedProcess:
 
     def kept(self, path: Path) -> None:
         """A run is complete; the oldest ones beyond what is to be kept are removed."""
-        note("kept", str(path))
+        note_once("kept", str(path))
         with self._lock:
             self._runs += 1
             self._kept.append(path)
@@ -112,7 +110,8 @@ class LaunchedProcess:
             return f"recorded {newest}"
         kept = min(self._runs, self.options.keep or self._runs)
         left = "" if kept == self._runs else f", kept the newest {kept}"
-        return f"recorded {self._runs} runs of {self._calls} calls{left}, in {newest.parent}"
+        calls = f" of {self._calls} calls" if self._calls else ""  # ComfyUI counts prompts
+        return f"recorded {self._runs} runs{calls}{left}, in {newest.parent}"
 
 
 def say(line: str) -> None:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from recorder.format import locations
+from recorder.journal.journal import is_being_written
 from recorder.runners.launched.notes import Note, read
 
 _POLL_SECONDS: Final = 0.1
@@ -76,9 +78,16 @@ def _readable(fd: int) -> None:
 
 
 def verdict(notes: Sequence[Note], command: Sequence[str]) -> str:
-    """Why nothing was recorded; empty if something was, or if the script records itself."""
+    """Why nothing, or no whole run, was recorded; empty if one was, or if the script records itself."""
     kinds = {one.kind for one in notes}
-    if kinds & {"kept", "itself"}:
+    if "kept" in kinds:
+        return ""
+    for path in (Path(one.text) for one in notes if one.kind == "begun"):
+        journal = locations.journal_of(path)
+        if journal.is_file():
+            live = is_being_written(journal)  # by a process that has outlived the command
+            return "" if live else f"recorded {path}, which is unfinished since its process was killed"
+    if "itself" in kinds:
         return ""
     return f"nothing was recorded: {_reason(notes, kinds, command)}"
 

@@ -75,10 +75,12 @@ def recorder(kind: str):  # type: ignore[no-untyped-def]
     if _STATE["refused"]:
         return None
     try:
-        if not has_recorder(sys.path):
-            raise ImportError(
-                sys.executable + " has no ltxtui; install it there: " + sys.executable + " -m pip install ltxtui"
-            )
+        found = recorder_on(sys.path)
+        if found == "hidden":
+            raise ImportError("a module of its own named recorder hides that of ltxtui")
+        if not found:
+            here = str(sys.executable)
+            raise ImportError(here + " has no ltxtui; install it there: " + here + " -m pip install ltxtui")
         return __import__(_RECORDER, fromlist=["call"])
     except Exception as error:
         _STATE["refused"] = True
@@ -86,16 +88,18 @@ def recorder(kind: str):  # type: ignore[no-untyped-def]
         return None
 
 
-def has_recorder(path: list) -> bool:  # type: ignore[type-arg]
-    """Whether ltxtui is on the path, and no module of a script's own hides it."""
-    found = sys.modules.get("recorder")
-    if found is not None:
-        path = [os.path.dirname(folder) for folder in getattr(found, "__path__", [])]
+def recorder_on(path: list) -> str:  # type: ignore[type-arg]
+    """Whether ltxtui is on the path: `there`, `hidden` by a module of a script's own, or empty."""
+    loaded = sys.modules.get("recorder")
+    if loaded is not None:
+        path = [os.path.dirname(folder) for folder in getattr(loaded, "__path__", [])]
     for folder in path:
         here = os.path.join(folder, "recorder")
+        if os.path.isdir(os.path.join(here, "runners", "launched")):
+            return "there"
         if os.path.isfile(here + ".py") or os.path.isfile(os.path.join(here, "__init__.py")):
-            return os.path.isdir(os.path.join(here, "runners", "launched"))
-    return False
+            return "hidden"
+    return "" if loaded is None else "hidden"
 
 
 class Finder:
@@ -155,6 +159,6 @@ def give_way() -> None:
 
 
 if os.environ.get(NOTES) and hasattr(sys, "meta_path"):
-    note("started" if has_recorder(sys.path) else "without", str(sys.executable))
+    note("started" if recorder_on(sys.path) else "without", str(sys.executable))
     sys.meta_path.insert(0, Finder())  # type: ignore[arg-type]
 give_way()

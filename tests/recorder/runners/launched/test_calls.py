@@ -52,6 +52,7 @@ class Launched:
         asked = LaunchOptions(runs_dir=str(self.runs_dir), **options)
         self._patch.setenv(OPTIONS, asked.as_text())
         self._patch.setattr(process, "_here", None)
+        self._patch.setattr(notes, "_noted", set())
 
     def wraps(self, owner: type[Any], kind: str = "diffusers") -> None:
         self._patch.setattr(owner, "__call__", owner.__call__)  # put back at the end
@@ -185,6 +186,8 @@ def test_an_error_of_the_call_is_raised_and_ends_the_run(launched: Launched, pip
 
     with pytest.raises(RuntimeError, match="out of luck"):
         generated(pipe, callback_on_step_end=fails)
+    (open_run,) = process.this_process().open
+    assert open_run.failure is not None and open_run.failure.__traceback__ is None  # its frames would hold latents
     launched.end()
     (run,) = launched.runs()
     assert status(run)[0] == "failed" and "out of luck" in str(status(run)[1])

@@ -135,12 +135,13 @@ def test_a_script_that_records_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_are_the_commands_own(number: signal.Signals, tmp_path: Path) -> None:
     words = command(tmp_path, sys.executable, LIGHTRICKS, "endless")
-    with subprocess.Popen(words, env=surroundings(), stdout=subprocess.PIPE, text=True) as running:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, env=surroundings(), **pipes) as running:
         assert running.stdout is not None
         for _ in range(3):
             assert running.stdout.readline() == "endless evaluates\n"
         running.send_signal(number)
-        running.stdout.read()
+        _, errors = running.communicate(timeout=PATIENCE_SECONDS)
         assert running.wait(PATIENCE_SECONDS) == -number
     (path,) = until(lambda: list(archives_in(tmp_path)))
     run = load(path)
@@ -149,6 +150,7 @@ def test_signals_are_the_commands_own(number: signal.Signals, tmp_path: Path) ->
         assert run.end is not None and run.end["status"] == "interrupted"
     else:
         assert run.end is None  # as with SIGKILL: the journal has everything
+        assert errors == f"ltxtui run: recorded {path}, which is unfinished since its process was killed\n"
 
 
 @pytest.mark.slow
