@@ -174,9 +174,7 @@ def test_a_notebook_kernel(tmp_path: Path) -> None:
     ("words", "expected"),
     [
         ([sys.executable, "-E", "-c", ""], "Python ignores PYTHONPATH with -E"),
-        ([sys.executable, "-I", "-c", ""], "Python ignores PYTHONPATH with -I"),
         (["env", "-i", sys.executable, "-c", ""], "its environment was cleared"),
-        (["true"], "no Python was started"),
     ],
 )
 @pytest.mark.slow
