@@ -125,10 +125,11 @@ def become(program: str, command: tuple[str, ...], options: LaunchOptions) -> No
         CliError: if the system refuses.
     """
     from recorder.runners.launched import watcher
-    from recorder.runners.launched.environment import environment
+    from recorder.runners.launched.environment import compile_hook, environment
 
     notes = Path(tempfile.mkdtemp(prefix="ltxtui-run-")) / "notes"
     notes.touch()
+    compile_hook()
     made = environment(os.environ, options, notes)
     watcher.watch(notes, command)
     sys.stdout.flush()

@@ -1,8 +1,8 @@
 """The start-up hook of `ltxtui run`: Python imports a module of this name at its start, from PYTHONPATH first.
 
-It waits for the modules that sample LTX 2.x and wraps their entry points. The recorder is imported when one of them is
-called, so that a Python that never does so pays for this file alone. Any Python may read it, also one that is older or
-has no ltxtui: only `sys` and `os` are used, and the syntax is plain.
+It waits for the modules that sample LTX 2.x; `wrapping`, next to this folder, then wraps their entry points. A Python
+that imports none of them pays for this file alone, which is compiled at each start where byte code is not written. So
+it is short, and uses only `sys` and `os`. Its syntax is plain, since any Python may read it.
 """
 
 import os
@@ -10,8 +10,6 @@ import sys
 
 NOTES = "LTXTUI_RUN_NOTES"
 """The file that processes append to; see `recorder.runners.launched.notes`."""
-_RECORDER = "recorder.runners.launched.calls"
-_STATE = {"refused": False}
 
 
 def note(kind: str, text: str) -> None:
@@ -27,21 +25,6 @@ def note(kind: str, text: str) -> None:
         pass  # the command has ended, or lost its environment
 
 
-def entries(module: object) -> list:  # type: ignore[type-arg]
-    """What is wrapped in a module, as (owner, name of the method, kind)."""
-    name = getattr(module, "__name__", "")
-    own = [c for c in list(vars(module).values()) if isinstance(c, type) and c.__module__ == name]
-    if name == "comfy.samplers":
-        return [(c, "sample", "comfyui") for c in own if c.__name__ == "CFGGuider"]
-    if name == "ltx_pipelines.utils.blocks":
-        return [(c, "__call__", "stage") for c in own if c.__name__ == "DiffusionStage"]
-    if name.startswith("ltx_pipelines."):
-        return [(c, "__call__", "ltx-pipelines") for c in own if "__call__" in vars(c)]
-    return [
-        (c, "__call__", "diffusers") for c in own if c.__name__.startswith("LTX2") and c.__name__.endswith("Pipeline")
-    ]
-
-
 def watched(name: str) -> bool:
     """Whether a module has entry points. Called for every import of the process."""
     if name.startswith("ltx_pipelines."):
@@ -49,43 +32,6 @@ def watched(name: str) -> bool:
     if name.startswith("diffusers."):
         return name.startswith(("diffusers.pipelines.ltx2.pipeline_", "diffusers.modular_pipelines.ltx2."))
     return name == "comfy.samplers"
-
-
-def wrap(owner: type, name: str, kind: str) -> None:
-    """Let a method be recorded; whatever goes wrong, the method itself is called."""
-    import functools
-
-    original = getattr(owner, name, None)
-    if original is None or getattr(vars(owner).get(name), "_ltxtui_run", False):
-        return
-
-    @functools.wraps(original)
-    def call(self, *args, **kwargs):  # type: ignore[no-untyped-def]
-        calls = recorder(kind)
-        if calls is None:
-            return original(self, *args, **kwargs)
-        return calls.call(kind, owner, original, self, args, kwargs)
-
-    call._ltxtui_run = True  # type: ignore[attr-defined]
-    setattr(owner, name, call)
-
-
-def recorder(kind: str):  # type: ignore[no-untyped-def]
-    """The module that records calls; None if this Python cannot."""
-    if _STATE["refused"]:
-        return None
-    try:
-        found = recorder_on(sys.path)
-        if found == "hidden":
-            raise ImportError("a module of its own named recorder hides that of ltxtui")
-        if not found:
-            here = str(sys.executable)
-            raise ImportError(here + " has no ltxtui; install it there: " + here + " -m pip install ltxtui")
-        return __import__(_RECORDER, fromlist=["call"])
-    except Exception as error:
-        _STATE["refused"] = True
-        note("trouble", "a call was not recorded, since " + str(error))
-        return None
 
 
 def recorder_on(path: list) -> str:  # type: ignore[type-arg]
@@ -132,9 +78,7 @@ def after_loading(loader, name: str) -> None:  # type: ignore[no-untyped-def]
         loader.__dict__.pop("exec_module", None)
         load(module)
         try:
-            for owner, method, kind in entries(module):
-                note("imported", kind)
-                wrap(owner, method, kind)
+            wrapping().wrap_all(module, note, recorder_on)  # type: ignore[attr-defined]
         except Exception as error:
             note("trouble", name + " could not be watched: " + repr(error))
 
@@ -142,6 +86,20 @@ def after_loading(loader, name: str) -> None:  # type: ignore[no-untyped-def]
         loader.exec_module = exec_module
     except AttributeError:
         note("trouble", name + " could not be watched: it is loaded by " + type(loader).__name__)
+
+
+def wrapping() -> object:
+    """The module next to this folder, loaded by its path: this Python may have no ltxtui."""
+    import importlib.util
+
+    name = "_ltxtui_wrapping"
+    if name not in sys.modules:
+        path = os.path.join(os.path.dirname(os.path.dirname(__file__)), "wrapping.py")
+        spec = importlib.util.spec_from_file_location(name, path)
+        made = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+        spec.loader.exec_module(made)  # type: ignore[union-attr]
+        sys.modules[name] = made
+    return sys.modules[name]
 
 
 def give_way() -> None:

@@ -16,7 +16,7 @@ import torch
 
 from recorder import Shock, record
 from recorder.nano import components
-from recorder.runners.launched import notes, process
+from recorder.runners.launched import notes, process, wrapping
 from recorder.runners.launched.environment import START
 from recorder.runners.launched.options import OPTIONS, LaunchOptions
 from recorder.sampling import hooks
@@ -56,7 +56,7 @@ class Launched:
 
     def wraps(self, owner: type[Any], kind: str = "diffusers") -> None:
         self._patch.setattr(owner, "__call__", owner.__call__)  # put back at the end
-        self.hook.wrap(owner, "__call__", kind)
+        wrapping.wrap(owner, "__call__", kind, self.hook.note, self.hook.recorder_on)
 
     def end(self) -> None:
         process.this_process().end()
@@ -314,5 +314,5 @@ def test_the_pipelines_that_can_be_recorded_are_wrapped(launched: Launched) -> N
     for name in FAMILIES:
         module = importlib.import_module(getattr(diffusers, name).__module__)
         assert launched.hook.watched(module.__name__), name
-        wrapped |= {owner.__name__ for owner, _, _ in launched.hook.entries(module)}
+        wrapped |= {owner.__name__ for owner, _, _ in wrapping.entries(module)}
     assert set(FAMILIES) <= wrapped
