@@ -13,7 +13,7 @@ from benchmarks import options
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the nano model's tensors are too small to share
 
-PARTS = ["recorder", "footprint", "dashboard", "findings", "comfyui", "remote"]
+PARTS = ["recorder", "footprint", "dashboard", "findings", "comfyui", "remote", "starting"]
 
 
 def main() -> None:
@@ -50,6 +50,10 @@ def main() -> None:
             from benchmarks import remote
 
             remote.run(folder)
+        if "starting" in parts:
+            from benchmarks import starting
+
+            starting.run(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

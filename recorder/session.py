@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 from weakref import WeakMethod
 
 from recorder.findings.named import read_rules
-from recorder.format import locations, protocol
-from recorder.format.events import named
+from recorder.format import locations
 from recorder.recording import COMPLETING, RunHandle
+from recorder.runners.lightricks import observer as lightricks
 from recorder.runners.lightricks.observer import LightricksObserver
-from recorder.runners.stop import GenerationStopped
+from recorder.runners.stop import ending_of
 from recorder.runners.targets import Targets
 from recorder.sampling import hooks
 from recorder.sampling.commands import AnswerCallback
@@ -153,6 +153,8 @@ class Recording:
         self._others: LightricksObserver | None = None
         self._conductor: Conductor | None = None
         self._take_back: Callable[[Any], None] | None = None
+        self._shocks_joining = False
+        """Shocks act in pipelines that join too."""
 
     def __call__(self, function: F) -> F:
         """Decorate a function: each call is a run, from its beginning until it returns.
@@ -195,17 +197,20 @@ class Recording:
         if self._run is not None and not self._closing and not sys.is_finalizing():
             self._leave(GeneratorExit())
 
+    @property
+    def watcher(self) -> LightricksObserver | None:
+        """What records the loops of ltx-pipelines in this run, if anything does."""
+        return self._others
+
     def open(self, make: Callable[[], RunHandle], targets: Targets, conductor: Conductor | None) -> None:
         """Make the run and hook the pipelines. If this fails, leaving the block undoes what was done."""
-        if conductor is not None and targets.pipes:
-            # Imports diffusers. At the end there may be no file descriptor left for that.
-            from recorder.shocks.scheduler import take_back
-
-            self._take_back = take_back
-        self._pipes = targets.pipes
-        self._run = run = make()
-        self._observer = observer = SamplingObserver(run.stages, conductor if targets.pipes else None)
         self._conductor = conductor
+        self._prepare_shocks(targets)
+        self._pipes = targets.pipes
+        self._shocks_joining = targets.joining
+        self._run = run = make()
+        in_pipes = conductor if targets.pipes or targets.joining else None
+        self._observer = observer = SamplingObserver(run.stages, in_pipes)
         # Weakly: a recording that is dropped ends its run at once, not at the next collection of circles.
         run.joins = WeakMethod(self._join)
         self._hook(run, targets)
@@ -220,12 +225,63 @@ class Recording:
         if targets:
             run.control.shock = partial(_request_shock, self._observer, self._others, bool(self._pipes))
 
+    def _prepare_shocks(self, targets: Targets) -> None:
+        if self._conductor is not None and targets.pipes and self._take_back is None:
+            # Imports diffusers. At the end there may be no file descriptor left for that.
+            from recorder.shocks.scheduler import take_back
+
+            self._take_back = take_back
+
+    def call_begins(self, pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], None]:
+        """Record a call of a pipeline that begins now, for a host that sees calls.
+
+        Args:
+            pipe: the pipeline. It is hooked, and kept, during this call alone.
+            args: what it is called with.
+            kwargs: the same by name.
+
+        Returns:
+            The function to call, in the same thread, when the call has ended.
+
+        Raises:
+            RuntimeError: if the run has ended, or if the pipeline or its scheduler is being recorded already.
+            ValueError: if the pipeline cannot be observed correctly.
+        """
+        self._join(pipe)
+        if self._others is not None and lightricks.takes(pipe):
+            ends = self._others.call_begins(pipe)
+        else:
+            assert self._observer is not None
+            ends = self._observer.call_begins(pipe, args, kwargs)
+
+        def ended() -> None:
+            try:
+                ends()
+            finally:
+                self._part(pipe)
+
+        return ended
+
+    def _part(self, pipe: Any) -> None:
+        """Restore a pipeline that had joined for a call."""
+        self._pipes = [p for p in self._pipes if p is not pipe]
+        if self._others is not None and lightricks.takes(pipe):
+            self._others.remove(pipe)
+        elif self._observer is not None:
+            schedulers = [getattr(pipe, name, None) for name in hooks.SCHEDULER_NAMES]
+            hooks.release(pipe, self._observer)
+            for scheduler in schedulers:
+                if scheduler is not None and self._take_back is not None:
+                    self._take_back(scheduler)
+
     def _join(self, pipe: Any) -> None:
         """Record a further pipeline in this run; see `RunHandle.join`."""
         run, observer = self._run, self._observer
         if run is None or observer is None or self._closing or run.status != "recording":
             raise RuntimeError("the run has ended; a pipeline can only join a run that is being recorded")
         targets = Targets.of(pipe)
+        if self._shocks_joining:
+            self._prepare_shocks(targets)
         for p in targets.pipes:
             hooks.hook_pipeline(p, observer)
             self._pipes = [*self._pipes, p]
@@ -262,13 +318,13 @@ class Recording:
             _guarded(run, "the end of the hooks in ltx-pipelines", self._others.close)
         if (observer := self._observer) is not None:
             for pipe in self._pipes:
-                _guarded(run, "the end of a pipeline's hooks", partial(_unhook, pipe, observer))
+                _guarded(run, "the end of a pipeline's hooks", partial(hooks.release, pipe, observer))
             for scheduler in list(observer.schedulers):
-                _guarded(run, "the end of a scheduler's hooks", partial(_unhook_scheduler, scheduler, observer))
+                _guarded(run, "the end of a scheduler's hooks", partial(hooks.release_scheduler, scheduler, observer))
                 if self._take_back is not None:
                     _guarded(run, "the end of shocks", partial(self._take_back, scheduler))
             self._end_sampling(run, complete=error is None)  # again, in case a Ctrl-C has stopped it
-        run.close(*_ending(run, error))
+        run.close(*ending_of(error, run.stopping, run.control.stopped_by))
 
 
 def _request_shock(
@@ -283,35 +339,6 @@ def _request_shock(
         others.request_shock(shock, answer)
     elif observer is not None:
         observer.request_shock(shock, answer)
-
-
-def _ending(run: RunHandle, error: BaseException | None) -> tuple[protocol.Status, str | None]:
-    """Status and error text of a run whose block was left with this exception, or with none."""
-    if error is None:
-        return ("interrupted", run.control.stopped_by) if run.stopping else ("complete", None)
-    if isinstance(error, GenerationStopped) and run.stopping:
-        return "interrupted", run.control.stopped_by
-    if isinstance(error, Exception):
-        try:
-            return "failed", named(error)
-        except BaseException:  # noqa: BLE001 - its text is the user's code, which may raise SystemExit too
-            return "failed", type(error).__name__
-    return "interrupted", type(error).__name__  # Ctrl-C, exit, a generator that is closed, a task that is cancelled
-
-
-def _unhook(pipe: Any, observer: SamplingObserver) -> None:
-    """Restore a pipeline and its current schedulers if they still belong to this recording."""
-    for name in hooks.SCHEDULER_NAMES:
-        if (scheduler := getattr(pipe, name, None)) is not None:
-            _unhook_scheduler(scheduler, observer)
-    if pipe.__dict__.get(hooks.OBSERVER) is observer:
-        hooks.unhook(pipe)
-        pipe.__dict__.pop(hooks.OBSERVER, None)
-
-
-def _unhook_scheduler(scheduler: Any, observer: SamplingObserver) -> None:
-    if scheduler.__dict__.get(hooks.OBSERVER) is observer:
-        hooks.unhook_scheduler(scheduler)
 
 
 def _guarded(run: RunHandle, what: str, function: Callable[[], None]) -> None:

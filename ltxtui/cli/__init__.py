@@ -27,6 +27,7 @@ from ltxtui.cli.plan import plan
 from ltxtui.cli.record import record
 from ltxtui.cli.relay import relay
 from ltxtui.cli.report import report
+from ltxtui.cli.run import run
 from ltxtui.cli.runs import runs
 from ltxtui.cli.sweep import sweep
 from ltxtui.cli.watch_replay import browse, replay, watch
@@ -93,6 +94,7 @@ for command in (
     demo,
     plan,
     record,
+    run,
     watch,
     replay,
     runs,

@@ -34,13 +34,14 @@ def stop_if_option(command: Command) -> Command:
     return click.option(
         "--stop-if",
         metavar="RULE[,RULE]",
-        callback=_ids,
+        callback=rule_ids,
         help="Stop the run after the step in which one of these rules finds something, such as not-finite; the exit "
         "status is then 3. An unknown rule gets the list of rules.",
     )(command)
 
 
-def _ids(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+def rule_ids(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """The ids of rules in an option's value; a usage error for one that is not known."""
     from recorder.findings.named import read_rules
 
     if value is None:

@@ -16,6 +16,7 @@ from recorder.sampling.metadata import brief, command, device_name, model_id, ve
 from recorder.shocks.conductor import Conductor
 from recorder.shocks.schedules import free
 from recorder.shocks.spec import Shock
+from recorder.system.ranks import rank_here
 
 
 @dataclass
@@ -27,12 +28,14 @@ class Targets:
         others: pipelines of ltx-pipelines.
         all_others: everything that ltx-pipelines runs is recorded.
         api: the interface of ltx-pipelines, if something of it is recorded.
+        joining: pipelines join the run later, call by call, and shocks act in them.
     """
 
     pipes: list[Any] = field(default_factory=list)
     others: list[Any] = field(default_factory=list)
     all_others: bool = False
     api: lightricks_api.Api | None = None
+    joining: bool = False
 
     @classmethod
     def of(cls, given: Any) -> Targets:
@@ -63,7 +66,7 @@ class Targets:
         return made
 
     def __bool__(self) -> bool:
-        return bool(self.pipes or self.others or self.all_others)
+        return bool(self.pipes or self.others or self.all_others or self.joining)
 
     def conductor(
         self,
@@ -108,5 +111,6 @@ class Targets:
             "versions": {**versions(), **packages},
             **runner,
             "shocks": [s.as_dict() for s in conductor.shocks] if conductor else [],
+            **(rank.as_metadata() if (rank := rank_here()) is not None else {}),
             "user": {} if metadata is None else brief(metadata),
         }

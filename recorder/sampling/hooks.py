@@ -242,6 +242,22 @@ def unhook(pipe: Any) -> None:
         pipe.__dict__.pop(OBSERVER, None)
 
 
+def release(pipe: Any, observer: Observer) -> None:
+    """Restore a pipeline and its current schedulers if they still report to this observer."""
+    for name in SCHEDULER_NAMES:
+        if (scheduler := getattr(pipe, name, None)) is not None:
+            release_scheduler(scheduler, observer)
+    if pipe.__dict__.get(OBSERVER) is observer:
+        unhook(pipe)
+        pipe.__dict__.pop(OBSERVER, None)
+
+
+def release_scheduler(scheduler: Any, observer: Observer) -> None:
+    """Restore a scheduler if it still reports to this observer."""
+    if scheduler.__dict__.get(OBSERVER) is observer:
+        unhook_scheduler(scheduler)
+
+
 def unhook_scheduler(scheduler: Any) -> None:
     """Restore the class of a scheduler."""
     if isinstance(scheduler, _HookedScheduler):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import re
@@ -12,12 +11,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from recorder.archive.leftovers import deleted, tidy
+from recorder.archive.leftovers import tidy
+from recorder.archive.removal import remove_files
 from recorder.format import locations, paths
 from recorder.format.array_document import MAX_DOCUMENT_BYTES
 from recorder.journal.journal import is_being_written
 from recorder.system.fsync import sync_folder
-from recorder.system.move_remove import changing, exists, is_folder, move, remove
+from recorder.system.move_remove import changing, exists, move
 from recorder.system.open_folders import open_folder, replace_file
 from replay.archive.reader import root_attributes
 from replay.archive.safe_files import Damaged, checked, parse, read_file
@@ -115,32 +115,7 @@ def delete(archive: Path) -> None:
     with _changing(archive) as place:
         if not locations.journal_of(archive).is_file():
             root_attributes(archive)  # raises if this is some other folder
-        tidy(archive, place)
-        if is_folder(archive.name, place):
-            _remove_archive(archive, place)
-        else:
-            remove(archive.name, place)
-        # The archive first: while the journal exists, so does everything that the run acknowledged.
-        remove(locations.journal_of(archive).name, place)
-
-
-def _remove_archive(archive: Path, place: int) -> None:
-    """Remove an archive, renamed first: no list shows a run that is half removed."""
-    going = deleted(archive)
-    remove(going, place)
-    try:
-        os.rename(archive.name, going, src_dir_fd=place, dst_dir_fd=place)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        # It is part of a container's image and cannot be renamed. Without its root document it is not a run either.
-        going = archive.name
-        folder = open_folder(going, place)
-        try:
-            remove(paths.DOCUMENT, folder)
-        finally:
-            os.close(folder)
-    remove(going, place)
+        remove_files(archive, place)
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from click.testing import CliRunner, Result
 from ltxtui.cli import cli, common, watch_replay
 from ltxtui.cli.demo import Recorder
 from ltxtui.cli.record import record as record_command
+from ltxtui.cli.run import become
 from ltxtui.cli.shock_options import read_shocks
 from ltxtui.state import SavedState
 from ltxtui.terminal import endings
@@ -335,6 +336,11 @@ def test_examples_work(
     if on_screen:
         monkeypatch.setattr(common, "has_terminal", lambda: True)
         monkeypatch.setattr(watch_replay, "has_terminal", lambda: True)
+    became: list[tuple[str, ...]] = []
+    if command == "run":  # it would replace this process
+        its_module = inspect.getmodule(become)
+        monkeypatch.setattr(its_module, "program_of", lambda name: name)
+        monkeypatch.setattr(its_module, "become", lambda program, words, options: became.append(words))
     if words[:2] == ["runs", "repair"]:
         next(f for f in (here / "runs" / f"{DISC}.zarr").glob("stage_0/video/*/c/**/*") if f.is_file()).unlink()
     if "--wait" in words:
@@ -349,6 +355,7 @@ def test_examples_work(
         for run in live:
             run.end()
     assert done.exit_code == 0, (words, done.output)
+    assert len(became) == (command == "run")
     assert len(shown.screens) == on_screen
     if on_screen:
         assert shown.screens == [{"": "Home", "compare": "CompareScreen"}.get(command, "RunScreen")]

@@ -26,6 +26,7 @@ PAGES = (
     "docs/reliability.md",
     "docs/remote.md",
     "docs/runners.md",
+    "docs/running.md",
     "docs/shock-study.md",
     "docs/sharing.md",
     "docs/shocks.md",

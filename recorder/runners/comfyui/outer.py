@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from recorder.format.events import reason_of, text_of
+from recorder.format.events import reason_of
 from recorder.metrics.step import UNKNOWN, Drift
 from recorder.runners.comfyui import shocked_sampler, workflow
 from recorder.runners.comfyui.host import ExecutingNode, Host, is_ltx
@@ -19,6 +19,7 @@ from recorder.runners.comfyui.prompt_runs import CancelledInComfyUI, PromptRun, 
 from recorder.runners.comfyui.sampled import Sampled
 from recorder.runners.comfyui.sampling import ComfySampling, under_way
 from recorder.runners.evaluation import DriftRule, no_noise, unknown_noise
+from recorder.runners.stop import without_frames
 from recorder.sampling.metadata import brief
 from recorder.shocks import plan_warnings
 
@@ -58,7 +59,7 @@ class Adapter:
 
         return outer_sample
 
-    def record_everything(self) -> None:
+    def record_everything(self, recording: RecordingOptions = RecordingOptions()) -> None:  # noqa: B008 - frozen
         """Record every LTX sampling of this process, without a node in the graph; once.
 
         The guider's `sample` is replaced, which every node that samples calls. Model and graph are not touched.
@@ -74,7 +75,7 @@ class Adapter:
             try:
                 if is_ltx(guider) and not self.host.has_wrapper("OUTER_SAMPLE", options):
                     mine = self.host.patcher.copy_nested_dicts(options)
-                    self.host.add_wrapper("OUTER_SAMPLE", self.wrapper(RecordingOptions()), mine)
+                    self.host.add_wrapper("OUTER_SAMPLE", self.wrapper(recording), mine)
                     guider.model_options = mine
             except Exception as error:  # noqa: BLE001 - the sampling continues
                 _report(error)
@@ -190,13 +191,6 @@ def stopping(run: PromptRun) -> bool:
     """Whether a viewer has stopped the run of this prompt in an earlier sampling."""
     opened = run.opened
     return opened is not None and opened.stopping
-
-
-def without_frames(failure: BaseException) -> BaseException:
-    """An exception of the same name and text. The one that was raised holds its frames, and with them latents."""
-    kind = Exception if isinstance(failure, Exception) else BaseException
-    made: type[BaseException] = type(type(failure).__name__, (kind,), {})
-    return made(text_of(failure))
 
 
 def sampler_name(sampler: Any) -> str:

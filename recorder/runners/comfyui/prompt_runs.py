@@ -39,11 +39,13 @@ class RecordingOptions:
         name: follows the time in the run's name; empty for two random words.
         save_latents: also keep the sample and the predicted clean sample of every step.
         allow_control: let viewers of the same user stop and shock.
+        runs_dir: where runs go; empty for the host's folder.
     """
 
     name: str = ""
     save_latents: bool = False
     allow_control: bool = True
+    runs_dir: str = ""
 
 
 class PromptRun:
@@ -74,15 +76,16 @@ class PromptRun:
         """The run if it is open already."""
         return None if self._thread.is_alive() else self._run
 
-    def close(self) -> None:
-        """Complete the archive; takes a while."""
+    def close(self) -> Path | None:
+        """Complete the archive; takes a while. Returns its path, or None if nothing is kept."""
         run = self.handle()
         if run is None:
-            return
+            return None
         # A viewer's stop is a cancel too, and the run names it.
         self._recording.end(None if run.stopping else self.failure)
         if run.kept:
             logger.info("%s: %s", run.path, run.standing)
+        return run.path if run.kept else None
 
 
 class PromptRuns:
@@ -94,6 +97,8 @@ class PromptRuns:
         self._open: dict[str, PromptRun] = {}
         self._unwatch: Callable[[], None] | None = None
         self._closers: list[threading.Thread] = []
+        self.kept: Callable[[Path], None] = lambda path: None
+        """Called with the archive of each prompt, once it is complete."""
 
     def of(self, place: ExecutingNode, guider: Any, options: RecordingOptions) -> tuple[str, PromptRun]:
         """The run of a prompt, begun if it is not there, and the key to end it with."""
@@ -120,7 +125,7 @@ class PromptRuns:
         if run is None:
             return
         # Not a daemon: the process waits for it, so that the last archive is complete.
-        closer = threading.Thread(target=partial(_closed, run), name="ltxtui-comfy-closer")
+        closer = threading.Thread(target=partial(_closed, run, self.kept), name="ltxtui-comfy-closer")
         self._closers = [*(t for t in self._closers if t.is_alive()), closer]
         closer.start()
 
@@ -130,9 +135,10 @@ class PromptRuns:
             closer.join()
 
 
-def _closed(run: PromptRun) -> None:
+def _closed(run: PromptRun, kept: Callable[[Path], None]) -> None:
     try:
-        run.close()
+        if (path := run.close()) is not None:
+            kept(path)
     except Exception as error:  # noqa: BLE001 - nothing of ours may end ComfyUI
         logger.error("a run could not be completed: %s", reason_of(error))
 
@@ -142,7 +148,7 @@ def _recording(host: Host, place: ExecutingNode, guider: Any, options: Recording
     device = guider.model_patcher.load_device
     make = partial(
         RunHandle,
-        Path(os.path.abspath(host.runs_dir())),  # noqa: PTH100 - keeps links
+        Path(os.path.abspath(options.runs_dir or host.runs_dir())),  # noqa: PTH100 - keeps links
         options.name or None,
         _known(host, place, guider, device),
         save_latents=options.save_latents,

@@ -55,6 +55,11 @@ def watch(api: Api, watcher: LoopWatcher) -> Callable[[], bool]:
     return end
 
 
+def watchers() -> tuple[LoopWatcher, ...]:
+    """All that record loops now, the newest last."""
+    return _watchers
+
+
 def in_place() -> bool:
     """Whether the hooks are where they were put."""
     patch = _patch

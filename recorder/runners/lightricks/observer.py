@@ -219,11 +219,19 @@ class LightricksObserver:
         """Restore the pipelines and the hooks that are still this recording's own."""
         self._check_hooks()
         for pipe in self._pipes:
-            if pipe.__dict__.get(OBSERVER) is self:
-                if issubclass(type(pipe), _HookedLightricksPipeline):
-                    pipe.__class__ = type(pipe).__mro__[1]
-                pipe.__dict__.pop(OBSERVER, None)
+            self._unhook(pipe)
         self._unwatch()
+
+    def remove(self, pipe: Any) -> None:
+        """Record a pipeline no longer, and restore it."""
+        self._pipes = [one for one in self._pipes if one is not pipe]
+        self._unhook(pipe)
+
+    def _unhook(self, pipe: Any) -> None:
+        if pipe.__dict__.get(OBSERVER) is self:
+            if issubclass(type(pipe), _HookedLightricksPipeline):
+                pipe.__class__ = type(pipe).__mro__[1]
+            pipe.__dict__.pop(OBSERVER, None)
 
     def _check_hooks(self) -> None:
         """Report, once, that another program has replaced a hook: what runs from here on is not seen."""

@@ -1,0 +1,1 @@
+"""Commands that do not know of the recorder: `ltxtui run`."""
