@@ -100,12 +100,12 @@ class Walk:
                         self._picture(stage, name, stream, step.step)
 
     def _until(self, time: float) -> None:
-        """Pass on events and samples up to a time, in the order of their times."""
+        """Pass on events and samples before a time, in the order of their times."""
         while self._events or self._samples:
             events, samples = self._events, self._samples
             event = _time(events[0]) if events else math.inf
             sample = _time(samples[0]) if samples else math.inf
-            if not min(event, sample) <= time:  # of a step without a time nothing is known to be earlier
+            if not min(event, sample) < time:  # of a step without a time nothing is known to be earlier
                 return
             if events and (event <= sample or not samples):
                 found = events.popleft()
