@@ -73,7 +73,7 @@ def trackio(project: str, folder: Path | None = None) -> Tracker:
         )
 
     def finish(run: Any, complete: bool) -> None:
-        run.finish()
+        module.finish()  # not the run's own: at exit the run would be ended again
 
     def place(run: Any) -> str:
         return f"trackio show --project {shlex.quote(project)}"
