@@ -12,7 +12,7 @@ from recorder.format.declarations import QUANTITIES
 from recorder.format.protocol import Message
 from replay.export.metadata import as_json, event_line, flat, settings, status, summary
 from replay.export.problems import library
-from replay.export.steps import Picture, Step, is_scalar, tagged
+from replay.export.steps import ExportedStep, Picture, is_scalar, tagged
 from replay.model.run import Run, StageData
 
 EXTRA: Final = "rerun"
@@ -70,7 +70,7 @@ class RerunTarget:
     def stage(self, stage: StageData) -> None:
         pass
 
-    def step(self, step: Step) -> None:
+    def step(self, step: ExportedStep) -> None:
         rr = self._library
         self._at(step.run_step, step.time)
         self._recording.log("stage", rr.Scalars([step.stage.index]))

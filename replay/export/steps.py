@@ -26,7 +26,7 @@ class StreamRow:
 
 
 @dataclass(frozen=True)
-class Step:
+class ExportedStep:
     """One step of a stage, with the rows of its streams.
 
     `run_step` counts over all stages of the run, `step` within its stage; both from 0.
@@ -88,7 +88,7 @@ class Target(Protocol):
 
     def stage(self, stage: StageData) -> None: ...
 
-    def step(self, step: Step) -> None: ...
+    def step(self, step: ExportedStep) -> None: ...
 
     def picture(self, picture: Picture) -> None: ...
 
@@ -117,7 +117,7 @@ def is_scalar(info: MetricInfo) -> bool:
     return info.dims[1:] in ((), (BATCH,))
 
 
-def tagged(step: Step) -> Iterator[tuple[str, MetricInfo, NDArray[np.float32]]]:
+def tagged(step: ExportedStep) -> Iterator[tuple[str, MetricInfo, NDArray[np.float32]]]:
     """The values of a step by the names that other tools show: `video/velocity_rms`.
 
     Of a batch with several items, the item's number follows: `video/velocity_rms/1`.
@@ -130,11 +130,11 @@ def tagged(step: Step) -> Iterator[tuple[str, MetricInfo, NDArray[np.float32]]]:
                 yield f"{stream}/{name}" if len(found) == 1 else f"{stream}/{name}/{item}", info, part
 
 
-def scalars(step: Step) -> dict[str, float]:
+def scalars(step: ExportedStep) -> dict[str, float]:
     """The numbers of a step by name, NaN and Inf included."""
     return {tag: float(part[0]) for tag, info, part in tagged(step) if is_scalar(info) and len(part)}
 
 
-def vectors(step: Step) -> dict[str, NDArray[np.float32]]:
+def vectors(step: ExportedStep) -> dict[str, NDArray[np.float32]]:
     """The spectra, channels and frames of a step by name, each as one axis."""
     return {tag: part for tag, info, part in tagged(step) if not is_scalar(info)}

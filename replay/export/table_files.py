@@ -15,8 +15,8 @@ from recorder.format.protocol import Message
 from recorder.system.open_folders import FILE_MODE
 from replay.export.metadata import printable, valid
 from replay.export.problems import library
-from replay.export.steps import Picture, Step
-from replay.export.tables import NO_ROWS, Column, Row, RowBuilder
+from replay.export.steps import ExportedStep, Picture
+from replay.export.tables import NO_ROWS, Row, RowBuilder, TableColumn
 from replay.model.run import Run, StageData
 
 ROW_GROUP: Final = 8192
@@ -34,7 +34,7 @@ class TableFile(Protocol):
     def close(self) -> None: ...
 
 
-Opened = Callable[[list[Column]], TableFile]
+Opened = Callable[[list[TableColumn]], TableFile]
 
 
 class TableTarget:
@@ -56,7 +56,7 @@ class TableTarget:
     def stage(self, stage: StageData) -> None:
         pass
 
-    def step(self, step: Step) -> None:
+    def step(self, step: ExportedStep) -> None:
         self._write(lambda builder: builder.of_step(self._run, step))
 
     def picture(self, picture: Picture) -> None:
@@ -103,7 +103,7 @@ class CsvFile:
     spreadsheet would take for a formula is quoted, as it comes from the run.
     """
 
-    def __init__(self, file: IO[str], columns: Sequence[Column], *, keep: bool = False) -> None:
+    def __init__(self, file: IO[str], columns: Sequence[TableColumn], *, keep: bool = False) -> None:
         """
         Args:
             file: takes the text.
@@ -144,7 +144,7 @@ def _number(value: np.float32) -> str:
 class ParquetFile:
     """A table as Parquet, compressed with zstd; units and descriptions are in the metadata of its fields."""
 
-    def __init__(self, path: Path, columns: Sequence[Column]) -> None:
+    def __init__(self, path: Path, columns: Sequence[TableColumn]) -> None:
         """Raises MissingLibrary or OSError."""
         self._arrow = library("pyarrow", "parquet")
         parquet = library("pyarrow.parquet", "parquet")
@@ -153,7 +153,7 @@ class ParquetFile:
         self._rows: list[Row] = []
         self._writer = parquet.ParquetWriter(os.fspath(path), self._schema, compression="zstd")
 
-    def _field(self, column: Column) -> Any:
+    def _field(self, column: TableColumn) -> Any:
         arrow = self._arrow
         kinds = {
             "text": arrow.string(), "integer": arrow.int64(), "double": arrow.float64(), "single": arrow.float32(),

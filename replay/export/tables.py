@@ -13,7 +13,7 @@ from recorder.format.declarations import QUANTITIES
 from recorder.format.protocol import Message
 from replay.export.metadata import as_json, iso, settings, stage_settings, status, summary_unit, valid
 from replay.export.problems import ExportProblem
-from replay.export.steps import BATCH, Step, StreamRow, is_scalar, items
+from replay.export.steps import BATCH, ExportedStep, StreamRow, is_scalar, items
 from replay.model.declarations import MetricInfo
 from replay.model.run import Run
 
@@ -23,7 +23,7 @@ NO_ROWS: Final[tuple[Row, ...]] = ()
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column of a table; `single` and `list` hold float32, as recorded. None stands for a missing value."""
 
     name: str
@@ -35,11 +35,11 @@ class Column:
 class RowBuilder:
     """Makes the rows of one table; the parts of a run that it has no rows for give none."""
 
-    def columns(self, runs: Sequence[Run]) -> list[Column]:
+    def columns(self, runs: Sequence[Run]) -> list[TableColumn]:
         """The columns, known once the streams of the runs are declared."""
         raise NotImplementedError
 
-    def of_step(self, run: Run, step: Step) -> Iterable[Row]:
+    def of_step(self, run: Run, step: ExportedStep) -> Iterable[Row]:
         return NO_ROWS
 
     def of_event(self, run: Run, event: Message) -> Iterable[Row]:
@@ -52,15 +52,24 @@ class RowBuilder:
         return NO_ROWS
 
 
+def _texts(*names: str) -> list[TableColumn]:
+    return [TableColumn(name, "text") for name in names]
+
+
+def _integers(*names: str) -> list[TableColumn]:
+    return [TableColumn(name, "integer") for name in names]
+
+
+_TIME: Final = TableColumn("time", "double", "s", "Unix time")
 _PLACE: Final = [
-    Column("run", "text"),
-    Column("stage", "integer", description="denoising loop, counted from 0"),
-    Column("stream", "text"),
-    Column("step", "integer", description="step of the stage, counted from 0"),
-    Column("run_step", "integer", description="step over all stages, counted from 0"),
-    Column("time", "double", "s", "Unix time"),
+    TableColumn("run", "text"),
+    TableColumn("stage", "integer", description="denoising loop, counted from 0"),
+    TableColumn("stream", "text"),
+    TableColumn("step", "integer", description="step of the stage, counted from 0"),
+    TableColumn("run_step", "integer", description="step over all stages, counted from 0"),
+    _TIME,
 ]
-_ITEM: Final = Column("item", "integer", description="clip of the batch, counted from 0")
+_ITEM: Final = TableColumn("item", "integer", description="clip of the batch, counted from 0")
 
 
 class WideSteps(RowBuilder):
@@ -71,9 +80,9 @@ class WideSteps(RowBuilder):
     """
 
     def __init__(self) -> None:
-        self._metrics: dict[str, Column] = {}
+        self._metrics: dict[str, TableColumn] = {}
 
-    def columns(self, runs: Sequence[Run]) -> list[Column]:
+    def columns(self, runs: Sequence[Run]) -> list[TableColumn]:
         for run in runs:
             for stage in run.stages:
                 for stream in stage.streams.values():
@@ -81,10 +90,10 @@ class WideSteps(RowBuilder):
                         known = self._metrics.get(info.name)
                         if known is None or (known.kind == "single" and not is_scalar(info)):
                             kind: Kind = "single" if is_scalar(info) else "list"
-                            self._metrics[info.name] = Column(info.name, kind, info.unit, info.description)
+                            self._metrics[info.name] = TableColumn(info.name, kind, info.unit, info.description)
         return [*_PLACE, _ITEM, *self._metrics.values()]
 
-    def of_step(self, run: Run, step: Step) -> Iterator[Row]:
+    def of_step(self, run: Run, step: ExportedStep) -> Iterator[Row]:
         for stream, row in step.rows.items():
             known = {name: items(row.metrics[name], values) for name, values in row.values.items()}
             if not known.keys() <= self._metrics.keys():
@@ -109,19 +118,19 @@ class WideSteps(RowBuilder):
 class LongSteps(RowBuilder):
     """A row per value: every metric of every step, with the item and the place along the metric's axis."""
 
-    def columns(self, runs: Sequence[Run]) -> list[Column]:
+    def columns(self, runs: Sequence[Run]) -> list[TableColumn]:
         return [
             *_PLACE,
-            Column("metric", "text"),
+            TableColumn("metric", "text"),
             _ITEM,
-            Column("axis", "text", description="such as channel, frame or spatial_frequency"),
-            Column("index", "integer", description="place along the axis, counted from 0"),
-            Column("coordinate", "double", description="what the axis has at this place, such as a frequency"),
-            Column("value", "single"),
-            Column("unit", "text"),
+            TableColumn("axis", "text", description="such as channel, frame or spatial_frequency"),
+            TableColumn("index", "integer", description="place along the axis, counted from 0"),
+            TableColumn("coordinate", "double", description="what the axis has at this place, such as a frequency"),
+            TableColumn("value", "single"),
+            TableColumn("unit", "text"),
         ]
 
-    def of_step(self, run: Run, step: Step) -> Iterator[Row]:
+    def of_step(self, run: Run, step: ExportedStep) -> Iterator[Row]:
         for stream, row in step.rows.items():
             place = _place(run, step, stream, row)
             coordinates = step.stage.streams[stream].coordinates
@@ -138,15 +147,12 @@ class LongSteps(RowBuilder):
                         yield [*place, name, item, axis, index, at, value, info.unit]
 
 
-class Stages(RowBuilder):
+class StageRows(RowBuilder):
     """A row per denoising loop: what it was called with, and how far it got."""
 
-    def columns(self, runs: Sequence[Run]) -> list[Column]:
-        return [
-            *_PLACE[:2], Column("call", "integer"), Column("tile", "integer"), Column("time", "double", "s"),
-            Column("planned", "integer"), Column("steps", "integer"), Column("ended", "integer"),
-            Column("settings", "text", description="as JSON, with the planned sigmas"),
-        ]  # fmt: skip
+    def columns(self, runs: Sequence[Run]) -> list[TableColumn]:
+        settings = TableColumn("settings", "text", description="as JSON, with the planned sigmas")
+        return [*_PLACE[:2], *_integers("call", "tile"), _TIME, *_integers("planned", "steps", "ended"), settings]
 
     def of_end(self, run: Run) -> Iterator[Row]:
         for s in run.stages:
@@ -154,11 +160,11 @@ class Stages(RowBuilder):
             yield [run.name, s.index, s.call, s.tile, s.time, *planned, as_json(stage_settings(s))]
 
 
-class Summaries(RowBuilder):
+class SummaryRows(RowBuilder):
     """A row per summary of a stage: drift, straightness and so on, per stream and batch item."""
 
-    def columns(self, runs: Sequence[Run]) -> list[Column]:
-        return [*_PLACE[:3], _ITEM, Column("summary", "text"), Column("value", "double"), Column("unit", "text")]
+    def columns(self, runs: Sequence[Run]) -> list[TableColumn]:
+        return [*_PLACE[:3], _ITEM, *_texts("summary"), TableColumn("value", "double"), *_texts("unit")]
 
     def of_end(self, run: Run) -> Iterator[Row]:
         for stage in run.stages:
@@ -168,11 +174,11 @@ class Summaries(RowBuilder):
                         yield [run.name, stage.index, stream, item, valid(name), value, summary_unit(name)]
 
 
-class Events(RowBuilder):
+class EventRows(RowBuilder):
     """A row per event: stages, shocks with the noise that they injected, NaN, warnings, errors."""
 
-    def columns(self, runs: Sequence[Run]) -> list[Column]:
-        return [*_PLACE[:4], _PLACE[5], Column("kind", "text"), Column("text", "text"), Column("payload", "text")]
+    def columns(self, runs: Sequence[Run]) -> list[TableColumn]:
+        return [*_PLACE[:4], _TIME, *_texts("kind", "text", "payload")]
 
     def of_event(self, run: Run, event: Message) -> Iterator[Row]:
         stream = event.get("stream")
@@ -182,11 +188,11 @@ class Events(RowBuilder):
         ]  # fmt: skip
 
 
-class Load(RowBuilder):
+class LoadRows(RowBuilder):
     """A row per value of a sample of the machine's load."""
 
-    def columns(self, runs: Sequence[Run]) -> list[Column]:
-        return [_PLACE[0], _PLACE[5], Column("quantity", "text"), Column("value", "double"), Column("unit", "text")]
+    def columns(self, runs: Sequence[Run]) -> list[TableColumn]:
+        return [_PLACE[0], _TIME, *_texts("quantity"), TableColumn("value", "double"), *_texts("unit")]
 
     def of_sample(self, run: Run, sample: Message) -> Iterator[Row]:
         for name, value in sample["values"].items():
@@ -194,15 +200,15 @@ class Load(RowBuilder):
             yield [run.name, sample["time"], name, float(value), unit]
 
 
-class Runs(RowBuilder):
+class RunRows(RowBuilder):
     """A row per run: when, how it ended, and its settings."""
 
-    def columns(self, runs: Sequence[Run]) -> list[Column]:
+    def columns(self, runs: Sequence[Run]) -> list[TableColumn]:
+        settings = TableColumn("settings", "text", description="as JSON")
         return [
-            _PLACE[0], Column("started", "text"), Column("time", "double", "s"), Column("status", "text"),
-            Column("error", "text"), Column("stages", "integer"), Column("steps", "integer"),
-            Column("settings", "text", description="as JSON"),
-        ]  # fmt: skip
+            *[_PLACE[0], *_texts("started"), _TIME, *_texts("status", "error")],
+            *[*_integers("stages", "steps"), settings],
+        ]
 
     def of_end(self, run: Run) -> Iterator[Row]:
         time = float(run.header.get("time", "nan"))
@@ -215,16 +221,16 @@ def builder(table: str, *, wide: bool) -> RowBuilder:
     """The rows of one of `names.TABLES`; `wide` chooses the layout of `steps`."""
     made: dict[str, type[RowBuilder]] = {
         "steps": WideSteps if wide else LongSteps,
-        "stages": Stages,
-        "summaries": Summaries,
-        "events": Events,
-        "load": Load,
-        "runs": Runs,
+        "stages": StageRows,
+        "summaries": SummaryRows,
+        "events": EventRows,
+        "load": LoadRows,
+        "runs": RunRows,
     }
     return made[table]()
 
 
-def _place(run: Run, step: Step, stream: str, row: StreamRow) -> Row:
+def _place(run: Run, step: ExportedStep, stream: str, row: StreamRow) -> Row:
     return [run.name, step.stage.index, stream, step.step, step.run_step, row.time]
 
 

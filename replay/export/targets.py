@@ -18,7 +18,7 @@ from replay.export.problems import ExportProblem, library
 from replay.export.rerun_recording import RerunTarget
 from replay.export.steps import Target
 from replay.export.table_files import CsvFile, Opened, ParquetFile, TableTarget, new_file
-from replay.export.tables import Column, RowBuilder, builder
+from replay.export.tables import RowBuilder, TableColumn, builder
 from replay.export.tensorboard import TensorBoardTarget
 from replay.export.trackers import Tracker, TrackerTarget
 from replay.model.run import Run
@@ -131,7 +131,7 @@ def _table_paths(wanted: Wanted, names: Sequence[str]) -> list[Path]:
     return [output / named if output.is_dir() else output]
 
 
-def _open_table(to: str, path: Path, columns: list[Column], *, replace: bool) -> CsvFile | ParquetFile:
+def _open_table(to: str, path: Path, columns: list[TableColumn], *, replace: bool) -> CsvFile | ParquetFile:
     return CsvFile(new_file(path, replace=replace), columns) if to == "csv" else ParquetFile(path, columns)
 
 

@@ -14,7 +14,7 @@ from recorder.format.declarations import QUANTITIES
 from recorder.format.protocol import Message
 from replay.export.metadata import as_json, event_line, flat, settings, stage_settings, status, summary
 from replay.export.problems import library
-from replay.export.steps import Picture, Step, scalars, vectors
+from replay.export.steps import ExportedStep, Picture, scalars, vectors
 from replay.model.run import Run, StageData
 from replay.page.png import png
 
@@ -56,7 +56,7 @@ class TensorBoardTarget:
         text = f"    {as_json(stage_settings(stage))}"  # indented: as it is, in the Markdown of TensorBoard
         self._writer.add_text(f"settings/stage_{stage.index}", text, 0, walltime=self._time)
 
-    def step(self, step: Step) -> None:
+    def step(self, step: ExportedStep) -> None:
         self._time = step.time if math.isfinite(step.time) else self._time
         for tag, value in {"stage": float(step.stage.index), **scalars(step)}.items():
             self._scalar(tag, value, step.run_step, self._time)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from recorder.format.protocol import Message
 from replay.export.metadata import as_json, settings, status, summary, valid
-from replay.export.steps import Picture, Step, scalars, vectors
+from replay.export.steps import ExportedStep, Picture, scalars, vectors
 from replay.model.run import Run, StageData
 
 _EVENT_COLUMNS: Final = ["time", "stage", "step", "stream", "kind", "text", "payload"]
@@ -68,7 +68,7 @@ class TrackerTarget:
         self._made = self._tracker.start(self._run.name, {"run": self._run.name, **settings(self._run)})
         self.places.append(self._tracker.place(self._made))
 
-    def step(self, step: Step) -> None:
+    def step(self, step: ExportedStep) -> None:
         self._log()
         self._at = step.run_step
         lists = {tag: [float(v) for v in values] for tag, values in vectors(step).items()}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recorder.format import protocol
 from recorder.format.protocol import Message
-from replay.export.steps import Picture, Step, StreamRow, Target
+from replay.export.steps import ExportedStep, Picture, StreamRow, Target
 from replay.model.run import Run, StageData
 from replay.model.stream import StreamData
 from replay.model.validation import NotARun
@@ -91,7 +91,7 @@ class Walk:
             block = {n: _block(s, self._step, min(end, self._step + count)) for n, s in stage.streams.items()}
             for i in range(min(end, self._step + count) - self._step):
                 rows = {n: row for n, of in block.items() if (row := of(i)) is not None}
-                step = Step(stage, self._step, self._bases[-1] + self._step, rows)
+                step = ExportedStep(stage, self._step, self._bases[-1] + self._step, rows)
                 self._until(step.time)
                 self._target.step(step)
                 self._step += 1

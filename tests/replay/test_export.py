@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from recorder.journal.server import Server
 from replay.export import names, problems
 from replay.export.metadata import plain, printable
 from replay.export.problems import ExportProblem
-from replay.export.steps import Picture, Step, scalars
+from replay.export.steps import ExportedStep, Picture, scalars
 from replay.export.table_files import CsvFile, TableTarget
 from replay.export.tables import WideSteps
 from replay.export.trackers import Tracker, TrackerTarget
@@ -32,6 +33,7 @@ from replay.model.run import Run
 from replay.packed.pack import pack
 from replay.sources.open import load
 from replay.sources.reconnect import open_live
+from tests.libraries import LIBRARIES
 from tests.replay import exported
 from tests.waiting import PATIENCE_SECONDS, until
 
@@ -144,21 +146,31 @@ def test_nothing_is_written_over_unless_asked(archive: Path, here: Path) -> None
     assert (here / "kept.csv").read_text().startswith("run,stage,stream,step,time,kind")
 
 
-MODULES = {
-    "parquet": "pyarrow", "tensorboard": "tensorboardX", "wandb": "wandb", "trackio": "trackio", "rerun": "rerun",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("to", MODULES)
+@pytest.mark.parametrize("to", LIBRARIES)
 def test_a_missing_library_names_the_extra_and_how_to_install_it(
     to: str, archive: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _without(MODULES[to], monkeypatch)
+    _without(LIBRARIES[to], monkeypatch)
     done = export(archive, "--to", to, "-o", here / "out")
     assert done.exit_code == 1 and not list(here.iterdir())
     assert done.output == (
-        f"ltxtui: {to} needs {MODULES[to]}, which is not installed; install it with: pip install 'ltxtui[{to}]'\n"
+        f"ltxtui: {to} needs {LIBRARIES[to]}, which is not installed; install it with: pip install 'ltxtui[{to}]'\n"
     )
+
+
+def test_metrics_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    _without("prometheus_client", monkeypatch)
+    done = CliRunner().invoke(cli, ["metrics"])
+    assert done.exit_code == 1
+    assert done.output == (
+        "ltxtui: metrics needs prometheus_client, which is not installed; install it with: "
+        "pip install 'ltxtui[metrics]'\n"
+    )
+
+
+def test_every_extra_of_an_export_is_declared() -> None:
+    extras = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text())["project"]
+    assert {*LIBRARIES, "metrics"} <= extras["optional-dependencies"].keys() and {*LIBRARIES, "csv"} == {*names.TO}
 
 
 def _without(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,7 +364,7 @@ class Seen:
     def stage(self, stage: Any) -> None:
         self.found.append(("stage", stage.index))
 
-    def step(self, step: Step) -> None:
+    def step(self, step: ExportedStep) -> None:
         assert scalars(step)
         self.found.append(("step", step.run_step))
 
