@@ -343,7 +343,7 @@ def test_examples_work(
     if "--wait" in words:
         shown.before = lambda: live.append(Live(loaded, tmp_path))
     elif (command in ("watch", "control") or "--follow" in words) and ".journal" not in words[-1]:
-        live.append(Live(loaded, tmp_path, 100 if {"--until-done", "--follow"} & {*words} else MAX_STEPS))
+        live.append(Live(loaded, tmp_path, 100 if "--until-done" in words else 20 if "--follow" in words else MAX_STEPS))
     try:
         for run in live:
             words = [word.replace("/tmp/ltx.sock", str(run.socket)) for word in words]

@@ -255,13 +255,13 @@ def served(runtime_dir: Path) -> Iterator[Served]:
 
 
 def test_a_live_run_is_exported_as_it_is_recorded(served: Served, archive: Path, here: Path) -> None:
-    served.send(60)
+    served.send(20)
     done: list[Result] = []
     thread = threading.Thread(target=lambda: done.append(export("--follow", "--to", "csv", "-o", "live.csv")))
     thread.start()
     until(lambda: (here / "live.csv").is_file() and len(rows(here / "live.csv")) >= 8)
     while served.left:
-        served.send(25)
+        served.send(5)
     thread.join(PATIENCE_SECONDS)
     assert done[0].exit_code == 0 and done[0].stdout == "live.csv\n", done[0].output
     assert export(archive, "--to", "csv", "-o", "whole.csv").exit_code == 0
@@ -320,11 +320,11 @@ def test_a_target_that_hangs_does_not_hold_the_run_and_gets_everything_later(ser
             walk.turn(over=walk.run.end is not None)
 
     thread = threading.Thread(target=follow)
-    served.send(60)
+    served.send(20)
     thread.start()
     assert stuck.reached.wait(PATIENCE_SECONDS)
     while served.left:
-        served.send(25)  # the recorder is never waiting
+        served.send(5)  # the recorder is never waiting
     assert thread.is_alive() and not stuck.rows
     stuck.go_on.set()
     thread.join(PATIENCE_SECONDS)
