@@ -218,13 +218,13 @@ def _follow(walk: Walk, source: Source, ready: Prepared) -> None:
     from replay.sources.open import Liveness, damage_of
 
     with contextlib.closing(source):
-        told = False
+        announced = False
         while True:
             with _of_run(Path(walk.run.name or "the run")):
                 messages = source.poll()
                 walk.feed(messages)
-            if walk.run.name and not told:
-                told = True
+            if walk.run.name and not announced:
+                announced = True
                 say(f"exporting {clean(walk.run.name)} until it ends; Ctrl-C ends the export, and not the run")
             over = not messages and source.liveness is not Liveness.LIVE
             walk.turn(over=over)

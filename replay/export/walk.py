@@ -24,7 +24,7 @@ BLOCK_BYTES: Final = 32 << 20
 class Walk:
     """Feeds a run and passes on what is new in it: nothing twice, and every step once.
 
-    Of a run that goes on, a step is passed on when the next step of every stream has come: streams are then declared,
+    Of a live run, a step is passed on when the next step of every stream has come: streams are then declared,
     and their rows and pictures of a step come together.
     """
 

@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from ltxtui.cli import cli
-from ltxtui.cli.metrics import HOST, served
 from replay.export.live_metrics import LiveMetrics, exposed_name
+from replay.export.metrics_server import HOST, served
 from tests.replay import exported
 from tests.replay.test_export import Served
 from tests.waiting import until

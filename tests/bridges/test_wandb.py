@@ -29,7 +29,7 @@ def test_history_config_pictures_events_and_summary(
     pb = pytest.importorskip("wandb.proto.wandb_internal_pb2")
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_PROJECT"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     printed = export("--to", "wandb", "--offline", "--project", "drift", "-o", ".")
     folder = Path(printed.strip())
     assert folder.name.startswith("offline-run-")
@@ -86,6 +86,6 @@ def test_without_an_account_the_way_out_is_named(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody is asked
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # no server is asked
     said = export("--to", "wandb", "-o", ".", status=1).splitlines()[-1]
     assert said.startswith("ltxtui: wandb failed: ") and said.endswith("without an account use --offline")

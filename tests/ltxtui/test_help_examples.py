@@ -24,7 +24,6 @@ from click.testing import CliRunner, Result
 
 from ltxtui.cli import cli, common, watch_replay
 from ltxtui.cli.demo import Recorder
-from ltxtui.cli.metrics import served
 from ltxtui.cli.record import record as record_command
 from ltxtui.cli.shock_options import read_shocks
 from ltxtui.state import SavedState
@@ -35,6 +34,7 @@ from recorder.nano import components
 from recorder.sweep import runner, worker
 from recorder.sweep.spec import Job, read
 from replay.control import ControlError, send
+from replay.export import metrics_server
 from replay.library.listing import live_runs
 from replay.packed.pack import pack
 from tests import recorded
@@ -332,7 +332,7 @@ def test_examples_work(
     words = [word.replace("/data/runs", str(here / "shared")) for word in shortened(example.words)] if command else []
     monkeypatch.setattr(inspect.getmodule(Recorder), "Recorder", DemoRecorder)  # its module has the name of its command
     monkeypatch.setattr(runner, "run_jobs", in_process(loaded, most=2))
-    monkeypatch.setattr(inspect.getmodule(served), "_look_on", lambda live: None)
+    monkeypatch.setattr(metrics_server, "look_on", lambda live: None)
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     on_screen = (command in ("", "watch", "replay") or "--tui" in words) and "--until-done" not in words
     if on_screen:
@@ -343,7 +343,9 @@ def test_examples_work(
     if "--wait" in words:
         shown.before = lambda: live.append(Live(loaded, tmp_path))
     elif (command in ("watch", "control") or "--follow" in words) and ".journal" not in words[-1]:
-        live.append(Live(loaded, tmp_path, 100 if "--until-done" in words else 20 if "--follow" in words else MAX_STEPS))
+        live.append(
+            Live(loaded, tmp_path, 100 if "--until-done" in words else 20 if "--follow" in words else MAX_STEPS)
+        )
     try:
         for run in live:
             words = [word.replace("/tmp/ltx.sock", str(run.socket)) for word in words]
