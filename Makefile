@@ -8,7 +8,7 @@ DEMO_STAMP := .venv/demo-installed
 DOCS_STAMP := .venv/docs-installed
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help demo test suite slow shuffled lint wheel matrix docs bench healthy peers soak torture powercut fuzz keys pictures interop clean
+.PHONY: help demo test suite slow shuffled lint wheel matrix docs bench healthy peers soak torture powercut fuzz keys pictures interop bridges clean
 
 demo: $(DEMO_STAMP)  ## Show a real, if tiny, LTX 2.3 denoising live.
 	$(BIN)/ltxtui demo
@@ -82,6 +82,15 @@ interop: $(STAMP)  ## Record Lightricks' ltx-pipelines at toy size; LTXTUI_LTX2=
 	for module in torchaudio OpenImageIO; do $(INTEROP)/bin/python -c "import $$module" 2>/dev/null || \
 		touch "$$($(INTEROP)/bin/python $(SITE))/$$module.py"; done
 	$(INTEROP)/bin/python -m pytest -rs tests/interop
+
+BRIDGES := .venv/bridges
+# It sees .venv's packages, and gets the libraries of the exports; tensorboard reads what tensorboardX wrote.
+bridges: $(STAMP)  ## Export to each tool, and read all of it back with the tool's own library; one minute.
+	test -x $(BRIDGES)/bin/python || $(BIN)/python -m venv $(BRIDGES)
+	$(BIN)/python $(SITE) > "$$($(BRIDGES)/bin/python $(SITE))/outer.pth"
+	$(BRIDGES)/bin/python -m pip install --quiet --constraint constraints.txt \
+		--editable '.[parquet,tensorboard,wandb,trackio,rerun,metrics]' tensorboard
+	$(BRIDGES)/bin/python -m pytest -rs -m '' tests/bridges
 
 clean:  ## Remove what the targets made.
 	rm -rf .venv dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis snapshot_report.html

@@ -21,6 +21,8 @@ from ltxtui.cli.config import config
 from ltxtui.cli.control import control
 from ltxtui.cli.demo import demo
 from ltxtui.cli.explain import explain
+from ltxtui.cli.export import export
+from ltxtui.cli.metrics import metrics
 from ltxtui.cli.numbers import strict
 from ltxtui.cli.pack import pack, unpack
 from ltxtui.cli.plan import plan
@@ -104,6 +106,8 @@ for command in (
     compare,
     sweep,
     report,
+    export,
+    metrics,
     pack,
     unpack,
     relay,

@@ -17,15 +17,19 @@ _MISSING: Final = (128, 128, 128)
 
 def data_uri(pixels: NDArray[np.uint8]) -> str:
     """A picture [rows, columns, 3] as the address of an image."""
+    return f"data:image/png;base64,{base64.b64encode(png(pixels)).decode()}"
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """A picture [rows, columns, 3] as a PNG file."""
     rows, columns, _ = pixels.shape
     raw = b"".join(b"\0" + pixels[row].tobytes() for row in range(rows))
     head = struct.pack(">IIBBBBB", columns, rows, 8, 2, 0, 0, 0)
     body = [(b"IHDR", head), (b"IDAT", zlib.compress(raw, 9)), (b"IEND", b"")]
-    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(inside)) + kind + inside + struct.pack(">I", zlib.crc32(kind + inside))
         for kind, inside in body
     )
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
 def strip(frames: NDArray[np.uint8], widest: int = 960) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,11 +35,13 @@ from recorder.nano import components
 from recorder.sweep import runner, worker
 from recorder.sweep.spec import Job, read
 from replay.control import ControlError, send
+from replay.export import metrics_server
 from replay.library.listing import live_runs
 from replay.packed.pack import pack
 from replay.remote.address import is_address
 from tests import recorded
 from tests.conftest import SMALL, nano_call
+from tests.libraries import LIBRARIES
 from tests.loopback_ssh import fake_ssh, ltxtui_in
 from tests.recorder.runners.comfyui.fakes import comfyui_folder
 from tests.waiting import PATIENCE_SECONDS, until
@@ -59,6 +62,12 @@ class Example:
     @property
     def needs_another_model(self) -> bool:
         return any(word.startswith("diffusers/") for word in self.words)
+
+    @property
+    def needs_a_library(self) -> bool:
+        """Whether it needs an extra that is not installed; `make bridges` installs all of them."""
+        used = {**LIBRARIES, "metrics": "prometheus_client"} if self.words[:1] in (("export",), ("metrics",)) else {}
+        return any(used.get(word) is not None and find_spec(used[word]) is None for word in self.words)
 
 
 def commands(command: click.Command = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -264,7 +273,7 @@ def here(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example:
     if (changed := copied.get(example.words[:2])) is not None:
         shutil.copytree(folder / changed, tmp_path / "copy" / changed)
         folder = tmp_path / "copy"
-    if example.words[:1] in (("pack",), ("unpack",), ("report",)):
+    if example.words[:1] in (("pack",), ("unpack",), ("report",), ("export",)):
         shutil.copytree(folder / "runs", tmp_path / "copy" / "runs")
         folder = tmp_path / "copy"
         (folder / "shared").mkdir()
@@ -321,7 +330,7 @@ def value_at(found: Any, filter: str) -> Any:
 def test_examples_work(
     example: Example, here: Path, loaded: Any, shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if example.needs_another_model:
+    if example.needs_another_model or example.needs_a_library:
         parse(example.words)
         return
     command = example.words[0] if example.words else ""
@@ -332,6 +341,8 @@ def test_examples_work(
     )
     monkeypatch.setattr(inspect.getmodule(Recorder), "Recorder", DemoRecorder)  # its module has the name of its command
     monkeypatch.setattr(runner, "run_jobs", in_process(loaded, most=2))
+    monkeypatch.setattr(metrics_server, "look_on", lambda live: None)
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     on_screen = (command in ("", "watch", "replay") or "--tui" in words) and "--until-done" not in words
     if on_screen:
         monkeypatch.setattr(common, "has_terminal", lambda: True)
@@ -345,8 +356,10 @@ def test_examples_work(
         next(f for f in (here / "runs" / f"{DISC}.zarr").glob("stage_0/video/*/c/**/*") if f.is_file()).unlink()
     if "--wait" in words:
         shown.before = lambda: live.append(Live(loaded, tmp_path))
-    elif command in ("watch", "control") and ".journal" not in words[-1]:
-        live.append(Live(loaded, tmp_path, 100 if "--until-done" in words else MAX_STEPS))
+    elif (command in ("watch", "control") or "--follow" in words) and ".journal" not in words[-1]:
+        live.append(
+            Live(loaded, tmp_path, 100 if "--until-done" in words else 20 if "--follow" in words else MAX_STEPS)
+        )
     try:
         for run in live:
             words = [word.replace("/tmp/ltx.sock", str(run.socket)) for word in words]

@@ -19,6 +19,7 @@ PAGES = (
     "docs/benchmarks.md",
     "docs/comfyui.md",
     "docs/contributing.md",
+    "docs/export.md",
     "docs/findings.md",
     "docs/index.md",
     "docs/metrics.md",

@@ -1,0 +1,1 @@
+"""Runs as tables, and as runs of other tools: TensorBoard, Weights & Biases, trackio, rerun, Prometheus."""
