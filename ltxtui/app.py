@@ -50,6 +50,7 @@ class Options:
         state: the remembered state; by default in the user's state file.
         first_start: whether to show the tour to users who have not seen it.
         notify: the words of the command that is run for events of live runs.
+        read_only: refuse every action that changes a run or writes a file, and remember nothing.
     """
 
     drawing: Style | None = None
@@ -62,6 +63,7 @@ class Options:
     state: SavedState | None = None
     first_start: bool = False
     notify: Sequence[str] = ()
+    read_only: bool = False
 
 
 class Dashboard(TerminalApp[None], inherit_bindings=False):
@@ -91,7 +93,8 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
         more = () if source is not None else (self._sheet("home"), self._sheet("compare"))
         super().__init__(css_path=[self._sheet("run"), *more], ansi_color=True if os.environ.get("NO_COLOR") else None)
         self.loaded_settings = options.settings or user.load()
-        self.state = options.state or SavedState()
+        self.state = options.state or SavedState(written=not options.read_only)
+        self.read_only = options.read_only
         self.drawing = options.drawing or self.settings.drawing or first_drawing()
         self.runs_dir = options.runs_dir
         self.clock = options.clock

@@ -27,6 +27,7 @@ from ltxtui.cli.plan import plan
 from ltxtui.cli.record import record
 from ltxtui.cli.report import report
 from ltxtui.cli.runs import runs
+from ltxtui.cli.serve import serve
 from ltxtui.cli.sweep import sweep
 from ltxtui.cli.watch_replay import browse, replay, watch
 from ltxtui.plot.text import clean
@@ -79,6 +80,7 @@ for command in (
     compare,
     sweep,
     report,
+    serve,
     pack,
     unpack,
     comfy,

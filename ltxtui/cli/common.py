@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 import click
 
 from ltxtui.plot.text import clean
+from ltxtui.terminal.served import is_served
 from recorder.format import locations
 from recorder.system.open_folders import make_folders
 
@@ -134,7 +135,9 @@ def command_line(*words: object) -> str:
 
 
 def has_terminal() -> bool:
-    """True if standard input and output are a terminal that can show the dashboard."""
+    """True if standard input and output are a terminal that can show the dashboard, or lead to a browser."""
+    if is_served():
+        return True
     return is_terminal(sys.stdin) and is_terminal(sys.stdout) and os.environ.get("TERM", "") != "dumb"
 
 
