@@ -301,6 +301,11 @@ def shortened(words: tuple[str, ...]) -> list[str]:
     return [*words, *more]
 
 
+async def ready_at_once(server: Any, port: int, ready: Callable[[int], None], over: asyncio.Event) -> None:
+    """In place of serving until a signal comes."""
+    ready(port)
+
+
 def value_at(found: Any, filter: str) -> Any:
     """What `jq` gives for a path such as `.runs[0].path` or `.checked[].problems`."""
     for name, index in re.findall(r"\.(\w+)|\[(\d*)\]", filter):
@@ -329,6 +334,9 @@ def test_examples_work(
         monkeypatch.setattr(watch_replay, "has_terminal", lambda: True)
     if words[:2] == ["runs", "repair"]:
         next(f for f in (here / "runs" / f"{DISC}.zarr").glob("stage_0/video/*/c/**/*") if f.is_file()).unlink()
+    if command == "serve":
+        server = pytest.importorskip("ltxtui.serve.server", reason="the extra `serve` is not installed")
+        monkeypatch.setattr(server, "serve", ready_at_once)
     if "--wait" in words:
         shown.before = lambda: live.append(Live(loaded, tmp_path))
     elif command in ("watch", "control") and ".journal" not in words[-1]:
