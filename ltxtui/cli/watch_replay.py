@@ -27,6 +27,7 @@ from ltxtui.cli.common import (
     runs_dir_option,
 )
 from ltxtui.viewmodel.layout import PRESETS
+from recorder.journal.loading import is_loading
 
 if TYPE_CHECKING:
     from ltxtui.screens.run import Opening
@@ -127,15 +128,19 @@ def _live_source(
         source = open_source(path)
         _need_terminal(headless)
         return source
+    begun, loading = time.time(), is_loading()
     live = _live_runs()
     if wait:
         _need_terminal(headless)
-        begun = time.time()
         return AwaitedSource(lambda: _first_since(begun, run), "waiting for the next run to begin")
     found = [r for r in live if run is None or run in r.name]
     if not found and headless and run is not None:  # it may just have ended
         with contextlib.suppress(CliError):
             return open_source(recorded_path(run, runs_dir))
+    if not found and loading and not (headless and run):
+        _need_terminal(headless)
+        # It may have begun while the sockets were looked at; no other run is live.
+        return AwaitedSource(lambda: _first_since(0.0, run), "a model is being loaded; waiting for its run to begin")
     if not found:
         named = f" with {run!r} in its name" if run else ""
         raise CliError(f"no live run{named}; start one with: ltxtui record, wait with: ltxtui watch --wait")
