@@ -127,6 +127,15 @@ def _painted(text: str, role: str) -> str:
     return click.style(text, fg=_COLOURS[role]) if role in _COLOURS else text
 
 
+def page(text: str, *, pager: bool) -> None:
+    """Print text, on a terminal with the user's pager if it is longer than the screen."""
+    long = text.count("\n") + 1 > shutil.get_terminal_size((80, 24)).lines
+    if pager and long and is_terminal(sys.stdout):
+        click.echo_via_pager(text + "\n", color=coloured())
+    else:
+        click.echo(text, color=coloured())
+
+
 def command_line(*words: object) -> str:
     """A command for a message, quoted for the shell."""
     from ltxtui.reports.export import shell_line
