@@ -57,10 +57,10 @@ def serve(run: str | None, port: int, control: bool, viewers: int, show: bool, r
     for library in _LIBRARIES:
         if importlib.util.find_spec(library) is None:
             raise CliError(f"serving needs {library.replace('_', '-')}; install it with: {_EXTRA}")
-    from ltxtui.serve.dashboard import Shown, source_of
-    from ltxtui.serve.page import check_files
-    from ltxtui.serve.server import HOST, Served, Server
-    from ltxtui.serve.server import serve as serve_until
+    from ltxtui.terminal.browser.dashboard import Shown, source_of
+    from ltxtui.terminal.browser.page import check_files
+    from ltxtui.terminal.browser.server import HOST, DashboardServer, Served
+    from ltxtui.terminal.browser.server import serve as serve_until
 
     if (missing := check_files()) is not None:
         raise CliError(f"this version of textual-serve has no {missing.name}; install another with: {_EXTRA}")
@@ -83,7 +83,7 @@ def serve(run: str | None, port: int, control: bool, viewers: int, show: bool, r
         for number in (signal.SIGINT, *ENDING):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 asyncio.get_running_loop().add_signal_handler(number, over.set)
-        await serve_until(Server(served), port, ready, over)
+        await serve_until(DashboardServer(served), port, ready, over)
 
     try:
         asyncio.run(until_signalled())

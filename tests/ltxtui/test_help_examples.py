@@ -335,7 +335,7 @@ def test_examples_work(
     if words[:2] == ["runs", "repair"]:
         next(f for f in (here / "runs" / f"{DISC}.zarr").glob("stage_0/video/*/c/**/*") if f.is_file()).unlink()
     if command == "serve":
-        server = pytest.importorskip("ltxtui.serve.server", reason="the extra `serve` is not installed")
+        server = pytest.importorskip("ltxtui.terminal.browser.server", reason="the extra `serve` is not installed")
         monkeypatch.setattr(server, "serve", ready_at_once)
     if "--wait" in words:
         shown.before = lambda: live.append(Live(loaded, tmp_path))

@@ -24,9 +24,9 @@ from ltxtui.actions import READ_ONLY
 from ltxtui.app import Dashboard, Options
 from ltxtui.cli import cli
 from ltxtui.cli.serve import serve as serve_command
-from ltxtui.serve import viewer
-from ltxtui.serve.guard import Guard
 from ltxtui.state import SavedState
+from ltxtui.terminal.browser import viewer
+from ltxtui.terminal.browser.guard import Guard
 from tests import recorded
 from tests.chromium import PROGRAM, chromium
 from tests.ltxtui.driving import ROOMY, loaded, until
@@ -97,11 +97,11 @@ def test_only_this_machine_and_the_own_page_are_answered(headers: dict[str, str]
 @asynccontextmanager
 async def serving(tmp_path: Path, *more: str, most: int = 2) -> AsyncIterator[tuple[Any, str]]:
     """A server whose viewers' process echoes, and its address."""
-    from ltxtui.serve.server import Served, Server, serve
+    from ltxtui.terminal.browser.server import DashboardServer, Served, serve
 
     program = tmp_path / "echo.py"
     program.write_text(ECHO)
-    server = Server(Served([sys.executable, "-S", str(program), *more], "a <run>", most=most))
+    server = DashboardServer(Served([sys.executable, "-S", str(program), *more], "a <run>", most=most))
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     over = asyncio.Event()
     task = asyncio.create_task(serve(server, 0, port.set_result, over))
@@ -155,7 +155,7 @@ async def test_pages_are_for_the_token_only_and_ask_nobody_else(tmp_path: Path) 
 async def test_viewers_are_few_and_their_processes_end_with_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ltxtui.serve import server as module
+    from ltxtui.terminal.browser import server as module
 
     monkeypatch.setattr(module, "_ROOM_LOOKS", 1)
     monkeypatch.setattr(viewer, "GRACE_SECONDS", 0.2)
@@ -294,7 +294,9 @@ def shown(browser: Any, address: str) -> Child:
     before = {p.pid for p in psutil.process_iter()}
     browser.ask("Page.navigate", url=address)
     waited(lambda: browser.value("document.body && document.body.classList.contains('-first-byte')"))
-    found = [p for p in psutil.process_iter() if p.pid not in before and "ltxtui.serve.dashboard" in p.cmdline()]
+    found = [
+        p for p in psutil.process_iter() if p.pid not in before and "ltxtui.terminal.browser.dashboard" in p.cmdline()
+    ]
     (process,) = found
     waited(lambda: len(browser.ask("Page.captureScreenshot", format="png")["data"]) > 30_000)
     return Child(process, browser.ask("Page.captureScreenshot", format="png")["data"])

@@ -1,4 +1,4 @@
-"""The process behind one browser: `python -m ltxtui.serve.dashboard` with what to show as one JSON argument."""
+"""The process behind one browser: `python -m ltxtui.terminal.browser.dashboard JSON`, with what to show."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Shown:
 
     def command(self) -> list[str]:
         """The words of its process."""
-        return [sys.executable, "-m", "ltxtui.serve.dashboard", json.dumps(asdict(self))]
+        return [sys.executable, "-m", "ltxtui.terminal.browser.dashboard", json.dumps(asdict(self))]
 
 
 def source_of(run: str, runs_dir: Path) -> tuple[Source, tuple[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 _TERMINAL: Final = resources.files("textual_serve") / "static"
-_OWN: Final = resources.files("ltxtui.serve")
+_OWN: Final = resources.files("ltxtui.terminal.browser")
 _STATIC: Final = {
     "page.js": (_OWN / "page.js", "text/javascript"),
     "page.css": (_OWN / "page.css", "text/css"),

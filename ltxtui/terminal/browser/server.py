@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from ltxtui.serve.guard import Guard
-from ltxtui.serve.page import HEADERS, full, page, static
-from ltxtui.serve.viewer import Viewer, cells
+from ltxtui.terminal.browser.guard import Guard
+from ltxtui.terminal.browser.page import HEADERS, full, page, static
+from ltxtui.terminal.browser.viewer import Viewer, cells
 
 HOST: Final = "127.0.0.1"
 _MAX_MESSAGE: Final = 1 << 20
@@ -48,7 +48,7 @@ class Served:
     environment: Mapping[str, str] | None = None
 
 
-class Server:
+class DashboardServer:
     """Answers requests and keeps the viewers' processes, which end when their browsers leave, or with it."""
 
     def __init__(self, served: Served) -> None:
@@ -163,7 +163,7 @@ class Server:
             await asyncio.sleep(0.02)
 
 
-async def serve(server: Server, port: int, ready: Callable[[int], None], over: asyncio.Event) -> None:
+async def serve(server: DashboardServer, port: int, ready: Callable[[int], None], over: asyncio.Event) -> None:
     """Serve until it is over; the viewers' processes have ended when it returns.
 
     Args:
