@@ -273,12 +273,18 @@ def _with_members(rng: random.Random, data: bytes) -> bytes:
     out = io.BytesIO(data)
     with warnings.catch_warnings(), zipfile.ZipFile(out, "a") as file:
         warnings.simplefilter("ignore")
+        there = file.namelist()
         for _ in range(rng.choice((1, 1, 2, 5))):
-            info = zipfile.ZipInfo(rng.choice(HOSTILE_NAMES) or "-")
+            name = rng.choice(there) if rng.random() < 0.2 else rng.choice(HOSTILE_NAMES)  # doubled, or hostile
+            info = zipfile.ZipInfo(name or "-")
             info.compress_type = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA))
             info.create_system, info.external_attr = 3, rng.choice((0o100644, 0o120777, 0o020666, 0o040755)) << 16
             file.writestr(info, rng.choice((b"", b"{}", b"/etc/passwd", bytes(1 << 20), bytes(100_000))))
-    return out.getvalue()
+    found = bytearray(out.getvalue())
+    if rng.random() < 0.2:  # encrypted, as both headers of a member say it
+        for signature, flags in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+            found[found.rindex(signature) + flags] |= 1
+    return bytes(found)
 
 
 def _text(value: Any) -> str:

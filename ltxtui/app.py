@@ -54,6 +54,7 @@ class Options:
         notify: the words of the command that is run for events of live runs.
         hosts: other machines whose runs the list shows too.
         only_hosts: whether the list leaves out the runs of this machine.
+        read_only: refuse every action that changes a run or writes a file, and remember nothing.
     """
 
     drawing: Style | None = None
@@ -68,6 +69,7 @@ class Options:
     notify: Sequence[str] = ()
     hosts: Sequence[RemoteHost] = ()
     only_hosts: bool = False
+    read_only: bool = False
 
 
 class Dashboard(TerminalApp[None], inherit_bindings=False):
@@ -97,7 +99,8 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
         more = () if source is not None else (self._sheet("home"), self._sheet("compare"))
         super().__init__(css_path=[self._sheet("run"), *more], ansi_color=True if os.environ.get("NO_COLOR") else None)
         self.loaded_settings = options.settings or user.load()
-        self.state = options.state or SavedState()
+        self.state = options.state or SavedState(written=not options.read_only)
+        self.read_only = options.read_only
         self.drawing = options.drawing or self.settings.drawing or first_drawing()
         self.runs_dir = options.runs_dir
         self.clock = options.clock

@@ -27,8 +27,10 @@ def state_path() -> Path | None:
 class SavedState:
     """A small dictionary in a file. Errors of reading and writing are ignored, since nothing depends on it."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, written: bool = True) -> None:
+        """Read it. Unless it is `written`, changes are forgotten at the end."""
         self.path = path or state_path()
+        self._written = written
         self._known = self._read()
 
     @property
@@ -69,7 +71,7 @@ class SavedState:
         return known if isinstance(known, dict) else {}
 
     def _write(self) -> None:
-        if self.path is None:
+        if self.path is None or not self._written:
             return
         with contextlib.suppress(OSError):
             make_folders(self.path.parent, PRIVATE_MODE)

@@ -10,7 +10,7 @@ from ltxtui.actions.keys import Keymap, key_name, keys_of, keys_text
 from ltxtui.actions.registry import Action, Condition, Controls, RunControls
 
 __all__ = ["ACTIONS", "BY_ID", "Action", "Condition", "Controls", "Keymap", "RunControls", "bindings", "key_name",
-           "keys_of", "keys_text", "of_screen", "perform", "places", "why_not"]  # fmt: skip
+           "keys_of", "keys_text", "of_screen", "offered", "perform", "places", "why_not"]  # fmt: skip
 
 ACTIONS: Final[tuple[Action[Any], ...]] = (
     *home.ACTIONS,
@@ -23,6 +23,7 @@ ACTIONS: Final[tuple[Action[Any], ...]] = (
     *general.ACTIONS,
 )
 BY_ID: Final = {action.id: action for action in ACTIONS}
+READ_ONLY: Final = "this dashboard is read-only; serve it with --control"
 
 
 def of_screen(screen: str) -> tuple[Action[Any], ...]:
@@ -53,16 +54,23 @@ def places(action: Action[Any], keymap: Keymap | None = None) -> Iterator[tuple[
         yield n, label, " ".join(key_name((key,)) for key in here)
 
 
-def why_not(id: str, model: Any) -> str:
+def offered(action: Action[Any], model: Any, *, read_only: bool = False) -> bool:
+    """Whether an action is available on a screen's model."""
+    return not (read_only and action.changes) and action.available(model)
+
+
+def why_not(id: str, model: Any, *, read_only: bool = False) -> str:
     """Why an action is not available on a screen's model; empty if it is."""
+    if read_only and BY_ID[id].changes:
+        return READ_ONLY
     condition = BY_ID[id].available
     return "" if condition(model) else condition.otherwise or "not now"
 
 
-def perform(controls: Any, model: Any, id: str, which: int = 0) -> bool:
+def perform(controls: Any, model: Any, id: str, which: int = 0, *, read_only: bool = False) -> bool:
     """Run an action on a screen if its model allows it; returns whether it ran."""
     action = BY_ID[id]
-    if not action.available(model):
+    if not offered(action, model, read_only=read_only):
         return False
     action.run(controls, which)
     return True

@@ -81,5 +81,5 @@ ACTIONS: Final[tuple[Action[CompareControls], ...]] = (
            "batch.", lambda c, n: c.deck.next_item(), Condition(lambda deck: deck.items > 1, "the runs have one clip"),
            "clip", screens=_HERE),
     Action("compare-export", "Compare", ("e",), "Save curves as CSV", "Writes what the charts show to a new file, and "
-           "says where.", lambda c, n: c.export(), _POINTS, screens=_HERE),
+           "says where.", lambda c, n: c.export(), _POINTS, screens=_HERE, changes=True),
 )  # fmt: skip

@@ -16,7 +16,7 @@ ACTIONS: Final[tuple[Action[Controls], ...]] = (
     Action("copy", "General", ("y",), "Copy the command", "Copies the command line that shows this screen again, and "
            "shows it.", lambda c, n: c.copy_command(), screens=EVERYWHERE),
     Action("screenshot", "General", ("ctrl+s",), "Save screenshot as SVG", "Writes the screen to a file that "
-           "browsers show.", lambda c, n: c.take_screenshot(), screens=EVERYWHERE),
+           "browsers show.", lambda c, n: c.take_screenshot(), screens=EVERYWHERE, changes=True),
     Action("tour", "General", ("f2",), "Tour of the screen", "Explains the parts of the screen.",
            lambda c, n: c.show_tour(), screens=EVERYWHERE),
     Action("palette", "General", ("colon",), "Command palette", "Finds every action by a part of its name.",

@@ -79,11 +79,12 @@ ACTIONS: Final[tuple[Action[HomeControls], ...]] = (
     Action("unmark", "Runs", ("u",), "Clear all marks", "Unmarks every run.", lambda c, n: c.model.unmark(),
            _MARKED, screens=_HERE),
     Action("rename", "Runs", ("n",), "Rename the run", "Changes the name after the start time; not of a live "
-           "run.", lambda c, n: c.ask_name(), _RENAMED, screens=_HERE),
+           "run.", lambda c, n: c.ask_name(), _RENAMED, screens=_HERE, changes=True),
     Action("tag", "Runs", ("number_sign",), "Tag the runs", "Sets the tags of the marked runs, or of the one under the "
-           "cursor, in their archives.", lambda c, n: c.ask_tags(), _CHOSEN, footer="tag", screens=_HERE),
+           "cursor, in their archives.", lambda c, n: c.ask_tags(), _CHOSEN, footer="tag", screens=_HERE,
+           changes=True),
     Action("delete", "Runs", ("x",), "Delete the runs", "Asks first; deletes archive and journal for good. Not of a "
-           "live run.", lambda c, n: c.ask_delete(), _CHOSEN, also=("delete",), screens=_HERE),
+           "live run.", lambda c, n: c.ask_delete(), _CHOSEN, also=("delete",), screens=_HERE, changes=True),
     Action("path", "Runs", ("Y",), "Copy the path", "Copies the path of the run under the cursor to the clipboard "
            "and shows it.", lambda c, n: c.copy_path(), _ANY, screens=_HERE),
 )  # fmt: skip

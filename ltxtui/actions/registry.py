@@ -137,3 +137,5 @@ class Action(Generic[S]):
     screens: tuple[str, ...] = ("run",)
     each: tuple[str, ...] = ()
     """What each key does, where there are several: the lines in the palette. Without it there is one, for the first."""
+    changes: bool = False
+    """Whether it changes a run or writes a file, which a read-only dashboard refuses."""

@@ -38,7 +38,7 @@ ACTIONS: Final[tuple[Action[RunControls], ...]] = (
     Action("reset", "Panels", ("0",), "Reset panels", "Discards the changes to this preset: hidden, added and "
            "moved panels.", lambda c, n: c.reset_panels()),
     Action("export", "Panels", ("e",), "Save panel data as CSV", "Writes what the selected panel shows to a new "
-           "file, and says where.", lambda c, n: c.export_panel(), HAS_STEPS),
+           "file, and says where.", lambda c, n: c.export_panel(), HAS_STEPS, changes=True),
     Action("axis", "Axis", ("u", "U"), "Axis: step, σ, SNR, seconds, evaluations, run", "What lies along the x axis of "
            "all panels; σ runs from high to low, and `run` goes through the steps of all stages.",
            lambda c, n: c.deck.next_axis((1, -1)[n]), HAS_STEPS, "axis", each=("Next x axis", "Previous x axis")),

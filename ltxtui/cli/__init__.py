@@ -31,6 +31,7 @@ from ltxtui.cli.relay import relay
 from ltxtui.cli.report import report
 from ltxtui.cli.run import run
 from ltxtui.cli.runs import runs
+from ltxtui.cli.serve import serve
 from ltxtui.cli.sweep import sweep
 from ltxtui.cli.watch_replay import browse, replay, watch
 from ltxtui.plot.text import clean
@@ -108,6 +109,7 @@ for command in (
     report,
     export,
     metrics,
+    serve,
     pack,
     unpack,
     relay,

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 import click
 
 from ltxtui.plot.text import clean
+from ltxtui.terminal.served import is_served
 from recorder.format import locations
 from recorder.system.open_folders import make_folders
 from replay.remote.address import Address, BadAddress, is_address, parse_address
@@ -128,6 +129,15 @@ def _painted(text: str, role: str) -> str:
     return click.style(text, fg=_COLOURS[role]) if role in _COLOURS else text
 
 
+def page(text: str, *, pager: bool) -> None:
+    """Print text, on a terminal with the user's pager if it is longer than the screen."""
+    long = text.count("\n") + 1 > shutil.get_terminal_size((80, 24)).lines
+    if pager and long and is_terminal(sys.stdout):
+        click.echo_via_pager(text + "\n", color=coloured())
+    else:
+        click.echo(text, color=coloured())
+
+
 def command_line(*words: object) -> str:
     """A command for a message, quoted for the shell."""
     from ltxtui.reports.export import shell_line
@@ -136,7 +146,9 @@ def command_line(*words: object) -> str:
 
 
 def has_terminal() -> bool:
-    """True if standard input and output are a terminal that can show the dashboard."""
+    """True if standard input and output are a terminal that can show the dashboard, or lead to a browser."""
+    if is_served():
+        return True
     return is_terminal(sys.stdin) and is_terminal(sys.stdout) and os.environ.get("TERM", "") != "dumb"
 
 

@@ -11,9 +11,9 @@ import click
 
 from ltxtui.cli.common import (
     CliError,
-    coloured,
     load_run,
     need_terminal,
+    page,
     painter,
     recorded_path,
     runs_dir_option,
@@ -64,9 +64,12 @@ Examples:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object; NaN and Inf as null.")
 @click.option("--no-plot", is_flag=True, help="Tables and the first difference only.")
+@click.option("--pager/--no-pager", default=True, help="On a terminal, show long output with PAGER. Default: yes.")
 @click.option("--tui", is_flag=True, help="Open the dashboard's compare screen instead of printing text.")
 @runs_dir_option
-def compare(runs: tuple[str, ...], as_json: bool, no_plot: bool, tui: bool, runs_dir: Path, **options: Any) -> None:
+def compare(
+    runs: tuple[str, ...], as_json: bool, no_plot: bool, pager: bool, tui: bool, runs_dir: Path, **options: Any
+) -> None:
     """Compare recorded runs with the first one, step by step or at the same noise level.
 
     Runs are given as paths of archives or journals, or as parts of their names, up to eight. Unfinished runs are
@@ -103,7 +106,7 @@ def compare(runs: tuple[str, ...], as_json: bool, no_plot: bool, tui: bool, runs
         found["findings"] = [as_json_of(finding, names) for finding, names in compared_findings(loaded)]
         click.echo(json.dumps(found, indent=2, allow_nan=False))
         return
-    _print(comparison, plots=not no_plot)
+    page(_text(comparison, plots=not no_plot), pager=pager)
     for index, read in enumerate(loaded):
         if read.damage:
             click.echo(f"ltxtui: run {letter(index)} is damaged: {clean(read.damage, 400)}", err=True)
@@ -124,14 +127,14 @@ def _show(paths: list[Path], runs_dir: Path, options: dict[str, Any]) -> None:
     sys.exit(show_app(app, mouse=app.settings.mouse))
 
 
-def _print(comparison: Comparison, plots: bool) -> None:
+def _text(comparison: Comparison, plots: bool) -> str:
     from ltxtui.plot.line_plot import Style
     from ltxtui.reports import compare_text
     from ltxtui.themes import first_drawing
 
     width = text_width()
     ascii_only = first_drawing() is Style.ASCII
-    click.echo(compare_text.tables(comparison, width, ascii_only=ascii_only))
-    if plots:
-        drawn = compare_text.plots(comparison, width, ascii_only=ascii_only, paint=painter())
-        click.echo("\n" + drawn, color=coloured())
+    tables = compare_text.tables(comparison, width, ascii_only=ascii_only)
+    if not plots:
+        return tables
+    return f"{tables}\n\n{compare_text.plots(comparison, width, ascii_only=ascii_only, paint=painter())}"

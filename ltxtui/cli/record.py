@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +15,14 @@ from click.core import ParameterSource
 
 from ltxtui.cli.alert_options import notify_option, stop_if_option
 from ltxtui.cli.comfy import queue_again
-from ltxtui.cli.common import CliError, check_writable, is_terminal, runs_dir_option, say
+from ltxtui.cli.common import CliError, check_writable, command_line, is_terminal, runs_dir_option, say
 from ltxtui.cli.explain import MET
 from ltxtui.cli.numbers import FRAMES, PIXELS, SEED, STEPS
 from ltxtui.cli.rerun import Repetition, repetition
 from ltxtui.cli.setup_options import SETUP_KEYS, changed_fields, read_setup, setup_options
 from ltxtui.cli.shock_options import SHOCK_KEYS, read_shocks, shock_option, sigmas_option
 from ltxtui.plot.text import clean
+from recorder.format import locations
 
 if TYPE_CHECKING:
     from recorder.generate import Outcome
@@ -90,9 +92,9 @@ Watch it from another terminal with: ltxtui watch
 def record(context: click.Context, /, like: str | None, as_json: bool, notify: tuple[str, ...], **options: Any) -> None:
     """Generate one clip with LTX 2.3 and record every step.
 
-    The last line printed is the path of the archive. Ctrl-C, SIGTERM, SIGQUIT and closing the terminal stop the
-    generation and keep what is recorded. The exit status is 1 if nothing was recorded, and 3 if a rule of --stop-if has
-    found something.
+    Prints how to watch the run when it begins, and how to replay it when it has ended; the last line is the path of the
+    archive. Ctrl-C, SIGTERM, SIGQUIT and closing the terminal stop the generation and keep what is recorded. The exit
+    status is 1 if nothing was recorded, and 3 if a rule of --stop-if has found something.
     """
     from recorder.generate import CannotGenerate, Request, check_extra
 
@@ -157,20 +159,23 @@ def _run(request: Any, again: Repetition | None, as_json: bool, notify: Sequence
     from ltxtui.alerts.watcher import Watcher
     from recorder.format.events import reason_of
     from recorder.generate import CannotGenerate, generate
+    from recorder.journal.loading import Loading
     from recorder.system.signals import as_ctrl_c
 
     runs: list[RunHandle] = []
     watcher = Watcher(notify, say) if notify else None
+    loading = Loading()
 
     def begun(run: RunHandle) -> None:
         runs.append(run)
+        loading.over()
+        _say_how_to_watch(run.name)
         if watcher is not None:
             watcher.begin(run.socket_path, run.path)
 
     try:
-        with as_ctrl_c(), watcher or contextlib.nullcontext():
-            if not is_terminal(sys.stderr):
-                click.echo(f"loading {clean(request.model)}", err=True)
+        with as_ctrl_c(), loading, watcher or contextlib.nullcontext():
+            click.echo(f"loading {clean(request.model)}", err=True)
             _check_plan(request, again)
             outcome = generate(request, None if is_terminal(sys.stderr) else _progress, begun)
     except CannotGenerate as error:
@@ -182,7 +187,22 @@ def _run(request: Any, again: Repetition | None, as_json: bool, notify: Sequence
         sys.exit(130)
     except Exception as error:
         raise CliError(f"the generation failed: {type(error).__name__}: {reason_of(error)} ({_left(runs)})") from error
-    _print_outcome(outcome, as_json)
+    _print_outcome(outcome, as_json, request.runs_dir)
+
+
+def _say_how_to_watch(name: str) -> None:
+    say(f"recording {clean(name)}")
+    say(f"  watch it here:        {command_line('ltxtui', 'watch', name)}")
+    say(f"  from another machine: {command_line('ltxtui', 'watch', f'ssh://{socket.gethostname()}/{name}')}")
+
+
+def _say_what_next(archive: Path, runs_dir: Path) -> None:
+    """How to replay, explain and pack a run: by its name where that is enough."""
+    name = locations.run_name(archive) if runs_dir == Path("runs") else str(archive)
+    say(f"  replay it:       {command_line('ltxtui', 'replay', name)}")
+    say(f"  what was wrong:  {command_line('ltxtui', 'explain', name)}")
+    if not locations.is_packed(archive):
+        say(f"  as one file:     {command_line('ltxtui', 'pack', name)}")
 
 
 def _left(runs: list[RunHandle]) -> str:
@@ -192,7 +212,7 @@ def _left(runs: list[RunHandle]) -> str:
     return "no step was taken, so no run is kept"
 
 
-def _print_outcome(outcome: Outcome, as_json: bool) -> None:
+def _print_outcome(outcome: Outcome, as_json: bool, runs_dir: Path) -> None:
     """Print the outcome.
 
     Raises:
@@ -221,6 +241,7 @@ def _print_outcome(outcome: Outcome, as_json: bool) -> None:
         if outcome.output is not None:
             click.echo(f"video: {outcome.output}")
         if outcome.archive is not None:
+            _say_what_next(outcome.archive, runs_dir)
             click.echo(str(outcome.archive))
     if outcome.archive is None:
         raise CliError("nothing was recorded: no step was taken, so no run is kept")

@@ -169,13 +169,14 @@ def repair(given: str, runs_dir: Path, as_json: bool) -> None:
 
     RUN is a path, or a part of a run's name. The original archive and journal are kept in a folder next to the new
     archive, whose name ends in .before-repair. Values that cannot be recovered are NaN or missing; they are listed here
-    and in an event of the new archive. If the archive is complete, only a leftover journal is removed.
+    and in an event of the new archive. A packed run stays packed. If the archive is complete, only a leftover journal
+    is removed.
     """
     from replay.integrity.repair import CannotRepair
-    from replay.integrity.repair import repair as mend
+    from replay.integrity.repair_packed import repair_run
 
     try:
-        done = mend(recorded_path(given, runs_dir))
+        done = repair_run(recorded_path(given, runs_dir))
     except CannotRepair as error:
         raise CliError(str(error)) from error
     except OSError as error:

@@ -30,6 +30,7 @@ from ltxtui.cli.common import (
 )
 from ltxtui.cli.remote import hosts_of, need_terminal_unless, remote_source
 from ltxtui.viewmodel.layout import PRESETS
+from recorder.journal.loading import is_loading
 from replay.remote.address import is_address
 
 if TYPE_CHECKING:
@@ -136,15 +137,19 @@ def _live_source(
         source = open_source(path)
         need_terminal_unless(headless)
         return source
+    begun, loading = time.time(), is_loading()
     live = _live_runs()
     if wait:
         need_terminal_unless(headless)
-        begun = time.time()
         return AwaitedSource(lambda: _first_since(begun, run), "waiting for the next run to begin")
     found = [r for r in live if run is None or run in r.name]
     if not found and headless and run is not None:  # it may just have ended
         with contextlib.suppress(CliError):
             return open_source(recorded_path(run, runs_dir))
+    if not found and loading and not (headless and run):
+        need_terminal_unless(headless)
+        # It may have begun while the sockets were looked at; no other run is live.
+        return AwaitedSource(lambda: _first_since(0.0, run), "a model is being loaded; waiting for its run to begin")
     if not found:
         named = f" with {run!r} in its name" if run else ""
         raise CliError(f"no live run{named}; start one with: ltxtui record, wait with: ltxtui watch --wait")

@@ -152,7 +152,7 @@ def _waterfall(streams: list[WholeStream], group: Group) -> Iterator[str]:
             levels = np.log10(values)
         if (known := levels[np.isfinite(levels)]).size:
             low, high = float(known.min()), float(known.max())
-            title = f"Spectrum of x0, {stream.name}, 10^{low:.1f} to 10^{high:.1f}"
+            title = f"Spectrum of x0, {stream.name}, {svg.number(10**low, 2)} to {svg.number(10**high, 2)}, logarithmic"
             yield _heat(stream, group, title, levels, (low, high), "frequency, low at the bottom", downwards=False)
 
 

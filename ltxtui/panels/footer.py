@@ -34,20 +34,23 @@ class FooterView(View):
         screen: str = "run",
         keymap: actions.Keymap | None = None,
         back: str = "",
+        read_only: bool = False,
         id: str | None = None,
     ) -> None:
-        """`model` is the screen's; `back` is what `q` does, if not quit."""
+        """`model` is the screen's; `back` is what `q` does, if not quit; `read_only` leaves out what changes a run."""
         super().__init__(model, style, id=id)
         self._model = model
         self._kind = screen
         self._keymap = keymap
         self._back = back
+        self._read_only = read_only
         self._places: list[tuple[int, int, actions.Action[Any]]] = []
         """Of every action that is shown, its first column and the one after its last."""
 
     def rows(self, width: int, height: int) -> list[TextRow]:
         row = self.row(width)
-        offered = [a for a in actions.of_screen(self._kind) if a.footer and a.available(self._model)]
+        shown = (a for a in actions.of_screen(self._kind) if a.footer)
+        offered = [a for a in shown if actions.offered(a, self._model, read_only=self._read_only)]
         if not self._keys(actions.BY_ID["back"]):  # the user left quitting to another key
             offered = [a for a in offered if a.id != "back"] + [actions.BY_ID["quit"]]
         always = [a for a in offered if a.id in _ALWAYS]

@@ -91,10 +91,11 @@ class ActionScreen(Screen[None], inherit_bindings=False):
     def action_do(self, id: str, which: int) -> None:
         if not (self.on_top and self.made):
             return  # a key that was typed before another screen came, or this one went
-        if actions.perform(self, self.model, id, which):
+        read_only = self.dashboard.read_only
+        if actions.perform(self, self.model, id, which, read_only=read_only):
             self.show()
         else:
-            self._refuse(actions.why_not(id, self.model))
+            self._refuse(actions.why_not(id, self.model, read_only=read_only))
 
     def on_footer_view_clicked(self, event: FooterView.Clicked) -> None:
         self.action_do(event.action, event.which)

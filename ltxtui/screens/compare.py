@@ -112,7 +112,8 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
                 yield CompareTable(deck, drawing, id="table")
                 yield ComparePictures(deck, drawing, id="pictures")
             yield CompareFrames(deck, drawing, id="frames")
-        yield FooterView(deck, drawing, screen="compare", keymap=self.dashboard.settings.keys, back=back, id="footer")
+        keymap, read_only = self.dashboard.settings.keys, self.dashboard.read_only
+        yield FooterView(deck, drawing, screen="compare", keymap=keymap, back=back, read_only=read_only, id="footer")
         yield TooSmall(deck, drawing, id="too-small")  # type: ignore[arg-type]
 
     def _announce(self) -> None:

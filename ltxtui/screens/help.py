@@ -34,8 +34,17 @@ _WIDE = 100
 class HelpView(View):
     """All actions of a screen by group; unavailable ones are faint."""
 
-    def __init__(self, model: Any, style: Style, *, screen: str = "run", keymap: actions.Keymap | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        style: Style,
+        *,
+        screen: str = "run",
+        keymap: actions.Keymap | None = None,
+        read_only: bool = False,
+    ) -> None:
         super().__init__(model, style)
+        self._read_only = read_only
         self._model = model
         self._kind = screen
         self._keymap = keymap
@@ -50,7 +59,7 @@ class HelpView(View):
             rows.append(self.row(width).filled())
             rows.append(self.row(width).add(group, "label").filled())
             for action in (a for a in shown if a.group == group):
-                role = "" if action.available(self._model) else "dim"
+                role = "" if actions.offered(action, self._model, read_only=self._read_only) else "dim"
                 keys = keys_text(action, self._keymap, ascii_only=self.ascii)
                 row = self.row(width).add("  ").add(f"{keys:<{_KEYS}} ", "key")
                 said = wrap(action.description, max(20, width - indent))
@@ -83,9 +92,15 @@ class HelpScreen(Dialog[None]):
         self._over = over
 
     def compose(self) -> ComposeResult:
-        keymap = self._over.dashboard.settings.keys
+        over, dashboard = self._over, self._over.dashboard
         with VerticalScroll(id="help"):
-            yield HelpView(self._over.model, self._over.drawing, screen=self._over.kind, keymap=keymap)
+            yield HelpView(
+                over.model,
+                over.drawing,
+                screen=over.kind,
+                keymap=dashboard.settings.keys,
+                read_only=dashboard.read_only,
+            )
 
     def on_mount(self) -> None:
         plain_bar(self.query_one("#help"), self._over.drawing)

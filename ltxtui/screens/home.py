@@ -96,7 +96,8 @@ class Home(ActionScreen):
         yield HomeHeading(model, style, id="home-heading")
         yield HomeTable(model, style, self._nothing)
         yield HomeDetails(model, style, id="home-details")
-        yield FooterView(model, style, screen="home", keymap=self._keymap, id="footer")
+        read_only = self.dashboard.read_only
+        yield FooterView(model, style, screen="home", keymap=self._keymap, read_only=read_only, id="footer")
         yield TooSmall(model, style, id="too-small")  # type: ignore[arg-type]
 
     def _place(self) -> str:

@@ -57,9 +57,9 @@ def _fits(word: str, text: str, weight: float) -> float | None:
 
 def entries(screen: ActionScreen) -> list[Entry]:
     """Every action of a screen, one entry for each of its keys."""
-    keymap = screen.dashboard.settings.keys
+    keymap, read_only = screen.dashboard.settings.keys, screen.dashboard.read_only
     return [
-        Entry(f"{a.id} {n}", label, keys, a.description, actions.why_not(a.id, screen.model))
+        Entry(f"{a.id} {n}", label, keys, a.description, actions.why_not(a.id, screen.model, read_only=read_only))
         for a in actions.of_screen(screen.kind)
         for n, label, keys in actions.places(a, keymap)
     ]

@@ -102,7 +102,8 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         yield HeaderView(self.deck, drawing, link=self._link, pages=lambda: board.page_text, id="header")
         yield board
         yield EventLine(self.deck, drawing, id="event")
-        yield FooterView(self.deck, drawing, keymap=settings.keys, back=back, id="footer")
+        read_only = self.dashboard.read_only
+        yield FooterView(self.deck, drawing, keymap=settings.keys, back=back, read_only=read_only, id="footer")
         yield TooSmall(self.deck, drawing, id="too-small")
 
     def on_mount(self) -> None:

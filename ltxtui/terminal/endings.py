@@ -16,6 +16,7 @@ from textual.app import App
 from textual.driver import Driver
 
 from ltxtui.terminal import crash_log
+from ltxtui.terminal.served import is_served
 
 T = TypeVar("T")
 
@@ -111,6 +112,10 @@ class TerminalApp(App[T], inherit_bindings=False):
         self.leave()
 
     def get_driver_class(self) -> type[Driver]:
+        if is_served():
+            from ltxtui.terminal.web import Web
+
+            return Web
         from ltxtui.terminal.driver import Terminal
 
         return Terminal

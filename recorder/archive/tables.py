@@ -35,7 +35,8 @@ def to_json_value(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): to_json_value(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [to_json_value(v) for v in value]
+        # A plan has a level for every step, so the numbers of a list are looked at here.
+        return [v if type(v) is float and math.isfinite(v) else to_json_value(v) for v in value]
     return value
 
 

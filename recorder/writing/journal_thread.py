@@ -217,6 +217,8 @@ class Pump:
             self._writing.acquire()
 
     def _report_dropped(self) -> None:
+        if not self._dropped and not self._dropped_pictures:
+            return
         # Reported when the queue is shorter again; before that, each dropped row would be reported separately.
         waiting = self._queue.qsize()
         if self._dropped != self._reported and waiting < MAX_WAITING_ROWS // 2:

@@ -71,8 +71,7 @@ def repair(path: Path) -> Repaired:
         # Before the lock: whether the folder around it may be written has nothing to do with the reason.
         raise CannotRepair(f"{path} is not a recorded run (it has no {DOCUMENT})")
     if locations.is_packed(archive := locations.archive_in_place(archive)) and not journal.is_file():
-        unpack = f"ltxtui unpack {shlex.quote(str(archive))}"
-        raise CannotRepair(f"{archive.name} is packed and not changed; unpack it, and repair that: {unpack}")
+        raise CannotRepair(f"{archive.name} is packed; repair it with: ltxtui runs repair {shlex.quote(str(archive))}")
     archive = locations.archive_of(journal)
     if not archive.parent.is_dir():
         raise CannotRepair(f"{archive} does not exist")

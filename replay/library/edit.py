@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from replay.archive.reader import root_attributes
 from replay.archive.safe_files import Damaged, checked, parse, read_file
 from replay.library.run_info import MAX_TAGS, TAG_CHARACTERS, TAGS_ATTRIBUTE
 from replay.model.run import NotARun
+from replay.packed import change
 
 _TIME = re.compile(r"^\d{8}-\d{6}-")
 
@@ -92,16 +92,19 @@ def read_tags(text: str) -> tuple[str, ...]:
 def set_tags(archive: Path, tags: Iterable[str]) -> None:
     """Put tags in the place of a run's tags: a list in the root attributes of its archive, so they move with it.
 
+    A packed archive is written again, which takes as long as packing it.
+
     Raises:
-        CannotChange: if the run is live (its recorder would overwrite them), has no archive, is a link, or the disk
-            refuses.
+        CannotChange: if the run is live (its recorder would overwrite them), has no archive, is a link, is packed and
+            damaged, or the disk refuses.
     """
     with _changing(archive) as place:
         if archive.is_symlink():
             raise CannotChange(f"{archive.stem} is a link; change the run that it leads to")
         if locations.is_packed(archive):
-            raise CannotChange(f"{archive.name} is packed and not changed; unpack it first: {_unpack(archive)}")
-        _set_attributes(archive, {TAGS_ATTRIBUTE: list(tags)}, place)
+            change.set_attributes(archive, {TAGS_ATTRIBUTE: list(tags)})
+        else:
+            _set_attributes(archive, {TAGS_ATTRIBUTE: list(tags)}, place)
 
 
 def delete(archive: Path) -> None:
@@ -136,10 +139,6 @@ def _changing(archive: Path) -> Iterator[int]:
 def _check_there(archive: Path) -> None:
     if not any(os.path.lexists(path) for path in (archive, locations.journal_of(archive))):
         raise CannotChange(f"{locations.run_name(archive)} no longer exists: it was deleted or renamed")
-
-
-def _unpack(archive: Path) -> str:
-    return f"ltxtui unpack {shlex.quote(str(archive))}"
 
 
 def _set_attributes(archive: Path, changes: dict[str, Any], place: int) -> None:

@@ -83,7 +83,9 @@ def test_every_screen_binds_lists_explains_and_documents_the_same(screen: type[A
     bound: dict[str, set[str]] = {}
     for binding in Binding.make_bindings(screen.BINDINGS):
         bound.setdefault(binding.action, set()).add(key_name((binding.key,)))
-    stub: Any = SimpleNamespace(kind=kind, model=anything, dashboard=SimpleNamespace(settings=SimpleNamespace(keys={})))
+    stub: Any = SimpleNamespace(
+        kind=kind, model=anything, dashboard=SimpleNamespace(settings=SimpleNamespace(keys={}), read_only=False)
+    )
     listed = {f"do('{e.id.split()[0]}', {e.id.split()[1]})": set(e.keys.split()) for e in entries(stub)}
     single = {action for action in bound if action not in listed}
     assert all(action.rpartition(", ")[0] + ", 0)" in listed for action in single), "its other keys are on one line"

@@ -316,6 +316,11 @@ def shortened(words: tuple[str, ...]) -> list[str]:
     return [*words, *more]
 
 
+async def ready_at_once(server: Any, port: int, ready: Callable[[int], None], over: asyncio.Event) -> None:
+    """In place of serving until a signal comes."""
+    ready(port)
+
+
 def value_at(found: Any, filter: str) -> Any:
     """What `jq` gives for a path such as `.runs[0].path` or `.checked[].problems`."""
     for name, index in re.findall(r"\.(\w+)|\[(\d*)\]", filter):
@@ -354,6 +359,9 @@ def test_examples_work(
         monkeypatch.setattr(its_module, "become", lambda program, words, options: became.append(words))
     if words[:2] == ["runs", "repair"]:
         next(f for f in (here / "runs" / f"{DISC}.zarr").glob("stage_0/video/*/c/**/*") if f.is_file()).unlink()
+    if command == "serve":
+        server = pytest.importorskip("ltxtui.terminal.browser.server", reason="the extra `serve` is not installed")
+        monkeypatch.setattr(server, "serve", ready_at_once)
     if "--wait" in words:
         shown.before = lambda: live.append(Live(loaded, tmp_path))
     elif (command in ("watch", "control") or "--follow" in words) and ".journal" not in words[-1]:

@@ -8,7 +8,7 @@ import struct
 import tracemalloc
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +36,7 @@ from replay.archive.safe_files import Damaged
 from replay.archive.store import StoreReader
 from replay.integrity.check import check
 from replay.integrity.repair import CannotRepair, repair
+from replay.integrity.repair_packed import repair_run
 from replay.library import edit, listing
 from replay.library.cache import ListingCache
 from replay.library.watcher import RunWatcher
@@ -187,15 +188,22 @@ def test_a_packed_run_is_listed_once_and_by_its_name(archive: Path) -> None:
         assert done.exit_code == 0 and "sound" in done.output, given
 
 
-def test_a_packed_run_is_renamed_and_deleted_but_not_tagged(archive: Path) -> None:
-    packed = pack(archive)
+@pytest.mark.parametrize("small", [False, True])
+def test_a_packed_run_is_tagged_renamed_and_deleted(archive: Path, small: bool) -> None:
+    packed = pack(archive, small=small)
     shutil.rmtree(archive)
-    with pytest.raises(edit.CannotChange, match="packed and not changed; unpack it first: ltxtui unpack"):
-        edit.set_tags(packed, ["a"])
+    before = dict(members(packed))
+    edit.set_tags(packed, ["a", "b"])
+    after = dict(members(packed))
+    assert listing.describe_run(packed).tags == ("a", "b") and check(packed).sound
+    assert next(iter(after)) == "zarr.json" and after.keys() == before.keys()
+    assert [name for name in before if before[name] != after[name]] == ["zarr.json"]
     renamed = edit.rename(packed, "blue disc")
     assert renamed.name == "20261122-143015-blue-disc.zarr.zip" and load(renamed).steps
-    with pytest.raises(CannotRepair, match="unpack it, and repair that"):
+    with pytest.raises(CannotRepair, match="is packed; repair it with: ltxtui runs repair"):
         repair(renamed)
+    with pytest.raises(CannotRepair, match="nothing to repair"):
+        repair_run(renamed)
     edit.delete(renamed)
     assert list(renamed.parent.iterdir()) == []
 
@@ -241,6 +249,33 @@ def test_a_changed_member_is_found_and_the_rest_is_saved(archive: Path, tmp_path
     packed.unlink()
     (lost,) = repair(archive).lost
     assert "stage_0/video/mean" in lost and check(archive).sound and load(archive).steps
+
+
+def members(packed: Path) -> Iterator[tuple[str, tuple[int, bytes]]]:
+    """How every member of a packed archive is compressed, and its bytes."""
+    with zipfile.ZipFile(packed) as file:
+        for info in file.infolist():
+            yield info.filename, (info.compress_type, file.read(info))
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_a_damaged_packed_run_is_not_tagged_and_repaired_in_its_place(archive: Path, small: bool) -> None:
+    packed = pack(archive, small=small)
+    shutil.rmtree(archive)
+    with zipfile.ZipFile(packed) as file:
+        info = file.getinfo("stage_0/video/mean/c/0/0")
+    data = bytearray(packed.read_bytes())
+    data[info.header_offset + 30 + len(info.filename)] ^= 0xFF
+    packed.write_bytes(data)
+    with pytest.raises(edit.CannotChange, match="has a damaged member: stage_0/video/mean/c/0/0"):
+        edit.set_tags(packed, ["a"])
+    assert packed.read_bytes() == data
+    done = CliRunner().invoke(cli, ["runs", "repair", str(packed)])
+    assert done.exit_code == 0 and "lost: " in done.output and "stage_0/video/mean" in done.output, done.output
+    assert check(packed).sound and load(packed).steps
+    kept = packed.parent / "20261122-143015-red-disc.before-repair"
+    assert sorted(p.name for p in packed.parent.iterdir() if not p.name.startswith(".")) == [kept.name, packed.name]
+    assert [p.name for p in kept.iterdir()] == [packed.name] and (kept / packed.name).read_bytes() == data
 
 
 def stored(name: str, data: bytes, **more: Any) -> tuple[zipfile.ZipInfo, bytes]:
