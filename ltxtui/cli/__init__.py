@@ -23,7 +23,7 @@ from ltxtui.cli.demo import demo
 from ltxtui.cli.explain import explain
 from ltxtui.cli.export import export
 from ltxtui.cli.metrics import metrics
-from ltxtui.cli.numbers import strict
+from ltxtui.cli.options.numbers import strict
 from ltxtui.cli.pack import pack, unpack
 from ltxtui.cli.plan import plan
 from ltxtui.cli.record import record

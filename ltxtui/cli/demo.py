@@ -15,8 +15,8 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from ltxtui.cli.common import CliError, check_writable, command_line, has_terminal, runs_dir_option, say
-from ltxtui.cli.numbers import SEED
-from ltxtui.cli.shock_options import read_shocks, shock_option
+from ltxtui.cli.options.numbers import SEED
+from ltxtui.cli.options.shock import read_shocks, shock_option
 from ltxtui.plot.text import clean
 
 if TYPE_CHECKING:

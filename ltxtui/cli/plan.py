@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltxtui.cli.common import CliError, coloured, painter, text_width
-from ltxtui.cli.numbers import FRAMES, PIXELS, SEED, STEPS
+from ltxtui.cli.options.numbers import FRAMES, PIXELS, SEED, STEPS
+from ltxtui.cli.options.setup import SETUP_KEYS, read_setup, setup_options
+from ltxtui.cli.options.shock import SHOCK_KEYS, read_shocks, shock_option, sigmas_option
 from ltxtui.cli.record import check_request
-from ltxtui.cli.setup_options import SETUP_KEYS, read_setup, setup_options
-from ltxtui.cli.shock_options import SHOCK_KEYS, read_shocks, shock_option, sigmas_option
 from recorder.format.numerals import counted
 
 if TYPE_CHECKING:

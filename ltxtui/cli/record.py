@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from ltxtui.cli.alert_options import notify_option, stop_if_option
 from ltxtui.cli.comfy import queue_again
 from ltxtui.cli.common import CliError, check_writable, command_line, is_terminal, runs_dir_option, say
 from ltxtui.cli.explain import MET
-from ltxtui.cli.numbers import FRAMES, PIXELS, SEED, STEPS
+from ltxtui.cli.options.alert import notify_option, stop_if_option
+from ltxtui.cli.options.numbers import FRAMES, PIXELS, SEED, STEPS
+from ltxtui.cli.options.setup import SETUP_KEYS, changed_fields, read_setup, setup_options
+from ltxtui.cli.options.shock import SHOCK_KEYS, read_shocks, shock_option, sigmas_option
 from ltxtui.cli.rerun import Repetition, repetition
-from ltxtui.cli.setup_options import SETUP_KEYS, changed_fields, read_setup, setup_options
-from ltxtui.cli.shock_options import SHOCK_KEYS, read_shocks, shock_option, sigmas_option
 from ltxtui.plot.text import clean
 from recorder.format import locations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltxtui.cli.common import CliError, load_run, recorded_path
-from ltxtui.cli.setup_options import overridden
+from ltxtui.cli.options.setup import overridden
 from ltxtui.plot.text import clean
 from recorder.sampling.guidance_presets import UNGUIDED
 

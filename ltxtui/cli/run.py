@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
-from ltxtui.cli.alert_options import rule_ids
 from ltxtui.cli.common import CliError, check_writable, command_line, runs_dir_option
-from ltxtui.cli.shock_options import SHOCK_KEYS, read_shocks, shock_option
+from ltxtui.cli.options.alert import rule_ids
+from ltxtui.cli.options.shock import SHOCK_KEYS, read_shocks, shock_option
 
 if TYPE_CHECKING:
     from recorder.runners.launched.options import LaunchOptions

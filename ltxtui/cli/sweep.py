@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from ltxtui.cli.common import CliError, LocalPath
-from ltxtui.cli.numbers import FRAMES, PIXELS, SEED, STEPS
-from ltxtui.cli.setup_options import setup_options
+from ltxtui.cli.options.numbers import FRAMES, PIXELS, SEED, STEPS
+from ltxtui.cli.options.setup import setup_options
 from ltxtui.cli.sweep_report import report
 from ltxtui.cli.sweep_request import foresee, prepared, read_sweep
 from ltxtui.cli.sweep_runs import make_missing

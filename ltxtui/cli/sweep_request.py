@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltxtui.cli.common import CliError
+from ltxtui.cli.options.setup import SETUP_NAMES, read_setup
 from ltxtui.cli.record import check_request
-from ltxtui.cli.setup_options import SETUP_NAMES, read_setup
 
 if TYPE_CHECKING:
     from recorder.sweep.spec import Sweep

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxtui.cli.alert_options import notify_option
 from ltxtui.cli.common import (
     MAX_NAMED,
     CliError,
@@ -28,6 +27,7 @@ from ltxtui.cli.common import (
     run_path,
     runs_dir_option,
 )
+from ltxtui.cli.options.alert import notify_option
 from ltxtui.cli.remote import hosts_of, need_terminal_unless, remote_source
 from ltxtui.viewmodel.layout import PRESETS
 from recorder.journal.loading import is_loading

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recorder.format import paths
 from recorder.format.declarations import QUANTITIES
 from recorder.format.protocol import Message
 from replay.export.metadata import as_json, event_line, flat, settings, stage_settings, status, summary
@@ -54,7 +55,7 @@ class TensorBoardTarget:
 
     def stage(self, stage: StageData) -> None:
         text = f"    {as_json(stage_settings(stage))}"  # indented: as it is, in the Markdown of TensorBoard
-        self._writer.add_text(f"settings/stage_{stage.index}", text, 0, walltime=self._time)
+        self._writer.add_text(f"settings/{paths.stage(stage.index)}", text, 0, walltime=self._time)
 
     def step(self, step: ExportedStep) -> None:
         self._time = step.time if math.isfinite(step.time) else self._time

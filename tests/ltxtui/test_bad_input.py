@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from ltxtui import cli as cli_module
 from ltxtui.cli import BROKEN_PIPE, cli, main
-from ltxtui.cli.numbers import strict
+from ltxtui.cli.options.numbers import strict
 from recorder.format.numerals import counted, real, whole
 from recorder.shocks.parse import parse_shocks
 from replay.library import listing

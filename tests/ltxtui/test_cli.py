@@ -164,7 +164,7 @@ def test_the_folder_of_runs_may_be_said_before_the_command(tmp_path: Path, monke
         assert CliRunner().invoke(cli, [*before, *command]).exit_code == 0
     assert "on a terminal" in problem(*before, "watch", "before") or "terminal" in problem(*before, "replay", "before")
     opened: list[Path] = []
-    monkeypatch.setattr(cli_module, "browse", opened.append)
+    monkeypatch.setattr(cli_module, "browse", lambda folder, hosts: opened.append(folder))
     assert CliRunner().invoke(cli, before).exit_code == 0 and opened == [tmp_path / "before"]
     assert "s3://" in problem("--runs-dir", "s3://bucket/runs", "runs")
 

@@ -24,9 +24,10 @@ from click.testing import CliRunner, Result
 
 from ltxtui.cli import cli, common, watch_replay
 from ltxtui.cli.demo import Recorder
+from ltxtui.cli.options.setup import read_setup
+from ltxtui.cli.options.shock import read_shocks
 from ltxtui.cli.record import record as record_command
 from ltxtui.cli.run import become
-from ltxtui.cli.shock_options import read_shocks
 from ltxtui.state import SavedState
 from ltxtui.terminal import endings
 from recorder import nano, record
@@ -210,7 +211,7 @@ class DemoRecorder:
     def __init__(self, runs_dir: Path, prompt: str, steps: int, seed: int, more: list[str], log: IO[bytes]) -> None:
         given = ["--model", "nano", "--prompt", prompt, "--steps", str(steps), "--seed", str(seed), *more, *SIZE]
         options = record_command.make_context("record", [*given, "--runs-dir", str(runs_dir)]).params
-        options |= {"shocks": read_shocks(options["shocks"]), "steps": min(steps, 8)}
+        options = {**read_setup(options, ()), "shocks": read_shocks(options["shocks"]), "steps": min(steps, 8)}
         self._request = Request.from_dict({k: v for k, v in options.items() if k not in ("like", "as_json", "notify")})
         self._archive: Path | None = None
         self._thread = threading.Thread(target=self._record)

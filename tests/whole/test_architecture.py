@@ -117,7 +117,10 @@ def test_what_a_page_names_exists(page: str) -> None:
 
 
 def test_every_page_is_looked_at() -> None:
-    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= set(PAGES)
+    elsewhere = {"docs/recipes.md"}  # it names files of other repositories
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} == {
+        page for page in PAGES if page.startswith("docs/")
+    } | elsewhere
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ from click.testing import CliRunner
 
 from ltxtui.cli import cli
 from ltxtui.panels import header
-from recorder import generate, record
+from recorder import record
 from recorder.format import locations, protocol
 from recorder.format.framing import encode
 from recorder.format.run_status import missed_steps, standing
 from recorder.metrics.full_precision import full_precision
 from recorder.metrics.measures import MEASURES
+from recorder.recipes import loading
 from recorder.sampling import measure_step
 from recorder.sampling.pipeline_loop import Schedule
 from recorder.writing import journal_thread
@@ -237,7 +238,7 @@ def test_the_command_says_what_it_recorded(
         calls[0] += 1
         return fails() if what == "none" or calls[0] == 3 else real(step)
 
-    monkeypatch.setattr(generate, "load", lambda request: pipe)
+    monkeypatch.setattr(loading, "load", lambda request: pipe)
     if what in ("none", "missed"):
         monkeypatch.setitem(MEASURES, "mean", sometimes)
     if what == "nothing":

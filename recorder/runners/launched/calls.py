@@ -23,6 +23,8 @@ from recorder.shocks.plan import PlanError
 
 _here: ContextVar[LaunchedRun | None] = ContextVar("ltxtui_launched", default=None)
 """The run of the call under way in this context."""
+_left_alone: ContextVar[bool] = ContextVar("ltxtui_left_alone", default=False)
+"""Whether the call under way in this context is not recorded, and neither is what it calls, such as its stages."""
 
 Method = Callable[..., Any]
 
@@ -44,12 +46,18 @@ def call(
         from recorder.runners.launched.comfyui import sample
 
         return sample(owner, original, pipe, args, kwargs)
+    if _left_alone.get() or _refused(kind, pipe):
+        return original(pipe, *args, **kwargs)
     outer = _here.get()
     if outer is not None and outer.under_way:
         return _inside(kind, outer, original, pipe, args, kwargs)
     run = _run_of(kind, pipe)
     if run is None:
-        return original(pipe, *args, **kwargs)
+        left = _left_alone.set(True)
+        try:
+            return original(pipe, *args, **kwargs)
+        finally:
+            _left_alone.reset(left)
     process = this_process()
     token = _here.set(run)
     failure: BaseException | None = None
@@ -69,15 +77,13 @@ def _inside(
     kind: str, run: LaunchedRun, original: Method, pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """A call within a recorded one: of its stage, of its parent's method, or of another pipeline."""
-    if kind == "stage" or run.has(pipe) or _refused(kind, pipe) or _records_itself(kind, pipe, ()):
+    if kind == "stage" or run.has(pipe) or _records_itself(kind, pipe, ()):
         return original(pipe, *args, **kwargs)
     return _joined(run, original, pipe, args, kwargs)
 
 
 def _run_of(kind: str, pipe: Any) -> LaunchedRun | None:
     """The run that a call is recorded in; None if it is not recorded."""
-    if _refused(kind, pipe):
-        return None
     try:
         process = this_process()
         if _records_itself(kind, pipe, process.open):

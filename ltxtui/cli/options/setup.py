@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from ltxtui.cli.common import CliError, Command
-from ltxtui.cli.shock_options import NONE, read_sigmas
+from ltxtui.cli.options.shock import NONE, read_sigmas
 
 SETUP_KEYS: Final = """\b
 Set-ups:
