@@ -42,11 +42,13 @@ HOME_GRID = (9, 10, 12)
 RGB_CENTRE, RGB_GAIN = 0.4, 6.5
 OUTLINE_GAINS = np.array([3.6, 12.0, 12.0, 20.0, 20.0])
 COVERAGE_CENTRE = 0.4
-PLACE_GAIN, TIMBRE_GAIN = 0.6, 1.3
-"""How loud the sound tells the shape's place, and how loud its timbre is.
+LIGHT = 0.3
+"""How much the background's light falls off down the frame, and across it."""
+PLACE_GAIN, CLOCK_GAIN, TIMBRE_GAIN = 0.6, 2.0, 1.3
+"""How loud the sound holds the shape's place and the time, and how loud its timbre is.
 
-Sixteen mel bins repeat what each channel tells. Told louder, the sound would give the path away while nothing else of
-a clip can be seen yet, and there would be little left for the direction word to decide.
+Sixteen mel bins repeat what each channel holds. A louder place would give the path away while nothing else of a clip
+can be seen yet, and there would be little left for the direction word to decide. The time is the same in every clip.
 """
 
 
@@ -143,9 +145,13 @@ class Scene:
         return self.start + times[:, None] * self.velocity
 
     def background(self, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A still, smooth field [3, rows, columns] in about .2 to .6: light from the upper left, and random tones."""
+        """A still, smooth field [3, rows, columns] in about .1 to .7: light from the upper left, and random tones.
+
+        The light is the same in every clip. Attention sees only how far apart tokens are, so the light is what a token
+        knows its place in the frame by, and with that which way the shape is to move.
+        """
         y, x = (rows / self.height)[:, None], (columns / self.width)[None, :]
-        field = self.tone[:, None, None] + 0.16 * (0.5 - y) + 0.16 * (0.5 - x)
+        field = self.tone[:, None, None] + LIGHT * (0.5 - y) + LIGHT * (0.5 - x)
         for (ky, kx), amplitude in zip(WAVES, self.waves, strict=True):
             field = field + amplitude[:, None, None] * (np.cos(np.pi * ky * y) * np.cos(np.pi * kx * x))
         return field
@@ -197,13 +203,36 @@ def audio_for(
     places = [np.pi * path[:, 1] / width, np.pi * path[:, 0] / height]
     clock = [np.pi * passed, 2 * np.pi * passed]
     waves = np.stack([f(phase) for phase in (*places, *clock) for f in (np.sin, np.cos)], axis=1)
-    told = PLACE_GAIN * waves[:, :, None] * _SPECTRA[::2]
+    gains = np.repeat([PLACE_GAIN, CLOCK_GAIN], AUDIO_CHANNELS // 2)
+    told = gains[:, None] * waves[:, :, None] * _SPECTRA[::2]
     steady = TIMBRE_GAIN * timbre[:, None] * _SPECTRA[1::2]
     return (told + steady).reshape(len(path), -1).astype(np.float32)
 
 
 _SPECTRA = np.cos(np.pi * np.outer(np.arange(2 * AUDIO_CHANNELS), (np.arange(AUDIO_BINS) + 0.5) / AUDIO_BINS))
 """Sixteen spectra over the mel bins [16, 16], at right angles: in turn one for what a channel tells and its timbre."""
+
+
+def place_spectra() -> NDArray[np.float32]:
+    """Directions of an audio token [128, 4] that hold the shape's place: of unit length, at right angles."""
+    found = np.zeros((AUDIO_CHANNELS // 2, AUDIO_CHANNELS, AUDIO_BINS))
+    for channel in range(len(found)):
+        spectrum = _SPECTRA[2 * channel]
+        found[channel, channel] = spectrum / np.linalg.norm(spectrum)
+    return found.reshape(len(found), -1).T.astype(np.float32)
+
+
+def silent_spectra(count: int) -> NDArray[np.float32]:
+    """Directions of an audio token [128, count] that hold nothing in any clip: of unit length, at right angles.
+
+    Channel k of a clip has the spectra 2k and 2k + 1.
+    """
+    found = np.zeros((count, AUDIO_CHANNELS, AUDIO_BINS))
+    for i in range(count):
+        channel, turn = i % AUDIO_CHANNELS, i // AUDIO_CHANNELS
+        spectrum = _SPECTRA[(2 * channel + 2 + turn) % len(_SPECTRA)]
+        found[i, channel] = spectrum / np.linalg.norm(spectrum)
+    return found.reshape(count, -1).T.astype(np.float32)
 
 
 # Low-order 2-D DCT patterns of one cell: what a cell keeps of the shape's outline beyond its plain coverage.

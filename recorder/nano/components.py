@@ -27,8 +27,10 @@ HEADS = 4
 """Attention heads of both streams: ComfyUI takes the audio's number for the attention between streams."""
 VIDEO_WIDTH = 64
 AUDIO_TOKEN = clips.AUDIO_CHANNELS * clips.AUDIO_BINS
-AUDIO_WIDTH = AUDIO_TOKEN + 32
+AUDIO_WIDTH = AUDIO_TOKEN
 """No narrower than an audio token: a velocity holds the token's whole noise, which must pass through."""
+AUDIO_ROOM = 16
+"""Dimensions of the audio stream that an untrained model keeps free of noise, for what the stream works out."""
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -124,17 +126,20 @@ def transformer() -> LTX2VideoTransformer3DModel:
         use_prompt_embeddings=False,
     )
     _start_as_passage(model.proj_in, model.proj_out)
-    _start_as_passage(model.audio_proj_in, model.audio_proj_out)
+    _start_as_passage(model.audio_proj_in, model.audio_proj_out, torch.from_numpy(clips.silent_spectra(AUDIO_ROOM)))
     return model
 
 
-def _start_as_passage(into: torch.nn.Linear, out: torch.nn.Linear) -> None:
+def _start_as_passage(into: torch.nn.Linear, out: torch.nn.Linear, without: torch.Tensor | None = None) -> None:
     """Let an untrained stream pass its input on: at the highest noise level that almost is the velocity.
 
-    Between the two layers, tokens are brought to unit power per channel of the inner width.
+    Between the two layers, tokens are brought to unit power per channel of the inner width. The directions `without`
+    [channels, directions] of a token, of unit length and at right angles, are held back.
     """
     with torch.no_grad():
         torch.nn.init.orthogonal_(into.weight)
+        if without is not None:
+            into.weight.sub_(into.weight @ without @ without.T)
         out.weight.copy_(into.weight.T * (into.in_features / into.out_features) ** 0.5)
         into.bias.zero_()
         out.bias.zero_()

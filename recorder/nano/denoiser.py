@@ -25,7 +25,7 @@ LONG: tuple[tuple[flow.Grid, int], ...] = (((9, 10, 12), 4), ((5, 10, 12), 4), (
 """Those of the rest; the first is the home size."""
 DECAY_SHARE = 0.4
 """The rate is held, then decays over this last share of the time."""
-AUDIO_WEIGHT = 0.5
+AUDIO_WEIGHT = 0.25
 KEPT_SHARES = (0.05, 0.15, 0.4)
 """Shares of the time after which the average so far is kept: models that drift more than the finished one."""
 SAVE_SECONDS = 600.0
@@ -118,10 +118,10 @@ class Training:
                 group["lr"] = rate * pace
         table = SHORT if self.progress < self.plan.short_share else LONG
         grid, size = table[self.step % len(table)]
-        video, audio = flow.velocity_errors(
+        video, audio, place = flow.velocity_errors(
             self.pipe, conditioning, flow.draw_batch(grid, size, self.plan.seed, self.step)
         )
-        loss = video.mean() + AUDIO_WEIGHT * audio.mean()
+        loss = video.mean() + AUDIO_WEIGHT * (audio.mean() + place.mean())
         self.modules.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.modules.parameters(), 1.0)
