@@ -19,6 +19,8 @@ from replay.remote.host_runs import HostRuns
 
 AT_ONCE: Final = 12
 """Hosts that are connected to at a time. One that has not answered within a second makes room for the next."""
+AT_FIRST: Final = 4
+"""The same until one has answered: many at once would keep each other from it on a machine with few cores."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,9 @@ class FleetWatcher:
 
     def _connect(self) -> None:
         young = sum(host.young for host in self.hosts)
+        most = AT_ONCE if any(host.ready for host in self.hosts) else AT_FIRST
         for host in self.hosts:
-            if young >= AT_ONCE:
+            if young >= most:
                 return
             if host.due:
                 sessions.share(host.host)
