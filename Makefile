@@ -85,13 +85,13 @@ interop: $(STAMP)  ## Record Lightricks' ltx-pipelines at toy size; LTXTUI_LTX2=
 
 BRIDGES := .venv/bridges
 # It sees .venv's packages, and gets the libraries of the exports; tensorboard reads what tensorboardX wrote.
-bridges: $(STAMP)  ## Export to each tool and read it back with the tool's own library; record in a notebook; a minute.
+bridges: $(STAMP)  ## Export to each tool and read it back with the tool's own library; record in a notebook and with a LoRA; a minute.
 	test -x $(BRIDGES)/bin/python || $(BIN)/python -m venv $(BRIDGES)
 	$(BIN)/python $(SITE) > "$$($(BRIDGES)/bin/python $(SITE))/outer.pth"
 	$(BRIDGES)/bin/python -m pip install --quiet --constraint constraints.txt \
-		--editable '.[parquet,tensorboard,wandb,trackio,rerun,metrics]' tensorboard ipykernel nbclient
+		--editable '.[lora,parquet,tensorboard,wandb,trackio,rerun,metrics]' tensorboard ipykernel nbclient
 	$(BRIDGES)/bin/python -m pytest -rs -m '' tests/bridges
-	$(BRIDGES)/bin/python -m pytest -rs -m slow tests/recorder/runners/launched -k notebook
+	$(BRIDGES)/bin/python -m pytest -rs -m slow tests/recorder/runners/launched tests/ltxtui/test_recipes.py -k 'notebook or lora'
 
 clean:  ## Remove what the targets made.
 	rm -rf .venv dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis snapshot_report.html

@@ -49,7 +49,7 @@ def check_files(request: Request) -> None:
             if not on_hub and not Path(path).expanduser().exists():
                 raise CannotGenerate(f"the LoRA {path} does not exist; give a file, or OWNER/REPOSITORY/FILE")
     if any(stage.loras for stage in request.in_stages()) and find_spec("peft") is None:
-        raise CannotGenerate("LoRAs need peft; install it: pip install peft")
+        raise CannotGenerate("LoRAs need peft; install it with: pip install 'ltxtui[lora]'")
 
 
 def _loaded(request: Request) -> Any:
