@@ -93,6 +93,21 @@ def test_one_stage_has_no_axis_over_the_run() -> None:
     assert "run" not in modes and len(modes) == 5
 
 
+def test_a_recipe_has_the_axis_before_its_second_stage_begins() -> None:
+    asked = {"user": {"request": {"stages": [{}, {"noise": 0.9}]}}}
+    run = Run()
+    for message in list(messages(10, stages=2))[:14]:
+        run.feed({**message, "metadata": {**message["metadata"], **asked}} if message["t"] == "header" else message)
+    deck = Deck(run, Liveness.LIVE)
+    deck.changed(deck.liveness)
+    assert len(run.stages) == 1
+    seen = set()
+    for _ in range(8):
+        deck.next_axis()
+        seen.add(deck.axis.mode)
+    assert "run" in seen
+
+
 def test_scrolled_back_the_header_says_where_the_run_is() -> None:
     deck = deck_of(2, live=True)
     assert not any("run at" in part.texts[0] for part in progress(deck))
