@@ -94,8 +94,9 @@ class StreamWriter:
             for array in self._step_arrays():
                 # A loop that outruns a short plan must not leave hundreds of tiny chunks.
                 array.resize(self.capacity, rows_per_chunk(self.capacity, array.row_bytes))
+        by_column = np.ascontiguousarray(rows.T)  # once, instead of a walk through all rows for every metric
         for array, columns, shape in self.arrays:
-            array.write(first, rows[:, columns].reshape(len(rows), *shape))
+            array.write(first, by_column[columns].T.reshape(len(rows), *shape))
         self.time.write(first, np.concatenate(self.times))
         self.rows = end
         self.waiting.clear()
