@@ -109,7 +109,8 @@ def settle(archive: Path, verify: bool = True) -> bool:
 
     Args:
         archive: its path.
-        verify: compare all documents and checksums first: after a power cut parts may be missing.
+        verify: compare the journal's end, all documents and checksums first: after a power cut parts may be missing.
+            A recorder that has just completed the archive knows better; its journal has no end where the disk was full.
 
     Returns:
         False if anything of the journal may still be needed; nothing is changed then.
@@ -194,7 +195,7 @@ def _is_ours(journal: Path, archive: Path) -> bool:
 
 
 def _holds_all(tree: Tree | PackedFiles, journal: Path, verify: bool) -> bool:
-    """Whether an archive is complete and of the same run as a journal that ends as it does."""
+    """Whether an archive is complete and of the same run as a journal; with `verify`, one that ends as it does."""
     try:
         root = _document(tree, paths.DOCUMENT)
         attributes = root["attributes"]
@@ -205,7 +206,7 @@ def _holds_all(tree: Tree | PackedFiles, journal: Path, verify: bool) -> bool:
             reader.close()
         end = {"t": protocol.END, "time": attributes["ended"], **{key: attributes[key] for key in ("status", "error")}}
         same = header["t"] == protocol.HEADER and header["time"] == attributes["time"]
-        return same and _ends_with(journal, encode(end)) and (not verify or _is_whole(tree, root))
+        return same and (not verify or (_ends_with(journal, encode(end)) and _is_whole(tree, root)))
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError):  # no archive, or not complete
         return False
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from recorder import record, recording
-from recorder.archive import zarr_writer
+from recorder.archive import journal_removal, zarr_writer
 from recorder.format import locations
 from recorder.journal import backlog, journal
 from recorder.journal.journal import is_being_written
@@ -229,8 +229,10 @@ def _fill(filler: Path) -> None:
                     raise
 
 
-def file_limit(runs: str, kilobytes: int) -> None:
-    """No file may grow beyond a limit: as with a quota."""
+def file_limit(runs: str, kilobytes: int, late: bool = False) -> None:
+    """No file may grow beyond a limit: as with a quota. The archive reaches the disk after the block if it is `late`."""
+    if late:
+        journal_removal.SETTLE_SECONDS = 0.0
     resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes << 10, kilobytes << 10))
     with recorded(runs) as run:
         await_viewer(run)

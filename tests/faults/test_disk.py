@@ -72,6 +72,13 @@ def test_a_limit_on_file_sizes(start: Start, kilobytes: int) -> None:
     mended(path, left)
 
 
+def test_a_journal_that_is_cut_short_goes_also_when_its_archive_is_late(start: Start) -> None:
+    child = start("file_limit", kilobytes=100, late=True)
+    watch(child.tells("socket"))
+    assert child.wait() == 0, child.text
+    assert rows(whole(Path(child.said["path"]))) == list(range(300))
+
+
 @pytest.mark.parametrize(
     "what", ["folder deleted", "folder deleted at the end", "journal deleted", "archive deleted", "folder moved"]
 )
