@@ -230,7 +230,7 @@ def _fill(filler: Path) -> None:
 
 
 def file_limit(runs: str, kilobytes: int, late: bool = False) -> None:
-    """No file may grow beyond a limit: as with a quota. The archive reaches the disk after the block if it is `late`."""
+    """No file may grow beyond a limit, as with a quota. A `late` archive reaches the disk after the block."""
     if late:
         journal_removal.SETTLE_SECONDS = 0.0
     resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes << 10, kilobytes << 10))
