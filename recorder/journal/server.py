@@ -32,6 +32,8 @@ MAX_READ_PIECES = 16
 """Pieces of the journal that are kept while they are sent to several viewers."""
 SEND_BYTES = 1 << 18
 ACCEPT_PAUSE_SECONDS = 0.1
+IDLE_SECONDS = 0.05
+"""How often a server without viewers is woken at most."""
 HEAR_BYTES = 4096
 MAX_COMMANDS = 20
 """Commands that one viewer may send in a second; all of them together may send five times as many."""
@@ -91,6 +93,7 @@ class Server:
         self._report = report
         self._pace = Pace(5 * MAX_COMMANDS)
         self._awake = threading.Event()
+        self._next_look = 0.0
         self._closing_at: float | None = None
         self._viewers: dict[int, _Viewer] = {}
         self._refusing = False
@@ -135,8 +138,16 @@ class Server:
             self._selector.close()
 
     def notify(self) -> None:
-        """Notify the server that the journal grew; cheap, and repeated calls are merged."""
-        if not self._awake.is_set() and not self._forked:
+        """Notify the server that the journal grew; cheap, and repeated calls are merged.
+
+        Without viewers there is nothing to send, and it is woken now and then only: a thread that cannot go on is found
+        out so. A viewer that comes meanwhile is sent what is in the journal then.
+        """
+        if self._awake.is_set() or self._forked:
+            return
+        now = time.monotonic()
+        if self._viewers or self.closing or now >= self._next_look:
+            self._next_look = now + IDLE_SECONDS
             self._awake.set()
             with contextlib.suppress(BlockingIOError, OSError):  # a full pipe wakes it just as well
                 self._wake_writer.send(b"\0")

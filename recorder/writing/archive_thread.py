@@ -15,7 +15,6 @@ from recorder.format import protocol
 from recorder.format.events import event, reason_of
 from recorder.format.protocol import Message
 from recorder.writing.items import RequestedSnapshot, RowItem
-from recorder.writing.joined_rows import MAX_JOINED, follows, is_row, joined
 
 logger = logging.getLogger(__name__)
 
@@ -120,14 +119,10 @@ class Archivist:
         return not self._archive.made or Settlement(self._archive).within(seconds)
 
     def _write_all(self) -> None:
-        following: list[RowItem | RequestedSnapshot | Message | None] = []
-        """An item that was taken from the queue to see whether it is the next row."""
-        while (item := following.pop() if following else self._queue.get()) is not None:
+        while (item := self._queue.get()) is not None:
             self._done += 1
             try:
                 if self.error is None:
-                    if isinstance(item, dict) and is_row(item):
-                        item = self._with_next(item, following)
                     self._take(item)
                 elif not isinstance(item, dict):
                     self.lost_latents += 1
@@ -141,18 +136,6 @@ class Archivist:
                     self._waiting_snapshots -= 1
                 elif isinstance(item, RequestedSnapshot):
                     item.done()
-
-    def _with_next(self, first: Message, following: list[RowItem | RequestedSnapshot | Message | None]) -> Message:
-        """A row with those that wait behind it; the item after them, if it was taken, goes to `following`."""
-        rows = [first]
-        while len(rows) < MAX_JOINED and not self._queue.empty():
-            item = self._queue.get()
-            if not (isinstance(item, dict) and is_row(item) and follows(item, first, len(rows))):
-                following.append(item)
-                break
-            rows.append(item)
-        self._done += len(rows) - 1
-        return joined(rows)
 
     def _take(self, item: RowItem | RequestedSnapshot | Message) -> None:
         if isinstance(item, RowItem):

@@ -11,6 +11,7 @@ from recorder.format.framing import encode
 from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
 from recorder.writing.archive_thread import Archivist
+from recorder.writing.joined_rows import together
 from recorder.writing.message_fallback import lesser
 from recorder.writing.tally import Tally
 
@@ -81,11 +82,12 @@ class GroupWriter:
             self._journal.append(b"".join(data for data, _, _ in group), any(vital for _, _, vital in group))
             if self._sync and self._journal.error is None:
                 self._synchronise()
-            for _, message, _ in group:
+            for message in together(message for _, message, _ in group):
                 # A run in which no step was taken has no end in the archive: it is not an archive then.
                 if message["t"] != protocol.END or not self.tally.idle:
                     self._archivist.put(message)
-                if self._also is not None:
+            if self._also is not None:
+                for _, message, _ in group:
                     self._also(message)
             self._written()
             self._watch_disk()  # its events are gathered too

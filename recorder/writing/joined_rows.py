@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from recorder.format import protocol
 from recorder.format.protocol import Message
-
-MAX_JOINED: Final = 64
-"""Rows of one message."""
 
 
 def is_row(item: object) -> bool:
@@ -24,6 +20,21 @@ def follows(row: Message, first: Message, count: int) -> bool:
     return bool(
         row["step"] == first["step"] + count and row["stream"] == first["stream"] and row["stage"] == first["stage"]
     )
+
+
+def together(messages: Iterable[Message]) -> Iterator[Message]:
+    """The messages in their order, rows that follow each other as one."""
+    rows: list[Message] = []
+    for message in messages:
+        if rows and not (is_row(message) and follows(message, rows[0], len(rows))):
+            yield joined(rows)
+            rows = []
+        if is_row(message):
+            rows.append(message)
+        else:
+            yield message
+    if rows:
+        yield joined(rows)
 
 
 def joined(rows: Sequence[Message]) -> Message:

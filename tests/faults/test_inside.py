@@ -7,6 +7,7 @@ import gc
 import logging
 import socket
 import threading
+import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,7 @@ def test_a_server_that_dies_takes_nothing_with_it(
         run.stage(SIGMAS)
         steps(run, 2)
         monkeypatch.setattr(server.Server, "_round", breaks)
+        time.sleep(server.IDLE_SECONDS)  # without a viewer it is not woken more often
         run._notify()
         assert run._server is not None
         run._server.join(30)
