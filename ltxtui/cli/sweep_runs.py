@@ -30,6 +30,7 @@ def make_missing(folder: Path, made: Sweep, workers: int) -> None:
         CliError: if another process makes them, the folder cannot be used, or no worker can run.
     """
     from recorder.sweep import spec
+    from recorder.sweep.jobs import JobList
     from recorder.sweep.runner import Stopped, run_jobs, wait_for_workers
     from recorder.system.signals import as_ctrl_c
     from replay.sweep.results import discard, find_runs, finished
@@ -53,7 +54,7 @@ def make_missing(folder: Path, made: Sweep, workers: int) -> None:
             discard(f for f in found if f.job in wanted)
             click.echo(f"{counted(len(jobs), 'run')} to make, {len(done)} done already, in {folder}", err=True)
             progress = stack.enter_context(_progress(len(done), len(jobs), workers))
-            failed = run_jobs(folder, jobs, workers, progress)
+            failed = run_jobs(folder, JobList(jobs), min(workers, len(jobs)), progress)
     except spec.SweepBusy as error:
         raise CliError(str(error)) from error
     except OSError as error:

@@ -11,12 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from recorder.sweep import spec
+from recorder.sweep.jobs import JobSource, JobsUnreachable
 from recorder.sweep.spec import Job
 from recorder.system.open_folders import FILE_MODE
 
@@ -24,6 +25,8 @@ STOP_SECONDS: Final = 20.0
 """How long workers get to complete the archive of a run that is stopped."""
 MAX_FAILURES: Final = 3
 """This many failures with no success between them end the sweep: further runs would fail too."""
+INTERRUPTED: Final = 130
+"""The exit status of a worker that a signal told to end."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class JobResult:
     """The result of one job.
 
     `no_plan`: the arm's shocks cannot act on this schedule, with any seed; `dropped` jobs of the arm were left out.
+    `run`: the name of the archive, if it is complete.
     """
 
     job: Job
@@ -39,30 +43,20 @@ class JobResult:
     no_plan: bool = False
     fatal: bool = False
     dropped: int = 0
+    run: str = ""
 
 
 class Stopped(RuntimeError):
     """The sweep cannot continue; the message has the reason."""
 
 
-@dataclass
-class _State:
-    """What the threads share."""
+@dataclass(frozen=True)
+class _Shared:
+    """What the threads share: where jobs come from, and where their results go. None: a worker is gone."""
 
-    waiting: list[Job]
-    answers: queue.Queue[JobResult | None]
-    lock: threading.Lock
-    stopped: bool = False
-
-    def next_job(self) -> Job | None:
-        with self.lock:
-            return self.waiting.pop(0) if self.waiting and not self.stopped else None
-
-    def drop(self, arm: str) -> int:
-        with self.lock:
-            before = len(self.waiting)
-            self.waiting[:] = [j for j in self.waiting if j.arm != arm]
-            return before - len(self.waiting)
+    jobs: JobSource
+    answers: queue.Queue[JobResult | JobsUnreachable | None] = field(default_factory=queue.Queue)
+    stopping: threading.Event = field(default_factory=threading.Event)
 
 
 def wait_for_workers(folder: Path, say: Callable[[str], None], seconds: float = 600.0) -> None:
@@ -76,14 +70,12 @@ def wait_for_workers(folder: Path, say: Callable[[str], None], seconds: float = 
         time.sleep(0.1)
 
 
-def run_jobs(
-    folder: Path, jobs: Sequence[Job], workers: int, told: Callable[[JobResult, int], None]
-) -> list[JobResult]:
-    """Make runs with `workers` processes; the caller holds `spec.ownership`.
+def run_jobs(folder: Path, jobs: JobSource, workers: int, told: Callable[[JobResult, int], None]) -> list[JobResult]:
+    """Make runs with `workers` processes, until the source has no further job.
 
     Args:
         folder: of the sweep.
-        jobs: what to run, in this order.
+        jobs: where the jobs come from.
         workers: processes; each loads the model once.
         told: called after each run with its result and the number of jobs that were dropped because of it.
 
@@ -91,31 +83,34 @@ def run_jobs(
         The results of failed jobs.
 
     Raises:
-        Stopped: if a model cannot be loaded, or run after run fails.
+        Stopped: if a model cannot be loaded, run after run fails, or the source cannot be reached any more.
         KeyboardInterrupt: on Ctrl-C, once the workers have closed their archives.
     """
-    state = _State(list(jobs), queue.Queue(), threading.Lock())
+    shared = _Shared(jobs)
     failed: list[JobResult] = []
     processes: list[subprocess.Popen[str]] = []
+    threads: list[threading.Thread] = []
     in_a_row = 0
     try:
         log_file = os.open(folder / spec.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
         with os.fdopen(log_file, "a") as log:
-            for _ in range(min(workers, len(jobs))):
+            for _ in range(workers):
                 processes.append(_start(folder, log.fileno()))
-        threads = [threading.Thread(target=_drive, args=(p, state), daemon=True) for p in processes]
+        threads += [threading.Thread(target=_drive, args=(p, shared), daemon=True) for p in processes]
         for thread in threads:
             thread.start()
         alive = len(threads)
         while alive:
             try:
                 # A wait without end could not be interrupted everywhere.
-                answer = state.answers.get(timeout=0.5)
+                answer = shared.answers.get(timeout=0.5)
             except queue.Empty:
                 continue
             if answer is None:
                 alive -= 1
                 continue
+            if isinstance(answer, JobsUnreachable):
+                raise Stopped(str(answer)) from answer
             if answer.error is None:
                 in_a_row = 0
             else:
@@ -127,8 +122,12 @@ def run_jobs(
             if in_a_row >= MAX_FAILURES:
                 raise Stopped(f"{in_a_row} runs failed one after the other, the last with {answer.error}")
     finally:
-        state.stopped = True
+        shared.stopping.set()
+        jobs.stop()
         _end(processes)
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()  # a job is ended by its thread
     return failed
 
 
@@ -150,26 +149,48 @@ def _start(folder: Path, log: int) -> subprocess.Popen[str]:
         os.close(lock)
 
 
-def _drive(process: subprocess.Popen[str], state: _State) -> None:
+def _drive(process: subprocess.Popen[str], shared: _Shared) -> None:
     """Give one worker a job, wait for its answer, and so on; the last message is None."""
     assert process.stdin is not None and process.stdout is not None
-    job: Job | None = None
-    with contextlib.suppress(OSError, ValueError):  # a broken pipe or half an answer: a death, reported below
-        while (job := state.next_job()) is not None:
-            process.stdin.write(json.dumps({"arm": job.arm, "seed": job.seed}) + "\n")
-            process.stdin.flush()
-            reply = json.loads(process.stdout.readline())
-            # Before the next job is taken, which may be one of the same arm.
-            dropped = state.drop(job.arm) if reply["no_plan"] else 0
-            state.answers.put(
-                JobResult(job, reply["error"], reply["seconds"], reply["no_plan"], reply["fatal"], dropped)
-            )
-        process.stdin.close()
-    if job is not None and not state.stopped:
-        code = process.wait()
-        why = f"signal {-code}" if code < 0 else f"exit status {code}"
-        state.answers.put(JobResult(job, f"WorkerDied: its process ended ({why}); see {spec.LOG}", 0.0))
-    state.answers.put(None)
+    try:
+        while (job := shared.jobs.next()) is not None:
+            try:
+                process.stdin.write(json.dumps({"arm": job.arm, "seed": job.seed}) + "\n")
+                process.stdin.flush()
+                reply = json.loads(process.stdout.readline())
+            except (OSError, ValueError):  # a broken pipe or half an answer
+                _ended(process, job, shared)
+                break
+            shared.answers.put(_kept(job, reply, shared.jobs))
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+    except JobsUnreachable as error:
+        shared.answers.put(error)
+    shared.answers.put(None)
+
+
+def _kept(job: Job, reply: dict[str, Any], jobs: JobSource) -> JobResult:
+    """A worker's answer, after the source of the jobs was told of it. Raises JobsUnreachable."""
+    answer = JobResult(job, reply["error"], reply["seconds"], reply["no_plan"], reply["fatal"], run=reply["run"])
+    if answer.error is None:
+        jobs.done(job, answer.run)
+    elif answer.fatal:
+        jobs.give_back(job)  # no worker of this machine can make it
+    else:
+        answer = replace(answer, dropped=jobs.failed(job, answer.error, answer.no_plan))
+    return answer
+
+
+def _ended(process: subprocess.Popen[str], job: Job, shared: _Shared) -> None:
+    """A worker ended within a job: it was told to, or it died. Raises JobsUnreachable."""
+    code = process.wait()
+    if code == INTERRUPTED or shared.stopping.is_set():
+        shared.jobs.give_back(job)
+        return
+    why = f"signal {-code}" if code < 0 else f"exit status {code}"
+    error = f"WorkerDied: its process ended ({why}); see {spec.LOG}"
+    shared.jobs.failed(job, error, no_plan=False)
+    shared.answers.put(JobResult(job, error, 0.0))
 
 
 def _end(processes: list[subprocess.Popen[str]]) -> None:

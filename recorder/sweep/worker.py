@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from recorder.format import locations
 from recorder.format.events import reason_of
 from recorder.sweep import spec
 from recorder.sweep.grid import Arm
@@ -47,14 +48,14 @@ def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
     for line in jobs:
         job = Job(**json.loads(line))
         began = time.monotonic()
-        answer: dict[str, Any] = {"arm": job.arm, "seed": job.seed, "error": None, "fatal": False, "no_plan": False}
+        answer: dict[str, Any] = {"error": None, "fatal": False, "no_plan": False, "run": ""}
         try:
             if pipe is None:
                 answer["fatal"] = True
                 pipe = load(sweep)
                 answer["fatal"] = False
             began = time.monotonic()
-            make_run(pipe, sweep, job, folder)
+            answer["run"] = locations.run_name(make_run(pipe, sweep, job, folder))
         except (ValueError, RuntimeError, OSError, TypeError, ArithmeticError, LookupError) as error:
             from recorder.shocks.plan import PlanError
 
