@@ -226,9 +226,9 @@ def replace_file(file: Path, text: str) -> None:
     open_folders.replace_file(file, text.encode(), sync=True)
 
 
-def measures_file(folder: Path, job: Job) -> Path:
-    """Where what was measured on a run's final latents is kept, next to its archive."""
-    return folder / MEASURES / f"{job.file}.json"
+def measures_file(folder: Path, run: str) -> Path:
+    """Where what was measured on a run's final latents is kept; by the run's name, which no other run has."""
+    return folder / MEASURES / f"{run}.json"
 
 
 @contextlib.contextmanager

@@ -143,7 +143,7 @@ def make_run(pipe: Any, sweep: Sweep, job: Job, folder: Path) -> Path:
     ) as run:
         result = run_stages(pipe, request, changed=with_more_steps)
         # Before the run is complete, so that no complete run lacks its measures.
-        file = spec.measures_file(folder, job)
+        file = spec.measures_file(folder, run.name)
         found = nano_measures(result, request.prompt) if is_nano else {}
         spec.replace_file(file, json.dumps({"run": run.name, "measures": found}) + "\n")
     if run.status != "complete" or not run.rows:

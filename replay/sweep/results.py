@@ -228,11 +228,12 @@ def _shock_key(event: Any) -> tuple[Any, ...]:
 
 def _measures(folder: Path, job: Job, run: str) -> dict[str, Any] | None:
     """What was measured when this very run was made; None if that is missing."""
-    try:
-        measured = json.loads(spec.measures_file(folder, job).read_bytes())
-        return dict(measured["measures"]) if measured["run"] == run else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    for name in (run, job.file):  # older sweeps name it by the job
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            measured = json.loads(spec.measures_file(folder, name).read_bytes())
+            if measured["run"] == run:
+                return dict(measured["measures"])
+    return None
 
 
 def _mean(values: Any) -> float:

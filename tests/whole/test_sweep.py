@@ -25,6 +25,7 @@ from click.testing import CliRunner
 
 from ltxtui.cli.sweep import sweep as command
 from recorder import record
+from recorder.format.locations import run_name
 from recorder.sweep import runner, spec, worker
 from recorder.sweep.grid import Arm, arms_of, smooth, with_controls
 from recorder.sweep.jobs import JobList
@@ -417,13 +418,16 @@ def test_runs_that_are_not_ours_or_not_whole_do_not_count(undisturbed: tuple[Pat
     other = Sweep.make(made.settings, made.seeds, made.arms, {})
     assert results.find_runs(folder, other) == []
     job = Job("smooth", 0)
-    file = spec.measures_file(folder, job)
+    found = results.find_runs(folder, made)
+    file = spec.measures_file(folder, run_name(results.finished(folder, found, made)[job]))
     kept = file.read_text()
     try:
         file.write_text(json.dumps({"run": "another", "measures": {}}))
-        done = results.finished(folder, results.find_runs(folder, made), made)
-        assert set(made.jobs()) - set(done) == {job}
+        assert set(made.jobs()) - set(results.finished(folder, found, made)) == {job}
+        file.rename(spec.measures_file(folder, job.file)).write_text(kept)  # as sweeps of earlier versions have it
+        assert set(made.jobs()) == set(results.finished(folder, found, made))
     finally:
+        spec.measures_file(folder, job.file).unlink(missing_ok=True)
         file.write_text(kept)
 
 
