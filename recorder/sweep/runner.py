@@ -11,15 +11,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from recorder.sweep import spec
 from recorder.sweep.jobs import JobSource, JobsUnreachable
+from recorder.sweep.makers import Heartbeat
 from recorder.sweep.spec import Job
-from recorder.system.open_folders import FILE_MODE
+from recorder.system.open_folders import FILE_MODE, make_folders
 
 STOP_SECONDS: Final = 20.0
 """How long workers get to complete the archive of a run that is stopped."""
@@ -55,6 +56,7 @@ class _Shared:
     """What the threads share: where jobs come from, and where their results go. None: a worker is gone."""
 
     jobs: JobSource
+    log: Path
     answers: queue.Queue[JobResult | JobsUnreachable | None] = field(default_factory=queue.Queue)
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -70,7 +72,15 @@ def wait_for_workers(folder: Path, say: Callable[[str], None], seconds: float = 
         time.sleep(0.1)
 
 
-def run_jobs(folder: Path, jobs: JobSource, workers: int, told: Callable[[JobResult, int], None]) -> list[JobResult]:
+def run_jobs(
+    folder: Path,
+    jobs: JobSource,
+    workers: int,
+    told: Callable[[JobResult, int], None],
+    *,
+    gpus: Sequence[str] = (),
+    heartbeat: Heartbeat | None = None,
+) -> list[JobResult]:
     """Make runs with `workers` processes, until the source has no further job.
 
     Args:
@@ -78,6 +88,8 @@ def run_jobs(folder: Path, jobs: JobSource, workers: int, told: Callable[[JobRes
         jobs: where the jobs come from.
         workers: processes; each loads the model once.
         told: called after each run with its result and the number of jobs that were dropped because of it.
+        gpus: what each worker sees as its only GPU, as CUDA_VISIBLE_DEVICES has it; empty to leave that as it is.
+        heartbeat: of a maker among others, for whom the workers work, and whom none of them outlives by a run.
 
     Returns:
         The results of failed jobs.
@@ -86,16 +98,19 @@ def run_jobs(folder: Path, jobs: JobSource, workers: int, told: Callable[[JobRes
         Stopped: if a model cannot be loaded, run after run fails, or the source cannot be reached any more.
         KeyboardInterrupt: on Ctrl-C, once the workers have closed their archives.
     """
-    shared = _Shared(jobs)
+    shared = _Shared(jobs, log_of(folder, heartbeat))
     failed: list[JobResult] = []
     processes: list[subprocess.Popen[str]] = []
     threads: list[threading.Thread] = []
     in_a_row = 0
     try:
-        log_file = os.open(folder / spec.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
+        make_folders(shared.log.parent)
+        log_file = os.open(shared.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
         with os.fdopen(log_file, "a") as log:
-            for _ in range(workers):
-                processes.append(_start(folder, log.fileno()))
+            for gpu in gpus or [""] * workers:
+                processes.append(_start(folder, log.fileno(), gpu, tied=heartbeat is not None))
+        if heartbeat is not None:
+            heartbeat.works_with(p.pid for p in processes)
         threads += [threading.Thread(target=_drive, args=(p, shared), daemon=True) for p in processes]
         for thread in threads:
             thread.start()
@@ -131,22 +146,31 @@ def run_jobs(folder: Path, jobs: JobSource, workers: int, told: Callable[[JobRes
     return failed
 
 
-def _start(folder: Path, log: int) -> subprocess.Popen[str]:
-    lock = spec.worker_lock(folder)
+def log_of(folder: Path, heartbeat: Heartbeat | None) -> Path:
+    """What workers print; of makers among others one file each, since network disks mix what several append."""
+    return folder / spec.LOG if heartbeat is None else folder / spec.LOGS / f"{heartbeat.maker.id}.log"
+
+
+def _start(folder: Path, log: int, gpu: str, *, tied: bool) -> subprocess.Popen[str]:
+    # Who shares a folder shares no lock: not every network disk has them.
+    locks = () if tied else (spec.worker_lock(folder),)
+    device = {"CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if gpu else {}
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "recorder.sweep.worker", str(folder)],
+            [sys.executable, "-m", "recorder.sweep.worker", str(folder), *(["--tied"] if tied else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
             encoding="utf-8",
-            pass_fds=(lock,),
+            pass_fds=locks,
+            env=os.environ | device,
             # Only this process gets Ctrl-C: a second one from the terminal would hurt an archive that is being closed.
             start_new_session=True,
         )
     finally:
-        os.close(lock)
+        for lock in locks:
+            os.close(lock)
 
 
 def _drive(process: subprocess.Popen[str], shared: _Shared) -> None:
@@ -188,7 +212,7 @@ def _ended(process: subprocess.Popen[str], job: Job, shared: _Shared) -> None:
         shared.jobs.give_back(job)
         return
     why = f"signal {-code}" if code < 0 else f"exit status {code}"
-    error = f"WorkerDied: its process ended ({why}); see {spec.LOG}"
+    error = f"WorkerDied: its process ended ({why}); see {shared.log.name}"
     shared.jobs.failed(job, error, no_plan=False)
     shared.answers.put(JobResult(job, error, 0.0))
 

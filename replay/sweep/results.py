@@ -83,11 +83,12 @@ def find_runs(folder: Path, sweep: Sweep) -> list[SweepRun]:
     runs = folder / spec.RUNS
     if not runs.is_dir():
         return []
-    found = (_found(archive, sweep) for archive in sorted(archives_in(runs), key=locations.run_name))
+    found = (run_in(archive, sweep) for archive in sorted(archives_in(runs), key=locations.run_name))
     return [f for f in found if f is not None]
 
 
-def _found(archive: Path, sweep: Sweep) -> SweepRun | None:
+def run_in(archive: Path, sweep: Sweep) -> SweepRun | None:
+    """The run of this sweep in an archive, or that its journal will make; None if it is none of them."""
     journal = locations.journal_of(archive)
     try:
         header = _journal_header(journal) if journal.is_file() else root_attributes(archive)
@@ -137,6 +138,7 @@ def discard(leftovers: Iterable[SweepRun]) -> int:
         elif locations.is_packed(run.path):
             run.path.unlink(missing_ok=True)
         journal.unlink(missing_ok=True)
+        spec.measures_file(run.path.parent.parent, locations.run_name(run.path)).unlink(missing_ok=True)
         count += 1
     return count
 

@@ -241,7 +241,7 @@ def play(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Non
     def use(body: str) -> None:
         code = STUB.replace("    BODY", textwrap.indent(body, "    "))
 
-        def start(folder: Path, log: int) -> subprocess.Popen[str]:
+        def start(folder: Path, log: int, gpu: str, *, tied: bool) -> subprocess.Popen[str]:
             pipe = subprocess.PIPE
             return subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=log, text=True)
 
@@ -345,7 +345,7 @@ def fresh(pipe: Any) -> Any:
     return pipe
 
 
-def run_jobs(folder: Path, jobs: JobList, workers: int, told: Any) -> list[runner.JobResult]:
+def run_jobs(folder: Path, jobs: JobList, workers: int, told: Any, **_: Any) -> list[runner.JobResult]:
     """One worker's own loop in this process, where the model is loaded already."""
     made = list(iter(jobs.next, None))
     lines = "".join(json.dumps({"arm": j.arm, "seed": j.seed}) + "\n" for j in made)
