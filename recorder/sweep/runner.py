@@ -26,6 +26,8 @@ STOP_SECONDS: Final = 20.0
 """How long workers get to complete the archive of a run that is stopped."""
 MAX_FAILURES: Final = 3
 """This many failures with no success between them end the sweep: further runs would fail too."""
+WORKER: Final = "recorder.sweep.worker"
+"""The module that workers run."""
 INTERRUPTED: Final = 130
 """The exit status of a worker that a signal told to end."""
 
@@ -157,7 +159,7 @@ def _start(folder: Path, log: int, gpu: str, *, tied: bool) -> subprocess.Popen[
     device = {"CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if gpu else {}
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "recorder.sweep.worker", str(folder), *(["--tied"] if tied else [])],
+            [sys.executable, "-m", WORKER, str(folder), *(["--tied"] if tied else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
