@@ -1,11 +1,14 @@
 """`ltxtui sweep` with a stand-in for the generation: `python -m tests.whole.stand_in_maker sweep FOLDER …`.
 
 Its workers are this module too, and write small real archives without a model. By its environment, a maker is of
-another machine (STAND_IN_HOST), its clocks differ by seconds (STAND_IN_CLOCK), a step takes longer (STAND_IN_STEP).
+another machine (STAND_IN_HOST), its clocks differ by seconds (STAND_IN_CLOCK), a step takes longer (STAND_IN_STEP), and
+files cannot be locked, as on some network disks (STAND_IN_LOCKS=none).
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import sys
 import time
@@ -16,6 +19,13 @@ CLOCK = float(os.environ.get("STAND_IN_CLOCK", 0))
 _time, _monotonic = time.time, time.monotonic
 time.time = lambda: _time() + CLOCK  # before anything else is imported
 time.monotonic = lambda: _monotonic() + 3 * abs(CLOCK)
+
+if os.environ.get("STAND_IN_LOCKS") == "none":
+
+    def no_locks(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    fcntl.flock = fcntl.fcntl = no_locks  # type: ignore[assignment]
 
 from recorder import reserve  # noqa: E402
 from recorder.archive.writer import ArchiveWriter  # noqa: E402
@@ -37,7 +47,7 @@ def value(job: Job) -> float:
 def make_run(_: Any, sweep: Sweep, job: Job, folder: Path) -> Path:
     """Write a run's journal step by step, then its archive."""
     with (folder / BEGUN).open("a") as log:
-        log.write(f"{job.file} {os.getpid()}\n")
+        log.write(f"{job.file} {os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '-')}\n")
     path, journal = reserve.claim(folder / spec.RUNS, reserve.run_name(job.file, time.time()))
     recorded.SUMMARY["video"]["content_drift"] = [value(job)]
     mark = {"sweep": {"id": sweep.id, "arm": job.arm, "seed": job.seed}}
@@ -67,7 +77,8 @@ def main() -> int:
     from ltxtui.cli import main as ltxtui
 
     runner.WORKER = "tests.whole.stand_in_maker"  # type: ignore[misc]
-    makers.BEAT_SECONDS, makers.GONE_SECONDS, shared_jobs.LOOK_SECONDS = 0.25, 4.0, 0.1  # type: ignore[misc]
+    makers.BEAT_SECONDS, makers.GONE_SECONDS, makers.LONGEST_LOOK_SECONDS = 0.25, 4.0, 0.5  # type: ignore[misc]
+    shared_jobs.LOOK_SECONDS = 0.1  # type: ignore[misc]
     if host := os.environ.get("STAND_IN_HOST"):
         makers._machine = lambda: host
     ltxtui()

@@ -47,6 +47,7 @@ class Makers:
         self, folder: Path, *more: str, host: str = "", clock: float = 0, step: float = 0
     ) -> subprocess.Popen[str]:
         said = {"STAND_IN_HOST": host, "STAND_IN_CLOCK": str(clock)} | ({"STAND_IN_STEP": str(step)} if step else {})
+        said |= {"STAND_IN_LOCKS": "none"} if "--join" in more else {}
         self._all.append(
             subprocess.Popen(
                 [sys.executable, "-m", "tests.whole.stand_in_maker", "sweep", str(folder), *more],
@@ -78,7 +79,7 @@ def jobs_of(folder: Path, maker: subprocess.Popen[str]) -> list[str]:
     """The names of the jobs that a maker is at, whose run it has begun."""
     begun = [line.split() for line in beginnings(folder)]
     workers = {child.pid for child in psutil.Process(maker.pid).children()} if begun else set()
-    mine = [name for name, pid in begun if int(pid) in workers]
+    mine = [name for name, pid, _ in begun if int(pid) in workers]
     done = {path.name.rpartition("-")[0] for path in (folder / claims.FOLDER).glob(f"*{claims.DONE}")}
     return [name for name in mine if name not in done]
 
@@ -120,16 +121,20 @@ def test_four_makers_two_killed_one_preempted_and_no_clock_right(makers: Makers,
         process.kill()
     [stopped] = until(lambda: jobs_of(shared, preempted))
     preempted.send_signal(signal.SIGUSR2)
-    _, told = preempted.communicate(timeout=PATIENCE_SECONDS)
-    assert preempted.returncode == 130 and "interrupted; finished runs are kept" in told
+    _, earlier = preempted.communicate(timeout=PATIENCE_SECONDS)
+    assert preempted.returncode == 130 and "interrupted; finished runs are kept" in earlier
     out, told = steady.communicate(timeout=PATIENCE_SECONDS)
     assert steady.returncode == 0, told
 
-    assert told.count("is gone; what it was at is free again") == 2, told
+    for maker in (orphaned, lost):
+        said = f":{maker.pid} is gone; what it was at is free again"
+        assert said in told + earlier and told.count(said) <= 1, told
     found = results.find_runs(shared, sweep)
     assert Counter((f.job, f.state) for f in found) == {(job, "complete"): 1 for job in sweep.jobs()}
-    again = {begun, ended, stopped}
-    assert times_begun(shared) == {job.file: 1 + (job.file in again) for job in sweep.jobs()}
+    # Nothing was begun again but what was interrupted, once for each time.
+    counts = times_begun(shared)
+    assert counts.total() == len(sweep.jobs()) + 3 and counts.keys() == {job.file for job in sweep.jobs()}
+    assert {name for name, many in counts.items() if many > 1} == {begun, ended, stopped}
     assert not list((shared / spec.RUNS).glob("*.journal"))
 
     report, _ = undisturbed.communicate(timeout=PATIENCE_SECONDS)
@@ -189,3 +194,48 @@ def test_alone_or_together_but_not_both(makers: Makers, tmp_path: Path, monkeypa
     again = invoked("two")
     assert again.stderr.count("waiting to see") == 1 and "runs to make" in again.stderr
     assert list((tmp_path / claims.FOLDER).iterdir()) == []
+
+
+@pytest.mark.parametrize("together", [(), ("--join",)])
+def test_each_gpu_gets_a_worker_that_sees_no_other(
+    together: tuple[str, ...], makers: Makers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared(tmp_path, seeds=1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-x,7")
+    maker = makers.start(tmp_path, *together, "--gpus", "2,1", step=0.001)
+    _, told = maker.communicate(timeout=PATIENCE_SECONDS)
+    assert maker.returncode == 0, told
+    seen = {line.split()[2] for line in beginnings(tmp_path)}
+    assert seen == {"7", "GPU-x"}
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (["--join", "--gpus", "all"], "no NVIDIA GPU was found"),
+        (["--gpus", "0", "--workers", "2"], "leave out --workers"),
+        (["--join", "--steps", "9"], "holds another sweep: steps 30 there, 9 asked for"),
+    ],
+)
+def test_what_a_maker_is_not_told_right(
+    more: list[str], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    asked = ["--model", "made-up", "--prompt", "a red ball moving left", "--seeds", "4"]
+    asked += ["--grid", "kind=restart at=0.9 db=3,6"] if "--steps" in more else []
+    done = CliRunner().invoke(command, [str(tmp_path), *(asked if "--steps" in more else []), *more])
+    assert done.exit_code == 1 and why in done.stderr and done.stderr.count("\n") == 1
+    without = CliRunner().invoke(command, ["--join", *asked])
+    assert without.exit_code == 1 and "specify the folder to share" in without.stderr
+
+
+def test_makers_extend_a_sweep_that_others_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(runner, "run_jobs", lambda folder, jobs, *_, **__: given.append(len(jobs._jobs)) or [])
+    sweep = prepared(tmp_path)
+    for _ in range(2):
+        more = CliRunner().invoke(command, [str(tmp_path), "--join", "--extend", "--seeds", "6"])
+        assert more.exit_code == 0, more.output
+    after = spec.read(tmp_path)
+    assert after.id == sweep.id and after.seeds == tuple(range(6)) and given == [24, 24]
