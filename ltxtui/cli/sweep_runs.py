@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PLAIN_LINES = 40
 """Most lines of progress where standard error is not a terminal."""
+_bars: list[Any] = []
+"""The progress bar that is on the terminal, if any; other threads write, too."""
 
 
 def make_missing(folder: Path, made: Sweep, workers: int, gpus: Sequence[str] = ()) -> None:
@@ -92,8 +94,12 @@ def making(folder: Path, log: Path, resume: str) -> Iterator[ExitStack]:
 
 
 def note(line: str) -> None:
-    """Say something about other makers, whose names come from files."""
+    """Say something about other makers, whose names come from files, above a progress bar if there is one."""
+    for bar in _bars:
+        bar.clear()
     say(f"note: {clean(line)}")
+    for bar in _bars:
+        bar.refresh()
 
 
 def check_extra() -> None:
@@ -132,12 +138,16 @@ def progress(done: int, more: int, workers: int) -> Iterator[Callable[[JobResult
         from tqdm import tqdm
 
         with tqdm(total=done + more, initial=done, unit="run", dynamic_ncols=True, file=sys.stderr) as bar:
+            _bars.append(bar)
 
             def draw(answer: JobResult, dropped: int) -> None:
                 bar.set_postfix_str(f"{clean(answer.job.arm)} seed {answer.job.seed}", refresh=False)
                 bar.update(1 + dropped)
 
-            yield draw
+            try:
+                yield draw
+            finally:
+                _bars.remove(bar)
         return
     count, spent = 0, 0.0
 
