@@ -61,7 +61,9 @@ def make(folder: Path, count: int, number: int, dies_after: int | None) -> None:
     marking: list[float] = []
     random.seed()  # a forked process has its parent's state
     with Heartbeat(place, print) as beat:
-        jobs = SharedJobs(Claims(folder, beat.maker.id), Watch(place), jobs_of(count), NothingMade(), lambda said: None)
+        jobs = SharedJobs(
+            Claims(folder, "dry", beat.maker.id), Watch(place), jobs_of(count), NothingMade(), lambda said: None
+        )
         spent = time.process_time()
         while True:
             began = time.perf_counter()
@@ -109,7 +111,7 @@ def measure(folder: Path, makers_: int, count: int, killed: int) -> dict[str, An
     for n in range(killed):
         done.update((folder / f"{n}.done").read_text().split() if (folder / f"{n}.done").exists() else [])
     began = time.perf_counter()
-    listed = Claims(folder, "reader").listed()
+    listed = Claims(folder, "dry", "reader").listed()
     return {
         "makers": makers_,
         "killed": sum(process.exitcode == -signal.SIGKILL for process in processes),

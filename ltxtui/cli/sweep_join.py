@@ -55,7 +55,7 @@ def join(folder: Path, asked: Sweep, workers: int, gpus: Sequence[str], *, exten
                 f"{alone[0].name} makes the sweep in {folder} alone; stop it, and start it with --join"
             )
         made = _begun(folder, asked, extend)
-        own_claims, watch, runs = claims.Claims(folder, own), Watch(place), JobRuns(folder, made)
+        own_claims, watch, runs = claims.Claims(folder, made.id, own), Watch(place), JobRuns(folder, made)
         if watch.newest_version() > CLAIMS_VERSION:
             raise spec.SweepBusy(f"{folder} is shared by a newer version of ltxtui; upgrade this one")
         _adopt(made, own_claims, runs)

@@ -47,10 +47,10 @@ def make_missing(folder: Path, made: Sweep, workers: int, gpus: Sequence[str] = 
         make_folders(folder)
         stack.enter_context(spec.ownership(folder))
         heartbeat = stack.enter_context(Heartbeat(claims.prepare(folder), note, alone=True))
+        wait_for_workers(folder, lambda said: click.echo(said, err=True))
         if others := makers_at_work(heartbeat.file.parent, heartbeat.maker.id, note):
             raise spec.SweepBusy(f"{', '.join(m.name for m in others)} is at work in {folder}; join it with --join")
         claims.clear(folder, keep=[heartbeat.file])
-        wait_for_workers(folder, lambda said: click.echo(said, err=True))
         spec.write(folder, made)
         found = find_runs(folder, made)
         done = finished(folder, found, made)
@@ -64,7 +64,7 @@ def make_missing(folder: Path, made: Sweep, workers: int, gpus: Sequence[str] = 
         click.echo(f"{counted(len(jobs), 'run')} to make, {len(done)} done already, in {folder}", err=True)
         workers = min(workers, len(jobs))
         told = stack.enter_context(progress(len(done), len(jobs), workers))
-        failed = run_jobs(folder, JobList(jobs), workers, told, gpus=gpus[:workers])
+        failed = run_jobs(folder, JobList(jobs), workers, told, gpus=gpus[:workers], heartbeat=heartbeat)
         say_failures({f.job.arm: str(f.error) for f in reversed(failed)}, folder / spec.LOG)
 
 

@@ -13,14 +13,16 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal
 
 from recorder.format import locations
+from recorder.sweep.makers import SUFFIX
 from recorder.sweep.spec import Job
 from recorder.system.open_folders import FILE_MODE, make_folders, replace_file
 
@@ -68,9 +70,9 @@ class Claim:
 class Listed:
     """The names in a folder of claims: the number of the last claim on each key, the keys that are done, and makers."""
 
-    last: dict[str, int] = field(default_factory=dict)
-    done: frozenset[str] = frozenset()
-    makers: int = 0
+    last: dict[str, int]
+    done: frozenset[str]
+    makers: int
 
 
 def key_of(job: Job) -> str:
@@ -84,25 +86,30 @@ def _arm_key(arm: str) -> str:
 
 
 class Claims:
-    """The folder of claims, with one maker's right to add to it. All methods raise OSError."""
+    """The claims on the jobs of one sweep, with one maker's right to add to them. All methods raise OSError."""
 
-    def __init__(self, folder: Path, maker: str) -> None:
-        """`folder` is the sweep's, `maker` an id."""
-        self.folder = folder / FOLDER
+    def __init__(self, folder: Path, sweep: str, maker: str) -> None:
+        """`folder` is the sweep's; the claims of another sweep that was there before do not count.
+
+        Args:
+            folder: which `prepare` was called for.
+            sweep: id of the sweep.
+            maker: id of the maker.
+        """
+        self.folder = folder / FOLDER / sweep
         self.maker = maker
+        make_folders(self.folder)
 
     def listed(self) -> Listed:
         """What there is, by one reading of the folder."""
         last: dict[str, int] = {}
         done: set[str] = set()
-        makers = 0
         for name in os.listdir(self.folder):  # noqa: PTH208 - tens of thousands of names
             if name.endswith(DONE):
                 done.add(name.removesuffix(DONE))
             elif found := _CLAIM.fullmatch(name):
                 last[found[1]] = max(int(found[2]), last.get(found[1], 0))
-            else:
-                makers += name.endswith(".maker")
+        makers = sum(1 for _ in self.folder.parent.glob(f"*{SUFFIX}"))
         return Listed(last, frozenset(done), makers)
 
     def file(self, key: str, number: int) -> Path:
@@ -144,7 +151,7 @@ class Claims:
 
 
 def prepare(folder: Path) -> Path:
-    """The folder of claims in that of a sweep, made if missing. Raises OSError."""
+    """The folder of makers and claims in that of a sweep, made if missing. Raises OSError."""
     claims = folder / FOLDER
     make_folders(claims)
     return claims
@@ -153,9 +160,11 @@ def prepare(folder: Path) -> Path:
 def clear(folder: Path, keep: Iterable[Path] = ()) -> None:
     """Remove all claims of a sweep that no maker is at work on, for who has it alone. Raises OSError."""
     kept = set(keep)
-    for file in (folder / FOLDER).iterdir():
-        if file not in kept:
-            file.unlink(missing_ok=True)
+    for found in (folder / FOLDER).iterdir():
+        if found.is_dir() and not found.is_symlink():
+            shutil.rmtree(found)
+        elif found not in kept:
+            found.unlink(missing_ok=True)
 
 
 def _text(said: dict[str, object]) -> bytes:

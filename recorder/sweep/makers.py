@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -69,9 +69,9 @@ class Maker:
         """From the bytes of a file; None if they are not whole, or not understood."""
         try:
             given = json.loads(data)
-            known = {f.name: given[f.name] for f in fields(cls)}
-            processes = tuple((int(pid), int(start)) for pid, start in known.pop("processes"))
-            return cls(**known, processes=processes)
+            processes = tuple((int(pid), int(start)) for pid, start in given["processes"])
+            id, host, machine, ltxtui = (str(given[name]) for name in ("id", "host", "machine", "ltxtui"))
+            return cls(id, host, machine, processes, bool(given["alone"]), ltxtui, int(given["version"]))
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
 
@@ -213,8 +213,12 @@ def makers_at_work(folder: Path, but: str, say: Callable[[str], None], *, only_a
             file = folder / f"{id}{SUFFIX}"
             data = _bytes(file)
             maker = Maker.parse(data)
-            if not file.exists() or (only_alone and maker is not None and not maker.alone) or watch.is_gone(id):
+            if not file.exists() or (only_alone and maker is not None and not maker.alone):
                 open_ids.discard(id)
+            elif watch.is_gone(id):
+                open_ids.discard(id)
+                if maker is None or maker.alone:  # it claims no job, so nobody else waits for its end
+                    file.unlink(missing_ok=True)
             elif maker is not None and (maker.runs_here or first.setdefault(id, data) != data):
                 live.append(maker)
                 open_ids.discard(id)

@@ -21,6 +21,7 @@ from recorder.sweep.jobs import JobSource, JobsUnreachable
 from recorder.sweep.makers import Heartbeat
 from recorder.sweep.spec import Job
 from recorder.system.open_folders import FILE_MODE, make_folders
+from recorder.system.signals import ENDING, PREEMPTION
 
 STOP_SECONDS: Final = 20.0
 """How long workers get to complete the archive of a run that is stopped."""
@@ -28,8 +29,8 @@ MAX_FAILURES: Final = 3
 """This many failures with no success between them end the sweep: further runs would fail too."""
 WORKER: Final = "recorder.sweep.worker"
 """The module that workers run."""
-INTERRUPTED: Final = 130
-"""The exit status of a worker that a signal told to end."""
+TOLD_TO_END: Final = {130, *(-number for number in (*ENDING, PREEMPTION, signal.SIGINT))}
+"""Exit statuses of a worker that a signal told to end, the latter ones before it had loaded anything."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def run_jobs(
         workers: processes; each loads the model once.
         told: called after each run with its result and the number of jobs that were dropped because of it.
         gpus: what each worker sees as its only GPU, as CUDA_VISIBLE_DEVICES has it; empty to leave that as it is.
-        heartbeat: of a maker among others, for whom the workers work, and whom none of them outlives by a run.
+        heartbeat: of the maker that the workers work for. Among others, none of them outlives it by a run.
 
     Returns:
         The results of failed jobs.
@@ -110,7 +111,9 @@ def run_jobs(
         log_file = os.open(shared.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
         with os.fdopen(log_file, "a") as log:
             for gpu in gpus or [""] * workers:
-                processes.append(_start(folder, log.fileno(), gpu, tied=heartbeat is not None))
+                processes.append(
+                    _start(folder, log.fileno(), gpu, tied=heartbeat is not None and not heartbeat.maker.alone)
+                )
         if heartbeat is not None:
             heartbeat.works_with(p.pid for p in processes)
         threads += [threading.Thread(target=_drive, args=(p, shared), daemon=True) for p in processes]
@@ -150,7 +153,9 @@ def run_jobs(
 
 def log_of(folder: Path, heartbeat: Heartbeat | None) -> Path:
     """What workers print; of makers among others one file each, since network disks mix what several append."""
-    return folder / spec.LOG if heartbeat is None else folder / spec.LOGS / f"{heartbeat.maker.id}.log"
+    if heartbeat is None or heartbeat.maker.alone:
+        return folder / spec.LOG
+    return folder / spec.LOGS / f"{heartbeat.maker.id}.log"
 
 
 def _start(folder: Path, log: int, gpu: str, *, tied: bool) -> subprocess.Popen[str]:
@@ -210,7 +215,7 @@ def _kept(job: Job, reply: dict[str, Any], jobs: JobSource) -> JobResult:
 def _ended(process: subprocess.Popen[str], job: Job, shared: _Shared) -> None:
     """A worker ended within a job: it was told to, or it died. Raises JobsUnreachable."""
     code = process.wait()
-    if code == INTERRUPTED or shared.stopping.is_set():
+    if code in TOLD_TO_END or shared.stopping.is_set():
         shared.jobs.give_back(job)
         return
     why = f"signal {-code}" if code < 0 else f"exit status {code}"

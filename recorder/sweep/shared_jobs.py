@@ -95,12 +95,12 @@ class SharedJobs:
             number = self._mine.pop(key)
         if self._patiently(lambda: self._claims.mark_done(key, run)):
             if number > 1 or self._earlier.has(job):
-                self._patiently(lambda: self._earlier.keep_only(job, run))
+                self._tidy(job, run)
             return
         counts = self._patiently(lambda: self._claims.run_of(key))
         if counts is not None and counts != run:
             self._say(f"{job.arm} seed {job.seed} was made by another maker too, whose run {counts} counts")
-            self._patiently(lambda: self._earlier.keep_only(job, counts))
+            self._tidy(job, counts)
 
     def failed(self, job: Job, error: str, no_plan: bool) -> int:
         """Leave it to others, or with `no_plan` the whole arm to nobody. Raises JobsUnreachable."""
@@ -146,7 +146,7 @@ class SharedJobs:
             while self._unclaimed and self._conflicts < _CONFLICTS:
                 # Not all want the first one.
                 key = self._unclaimed.pop(random.randrange(min(self._window, len(self._unclaimed))))
-                if self._claimed(key, 1):
+                if self._claimed(key, 1) and not (self._earlier.has(self._jobs[key]) and self._was_made(key)):
                     return key
             self._look()
             if not self._unclaimed:
@@ -172,18 +172,19 @@ class SharedJobs:
         for key, number, claim in self._open():
             if not self._is_free(key, number, claim):
                 continue
-            if not self._claimed(key, number + 1, claim.failures if claim else 0):
-                continue
-            if self._claims.is_done(key):  # since the folder was read
-                del self._mine[key]
-                continue
+            if self._claimed(key, number + 1, claim.failures if claim else 0) and not self._was_made(key):
+                return key
+        return None
+
+    def _was_made(self, key: str) -> bool:
+        """Whether a job that was just claimed has a finished run, marked or not; then it is let go. Raises OSError."""
+        if not self._claims.is_done(key):  # it may be since the folder was read
             run = self._earlier.finished(self._jobs[key])
             if run is None:
-                return key
-            # Its maker was gone between the end of the run and the mark.
-            self._claims.mark_done(key, run)
-            del self._mine[key]
-        return None
+                return False
+            self._claims.mark_done(key, run)  # its maker was gone between the end of the run and the mark
+        del self._mine[key]
+        return True
 
     def _open(self) -> list[tuple[str, int, Claim | None]]:
         """The jobs that somebody has begun, and nobody has done, with their last claim. Raises OSError."""
@@ -231,6 +232,12 @@ class SharedJobs:
         return bool(held)
 
     # -- without it, too
+
+    def _tidy(self, job: Job, run: str) -> None:
+        try:
+            self._earlier.keep_only(job, run)
+        except OSError as error:  # files of another user, or a disk that is away: they harm nothing
+            self._say(f"other runs of {job.arm} seed {job.seed} cannot be removed ({error.strerror or error})")
 
     def _patiently(self, act: Callable[[], T]) -> T:
         """Do something in the folder, again and again while it cannot be used; told once. Raises JobsUnreachable."""

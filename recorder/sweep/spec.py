@@ -256,7 +256,13 @@ def begin(folder: Path, sweep: Sweep) -> Sweep:
 
 def replace_file(file: Path, text: str) -> None:
     """Write a file so that a reader sees the old text or the new one, and never a part. Raises OSError."""
-    open_folders.replace_file(file, text.encode(), sync=True)
+    beside = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")  # process ids of several hosts may be the same
+    try:
+        open_folders.replace_file(beside, text.encode(), sync=True)
+        beside.replace(file)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def measures_file(folder: Path, run: str) -> Path:

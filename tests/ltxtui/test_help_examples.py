@@ -352,6 +352,8 @@ def test_examples_work(
     monkeypatch.setattr(runner, "run_jobs", in_process(loaded, most=2))
     monkeypatch.setattr(metrics_server, "look_on", lambda live: None)
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    if "--gpus" in words:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # as if there was one
     on_screen = (command in ("", "watch", "replay") or "--tui" in words) and "--until-done" not in words
     if on_screen:
         monkeypatch.setattr(common, "has_terminal", lambda: True)

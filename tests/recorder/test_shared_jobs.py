@@ -81,17 +81,18 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.claims = prepare(path)
+        self.makers = prepare(path)
+        self.claims = Claims(path, "x", "").folder
         self.said: list[str] = []
         self.runs = NoRuns()
 
     def maker(self, id: str, machine: str = "elsewhere", pid: int = 1, start: int = 1) -> SharedJobs:
         said = Maker(id, f"host-{id}", machine, ((pid, start),), False, "0", 1)
-        (self.claims / f"{id}.maker").write_text(json.dumps(said.__dict__))
-        return SharedJobs(Claims(self.path, id), Watch(self.claims), JOBS, self.runs, self.said.append)
+        (self.makers / f"{id}.maker").write_text(json.dumps(said.__dict__))
+        return SharedJobs(Claims(self.path, "x", id), Watch(self.makers), JOBS, self.runs, self.said.append)
 
     def beat(self, id: str) -> None:
-        file = self.claims / f"{id}.maker"
+        file = self.makers / f"{id}.maker"
         file.write_text(file.read_text() + " ")
 
 
@@ -145,7 +146,7 @@ def test_a_maker_is_gone_by_the_clock_of_the_observer_alone(folder: Folder, cloc
 def test_time_in_which_nobody_looked_does_not_count(folder: Folder, clock: Clock) -> None:
     """As when the observer was suspended, or the disk was away for everybody."""
     folder.maker("away")
-    watch = Watch(folder.claims)
+    watch = Watch(folder.makers)
     for _ in range(5):
         assert not watch.is_gone("away")
         clock.now += 3600
@@ -161,7 +162,7 @@ def test_a_maker_of_this_machine_is_gone_with_its_processes(folder: Folder, monk
     monkeypatch.setattr(makers, "_started", lambda pid: started.get(pid, 0))
     folder.maker("it", "this", 7, 70)
     folder.maker("recycled", "this", 7, 69)
-    watch = Watch(folder.claims)
+    watch = Watch(folder.makers)
     assert not watch.is_gone("it") and watch.is_gone("recycled")
     started.clear()
     assert watch.is_gone("it")
@@ -169,7 +170,7 @@ def test_a_maker_of_this_machine_is_gone_with_its_processes(folder: Folder, monk
 
 def test_half_a_claim_and_a_maker_without_a_file_are_free_in_time(folder: Folder, clock: Clock) -> None:
     (folder.claims / f"{key_of(JOBS[0])}.1.claim").write_bytes(b'{"mak')
-    assert Claims(folder.path, "unknown").take(key_of(JOBS[1]), 1)
+    assert Claims(folder.path, "x", "unknown").take(key_of(JOBS[1]), 1)
     (folder.claims / f"{key_of(JOBS[2])}.1.claim").write_bytes(b"")
     assert set(all_of(folder.maker("one"))) == set(JOBS)
 
@@ -203,14 +204,14 @@ def test_a_complete_run_whose_maker_was_gone_before_the_mark_is_not_made_again(f
     folder.runs.complete[job] = "there"
     here = folder.maker("here")
     assert job not in set(all_of(here))
-    assert Claims(folder.path, "here").run_of(key_of(job)) == "there" and here.done_count() == len(JOBS)
+    assert Claims(folder.path, "x", "here").run_of(key_of(job)) == "there" and here.done_count() == len(JOBS)
 
 
 def test_a_failed_job_is_tried_by_others_and_not_for_ever(folder: Folder, clock: Clock) -> None:
     held, bad = JOBS[:2]
     # Somebody else is at work, so that none is a start after the end of all.
     folder.maker("slow")
-    Claims(folder.path, "slow").take(key_of(held), 1)
+    Claims(folder.path, "x", "slow").take(key_of(held), 1)
     for id in ("one", "two", "three", "four"):
         jobs = folder.maker(id)
         made = []

@@ -27,6 +27,8 @@ from tests.waiting import PATIENCE_SECONDS, until
 from tests.whole import stand_in_maker
 
 ROOT = Path(__file__).parents[2]
+TINY = ["--model", "nano", "--seeds", "2", "--steps", "5", "--height", "128", "--width", "160", "--frames", "33"]
+TINY += ["--guidance-scale", "1", "--grid", "kind=restart at=0.9 db=6"]
 
 
 def prepared(folder: Path, seeds: int = 4) -> Sweep:
@@ -44,13 +46,19 @@ class Makers:
         self._all: list[subprocess.Popen[str]] = []
 
     def start(
-        self, folder: Path, *more: str, host: str = "", clock: float = 0, step: float = 0
+        self,
+        folder: Path,
+        *more: str,
+        host: str = "",
+        clock: float = 0,
+        step: float = 0,
+        module: str = "tests.whole.stand_in_maker",
     ) -> subprocess.Popen[str]:
         said = {"STAND_IN_HOST": host, "STAND_IN_CLOCK": str(clock)} | ({"STAND_IN_STEP": str(step)} if step else {})
         said |= {"STAND_IN_LOCKS": "none"} if "--join" in more else {}
         self._all.append(
             subprocess.Popen(
-                [sys.executable, "-m", "tests.whole.stand_in_maker", "sweep", str(folder), *more],
+                [sys.executable, "-m", module, "sweep", str(folder), *more],
                 cwd=ROOT,
                 env=os.environ | said,
                 stdout=subprocess.PIPE,
@@ -80,7 +88,7 @@ def jobs_of(folder: Path, maker: subprocess.Popen[str]) -> list[str]:
     begun = [line.split() for line in beginnings(folder)]
     workers = {child.pid for child in psutil.Process(maker.pid).children()} if begun else set()
     mine = [name for name, pid, _ in begun if int(pid) in workers]
-    done = {path.name.rpartition("-")[0] for path in (folder / claims.FOLDER).glob(f"*{claims.DONE}")}
+    done = {path.name.rpartition("-")[0] for path in (folder / claims.FOLDER).glob(f"*/*{claims.DONE}")}
     return [name for name in mine if name not in done]
 
 
@@ -106,7 +114,7 @@ def test_four_makers_two_killed_one_preempted_and_no_clock_right(makers: Makers,
 
     # A claim that its maker did not finish writing, of a day that is still to come.
     torn = Job("smooth", 0)
-    half = claims.prepare(shared) / f"{claims.key_of(torn)}.1.claim"
+    half = claims.Claims(shared, sweep.id, "").file(claims.key_of(torn), 1)
     half.write_text('{"maker": "no')
     os.utime(half, (4e9, 4e9))
 
@@ -117,10 +125,11 @@ def test_four_makers_two_killed_one_preempted_and_no_clock_right(makers: Makers,
     [begun] = until(lambda: jobs_of(shared, orphaned))
     orphaned.kill()  # its worker ends by itself
     [ended] = until(lambda: jobs_of(shared, lost))
-    for process in (*psutil.Process(lost.pid).children(), psutil.Process(lost.pid)):
-        process.kill()
+    for process in (psutil.Process(lost.pid), *psutil.Process(lost.pid).children()):
+        process.kill()  # itself first, or it would still say that its worker died
     [stopped] = until(lambda: jobs_of(shared, preempted))
-    preempted.send_signal(signal.SIGUSR2)
+    for process in (*psutil.Process(preempted.pid).children(), psutil.Process(preempted.pid)):
+        process.send_signal(signal.SIGUSR2)  # to all processes of a job, as Slurm does
     _, earlier = preempted.communicate(timeout=PATIENCE_SECONDS)
     assert preempted.returncode == 130 and "interrupted; finished runs are kept" in earlier
     out, told = steady.communicate(timeout=PATIENCE_SECONDS)
@@ -146,6 +155,27 @@ def test_four_makers_two_killed_one_preempted_and_no_clock_right(makers: Makers,
 
 
 @pytest.mark.slow
+def test_real_makers_that_begin_one_sweep_together(makers: Makers, tmp_path: Path) -> None:
+    """The nano model, with one of two makers killed in mid-run."""
+    shared, whole = tmp_path / "shared", tmp_path / "whole"
+    killed, steady = (makers.start(shared, *TINY, "--join", module="ltxtui") for _ in range(2))
+
+    def live_run() -> bool:
+        own = [f for f in (shared / claims.FOLDER).glob("*/*.1.claim") if f"-{killed.pid}-" in f.read_text()]
+        return any(list((shared / spec.RUNS).glob(f"*-{f.name.rpartition('-')[0]}*.journal")) for f in own)
+
+    until(live_run)
+    killed.kill()
+    out, told = steady.communicate(timeout=PATIENCE_SECONDS)
+    assert steady.returncode == 0 and f":{killed.pid} is gone" in told, told
+    sweep = spec.read(shared)
+    found = results.find_runs(shared, sweep)
+    assert Counter((f.job, f.state) for f in found) == {(job, "complete"): 1 for job in sweep.jobs()}
+    report, _ = makers.start(whole, *TINY, module="ltxtui").communicate(timeout=PATIENCE_SECONDS)
+    assert rows(shared) == rows(whole) and out.splitlines()[:-1] == report.splitlines()[:-1]
+
+
+@pytest.mark.slow
 def test_a_suspended_maker_comes_back_and_its_run_does_not_count(makers: Makers, tmp_path: Path) -> None:
     sweep = prepared(tmp_path, seeds=1)
     suspended = makers.start(tmp_path, "--join", host="one", step=0.2)
@@ -157,7 +187,7 @@ def test_a_suspended_maker_comes_back_and_its_run_does_not_count(makers: Makers,
     _, told = other.communicate(timeout=PATIENCE_SECONDS)
     assert other.returncode == 0 and "is gone; what it was at is free again" in told
     [key] = [claims.key_of(job) for job in sweep.jobs() if job.file == name]
-    counts = claims.Claims(tmp_path, "").run_of(key)
+    counts = claims.Claims(tmp_path, sweep.id, "").run_of(key)
     for process in (worker, psutil.Process(suspended.pid)):
         process.resume()
     _, told = suspended.communicate(timeout=PATIENCE_SECONDS)
