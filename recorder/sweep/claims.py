@@ -98,10 +98,16 @@ class Claims:
         """
         self.folder = folder / FOLDER / sweep
         self.maker = maker
+        self._changed = 0
         make_folders(self.folder)
+
+    def has_changed(self) -> bool:
+        """Whether a name was added since `listed`, as far as the file system says it at once."""
+        return self.folder.stat().st_mtime_ns != self._changed
 
     def listed(self) -> Listed:
         """What there is, by one reading of the folder."""
+        self._changed = self.folder.stat().st_mtime_ns
         last: dict[str, int] = {}
         done: set[str] = set()
         for name in os.listdir(self.folder):  # noqa: PTH208 - tens of thousands of names

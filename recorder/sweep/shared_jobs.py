@@ -15,6 +15,8 @@ from recorder.sweep.spec import Job
 
 LOOK_SECONDS: Final = 2.0
 """How often a maker without a job looks whether one is free again."""
+READ_SECONDS: Final = 30.0
+"""How often it reads all names at least: the time of a folder's last change is coarse, and kept by network disks."""
 PATIENCE_SECONDS: Final = 600.0
 """How long a folder that cannot be used is tried again."""
 MAX_TRIES: Final = 3
@@ -67,6 +69,7 @@ class SharedJobs:
         self._window = 1
         self._conflicts = 0
         self._listed: Listed | None = None
+        self._read_at = 0.0
         self._mine: dict[str, int] = {}
         self._failures: dict[str, int] = {}
         self._ended: dict[tuple[str, int], Claim] = {}
@@ -145,10 +148,13 @@ class SharedJobs:
         while True:
             while self._unclaimed and self._conflicts < _CONFLICTS:
                 # Not all want the first one.
-                key = self._unclaimed.pop(random.randrange(min(self._window, len(self._unclaimed))))
-                if self._claimed(key, 1) and not (self._earlier.has(self._jobs[key]) and self._was_made(key)):
+                at = random.randrange(min(self._window, len(self._unclaimed)))
+                key, claimed = self._unclaimed[at], self._claimed(self._unclaimed[at], 1)
+                del self._unclaimed[at]
+                if claimed and not (self._earlier.has(self._jobs[key]) and self._was_made(key)):
                     return key
-            self._look()
+            if self._conflicts or self._claims.has_changed() or time.monotonic() - self._read_at > READ_SECONDS:
+                self._look()
             if not self._unclaimed:
                 return self._take_again()
 
@@ -162,7 +168,7 @@ class SharedJobs:
 
     def _look(self) -> None:
         self._listed = listed = self._claims.listed()
-        self._conflicts = 0
+        self._read_at, self._conflicts = time.monotonic(), 0
         self._window = 1 if listed.makers < 2 else 2 * listed.makers
         gone = listed.last.keys() | listed.done | self._left_out
         self._unclaimed = [key for key in self._jobs if key not in gone]
@@ -177,12 +183,15 @@ class SharedJobs:
         return None
 
     def _was_made(self, key: str) -> bool:
-        """Whether a job that was just claimed has a finished run, marked or not; then it is let go. Raises OSError."""
-        if not self._claims.is_done(key):  # it may be since the folder was read
-            run = self._earlier.finished(self._jobs[key])
-            if run is None:
-                return False
-            self._claims.mark_done(key, run)  # its maker was gone between the end of the run and the mark
+        """Whether a job that was just claimed has a finished run, marked or not; then it is let go."""
+        try:
+            if not self._claims.is_done(key):  # it may be since the folder was read
+                run = self._earlier.finished(self._jobs[key])
+                if run is None:
+                    return False
+                self._claims.mark_done(key, run)  # its maker was gone between the end of the run and the mark
+        except OSError:
+            return False  # if it was, the mark says so in the end
         del self._mine[key]
         return True
 

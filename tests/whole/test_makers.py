@@ -144,7 +144,8 @@ def test_four_makers_two_killed_one_preempted_and_no_clock_right(makers: Makers,
     counts = times_begun(shared)
     assert counts.total() == len(sweep.jobs()) + 3 and counts.keys() == {job.file for job in sweep.jobs()}
     assert {name for name, many in counts.items() if many > 1} == {begun, ended, stopped}
-    assert not list((shared / spec.RUNS).glob("*.journal"))
+    # Of a run that was killed before its first message nothing says whose it was.
+    assert not [f for f in (shared / spec.RUNS).glob("*.journal") if f.stat().st_size]
 
     report, _ = undisturbed.communicate(timeout=PATIENCE_SECONDS)
     assert out.splitlines()[:-1] == report.splitlines()[:-1]  # all but the line that names the folder
