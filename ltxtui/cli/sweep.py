@@ -10,10 +10,10 @@ import click
 from ltxtui.cli.common import CliError, LocalPath
 from ltxtui.cli.options.numbers import FRAMES, PIXELS, SEED, STEPS
 from ltxtui.cli.options.setup import setup_options
-from ltxtui.cli.sweep_join import join
-from ltxtui.cli.sweep_report import report
-from ltxtui.cli.sweep_request import foresee, prepared, read_sweep
-from ltxtui.cli.sweep_runs import make_missing
+from ltxtui.cli.sweeps.join import join
+from ltxtui.cli.sweeps.report import report
+from ltxtui.cli.sweeps.request import foresee, prepared, read_sweep
+from ltxtui.cli.sweeps.runs import make_missing
 
 EXAMPLES = """\b
 Examples:

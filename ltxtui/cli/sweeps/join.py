@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ltxtui.cli.common import CliError, command_line
-from ltxtui.cli.sweep_runs import check_extra, making, note, progress, say_failures, warn_of_versions
+from ltxtui.cli.sweeps.runs import check_extra, making, note, progress, say_failures, warn_of_versions
 from recorder.format.numerals import counted
 from recorder.system.open_folders import make_folders
 
