@@ -15,6 +15,7 @@ from replay.sweep.results import SweepRun, discard, finished, run_in
 
 _NAME: Final = re.compile(r"\d{8}-\d{6}-(.+?)(-\d+)?")
 """When a run began, the name of its job, and a number if others have the same."""
+_TIME: Final = len("20261122-143015-")
 
 
 class JobRuns:
@@ -24,11 +25,18 @@ class JobRuns:
         """Reads the folder's names. Raises OSError."""
         self._folder = folder
         self._sweep = sweep
+        self._jobs = {_name_of(job) for job in sweep.jobs()}
         self._first = self._names()
 
     def has(self, job: Job) -> bool:
         """Whether the folder had anything by a job's name at first."""
         return _name_of(job) in self._first
+
+    def lacks(self, job: Job) -> bool:
+        """Whether the folder had nothing of a job at first, as far as names say it: not a run of one named alike."""
+        own = _name_of(job)
+        names = (locations.run_name(path)[_TIME:] for path in self._first.get(own, ()))
+        return all(name != own and name in self._jobs for name in names)
 
     def all_finished(self, jobs: Collection[Job]) -> dict[Job, str]:
         """The names of the finished runs of those of some jobs that have one. Raises OSError."""

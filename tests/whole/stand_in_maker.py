@@ -17,8 +17,9 @@ from typing import Any
 
 CLOCK = float(os.environ.get("STAND_IN_CLOCK", 0))
 _time, _monotonic = time.time, time.monotonic
-time.time = lambda: _time() + CLOCK  # before anything else is imported
-time.monotonic = lambda: _monotonic() + 3 * abs(CLOCK)
+if CLOCK:  # before anything else is imported
+    time.time = lambda: _time() + CLOCK
+    time.monotonic = lambda: _monotonic() + 3 * abs(CLOCK)
 
 if os.environ.get("STAND_IN_LOCKS") == "none":
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from recorder.format.locations import run_name
 from recorder.sweep import claims, runner, spec
 from recorder.sweep import makers as its_module
 from recorder.sweep.grid import arms_of, with_controls
+from recorder.sweep.shared_jobs import SharedJobs
 from recorder.sweep.spec import Job, Sweep, SweepSettings
 from replay.sweep import results
 from tests.waiting import PATIENCE_SECONDS, until
@@ -225,6 +228,39 @@ def test_alone_or_together_but_not_both(makers: Makers, tmp_path: Path, monkeypa
     again = invoked("two")
     assert again.stderr.count("waiting to see") == 1 and "runs to make" in again.stderr
     assert list((tmp_path / claims.FOLDER).iterdir()) == []
+
+
+def test_what_was_made_alone_counts_and_what_was_begun_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def join(folder: Path, jobs: SharedJobs, *_: object, **__: object) -> list[runner.JobResult]:
+        for job in iter(jobs.next, None):
+            given.append(job)
+            jobs.done(job, run_name(stand_in_maker.make_run(None, sweep, job, folder)))
+        return []
+
+    given: list[Job] = []
+    monkeypatch.setattr(runner, "run_jobs", join)
+    monkeypatch.setattr(stand_in_maker, "STEP_SECONDS", 0.0)
+    sweep = prepared(tmp_path, seeds=1)
+    first, second, *others = sweep.jobs()
+    kept = stand_in_maker.make_run(None, sweep, first, tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(time, "sleep", lambda seconds: signal.raise_signal(signal.SIGINT))
+        stand_in_maker.make_run(None, sweep, second, tmp_path)
+    assert [f.state for f in results.find_runs(tmp_path, sweep)] == ["complete", "interrupted"]
+
+    assert CliRunner().invoke(command, [str(tmp_path), "--join"]).exit_code == 0
+    assert given == [second, *others]
+    found = results.find_runs(tmp_path, sweep)
+    assert Counter((f.job, f.state) for f in found) == {(job, "complete"): 1 for job in sweep.jobs()}
+
+    shutil.rmtree(kept)
+    again = CliRunner().invoke(command, [str(tmp_path), "--join"])
+    assert again.stderr.count("1 run marked as made is not in the folder any more") == 1 and len(given) == 3
+    monkeypatch.setattr(runner, "run_jobs", lambda folder, jobs, *_, **__: given.extend(iter(jobs.next, None)) or [])
+    CliRunner().invoke(command, [str(tmp_path)])
+    assert given[3:] == [first]
 
 
 @pytest.mark.parametrize("together", [(), ("--join",)])

@@ -124,7 +124,7 @@ def _adopt(made: Sweep, claims: Claims, runs: JobRuns) -> None:
     unclaimed = {job for key, job in jobs.items() if key not in listed.last and key not in listed.done}
     for job, run in runs.all_finished({job for job in unclaimed if runs.has(job)}).items():
         claims.mark_done(key_of(job), run)
-    gone = sum(key in jobs and not runs.has(jobs[key]) for key in listed.done)
+    gone = sum(key in jobs and runs.lacks(jobs[key]) for key in listed.done)
     if gone:
         note(
             f"{counted(gone, 'run')} marked as made {'are' if gone > 1 else 'is'} not in the folder any more; once no "
