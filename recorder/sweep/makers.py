@@ -55,14 +55,11 @@ class Maker:
     version: int
 
     @classmethod
-    def here(cls, *, alone: bool, workers: Iterable[int] = ()) -> Maker:
+    def here(cls, *, alone: bool) -> Maker:
         """This process."""
-        host = socket.gethostname()
-        own = os.getpid()
-        processes = tuple((pid, _started(pid)) for pid in (own, *workers))
-        return cls(
-            f"{host[:40]}-{own}-{uuid.uuid4().hex[:12]}", host, _machine(), processes, alone, VERSION, CLAIMS_VERSION
-        )
+        host, own = socket.gethostname(), os.getpid()
+        id = f"{host[:40]}-{own}-{uuid.uuid4().hex[:12]}"
+        return cls(id, host, _machine(), ((own, _started(own)),), alone, VERSION, CLAIMS_VERSION)
 
     @classmethod
     def parse(cls, data: bytes) -> Maker | None:
@@ -170,10 +167,8 @@ class Watch:
         """Whether a maker is gone, as far as it was looked at until now. Raises OSError."""
         data, unchanged = self._look(self._file(id))
         maker = Maker.parse(data)
-        if maker is not None and (runs := maker.runs_here) is not None:
-            # A process that is alive and does not beat is suspended, or hangs: that counts as gone, too.
-            return not runs or unchanged >= GONE_SECONDS
-        return unchanged >= GONE_SECONDS
+        # A process that is alive and does not beat is suspended, or hangs: that counts as gone, too.
+        return (maker is not None and maker.runs_here is False) or unchanged >= GONE_SECONDS
 
     def is_left(self, file: Path) -> bool:
         """Whether a file that was begun, such as half a claim, did not change for as long. Raises OSError."""
@@ -238,10 +233,14 @@ def _bytes(file: Path) -> bytes:
 
 
 def _machine() -> str:
-    """The running system and its table of processes; empty where that is not known."""
+    """The running system and its table of processes; empty where that is not known.
+
+    With the host's name, since virtual machines that are copied while they run have the same boot.
+    """
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-        return f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116 - follows no link to a file
+        namespace = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116 - follows no link to a file
+        return f"{boot}-{namespace}-{socket.gethostname()}"
     return ""
 
 

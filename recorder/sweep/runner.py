@@ -110,10 +110,9 @@ def run_jobs(
         make_folders(shared.log.parent)
         log_file = os.open(shared.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
         with os.fdopen(log_file, "a") as log:
+            tied = heartbeat is not None and not heartbeat.maker.alone
             for gpu in gpus or [""] * workers:
-                processes.append(
-                    _start(folder, log.fileno(), gpu, tied=heartbeat is not None and not heartbeat.maker.alone)
-                )
+                processes.append(_start(folder, log.fileno(), gpu, tied=tied))
         if heartbeat is not None:
             heartbeat.works_with(p.pid for p in processes)
         threads += [threading.Thread(target=_drive, args=(p, shared), daemon=True) for p in processes]
@@ -161,7 +160,7 @@ def log_of(folder: Path, heartbeat: Heartbeat | None) -> Path:
 def _start(folder: Path, log: int, gpu: str, *, tied: bool) -> subprocess.Popen[str]:
     # Who shares a folder shares no lock: not every network disk has them.
     locks = () if tied else (spec.worker_lock(folder),)
-    device = {"CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if gpu else {}
+    device = {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
     try:
         return subprocess.Popen(
             [sys.executable, "-m", WORKER, str(folder), *(["--tied"] if tied else [])],
