@@ -10,9 +10,10 @@ import click
 from ltxtui.cli.common import CliError, LocalPath
 from ltxtui.cli.options.numbers import FRAMES, PIXELS, SEED, STEPS
 from ltxtui.cli.options.setup import setup_options
-from ltxtui.cli.sweep_report import report
-from ltxtui.cli.sweep_request import foresee, prepared, read_sweep
-from ltxtui.cli.sweep_runs import make_missing
+from ltxtui.cli.sweeps.join import join
+from ltxtui.cli.sweeps.report import report
+from ltxtui.cli.sweeps.request import foresee, prepared, read_sweep
+from ltxtui.cli.sweeps.runs import make_missing
 
 EXAMPLES = """\b
 Examples:
@@ -23,6 +24,8 @@ Examples:
   ltxtui sweep my-sweep --model nano --shock 'spikes:at=0.95+0.9+0.8,db=3'
   ltxtui sweep my-sweep                                resume
   ltxtui sweep my-sweep --seeds 64 --extend            more seeds, or more arms
+  ltxtui sweep my-sweep --gpus all                     a worker for each GPU
+  ltxtui sweep my-sweep --join                         in as many terminals or batch jobs as you like
   ltxtui sweep my-sweep --report --markdown table.md --svg forest.svg
 
 \b
@@ -74,6 +77,10 @@ Keys of a grid. Values are separated by commas; every combination is an arm:
     show_default=True,
     help="Processes that make runs at the same time.",
 )
+@click.option("--gpus", metavar="0,1,…|all", help="One worker per GPU, which sees no other one.")
+@click.option(
+    "--join", is_flag=True, help="Share FOLDER with other makers, of this and other machines: docs/clusters.md."
+)
 @click.option("--extend", is_flag=True, help="Add seeds and arms to an existing sweep.")
 @click.option(
     "--report",
@@ -100,13 +107,36 @@ def sweep(context: click.Context, /, folder: Path | None, **options: Any) -> Non
     for path in (outputs["markdown"], outputs["svg"]):
         if path is not None and not path.absolute().parent.is_dir():
             raise CliError(f"the folder of {path} does not exist; create it first")
-    given -= {*outputs, "workers", "extend", "report_only"}
+    given -= {*outputs, "workers", "gpus", "join", "extend", "report_only"}
     if options["report_only"]:
         if folder is None:
             raise CliError("specify a sweep: ltxtui sweep FOLDER --report")
         made = read_sweep(folder)
     else:
+        if options["join"] and folder is None:
+            raise CliError("specify the folder to share: ltxtui sweep FOLDER --join")
+        if options["gpus"] and context.get_parameter_source("workers") is not click.core.ParameterSource.DEFAULT:
+            raise CliError("--gpus sets the number of workers; leave out --workers")
         folder, made = prepared(folder, given, options)
+        gpus = _gpus(options["gpus"], made.settings.device)
+        workers = len(gpus) or options["workers"]
         foresee(folder, made)
-        make_missing(folder, made, options["workers"])
+        if options["join"]:
+            made = join(folder, made, workers, gpus, extend=options["extend"])
+        else:
+            make_missing(folder, made, workers, gpus)
     report(folder, made, **outputs)
+
+
+def _gpus(text: str | None, device: str | None) -> tuple[str, ...]:
+    """One GPU for each worker; none if that is not asked for. Raises CliError."""
+    from recorder.sweep.gpus import chosen_gpus, visible_gpus
+
+    if text is None:
+        return ()
+    if device not in (None, "cuda"):
+        raise CliError(f"--gpus sets which GPU each worker sees; this sweep has --device {device}")
+    try:
+        return chosen_gpus(text, visible_gpus())
+    except ValueError as error:
+        raise CliError(str(error)) from error

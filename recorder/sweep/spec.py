@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -25,6 +26,8 @@ RESULTS: Final = "results.csv"
 RUNS: Final = "runs"
 MEASURES: Final = "measures"
 LOG: Final = "workers.log"
+LOGS: Final = "logs"
+_NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _OWNER_LOCK: Final = "sweep.lock"
 _WORKER_LOCK: Final = "workers.lock"
 
@@ -69,7 +72,7 @@ class Job:
 
     @property
     def file(self) -> str:
-        """A safe name that no other job of a sweep has, for runs and measures."""
+        """A safe name for its run. Long names of arms may share one; then the run's name is numbered."""
         return f"{self.seed:04d}-{locations.safe_name(self.arm)[:70]}"
 
 
@@ -218,17 +221,53 @@ def write(folder: Path, sweep: Sweep) -> None:
     """Keep a sweep in its folder, which is made if missing. Raises OSError."""
     make_folders(folder / RUNS)
     make_folders(folder / MEASURES)
-    replace_file(folder / SPEC, json.dumps(sweep.as_dict(), indent=1, ensure_ascii=False) + "\n")
+    replace_file(folder / SPEC, _document(sweep))
+
+
+def _document(sweep: Sweep) -> str:
+    return json.dumps(sweep.as_dict(), indent=1, ensure_ascii=False) + "\n"
+
+
+def begin(folder: Path, sweep: Sweep) -> Sweep:
+    """Keep a sweep in its folder, unless that has one; the one that it has then. For makers that start at once.
+
+    Raises:
+        NotASweep: if something else is there.
+        OSError: if the folder cannot be used.
+    """
+    if (folder / SPEC).exists():
+        return read(folder)
+    make_folders(folder / RUNS)
+    make_folders(folder / MEASURES)
+    beside = folder / f"{SPEC}.{sweep.id}.part"
+    replace_file(beside, _document(sweep))
+    try:
+        os.link(beside, folder / SPEC)  # unlike a renaming, it replaces nothing
+    except FileExistsError:
+        return read(folder)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        beside.replace(folder / SPEC)
+    finally:
+        beside.unlink(missing_ok=True)
+    return read(folder)
 
 
 def replace_file(file: Path, text: str) -> None:
     """Write a file so that a reader sees the old text or the new one, and never a part. Raises OSError."""
-    open_folders.replace_file(file, text.encode(), sync=True)
+    beside = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")  # process ids of several hosts may be the same
+    try:
+        open_folders.replace_file(beside, text.encode(), sync=True)
+        beside.replace(file)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
-def measures_file(folder: Path, job: Job) -> Path:
-    """Where what was measured on a run's final latents is kept, next to its archive."""
-    return folder / MEASURES / f"{job.file}.json"
+def measures_file(folder: Path, run: str) -> Path:
+    """Where what was measured on a run's final latents is kept; by the run's name, which no other run has."""
+    return folder / MEASURES / f"{run}.json"
 
 
 @contextlib.contextmanager

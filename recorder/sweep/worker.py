@@ -1,7 +1,8 @@
 """Makes runs of a sweep: `python -m recorder.sweep.worker FOLDER`, one JSON line per run on stdin and stdout.
 
 A separate process, so that several can share a machine and the command line stays light. It ends when its stdin does:
-if the process that started it dies, it finishes the run under way and no other.
+if the process that started it dies, it finishes the run under way and no other. With `--tied` it interrupts that run,
+whose job is another maker's then.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ from __future__ import annotations
 import json
 import math
 import os
+import queue
+import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from recorder.format import locations
 from recorder.format.events import reason_of
 from recorder.sweep import spec
 from recorder.sweep.grid import Arm
@@ -31,8 +36,8 @@ def main(arguments: Sequence[str]) -> int:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:
-        with as_ctrl_c(forced=True):
-            serve(Path(arguments[0]), sys.stdin, answers)
+        with as_ctrl_c(forced=True, batch=True):
+            serve(Path(arguments[0]), _tied(sys.stdin) if "--tied" in arguments else sys.stdin, answers)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of the answers is gone; the run is in its archive
@@ -40,21 +45,44 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
+def _tied(lines: IO[str]) -> Iterator[str]:
+    """The lines of a stream; if it ends while one is worked on, this process is interrupted."""
+    read: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    at_work, over = threading.Event(), threading.Event()
+
+    def follow() -> None:
+        for line in lines:
+            read.put(line)
+        # Set before the other's flag is read, as below: one of the two sees the other.
+        over.set()
+        read.put(None)
+        if at_work.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=follow, name="jobs", daemon=True).start()
+    while (line := read.get()) is not None:
+        at_work.set()
+        if over.is_set():
+            return
+        yield line
+        at_work.clear()
+
+
+def serve(folder: Path, jobs: Iterable[str], answers: IO[str]) -> None:
     """Load the model at the first job, make each run, report its result."""
     sweep = spec.read(folder)
     pipe: Any = None
     for line in jobs:
         job = Job(**json.loads(line))
         began = time.monotonic()
-        answer: dict[str, Any] = {"arm": job.arm, "seed": job.seed, "error": None, "fatal": False, "no_plan": False}
+        answer: dict[str, Any] = {"error": None, "fatal": False, "no_plan": False, "run": ""}
         try:
             if pipe is None:
                 answer["fatal"] = True
                 pipe = load(sweep)
                 answer["fatal"] = False
             began = time.monotonic()
-            make_run(pipe, sweep, job, folder)
+            answer["run"] = locations.run_name(make_run(pipe, sweep, job, folder))
         except (ValueError, RuntimeError, OSError, TypeError, ArithmeticError, LookupError) as error:
             from recorder.shocks.plan import PlanError
 
@@ -142,7 +170,7 @@ def make_run(pipe: Any, sweep: Sweep, job: Job, folder: Path) -> Path:
     ) as run:
         result = run_stages(pipe, request, changed=with_more_steps)
         # Before the run is complete, so that no complete run lacks its measures.
-        file = spec.measures_file(folder, job)
+        file = spec.measures_file(folder, run.name)
         found = nano_measures(result, request.prompt) if is_nano else {}
         spec.replace_file(file, json.dumps({"run": run.name, "measures": found}) + "\n")
     if run.status != "complete" or not run.rows:

@@ -83,11 +83,12 @@ def find_runs(folder: Path, sweep: Sweep) -> list[SweepRun]:
     runs = folder / spec.RUNS
     if not runs.is_dir():
         return []
-    found = (_found(archive, sweep) for archive in sorted(archives_in(runs), key=locations.run_name))
+    found = (run_in(archive, sweep) for archive in sorted(archives_in(runs), key=locations.run_name))
     return [f for f in found if f is not None]
 
 
-def _found(archive: Path, sweep: Sweep) -> SweepRun | None:
+def run_in(archive: Path, sweep: Sweep) -> SweepRun | None:
+    """The run of this sweep in an archive, or that its journal will make; None if it is none of them."""
     journal = locations.journal_of(archive)
     try:
         header = _journal_header(journal) if journal.is_file() else root_attributes(archive)
@@ -137,6 +138,7 @@ def discard(leftovers: Iterable[SweepRun]) -> int:
         elif locations.is_packed(run.path):
             run.path.unlink(missing_ok=True)
         journal.unlink(missing_ok=True)
+        spec.measures_file(run.path.parent.parent, locations.run_name(run.path)).unlink(missing_ok=True)
         count += 1
     return count
 
@@ -228,11 +230,12 @@ def _shock_key(event: Any) -> tuple[Any, ...]:
 
 def _measures(folder: Path, job: Job, run: str) -> dict[str, Any] | None:
     """What was measured when this very run was made; None if that is missing."""
-    try:
-        measured = json.loads(spec.measures_file(folder, job).read_bytes())
-        return dict(measured["measures"]) if measured["run"] == run else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    for name in (run, job.file):  # older sweeps name it by the job
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            measured = json.loads(spec.measures_file(folder, name).read_bytes())
+            if measured["run"] == run:
+                return dict(measured["measures"])
+    return None
 
 
 def _mean(values: Any) -> float:

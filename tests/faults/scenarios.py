@@ -573,7 +573,7 @@ def sweep_command(runs: str) -> None:
     from ltxtui.cli import main
     from recorder.sweep import runner
 
-    def run_jobs(*_: Any) -> Any:
+    def run_jobs(*_: Any, **__: Any) -> Any:
         say(under_way=True)
         try:
             time.sleep(60)

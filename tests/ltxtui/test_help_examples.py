@@ -15,6 +15,7 @@ import webbrowser
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,10 +32,12 @@ from ltxtui.cli.run import become
 from ltxtui.state import SavedState
 from ltxtui.terminal import endings
 from recorder import nano, record
+from recorder.format.locations import run_name
 from recorder.generate import Request, generate
 from recorder.nano import components
 from recorder.sweep import runner, worker
-from recorder.sweep.spec import Job, read
+from recorder.sweep.jobs import JobSource
+from recorder.sweep.spec import read
 from replay.control import ControlError, send
 from replay.export import metrics_server
 from replay.library.listing import live_runs
@@ -164,11 +167,11 @@ def folder(loaded: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def in_process(pipe: Any, most: int = 9) -> Callable[..., list[Any]]:
     """In place of the workers of a sweep: a few of its runs, made here."""
 
-    def run_jobs(folder: Path, jobs: list[Job], workers: int, told: Callable[..., None]) -> list[Any]:
+    def run_jobs(folder: Path, jobs: JobSource, workers: int, told: Callable[..., None], **_: Any) -> list[Any]:
         sweep = read(folder)
-        for job in jobs[:most]:
+        for job in islice(iter(jobs.next, None), most):
             pipe.scheduler = components.scheduler()
-            worker.make_run(pipe, sweep, job, folder)
+            jobs.done(job, run_name(worker.make_run(pipe, sweep, job, folder)))
             told(runner.JobResult(job, None, 0.1), 0)
         return []
 
@@ -349,6 +352,8 @@ def test_examples_work(
     monkeypatch.setattr(runner, "run_jobs", in_process(loaded, most=2))
     monkeypatch.setattr(metrics_server, "look_on", lambda live: None)
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    if "--gpus" in words:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # as if there was one
     on_screen = (command in ("", "watch", "replay") or "--tui" in words) and "--until-done" not in words
     if on_screen:
         monkeypatch.setattr(common, "has_terminal", lambda: True)

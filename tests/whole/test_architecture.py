@@ -17,6 +17,7 @@ ARCHITECTURE = "docs/architecture.md"
 PAGES = (
     ARCHITECTURE,
     "docs/benchmarks.md",
+    "docs/clusters.md",
     "docs/comfyui.md",
     "docs/contributing.md",
     "docs/export.md",

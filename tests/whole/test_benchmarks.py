@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import panels, rules, soak, soak_helpers, zarr_python
+from benchmarks import claims, panels, rules, soak, soak_helpers, zarr_python
 from benchmarks.peers import WIDTH, tools
 from benchmarks.peers.__main__ import table
 from benchmarks.peers.child import made_up
@@ -71,6 +71,12 @@ def test_a_soak_of_a_few_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert found["viewer"]["gaps"] == 0 and found["archive_bytes"] > 0 and len(found["samples"]) == 24
     soak.report(found)
     assert "24 in" in capsys.readouterr().out
+
+
+def test_makers_share_dry_jobs(tmp_path: Path, capsys: Any) -> None:
+    claims.run(tmp_path, 4, 60, killed=1)
+    said = capsys.readouterr().out
+    assert "60 of 60, marked 60, twice 0" in said and "4 makers on a sweep of 60 dry jobs" in said
 
 
 def test_many_stages_and_runs_leave_nothing_behind(tmp_path: Path) -> None:

@@ -25,8 +25,10 @@ from click.testing import CliRunner
 
 from ltxtui.cli.sweep import sweep as command
 from recorder import record
+from recorder.format.locations import run_name
 from recorder.sweep import runner, spec, worker
 from recorder.sweep.grid import Arm, arms_of, smooth, with_controls
+from recorder.sweep.jobs import JobList
 from recorder.sweep.spec import Job, Sweep, SweepSettings
 from replay.sweep import results
 from replay.sweep.analysis import analyse
@@ -228,7 +230,7 @@ STUB = """
 import json, sys
 for line in sys.stdin:
     job = json.loads(line)
-    answer = {"arm": job["arm"], "seed": job["seed"], "error": None, "fatal": False, "no_plan": False, "seconds": 0.1}
+    answer = {"error": None, "fatal": False, "no_plan": False, "seconds": 0.1, "run": "run"}
     BODY
     print(json.dumps(answer), flush=True)
 """
@@ -239,7 +241,7 @@ def play(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Non
     def use(body: str) -> None:
         code = STUB.replace("    BODY", textwrap.indent(body, "    "))
 
-        def start(folder: Path, log: int) -> subprocess.Popen[str]:
+        def start(folder: Path, log: int, gpu: str, *, tied: bool) -> subprocess.Popen[str]:
             pipe = subprocess.PIPE
             return subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=log, text=True)
 
@@ -254,7 +256,7 @@ JOBS = [Job(arm, seed) for seed in range(4) for arm in ("smooth", "a")]
 def test_every_job_is_made_once_by_two_workers(play: Any, tmp_path: Path) -> None:
     play("pass")
     told: list[tuple[Job, int]] = []
-    assert runner.run_jobs(tmp_path, JOBS, 2, lambda answer, dropped: told.append((answer.job, dropped))) == []
+    assert runner.run_jobs(tmp_path, JobList(JOBS), 2, lambda answer, dropped: told.append((answer.job, dropped))) == []
     assert sorted(str(job) for job, _ in told) == sorted(map(str, JOBS)) and {d for _, d in told} == {0}
 
 
@@ -266,7 +268,7 @@ def test_an_arm_that_cannot_act_is_dropped_and_the_others_go_on(play: Any, tmp_p
         told.append((answer.job, dropped))
         time.sleep(0.1)  # the worker is not waited for
 
-    failed = runner.run_jobs(tmp_path, JOBS, 1, slow)
+    failed = runner.run_jobs(tmp_path, JobList(JOBS), 1, slow)
     assert [f.job for f in failed] == [Job("a", 0)]
     assert [(j.arm, d) for j, d in told] == [("smooth", 0), ("a", 3), ("smooth", 0), ("smooth", 0), ("smooth", 0)]
 
@@ -274,15 +276,15 @@ def test_an_arm_that_cannot_act_is_dropped_and_the_others_go_on(play: Any, tmp_p
 def test_run_after_run_that_fails_ends_the_sweep(play: Any, tmp_path: Path) -> None:
     play("answer['error'] = 'RuntimeError: out of memory'")
     with pytest.raises(runner.Stopped, match=r"3 runs failed one after the other.*out of memory"):
-        runner.run_jobs(tmp_path, JOBS, 1, lambda *_: None)
+        runner.run_jobs(tmp_path, JobList(JOBS), 1, lambda *_: None)
     play("answer.update(error='CannotGenerate: no such model', fatal=True)")
     with pytest.raises(runner.Stopped, match=r"^no such model$"):
-        runner.run_jobs(tmp_path, JOBS, 1, lambda *_: None)
+        runner.run_jobs(tmp_path, JobList(JOBS), 1, lambda *_: None)
 
 
 def test_a_worker_that_dies_is_said_and_its_run_is_not_lost_silently(play: Any, tmp_path: Path) -> None:
     play("if job['seed'] == 1: import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    failed = runner.run_jobs(tmp_path, JOBS, 1, lambda *_: None)
+    failed = runner.run_jobs(tmp_path, JobList(JOBS), 1, lambda *_: None)
     assert [f.job for f in failed] == [Job("smooth", 1)]
     assert "signal 9" in str(failed[0].error)
 
@@ -343,13 +345,14 @@ def fresh(pipe: Any) -> Any:
     return pipe
 
 
-def run_jobs(folder: Path, jobs: list[Job], workers: int, told: Any) -> list[runner.JobResult]:
+def run_jobs(folder: Path, jobs: JobList, workers: int, told: Any, **_: Any) -> list[runner.JobResult]:
     """One worker's own loop in this process, where the model is loaded already."""
-    lines = "".join(json.dumps({"arm": j.arm, "seed": j.seed}) + "\n" for j in jobs)
+    made = list(iter(jobs.next, None))
+    lines = "".join(json.dumps({"arm": j.arm, "seed": j.seed}) + "\n" for j in made)
     answers = io.StringIO()
     worker.serve(folder, io.StringIO(lines), answers)
     said = [json.loads(line) for line in answers.getvalue().splitlines()]
-    assert [s["error"] for s in said] == [None] * len(jobs)
+    assert [s["error"] for s in said] == [None] * len(made)
     return []
 
 
@@ -415,13 +418,16 @@ def test_runs_that_are_not_ours_or_not_whole_do_not_count(undisturbed: tuple[Pat
     other = Sweep.make(made.settings, made.seeds, made.arms, {})
     assert results.find_runs(folder, other) == []
     job = Job("smooth", 0)
-    file = spec.measures_file(folder, job)
+    found = results.find_runs(folder, made)
+    file = spec.measures_file(folder, run_name(results.finished(folder, found, made)[job]))
     kept = file.read_text()
     try:
         file.write_text(json.dumps({"run": "another", "measures": {}}))
-        done = results.finished(folder, results.find_runs(folder, made), made)
-        assert set(made.jobs()) - set(done) == {job}
+        assert set(made.jobs()) - set(results.finished(folder, found, made)) == {job}
+        file.rename(spec.measures_file(folder, job.file)).write_text(kept)  # as sweeps of earlier versions have it
+        assert set(made.jobs()) == set(results.finished(folder, found, made))
     finally:
+        spec.measures_file(folder, job.file).unlink(missing_ok=True)
         file.write_text(kept)
 
 

@@ -1,0 +1,1 @@
+"""What `ltxtui sweep` is asked for, its runs, made alone or with others, and its report."""
