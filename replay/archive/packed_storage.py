@@ -42,7 +42,7 @@ class PackedStorage:
         with self._opened() as descriptor:
             self._members = read_directory(partial(os.pread, descriptor), os.fstat(descriptor).st_size)
         self._names = sorted(self._members)
-        self._folders = _folders(self._names)
+        self._folders = folders_of(self._names)
         self._kept: tuple[str, bytes] = ("", b"")
 
     def __contains__(self, name: object) -> bool:
@@ -186,8 +186,8 @@ class _PackedChunks:
         return self._storage.member(f"{self._folder}/{key}")
 
 
-def _folders(names: list[str]) -> dict[str, set[str]]:
-    """Names of the folders in each folder."""
+def folders_of(names: list[str]) -> dict[str, set[str]]:
+    """By folder, the names of the folders in it, of files by their paths."""
     found: dict[str, set[str]] = {"": set()}
     for name in names:
         inside = name.rpartition("/")[0]

@@ -79,18 +79,18 @@ def _checked_root(storage: Storage) -> dict[str, Any]:
 class Archive:
     """One archive, opened. `notes` grows as damage is met; what is damaged is left out or NaN, the rest is read."""
 
-    def __init__(self, path: Path, skip: Mapping[str, frozenset[str]] | None = None) -> None:
+    def __init__(self, place: Path | Storage, skip: Mapping[str, frozenset[str]] | None = None) -> None:
         """Read the root attributes.
 
         Args:
-            path: of the archive, a folder or packed.
+            place: the archive, a folder or packed, or where its files are read.
             skip: by array, keys of chunks that are known to be damaged; if that is not given, chunks of rows are looked
                 at when the messages are read.
 
         Raises:
             NotARun, OSError: as `root_attributes`.
         """
-        storage = open_storage(path)
+        storage = open_storage(place) if isinstance(place, Path) else place
         self.attributes = _checked_root(storage)
         self.store = StoreReader(storage)
         self._skip = skip or {}
