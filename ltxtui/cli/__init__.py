@@ -14,7 +14,7 @@ import click
 
 from ltxtui.cli.baseline import baseline
 from ltxtui.cli.comfy import comfy
-from ltxtui.cli.common import RUNS_DIR_HELP, LocalPath
+from ltxtui.cli.common import RUNS_DIR_HELP, CliError, LocalPath
 from ltxtui.cli.compare import compare
 from ltxtui.cli.completion import complete, under_way
 from ltxtui.cli.config import config
@@ -32,11 +32,13 @@ from ltxtui.cli.report import report
 from ltxtui.cli.run import run
 from ltxtui.cli.runs import runs
 from ltxtui.cli.serve import serve
+from ltxtui.cli.stores.upload import upload
 from ltxtui.cli.sweep import sweep
 from ltxtui.cli.watch_replay import browse, replay, watch
 from ltxtui.plot.text import clean
 from recorder.format.version import VERSION
 from replay.remote.address import is_address
+from replay.remote.stores.address import is_store
 
 INTERRUPTED: Final = 128 + signal.SIGINT
 BROKEN_PIPE: Final = 128 + signal.SIGPIPE
@@ -54,7 +56,7 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and is_address(args[0]):
+        if args and (is_address(args[0]) or is_store(args[0])):
             return "runs-of", runs_of, args
         return super().resolve_command(ctx, args)
 
@@ -63,6 +65,9 @@ class _Commands(click.Group):
 @click.argument("address")
 def runs_of(address: str) -> None:
     """Show the list of the runs of a machine, such as `ssh://gpu-box`."""
+    if is_store(address):
+        words = f"ltxtui runs --runs-dir {address}, and one is shown by: ltxtui replay {address.rstrip('/')}/RUN"
+        raise CliError(f"runs on a store are listed by: {words}")
     browse(address=address)
 
 
@@ -112,6 +117,7 @@ for command in (
     serve,
     pack,
     unpack,
+    upload,
     relay,
     comfy,
     config,

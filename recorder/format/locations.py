@@ -44,7 +44,11 @@ def local_path(given: str | os.PathLike[str], what: str) -> Path:
     """
     if (url := _URL.match(os.fspath(given))) is not None:
         scheme = url[0].partition(":")[0]
-        way_out = "leave out file://" if scheme == "file" else "record to a local or mounted folder and copy it later"
+        way_out = (
+            "leave out file://"
+            if scheme == "file"
+            else "use a local or mounted folder and copy it later: ltxtui upload"
+        )
         raise ValueError(f"{what} must be a local path, not the URL {os.fspath(given)!r}; {way_out}")
     return Path(given)
 

@@ -109,7 +109,10 @@ class PackedStorage:
         if not into.size:
             return
         if member.method == STORED:
-            if os.preadv(descriptor, [into.data], data_at(partial(os.pread, descriptor), member) + offset) != into.nbytes:
+            if (
+                os.preadv(descriptor, [into.data], data_at(partial(os.pread, descriptor), member) + offset)
+                != into.nbytes
+            ):
                 raise Damaged("was cut while it was read")
         elif member.size <= _KEPT_BYTES:
             data = self._inflated(descriptor, member)

@@ -15,7 +15,7 @@ from typing import Final
 from replay.archive.safe_files import Damaged, Missing
 
 ReadAt = Callable[[int, int], bytes]
-"""Gives a number of bytes from a place on, or fewer at the end of the file: `os.pread` with its first argument given."""
+"""Gives a number of bytes from a place on, fewer at the end of the file: `os.pread` with its first argument given."""
 
 MAX_MEMBERS: Final = 1 << 18
 MAX_DIRECTORY_BYTES: Final = 64 << 20

@@ -125,9 +125,7 @@ class ClaimedFiles:
         yield from _read_objects(self._fs, self._address, self._root, rest)
 
 
-def _read_objects(
-    fs: Any, address: StoreAddress, root: str, sizes: Mapping[str, int]
-) -> Iterator[tuple[str, bytes]]:
+def _read_objects(fs: Any, address: StoreAddress, root: str, sizes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
     """Several objects at a time. What has another size than listed is left out: it is missing then."""
     if not sizes:
         return

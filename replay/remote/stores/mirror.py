@@ -93,7 +93,7 @@ class Mirror:
         return wanted
 
     def settle(self) -> None:
-        """Write the documents that were not fetched, so that the folder is an archive like any other. Raises OSError."""
+        """Write the documents that were not fetched, so that the folder is an archive as any other. Raises OSError."""
         for name in self.sizes:
             copy = self.copy_of(name)
             if copy is not None and not (self.folder / name).is_file():

@@ -21,7 +21,9 @@ _PUBLIC: Final = {
 }
 _NO_CREDENTIALS: Final = re.compile(r"NoCredentials|CredentialRetrieval|DefaultCredentials|PartialCredentials")
 _EXPIRED: Final = re.compile(r"expired", re.IGNORECASE)
-_UNREACHABLE: Final = re.compile(r"EndpointConnection|ClientConnector|ConnectError|gaierror|ConnectionRefused|ServerDisc")
+_UNREACHABLE: Final = re.compile(
+    r"EndpointConnection|ClientConnector|ConnectError|gaierror|ConnectionRefused|ServerDisc"
+)
 _SLOW: Final = re.compile(r"Timeout", re.IGNORECASE)
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final
 
-from recorder.format import paths
 from recorder.format.protocol import Message
 from replay.archive.lazy_rows import ArchivedRows
 from replay.archive.safe_files import Damaged
@@ -124,23 +125,27 @@ class StoreSource:
             found = look_at(self._fs, address)
             if found.small:
                 path = fetch_whole(self._fs, found, self._tell)
-                self._take(ArchiveSource(path))
+                self._take_whole(path)
                 return None
             files = files_of(self._fs, address, found.size, found.stamp)
         mirror = open_mirror(address, files or files_of(self._fs, address))
         if is_small(mirror) and not mirror.missing(pictures=True, latents=True):
             mirror.settle()
-            self._take(ArchiveSource(mirror.folder))
+            self._take_whole(mirror.folder)
             return None
         storage = MirrorStorage(mirror)
-        self._take(ArchiveSource(storage, {}))
+        source = ArchiveSource(storage, {})
+        # The machine's load is read from many files, and is not on the first screen.
+        self._take(source, source.archive.messages(system=False))
         return mirror, storage
 
-    def _take(self, source: ArchiveSource) -> None:
-        """Read a run's messages, and the times of its rows, which every axis needs."""
-        messages: deque[Message] = deque()
-        while found := source.poll():
-            messages.extend(found)
+    def _take_whole(self, path: Path) -> None:
+        source = ArchiveSource(path)
+        self._take(source, _all_of(source))
+
+    def _take(self, source: ArchiveSource, found: Iterable[Message]) -> None:
+        """Take a run's messages, and the times of its rows, which every axis needs."""
+        messages = deque(found)
         for message in messages:
             if isinstance(rows := message.get("data"), ArchivedRows):
                 rows.times()
@@ -178,13 +183,19 @@ class StoreSource:
                 rest = min(_LONGEST_REST, 2 * rest)
 
     def _complete(self, mirror: Mirror) -> None:
-        """All values are here: what is damaged is known now."""
+        """All values are here: what is damaged is known now, and the load of the machine can be read."""
+        assert self._source is not None and self._messages is not None
+        self._messages.extend(self._source.archive.system())
         self._note = ""
         if is_small(mirror):
             mirror.settle()
             looked = ArchiveSource(mirror.folder)
-            while looked.poll():
-                pass
+            deque(_all_of(looked), 0)
             self._source = looked
         self.fetching = False
         self.arrived += 1
+
+
+def _all_of(source: ArchiveSource) -> Iterator[Message]:
+    while messages := source.poll():
+        yield from messages

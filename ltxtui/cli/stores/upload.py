@@ -1,0 +1,130 @@
+"""`ltxtui upload`, and `--upload` of commands that make runs: copies on an object store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from ltxtui.cli.common import CliError, Command, command_line, recorded_path, runs_dir_option, say, store_problems
+from ltxtui.plot.text import clean
+from recorder.format.numerals import counted
+from replay.remote.stores.address import StoreAddress, is_store, parse_store
+from replay.remote.stores.upload import Target, check_target
+
+
+def upload_option(command: Command) -> Command:
+    """`--upload URL`."""
+    return click.option(
+        "--upload",
+        "upload_to",
+        metavar="URL",
+        help="Copy the run to this folder on a store when it has ended, such as s3://bucket/runs; it stays here too.",
+    )(command)
+
+
+def target_of(text: str) -> Target:
+    """Where `--upload` leads, looked at before a run is made.
+
+    Raises:
+        CliError: if nothing can be uploaded there.
+    """
+    target = _parsed(text)
+    with store_problems():
+        note = check_target(target)
+    if note:
+        say(f"note: {clean(note, 400)}")
+    return target
+
+
+def _parsed(text: str) -> Target:
+    if not is_store(text):
+        raise CliError(f"{text} is no address of a store; write one such as s3://bucket/runs")
+    with store_problems():
+        return Target.of(parse_store(text))
+
+
+def upload_runs(paths: Sequence[Path], target: Target, again: str) -> list[StoreAddress]:
+    """Upload runs, and say what is done.
+
+    Args:
+        paths: archives of runs that have ended.
+        target: where to.
+        again: the command that does it again, if it fails.
+
+    Raises:
+        CliError: if one cannot be uploaded; what is here stays as it is.
+    """
+    from replay.packed.pack import CannotPack
+    from replay.remote.stores.filesystem import MissingExtra, UnknownScheme
+    from replay.remote.stores.problems import StoreProblem
+    from replay.remote.stores.upload import upload as write
+
+    done = 0
+
+    def told(address: StoreAddress, existed: bool) -> None:
+        nonlocal done
+        done += 1
+        say(f"{'is there already' if existed else 'uploaded'}: {clean(address.shown, 400)}")
+
+    try:
+        return write(paths, target, told)
+    except (StoreProblem, MissingExtra, UnknownScheme) as error:
+        left = f"; {done} of {counted(len(paths), 'run')} uploaded" if len(paths) > 1 else ""
+        kept = "the run is" if len(paths) == 1 else "all runs are"
+        raise CliError(f"{error} ({kept} kept here{left}; again with: {again})") from error
+    except CannotPack as error:
+        raise CliError(clean(error, 400)) from error
+    except OSError as error:
+        raise CliError(f"{error.filename or 'the upload'}: {error.strerror or error}") from error
+
+
+def uploader(text: str | None) -> Callable[[Path], None] | None:
+    """What uploads a run once it has ended, to where `--upload` leads; None without it.
+
+    Raises:
+        CliError: if nothing can be uploaded there.
+    """
+    if text is None:
+        return None
+    target = target_of(text)
+
+    def upload(archive: Path) -> None:
+        upload_runs([archive], target, command_line("ltxtui", "upload", os.fspath(archive), text))
+
+    return upload
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  ltxtui upload red-disc s3://bucket/runs                  one object, red-disc.zarr.zip, and a line in the index
+  ltxtui upload smooth spike gs://bucket/ltx/runs
+  ltxtui upload red-disc hf://datasets/me/runs
+  ltxtui runs --runs-dir s3://bucket/runs                  what is there
+  ltxtui replay s3://bucket/runs/red-disc                  from anywhere
+
+\b
+Each store is an extra: pip install 'ltxtui[s3]', 'ltxtui[gcs]' or 'ltxtui[hf]'.
+"""
+)
+@click.argument("given", metavar="RUN... URL", nargs=-1, required=True)
+@runs_dir_option
+def upload(given: tuple[str, ...], runs_dir: Path) -> None:
+    """Copy runs that have ended to a folder on an object store, packed.
+
+    RUN is a path, or a part of a run's name. URL is a folder, or for one run an object that ends in .zarr.zip. Nothing
+    there is overwritten: a run that is there already is left as it is, and another object of its name is an error. The
+    run here stays.
+    """
+    *names, place = given
+    if not names:
+        raise CliError(f"name the runs and then the folder: ltxtui upload RUN {place if is_store(place) else 'URL'}")
+    target = _parsed(place)
+    if target.object and len(names) > 1:
+        raise CliError(f"{place} is one object; give a folder for {len(names)} runs")
+    paths = [recorded_path(name, runs_dir) for name in names]
+    for address in upload_runs(paths, target, command_line("ltxtui", "upload", *map(os.fspath, paths), place)):
+        click.echo(clean(str(address), 4000))
