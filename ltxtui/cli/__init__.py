@@ -14,7 +14,7 @@ import click
 
 from ltxtui.cli.baseline import baseline
 from ltxtui.cli.comfy import comfy
-from ltxtui.cli.common import RUNS_DIR_HELP, CliError, LocalPath
+from ltxtui.cli.common import RUNS_DIR_HELP, CliError, LocalPath, check_local
 from ltxtui.cli.compare import compare
 from ltxtui.cli.completion import complete, under_way
 from ltxtui.cli.config import config
@@ -40,6 +40,8 @@ from recorder.format.version import VERSION
 from replay.remote.address import is_address
 from replay.remote.stores.address import is_store
 
+_PLACES: Final = ("LTXTUI_CACHE", "LTXTUI_CONFIG", "LTXTUI_RUNTIME_DIR", "LTXTUI_STATE")
+"""Environment variables that name folders and files of this machine; LTXTUI_RUNS_DIR is read as --runs-dir is."""
 INTERRUPTED: Final = 128 + signal.SIGINT
 BROKEN_PIPE: Final = 128 + signal.SIGPIPE
 
@@ -94,6 +96,8 @@ def cli(context: click.Context, /, runs_dir: Path | None, hosts: str | None) -> 
 
     Without a command the list of runs is shown.
     """
+    for name in _PLACES:
+        check_local(os.environ.get(name, ""), name)
     if context.invoked_subcommand is None:
         browse(runs_dir, hosts)
 

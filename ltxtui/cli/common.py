@@ -273,12 +273,12 @@ def stored_path(text: str) -> Path:
 @contextlib.contextmanager
 def store_problems() -> Iterator[None]:
     """What goes wrong with a store, in one line."""
-    from replay.remote.stores.filesystem import MissingExtra, UnknownScheme
+    from replay.remote.stores.filesystem import MissingStoreExtra, UnknownScheme
     from replay.remote.stores.problems import StoreProblem
 
     try:
         yield
-    except (BadAddress, StoreProblem, MissingExtra, UnknownScheme) as error:
+    except (BadAddress, StoreProblem, MissingStoreExtra, UnknownScheme) as error:
         raise CliError(str(error)) from error
 
 

@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from ltxtui.cli.comfy import queue_again
-from ltxtui.cli.common import CliError, check_writable, command_line, is_terminal, runs_dir_option, say
+from ltxtui.cli.common import CliError, LocalPath, check_writable, command_line, is_terminal, runs_dir_option, say
 from ltxtui.cli.explain import MET
 from ltxtui.cli.options.alert import notify_option, stop_if_option
 from ltxtui.cli.options.numbers import FRAMES, PIXELS, SEED, STEPS
@@ -81,7 +81,7 @@ Watch it from another terminal with: ltxtui watch
 )
 @click.option("--device", help="Torch device. Default: cuda if there is one, else cpu; mps only if named.")
 @click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the video to this file, e.g. clip.mp4."
+    "--output", type=LocalPath(dir_okay=False, path_type=Path), help="Write the video to this file, e.g. clip.mp4."
 )
 @click.option("--allow-control", is_flag=True, help="Accept commands of: ltxtui control.")
 @click.option("--pack", is_flag=True, help="Keep the run as one file, ….zarr.zip, without a folder.")
@@ -116,6 +116,7 @@ def record(
         raise CliError("specify a model with --model nano|PATH|HUB_ID, or a recorded run with --like ARCHIVE")
     request = Request.from_dict(options)
     check_request(request.steps, request.height, request.width, request.frames)
+    upload = uploader(upload_to)
     check_writable(request.runs_dir)
     _check_files(request)
     if request.output is not None and not request.output.absolute().parent.is_dir():
@@ -124,7 +125,7 @@ def record(
         check_extra()
     except CannotGenerate as error:
         raise CliError(str(error)) from error
-    _run(request, again, as_json, notify, uploader(upload_to))
+    _run(request, again, as_json, notify, upload)
 
 
 def _check_files(request: Any) -> None:

@@ -10,7 +10,8 @@ import click
 from ltxtui.cli.common import CliError, LocalPath
 from ltxtui.cli.options.numbers import FRAMES, PIXELS, SEED, STEPS
 from ltxtui.cli.options.setup import setup_options
-from ltxtui.cli.sweep_report import report
+from ltxtui.cli.stores.upload import sweep_uploader, upload_option
+from ltxtui.cli.sweep_report import made_runs, report
 from ltxtui.cli.sweep_request import foresee, prepared, read_sweep
 from ltxtui.cli.sweep_runs import make_missing
 
@@ -24,6 +25,7 @@ Examples:
   ltxtui sweep my-sweep                                resume
   ltxtui sweep my-sweep --seeds 64 --extend            more seeds, or more arms
   ltxtui sweep my-sweep --report --markdown table.md --svg forest.svg
+  ltxtui sweep my-sweep --upload s3://bucket/my-sweep  a copy on an object store, once it is complete
 
 \b
 Keys of a grid. Values are separated by commas; every combination is an arm:
@@ -83,9 +85,10 @@ Keys of a grid. Values are separated by commas; every combination is an arm:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every number as one JSON object; NaN as null.")
 @click.option(
-    "--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Also write tables and verdict to this file."
+    "--markdown", type=LocalPath(dir_okay=False, path_type=Path), help="Also write tables and verdict to this file."
 )
-@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Also write the forest plot to this file.")
+@upload_option
+@click.option("--svg", type=LocalPath(dir_okay=False, path_type=Path), help="Also write the forest plot to this file.")
 @click.pass_context
 def sweep(context: click.Context, /, folder: Path | None, **options: Any) -> None:
     """Compare kinds, positions and strengths of shocks over paired seeds, and test whether any helps.
@@ -100,7 +103,8 @@ def sweep(context: click.Context, /, folder: Path | None, **options: Any) -> Non
     for path in (outputs["markdown"], outputs["svg"]):
         if path is not None and not path.absolute().parent.is_dir():
             raise CliError(f"the folder of {path} does not exist; create it first")
-    given -= {*outputs, "workers", "extend", "report_only"}
+    upload = sweep_uploader(options.pop("upload_to"))
+    given -= {*outputs, "upload_to", "workers", "extend", "report_only"}
     if options["report_only"]:
         if folder is None:
             raise CliError("specify a sweep: ltxtui sweep FOLDER --report")
@@ -110,3 +114,5 @@ def sweep(context: click.Context, /, folder: Path | None, **options: Any) -> Non
         foresee(folder, made)
         make_missing(folder, made, options["workers"])
     report(folder, made, **outputs)
+    if upload is not None:
+        upload(folder, made_runs(folder, made))

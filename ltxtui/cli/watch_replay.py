@@ -17,6 +17,7 @@ from ltxtui.cli.common import (
     MAX_NAMED,
     CliError,
     Command,
+    LocalPath,
     address_of,
     check_local,
     connect,
@@ -79,7 +80,7 @@ Examples:
 )
 @click.argument("run", required=False)
 @click.option(
-    "--socket", "socket_path", type=click.Path(path_type=Path), help="Socket of the run, such as a forwarded one."
+    "--socket", "socket_path", type=LocalPath(path_type=Path), help="Socket of the run, such as a forwarded one."
 )
 @click.option("--wait", is_flag=True, help="Wait for the next run to begin.")
 @click.option("--until-done", is_flag=True, help="No dashboard: print progress and findings until the run has ended.")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
@@ -34,6 +36,7 @@ class LoopbackS3:
     port: int = 0
 
     def __post_init__(self) -> None:
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._app = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._counted, threaded=True)
         self.port = self._server.server_port
@@ -51,6 +54,10 @@ class LoopbackS3:
     def count(self, method: str = "") -> int:
         return sum(line.startswith(method) for line in self.requests)
 
+    def bucket(self, name: str) -> Any:
+        """What is behind the server, to fill a bucket without requests."""
+        return s3_backends["123456789012"]["aws"]
+
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
@@ -65,5 +72,6 @@ class LoopbackS3:
         if other is None:
             return self._app(environ, start)
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        start(other[0], [("Content-Type", "application/xml"), ("Content-Length", str(len(other[1])))])
-        return [other[1]]
+        body = b"" if method == "HEAD" else other[1]
+        start(other[0], [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+        return [body]

@@ -12,7 +12,7 @@ from ltxtui.cli.common import CliError, Command, command_line, recorded_path, ru
 from ltxtui.plot.text import clean
 from recorder.format.numerals import counted
 from replay.remote.stores.address import StoreAddress, is_store, parse_store
-from replay.remote.stores.upload import Target, check_target
+from replay.remote.stores.upload import UploadTarget, check_target
 
 
 def upload_option(command: Command) -> Command:
@@ -21,11 +21,11 @@ def upload_option(command: Command) -> Command:
         "--upload",
         "upload_to",
         metavar="URL",
-        help="Copy the run to this folder on a store when it has ended, such as s3://bucket/runs; it stays here too.",
+        help="Copy what was made to a folder on a store, such as s3://bucket/runs, at its end. It stays here too.",
     )(command)
 
 
-def target_of(text: str) -> Target:
+def target_of(text: str) -> UploadTarget:
     """Where `--upload` leads, looked at before a run is made.
 
     Raises:
@@ -39,14 +39,14 @@ def target_of(text: str) -> Target:
     return target
 
 
-def _parsed(text: str) -> Target:
+def _parsed(text: str) -> UploadTarget:
     if not is_store(text):
         raise CliError(f"{text} is no address of a store; write one such as s3://bucket/runs")
     with store_problems():
-        return Target.of(parse_store(text))
+        return UploadTarget.of(parse_store(text))
 
 
-def upload_runs(paths: Sequence[Path], target: Target, again: str) -> list[StoreAddress]:
+def upload_runs(paths: Sequence[Path], target: UploadTarget, again: str) -> list[StoreAddress]:
     """Upload runs, and say what is done.
 
     Args:
@@ -58,7 +58,7 @@ def upload_runs(paths: Sequence[Path], target: Target, again: str) -> list[Store
         CliError: if one cannot be uploaded; what is here stays as it is.
     """
     from replay.packed.pack import CannotPack
-    from replay.remote.stores.filesystem import MissingExtra, UnknownScheme
+    from replay.remote.stores.filesystem import MissingStoreExtra, UnknownScheme
     from replay.remote.stores.problems import StoreProblem
     from replay.remote.stores.upload import upload as write
 
@@ -71,7 +71,7 @@ def upload_runs(paths: Sequence[Path], target: Target, again: str) -> list[Store
 
     try:
         return write(paths, target, told)
-    except (StoreProblem, MissingExtra, UnknownScheme) as error:
+    except (StoreProblem, MissingStoreExtra, UnknownScheme) as error:
         left = f"; {done} of {counted(len(paths), 'run')} uploaded" if len(paths) > 1 else ""
         kept = "the run is" if len(paths) == 1 else "all runs are"
         raise CliError(f"{error} ({kept} kept here{left}; again with: {again})") from error
@@ -93,6 +93,29 @@ def uploader(text: str | None) -> Callable[[Path], None] | None:
 
     def upload(archive: Path) -> None:
         upload_runs([archive], target, command_line("ltxtui", "upload", os.fspath(archive), text))
+
+    return upload
+
+
+def sweep_uploader(text: str | None) -> Callable[[Path, Sequence[Path]], None] | None:
+    """What uploads a sweep's folder and its runs; None without `--upload`. Raises CliError as `uploader`."""
+    if text is None:
+        return None
+    target = target_of(text)
+    if target.object:
+        raise CliError(f"{text} is one object; give a folder for a sweep")
+
+    def upload(folder: Path, runs: Sequence[Path]) -> None:
+        from recorder.sweep import spec
+        from replay.remote.stores.upload import upload_file
+
+        again = command_line("ltxtui", "sweep", folder, "--upload", text)
+        with store_problems():
+            upload_file(folder / spec.SPEC, target.folder.below(spec.SPEC))
+        upload_runs(runs, UploadTarget(target.folder.below(spec.RUNS)), again)
+        with store_problems():
+            upload_file(folder / spec.RESULTS, target.folder.below(spec.RESULTS))
+        say(f"  its runs: {command_line('ltxtui', 'runs', '--runs-dir', target.folder.below(spec.RUNS).shown)}")
 
     return upload
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -58,18 +58,33 @@ def fetch(address: StoreAddress, progress: Progress | None = None) -> Path:
     Latents of an archive of more than `SMALL_BYTES` are left out: nothing but `open_run` shows them.
 
     Raises:
-        StoreProblem, MissingExtra, UnknownScheme: if it cannot be had.
+        StoreProblem, MissingStoreExtra, UnknownScheme: if it cannot be had.
     """
     fs = file_system(address)
-    try:
+    with _reading(address):
         if address.kind == "packed":
             found = look_at(fs, address)
             if found.small:
                 return fetch_whole(fs, found, progress)
-            files = files_of(fs, address, found.size, found.stamp)
-        else:
-            files = files_of(fs, address)
-        return fetch_files(open_mirror(address, files), progress)
+            return fetch_files(open_mirror(address, files_of(fs, address, found.size, found.stamp)), progress)
+        return fetch_files(open_mirror(address, files_of(fs, address)), progress)
+
+
+def fetch_small(address: StoreAddress) -> Path | None:
+    """The same of an archive of up to `SMALL_BYTES`; None for a larger one."""
+    fs = file_system(address)
+    with _reading(address):
+        if address.kind == "packed":
+            found = look_at(fs, address)
+            return fetch_whole(fs, found) if found.small else None
+        files = files_of(fs, address)
+        return fetch_files(open_mirror(address, files)) if is_small(files) else None
+
+
+@contextlib.contextmanager
+def _reading(address: StoreAddress) -> Iterator[None]:
+    try:
+        yield
     except Damaged as error:
         raise StoreProblem(f"{address.shown} cannot be read: a file {error}") from error
     except OSError as error:
@@ -123,7 +138,7 @@ def open_mirror(address: StoreAddress, files: StoreFiles) -> Mirror:
 
 def fetch_files(mirror: Mirror, progress: Progress | None = None) -> Path:
     """The archive's folder here, with all its files, or all but its latents. Raises StoreProblem, Damaged, OSError."""
-    wanted = mirror.missing(pictures=True, latents=is_small(mirror))
+    wanted = mirror.missing(pictures=True, latents=is_small(mirror.files))
     total, done = sum(mirror.sizes[name] for name in wanted), 0
     for batch in batches(wanted, mirror.sizes):
         mirror.fetch(batch)
@@ -134,6 +149,6 @@ def fetch_files(mirror: Mirror, progress: Progress | None = None) -> Path:
     return mirror.folder
 
 
-def is_small(mirror: Mirror) -> bool:
+def is_small(files: StoreFiles) -> bool:
     """Whether all files of an archive are fetched."""
-    return sum(mirror.sizes.values()) <= SMALL_BYTES
+    return sum(files.sizes.values()) <= SMALL_BYTES

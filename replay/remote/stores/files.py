@@ -31,7 +31,7 @@ RANGE_BYTES: Final = 8 << 20
 MAX_FILES: Final = 1 << 18
 MAX_CLAIMED_BYTES: Final = 1 << 30
 """Of an archive whose files cannot be listed, as behind `https`: it is believed up to this."""
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}){0,7}")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}){0,15}")
 
 
 class StoreFiles(Protocol):
@@ -79,7 +79,9 @@ class FolderFiles:
             if len(self.sizes) > MAX_FILES:
                 raise StoreProblem(f"{address.shown} has more than {MAX_FILES:,} files; pack it first: ltxtui pack")
         if paths.DOCUMENT not in self.sizes:
-            raise StoreProblem(f"{address.shown} is no archive: it has no {paths.DOCUMENT}", missing=not found)
+            raise StoreProblem(
+                f"{address.shown} is no archive: it has no {paths.DOCUMENT}", "other" if found else "missing"
+            )
         self._root = root
         self.key = key_of(str(address), sorted(stamps), stamped=all(stamp for _, _, stamp in stamps))
 
@@ -140,7 +142,7 @@ def _read_objects(fs: Any, address: StoreAddress, root: str, sizes: Mapping[str,
             yield name, bytes(data)
 
 
-class PackedFiles:
+class RangedFiles:
     """An archive in one object, too large to be fetched whole: its directory, then ranges of it."""
 
     def __init__(self, fs: Any, address: StoreAddress, size: int, stamp: str) -> None:
@@ -212,7 +214,7 @@ def files_of(fs: Any, address: StoreAddress, size: int | None = None, stamp: str
     """
     try:
         if address.kind == "packed":
-            return PackedFiles(fs, address, size or 0, stamp)
+            return RangedFiles(fs, address, size or 0, stamp)
         return ClaimedFiles(fs, address) if address.scheme in ("http", "https") else FolderFiles(fs, address)
     except Missing:
         raise StoreProblem(f"{address.shown} is not a zip file") from None

@@ -31,7 +31,7 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
 T = TypeVar("T")
 
 
-class MissingExtra(ImportError):
+class MissingStoreExtra(ImportError):
     """The package of a store is not installed; the message names the extra."""
 
 
@@ -43,7 +43,7 @@ def file_system(address: StoreAddress) -> Any:
     """The fsspec file system of an address. No request is made.
 
     Raises:
-        MissingExtra: if its package is not installed.
+        MissingStoreExtra: if its package is not installed.
         UnknownScheme: if there is none.
         StoreProblem: if it cannot be set up.
     """
@@ -52,20 +52,20 @@ def file_system(address: StoreAddress) -> Any:
     try:
         import fsspec
     except ImportError:
-        way = f"pip install 'ltxtui[{extra}]'" if extra else "pip install fsspec"
-        raise MissingExtra(f"{scheme}:// needs fsspec: {way}, or pip install fsspec and the package for it") from None
+        way = f"pip install 'ltxtui[{extra}]'" if extra else "pip install fsspec, and the package for it"
+        raise MissingStoreExtra(f"{scheme}:// needs fsspec: {way}") from None
     try:
         kind = fsspec.get_filesystem_class(scheme)
     except ImportError as error:
-        way = f"pip install 'ltxtui[{extra}]'" if extra else str(error)
-        raise MissingExtra(f"{scheme}:// needs another package: {way}") from None
+        way = f"pip install 'ltxtui[{extra}]' ({error})" if extra else str(error)
+        raise MissingStoreExtra(f"{scheme}:// needs another package: {way}") from None
     except ValueError:
         known = "s3://, gs://, hf:// and https://"
         raise UnknownScheme(f"{address.shown}: {scheme}:// is no store that is known; {known} are") from None
     try:
         return kind(**_OPTIONS.get(extra or "", {}))
     except ImportError as error:  # a package that is imported on first use
-        raise MissingExtra(f"{scheme}:// needs another package: pip install 'ltxtui[{extra}]' ({error})") from None
+        raise MissingStoreExtra(f"{scheme}:// needs another package: pip install 'ltxtui[{extra}]' ({error})") from None
     except Exception as error:
         raise problem_of(error, address) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from replay.remote.hello import NotALine
 from replay.remote.stores import index
 from replay.remote.stores.address import StoreAddress
 from replay.remote.stores.fetch import open_mirror
-from replay.remote.stores.files import ClaimedFiles, PackedFiles, stamp_of
+from replay.remote.stores.files import ClaimedFiles, RangedFiles, ranges, stamp_of
 from replay.remote.stores.filesystem import called, file_system
 from replay.remote.stores.index import IndexLine
 from replay.remote.stores.mirror import MirrorStorage
@@ -44,7 +45,7 @@ class StoreListing:
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoredArchive:
     """An archive in a folder on a store."""
 
     name: str
@@ -54,45 +55,48 @@ class Entry:
     packed: bool
 
 
-def entries_of(fs: Any, folder: StoreAddress) -> tuple[dict[str, Entry], bool]:
-    """By name, the archives in a folder, and whether it has an index. Raises StoreProblem."""
+def entries_of(fs: Any, folder: StoreAddress) -> tuple[dict[str, StoredArchive], int | None]:
+    """By name, the archives in a folder, and the size of its index; None without one. Raises StoreProblem."""
     if folder.scheme in ("http", "https"):
         raise StoreProblem(f"{folder.shown}: the objects behind {folder.scheme}:// cannot be listed; name one of them")
     root = fs._strip_protocol(str(folder)).rstrip("/")
-    found: dict[str, Entry] = {}
-    has_index = False
+    found: dict[str, StoredArchive] = {}
+    index_size = None
     for info in called(folder, lambda: fs.ls(root, detail=True)):
         name = str(info.get("name", "")).rstrip("/").rpartition("/")[2]
         is_folder, size = info.get("type") == "directory", info.get("size")
         if is_folder and name.endswith(locations.ARCHIVE_SUFFIX) and not name.startswith("."):
-            found[name] = Entry(name, 0, "", packed=False)
+            found[name] = StoredArchive(name, 0, "", packed=False)
         elif not is_folder and name.endswith(locations.PACKED_SUFFIX) and type(size) is int:
-            found[name] = Entry(name, size, stamp_of(info), packed=True)
-        has_index = has_index or name == index.NAME
-    return found, has_index
+            found[name] = StoredArchive(name, size, stamp_of(info), packed=True)
+        elif name == index.NAME and type(size) is int:
+            index_size = size
+    return found, index_size
 
 
-def read_lines(fs: Any, folder: StoreAddress) -> dict[str, IndexLine]:
-    """The lines of the folder's index. Raises StoreProblem, `index.NotAnIndex`."""
+def read_lines(fs: Any, folder: StoreAddress, size: int | None = None) -> dict[str, IndexLine]:
+    """The lines of the folder's index, whose size may be known. Raises StoreProblem, `index.NotAnIndex`."""
     at = folder.below(index.NAME)
-    data = called(at, lambda: fs.cat_file(fs._strip_protocol(str(at))), index.MAX_BYTES)
-    return index.read_index(data)
+    url = fs._strip_protocol(str(at))
+    if size is None:
+        size = called(at, lambda: fs.info(url)).get("size")
+    if type(size) is not int or size > index.MAX_BYTES:
+        raise index.NotAnIndex("too large")
+    return index.read_index(b"".join(ranges(fs, at, 0, size)))
 
 
 def list_store(folder: StoreAddress) -> StoreListing:
     """The runs in a folder on a store. Waits for it.
 
     Raises:
-        StoreProblem, MissingExtra, UnknownScheme: if it cannot be listed.
+        StoreProblem, MissingStoreExtra, UnknownScheme: if it cannot be listed.
     """
     fs = file_system(folder)
-    entries, has_index = entries_of(fs, folder)
+    entries, index_size = entries_of(fs, folder)
     known: dict[str, IndexLine] = {}
-    if has_index:
-        try:
-            known = read_lines(fs, folder)
-        except index.NotAnIndex:
-            known = {}
+    if index_size is not None:
+        with contextlib.suppress(index.NotAnIndex):
+            known = read_lines(fs, folder, index_size)
     lines = {name: line for name, line in known.items() if name in entries and line.size == entries[name].size}
     here = index.kept_lines(folder)
     for name, entry in entries.items():
@@ -115,10 +119,10 @@ def list_store(folder: StoreAddress) -> StoreListing:
 
 
 def _read(
-    fs: Any, folder: StoreAddress, entries: Sequence[Entry]
+    fs: Any, folder: StoreAddress, entries: Sequence[StoredArchive]
 ) -> tuple[dict[str, IndexLine], list[tuple[StoreAddress, str]]]:
     """Lines of runs from their archives, several at a time."""
-    waiting: SimpleQueue[Entry] = SimpleQueue()
+    waiting: SimpleQueue[StoredArchive] = SimpleQueue()
     for entry in entries:
         waiting.put(entry)
     read: dict[str, IndexLine] = {}
@@ -143,9 +147,9 @@ def _read(
     return read, failed
 
 
-def _line(fs: Any, folder: StoreAddress, entry: Entry) -> IndexLine:
+def _line(fs: Any, folder: StoreAddress, entry: StoredArchive) -> IndexLine:
     address = folder.below(entry.name)
-    files = PackedFiles(fs, address, entry.size, entry.stamp) if entry.packed else ClaimedFiles(fs, address)
+    files = RangedFiles(fs, address, entry.size, entry.stamp) if entry.packed else ClaimedFiles(fs, address)
     info = from_storage(MirrorStorage(open_mirror(address, files)))
     return IndexLine.of(info, entry.name, entry.size, stamp=entry.stamp)
 
@@ -168,6 +172,6 @@ def find_run(address: StoreAddress) -> StoreAddress:
     if len(found) == 1:
         return folder.below(found[0])
     if not found:
-        raise StoreProblem(f"{address.shown}: no run there has {part!r} in its name; {look}", missing=True)
+        raise StoreProblem(f"{address.shown}: no run there has {part!r} in its name; {look}", "missing")
     named = ", ".join(found[:5]) + ", …" * (len(found) > 5)
     raise StoreProblem(f"{len(found)} runs match {address.shown}: {named}; be more specific, or {look}")

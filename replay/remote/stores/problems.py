@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from replay.remote.stores.address import EXTRAS, StoreAddress
 
@@ -27,18 +27,24 @@ _UNREACHABLE: Final = re.compile(
 _SLOW: Final = re.compile(r"Timeout", re.IGNORECASE)
 
 
+Kind = Literal["missing", "no bucket", "no credentials", "expired", "denied", "exists", "other"]
+
+
 class StoreProblem(Exception):
     """What a store did not do, in one line with the way out.
 
     Attributes:
-        missing: whether it has no such object.
-        denied: whether it refused the credentials.
-        exists: whether the object that was to be written is there already.
+        kind: what it is.
     """
 
-    def __init__(self, text: str, *, missing: bool = False, denied: bool = False, exists: bool = False) -> None:
+    def __init__(self, text: str, kind: Kind = "other") -> None:
         super().__init__(text)
-        self.missing, self.denied, self.exists = missing, denied, exists
+        self.kind = kind
+
+    @property
+    def missing(self) -> bool:
+        """Whether there is no such object."""
+        return self.kind in ("missing", "no bucket")
 
 
 def problem_of(error: BaseException, address: StoreAddress) -> StoreProblem:
@@ -52,17 +58,18 @@ def problem_of(error: BaseException, address: StoreAddress) -> StoreProblem:
     where, extra = address.shown, EXTRAS.get(address.scheme, "")
     log_in = _LOG_IN.get(extra, "log in")
     if isinstance(error, FileExistsError) or status == 412:
-        return StoreProblem(f"{where} exists already and is not overwritten; choose another place", exists=True)
+        return StoreProblem(f"{where} exists already and is not overwritten; choose another place", "exists")
     if _NO_CREDENTIALS.search(names) or "nonymous" in text:
-        return StoreProblem(f"{where}: there are no credentials; {log_in}{_PUBLIC.get(extra, '')}", denied=True)
+        return StoreProblem(f"{where}: there are no credentials; {log_in}{_PUBLIC.get(extra, '')}", "no credentials")
     if isinstance(error, PermissionError) or status in (401, 403):
         if _EXPIRED.search(text):
-            return StoreProblem(f"{where}: the credentials have expired; {log_in}, and do it again", denied=True)
+            return StoreProblem(f"{where}: the credentials have expired; {log_in}, and do it again", "expired")
         way = f"{log_in} as somebody who may, or ask for the right"
-        return StoreProblem(f"{where}: permission denied ({_one_line(error)}); {way}", denied=True)
+        return StoreProblem(f"{where}: permission denied ({_one_line(error)}); {way}", "denied")
     if isinstance(error, FileNotFoundError) or status == 404 or "NotFound" in names:
-        bucket = "; there is no such bucket" if "bucket does not exist" in text else ""
-        return StoreProblem(f"{where} does not exist{bucket}; check the address", missing=True)
+        if "bucket does not exist" in text:
+            return StoreProblem(f"{where}: there is no such bucket; check the address", "no bucket")
+        return StoreProblem(f"{where} does not exist; check the address", "missing")
     if _UNREACHABLE.search(names):
         return StoreProblem(f"{where} cannot be reached ({_one_line(error)}); check the network and the address")
     if isinstance(error, TimeoutError) or _SLOW.search(names):

@@ -22,7 +22,7 @@ from replay.model.validation import NotARun
 from replay.remote.stores.address import StoreAddress
 from replay.remote.stores.fetch import fetch_whole, is_small, look_at, open_mirror
 from replay.remote.stores.files import files_of
-from replay.remote.stores.filesystem import MissingExtra, UnknownScheme, file_system
+from replay.remote.stores.filesystem import MissingStoreExtra, UnknownScheme, file_system
 from replay.remote.stores.mirror import Mirror, MirrorStorage, batches
 from replay.remote.stores.problems import StoreProblem
 from replay.sources.archive_source import ArchiveSource
@@ -48,7 +48,7 @@ class StoreSource:
         """Start to fetch.
 
         Raises:
-            MissingExtra, UnknownScheme, StoreProblem: if there is no way to reach it.
+            MissingStoreExtra, UnknownScheme, StoreProblem: if there is no way to reach it.
         """
         self._address = address
         self._fs: Any = file_system(address)
@@ -109,7 +109,7 @@ class StoreSource:
             opened = self._open()
             if opened is not None:
                 self._serve(*opened)
-        except (StoreProblem, MissingExtra, UnknownScheme, NotARun) as error:
+        except (StoreProblem, MissingStoreExtra, UnknownScheme, NotARun) as error:
             self.failed = str(error)
         except Damaged as error:
             self.failed = f"{self._address.shown} cannot be read: a file {error}"
@@ -129,7 +129,7 @@ class StoreSource:
                 return None
             files = files_of(self._fs, address, found.size, found.stamp)
         mirror = open_mirror(address, files or files_of(self._fs, address))
-        if is_small(mirror) and not mirror.missing(pictures=True, latents=True):
+        if is_small(mirror.files) and not mirror.missing(pictures=True, latents=True):
             mirror.settle()
             self._take_whole(mirror.folder)
             return None
@@ -160,6 +160,8 @@ class StoreSource:
         asked, rest = time.monotonic(), _FIRST_REST
         while not self._closed.wait(_LOOK_SECONDS):
             wanted = storage.take_wanted()
+            if self._messages:  # nothing can be drawn before they are taken
+                asked = time.monotonic()
             try:
                 if wanted:
                     self._note = f"fetching {len(wanted)} files of {self._address.shown}"
@@ -168,7 +170,7 @@ class StoreSource:
                     self.arrived += 1
                     asked = time.monotonic()
                 elif time.monotonic() - asked > DRAWN_SECONDS and self.fetching:
-                    left = mirror.missing(pictures=is_small(mirror), latents=False)
+                    left = mirror.missing(pictures=is_small(mirror.files), latents=False)
                     batch = next(batches(left, mirror.sizes), None)
                     if batch is None:
                         self._complete(mirror)
@@ -187,7 +189,7 @@ class StoreSource:
         assert self._source is not None and self._messages is not None
         self._messages.extend(self._source.archive.system())
         self._note = ""
-        if is_small(mirror):
+        if is_small(mirror.files):
             mirror.settle()
             looked = ArchiveSource(mirror.folder)
             deque(_all_of(looked), 0)

@@ -10,8 +10,8 @@ import hashlib
 import random
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,7 @@ from replay.remote.stores.address import StoreAddress
 from replay.remote.stores.files import ranges
 from replay.remote.stores.filesystem import called, file_system
 from replay.remote.stores.index import IndexLine
-from replay.remote.stores.listing import read_lines
+from replay.remote.stores.listing import entries_of, read_lines
 from replay.remote.stores.problems import StoreProblem
 
 _TRIES: Final = 4
@@ -36,7 +36,7 @@ Told = Callable[[StoreAddress, bool], None]
 
 
 @dataclass(frozen=True)
-class Target:
+class UploadTarget:
     """Where a run is uploaded to.
 
     Attributes:
@@ -48,7 +48,7 @@ class Target:
     object: str = ""
 
     @classmethod
-    def of(cls, address: StoreAddress) -> Target:
+    def of(cls, address: StoreAddress) -> UploadTarget:
         """A folder of runs, or the packed archive itself.
 
         Raises:
@@ -66,26 +66,25 @@ class Target:
         return cls(address.above, name)
 
 
-def check_target(target: Target) -> str:
+def check_target(target: UploadTarget) -> str:
     """Reach for a place before a run is made; what cannot be read but may be written is told, in a line.
 
     Raises:
-        StoreProblem, MissingExtra, UnknownScheme: if nothing can be uploaded there.
+        StoreProblem, MissingStoreExtra, UnknownScheme: if nothing can be uploaded there.
     """
     fs = file_system(target.folder)
     root = fs._strip_protocol(str(target.folder)).rstrip("/")
     try:
         called(target.folder, lambda: fs.ls(root, detail=False))
     except StoreProblem as problem:
-        if problem.missing and "bucket" not in str(problem):
-            return ""  # the folder is made by its first object
-        if not problem.denied or "credentials" in str(problem):
+        if problem.kind == "denied":  # who may write need not be allowed to list
+            return f"{problem}; the upload is tried all the same"
+        if problem.kind != "missing":  # the folder is made by its first object
             raise
-        return f"{problem}; the upload is tried all the same"
     return ""
 
 
-def upload(paths: Sequence[Path], target: Target, told: Told | None = None) -> list[StoreAddress]:
+def upload(paths: Sequence[Path], target: UploadTarget, told: Told | None = None) -> list[StoreAddress]:
     """Upload runs that have ended, and add them to the index; their files here stay as they are.
 
     Args:
@@ -94,16 +93,17 @@ def upload(paths: Sequence[Path], target: Target, told: Told | None = None) -> l
         told: called after each.
 
     Raises:
-        StoreProblem, MissingExtra, UnknownScheme: at the first that cannot be uploaded; those before it are in the
+        StoreProblem, MissingStoreExtra, UnknownScheme: at the first that cannot be uploaded; those before it are in the
             index.
         CannotPack: if a run has not ended, or cannot be read.
         OSError: if the disk fails.
     """
     fs = file_system(target.folder)
+    there = _Known.of(fs, target.folder) if len(paths) > 1 else _Known()
     lines: list[IndexLine] = []
     try:
         for path in paths:
-            line, existed = _upload(fs, path, target)
+            line, existed = _upload(fs, path, target, there)
             lines.append(line)
             if told is not None:
                 told(target.folder.below(line.object), existed)
@@ -113,7 +113,38 @@ def upload(paths: Sequence[Path], target: Target, told: Told | None = None) -> l
     return [target.folder.below(line.object) for line in lines]
 
 
-def _upload(fs: Any, path: Path, target: Target) -> tuple[IndexLine, bool]:
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a folder on a store before many runs are uploaded, so that each needs one request.
+
+    Attributes:
+        sizes: of the archives there by their names; None if they are not known.
+        lines: of the index.
+    """
+
+    sizes: Mapping[str, int] | None = None
+    lines: Mapping[str, IndexLine] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, fs: Any, folder: StoreAddress) -> _Known:
+        try:
+            entries, index_size = entries_of(fs, folder)
+            lines = {} if index_size is None else read_lines(fs, folder, index_size)
+        except (StoreProblem, index.NotAnIndex) as problem:
+            return cls({} if getattr(problem, "missing", False) else None)
+        return cls({name: entry.size for name, entry in entries.items()}, lines)
+
+    def lacks(self, name: str) -> bool:
+        """Whether there is no such object."""
+        return self.sizes is not None and name not in self.sizes
+
+    def has(self, name: str, size: int, sha256: str) -> bool:
+        """Whether it has these bytes, by the index."""
+        line = self.lines.get(name)
+        return line is not None and line.sha256 == sha256 and (self.sizes or {}).get(name) == size == line.size
+
+
+def _upload(fs: Any, path: Path, target: UploadTarget, there: _Known) -> tuple[IndexLine, bool]:
     check_ended(path)
     name = target.object or f"{locations.run_name(path)}{locations.PACKED_SUFFIX}"
     with tempfile.TemporaryDirectory(prefix="ltxtui-upload-") as place:
@@ -125,18 +156,26 @@ def _upload(fs: Any, path: Path, target: Target) -> tuple[IndexLine, bool]:
         with packed.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size = packed.stat().st_size
-        existed = put(fs, packed, target.folder.below(name), sha256)
+        existed = there.has(name, size, sha256)
+        existed = existed or put(fs, packed, target.folder.below(name), sha256, new=there.lacks(name))
     return IndexLine.of(info, name, size, sha256=sha256), existed
 
 
-def put(fs: Any, file: Path, address: StoreAddress, sha256: str) -> bool:
+def put(fs: Any, file: Path, address: StoreAddress, sha256: str, *, new: bool = False) -> bool:
     """Write a file as a new object; returns whether it was there already.
+
+    Args:
+        fs: of the address.
+        file: here.
+        address: of the object.
+        sha256: of the file.
+        new: that no such object was there a moment ago.
 
     Raises:
         StoreProblem: if it cannot be written, or another object has its place.
     """
     url, size = fs._strip_protocol(str(address)), file.stat().st_size
-    if _same(fs, address, size, sha256):
+    if not new and _same(fs, address, size, sha256):
         return True
     write = partial(fs.put_file, str(file), url)
     try:
@@ -149,7 +188,7 @@ def put(fs: Any, file: Path, address: StoreAddress, sha256: str) -> bool:
             called(address, write, size)
     except StoreProblem as problem:
         # An answer that was lost makes the package write again.
-        if not problem.exists or not _same(fs, address, size, sha256):
+        if problem.kind != "exists" or not _same(fs, address, size, sha256):
             raise
     return False
 
@@ -160,7 +199,7 @@ def _same(fs: Any, address: StoreAddress, size: int, sha256: str) -> bool:
     try:
         there = called(address, lambda: fs.info(url)).get("size")
     except StoreProblem as problem:
-        if problem.missing or problem.denied:  # who may write need not be allowed to read
+        if problem.missing or problem.kind == "denied":  # who may write need not be allowed to read
             return False
         raise
     if there == size:
@@ -170,7 +209,7 @@ def _same(fs: Any, address: StoreAddress, size: int, sha256: str) -> bool:
         if digest.hexdigest() == sha256:
             return True
     raise StoreProblem(
-        f"{address.shown} exists and is another run; it is not overwritten: choose another folder or name", exists=True
+        f"{address.shown} exists with other content and is not overwritten; choose another folder or name", "exists"
     )
 
 
@@ -181,7 +220,7 @@ def _add_to_index(fs: Any, folder: StoreAddress, lines: Sequence[IndexLine]) -> 
     new = {line.object: line for line in lines}
     for attempt in range(_TRIES):
         try:
-            known = read_lines(fs, folder)
+            known: dict[str, IndexLine] = read_lines(fs, folder)
         except index.NotAnIndex:
             return  # somebody else's object, or a newer version's; lists read the archives
         except StoreProblem as problem:
@@ -196,3 +235,10 @@ def _add_to_index(fs: Any, folder: StoreAddress, lines: Sequence[IndexLine]) -> 
         except StoreProblem:
             return  # the runs are there, and lists read them one by one
         time.sleep(random.random() * 0.1 * (attempt + 1))
+
+
+def upload_file(file: Path, address: StoreAddress) -> bool:
+    """Write a file that belongs to runs as a new object; returns whether it was there already. Raises as `put`."""
+    with file.open("rb") as opened:
+        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    return put(file_system(address), file, address, sha256)
