@@ -78,10 +78,10 @@ class FolderFiles:
                 stamps.append((name, size, stamp_of(info)))
             if len(self.sizes) > MAX_FILES:
                 raise StoreProblem(f"{address.shown} has more than {MAX_FILES:,} files; pack it first: ltxtui pack")
+        if not found:
+            raise StoreProblem(f"{address.shown} does not exist; check the address", "missing")
         if paths.DOCUMENT not in self.sizes:
-            raise StoreProblem(
-                f"{address.shown} is no archive: it has no {paths.DOCUMENT}", "other" if found else "missing"
-            )
+            raise StoreProblem(f"{address.shown} is no archive: it has no {paths.DOCUMENT}")
         self._root = root
         self.key = key_of(str(address), sorted(stamps), stamped=all(stamp for _, _, stamp in stamps))
 
