@@ -257,6 +257,11 @@ def fetched_path(text: str) -> Path:
         raise CliError(str(error)) from error
 
 
+def is_elsewhere(given: str) -> bool:
+    """Whether an argument names a run of another machine or on a store, which is fetched to be read."""
+    return is_address(given) or is_store(given)
+
+
 def stored_path(text: str) -> Path:
     """The archive that an address on a store names, in the cache; a part of a run's name is enough.
 

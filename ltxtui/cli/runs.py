@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxtui.cli.common import CliError, json_option, recorded_path, runs_dir_option
+from ltxtui.cli.common import CliError, is_elsewhere, json_option, recorded_path, runs_dir_option
 from ltxtui.cli.stores.listing import RunsPlace, stored_listing
 from ltxtui.home.columns import verdict_mark, verdict_text
 from ltxtui.plot.text import ago, clean, duration, number, size
@@ -199,6 +199,8 @@ def repair(given: str, runs_dir: Path, as_json: bool) -> None:
     from replay.integrity.repair import CannotRepair
     from replay.integrity.repair_packed import repair_run
 
+    if is_elsewhere(given):
+        raise CliError(f"{given} is not on this machine; copy it here, with: ltxtui unpack {given}, and repair that")
     try:
         done = repair_run(recorded_path(given, runs_dir))
     except CannotRepair as error:

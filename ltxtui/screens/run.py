@@ -132,6 +132,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
 
     def _take_change(self) -> None:
         self.deck.note, self.deck.stall = self._feed.note, self._feed.stall
+        self.deck.fetching = self._feed.fetching
         live = self.deck.live and self.deck.total > 0
         self.deck.changed(self._feed.liveness, loading=not self._feed.read)
         if live and not self.deck.live:

@@ -341,8 +341,8 @@ def test_a_sweep_is_uploaded_with_its_runs(s3: LoopbackS3, ltxtui: Command) -> N
     done = ltxtui("sweep", "sw", "--model", "nano", *shock, seconds=300)
     assert done.returncode == 0, done.stderr
     names = {Path(p).name for p in store().find("runs/sweep")}
-    assert {"sweep.json", "results.csv", index.NAME} < names
     runs = [name for name in names if name.endswith(locations.PACKED_SUFFIX)]
+    assert {"sweep.json", f"results-of-{len(runs)}-runs.csv", index.NAME} < names
     assert len(runs) == len(list(Path("sw/runs").glob("*.zarr"))) > 1
     found = listing.list_store(parse_store("s3://runs/sweep/runs"))
     assert {f"{one.info.name}.zarr.zip" for one in found.runs} == set(runs)

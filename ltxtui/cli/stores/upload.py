@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -57,9 +58,6 @@ def upload_runs(paths: Sequence[Path], target: UploadTarget, again: str) -> list
     Raises:
         CliError: if one cannot be uploaded; what is here stays as it is.
     """
-    from replay.packed.pack import CannotPack
-    from replay.remote.stores.filesystem import MissingStoreExtra, UnknownScheme
-    from replay.remote.stores.problems import StoreProblem
     from replay.remote.stores.upload import upload as write
 
     done = 0
@@ -69,16 +67,29 @@ def upload_runs(paths: Sequence[Path], target: UploadTarget, again: str) -> list
         done += 1
         say(f"{'is there already' if existed else 'uploaded'}: {clean(address.shown, 400)}")
 
-    try:
+    def kept() -> str:
+        if len(paths) == 1:
+            return "the run is kept here"
+        return f"all runs are kept here; {done} of {counted(len(paths), 'run')} uploaded"
+
+    with _problems(lambda: f"{kept()}; again with: {again}"):
         return write(paths, target, told)
-    except (StoreProblem, MissingStoreExtra, UnknownScheme) as error:
-        left = f"; {done} of {counted(len(paths), 'run')} uploaded" if len(paths) > 1 else ""
-        kept = "the run is" if len(paths) == 1 else "all runs are"
-        raise CliError(f"{error} ({kept} kept here{left}; again with: {again})") from error
+
+
+@contextlib.contextmanager
+def _problems(way_out: Callable[[], str]) -> Iterator[None]:
+    """What goes wrong in an upload, in one line that ends in what is kept and how to go on."""
+    from replay.packed.pack import CannotPack
+
+    try:
+        with store_problems():
+            yield
     except CannotPack as error:
         raise CliError(clean(error, 400)) from error
+    except CliError as error:
+        raise CliError(f"{error.message} ({way_out()})") from error
     except OSError as error:
-        raise CliError(f"{error.filename or 'the upload'}: {error.strerror or error}") from error
+        raise CliError(f"{error.filename or 'the upload'}: {error.strerror or error} ({way_out()})") from error
 
 
 def uploader(text: str | None) -> Callable[[Path], None] | None:
@@ -110,12 +121,17 @@ def sweep_uploader(text: str | None) -> Callable[[Path, Sequence[Path]], None] |
         from replay.remote.stores.upload import upload_file
 
         again = command_line("ltxtui", "sweep", folder, "--upload", text)
-        with store_problems():
+        there = target.folder.below(spec.RUNS)
+
+        def way_out() -> str:
+            return f"the sweep is kept here; again with: {again}"
+
+        with _problems(way_out):  # first: another sweep there is told before any run is uploaded
             upload_file(folder / spec.SPEC, target.folder.below(spec.SPEC))
-        upload_runs(runs, UploadTarget(target.folder.below(spec.RUNS)), again)
-        with store_problems():
-            upload_file(folder / spec.RESULTS, target.folder.below(spec.RESULTS))
-        say(f"  its runs: {command_line('ltxtui', 'runs', '--runs-dir', target.folder.below(spec.RUNS).shown)}")
+        upload_runs(runs, UploadTarget(there), again)
+        with _problems(way_out):
+            upload_file(folder / spec.RESULTS, target.folder.below(f"results-of-{len(runs)}-runs.csv"))
+        say(f"  its runs: {command_line('ltxtui', 'runs', '--runs-dir', there.shown)}")
 
     return upload
 

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from recorder.format import paths
 from recorder.format.protocol import Message
 from replay.archive.lazy_rows import ArchivedRows
 from replay.archive.safe_files import Damaged
@@ -30,6 +31,7 @@ from replay.sources.interface import MAX_POLL_MESSAGES
 
 DRAWN_SECONDS: Final = 0.5
 """How long nothing must have been asked for before what is not on the screen is fetched."""
+_READ_FIRST: Final = (paths.TIME, paths.PREVIEW_FIT, paths.PREVIEW_FRAME, paths.DECODED_FRAME)
 _LOOK_SECONDS: Final = 0.03
 _FIRST_REST: Final = 1.0
 _LONGEST_REST: Final = 30.0
@@ -129,6 +131,7 @@ class StoreSource:
                 return None
             files = files_of(self._fs, address, found.size, found.stamp)
         mirror = open_mirror(address, files or files_of(self._fs, address))
+        mirror.fetch([name for name in mirror.sizes if _is_read_first(name)])  # all at once, not one by one
         if is_small(mirror.files) and not mirror.missing(pictures=True, latents=True):
             mirror.settle()
             self._take_whole(mirror.folder)
@@ -196,6 +199,12 @@ class StoreSource:
             self._source = looked
         self.fetching = False
         self.arrived += 1
+
+
+def _is_read_first(name: str) -> bool:
+    """Whether a file is read with the declarations of a run: times of rows, and which steps have pictures."""
+    node = paths.parse(name.partition(f"/{paths.CHUNKS}/")[0])
+    return node is not None and node.array in _READ_FIRST
 
 
 def _all_of(source: ArchiveSource) -> Iterator[Message]:
