@@ -84,7 +84,7 @@ def load(path: str | os.PathLike[str]) -> Run:
 
 
 def _local(path: str) -> Path:
-    """The path itself, or that of the archive in the cache of a fetched archive. Raises OSError, ImportError."""
+    """The path itself, or that of the archive that is fetched into the cache. Raises OSError, ImportError."""
     if not is_store(path) or Path(path).exists():
         return Path(path)
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +167,37 @@ def test_a_part_of_a_name_is_enough(archive: Path) -> None:
         find_run(FOLDER.below("blue"))
     with pytest.raises(StoreProblem, match="names no run; list them with: ltxtui runs --runs-dir memory://bucket"):
         find_run(parse_store("memory://bucket"))
+
+
+class WebServer(ThreadingHTTPServer):
+    """Serves the current folder on loopback, without a word."""
+
+    def __init__(self, folder: Path) -> None:
+        class Handler(SimpleHTTPRequestHandler):
+            def log_message(self, format: str, *args: Any) -> None:
+                """In place of a line on standard error."""
+
+        super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+
+def test_archives_behind_a_web_server_are_read(archive: Path) -> None:
+    pytest.importorskip("aiohttp", reason="the extra `http` is not installed")
+    packed = pack(archive)
+    server = WebServer(archive.parent)
+    address = f"http://127.0.0.1:{server.server_port}"
+    try:
+        for name in (packed.name, archive.name):  # of a folder nothing is listed: its files follow from its metadata
+            assert_same(load(f"{address}/{name}"), load(archive))
+        with pytest.raises(OSError, match=r"none.zarr.zip does not exist"):
+            load(f"{address}/none.zarr.zip?X-Amz-Signature=abc")
+        with pytest.raises(StoreProblem, match="cannot be listed; name one of them"):
+            list_store(parse_store(address))
+    finally:
+        server.shutdown()
+        server.server_close()
+    with pytest.raises(OSError, match="cannot be reached"):
+        load(f"{address}/{packed.name}")
 
 
 # -- the dashboard's source

@@ -61,17 +61,21 @@ def problem_of(error: BaseException, address: StoreAddress) -> StoreProblem:
         return StoreProblem(f"{where} exists already and is not overwritten; choose another place", "exists")
     if _NO_CREDENTIALS.search(names) or "nonymous" in text:
         return StoreProblem(f"{where}: there are no credentials; {log_in}{_PUBLIC.get(extra, '')}", "no credentials")
+    if _UNREACHABLE.search(names):  # fsspec's error for it may say that there is no such file
+        return StoreProblem(f"{where} cannot be reached; check the network and the address")
     if isinstance(error, PermissionError) or status in (401, 403):
         if _EXPIRED.search(text):
             return StoreProblem(f"{where}: the credentials have expired; {log_in}, and do it again", "expired")
-        way = f"{log_in} as somebody who may, or ask for the right"
+        way = (
+            f"{log_in} as somebody who may, or ask for the right"
+            if extra in _PUBLIC
+            else "ask for the right to read it"
+        )
         return StoreProblem(f"{where}: permission denied ({_one_line(error)}); {way}", "denied")
     if isinstance(error, FileNotFoundError) or status == 404 or "NotFound" in names:
         if "bucket does not exist" in text:
             return StoreProblem(f"{where}: there is no such bucket; check the address", "no bucket")
         return StoreProblem(f"{where} does not exist; check the address", "missing")
-    if _UNREACHABLE.search(names):
-        return StoreProblem(f"{where} cannot be reached ({_one_line(error)}); check the network and the address")
     if isinstance(error, TimeoutError) or _SLOW.search(names):
         return StoreProblem(f"{where} does not answer in time; try again later")
     return StoreProblem(f"{where}: the store says: {_one_line(error)}; try again later")
