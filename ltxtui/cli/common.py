@@ -51,6 +51,8 @@ def say(line: str) -> None:
 class LocalPath(click.Path):
     """A local path; a URL is refused with a one-line error."""
 
+    takes_stores = False
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         name = (
             "the path"
@@ -108,7 +110,7 @@ def _inherited(context: click.Context, parameter: click.Parameter, value: Any) -
     if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE or context.parent is None:
         return value
     outer = context.parent.params.get(name)
-    if isinstance(outer, StoreAddress):
+    if isinstance(outer, StoreAddress) and not getattr(parameter.type, "takes_stores", False):
         check_local(str(outer), "--runs-dir")
     return value if outer is None else outer
 

@@ -200,7 +200,7 @@ def repair(given: str, runs_dir: Path, as_json: bool) -> None:
     from replay.integrity.repair_packed import repair_run
 
     if is_elsewhere(given):
-        raise CliError(f"{given} is not on this machine; copy it here, with: ltxtui unpack {given}, and repair that")
+        raise CliError(f"{given} is not on this machine; copy it here, and repair the copy")
     try:
         done = repair_run(recorded_path(given, runs_dir))
     except CannotRepair as error:

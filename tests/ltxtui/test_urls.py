@@ -60,6 +60,7 @@ def test_the_way_out_fits_the_scheme() -> None:
         ["demo", "--runs-dir", "URL"],
         ["replay", "--runs-dir", "URL"],
         ["compare", "x", "y", "--runs-dir", "URL"],
+        ["--runs-dir", "URL", "replay", "x"],
         ["runs", "--runs-dir", "URL", "check", "x"],
         ["report", "x", "--output", "URL"],
         ["export", "x", "--to", "csv", "--output", "URL"],

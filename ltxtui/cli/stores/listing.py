@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class RunsPlace(LocalPath):
     """A local folder of runs, or one on a store: a `StoreAddress`."""
 
+    takes_stores = True
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, StoreAddress):
             return value
