@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -255,6 +256,34 @@ def test_a_store_that_fails_is_asked_again(archive: Path, monkeypatch: pytest.Mo
     broken.clear()
     until(lambda: not source.fetching)
     assert np.isfinite(run.stages[0].streams["video"].values("velocity_rms")).all() and not source.note
+    source.close()
+
+
+@pytest.mark.parametrize("form", ["folder", "packed"])
+def test_what_is_gone_or_damaged_is_missing_and_is_asked_for_once(
+    archive: Path, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "SMALL_BYTES", 1000)
+    lost = "stage_0/video/velocity_rms/c/0/0"
+    if form == "folder":
+        address = stored(archive)
+        source = StoreSource(address)
+        until(lambda: source.opened)
+        del MEMORY.store[f"/bucket/runs/run.zarr/{lost}"]
+    else:
+        file = pack(archive, tmp_path / "x.zarr.zip")
+        packed = file.read_bytes()
+        with zipfile.ZipFile(file) as opened:
+            at = opened.getinfo(lost).header_offset + 30 + len(lost)
+        address = FOLDER.below("x.zarr.zip")
+        MEMORY.pipe_file("/bucket/runs/x.zarr.zip", packed[:at] + b"?" + packed[at + 1 :])
+        source = StoreSource(address)
+    stream = fed(source).stages[0].streams["video"]
+    stream.values("std")
+    until(lambda: not source.fetching)
+    assert not np.isnan(stream.values("std")).any() and np.isnan(stream.values("velocity_rms")).all()
+    assert "velocity_rms is incomplete" in source.note
+    assert np.isnan(load(str(address)).stages[0].streams["video"].values("velocity_rms")).all()
     source.close()
 
 

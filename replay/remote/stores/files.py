@@ -5,6 +5,7 @@ What a store lists and a zip file's directory says is checked before anything is
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import re
@@ -31,7 +32,8 @@ RANGE_BYTES: Final = 8 << 20
 MAX_FILES: Final = 1 << 18
 MAX_CLAIMED_BYTES: Final = 1 << 30
 """Of an archive whose files cannot be listed, as behind `https`: it is believed up to this."""
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}){0,15}")
+PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}){0,15}")
+"""Paths of files that are fetched: no other leads out of the cache, or is one that a recorder writes."""
 
 
 class StoreFiles(Protocol):
@@ -46,7 +48,7 @@ class StoreFiles(Protocol):
         """Another one as soon as any of them is another."""
 
     def read(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-        """The content of some files, in any order. Raises StoreProblem, Damaged."""
+        """The content of some files, in any order; what is gone or damaged is left out. Raises StoreProblem."""
 
 
 def stamp_of(info: Mapping[str, Any]) -> str:
@@ -73,7 +75,7 @@ class FolderFiles:
         stamps = []
         for path, info in found.items():
             name, size = path.removeprefix(root), info.get("size")
-            if path.startswith(root) and _PLAIN.fullmatch(name) and type(size) is int and size >= 0:
+            if path.startswith(root) and PLAIN.fullmatch(name) and type(size) is int and size >= 0:
                 self.sizes[name] = size
                 stamps.append((name, size, stamp_of(info)))
             if len(self.sizes) > MAX_FILES:
@@ -105,7 +107,7 @@ class ClaimedFiles:
         self.sizes: dict[str, int] = {paths.DOCUMENT: len(self._document)}
         metadata = checked(checked(parse(self._document).get("consolidated_metadata")).get("metadata"))
         for node, document in metadata.items():
-            if isinstance(document, dict) and document.get("node_type") == "array" and _PLAIN.fullmatch(node):
+            if isinstance(document, dict) and document.get("node_type") == "array" and PLAIN.fullmatch(node):
                 self._claim(node, document)
         self.key = key_of(str(address), self._document)
 
@@ -128,7 +130,7 @@ class ClaimedFiles:
 
 
 def _read_objects(fs: Any, address: StoreAddress, root: str, sizes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
-    """Several objects at a time. What has another size than listed is left out: it is missing then."""
+    """Several objects at a time; what is gone, or has another size than listed, is left out."""
     if not sizes:
         return
     urls = [f"{root}{name}" for name in sizes]
@@ -137,7 +139,9 @@ def _read_objects(fs: Any, address: StoreAddress, root: str, sizes: Mapping[str,
     found = called(address, lambda: fs.cat_ranges(urls, starts, ends, on_error="return"), total)
     for name, data in zip(sizes, found, strict=True):
         if isinstance(data, BaseException):
-            raise problem_of(data, address.below(name)) from data
+            problem = problem_of(data, address.below(name))
+            if not problem.missing:
+                raise problem from data
         elif len(data) == sizes[name] <= MAX_CHUNK_BYTES:
             yield name, bytes(data)
 
@@ -152,7 +156,7 @@ class RangedFiles:
         self._tail_at = max(0, size - TAIL_BYTES)
         self._tail = self._range(self._tail_at, size)
         members = read_directory(self._from_tail, size)
-        self._members = {name: member for name, member in members.items() if _PLAIN.fullmatch(name)}
+        self._members = {name: member for name, member in members.items() if PLAIN.fullmatch(name)}
         self.sizes = {name: member.size for name, member in self._members.items()}
         self.key = key_of(str(address), size, stamp, self._tail, stamped=bool(stamp))
 
@@ -161,8 +165,8 @@ class RangedFiles:
             start, end = group[0].at, group[-1].end
             data = self._range(start, end)
             for member in group:
-                # Its directory says where it is; bytes of its neighbours are not its own.
-                yield member.name, whole_member(_part(data, start), member)
+                with contextlib.suppress(Damaged):
+                    yield member.name, whole_member(_part(data, start), member)
 
     def _from_tail(self, count: int, at: int) -> bytes:
         if at >= self._tail_at:

@@ -23,7 +23,7 @@ from replay.archive.disk_storage import DiskStorage
 from replay.archive.packed_storage import folders_of
 from replay.archive.safe_files import Awaited, Damaged, Missing, checked, parse
 from replay.archive.storage import ChunkFiles, is_chunk_number
-from replay.remote.stores.files import StoreFiles
+from replay.remote.stores.files import PLAIN, StoreFiles
 
 BATCH_FILES: Final = 64
 BATCH_BYTES: Final = 16 << 20
@@ -48,6 +48,8 @@ class Mirror:
         self.sizes = files.sizes
         make_folders(folder, PRIVATE_MODE)
         self._here: set[str] = set()
+        self._gone: set[str] = set()
+        """Files that the store listed and did not give."""
         self.copies: dict[str, Any] = {}
         """By node, its document as the root document has it."""
         self.fetch([paths.DOCUMENT])
@@ -79,6 +81,11 @@ class Mirror:
         for batch in batches([name for name in names if name in self.sizes and not self.has(name)], self.sizes):
             for name, data in self.files.read(batch):
                 self._write(name, data)
+            self._gone.update(name for name in batch if not self.has(name))
+
+    def lacks(self, name: str) -> bool:
+        """Whether a file cannot be had: the store does not list it, or did not give it."""
+        return name not in self.sizes or name in self._gone
 
     def missing(self, *, pictures: bool, latents: bool) -> list[str]:
         """Files that are not here yet; those of pictures and latents if they are asked for."""
@@ -88,19 +95,15 @@ class Mirror:
             large = name.startswith(f"{paths.SNAPSHOTS}/") or node.rpartition("/")[2] in _LARGE
             if (large and not latents) or (node.rpartition("/")[2] in _PICTURES and not pictures):
                 continue
-            if self.copy_of(name) is None and not self.has(name):
+            if self.copy_of(name) is None and not self.has(name) and not self.lacks(name):
                 wanted.append(name)
         return wanted
 
     def settle(self) -> None:
         """Write the documents that were not fetched, so that the folder is an archive as any other. Raises OSError."""
-        for name in self.sizes:
-            copy = self.copy_of(name)
-            if copy is not None and not (self.folder / name).is_file():
-                self._write(name, copy)
-        for node in self.copies:  # of a store that lists nothing
+        for node in self.copies:  # also of a store that lists nothing
             name = paths.document(node)
-            copy = self.copy_of(name) if paths.is_part(node.partition("/")[0]) and ".." not in node else None
+            copy = self.copy_of(name) if PLAIN.fullmatch(name) else None
             if copy is not None and not (self.folder / name).is_file():
                 self._write(name, copy)
 
@@ -154,7 +157,7 @@ class MirrorStorage:
         """The files that were asked for since the last call and are not here, in that order."""
         with self._lock:
             found, self._wanted = list(self._wanted), {}
-        return [name for name in found if not self._mirror.has(name)]
+        return [name for name in found if not self._mirror.has(name) and not self._mirror.lacks(name)]
 
     def want(self, names: Iterable[str]) -> None:
         """Ask for files that could not be had."""
@@ -172,8 +175,6 @@ class MirrorStorage:
             copy = self._mirror.copy_of(name)
             if copy is not None:
                 return copy
-            if name not in self._mirror.sizes:
-                raise Missing("is missing")
             self.need(name)
         return self._disk.read(name, limit)
 
@@ -201,13 +202,15 @@ class MirrorStorage:
         """Have a file here. Raises Awaited in a thread that may not wait for the store, Damaged if it cannot be had."""
         if self._mirror.has(name):
             return
+        if self._mirror.lacks(name):
+            raise Missing("is missing")
         if threading.get_ident() != self._fetcher:
             with self._lock:
                 self._wanted[name] = None
             raise Awaited(name)
         self._mirror.fetch([name])
         if not self._mirror.has(name):
-            raise Missing("is missing on the store")
+            raise Missing("is missing")
 
 
 class _MirrorChunks:
