@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,9 +91,9 @@ class StoreSource:
             raise OSError(self.failed)
         if self._messages is None:
             return []
-        found = list(islice(self._messages, MAX_POLL_MESSAGES))
-        for _ in found:
-            self._messages.popleft()
+        found: list[Message] = []
+        while self._messages and len(found) < MAX_POLL_MESSAGES:
+            found.append(self._messages.popleft())
         return found
 
     def fileno(self) -> int | None:
@@ -177,6 +176,8 @@ class StoreSource:
                     batch = next(batches(left, mirror.sizes), None)
                     if batch is None:
                         self._complete(mirror)
+                        if is_small(mirror.files):
+                            return  # nothing is left that could be asked for
                     else:
                         self._note = f"fetching {len(left)} more files of {self._address.shown}"
                         mirror.fetch(batch)
@@ -197,8 +198,8 @@ class StoreSource:
             looked = ArchiveSource(mirror.folder)
             deque(_all_of(looked), 0)
             self._source = looked
+        self.arrived += 1  # first: who sees that nothing is fetched any more looks no further
         self.fetching = False
-        self.arrived += 1
 
 
 def _is_read_first(name: str) -> bool:
