@@ -259,13 +259,12 @@ def fetched_path(text: str) -> Path:
         raise CliError(str(error)) from error
 
 
-def is_elsewhere(given: str) -> bool:
-    """Whether an argument names a run of another machine or on a store, which is fetched to be read."""
-    return is_address(given) or is_store(given)
-
-
-def stored_path(text: str) -> Path:
+def stored_path(text: str, *, whole: bool = False) -> Path:
     """The archive that an address on a store names, in the cache; a part of a run's name is enough.
+
+    Args:
+        text: the address.
+        whole: with the latents of a large archive.
 
     Raises:
         CliError: if it cannot be had.
@@ -274,7 +273,7 @@ def stored_path(text: str) -> Path:
     from replay.remote.stores.listing import find_run
 
     with store_problems():
-        return fetch(find_run(parse_store(text)))
+        return fetch(find_run(parse_store(text)), whole=whole)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxtui.cli.common import CliError, is_elsewhere, json_option, recorded_path, runs_dir_option
+from ltxtui.cli.common import CliError, json_option, recorded_path, runs_dir_option
+from ltxtui.cli.stores.elsewhere import is_elsewhere, whole_path
 from ltxtui.cli.stores.listing import RunsPlace, stored_listing
 from ltxtui.home.columns import verdict_mark, verdict_text
 from ltxtui.plot.text import ago, clean, duration, number, size
@@ -169,7 +170,7 @@ def check(given: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
     reports = []
     for name in given:
         try:
-            reports.append(verify(recorded_path(name, runs_dir)))
+            reports.append(verify(whole_path(name, runs_dir)))
         except OSError as error:
             raise CliError(f"{name} cannot be read: {error.strerror or error}") from error
     if as_json:

@@ -17,6 +17,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from replay import load
 from replay.archive.safe_files import Awaited
+from replay.integrity.check import check
 from replay.model.run import Run
 from replay.packed.pack import CannotPack, pack
 from replay.remote.address import BadAddress
@@ -124,6 +125,7 @@ def test_an_archive_is_read_as_it_is_here(
     assert_same(load(str(address)), load(archive))
     first = fetch.fetch(address)
     assert fetch.fetch(address) == first and first.is_relative_to(tmp_path / "cache")
+    assert check(fetch.fetch(address, whole=True)).sound
 
 
 def test_another_object_of_the_same_name_and_size_is_fetched_again(tmp_path: Path) -> None:

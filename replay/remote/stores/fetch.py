@@ -18,7 +18,7 @@ from replay.remote.fetched import Fetching, Offered, fetched_folder, kept, make_
 from replay.remote.stores.address import StoreAddress
 from replay.remote.stores.files import StoreFiles, files_of, key_of, ranges, stamp_of
 from replay.remote.stores.filesystem import called, file_system
-from replay.remote.stores.mirror import Mirror, batches
+from replay.remote.stores.mirror import Mirror
 from replay.remote.stores.problems import StoreProblem
 
 SMALL_BYTES: Final = 50 << 20
@@ -52,10 +52,12 @@ def look_at(fs: Any, address: StoreAddress) -> PackedObject:
     return PackedObject(address, size if type(size) is int and size >= 0 else None, stamp_of(info))
 
 
-def fetch(address: StoreAddress, progress: Progress | None = None) -> Path:
+def fetch(address: StoreAddress, *, whole: bool = False) -> Path:
     """An archive on a store, as one in the cache. Waits for the store.
 
-    Latents of an archive of more than `SMALL_BYTES` are left out: nothing but `open_run` shows them.
+    Args:
+        address: of the archive.
+        whole: with the latents of an archive of more than `SMALL_BYTES`, which nothing but `open_run` shows.
 
     Raises:
         StoreProblem, MissingStoreExtra, UnknownScheme: if it cannot be had.
@@ -64,10 +66,10 @@ def fetch(address: StoreAddress, progress: Progress | None = None) -> Path:
     with _reading(address):
         if address.kind == "packed":
             found = look_at(fs, address)
-            if found.small:
-                return fetch_whole(fs, found, progress)
-            return fetch_files(open_mirror(address, files_of(fs, address, found.size, found.stamp)), progress)
-        return fetch_files(open_mirror(address, files_of(fs, address)), progress)
+            if found.small or whole:
+                return fetch_whole(fs, found)
+            return fetch_files(open_mirror(address, files_of(fs, address, found.size, found.stamp)))
+        return fetch_files(open_mirror(address, files_of(fs, address)), whole=whole)
 
 
 def fetch_small(address: StoreAddress) -> Path | None:
@@ -136,15 +138,9 @@ def open_mirror(address: StoreAddress, files: StoreFiles) -> Mirror:
     return mirror
 
 
-def fetch_files(mirror: Mirror, progress: Progress | None = None) -> Path:
+def fetch_files(mirror: Mirror, *, whole: bool = False) -> Path:
     """The archive's folder here, with all its files, or all but its latents. Raises StoreProblem, Damaged, OSError."""
-    wanted = mirror.missing(pictures=True, latents=is_small(mirror.files))
-    total, done = sum(mirror.sizes[name] for name in wanted), 0
-    for batch in batches(wanted, mirror.sizes):
-        mirror.fetch(batch)
-        done += sum(mirror.sizes[name] for name in batch)
-        if progress is not None:
-            progress(done, total)
+    mirror.fetch(mirror.missing(pictures=True, latents=whole or is_small(mirror.files)))
     mirror.settle()
     return mirror.folder
 
