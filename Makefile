@@ -95,7 +95,7 @@ bridges: $(STAMP)  ## Export to each tool and read it back with the tool's own l
 
 STORES := .venv/stores
 # It sees .venv's packages, and gets those of the stores, and moto, which stands for S3 on loopback.
-stores: $(STAMP)  ## Record to, list and replay from an S3 server on loopback, counting requests; a minute.
+stores: $(STAMP)  ## Record to, list and replay from an S3 server on loopback, counting requests; five minutes.
 	test -x $(STORES)/bin/python || $(BIN)/python -m venv $(STORES)
 	$(BIN)/python $(SITE) > "$$($(STORES)/bin/python $(SITE))/outer.pth"
 	$(STORES)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[s3]' 'moto[server]'
