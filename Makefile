@@ -8,7 +8,7 @@ DEMO_STAMP := .venv/demo-installed
 DOCS_STAMP := .venv/docs-installed
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help demo test suite slow shuffled lint wheel matrix docs bench healthy peers soak torture powercut fuzz keys pictures interop bridges clean
+.PHONY: help demo test suite slow shuffled lint wheel matrix docs bench healthy peers soak torture powercut fuzz keys pictures interop bridges stores clean
 
 demo: $(DEMO_STAMP)  ## Show a real, if tiny, LTX 2.3 denoising live.
 	$(BIN)/ltxtui demo
@@ -92,6 +92,14 @@ bridges: $(STAMP)  ## Export to each tool and read it back with the tool's own l
 		--editable '.[lora,parquet,tensorboard,wandb,trackio,rerun,metrics]' tensorboard ipykernel nbclient
 	$(BRIDGES)/bin/python -m pytest -rs -m '' tests/bridges
 	$(BRIDGES)/bin/python -m pytest -rs -m slow tests/recorder/runners/launched tests/ltxtui/test_recipes.py -k 'notebook or lora'
+
+STORES := .venv/stores
+# It sees .venv's packages, and gets those of the stores, and moto, which stands for S3 on loopback.
+stores: $(STAMP)  ## Record to, list and replay from an S3 server on loopback, counting requests; five minutes.
+	test -x $(STORES)/bin/python || $(BIN)/python -m venv $(STORES)
+	$(BIN)/python $(SITE) > "$$($(STORES)/bin/python $(SITE))/outer.pth"
+	$(STORES)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[s3]' 'moto[server]'
+	$(STORES)/bin/python -m pytest -rs tests/stores
 
 clean:  ## Remove what the targets made.
 	rm -rf .venv dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis snapshot_report.html

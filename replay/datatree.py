@@ -15,10 +15,14 @@ from recorder.archive.writer import ArchiveWriter
 from recorder.format import protocol
 from recorder.format.protocol import Message
 from replay.archive.lazy_rows import as_recorded
+from replay.archive.reader import root_attributes
 from replay.archive.safe_files import Damaged
 from replay.archive.store import StoreReader
 from replay.model.run import Run
 from replay.model.validation import NotARun, check_header
+from replay.remote.stores.address import parse_store
+from replay.remote.stores.fetch import fetch_small
+from replay.remote.stores.problems import StoreProblem
 from replay.sources.archive_source import ArchiveSource
 from replay.sources.interface import Liveness, Source, damage_of
 from replay.sources.open import open_path
@@ -45,8 +49,9 @@ def open_run(path_or_url: str | os.PathLike[str]) -> DataTree:
 
     Args:
         path_or_url: an archive, as a folder or packed, a journal, or the URL of a finished archive, such as
-            `s3://bucket/run.zarr`, which needs the package of its file system. zarr-python reads a URL, and it trusts
-            the sizes that an archive claims.
+            `s3://bucket/run.zarr.zip`, which needs the extra of its store. An archive of up to 50 MB is fetched whole
+            into the user's cache; a larger one is read through zarr-python as its values are used, which trusts the
+            sizes that an archive claims.
 
     Returns:
         The tree, whose root has no variables; its attributes are the run's.
@@ -54,7 +59,8 @@ def open_run(path_or_url: str | os.PathLike[str]) -> DataTree:
     Raises:
         NotARun: if it is not a run.
         ImportError: if xarray or the package of a URL's file system is missing, with how to install it.
-        OSError: if it cannot be read.
+        OSError: if it cannot be read, also from a store.
+        ValueError: if the URL is none of a store that is known.
     """
     given = os.fspath(path_or_url)
     url = _URL.match(given)
@@ -62,7 +68,9 @@ def open_run(path_or_url: str | os.PathLike[str]) -> DataTree:
         return _open_path(Path(given), _xarray())
     if url[1].lower() == "file":
         return _open_path(Path(unquote(given[url.end() :])), _xarray())
-    return _open_url(given, url[1].rpartition("::")[2], _xarray())
+    if "::" in url[1]:
+        return _open_url(given, given, url[1].rpartition("::")[2], _xarray())
+    return _open_stored(given, _xarray())
 
 
 def _xarray() -> ModuleType:
@@ -192,10 +200,28 @@ def _is_new(message: Message, run: Run) -> bool:
     return message["t"] == protocol.STREAM and message.get("stream") not in run.stages[stage].streams
 
 
-def _open_url(url: str, scheme: str, xarray: ModuleType) -> DataTree:
+def _open_stored(url: str, xarray: ModuleType) -> DataTree:
+    """An archive on a store: fetched if it is small."""
+    try:
+        address = parse_store(url)
+        path = fetch_small(address)
+    except StoreProblem as problem:
+        if problem.missing:
+            raise NotARun(f"{url} is not a recorded run: {problem}") from problem
+        raise OSError(str(problem)) from problem
+    if path is None:
+        chained = f"zip::{address}" if address.kind == "packed" else str(address)
+        return _open_url(url, chained, address.scheme, xarray)
+    if "ended" not in root_attributes(path):
+        raise NotARun(f"{url} is not finished; open it where its journal is, or copy it once it is finished")
+    return _open_path(path, xarray)
+
+
+def _open_url(given: str, url: str, scheme: str, xarray: ModuleType) -> DataTree:
+    """An archive through zarr-python and fsspec, without fetching it."""
     import zarr
 
-    _check_file_system(url, scheme)
+    _check_file_system(given, scheme)
     try:
         attributes = zarr.open_group(url, mode="r", use_consolidated=False).attrs
         check_header(attributes)

@@ -14,7 +14,7 @@ import click
 
 from ltxtui.cli.baseline import baseline
 from ltxtui.cli.comfy import comfy
-from ltxtui.cli.common import RUNS_DIR_HELP, LocalPath
+from ltxtui.cli.common import RUNS_DIR_HELP, CliError, check_local
 from ltxtui.cli.compare import compare
 from ltxtui.cli.completion import complete, under_way
 from ltxtui.cli.config import config
@@ -32,12 +32,17 @@ from ltxtui.cli.report import report
 from ltxtui.cli.run import run
 from ltxtui.cli.runs import runs
 from ltxtui.cli.serve import serve
+from ltxtui.cli.stores.listing import RunsPlace
+from ltxtui.cli.stores.upload import upload
 from ltxtui.cli.sweep import sweep
 from ltxtui.cli.watch_replay import browse, replay, watch
 from ltxtui.plot.text import clean
 from recorder.format.version import VERSION
 from replay.remote.address import is_address
+from replay.remote.stores.address import StoreAddress, is_store
 
+_PLACES: Final = ("LTXTUI_CACHE", "LTXTUI_CONFIG", "LTXTUI_RUNTIME_DIR", "LTXTUI_STATE")
+"""Environment variables that name folders and files of this machine; LTXTUI_RUNS_DIR is read as --runs-dir is."""
 INTERRUPTED: Final = 128 + signal.SIGINT
 BROKEN_PIPE: Final = 128 + signal.SIGPIPE
 
@@ -54,7 +59,7 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and is_address(args[0]):
+        if args and (is_address(args[0]) or is_store(args[0])):
             return "runs-of", runs_of, args
         return super().resolve_command(ctx, args)
 
@@ -63,6 +68,9 @@ class _Commands(click.Group):
 @click.argument("address")
 def runs_of(address: str) -> None:
     """Show the list of the runs of a machine, such as `ssh://gpu-box`."""
+    if is_store(address):
+        words = f"ltxtui runs --runs-dir {address}, and one is shown by: ltxtui replay {address.rstrip('/')}/RUN"
+        raise CliError(f"runs on a store are listed by: {words}")
     browse(address=address)
 
 
@@ -81,16 +89,21 @@ Examples:
 """,
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
-@click.option("--runs-dir", type=LocalPath(file_okay=False, path_type=Path), help=f"{RUNS_DIR_HELP} For any command.")
+@click.option("--runs-dir", type=RunsPlace(file_okay=False, path_type=Path), help=f"{RUNS_DIR_HELP} For any command.")
 @click.option("--hosts", metavar="A,B,C", help="Other machines whose runs the list shows too. Default: [hosts].")
 @click.pass_context
-def cli(context: click.Context, /, runs_dir: Path | None, hosts: str | None) -> None:
+def cli(context: click.Context, /, runs_dir: Path | StoreAddress | None, hosts: str | None) -> None:
     """Watch LTX 2.3 denoise: sigma, signal to noise, velocity and frequency energy, step by step.
 
     Without a command the list of runs is shown.
     """
+    for name in _PLACES:
+        check_local(os.environ.get(name, ""), name)
     if context.invoked_subcommand is None:
-        browse(runs_dir, hosts)
+        if isinstance(runs_dir, StoreAddress):
+            check_local(str(runs_dir), "--runs-dir")
+        else:
+            browse(runs_dir, hosts)
 
 
 for command in (
@@ -112,6 +125,7 @@ for command in (
     serve,
     pack,
     unpack,
+    upload,
     relay,
     comfy,
     config,

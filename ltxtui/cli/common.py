@@ -18,6 +18,7 @@ from ltxtui.terminal.served import is_served
 from recorder.format import locations
 from recorder.system.open_folders import make_folders
 from replay.remote.address import Address, BadAddress, is_address, parse_address
+from replay.remote.stores.address import StoreAddress, is_store, parse_store
 
 if TYPE_CHECKING:
     from replay.model.run import Run
@@ -50,6 +51,8 @@ def say(line: str) -> None:
 class LocalPath(click.Path):
     """A local path; a URL is refused with a one-line error."""
 
+    takes_stores = False
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         name = (
             "the path"
@@ -70,11 +73,16 @@ def check_local(given: str | os.PathLike[str], name: str) -> None:
         raise CliError(str(error)) from error
 
 
-def runs_dir_option(command: Command) -> Command:
-    """`--runs-dir`, the same for every command; one given to a group is the default of its subcommands."""
+def runs_dir_option(command: Command, kind: type[LocalPath] = LocalPath) -> Command:
+    """`--runs-dir`, the same for every command; one given to a group is the default of its subcommands.
+
+    Args:
+        command: that gets it.
+        kind: what it takes, a local folder unless given.
+    """
     return click.option(
         "--runs-dir",
-        type=LocalPath(file_okay=False, path_type=Path),
+        type=kind(file_okay=False, path_type=Path),
         default=Path("runs"),
         envvar="LTXTUI_RUNS_DIR",
         show_default=True,
@@ -102,6 +110,8 @@ def _inherited(context: click.Context, parameter: click.Parameter, value: Any) -
     if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE or context.parent is None:
         return value
     outer = context.parent.params.get(name)
+    if isinstance(outer, StoreAddress) and not getattr(parameter.type, "takes_stores", False):
+        check_local(str(outer), "--runs-dir")
     return value if outer is None else outer
 
 
@@ -178,13 +188,15 @@ def check_writable(runs_dir: Path) -> None:
 def run_path(given: str, runs_dir: Path) -> Path:
     """The path that an argument names: a path, or the full name of a run in the runs directory.
 
-    The archive of a run of another machine, such as `ssh://gpu-box/red-disc`, is fetched.
+    The archive of a run of another machine, such as `ssh://gpu-box/red-disc`, or on a store is fetched.
 
     Raises:
-        CliError: if it is another URL or empty, or cannot be fetched.
+        CliError: if it is a file URL or empty, or cannot be fetched.
     """
     if is_address(given):
         return fetched_path(given)
+    if is_store(given):
+        return stored_path(given)
     check_local(given, "a run")
     if not given:
         raise CliError("the name of a run is empty; list the runs with: ltxtui runs")
@@ -244,6 +256,35 @@ def fetched_path(text: str) -> Path:
     try:
         return fetch(address.host, address.run)
     except NotReached as error:
+        raise CliError(str(error)) from error
+
+
+def stored_path(text: str, *, whole: bool = False) -> Path:
+    """The archive that an address on a store names, in the cache; a part of a run's name is enough.
+
+    Args:
+        text: the address.
+        whole: with the latents of a large archive.
+
+    Raises:
+        CliError: if it cannot be had.
+    """
+    from replay.remote.stores.fetch import fetch
+    from replay.remote.stores.listing import find_run
+
+    with store_problems():
+        return fetch(find_run(parse_store(text)), whole=whole)
+
+
+@contextlib.contextmanager
+def store_problems() -> Iterator[None]:
+    """What goes wrong with a store, in one line."""
+    from replay.remote.stores.filesystem import MissingStoreExtra, UnknownScheme
+    from replay.remote.stores.problems import StoreProblem
+
+    try:
+        yield
+    except (BadAddress, StoreProblem, MissingStoreExtra, UnknownScheme) as error:
         raise CliError(str(error)) from error
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ltxtui.cli.common import MAX_NAMED, CliError
+from ltxtui.cli.common import MAX_NAMED, CliError, LocalPath
 from ltxtui.cli.remote import remote_command
 from ltxtui.plot.text import clean
 from recorder.format.protocol import COMMANDS, Command
@@ -42,7 +42,7 @@ In Python, call record(pipe, allow_control=True).
 )
 @click.argument("arguments", nargs=-1, metavar="[RUN] shock SHOCK | stop | snapshot")
 @click.option(
-    "--socket", "socket_path", type=click.Path(path_type=Path), help="Socket of the run, such as a forwarded one."
+    "--socket", "socket_path", type=LocalPath(path_type=Path), help="Socket of the run, such as a forwarded one."
 )
 @click.option(
     "--timeout",

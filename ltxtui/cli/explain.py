@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ltxtui.cli.common import CliError, load_run, recorded_path, runs_dir_option, say
+from ltxtui.cli.common import CliError, load_run, recorded_path, runs_dir_option, say, stored_path
+from ltxtui.cli.stores.listing import stored_runs
 from recorder.findings.finding import verdict_of
+from replay.remote.stores.address import is_store
 
 if TYPE_CHECKING:
     from recorder.findings.finding import Finding
@@ -28,6 +30,7 @@ Examples:
   ltxtui explain --verbose spike                      with the rules' formulas and bounds
   ltxtui explain spike --json | jq .verdict.text
   ltxtui explain runs/                                every run of a folder
+  ltxtui explain s3://bucket/runs/red-disc            a run on an object store
   ltxtui explain --fail-on error spike                for scripts: status 3 if there is an error
 """
 )
@@ -111,9 +114,11 @@ def _newest(runs_dir: Path) -> list[str]:
 
 
 def _paths(given: str, runs_dir: Path) -> list[Path]:
-    """The runs that an argument means: one, or all of a folder."""
+    """The runs that an argument means: one, or all of a folder, also on a store if it ends in a slash."""
     from replay.library.listing import archives_in
 
+    if is_store(given) and given.endswith("/"):
+        return [stored_path(str(run.address)) for run in reversed(stored_runs(given))]
     folder = Path(given)
     if folder.is_dir() and folder.suffix != ".zarr" and (inside := sorted(archives_in(folder))):
         return inside

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from ltxtui.cli.common import CliError, LocalPath, recorded_path, runs_dir_option
+from ltxtui.cli.common import CliError, LocalPath, runs_dir_option
+from ltxtui.cli.stores.elsewhere import is_elsewhere, whole_path
 from ltxtui.plot.text import clean
 from recorder.format import locations
 
@@ -38,8 +39,9 @@ def pack(given: tuple[str, ...], output: Path | None, small: bool, replace: bool
     from replay.packed.pack import pack as write
 
     for name in given:
-        archive = recorded_path(name, runs_dir)
-        target = _target(output, locations.packed_of(archive).name, len(given), locations.PACKED_SUFFIX)
+        archive = whole_path(name, runs_dir)
+        place = Path.cwd() if output is None and is_elsewhere(name) else output
+        target = _target(place, locations.packed_of(archive).name, len(given), locations.PACKED_SUFFIX)
         try:
             made = write(archive, target, small=small)
             if replace:
@@ -74,8 +76,9 @@ def unpack(given: tuple[str, ...], output: Path | None, runs_dir: Path) -> None:
 
     damaged = False
     for name in given:
-        packed = locations.packed_of(path) if (path := recorded_path(name, runs_dir)).is_dir() else path
-        target = _target(output, locations.archive_of(packed).name, len(given), locations.ARCHIVE_SUFFIX)
+        packed = locations.packed_of(path) if (path := whole_path(name, runs_dir)).is_dir() else path
+        place = Path.cwd() if output is None and is_elsewhere(name) else output
+        target = _target(place, locations.archive_of(packed).name, len(given), locations.ARCHIVE_SUFFIX)
         try:
             made = write(packed, target)
         except CannotPack as error:

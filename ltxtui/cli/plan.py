@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxtui.cli.common import CliError, coloured, painter, text_width
+from ltxtui.cli.common import CliError, LocalPath, coloured, painter, text_width
 from ltxtui.cli.options.numbers import FRAMES, PIXELS, SEED, STEPS
 from ltxtui.cli.options.setup import SETUP_KEYS, read_setup, setup_options
 from ltxtui.cli.options.shock import SHOCK_KEYS, read_shocks, shock_option, sigmas_option
@@ -48,7 +48,7 @@ Run it: ltxtui record takes the same options.
 )
 @click.option(
     "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=LocalPath(exists=True, dir_okay=False, path_type=Path),
     help="A scheduler_config.json to use instead of the model's.",
 )
 @click.option("--steps", type=STEPS, default=30, show_default=True, help="Denoising steps; --distilled sets its own 8.")

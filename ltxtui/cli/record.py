@@ -6,7 +6,7 @@ import contextlib
 import json
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,14 @@ import click
 from click.core import ParameterSource
 
 from ltxtui.cli.comfy import queue_again
-from ltxtui.cli.common import CliError, check_writable, command_line, is_terminal, runs_dir_option, say
+from ltxtui.cli.common import CliError, LocalPath, check_writable, command_line, is_terminal, runs_dir_option, say
 from ltxtui.cli.explain import MET
 from ltxtui.cli.options.alert import notify_option, stop_if_option
 from ltxtui.cli.options.numbers import FRAMES, PIXELS, SEED, STEPS
 from ltxtui.cli.options.setup import SETUP_KEYS, changed_fields, read_setup, setup_options
 from ltxtui.cli.options.shock import SHOCK_KEYS, read_shocks, shock_option, sigmas_option
 from ltxtui.cli.rerun import Repetition, repetition
+from ltxtui.cli.stores.upload import upload_option, uploader
 from ltxtui.plot.text import clean
 from recorder.format import locations
 
@@ -35,6 +36,7 @@ Examples:
   ltxtui record --model diffusers/LTX-2.3-Distilled-Diffusers --distilled --prompt "a fox in the snow"
   ltxtui record --model nano --steps 20 --seed 0 --json | jq -r .archive
   ltxtui record --model nano --pack                              one file, which every command reads
+  ltxtui record --model nano --upload s3://bucket/runs           a copy on an object store, once it has ended
   ltxtui record --model nano --shock restart:sigma=0.93,db=3     draw it first with: ltxtui plan
   ltxtui record --model nano --schedule karras --sampler dpmpp_2m --cfg 3 --stg 0
   ltxtui record --model nano --recipe two-stage --shock restart:sigma=0.8,db=3,stage=2
@@ -79,17 +81,21 @@ Watch it from another terminal with: ltxtui watch
 )
 @click.option("--device", help="Torch device. Default: cuda if there is one, else cpu; mps only if named.")
 @click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the video to this file, e.g. clip.mp4."
+    "--output", type=LocalPath(dir_okay=False, path_type=Path), help="Write the video to this file, e.g. clip.mp4."
 )
 @click.option("--allow-control", is_flag=True, help="Accept commands of: ltxtui control.")
 @click.option("--pack", is_flag=True, help="Keep the run as one file, ….zarr.zip, without a folder.")
+@upload_option
 @stop_if_option
 @notify_option
 @click.option("--name", help="Name added to the start time. Default: two random words.")
 @click.option("--json", "as_json", is_flag=True, help='Print only {"archive": …, …} on standard output.')
 @runs_dir_option
 @click.pass_context
-def record(context: click.Context, /, like: str | None, as_json: bool, notify: tuple[str, ...], **options: Any) -> None:
+def record(
+    context: click.Context, /, like: str | None, as_json: bool, notify: tuple[str, ...], upload_to: str | None,
+    **options: Any,
+) -> None:  # fmt: skip
     """Generate one clip with LTX 2.3 and record every step.
 
     Prints how to watch the run when it begins, and how to replay it when it has ended; the last line is the path of the
@@ -110,6 +116,7 @@ def record(context: click.Context, /, like: str | None, as_json: bool, notify: t
         raise CliError("specify a model with --model nano|PATH|HUB_ID, or a recorded run with --like ARCHIVE")
     request = Request.from_dict(options)
     check_request(request.steps, request.height, request.width, request.frames)
+    upload = uploader(upload_to)
     check_writable(request.runs_dir)
     _check_files(request)
     if request.output is not None and not request.output.absolute().parent.is_dir():
@@ -118,7 +125,7 @@ def record(context: click.Context, /, like: str | None, as_json: bool, notify: t
         check_extra()
     except CannotGenerate as error:
         raise CliError(str(error)) from error
-    _run(request, again, as_json, notify)
+    _run(request, again, as_json, notify, upload)
 
 
 def _check_files(request: Any) -> None:
@@ -155,7 +162,9 @@ def _check_plan(request: Any, again: Repetition | None) -> None:
         click.echo("warning: this will not be the same run: its noise levels differ from the recorded ones", err=True)
 
 
-def _run(request: Any, again: Repetition | None, as_json: bool, notify: Sequence[str]) -> None:
+def _run(
+    request: Any, again: Repetition | None, as_json: bool, notify: Sequence[str], upload: Callable[[Path], None] | None
+) -> None:
     from ltxtui.alerts.watcher import Watcher
     from recorder.format.events import reason_of
     from recorder.generate import CannotGenerate, generate
@@ -187,7 +196,10 @@ def _run(request: Any, again: Repetition | None, as_json: bool, notify: Sequence
         sys.exit(130)
     except Exception as error:
         raise CliError(f"the generation failed: {type(error).__name__}: {reason_of(error)} ({_left(runs)})") from error
-    _print_outcome(outcome, as_json, request.runs_dir)
+    with contextlib.ExitStack() as after:
+        if upload is not None and outcome.archive is not None:
+            after.callback(upload, outcome.archive)  # also of a run that a rule has stopped
+        _print_outcome(outcome, as_json, request.runs_dir)
 
 
 def _say_how_to_watch(name: str) -> None:

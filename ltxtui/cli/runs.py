@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltxtui.cli.common import CliError, json_option, recorded_path, runs_dir_option
+from ltxtui.cli.stores.elsewhere import is_elsewhere, whole_path
+from ltxtui.cli.stores.listing import RunsPlace, stored_listing
 from ltxtui.home.columns import verdict_mark, verdict_text
 from ltxtui.plot.text import ago, clean, duration, number, size
 from recorder.format.declarations import drift_hint
 from recorder.format.numerals import counted
+from replay.remote.stores.address import StoreAddress
 
 if TYPE_CHECKING:
     from replay.integrity.repair import Repaired
@@ -26,6 +29,7 @@ Examples:
   ltxtui runs
   ltxtui runs --tag keep
   ltxtui runs --runs-dir /data/runs --json | jq '.runs[0].path'
+  ltxtui runs --runs-dir s3://bucket/runs
   ltxtui runs check red-disc
   ltxtui runs repair red-disc
 """
@@ -51,10 +55,10 @@ JUDGING_SECONDS = 3.0
 
 @click.group(epilog=EXAMPLES, invoke_without_command=True)
 @click.option("--tag", help="Only runs that have this tag.")
-@runs_dir_option
+@partial(runs_dir_option, kind=RunsPlace)
 @json_option('Print {"runs": [...], …} instead of a table.')
 @click.pass_context
-def runs(context: click.Context, /, tag: str | None, runs_dir: Path, as_json: bool) -> None:
+def runs(context: click.Context, /, tag: str | None, runs_dir: Path | StoreAddress, as_json: bool) -> None:
     """List live and archived runs, newest first.
 
     VERDICT is what is wrong with a run, in a few words: `x` marks an error, `!` a warning. `ltxtui explain RUN` says
@@ -68,6 +72,9 @@ def runs(context: click.Context, /, tag: str | None, runs_dir: Path, as_json: bo
     metrics that are NaN or Inf. Archives and journals that cannot be read are listed below the table, with a remedy.
     """
     if context.invoked_subcommand is not None:
+        return
+    if isinstance(runs_dir, StoreAddress):
+        _list_stored(runs_dir, tag, as_json)
         return
     from replay.library.listing import cached_look
     from replay.library.verdicts import with_verdicts
@@ -91,6 +98,24 @@ def runs(context: click.Context, /, tag: str | None, runs_dir: Path, as_json: bo
         click.echo(f"{counted(many, 'archive or journal', 'archives or journals')} cannot be read:", err=True)
         for refused in listing.unreadable:
             click.echo(f"  {clean(refused.name)}: {clean(refused.text, 400)}", err=True)
+
+
+def _list_stored(folder: StoreAddress, tag: str | None, as_json: bool) -> None:
+    """The runs in a folder on a store."""
+    listing = stored_listing(folder)
+    found = [one for one in listing.runs if tag is None or tag.removeprefix("#") in one.info.tags]
+    if as_json:
+        said: dict[str, Any] = {"runs": [{**one.info.as_json(), "path": str(one.address)} for one in found]}
+        if listing.unreadable:
+            said["unreadable"] = [{"path": str(at), "problem": text} for at, text in listing.unreadable]
+        click.echo(json.dumps(said, indent=2))
+        return
+    if found:
+        _print([one.info for one in found], Path("runs"), unreadable=False)
+    elif not listing.unreadable:
+        click.echo(f"no runs in {folder.shown}; upload one with: ltxtui upload RUN {folder.shown}", err=True)
+    for at, text in listing.unreadable:
+        click.echo(f"cannot be read: {clean(at.shown, 400)}: {clean(text, 400)}", err=True)
 
 
 def _status(run: RunInfo) -> str:
@@ -145,7 +170,7 @@ def check(given: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
     reports = []
     for name in given:
         try:
-            reports.append(verify(recorded_path(name, runs_dir)))
+            reports.append(verify(whole_path(name, runs_dir)))
         except OSError as error:
             raise CliError(f"{name} cannot be read: {error.strerror or error}") from error
     if as_json:
@@ -175,6 +200,8 @@ def repair(given: str, runs_dir: Path, as_json: bool) -> None:
     from replay.integrity.repair import CannotRepair
     from replay.integrity.repair_packed import repair_run
 
+    if is_elsewhere(given):
+        raise CliError(f"{given} is not on this machine; copy it here, and repair the copy")
     try:
         done = repair_run(recorded_path(given, runs_dir))
     except CannotRepair as error:

@@ -10,8 +10,9 @@ import click
 from ltxtui.cli.common import CliError, LocalPath
 from ltxtui.cli.options.numbers import FRAMES, PIXELS, SEED, STEPS
 from ltxtui.cli.options.setup import setup_options
+from ltxtui.cli.stores.upload import sweep_uploader, upload_option
 from ltxtui.cli.sweeps.join import join
-from ltxtui.cli.sweeps.report import report
+from ltxtui.cli.sweeps.report import made_runs, report
 from ltxtui.cli.sweeps.request import foresee, prepared, read_sweep
 from ltxtui.cli.sweeps.runs import make_missing
 
@@ -27,6 +28,7 @@ Examples:
   ltxtui sweep my-sweep --gpus all                     a worker for each GPU
   ltxtui sweep my-sweep --join                         in as many terminals or batch jobs as you like
   ltxtui sweep my-sweep --report --markdown table.md --svg forest.svg
+  ltxtui sweep my-sweep --upload s3://bucket/my-sweep  a copy on an object store, once it is complete
 
 \b
 Keys of a grid. Values are separated by commas; every combination is an arm:
@@ -90,9 +92,10 @@ Keys of a grid. Values are separated by commas; every combination is an arm:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every number as one JSON object; NaN as null.")
 @click.option(
-    "--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Also write tables and verdict to this file."
+    "--markdown", type=LocalPath(dir_okay=False, path_type=Path), help="Also write tables and verdict to this file."
 )
-@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Also write the forest plot to this file.")
+@upload_option
+@click.option("--svg", type=LocalPath(dir_okay=False, path_type=Path), help="Also write the forest plot to this file.")
 @click.pass_context
 def sweep(context: click.Context, /, folder: Path | None, **options: Any) -> None:
     """Compare kinds, positions and strengths of shocks over paired seeds, and test whether any helps.
@@ -107,7 +110,8 @@ def sweep(context: click.Context, /, folder: Path | None, **options: Any) -> Non
     for path in (outputs["markdown"], outputs["svg"]):
         if path is not None and not path.absolute().parent.is_dir():
             raise CliError(f"the folder of {path} does not exist; create it first")
-    given -= {*outputs, "workers", "gpus", "join", "extend", "report_only"}
+    upload = sweep_uploader(options.pop("upload_to"))
+    given -= {*outputs, "upload_to", "workers", "gpus", "join", "extend", "report_only"}
     if options["report_only"]:
         if folder is None:
             raise CliError("specify a sweep: ltxtui sweep FOLDER --report")
@@ -126,6 +130,8 @@ def sweep(context: click.Context, /, folder: Path | None, **options: Any) -> Non
         else:
             make_missing(folder, made, workers, gpus)
     report(folder, made, **outputs)
+    if upload is not None:
+        upload(folder, made_runs(folder, made))
 
 
 def _gpus(text: str | None, device: str | None) -> tuple[str, ...]:

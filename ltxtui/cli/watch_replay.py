@@ -17,6 +17,7 @@ from ltxtui.cli.common import (
     MAX_NAMED,
     CliError,
     Command,
+    LocalPath,
     address_of,
     check_local,
     connect,
@@ -29,9 +30,11 @@ from ltxtui.cli.common import (
 )
 from ltxtui.cli.options.alert import notify_option
 from ltxtui.cli.remote import hosts_of, need_terminal_unless, remote_source
+from ltxtui.cli.stores.replaying import store_source
 from ltxtui.viewmodel.layout import PRESETS
 from recorder.journal.loading import is_loading
 from replay.remote.address import is_address
+from replay.remote.stores.address import is_store
 
 if TYPE_CHECKING:
     from ltxtui.screens.run import Opening
@@ -77,7 +80,7 @@ Examples:
 )
 @click.argument("run", required=False)
 @click.option(
-    "--socket", "socket_path", type=click.Path(path_type=Path), help="Socket of the run, such as a forwarded one."
+    "--socket", "socket_path", type=LocalPath(path_type=Path), help="Socket of the run, such as a forwarded one."
 )
 @click.option("--wait", is_flag=True, help="Wait for the next run to begin.")
 @click.option("--until-done", is_flag=True, help="No dashboard: print progress and findings until the run has ended.")
@@ -104,6 +107,8 @@ def watch(
     """
     if (fail_on or as_json) and not until_done:
         raise click.UsageError("--fail-on and --json need --until-done")
+    if run is not None and is_store(run):
+        raise CliError(f"a store has runs that have ended; show one with: ltxtui replay {run}")
     if run is not None and is_address(run):
         source: Source = remote_source(run, wait=wait, headless=until_done)
     else:
@@ -221,6 +226,7 @@ Examples:
   ltxtui replay runs/20261122-143015-red-disc.zarr
   ltxtui replay red-disc --play --speed 4
   ltxtui replay red-disc --at-step 12 --preset 2 --axis sigma    `y` in the dashboard copies this
+  ltxtui replay s3://bucket/runs/red-disc    from an object store; also gs://, hf:// and https://
 """
 )
 @click.argument("path", required=False)
@@ -238,8 +244,13 @@ Examples:
 def replay(path: str | None, play: bool, speed: float, runs_dir: Path, **looking: Any) -> None:
     """Play a recorded run, finished or not: pause, step, seek, change the speed.
 
-    PATH is an archive or journal, or a part of the name of a run in the runs directory. Default: the newest run.
+    PATH is an archive or journal, or a part of the name of a run in the runs directory, or the address of a run on a
+    store. Default: the newest run.
     """
+    if path is not None and is_store(path):
+        need_terminal("for data use: ltxtui export, or replay.open_run in Python")
+        stored, address = store_source(path)
+        _show(stored, ("replay", address), _opening(playing=play, speed=speed, **looking), runs_dir)
     chosen = _newest(runs_dir) if path is None else recorded_path(path, runs_dir)
     source = open_source(chosen)
     need_terminal("for data use: ltxtui runs --json, or open the archive with xarray.open_datatree")

@@ -203,6 +203,17 @@ class Board(Container):
             for n, view in enumerate(all_views):
                 view.display = self._frames[view].display = id in made.places and n < used
 
+    async def renew(self) -> None:
+        """Make all panels again, which keep what they have drawn: the run's values are others than they were."""
+        focused, chosen = self.screen.focused, self.chosen
+        had_focus = chosen is not None and focused in self._views.get(chosen, ())
+        await self.remove_children()
+        self._views.clear()
+        self._frames.clear()
+        self.lay_out()
+        if had_focus:
+            self.focus_on(chosen)
+
     def outdated(self) -> bool:
         """Whether the run has other panels than when they were laid out, or the deck other lanes."""
         if self._arranged != self.shown:

@@ -82,7 +82,7 @@ def plot(chart: Chart, deck: Deck, stream: str | None = None) -> Plot:
     if visible and not curves:
         empty = f"not recorded for {shown.name}" if shown is not None else "not recorded"
     elif missing and all(missing):
-        empty = chart.absent or "no value at any step"
+        empty = deck.unless_fetching(chart.absent or "no value at any step")
     elif not visible:
         empty = deck.nothing
     else:

@@ -19,7 +19,8 @@ from ltxtui.reports.export import Table
 from ltxtui.viewmodel.deck import Deck
 from ltxtui.viewmodel.declared import declaration
 from ltxtui.viewmodel.selection import RECENT
-from replay.sources.open import Liveness
+from replay.model.pulse import RunState, state
+from replay.sources.open import Liveness, Source
 
 _ID: Final = "cost"
 _TICK: Final = 1.0
@@ -64,6 +65,16 @@ def link_of(deck: Deck) -> Link:
     if deck.live:
         return Link(Health.WAITING if deck.waiting else Health.STALLED if deck.stall else Health.LIVE)
     return Link(Health.GONE if deck.liveness is Liveness.UNFINISHED else Health.ENDED)
+
+
+def link_to(source: Source, deck: Deck) -> Link:
+    """The connection as the run's source knows it."""
+    if getattr(source, "reconnecting", False):
+        away = getattr(source, "disconnected_seconds", None) or 0.0
+        lost = state(deck.liveness, None, away) is RunState.LOST
+        return Link(Health.LOST if lost else Health.RECONNECTING)
+    known = link_of(deck)
+    return Link(known.health, getattr(source, "unread", None)) if deck.live else known
 
 
 def cost(deck: Deck) -> Cost | None:

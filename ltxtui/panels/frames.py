@@ -58,7 +58,8 @@ class FramesView(StepView):
         if stream is None or values is None or not len(values):
             return self.nothing(width, height, title, self._absent(quantity))
         if not self._take(stream, quantity, values):
-            return self.nothing(width, height, title, f"no value of {quantity.name} at any step")
+            absent = deck.unless_fetching(f"no value of {quantity.name} at any step")
+            return self.nothing(width, height, title, absent)
         low, high = self._ends
         head = self.heading(width, title)
         heatmap.scale(head, significant(low), significant(high), 0 if self.ascii else self.colours)

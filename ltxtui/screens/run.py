@@ -18,7 +18,7 @@ from ltxtui import actions
 from ltxtui.alerts.alert import AlertLog
 from ltxtui.panels.board import Board
 from ltxtui.panels.chart_view import ChartView
-from ltxtui.panels.cost import Health, Link, link_of
+from ltxtui.panels.cost import Link, link_to
 from ltxtui.panels.event_line import EventLine
 from ltxtui.panels.findings import FindingsView
 from ltxtui.panels.footer import FooterView
@@ -35,7 +35,6 @@ from ltxtui.viewmodel.layout import OTHERS, PRESETS
 from ltxtui.viewmodel.usual import baselines_of
 from recorder.format.numerals import counted
 from replay.baseline import Baseline
-from replay.model.pulse import RunState, state
 from replay.model.run import Run
 from replay.sources.open import Liveness, Source
 
@@ -84,6 +83,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         self._alerts = AlertLog(self.deck.run)
         self._frames: Timer | None = None
         self._moving = False
+        self._arrived = 0
         self._examining: Timer | None = None
 
     @property
@@ -121,20 +121,25 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         if self.made:
             self.board.fit(Size(width, height - (5 if height >= _HIGH else 4)))
 
-    def on_run_changed(self) -> None:
+    async def on_run_changed(self) -> None:
         began = time.perf_counter()
+        if self._feed.arrived != self._arrived and self.made:
+            self._arrived = self._feed.arrived
+            self.deck.forget()
+            await self.board.renew()
         self._take_change()
         self._feed.drawn(time.perf_counter() - began)
 
     def _take_change(self) -> None:
         self.deck.note, self.deck.stall = self._feed.note, self._feed.stall
+        self.deck.fetching = self._feed.fetching
         live = self.deck.live and self.deck.total > 0
-        self.deck.changed(self._feed.liveness, loading=not self._feed.done)
+        self.deck.changed(self._feed.liveness, loading=not self._feed.read)
         if live and not self.deck.live:
             self._tell_end()
         if self.deck.findings.current or self.deck.stall is not None:
             self._alert()
-        if self._opening is not None and (self._feed.done or (self.deck.live and self.deck.total)):
+        if self._opening is not None and (self._feed.read or (self.deck.live and self.deck.total)):
             opening, self._opening = self._opening, None
             self._open(opening)
         self._examine_soon()
@@ -149,7 +154,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
     def _examine_soon(self) -> None:
         """Look for findings after this picture, or when the next examination is due; of an ended run at once."""
         findings = self.deck.findings
-        if findings.current or (self._examining is not None and not self._feed.done):
+        if findings.current or self._feed.fetching or (self._examining is not None and not self._feed.done):
             return
         if self._examining is not None:
             self._examining.stop()
@@ -320,13 +325,7 @@ class RunScreen(RunDialogs, inherit_bindings=False):
     # Motion
 
     def _link(self) -> Link:
-        """The state of the connection."""
-        if getattr(self.source, "reconnecting", False):
-            away = getattr(self.source, "disconnected_seconds", None) or 0.0
-            lost = state(self.deck.liveness, None, away) is RunState.LOST
-            return Link(Health.LOST if lost else Health.RECONNECTING)
-        known = link_of(self.deck)
-        return Link(known.health, getattr(self.source, "unread", None)) if self.deck.live else known
+        return link_to(self.source, self.deck)
 
     def _announce(self) -> None:
         self.post_message(RunChanged())

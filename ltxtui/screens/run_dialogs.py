@@ -81,6 +81,8 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
         return isinstance(self.focused, FindingsView)
 
     def compare_with(self) -> None:
+        if self._is_fetching():
+            return
         runs_dir, own = self.folder, self.deck.run.name
 
         def look() -> list[Entry]:
@@ -90,6 +92,12 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
             return [Entry(str(r.path), r.name, r.status, r.prompt) for r in found]
 
         self.dashboard.in_background(look, self._choose_other)
+
+    def _is_fetching(self) -> bool:
+        """Whether values are on their way from a store, which is said then."""
+        if self.deck.fetching:
+            self.say("values are still being fetched; try again when they are here")
+        return self.deck.fetching
 
     def _choose_other(self, found: list[Entry]) -> None:
         from ltxtui.screens.palette import Chooser
@@ -130,6 +138,8 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
         return given.absolute() if there else None
 
     def export_panel(self) -> None:
+        if self._is_fetching():
+            return
         from ltxtui.reports.export import save_csv
 
         panel = self.board.panels.get(self.board.chosen or "")

@@ -40,6 +40,8 @@ class Deck(Viewport):
         """Why a run that is being recorded is stalled, and for how long."""
         self.loading = True
         """True until all that the source had when it was opened is read; a replay does not play before."""
+        self.fetching = False
+        """Whether values are still to come from a store; they are NaN until then."""
         speed = min(SPEEDS, key=lambda s: abs(s - speed)) if math.isfinite(speed) else math.inf
         self.playback = Playback(playing, speed)
         self.playhead = min(1, self.total) if playing else self.total
@@ -57,6 +59,10 @@ class Deck(Viewport):
     def nothing(self) -> str:
         """The text shown where there is no step: waiting, reading, or no steps."""
         return "waiting for the first step" if self.live else "reading …" if self.loading else "no steps"
+
+    def unless_fetching(self, text: str) -> str:
+        """What is said where there are no values."""
+        return "being fetched" if self.fetching else text
 
     # Input
 

@@ -38,6 +38,8 @@ class Feed:
         self.liveness = source.liveness
         """As of what has been fed: a run that ended is live until its last message is in."""
         self.problem = ""
+        self.read = False
+        """Whether all messages are in that the source had; values may still be on their way from a store."""
         self.done = False
         self._announced = 0.0
         self._rest = 0.0
@@ -55,13 +57,25 @@ class Feed:
             return None
         return self._pulse.stall
 
+    @property
+    def fetching(self) -> bool:
+        """Whether values of the run are still to come, as from a store."""
+        return not self.problem and bool(getattr(self._source, "fetching", False))
+
+    @property
+    def arrived(self) -> int:
+        """How often values have come that were asked for before."""
+        return int(getattr(self._source, "arrived", 0))
+
     async def run(self) -> None:
-        """Feed until the run has ended or reading stops."""
+        """Feed until the run has ended, or reading stops, and all of its values are here."""
         self._announced = asyncio.get_running_loop().time()
         try:
             caught_up = False
-            first, shown, owed = True, (self.liveness, "", -1), True
+            first, shown, owed = True, (self.liveness, "", -1, 0), True
             while not self.done and not self._closed.is_set():
+                # As of before the poll, which gives what has come until then.
+                fetching, opened = self.fetching, bool(getattr(self._source, "opened", True))
                 messages = await self._poll()
                 if self._closed.is_set():
                     return
@@ -78,22 +92,23 @@ class Feed:
                 self._run.damage = damage_of(self._source)
                 if self._closed.is_set():
                     return
-                self.done = not messages and self._source.liveness is not Liveness.LIVE
+                self.done = not messages and not fetching and self._source.liveness is not Liveness.LIVE
+                self.read = self.read or self.done or (fetching and opened and not messages)
                 if self.done or self._source.liveness is Liveness.LIVE:
                     self.liveness = self._source.liveness
                 # The state may change between two polls: for how long a connection is dead, or a run stalled.
                 stall = self.stall
-                known = self.liveness, self.note, -1 if stall is None else int(stall.seconds)
+                known = self.liveness, self.note, -1 if stall is None else int(stall.seconds), self.arrived
                 owed = owed or bool(messages) or shown != known
                 if self.done or (owed and self._due() <= 0):
                     shown, owed = known, False
                     self._announce()
-                if not self.done and self.liveness is Liveness.LIVE:
+                if not self.done and (fetching or self.liveness is Liveness.LIVE):
                     await self._wait(busy=bool(messages), owed=owed)
         except (NotARun, CorruptMessage, OSError) as error:
             self.problem = f"reading stopped: {error}"
             self.liveness = Liveness.UNFINISHED if self._run.end is None else Liveness.FINISHED
-            self.done = True
+            self.read = self.done = True
             self._changed()
 
     def drawn(self, seconds: float) -> None:

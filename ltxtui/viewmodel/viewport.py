@@ -215,6 +215,11 @@ class Viewport(Selection):
         here = self.time
         return here is None or not isinstance(time, float | int) or time <= here
 
+    def forget(self) -> None:
+        """Compute everything again: the run's values are others than they were."""
+        self.run.reread()
+        self._kept.clear()
+
     def keep(self, name: str, key: object, make: Callable[[], T]) -> T:
         """The value of `make`, cached until the key changes."""
         kept = self._kept.get(name)

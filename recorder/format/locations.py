@@ -44,7 +44,8 @@ def local_path(given: str | os.PathLike[str], what: str) -> Path:
     """
     if (url := _URL.match(os.fspath(given))) is not None:
         scheme = url[0].partition(":")[0]
-        way_out = "leave out file://" if scheme == "file" else "record to a local or mounted folder and copy it later"
+        mounted = "use a local or mounted path; runs that have ended are copied by: ltxtui upload"
+        way_out = "leave out file://" if scheme == "file" else mounted
         raise ValueError(f"{what} must be a local path, not the URL {os.fspath(given)!r}; {way_out}")
     return Path(given)
 
@@ -144,6 +145,8 @@ def user_folder(kind: Literal["cache", "config", "data", "state"]) -> Path | Non
 def cache_folder() -> Path | None:
     """The folder of what can be made again: `LTXTUI_CACHE`, or that of `user_folder`; None if there is none."""
     override = os.environ.get("LTXTUI_CACHE")
+    if override and _URL.match(override):
+        return None
     return Path(override) if override else user_folder("cache")
 
 
@@ -166,6 +169,10 @@ def check_runtime_directory(path: Path) -> None:
 def make_runtime_directory() -> Path:
     """The runtime directory, made with mode 0700 if missing and checked either way."""
     path = runtime_path()
+    try:
+        local_path(os.environ.get("LTXTUI_RUNTIME_DIR", ""), "LTXTUI_RUNTIME_DIR")
+    except ValueError as error:
+        raise UnsafeLocation(str(error)) from None
     make_folders(path, PRIVATE_MODE)
     check_runtime_directory(path)
     return path

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from recorder.format import paths, protocol
 from recorder.format.protocol import Message
-from replay.archive.safe_files import Damaged
+from replay.archive.safe_files import Awaited, Damaged
 from replay.archive.store import ArrayReader, StoreReader, Values
 from replay.model.colours import MAX_DECODED
 from replay.model.declarations import MetricInfo, Preview
@@ -141,6 +141,8 @@ class ArchivedRows:
                 absent = np.full((self.rows - len(found), *shape), np.nan, kind)
                 found = np.concatenate([found, absent])
             found.flags.writeable = False
+        except Awaited:
+            return np.broadcast_to(np.array(np.nan, kind), (self.rows, *shape))
         except (Damaged, OSError) as error:
             self._store.note(path, str(error))
             found = np.broadcast_to(np.array(np.nan, kind), (self.rows, *shape))
@@ -212,6 +214,8 @@ def _pixels(array: ArrayReader, step: int, skip: frozenset[str]) -> bytes:
         if array.dtype.name != "uint8":
             raise Damaged(f"is of type {array.dtype.name}")
         return array.read_whole(step, step + 1, skip).tobytes()
+    except Awaited:
+        raise NotARun(f"the preview of step {step} is being fetched") from None
     except (Damaged, OSError) as error:
         array.store.note(array.name, f"is incomplete: {array.key(step // array.chunk_rows)} {error}")
         raise NotARun(f"the preview of step {step} is damaged: {error}") from error

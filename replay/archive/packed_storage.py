@@ -10,6 +10,7 @@ import contextlib
 import os
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,9 +20,9 @@ from numpy.typing import NDArray
 from recorder.format import paths
 from replay.archive.safe_files import Damaged, Missing, open_file
 from replay.archive.storage import is_chunk_number
-from replay.archive.zip_directory import LOCAL, LOCAL_SIGNATURE, STORED, ZipMember, read_directory
+from replay.archive.zip_directory import STORED, ZipMember, read_directory
+from replay.archive.zip_members import data_at, member_pieces, whole_member
 
-_PIECE: Final = 1 << 18
 _KEPT_BYTES: Final = 32 << 20
 """The member that was inflated last is kept up to this size: pictures of one chunk are read one by one."""
 
@@ -39,9 +40,9 @@ class PackedStorage:
         self.path = path
         self._stamp: tuple[int, ...] = ()
         with self._opened() as descriptor:
-            self._members = read_directory(descriptor, os.fstat(descriptor).st_size)
+            self._members = read_directory(partial(os.pread, descriptor), os.fstat(descriptor).st_size)
         self._names = sorted(self._members)
-        self._folders = _folders(self._names)
+        self._folders = folders_of(self._names)
         self._kept: tuple[str, bytes] = ("", b"")
 
     def __contains__(self, name: object) -> bool:
@@ -59,7 +60,7 @@ class PackedStorage:
         if member.size > limit:
             raise Damaged(f"has {member.size:,} bytes, over the limit of {limit:,}")
         with self._opened() as descriptor:
-            return self._whole(descriptor, member)
+            return whole_member(partial(os.pread, descriptor), member)
 
     @contextlib.contextmanager
     def chunks(self, name: str) -> Iterator[_PackedChunks | None]:
@@ -97,7 +98,7 @@ class PackedStorage:
         """A complete member, and whether its CRC-32 is right. Raises Missing, Damaged if it cannot be read at all."""
         member = self.member(name)
         with self._opened() as descriptor:
-            data = b"".join(self._pieces(descriptor, member))
+            data = b"".join(member_pieces(partial(os.pread, descriptor), member))
         return data, zlib.crc32(data) == member.crc
 
     def read_part(self, descriptor: int, name: str, offset: int, into: NDArray[Any], size: int) -> None:
@@ -108,7 +109,10 @@ class PackedStorage:
         if not into.size:
             return
         if member.method == STORED:
-            if os.preadv(descriptor, [into.data], _data_at(descriptor, member) + offset) != into.nbytes:
+            if (
+                os.preadv(descriptor, [into.data], data_at(partial(os.pread, descriptor), member) + offset)
+                != into.nbytes
+            ):
                 raise Damaged("was cut while it was read")
         elif member.size <= _KEPT_BYTES:
             data = self._inflated(descriptor, member)
@@ -119,14 +123,14 @@ class PackedStorage:
     def _inflated(self, descriptor: int, member: ZipMember) -> bytes:
         name, data = self._kept
         if name != member.name:
-            data = self._whole(descriptor, member)
+            data = whole_member(partial(os.pread, descriptor), member)
             self._kept = (member.name, data)
         return data
 
     def _fill(self, descriptor: int, member: ZipMember, offset: int, into: NDArray[Any]) -> None:
         """Inflate up to the end of a part, and keep only that."""
         part, at = np.empty(into.nbytes, np.uint8), 0
-        for piece in self._pieces(descriptor, member):
+        for piece in member_pieces(partial(os.pread, descriptor), member):
             first, end = max(offset, at), min(offset + part.size, at + len(piece))
             if first < end:
                 part[first - offset : end - offset] = np.frombuffer(piece, np.uint8)[first - at : end - at]
@@ -134,44 +138,6 @@ class PackedStorage:
             if at >= offset + part.size:
                 break
         into[...] = part.view(into.dtype).reshape(into.shape)
-
-    def _whole(self, descriptor: int, member: ZipMember) -> bytes:
-        data = b"".join(self._pieces(descriptor, member))
-        if zlib.crc32(data) != member.crc:
-            raise Damaged("has a different checksum than when it was packed")
-        return data
-
-    def _pieces(self, descriptor: int, member: ZipMember) -> Iterator[bytes]:
-        """The bytes of a member, exactly as many as its size says. Raises Damaged."""
-        at, left = _data_at(descriptor, member), member.packed
-        inflate = None if member.method == STORED else zlib.decompressobj(-zlib.MAX_WBITS)
-        given = 0
-        while left:
-            data = _exactly(descriptor, min(_PIECE, left), at)
-            at, left = at + len(data), left - len(data)
-            while data:
-                if inflate is None:
-                    piece, data = data, b""
-                else:
-                    try:
-                        piece = inflate.decompress(data, _PIECE)
-                    except zlib.error:
-                        raise Damaged("cannot be inflated") from None
-                    data = inflate.unconsumed_tail
-                given += len(piece)
-                if given > member.size:
-                    raise Damaged(f"inflates to more than its {member.size:,} bytes")
-                yield piece
-                if inflate is not None and (inflate.eof or (not piece and not data)):
-                    break
-            if inflate is not None and inflate.eof:
-                break
-        if inflate is not None and not inflate.eof and given < member.size:
-            piece = inflate.flush()[: member.size - given]
-            given += len(piece)
-            yield piece
-        if given != member.size:
-            raise Damaged(f"has {given:,} of its {member.size:,} bytes")
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:
@@ -223,8 +189,8 @@ class _PackedChunks:
         return self._storage.member(f"{self._folder}/{key}")
 
 
-def _folders(names: list[str]) -> dict[str, set[str]]:
-    """Names of the folders in each folder."""
+def folders_of(names: list[str]) -> dict[str, set[str]]:
+    """By folder, the names of the folders in it, of files by their paths."""
     found: dict[str, set[str]] = {"": set()}
     for name in names:
         inside = name.rpartition("/")[0]
@@ -236,23 +202,3 @@ def _folders(names: list[str]) -> dict[str, set[str]]:
             above, _, last = name.rpartition("/")
             found[above].add(last)
     return found
-
-
-def _data_at(descriptor: int, member: ZipMember) -> int:
-    """Where a member's bytes begin. Raises Damaged if its local header is not the directory's."""
-    header = _exactly(descriptor, LOCAL.size, member.at)
-    signature, _, _, method, _, _, _, _, _, name, extra = LOCAL.unpack(header)
-    start: int = member.at + LOCAL.size + name + extra
-    own = member.name.encode()
-    if signature != LOCAL_SIGNATURE or method != member.method or name != len(own):
-        raise Damaged("has another header than the directory says")
-    if start + member.packed > member.end or _exactly(descriptor, name, member.at + LOCAL.size) != own:
-        raise Damaged("has another header than the directory says")
-    return start
-
-
-def _exactly(descriptor: int, count: int, at: int) -> bytes:
-    data = os.pread(descriptor, count, at)
-    if len(data) != count:
-        raise Damaged("was cut while it was read")
-    return data

@@ -79,18 +79,18 @@ def _checked_root(storage: Storage) -> dict[str, Any]:
 class Archive:
     """One archive, opened. `notes` grows as damage is met; what is damaged is left out or NaN, the rest is read."""
 
-    def __init__(self, path: Path, skip: Mapping[str, frozenset[str]] | None = None) -> None:
+    def __init__(self, place: Path | Storage, skip: Mapping[str, frozenset[str]] | None = None) -> None:
         """Read the root attributes.
 
         Args:
-            path: of the archive, a folder or packed.
+            place: the archive, a folder or packed, or where its files are read.
             skip: by array, keys of chunks that are known to be damaged; if that is not given, chunks of rows are looked
                 at when the messages are read.
 
         Raises:
             NotARun, OSError: as `root_attributes`.
         """
-        storage = open_storage(path)
+        storage = open_storage(place) if isinstance(place, Path) else place
         self.attributes = _checked_root(storage)
         self.store = StoreReader(storage)
         self._skip = skip or {}
@@ -114,8 +114,8 @@ class Archive:
         """The same without documents of which there is a copy."""
         return [note for name, note in self.store.notes.items() if name not in self.store.recovered]
 
-    def messages(self) -> Iterator[Message]:
-        """All messages, checked, in an order that a reader of a live run accepts."""
+    def messages(self, *, system: bool = True) -> Iterator[Message]:
+        """All messages, checked, in an order that a reader of a live run accepts; on request without `system`."""
         attributes = self.attributes
         own = {"status", "rows", "previews", "error", "ended", "planned", "prompt", "summary", "missed"}
         own.add(stored_findings.ATTRIBUTE)
@@ -125,7 +125,8 @@ class Archive:
             yield from self._stage(index)
         yield from self._missed()
         yield from self._events()
-        yield from self._system()
+        if system:
+            yield from self.system()
         if self.ended:
             end = {"time": attributes["ended"], **{k: attributes.get(k) for k in ("status", "error")}}
             yield from self._accepted("", {"t": protocol.END, **end})
@@ -269,7 +270,8 @@ class Archive:
             if isinstance(event, dict):
                 yield from self._accepted(paths.EVENTS, {**event, "t": protocol.EVENT})
 
-    def _system(self) -> Iterator[Message]:
+    def system(self) -> Iterator[Message]:
+        """The samples of the machine's load."""
         if not self.store.folder(paths.SYSTEM):
             return
         names = sorted(self.store.names(paths.SYSTEM), key=lambda n: n != paths.TIME)

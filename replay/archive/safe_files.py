@@ -26,6 +26,10 @@ class Missing(Damaged):
     """A part of an archive that does not exist."""
 
 
+class Awaited(Exception):
+    """A part of an archive on a store that is being fetched: nothing is wrong with it, and it is not here yet."""
+
+
 def open_file(path: str | Path, folder: int | None = None) -> tuple[int, int]:
     """Open a regular file for reading; gives descriptor and size. A link, pipe or device is never waited for or read.
 

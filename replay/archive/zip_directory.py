@@ -6,14 +6,16 @@ and members that would inflate to far more than the file holds. `zipfile` would 
 
 from __future__ import annotations
 
-import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
 from replay.archive.safe_files import Damaged, Missing
+
+ReadAt = Callable[[int, int], bytes]
+"""Gives a number of bytes from a place on, fewer at the end of the file: `os.pread` with its first argument given."""
 
 MAX_MEMBERS: Final = 1 << 18
 MAX_DIRECTORY_BYTES: Final = 64 << 20
@@ -55,11 +57,11 @@ class ZipMember:
     crc: int
 
 
-def read_directory(descriptor: int, size: int) -> dict[str, ZipMember]:
+def read_directory(read_at: ReadAt, size: int) -> dict[str, ZipMember]:
     """The members of a zip file by their names, without folders.
 
     Args:
-        descriptor: of the file.
+        read_at: gives bytes of the file.
         size: of the file.
 
     Raises:
@@ -67,8 +69,8 @@ def read_directory(descriptor: int, size: int) -> dict[str, ZipMember]:
         Damaged: if it is not one that is read, with the reason.
         OSError: if it cannot be read.
     """
-    count, start, length = _place(descriptor, size)
-    data = os.pread(descriptor, length, start)
+    count, start, length = _place(read_at, size)
+    data = read_at(length, start)
     if len(data) != length:
         raise Damaged("was cut while it was read")
     found: dict[str, ZipMember] = {}
@@ -90,23 +92,23 @@ def read_directory(descriptor: int, size: int) -> dict[str, ZipMember]:
     return _checked_sizes(found, start, size)
 
 
-def _place(descriptor: int, size: int) -> tuple[int, int, int]:
+def _place(read_at: ReadAt, size: int) -> tuple[int, int, int]:
     """Number of entries, where the directory begins, and its bytes."""
     tail_at = max(0, size - _END.size - 0xFFFF)
-    tail = os.pread(descriptor, size - tail_at, tail_at)
+    tail = read_at(size - tail_at, tail_at)
     at = tail.rfind(b"PK\x05\x06")
     while at >= 0 and (len(tail) - at < _END.size or at + _END.size + _END.unpack_from(tail, at)[7] != len(tail)):
         at = tail.rfind(b"PK\x05\x06", 0, at)
     if at < 0:
-        if os.pread(descriptor, 4, 0) == LOCAL_SIGNATURE:
+        if read_at(4, 0) == LOCAL_SIGNATURE:
             raise Damaged("has no directory at its end: it was cut, or is not complete yet")
         raise Missing("is not a zip file")
     _, disk, first_disk, here, count, length, start, _ = _END.unpack_from(tail, at)
     end = tail_at + at
     if disk or first_disk or here != count:
         raise Damaged("is one of several files")
-    if os.pread(descriptor, 4, max(0, end - _LOCATOR.size)) == _LOCATOR_SIGNATURE:
-        count, length, start, end = _place64(descriptor, end)
+    if read_at(4, max(0, end - _LOCATOR.size)) == _LOCATOR_SIGNATURE:
+        count, length, start, end = _place64(read_at, end)
     if start + length != end:
         raise Damaged("has bytes that do not belong to it")
     if count > MAX_MEMBERS or length > MAX_DIRECTORY_BYTES:
@@ -114,11 +116,11 @@ def _place(descriptor: int, size: int) -> tuple[int, int, int]:
     return count, start, length
 
 
-def _place64(descriptor: int, end: int) -> tuple[int, int, int, int]:
+def _place64(read_at: ReadAt, end: int) -> tuple[int, int, int, int]:
     """The same of a file with large sizes, and where its directory ends."""
     try:
-        _, _, at, _ = _LOCATOR.unpack(os.pread(descriptor, _LOCATOR.size, end - _LOCATOR.size))
-        fields = _END64.unpack(os.pread(descriptor, _END64.size, at))
+        _, _, at, _ = _LOCATOR.unpack(read_at(_LOCATOR.size, end - _LOCATOR.size))
+        fields = _END64.unpack(read_at(_END64.size, at))
     except (struct.error, OverflowError, OSError):
         raise Damaged("has a damaged directory") from None
     signature, _, _, _, disk, first_disk, here, count, length, start = fields

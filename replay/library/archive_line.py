@@ -27,8 +27,12 @@ def from_archive(archive: Path) -> RunInfo:
         NotARun: if that cannot be read.
         OSError: if a document is missing or cannot be read.
     """
-    storage = open_storage(archive) if archive.is_file() else DiskStorage(archive)
-    root = attributes_of(storage)
+    return from_storage(open_storage(archive) if archive.is_file() else DiskStorage(archive))
+
+
+def from_storage(storage: Storage) -> RunInfo:
+    """The same, of an archive whose files are read elsewhere. Raises as `from_archive`."""
+    archive, root = storage.path, attributes_of(storage)
     try:
         check_header(root)
         started = validation.read_time(root["time"], "the run's time")

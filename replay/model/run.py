@@ -180,6 +180,10 @@ class Run:
         found = standing(status, self.steps, missed_steps(self.missed), broken, self.noise_left)
         return f"{found}, damaged" if self.damage else found
 
+    def reread(self) -> None:
+        """Values that are read when they are used are others now: they have come from a store."""
+        self.version += 1
+
     def feed(self, message: Message) -> None:
         """Take in one message; unknown types are skipped.
 

@@ -41,7 +41,9 @@ def pack(archive: Path, target: Path | None = None, *, small: bool = False) -> P
     """
     archive = locations.named_path(archive)
     target = locations.packed_of(archive) if target is None else target
-    _check_finished(archive)
+    if archive.is_file():
+        raise CannotPack(f"{archive.name} is packed already")
+    check_ended(archive)
     with changing(archive) as place:
         tidy(archive, place)
         storage = DiskStorage(archive)
@@ -56,13 +58,11 @@ def pack(archive: Path, target: Path | None = None, *, small: bool = False) -> P
     return target
 
 
-def _check_finished(archive: Path) -> None:
-    """Raises CannotPack."""
+def check_ended(archive: Path) -> None:
+    """Raises CannotPack if the run of an archive, a folder or packed, has not ended."""
     journal = locations.journal_of(archive)
     if is_being_written(journal):
         raise CannotPack(f"{archive.name} is being recorded; wait for its end")
-    if archive.is_file():
-        raise CannotPack(f"{archive.name} is packed already")
     repair = f"repair it first: ltxtui runs repair {shlex.quote(str(archive))}"
     if not archive.exists() and journal.is_file():
         raise CannotPack(f"{locations.run_name(archive)} was not finalised; {repair}")

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from recorder.format import locations
 from recorder.system.open_folders import PRIVATE_MODE, make_folders
+from replay.archive.disk_storage import DiskStorage
 from replay.remote.hello import NotALine
 
 FOLDER: Final = "remote"
@@ -43,7 +44,7 @@ def read_offer(said: Mapping[str, Any], address: str) -> Offered:
 
 def kept(offered: Offered) -> Path | None:
     """The archive, if it was fetched before."""
-    folder = _folder()
+    folder = fetched_folder()
     path = None if folder is None else _place(folder, offered)
     if path is None or not path.is_file() or path.stat().st_size != offered.size:
         return None
@@ -52,7 +53,8 @@ def kept(offered: Offered) -> Path | None:
     return path
 
 
-def _folder() -> Path | None:
+def fetched_folder() -> Path | None:
+    """Where fetched archives are kept; None without a cache."""
     cache = locations.cache_folder()
     return None if cache is None else cache / FOLDER
 
@@ -68,13 +70,13 @@ class Fetching:
         """Raises OSError if there is no place for it."""
         self._offered = offered
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
-        folder = _folder()
+        folder = fetched_folder()
         if folder is None:  # no home: it goes with the program
             self._temporary = tempfile.TemporaryDirectory(prefix="ltxtui-remote-")
             folder = Path(self._temporary.name)
         self._place = _place(folder, offered)
         make_folders(self._place.parent, PRIVATE_MODE)
-        _make_room(folder, offered)
+        make_room(folder, offered.key, offered.size)
         handle, name = tempfile.mkstemp(prefix=_PART, dir=self._place.parent)
         self._part: Path | None = Path(name)
         self._file = os.fdopen(handle, "wb")
@@ -84,6 +86,11 @@ class Fetching:
     def left(self) -> int:
         """Bytes that have not come yet."""
         return self._offered.size - self.received
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the file goes with the program, which then calls `close`."""
+        return self._temporary is not None
 
     def take(self, data: bytes) -> None:
         """Write what has come. Raises OSError."""
@@ -110,15 +117,23 @@ class Fetching:
             self._temporary.cleanup()
 
 
-def _make_room(folder: Path, offered: Offered) -> None:
-    """Remove the archives that were not used for longest, if there are too many, and what was left unfinished."""
+def make_room(folder: Path, key: str, size: int) -> None:
+    """Remove the archives that were not used for longest, if there are too many, and what was left unfinished.
+
+    Args:
+        folder: of all fetched archives.
+        key: of the one that is being fetched, which stays.
+        size: of that one in bytes.
+    """
     found = []
-    for path in folder.glob(f"*/*{locations.PACKED_SUFFIX}"):
+    for path in folder.glob("*/*"):
         with contextlib.suppress(OSError):
             status = path.stat()
-            found.append((status.st_mtime, status.st_size, path))
-    total = offered.size
-    for _, size, path in sorted(found, reverse=True):
-        total += size
-        if total > MAX_KEPT_BYTES and path.parent.name != offered.key:
+            held = DiskStorage(path).total_bytes() if path.is_dir() else status.st_size
+            if path.name.endswith((locations.PACKED_SUFFIX, locations.ARCHIVE_SUFFIX)):
+                found.append((status.st_mtime, held, path))
+    total = size
+    for _, held, path in sorted(found, reverse=True):
+        total += held
+        if total > MAX_KEPT_BYTES and path.parent.name != key:
             shutil.rmtree(path.parent, ignore_errors=True)

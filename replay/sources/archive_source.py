@@ -9,20 +9,21 @@ from pathlib import Path
 
 from recorder.format.protocol import Message
 from replay.archive.reader import Archive
+from replay.archive.storage import Storage
 from replay.sources.interface import MAX_POLL_MESSAGES, Liveness
 
 
 class ArchiveSource:
     """A finished run, read from its archive: declarations and events at once, rows and pictures when they are used."""
 
-    def __init__(self, path: Path, skip: Mapping[str, frozenset[str]] | None = None) -> None:
+    def __init__(self, place: Path | Storage, skip: Mapping[str, frozenset[str]] | None = None) -> None:
         """Check the archive. Raises NotARun or OSError if it cannot be shown.
 
         Args:
-            path: of the archive.
+            place: the archive, or where its files are read.
             skip: by array, keys of chunks that are known to be damaged.
         """
-        self._archive = Archive(path, skip)
+        self._archive = Archive(place, skip)
         self._messages = self._archive.messages()
 
     @property

@@ -10,6 +10,9 @@ from recorder.journal.journal import JournalReader, is_being_written
 from replay.archive.reader import Archive
 from replay.model.run import Run
 from replay.model.validation import NotARun
+from replay.remote.stores.address import is_store, parse_store
+from replay.remote.stores.fetch import fetch
+from replay.remote.stores.problems import StoreProblem
 from replay.sources.archive_source import ArchiveSource as ArchiveSource
 from replay.sources.interface import Liveness as Liveness
 from replay.sources.interface import Source as Source
@@ -60,13 +63,15 @@ def load(path: str | os.PathLike[str]) -> Run:
     reports them.
 
     Args:
-        path: an archive (`….zarr`, or packed `….zarr.zip`), finished or not, or a journal (`….journal`).
+        path: an archive (`….zarr`, or packed `….zarr.zip`), finished or not, or a journal (`….journal`); or the address
+            of an archive on a store, such as `s3://bucket/run.zarr.zip`, which is fetched into the user's cache.
 
     Raises:
         NotARun: if `path` is not a run, with the reason.
-        OSError: if it cannot be read.
+        OSError: if it cannot be read, also from a store.
+        ImportError: if the package of a store is missing, with the extra that brings it.
     """
-    source = open_path(Path(path))
+    source = open_path(_local(os.fspath(path)))
     run = Run()
     try:
         while messages := source.poll():
@@ -76,3 +81,13 @@ def load(path: str | os.PathLike[str]) -> Run:
     finally:
         source.close()
     return run
+
+
+def _local(path: str) -> Path:
+    """The path itself, or that of the archive that is fetched into the cache. Raises OSError, ImportError."""
+    if not is_store(path) or Path(path).exists():
+        return Path(path)
+    try:
+        return fetch(parse_store(path))
+    except StoreProblem as problem:
+        raise OSError(str(problem)) from problem

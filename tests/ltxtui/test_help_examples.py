@@ -22,6 +22,7 @@ from typing import IO, Any
 import click
 import pytest
 from click.testing import CliRunner, Result
+from fsspec.implementations.memory import MemoryFileSystem
 
 from ltxtui.cli import cli, common, watch_replay
 from ltxtui.cli.demo import Recorder
@@ -52,6 +53,8 @@ from tests.waiting import PATIENCE_SECONDS, until
 
 SMOOTH, SPIKE, DISC = "20261122-143015-smooth", "20261122-143109-spike", "20261122-143015-red-disc"
 SIZE = ["--height", "64", "--width", "96", "--frames", "17", "--guidance-scale", "1"]
+NOT_OF_A_REQUEST = ("like", "as_json", "notify", "upload_to")
+STORES = ("s3://bucket", "gs://bucket", "hf://datasets/me")
 MAX_STEPS = 4000
 """Of a live run, which ends with its test."""
 
@@ -215,7 +218,7 @@ class DemoRecorder:
         given = ["--model", "nano", "--prompt", prompt, "--steps", str(steps), "--seed", str(seed), *more, *SIZE]
         options = record_command.make_context("record", [*given, "--runs-dir", str(runs_dir)]).params
         options = {**read_setup(options, ()), "shocks": read_shocks(options["shocks"]), "steps": min(steps, 8)}
-        self._request = Request.from_dict({k: v for k, v in options.items() if k not in ("like", "as_json", "notify")})
+        self._request = Request.from_dict({k: v for k, v in options.items() if k not in NOT_OF_A_REQUEST})
         self._archive: Path | None = None
         self._thread = threading.Thread(target=self._record)
         self._thread.start()
@@ -271,7 +274,9 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
 
 
 @pytest.fixture
-def here(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example: Example) -> Path:
+def here(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example: Example, request: pytest.FixtureRequest
+) -> Path:
     """The current folder, with everything that the example names. What the example changes is a copy."""
     copied: dict[tuple[str, ...], str] = {("runs", "repair"): f"runs/{DISC}.zarr", ("sweep", "my-sweep"): "my-sweep"}
     if (changed := copied.get(example.words[:2])) is not None:
@@ -295,6 +300,13 @@ def here(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example:
     if any(is_address(word) or word == "--hosts" for word in example.words):
         reached = f"PATH={ltxtui_in(tmp_path / 'bin')}:/usr/bin:/bin; export PATH; cd {folder}"
         monkeypatch.setenv("LTXTUI_SSH", fake_ssh(tmp_path / "ssh", reached))
+    if any(word.startswith(STORES) for word in example.words):
+        stored: dict[str, bytes] = {}
+        if example.words[0] in ("replay", "explain", "runs"):
+            packed = pack(folder / "runs" / f"{DISC}.zarr", tmp_path / f"{DISC}.zarr.zip")
+            stored[f"/bucket/runs/{packed.name}"] = packed.read_bytes()
+        request.addfinalizer(MemoryFileSystem.store.clear)
+        MemoryFileSystem().pipe(stored)
     SavedState().set_tour_seen(True)
     return folder
 
@@ -348,6 +360,8 @@ def test_examples_work(
     words = (
         [word.replace("/data/runs", str(here / "shared")) for word in shortened(example.words)] if example.words else []
     )
+    for store in STORES:
+        words = [word.replace(store, "memory://bucket") for word in words]
     monkeypatch.setattr(inspect.getmodule(Recorder), "Recorder", DemoRecorder)  # its module has the name of its command
     monkeypatch.setattr(runner, "run_jobs", in_process(loaded, most=2))
     monkeypatch.setattr(metrics_server, "look_on", lambda live: None)

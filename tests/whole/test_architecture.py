@@ -32,6 +32,7 @@ PAGES = (
     "docs/shock-study.md",
     "docs/sharing.md",
     "docs/shocks.md",
+    "docs/stores.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",

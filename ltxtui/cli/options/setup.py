@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from ltxtui.cli.common import CliError, Command
+from ltxtui.cli.common import CliError, Command, LocalPath
 from ltxtui.cli.options.shock import NONE, read_sigmas
 
 SETUP_KEYS: Final = """\b
@@ -75,7 +75,7 @@ def _options() -> list[Callable[[Any], Any]]:
         found.append(click.option(f"--{name.replace('_', '-')}", name, metavar=metavar, help=text))
     found += [
         click.option("--frame-rate", type=click.FloatRange(0.1, 1000), help="Frames per second.  [default: 24]"),
-        click.option("--image", type=click.Path(dir_okay=False), help="Picture that is the first frame."),
+        click.option("--image", type=LocalPath(dir_okay=False), help="Picture that is the first frame."),
         click.option("--image-strength", type=click.FloatRange(0, 1), help="How much of it stays.  [default: 1]"),
         click.option("--lora", "loras", multiple=True, metavar="FILE[:STRENGTH]", help="A LoRA; may be repeated."),
     ]

@@ -58,6 +58,13 @@ def report(folder: Path, made: Sweep, as_json: bool, markdown: Path | None, svg:
     click.echo(f"\n{counted(len(rows), 'run')}: {folder / spec.RESULTS}")
 
 
+def made_runs(folder: Path, made: Sweep) -> list[Path]:
+    """The archives of a sweep's finished runs."""
+    from replay.sweep.results import find_runs, finished
+
+    return sorted(finished(folder, find_runs(folder, made), made).values())
+
+
 def _write_files(analysis: Analysis, markdown: Path | None, svg: Path | None) -> None:
     from ltxtui.reports import forest_plot, sweep_text
 
