@@ -49,6 +49,8 @@ COLUMNS = ("", "NAME", "VERDICT", "AGO", "STAGES", "STEPS", "DURATION", "STATUS"
 MAX_VERDICT = 44
 JUDGING_SECONDS = 3.0
 """How long a table waits for runs to be examined whose archives keep no verdict; `--json` waits for all."""
+LINES_AT_ONCE = 1000
+"""Lines of the table that are written together."""
 FLUSH_SECONDS = 0.1
 """How long a line of `--json` waits at most for others to be written with it, unless one takes longer to read."""
 
@@ -147,8 +149,10 @@ def _print(found: list[RunInfo], runs_dir: Path, unreadable: bool) -> None:
     widths = [len(title) for title in COLUMNS]
     for run in found:
         widths = [max(width, len(cell)) for width, cell in zip(widths, _cells(run, now), strict=True)]
-    for row in itertools.chain([COLUMNS], (_cells(run, now) for run in found)):
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    rows = itertools.chain([COLUMNS], (_cells(run, now) for run in found))
+    lines = ("  ".join(c.ljust(width) for c, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    while some := list(itertools.islice(lines, LINES_AT_ONCE)):
+        click.echo("\n".join(some))
     if any(r.drift is not None for r in found):
         click.echo(f"DRIFT: {drift_hint()}")
 

@@ -11,7 +11,6 @@ from ltxtui.home.columns import BY_ID, COLUMNS, REMOTE_ONLY, Column
 from replay.library.run_info import RunInfo
 from replay.library.unreadable import Unreadable
 
-
 _MAY_BE_EMPTY: Final[dict[str, Callable[[RunInfo], bool]]] = {
     "tags": lambda run: bool(run.tags),
     "verdict": lambda run: run.verdict is not None,
@@ -104,17 +103,21 @@ class HomeModel:
         self.runs = list(runs)
         self._replace_ended([run for run in added if not run.live], [run for run in removed if not run.live])
         self._live = [run for run in self._live if id(run) in after] + [run for run in added if run.live]
-        for run in added:
-            gone.pop(run.path, None)
-            if run.path in self.marks:
-                self.marks[run.path] = run
-        for path in gone:
-            self.marks.pop(path, None)
+        if self.marks:
+            self._mark_again(added, gone)
         for run in removed:
             self._searched.pop(id(run), None)
         self._measure(added, removed)
         self._settle()
         return True
+
+    def _mark_again(self, added: list[RunInfo], gone: dict[Path, RunInfo]) -> None:
+        """Marks of runs that have changed are of what they are now; those of runs that are gone go too."""
+        now = {run.path: run for run in added if run.path in self.marks}
+        for path in self.marks.keys() & gone.keys():
+            if path not in now:
+                del self.marks[path]
+        self.marks.update(now)
 
     def _replace_ended(self, added: list[RunInfo], removed: list[RunInfo]) -> None:
         """Keep the ended runs in order, the newest first, and the shown ones too where that is their order."""

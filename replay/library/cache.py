@@ -7,7 +7,8 @@ import hashlib
 import logging
 import os
 import struct
-from collections.abc import Mapping, Set
+import time
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,8 +23,12 @@ if TYPE_CHECKING:
 
 VERSION: Final = 7
 MAX_LINE_BYTES: Final = 1 << 16
-BUSY_SECONDS: Final = 1.0
+BUSY_SECONDS: float = 1.0
 """How long another process that writes is waited for; then the cache is done without."""
+REST_SECONDS: float = 5.0
+"""How long a file is done without once that has failed."""
+MAX_UNSAVED: Final = 5000
+"""Lines that wait for such a file at most."""
 SAVE_RUNS: Final = 500
 """Lines that are put before they are written."""
 _AT_ONCE: Final = 250
@@ -68,6 +73,7 @@ class ListingCache:
         self._opened: sqlite3.Connection | None = None
         self._closed = self._file is None
         self._writable = True
+        self._rests_until = 0.0
         self._unsaved: dict[str, tuple[bytes, bytes, RunInfo]] = {}
 
     def __len__(self) -> int:
@@ -106,11 +112,14 @@ class ListingCache:
 
     def put(self, info: RunInfo, stamp: Stamp) -> None:
         """Keep a line of a run that has ended, unless it has values that the file cannot hold."""
+        self._database()
+        if self._closed or not self._writable:
+            return
         name = info.path.name
         try:
             line = (packed(stamp), encode(info), info)
         except (OverflowError, TypeError, ValueError, struct.error):
-            self._forget([name])
+            self.drop([name])
             return
         if len(line[1]) <= MAX_LINE_BYTES:
             self._unsaved[name] = line
@@ -120,15 +129,25 @@ class ListingCache:
     def keep_only(self, names: Set[str]) -> None:
         """Forget what is no longer in the folder; `names` are of archives."""
         known = {os.fsdecode(file) for (file,) in self._query("SELECT file FROM lines") if isinstance(file, bytes)}
-        self._forget([*(known | self._unsaved.keys()) - names])
+        self.drop([*(known | self._unsaved.keys()) - names])
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Forget archives by their file names."""
+        files = []
+        for name in names:
+            self._unsaved.pop(name, None)
+            files.append((os.fsencode(name),))
+        if files:
+            self._change("DELETE FROM lines WHERE file = ?", files)
 
     def save(self) -> None:
         """Write what was put, completely or not at all; failing to write it is not an error."""
         if not self._unsaved:
             return
         lines = [(os.fsencode(name), stamp, run.started, line) for name, (stamp, line, run) in self._unsaved.items()]
-        self._unsaved.clear()
-        self._change("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?)", lines)
+        written = self._change("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?)", lines)
+        if written or len(self._unsaved) > MAX_UNSAVED:
+            self._unsaved.clear()
 
     def close(self) -> None:
         """Save, and close the file."""
@@ -137,12 +156,6 @@ class ListingCache:
         self._release()
 
     # Inside
-
-    def _forget(self, names: list[str]) -> None:
-        for name in names:
-            self._unsaved.pop(name, None)
-        if names:
-            self._change("DELETE FROM lines WHERE file = ?", [(os.fsencode(name),) for name in names])
 
     def _query(self, text: str, parameters: list[bytes] | None = None) -> list[tuple[Any, ...]]:
         database = self._database()
@@ -156,25 +169,28 @@ class ListingCache:
             self._failed(error)
             return []
 
-    def _change(self, text: str, rows: list[Any]) -> None:
+    def _change(self, text: str, rows: list[Any]) -> bool:
+        """Returns whether it was done; nothing of it was if not."""
         database = self._database()
         if database is None or not self._writable:
-            return
+            return False
         import sqlite3
 
         try:
             with database:
                 database.executemany(text, rows)
+            return True
         except sqlite3.Error as error:
             self._failed(error)
+            return False
 
     def _database(self) -> sqlite3.Connection | None:
-        """The opened file; None without one, or if it cannot be opened."""
-        if self._opened is None and not self._closed:
+        """The opened file; None without one, or if it cannot be opened now."""
+        if self._opened is None and not self._closed and time.monotonic() >= self._rests_until:
             try:
                 self._open()
             except _Unusable as error:
-                self._drop(str(error))
+                self._make_again(str(error))
         return self._opened
 
     def _open(self) -> None:
@@ -189,11 +205,9 @@ class ListingCache:
             self._opened = self._connect(self._file)
             self._check(self._opened)
         except sqlite3.Error as error:
-            self._release()
             if _is_damage(error):
                 raise _Unusable(f"{error}") from error
-            logger.info("no list of runs is kept in %s: %s", self._file, error)
-            self._closed = True
+            self._rest(error)
         except OSError as error:
             logger.info("no list of runs is kept in %s: %s", self._file, error.strerror or error)
             self._closed = True
@@ -235,12 +249,17 @@ class ListingCache:
 
     def _failed(self, error: sqlite3.Error) -> None:
         if _is_damage(error):
-            self._drop(f"{error}")
+            self._make_again(f"{error}")
         else:
-            logger.info("the list of runs in %s is not used for now: %s", self._file, error)
-            self._release()  # opened again the next time
+            self._rest(error)
 
-    def _drop(self, why: str) -> None:
+    def _rest(self, error: sqlite3.Error) -> None:
+        """Do without the file for a while: it is locked, or the disk is full."""
+        logger.info("the list of runs in %s is not used for now: %s", self._file, error)
+        self._release()
+        self._rests_until = time.monotonic() + REST_SECONDS
+
+    def _make_again(self, why: str) -> None:
         """Remove a file that cannot be used, and begin another one; without either if that is not possible."""
         assert self._file is not None
         logger.info("the list of runs in %s is made again: %s", self._file, why)

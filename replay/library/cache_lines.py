@@ -26,6 +26,7 @@ _NAMES: Final = tuple(name for name, _ in _FIELDS)
 _KINDS: Final = tuple(kind for _, kind in _FIELDS)
 _LEVEL_BYTES: Final = 8
 _MOST_SHARED: Final = 4096
+_MOST_LEVELS: Final = 1 << 14
 _Value = TypeVar("_Value", bound=Hashable)
 
 
@@ -37,6 +38,7 @@ class SharedValues:
 
     def __init__(self) -> None:
         self._known: dict[Any, Any] = {}
+        self._levels: dict[float, float] = {}
 
     def one(self, value: _Value) -> _Value:
         """The value, or an equal one that is known."""
@@ -51,15 +53,23 @@ class SharedValues:
         if found is None:
             if len(packed) % _LEVEL_BYTES:
                 raise ValueError("half a level")
-            found = self.one(struct.unpack(f"<{len(packed) // _LEVEL_BYTES}d", packed))
-            self._known[packed] = found
+            levels = struct.unpack(f"<{len(packed) // _LEVEL_BYTES}d", packed)
+            found = self._known[packed] = self._schedule(levels)
         return found
+
+    def _schedule(self, levels: tuple[float, ...]) -> tuple[float, ...]:
+        """A schedule of shared levels: lists have them rounded."""
+        if len(self._levels) >= _MOST_LEVELS:
+            self._levels.clear()
+        one = self._levels.setdefault
+        return self.one(tuple([one(level, level) for level in levels]))
 
     def line(self, line: RunInfo) -> RunInfo:
         """A line with shared values."""
         one = self.one
         return replace(
-            line, prompt=one(line.prompt), model=one(line.model), status=one(line.status), sigmas=one(line.sigmas),
+            line, prompt=one(line.prompt), model=one(line.model), status=one(line.status),
+            sigmas=self._schedule(line.sigmas),
             tags=one(line.tags), verdict=one(line.verdict),
         )  # fmt: skip
 

@@ -60,11 +60,15 @@ class FolderWatch:
             return []
         # The time from before: what changes while the folder is listed shows the next time.
         self.problem, self._changed, self._began, self._ended = None, changed, now, time.monotonic()
-        gone = [*self.names.keys() - names.keys()]
-        fresh = {name for name, _ in names.items() - self.names.items()}
-        self.names = names
+        gone = [name for name in self.names if name not in names]
+        fresh = [name for name, has_journal in names.items() if self.names.get(name) is not has_journal]
+        # Changed in place: the names that stay are the objects that whoever uses this class has as keys.
+        for name in gone:
+            del self.names[name]
+        for name in fresh:
+            self.names[name] = names[name]
         if fresh or gone:
-            self.new = sorted(fresh.union(name for name in self.new if name in names))
+            self.new = sorted({*fresh, *(name for name in self.new if name in names)})
             self._round = [name for name in self._round if name in names]
         return gone
 

@@ -86,10 +86,17 @@ class RunWatcher:
         return self._refused
 
     def update(self, seconds: float = 0.2) -> None:
-        """Take in what has changed; reads one run at least, for about `seconds`, and the rest at the next call."""
+        """Take in what has changed; reads one run at least, for about `seconds`, and the rest at the next call.
+
+        The first call gives a screenful: what is listed next has to share the processor with drawing it.
+        """
+        screen_is_empty = not self._lines
         problem = self._folder.problem
-        for key in self._folder.look():
+        gone = self._folder.look()
+        for key in gone:
             self._drop(key)
+        if self._folder.listed:  # not while the folder itself is away
+            self._cache.drop(gone)
         self._drop_elsewhere()
         end = time.monotonic() + seconds
         if self._folder.problem != problem:
@@ -105,7 +112,7 @@ class RunWatcher:
             else:
                 self._look_at(self._folder.again(), time.monotonic() + AGAIN_SECONDS)
                 break
-            if time.monotonic() > end:
+            if time.monotonic() > end or (screen_is_empty and len(self._lines) >= _SCREENFUL):
                 break
         if not self.pending:
             self._tidy()
@@ -155,7 +162,7 @@ class RunWatcher:
     def _look_at(self, names: list[str], end: float) -> None:
         """Take names from the end of a list and look at their stamps; what is new or has changed will be read."""
         folder, changed = str(self.runs_dir), {}
-        for _ in range(min(len(names), _AT_ONCE)):
+        for _ in range(min(len(names), _AT_ONCE if self._lines else _SCREENFUL)):
             key = names.pop()
             stamp = None if key in self._tails else stamp_in(folder, key, self._folder.has_journal(key))
             if stamp is None and key not in self._tails:
@@ -219,7 +226,8 @@ class RunWatcher:
             self._keep(key, line)
 
     def _keep(self, key: str, line: RunInfo) -> None:
-        self._set(key, self._cache.shared.line(line))
+        # The path that it was read by has grown with use; a list of 50,000 has a bare one.
+        self._set(key, replace(self._cache.shared.line(line), path=self.runs_dir / key))
         # The stamp from before the read is the correct one: what changed meanwhile will be read again.
         if os.sep not in key and not line.live:
             self._cache.put(line, self._stamps[key])

@@ -23,8 +23,8 @@ from recorder.writing.journal_thread import Pump
 from replay import control
 from replay.library import listing
 from replay.library import live_runs as live_runs_module
-from replay.library.live_runs import live_runs
 from replay.library.journal_tail import JournalTail
+from replay.library.live_runs import live_runs
 from replay.library.watcher import RunWatcher
 from replay.model import pulse
 from replay.model.pulse import Pulse, RunState, Signs, stalled, state
