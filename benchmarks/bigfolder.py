@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+
+import psutil
 
 from benchmarks import many_runs, options
 from benchmarks.home import no_tour
@@ -62,14 +65,14 @@ def run(folder: Path, count: int = RUNS) -> None:
 def _cold(count: int) -> list[tuple[str, str]]:
     """Home without a cache: the newest runs, keys while the others are read, and memory once they are."""
     home = _Home(count)
-    first = home.terminal.wait_for(home.newest)
+    first = home.first()
     keys = home.keys()
     whole = home.whole()
     peak = home.quit()
     return [
-        ("without a cache: `ltxtui` to the newest runs", f"{ms(first)}; wanted: at most 5 s"),
+        ("without a cache: `ltxtui` to the newest runs", f"{_both([first])}; wanted: at most 5 s"),
         ("a key while the others are read", f"{median(keys)}"),
-        ("all runs, in the background", f"{whole:.1f} s"),
+        ("all runs, in the background", _both([whole])),
         ("memory at its highest", f"{peak:.0f} MB; wanted: at most 200 MB"),
     ]
 
@@ -81,37 +84,39 @@ def _bare(folder: Path) -> list[tuple[str, str]]:
     many_runs.make(one, 1)
     os.environ["LTXTUI_RUNS_DIR"] = str(one)
     starts = []
-    for n in range(REPEATS + 1):
+    for _ in range(REPEATS + 1):
         home = _Home(1)
-        starts.append(home.terminal.wait_for(home.newest))
+        starts.append(home.first())
         home.quit()
-        if not n:  # the first one may have had to compile modules
-            starts.clear()
-    return [("`ltxtui` in a folder of one run, for comparison", median(starts))]
+    # The first one may have had to compile modules.
+    return [("`ltxtui` in a folder of one run, for comparison", _both(starts[1:]))]
 
 
 def _warm(count: int) -> list[tuple[str, str]]:
     """Home with a cache: cold start, the complete list, keys, filter, order, memory."""
-    found: dict[str, list[float]] = {"first": [], "whole": [], "filter": [], "sort": [], "peak": []}
-    keys: list[float] = []
+    first, whole, keys, filtered, ordered, peak = [], [], [], [], [], []
     for _ in range(REPEATS):
         home = _Home(count)
-        first = home.terminal.wait_for(home.newest)
+        first.append(home.first())
         keys += home.keys()
-        whole = home.whole()
-        filtered = home.filtered()
-        ordered = home.ordered()
-        peak = home.quit()
-        for name, value in zip(found, (first, whole, filtered, ordered, peak), strict=True):
-            found[name].append(value)
+        whole.append(home.whole())
+        filtered.append(home.filtered())
+        ordered.append(home.ordered())
+        peak.append(home.quit())
     return [
-        ("with a cache: `ltxtui` to the newest runs", f"{median(found['first'])}; wanted: at most 1.5 s"),
+        ("with a cache: `ltxtui` to the newest runs", f"{_both(first)}; wanted: at most 1.5 s"),
         ("a key while the others are listed", median(keys)),
-        ("with a cache: `ltxtui` to the complete list", median(found["whole"])),
-        ("filter: from the last key to the rows", f"{median(found['filter'])}; wanted: at most 200 ms"),
-        ("another order: from the key to the rows", f"{median(found['sort'])}; wanted: at most 200 ms"),
-        ("memory at its highest", f"{max(found['peak']):.0f} MB; wanted: at most 200 MB"),
+        ("with a cache: `ltxtui` to the complete list", _both(whole)),
+        ("filter: from the last key to the rows", f"{median(filtered)}; wanted: at most 200 ms"),
+        ("another order: from the key to the rows", f"{median(ordered)}; wanted: at most 200 ms"),
+        ("memory at its highest", f"{max(peak):.0f} MB; wanted: at most 200 MB"),
     ]
+
+
+def _both(seconds: list[tuple[float, float]]) -> str:
+    """Seconds, and those of them that the program computed: a busy machine adds the rest."""
+    whole, cpu = zip(*seconds, strict=True)
+    return f"{statistics.median(whole):.2f} s, {statistics.median(cpu):.2f} s of it CPU"
 
 
 def _model(runs: Path) -> list[tuple[str, str]]:
@@ -193,9 +198,17 @@ class _Home:
         """Seconds from a key to the row that it moves the cursor to, one after the other."""
         return [self._pressed(b"j", f"m{n + 2:,} of ".encode()) for n in range(KEYS)]
 
-    def whole(self) -> float:
-        """Seconds from the start until all runs are listed."""
-        return self.terminal.wait_for(f"of {self._count:,} ".encode(), _WAIT)
+    def first(self) -> tuple[float, float]:
+        """Seconds from the start until the newest run is on the screen, and CPU seconds until then."""
+        return self.terminal.wait_for(self.newest), self._cpu()
+
+    def whole(self) -> tuple[float, float]:
+        """The same until all runs are listed."""
+        return self.terminal.wait_for(f"of {self._count:,} ".encode(), _WAIT), self._cpu()
+
+    def _cpu(self) -> float:
+        used = psutil.Process(self.terminal.process.pid).cpu_times()
+        return float(used.user + used.system)
 
     def filtered(self) -> float:
         """Seconds from the last character of a filter to the only run that matches."""
