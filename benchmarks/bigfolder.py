@@ -48,10 +48,8 @@ def run(folder: Path, count: int = RUNS) -> None:
     os.environ.update({name: str(path) for name, path in surroundings.items()})
     no_tour()
     try:
-        bare = _bare(folder / "many")
-        os.environ["LTXTUI_RUNS_DIR"] = str(runs)
         made = _timed(lambda: many_runs.make(runs, count))
-        table(f"A folder of {count:,} runs, made in {made:.0f} s", [*bare, *_cold(count), *_warm(count), *_model(runs)])
+        table(f"A folder of {count:,} runs, made in {made:.0f} s", [*home(folder / "many", count), *_model(runs)])
         table(f"`ltxtui runs` in a folder of {count:,} runs", _listed(count))
     finally:
         for name, value in before.items():
@@ -62,13 +60,18 @@ def run(folder: Path, count: int = RUNS) -> None:
         shutil.rmtree(folder / "many", ignore_errors=True)
 
 
+def home(folder: Path, count: int) -> list[tuple[str, str]]:
+    """Home in a terminal: with a single run, without a cache, with one."""
+    there = os.environ["LTXTUI_RUNS_DIR"]
+    bare = _bare(folder)
+    os.environ["LTXTUI_RUNS_DIR"] = there
+    return [*bare, *_cold(count), *_warm(count)]
+
+
 def _cold(count: int) -> list[tuple[str, str]]:
     """Home without a cache: the newest runs, keys while the others are read, and memory once they are."""
-    home = _Home(count)
-    first = home.first()
-    keys = home.keys()
-    whole = home.whole()
-    peak = home.quit()
+    shown = _Home(count)
+    first, keys, whole, peak = shown.first(), shown.keys(), shown.whole(), shown.quit()
     return [
         ("without a cache: `ltxtui` to the newest runs", f"{_both([first])}; wanted: at most 5 s"),
         ("a key while the others are read", f"{median(keys)}"),
@@ -85,9 +88,9 @@ def _bare(folder: Path) -> list[tuple[str, str]]:
     os.environ["LTXTUI_RUNS_DIR"] = str(one)
     starts = []
     for _ in range(REPEATS + 1):
-        home = _Home(1)
-        starts.append(home.first())
-        home.quit()
+        shown = _Home(1)
+        starts.append(shown.first())
+        shown.quit()
     # The first one may have had to compile modules.
     return [("`ltxtui` in a folder of one run, for comparison", _both(starts[1:]))]
 
@@ -96,13 +99,13 @@ def _warm(count: int) -> list[tuple[str, str]]:
     """Home with a cache: cold start, the complete list, keys, filter, order, memory."""
     first, whole, keys, filtered, ordered, peak = [], [], [], [], [], []
     for _ in range(REPEATS):
-        home = _Home(count)
-        first.append(home.first())
-        keys += home.keys()
-        whole.append(home.whole())
-        filtered.append(home.filtered())
-        ordered.append(home.ordered())
-        peak.append(home.quit())
+        shown = _Home(count)
+        first.append(shown.first())
+        keys += shown.keys()
+        whole.append(shown.whole())
+        filtered.append(shown.filtered())
+        ordered.append(shown.ordered())
+        peak.append(shown.quit())
     return [
         ("with a cache: `ltxtui` to the newest runs", f"{_both(first)}; wanted: at most 1.5 s"),
         ("a key while the others are listed", median(keys)),

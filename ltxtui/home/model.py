@@ -49,6 +49,7 @@ class HomeModel:
         """Columns that no run has anything in."""
         self._filled: set[str] = set()
         """Those of `_MAY_BE_EMPTY` that some run has something in."""
+        self._given: Sequence[RunInfo] = ()
         self._moved = False
         self._searched: dict[int, str] = {}
         """By the identity of a run: its searched text."""
@@ -93,7 +94,10 @@ class HomeModel:
         return runs
 
     def set_runs(self, runs: Sequence[RunInfo]) -> bool:
-        """Replace the runs; returns whether anything differs."""
+        """Replace the runs; returns whether anything differs. A list that is given is not changed later."""
+        if runs is self._given:
+            return False
+        self._given = runs
         before, after = set(map(id, self.runs)), set(map(id, runs))
         added = [run for run in runs if id(run) not in before] if after - before else []
         removed = [run for run in self.runs if id(run) not in after] if before - after else []

@@ -211,7 +211,7 @@ class Home(ActionScreen):
 
     def ask_filter(self) -> None:
         self.add_class("-filtering")
-        self.query_one("#home-filter", Input).focus()
+        self.set_focus(self.query_one("#home-filter", Input))
 
     def _end_filter(self, *, keep: bool) -> None:
         box = self.query_one("#home-filter", Input)

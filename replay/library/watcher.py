@@ -24,6 +24,9 @@ AGAIN_SECONDS: Final = 0.02
 """How long each pass looks at archives that are known: all of 50,000 in ten seconds on a fast disk."""
 _AT_ONCE: Final = 512
 """Archives whose lines are asked from the cache together."""
+_LONG: Final = 5000
+_LONGER: Final = 3
+"""A long list takes a while to be put in order and drawn: with so many lines, passes are so many times as long."""
 _SCREENFUL: Final = 100
 """Lines that are read before the other archives are looked at."""
 
@@ -98,7 +101,7 @@ class RunWatcher:
         if self._folder.listed:  # not while the folder itself is away
             self._cache.drop(gone)
         self._drop_elsewhere()
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * (_LONGER if len(self._lines) > _LONG else 1)
         if self._folder.problem != problem:
             self._refused = None
         self._follow(end)

@@ -157,6 +157,16 @@ async def test_filter_as_you_type(runs: Path) -> None:
         assert len(d.names) == 3 and d.app.is_running
 
 
+async def test_what_is_typed_right_behind_the_filters_key_belongs_to_the_filter(runs: Path) -> None:
+    """A slow line or a busy list delivers all keys at once; none of them is taken for a command."""
+    async with shown(runs) as d:
+        driving.burst(d.pilot, "slash", *"green")
+        await d.until(lambda: d.names == ["20261122-143011-run-1"])
+        assert d.home.query_one(Input).value == "green" and d.app.screen is d.home
+        await d.keys("enter", "s")
+        assert d.home.model.sort.id == "size" and d.home.query_one(Input).value == "green", "a command again"
+
+
 async def test_sort_by_key_and_by_mouse(runs: Path) -> None:
     async with shown(runs) as d:
         assert "AGO▼" in d.text("#home-heading")
