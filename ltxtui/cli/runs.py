@@ -115,12 +115,13 @@ def _print_json(runs_dir: Path, tag: str | None) -> None:
                 unreadable.append(one)
 
     cache, out = ListingCache(runs_dir), sys.stdout
-    before, flushed = '{"runs": [\n', time.monotonic()
+    head, flushed = '{"runs": [', time.monotonic()
+    before = head
     try:
         for run in with_verdicts(readable(), cache):
             if tag is None or tag in run.tags:
-                out.write(before + json.dumps(run.as_json()))
-                before = ",\n"
+                out.write(f"{before}\n{json.dumps(run.as_json())}")
+                before = ","
             if time.monotonic() - flushed > FLUSH_SECONDS:
                 out.flush()
                 flushed = time.monotonic()
@@ -128,7 +129,7 @@ def _print_json(runs_dir: Path, tag: str | None) -> None:
         cache.close()
     unreadable.sort(key=lambda refused: refused.name, reverse=True)
     rest = f', "unreadable": {json.dumps([refused.as_json() for refused in unreadable])}' if unreadable else ""
-    out.write(f"{before if before.startswith('{') else chr(10)}]{rest}}}\n")
+    out.write(f"{head if before == head else ''}\n]{rest}}}\n")
 
 
 def _status(run: RunInfo) -> str:

@@ -17,6 +17,7 @@ _MAY_BE_EMPTY: Final[dict[str, Callable[[RunInfo], bool]]] = {
 }
 """Columns that are left out if no run has anything in them."""
 _MOST_TEXTS: Final = 4096
+"""Searched texts that are known as one; those of live runs change with every step."""
 
 
 class HomeModel:

@@ -53,11 +53,11 @@ def cached_look(runs_dir: Path, judge: Judge | None = None) -> Listing:
     `judge` gives verdicts to runs whose archives keep none, as `verdicts.with_verdicts` does.
     """
     cache = ListingCache(runs_dir)
-    found = look(runs_dir, cache)
-    if judge is not None:
-        found = replace(found, runs=list(judge(found.runs, cache)))
-    cache.close()
-    return found
+    try:
+        found = look(runs_dir, cache)
+        return found if judge is None else replace(found, runs=list(judge(found.runs, cache)))
+    finally:
+        cache.close()
 
 
 def cached_runs(runs_dir: Path) -> list[RunInfo]:
