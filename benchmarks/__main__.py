@@ -13,7 +13,7 @@ from benchmarks import options
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the nano model's tensors are too small to share
 
-PARTS = ["recorder", "footprint", "dashboard", "findings", "comfyui", "remote", "starting", "claims"]
+PARTS = ["recorder", "footprint", "dashboard", "findings", "comfyui", "remote", "starting", "claims", "bigfolder"]
 
 
 def main() -> None:
@@ -58,6 +58,10 @@ def main() -> None:
             from benchmarks import claims
 
             claims.run(folder)
+        if "bigfolder" in parts:
+            from benchmarks import bigfolder
+
+            bigfolder.run(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -70,7 +70,7 @@ def _write(group: Path, attributes: dict[str, Any], **more: Any) -> None:
     (group / paths.DOCUMENT).write_text(json.dumps(document))
 
 
-def _no_tour() -> None:
+def no_tour() -> None:
     """Mark the tour as seen; it would cover the list."""
     from ltxtui.state import SavedState
 
@@ -89,7 +89,7 @@ def run(folder: Path, count: int = RUNS) -> None:
     runs.mkdir(parents=True)
     surroundings = {"LTXTUI_CACHE": cache, "LTXTUI_STATE": folder / "state.json", "LTXTUI_RUNS_DIR": runs}
     os.environ.update({name: str(path) for name, path in surroundings.items()})
-    _no_tour()
+    no_tour()
     try:
         for number in range(count):
             write_archive(runs, number)

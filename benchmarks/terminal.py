@@ -60,8 +60,12 @@ class Terminal:
             time.sleep(0.002)
         return time.perf_counter() - self.began
 
+    def press(self, keys: bytes) -> None:
+        """Send keys as the terminal does."""
+        os.write(self._master, keys)
+
     def quit(self) -> None:
-        os.write(self._master, b"q")
+        self.press(b"q")
         try:
             self.process.wait(10)
         finally:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from textual import events
 from textual.app import SystemCommand
 from textual.screen import Screen
 
@@ -234,6 +235,18 @@ class Dashboard(TerminalApp[None], inherit_bindings=False):
         self.push_screen(TourScreen(over))
 
     # Requests of the list of runs
+
+    def on_key(self, event: events.Key) -> None:
+        """Give a character to the text box that has the focus by now: it was sent before, by fast typing or a paste.
+
+        A box keeps the characters that reach it, so that none of them comes here.
+        """
+        from textual.widgets import Input
+
+        if event.character is not None and event.is_printable and isinstance(self.focused, Input):
+            event.stop()
+            event.prevent_default()
+            self.focused.post_message(events.Key(event.key, event.character))
 
     def on_home_open_asked(self, event: Home.OpenAsked) -> None:
         if len(self.screen_stack) != 1:

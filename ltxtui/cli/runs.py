@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,12 +53,16 @@ COLUMNS = ("", "NAME", "VERDICT", "AGO", "STAGES", "STEPS", "DURATION", "STATUS"
 MAX_VERDICT = 44
 JUDGING_SECONDS = 3.0
 """How long a table waits for runs to be examined whose archives keep no verdict; `--json` waits for all."""
+LINES_AT_ONCE = 1000
+"""Lines of the table that are written together."""
+FLUSH_SECONDS = 0.1
+"""How long a line of `--json` waits at most for others to be written with it, unless one takes longer to read."""
 
 
 @click.group(epilog=EXAMPLES, invoke_without_command=True)
 @click.option("--tag", help="Only runs that have this tag.")
 @partial(runs_dir_option, kind=RunsPlace)
-@json_option('Print {"runs": [...], …} instead of a table.')
+@json_option('Print {"runs": [...], …} instead of a table, a run per line as soon as it is read.')
 @click.pass_context
 def runs(context: click.Context, /, tag: str | None, runs_dir: Path | StoreAddress, as_json: bool) -> None:
     """List live and archived runs, newest first.
@@ -73,22 +79,20 @@ def runs(context: click.Context, /, tag: str | None, runs_dir: Path | StoreAddre
     """
     if context.invoked_subcommand is not None:
         return
+    wanted = None if tag is None else tag.removeprefix("#")
     if isinstance(runs_dir, StoreAddress):
-        _list_stored(runs_dir, tag, as_json)
+        _list_stored(runs_dir, wanted, as_json)
+        return
+    if as_json:
+        _print_json(runs_dir, wanted)
         return
     from replay.library.listing import cached_look
     from replay.library.verdicts import with_verdicts
 
-    listing = cached_look(runs_dir, partial(with_verdicts, seconds=None if as_json else JUDGING_SECONDS))
-    found = [run for run in listing.runs if tag is None or tag.removeprefix("#") in run.tags]
-    if tag is not None and not found and not as_json:
+    listing = cached_look(runs_dir, partial(with_verdicts, seconds=JUDGING_SECONDS))
+    found = [run for run in listing.runs if wanted is None or wanted in run.tags]
+    if tag is not None and not found:
         click.echo(f"no runs with the tag {clean(tag)} in {runs_dir}", err=True)
-        return
-    if as_json:
-        said = {"runs": [r.as_json() for r in found]}
-        if listing.unreadable:
-            said["unreadable"] = [u.as_json() for u in listing.unreadable]
-        click.echo(json.dumps(said, indent=2))
         return
     _print(found, runs_dir, bool(listing.unreadable))
     if any(verdict_mark(run) for run in found):
@@ -103,7 +107,7 @@ def runs(context: click.Context, /, tag: str | None, runs_dir: Path | StoreAddre
 def _list_stored(folder: StoreAddress, tag: str | None, as_json: bool) -> None:
     """The runs in a folder on a store."""
     listing = stored_listing(folder)
-    found = [one for one in listing.runs if tag is None or tag.removeprefix("#") in one.info.tags]
+    found = [one for one in listing.runs if tag is None or tag in one.info.tags]
     if as_json:
         said: dict[str, Any] = {"runs": [{**one.info.as_json(), "path": str(one.address)} for one in found]}
         if listing.unreadable:
@@ -116,6 +120,41 @@ def _list_stored(folder: StoreAddress, tag: str | None, as_json: bool) -> None:
         click.echo(f"no runs in {folder.shown}; upload one with: ltxtui upload RUN {folder.shown}", err=True)
     for at, text in listing.unreadable:
         click.echo(f"cannot be read: {clean(at.shown, 400)}: {clean(text, 400)}", err=True)
+
+
+def _print_json(runs_dir: Path, tag: str | None) -> None:
+    """Print one object, a run a line, each as soon as it is known."""
+    from replay.library.cache import ListingCache
+    from replay.library.in_turn import each
+    from replay.library.run_info import RunInfo
+    from replay.library.unreadable import Unreadable
+    from replay.library.verdicts import with_verdicts
+
+    unreadable: list[Unreadable] = []
+
+    def readable() -> Iterator[RunInfo]:
+        for one in each(runs_dir, cache):
+            if isinstance(one, RunInfo):
+                yield one
+            else:
+                unreadable.append(one)
+
+    cache, out = ListingCache(runs_dir), sys.stdout
+    head, flushed = '{"runs": [', time.monotonic()
+    before = head
+    try:
+        for run in with_verdicts(readable(), cache):
+            if tag is None or tag in run.tags:
+                out.write(f"{before}\n{json.dumps(run.as_json())}")
+                before = ","
+            if time.monotonic() - flushed > FLUSH_SECONDS:
+                out.flush()
+                flushed = time.monotonic()
+    finally:
+        cache.close()
+    unreadable.sort(key=lambda refused: refused.name, reverse=True)
+    rest = f', "unreadable": {json.dumps([refused.as_json() for refused in unreadable])}' if unreadable else ""
+    out.write(f"{head if before == head else ''}\n]{rest}}}\n")
 
 
 def _status(run: RunInfo) -> str:
@@ -131,28 +170,35 @@ def _print(found: list[RunInfo], runs_dir: Path, unreadable: bool) -> None:
     if not found:
         click.echo(f"no runs in {runs_dir}; record one with: ltxtui demo", err=True)
         return
-    rows = [
-        (
-            verdict_mark(r),
-            clean(r.name),
-            "-" if r.verdict is None else clean(verdict_text(r.verdict), MAX_VERDICT),
-            ago(max(0.0, time.time() - r.started)),
-            str(r.stages),
-            f"{r.steps}/{r.planned}" if r.planned and r.steps != r.planned else str(r.steps),
-            "-" if r.seconds is None else duration(r.seconds),
-            clean(_status(r)),
-            str(r.shocks),
-            "-" if r.drift is None else number(r.drift),
-            size(r.bytes),
-            clean(r.prompt, 200)[:48],
-        )
-        for r in found
-    ]
-    widths = [max(len(row[i]) for row in [COLUMNS, *rows]) for i in range(len(COLUMNS))]
-    for row in [COLUMNS, *rows]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    # Two passes: 50,000 rows would take as much memory as their runs.
+    now = time.time()
+    widths = [len(title) for title in COLUMNS]
+    for run in found:
+        widths = [max(width, len(cell)) for width, cell in zip(widths, _cells(run, now), strict=True)]
+    rows = itertools.chain([COLUMNS], (_cells(run, now) for run in found))
+    lines = ("  ".join(c.ljust(width) for c, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    while some := list(itertools.islice(lines, LINES_AT_ONCE)):
+        click.echo("\n".join(some))
     if any(r.drift is not None for r in found):
         click.echo(f"DRIFT: {drift_hint()}")
+
+
+def _cells(run: RunInfo, now: float) -> tuple[str, ...]:
+    """The cells of a run, in the order of `COLUMNS`."""
+    return (
+        verdict_mark(run),
+        clean(run.name),
+        "-" if run.verdict is None else clean(verdict_text(run.verdict), MAX_VERDICT),
+        ago(max(0.0, now - run.started)),
+        str(run.stages),
+        f"{run.steps}/{run.planned}" if run.planned and run.steps != run.planned else str(run.steps),
+        "-" if run.seconds is None else duration(run.seconds),
+        clean(_status(run)),
+        str(run.shocks),
+        "-" if run.drift is None else number(run.drift),
+        size(run.bytes),
+        clean(run.prompt, 200)[:48],
+    )
 
 
 @runs.command(epilog=CHECK_EXAMPLES)

@@ -258,12 +258,12 @@ def replay(path: str | None, play: bool, speed: float, runs_dir: Path, **looking
 
 
 def _newest(runs_dir: Path) -> Path:
-    from replay.library.listing import cached_runs
+    from replay.library.listing import newest
 
-    found = cached_runs(runs_dir)
-    if not found:
+    found = newest(runs_dir)
+    if found is None:
         raise CliError(f"no runs in {runs_dir}; record one with: ltxtui demo, or choose another folder with --runs-dir")
-    return found[0].path
+    return found.path
 
 
 def _opening(*, preset: int | None, **looking: Any) -> Opening:

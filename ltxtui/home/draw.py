@@ -58,7 +58,7 @@ def title(
     if work:
         row.add(f" {work} … ", "alert").add(" ")
     if model.marks:
-        row.add(f" {len(model.marks)} marked ", "key").add(" ")
+        row.add(f" {len(model.marks):,} marked ", "key").add(" ")
     row.add(" · ".join(said), "label")
     row.add("   ")
     row.add(fit(cell_text(str(folder)), max(0, row.room - cell_len(place) - 2)), "dim")

@@ -39,11 +39,9 @@ _SIGNS: Final[dict[str, Callable[[float, float], bool]]] = {
 
 
 def searched(run: RunInfo) -> str:
-    """The text of a run in which plain words are searched."""
+    """The text of a run in which plain words are searched, besides its name and its prompt: many runs have the same."""
     verdict = "" if run.verdict is None else run.verdict.text
-    return "\n".join(
-        (run.name, run.host, run.prompt, run.model, run.standing, verdict, *(f"#{t}" for t in run.tags))
-    ).casefold()
+    return "\n".join((run.host, run.model, run.standing, verdict, *(f"#{t}" for t in run.tags))).casefold()
 
 
 def parse(query: str) -> list[Test]:
@@ -73,4 +71,4 @@ def _test(word: str) -> Test:
     if (found := _NAMED.match(word)) and found[1] in _TEXTS:
         named, part = _TEXTS[found[1]], found[2]
         return lambda run, text: part in named(run).casefold()
-    return lambda run, text: word in text
+    return lambda run, text: word in text or word in run.name.casefold() or word in run.prompt.casefold()

@@ -35,18 +35,23 @@ def clean(value: object, limit: int = 2000) -> str:
 
     Runs come from other users and machines. Their text is shown, never interpreted.
     """
-    text = _ESCAPES.sub("", str(value)[: 4 * limit])
+    text = _SPACE.sub(" ", _ESCAPES.sub("", str(value)[: 4 * limit]))
+    line = text.strip() if text.isascii() and text.isprintable() else _harmless(text)
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _harmless(text: str) -> str:
+    """The characters that do nothing but show, sign by sign: thirty times as slow as to see that all of them are."""
     kept: list[str] = []
     marks = 0
-    for character in _SPACE.sub(" ", text):
+    for character in text:
         category = unicodedata.category(character)
         if category in _DROPPED:
             continue
         marks = marks + 1 if category in _MARKS else 0
         if marks <= _MAX_MARKS:
             kept.append(character)
-    line = _SPACE.sub(" ", "".join(kept)).strip()
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    return _SPACE.sub(" ", "".join(kept)).strip()
 
 
 def to_ascii(text: str) -> str:

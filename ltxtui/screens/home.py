@@ -80,6 +80,7 @@ class Home(ActionScreen):
         self._work = ""
         """The work in progress on several runs."""
         self._passes = 0
+        self._typed_more: str | None = None  # not filtered by yet
 
     @property
     def model(self) -> HomeModel:
@@ -107,8 +108,7 @@ class Home(ActionScreen):
         return *self._reading, self._work
 
     def _nothing(self) -> list[str]:
-        waiting = self._reading[0] or not self._passes
-        return no_runs(self._list, self._place(), waiting, self.drawing is Style.ASCII)
+        return no_runs(self._list, self._place(), self._reading[0] or not self._passes, self.drawing is Style.ASCII)
 
     def on_mount(self) -> None:
         self.run_worker(self._watch(), name="runs", exit_on_error=True)
@@ -193,21 +193,31 @@ class Home(ActionScreen):
 
     @on(Input.Changed, "#home-filter")
     def _typed(self, event: Input.Changed) -> None:
-        self._list.filter(event.value)
-        self.show()
+        # Once for all characters that have come: a pass over 50,000 runs for each would fall behind.
+        if self._typed_more is None:
+            self.call_later(self._filter)
+        self._typed_more = event.value
+
+    def _filter(self) -> None:
+        if self._typed_more is not None:
+            self._list.filter(self._typed_more)
+            self._typed_more = None
+            self.show()
 
     @on(Input.Submitted, "#home-filter")
     def _taken(self) -> None:
+        self._filter()
         self._end_filter(keep=True)
 
     def ask_filter(self) -> None:
         self.add_class("-filtering")
-        self.query_one("#home-filter", Input).focus()
+        self.set_focus(self.query_one("#home-filter", Input))
 
     def _end_filter(self, *, keep: bool) -> None:
         box = self.query_one("#home-filter", Input)
         if not keep:
             box.value = ""
+            self._typed_more = None
             self._list.filter("")
         self.set_class(keep and bool(box.value), "-filtering")
         self.set_focus(None)

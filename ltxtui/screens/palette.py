@@ -20,6 +20,8 @@ from ltxtui.screens.base import ActionScreen, Entry, plain_bar
 from ltxtui.screens.dialog import QUITS, Dialog
 
 _KEYS = 16
+_MOST = 200
+"""Entries that are listed at a time: a folder may have 50,000 runs, and a list widget lays all of its entries out."""
 
 
 def score(typed: str, entry: Entry) -> float | None:
@@ -131,7 +133,10 @@ class Chooser(Dialog[str | None]):
         width = min(110, self.app.size.width * 9 // 10) - 6
         found = self.query_one(OptionList)
         found.clear_options()
-        found.add_options([self._option(entry, width) for entry in self.matching(typed)])
+        matching = self.matching(typed)
+        found.add_options([self._option(entry, width) for entry in matching[:_MOST]])
+        if len(matching) > _MOST:
+            found.add_option(Option(f"{len(matching) - _MOST:,} more: type a part of one to find it", disabled=True))
         if found.option_count:
             found.highlighted = next((n for n, o in enumerate(found.options) if not o.disabled), None)
 

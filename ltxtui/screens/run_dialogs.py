@@ -86,9 +86,9 @@ class RunDialogs(ActionScreen, inherit_bindings=False):
         runs_dir, own = self.folder, self.deck.run.name
 
         def look() -> list[Entry]:
-            from replay.library.listing import list_runs
+            from replay.library.listing import cached_runs
 
-            found = [r for r in list_runs(runs_dir) if r.name != own]
+            found = [r for r in cached_runs(runs_dir) if r.name != own]
             return [Entry(str(r.path), r.name, r.status, r.prompt) for r in found]
 
         self.dashboard.in_background(look, self._choose_other)

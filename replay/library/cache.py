@@ -4,51 +4,45 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
-import tempfile
-from dataclasses import astuple
+import struct
+import time
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import msgpack
-
-from recorder.findings.finding import SEVERITIES, Verdict
-from recorder.findings.rules import VERSION as RULES_VERSION
-from recorder.format import locations, paths
-from recorder.format.nonfinite import Broken
+from recorder.format import locations
 from recorder.system.open_folders import PRIVATE_MODE, make_folders
+from replay.library.cache_lines import SharedValues, decode, encode, packed
+from replay.library.folder_names import Stamp
 from replay.library.run_info import RunInfo
 
-VERSION: Final = 6
-MAX_BYTES: Final = 256 << 20
-_MAYBE: Final = (float, type(None))
-_FIELDS: Final[tuple[tuple[str, type | tuple[type, ...]], ...]] = (
-    ("name", str), ("started", float), ("stages", int), ("steps", int), ("planned", int), ("seconds", _MAYBE),
-    ("status", str), ("bytes", int), ("prompt", str), ("model", str), ("shocks", int), ("drift", _MAYBE),
-    ("sigmas", list), ("tags", list), ("missed", int), ("broken", list), ("noise_left", float),
-    ("verdict", (list, type(None))), ("rules", int),
-)  # fmt: skip
-_NAMES: Final = tuple(name for name, _ in _FIELDS)
-_KINDS: Final = tuple(kind for _, kind in _FIELDS)
+if TYPE_CHECKING:
+    import sqlite3
 
-Stamp = tuple[int, ...]
-"""Time of change and size of what a line was read from; if it differs, the line is read again."""
+VERSION: Final = 7
+MAX_LINE_BYTES: Final = 1 << 16
+BUSY_SECONDS: float = 1.0
+"""How long another process that writes is waited for; then the cache is done without."""
+REST_SECONDS: float = 5.0
+"""How long a file is done without once that has failed."""
+MAX_UNSAVED: Final = 5000
+"""Lines that wait for such a file at most."""
+SAVE_RUNS: Final = 500
+"""Lines that are put before they are written."""
+_AT_ONCE: Final = 250
+"""Names in one query: some SQLite libraries take 999 parameters at most."""
+_TABLES: Final = (
+    "CREATE TABLE folder (path BLOB)",
+    "CREATE TABLE lines (file BLOB PRIMARY KEY, stamp BLOB, started REAL, line BLOB)",
+)
+
+logger = logging.getLogger(__name__)
 
 
-def stamp_of(archive: Path, has_journal: bool = True) -> Stamp | None:
-    """The stamp of an archive and of its journal, if it may have one; None if neither can be read."""
-    found = _looked_at(str(archive) if locations.is_packed(archive) else f"{archive}/{paths.DOCUMENT}")
-    if has_journal:
-        found += _looked_at(str(locations.journal_of(archive)))
-    return found or None
-
-
-def _looked_at(file: str) -> Stamp:
-    try:
-        status = os.stat(file)  # noqa: PTH116 - thousands of times per pass, and a Path costs more than the call
-    except OSError:
-        return ()
-    return status.st_mtime_ns, status.st_size
+class _Unusable(Exception):
+    """A file that is no cache of this version and this folder."""
 
 
 def cache_file(runs_dir: Path) -> Path | None:
@@ -60,123 +54,244 @@ def cache_file(runs_dir: Path) -> Path | None:
     if directory is None:
         return None
     known = hashlib.sha256(os.fsencode(runs_dir.absolute())).hexdigest()[:24]
-    return directory / f"runs-{known}.msgpack"
+    return directory / f"runs-{known}.sqlite"
 
 
 class ListingCache:
-    """Lines of the list of one folder, by the archive's name and stamp.
+    """Lines of the list of one folder, by the archive's file name and stamp, in an SQLite file.
 
-    A file that is missing, damaged or of another version counts as empty: everything in it can be read again.
+    A file that is damaged or of another version is dropped and made again: everything in it can be read from the runs.
+    A file that cannot be written is only read. Without one, nothing is kept; no method raises because of the file.
+    Several processes may use one file. One thread at a time may use an object.
     """
 
     def __init__(self, runs_dir: Path, file: Path | None = None) -> None:
+        """Opens nothing: that is done when a line is first asked for or saved."""
+        self.shared = SharedValues()
         self._runs_dir = runs_dir
         self._file = file or cache_file(runs_dir)
-        self._changed = False
-        self._lines = self._load()
+        self._opened: sqlite3.Connection | None = None
+        self._closed = self._file is None
+        self._writable = True
+        self._rests_until = 0.0
+        self._unsaved: dict[str, tuple[bytes, bytes, RunInfo]] = {}
 
     def __len__(self) -> int:
-        return len(self._lines)
+        known = {bytes(file) for (file,) in self._query("SELECT file FROM lines")}
+        return len(known | {os.fsencode(name) for name in self._unsaved})
 
     def get(self, archive: Path, stamp: Stamp) -> RunInfo | None:
         """The line that was read when the archive had this stamp; None if there is none."""
-        line = self._lines.get(archive.name)
-        if line is None or line[0] != stamp:
-            return None
-        try:
-            return _info(archive, line[1])
-        except (TypeError, ValueError):
-            del self._lines[archive.name]  # damaged, though the rest of the file was not
-            return None
+        return self.lines(archive.parent, {archive.name: stamp}).get(archive.name)
+
+    def lines(self, folder: Path, stamps: Mapping[str, Stamp]) -> dict[str, RunInfo]:
+        """The lines that are known of archives with these stamps, both by file name."""
+        found: dict[str, RunInfo] = {}
+        names = list(stamps)
+        for first in range(0, len(names), _AT_ONCE):
+            some = names[first : first + _AT_ONCE]
+            marks = ",".join("?" * len(some))
+            rows = self._query(
+                f"SELECT file, stamp, line FROM lines WHERE file IN ({marks})", [os.fsencode(name) for name in some]
+            )
+            known = {os.fsdecode(file): (stamp, line) for file, stamp, line in rows if isinstance(file, bytes)}
+            for name in some:
+                stamp, line = packed(stamps[name]), known.get(name)
+                if name in self._unsaved:
+                    if self._unsaved[name][0] == stamp:
+                        found[name] = self._unsaved[name][2]
+                elif line is not None and line[0] == stamp and isinstance(line[1], bytes):
+                    with contextlib.suppress(ValueError):  # damaged, though the rest of the file is not
+                        found[name] = decode(folder / name, line[1], self.shared)
+        return found
+
+    def starts(self) -> dict[str, float]:
+        """When the runs of all lines began, by file name; stamps are not looked at."""
+        rows = self._query("SELECT file, started FROM lines")
+        return {os.fsdecode(f): s for f, s in rows if isinstance(f, bytes) and isinstance(s, float)}
 
     def put(self, info: RunInfo, stamp: Stamp) -> None:
         """Keep a line of a run that has ended, unless it has values that the file cannot hold."""
-        line = (stamp, [RULES_VERSION if n == "rules" else _to_cache_value(getattr(info, n)) for n in _NAMES])
+        self._database()
+        if self._closed or not self._writable:
+            return
+        name = info.path.name
         try:
-            _packed(line)
-        except (OverflowError, TypeError, ValueError):
-            self._lines.pop(info.path.name, None)
-        else:
-            self._lines[info.path.name] = line
-        self._changed = True
+            line = (packed(stamp), encode(info), info)
+        except (OverflowError, TypeError, ValueError, struct.error):
+            self.drop([name])
+            return
+        if len(line[1]) <= MAX_LINE_BYTES:
+            self._unsaved[name] = line
+        if len(self._unsaved) >= SAVE_RUNS:
+            self.save()
 
-    def keep_only(self, names: set[str]) -> None:
+    def keep_only(self, names: Set[str]) -> None:
         """Forget what is no longer in the folder; `names` are of archives."""
-        gone = self._lines.keys() - names
-        for name in gone:
-            del self._lines[name]
-        self._changed = self._changed or bool(gone)
+        known = {os.fsdecode(file) for (file,) in self._query("SELECT file FROM lines") if isinstance(file, bytes)}
+        self.drop([*(known | self._unsaved.keys()) - names])
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Forget archives by their file names."""
+        files = []
+        for name in names:
+            self._unsaved.pop(name, None)
+            files.append((os.fsencode(name),))
+        if files:
+            self._change("DELETE FROM lines WHERE file = ?", files)
 
     def save(self) -> None:
-        """Write the file if something has changed, completely or not at all; failing to write it is not an error."""
-        if not self._changed or self._file is None:
+        """Write what was put, completely or not at all; failing to write it is not an error."""
+        if not self._unsaved:
             return
-        content = {"version": VERSION, "folder": str(self._runs_dir.absolute()), "lines": self._lines}
-        data = _packed(content)
-        with contextlib.suppress(OSError):
-            make_folders(self._file.parent, PRIVATE_MODE)
-            handle, name = tempfile.mkstemp(prefix=".runs-", dir=self._file.parent)
-            try:
-                with os.fdopen(handle, "wb") as out:
-                    out.write(data)
-                Path(name).replace(self._file)
-            except OSError:
-                Path(name).unlink(missing_ok=True)
-                raise
-            self._changed = False
+        lines = [(os.fsencode(name), stamp, run.started, line) for name, (stamp, line, run) in self._unsaved.items()]
+        written = self._change("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?)", lines)
+        if written or len(self._unsaved) > MAX_UNSAVED:
+            self._unsaved.clear()
 
-    def _load(self) -> dict[str, tuple[Stamp, list[Any]]]:
-        if self._file is None:
-            return {}
+    def close(self) -> None:
+        """Save, and close the file."""
+        self.save()
+        self._closed = True
+        self._release()
+
+    # Inside
+
+    def _query(self, text: str, parameters: list[bytes] | None = None) -> list[tuple[Any, ...]]:
+        database = self._database()
+        if database is None:
+            return []
+        import sqlite3
+
         try:
-            with self._file.open("rb") as file:
-                data = file.read(MAX_BYTES)
-            content = msgpack.unpackb(data, unicode_errors="surrogatepass", use_list=True)
-            if content["version"] != VERSION or content["folder"] != str(self._runs_dir.absolute()):
-                return {}
-            return {str(name): (tuple(stamp), list(line)) for name, (stamp, line) in content["lines"].items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException, RecursionError):
-            return {}
+            return database.execute(text, parameters or []).fetchall()
+        except sqlite3.Error as error:
+            self._failed(error)
+            return []
+
+    def _change(self, text: str, rows: list[Any]) -> bool:
+        """Returns whether it was done; nothing of it was if not."""
+        database = self._database()
+        if database is None or not self._writable:
+            return False
+        import sqlite3
+
+        try:
+            with database:
+                database.executemany(text, rows)
+            return True
+        except sqlite3.Error as error:
+            self._failed(error)
+            return False
+
+    def _database(self) -> sqlite3.Connection | None:
+        """The opened file; None without one, or if it cannot be opened now."""
+        if self._opened is None and not self._closed and time.monotonic() >= self._rests_until:
+            try:
+                self._open()
+            except _Unusable as error:
+                self._make_again(str(error))
+        return self._opened
+
+    def _open(self) -> None:
+        """Raises _Unusable."""
+        assert self._file is not None
+        try:
+            import sqlite3
+        except ImportError:  # a Python that was built without it
+            self._closed = True
+            return
+        try:
+            self._opened = self._connect(self._file)
+            self._check(self._opened)
+        except sqlite3.Error as error:
+            if _is_damage(error):
+                raise _Unusable(f"{error}") from error
+            self._rest(error)
+        except OSError as error:
+            logger.info("no list of runs is kept in %s: %s", self._file, error.strerror or error)
+            self._closed = True
+
+    def _connect(self, file: Path) -> sqlite3.Connection:
+        """Raises OSError and sqlite3.Error."""
+        import sqlite3
+
+        self._writable = True
+        try:
+            make_folders(file.parent, PRIVATE_MODE)
+            # SQLite would let others read it, and prompts are the user's.
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError:
+            if not os.access(file, os.R_OK):
+                raise
+            self._writable = False
+        address = f"{file.absolute().as_uri()}?mode={'rw' if self._writable else 'ro'}"
+        return sqlite3.connect(address, timeout=BUSY_SECONDS, uri=True, check_same_thread=False)
+
+    def _check(self, database: sqlite3.Connection) -> None:
+        """Raises _Unusable, sqlite3.Error."""
+        folder = os.fsencode(self._runs_dir.absolute())
+        # What a power cut may damage is made again; to wait for the disk is not worth it.
+        database.execute("PRAGMA synchronous = OFF")
+        if self._writable and _is_empty(database):
+            with database:
+                database.execute("BEGIN IMMEDIATE")
+                if _is_empty(database):  # no other process was faster
+                    for table in _TABLES:
+                        database.execute(table)
+                    database.execute("INSERT INTO folder VALUES (?)", [folder])
+                    database.execute(f"PRAGMA user_version = {VERSION}")
+        version = _value(database, "PRAGMA user_version")
+        if version != VERSION:
+            raise _Unusable(f"its version is {version}, not {VERSION}")
+        if database.execute("SELECT path FROM folder").fetchall() != [(folder,)]:
+            raise _Unusable("it is of another folder")
+
+    def _failed(self, error: sqlite3.Error) -> None:
+        if _is_damage(error):
+            self._make_again(f"{error}")
+        else:
+            self._rest(error)
+
+    def _rest(self, error: sqlite3.Error) -> None:
+        """Do without the file for a while: it is locked, or the disk is full."""
+        logger.info("the list of runs in %s is not used for now: %s", self._file, error)
+        self._release()
+        self._rests_until = time.monotonic() + REST_SECONDS
+
+    def _make_again(self, why: str) -> None:
+        """Remove a file that cannot be used, and begin another one; without either if that is not possible."""
+        assert self._file is not None
+        logger.info("the list of runs in %s is made again: %s", self._file, why)
+        self._release()
+        try:
+            for file in (self._file.with_name(f"{self._file.name}-journal"), self._file):
+                file.unlink(missing_ok=True)
+            self._open()
+        except (OSError, _Unusable):
+            self._release()
+            self._closed = True
+
+    def _release(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
 
-def _packed(value: Any) -> bytes:
-    packed: bytes = msgpack.packb(value, unicode_errors="surrogatepass")
-    return packed
+def _value(database: sqlite3.Connection, query: str) -> Any:
+    return database.execute(query).fetchone()[0]
 
 
-def _to_cache_value(value: Any) -> Any:
-    if isinstance(value, Verdict):
-        return list(astuple(value))
-    if not isinstance(value, tuple):
-        return value
-    return [list(astuple(one)) if isinstance(one, Broken) else one for one in value]
+def _is_empty(database: sqlite3.Connection) -> bool:
+    """Whether a file has just been made."""
+    return not _value(database, "PRAGMA user_version") and not _value(database, "SELECT count(*) FROM sqlite_master")
 
 
-def _info(archive: Path, line: list[Any]) -> RunInfo:
-    if len(line) != len(_FIELDS) or not all(map(isinstance, line, _KINDS)):
-        raise TypeError("other fields than expected")
-    fields: dict[str, Any] = dict(zip(_NAMES, line, strict=True))
-    if not set(map(type, fields["sigmas"])) <= {float} or not set(map(type, fields["tags"])) <= {str}:
-        raise TypeError("lists of something else than expected")
-    fields["sigmas"], fields["tags"] = tuple(fields["sigmas"]), tuple(fields["tags"])
-    if fields["broken"]:
-        fields["broken"] = tuple(_broken(*one) for one in fields["broken"])
-    else:
-        fields["broken"] = ()
-    # Verdicts of older rules are made again.
-    known = fields["verdict"] if fields.pop("rules") >= RULES_VERSION else None
-    fields["verdict"] = None if known is None else _verdict(*known)
-    return RunInfo(path=archive, **fields)
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Whether a file is to be made again; not if it is only locked, or the disk is full."""
+    import sqlite3
 
-
-def _verdict(severity: str, text: str) -> Verdict:
-    if severity not in ("ok", *SEVERITIES) or type(text) is not str:
-        raise TypeError("other fields than expected")
-    return Verdict(severity, text)  # type: ignore[arg-type]
-
-
-def _broken(stage: int, stream: str, step: int, item: int | None, share: float) -> Broken:
-    known = type(stage) is type(step) is int and type(stream) is str and type(share) is float
-    if not known or not isinstance(item, int | None):
-        raise TypeError("other fields than expected")
-    return Broken(stage, stream, step, item, share)
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from recorder.findings.finding import Verdict
 from recorder.format import locations, paths, protocol
@@ -31,9 +31,12 @@ MAX_TAGS = 20
 TAG_CHARACTERS = 40
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RunInfo:
-    """One line of the list of runs. `status` is the stored one, or `live`, `stalled` or `unfinished`."""
+    """One line of the list of runs. `status` is the stored one, or `live`, `stalled` or `unfinished`.
+
+    It has slots because a list may have 50,000 of them.
+    """
 
     name: str
     path: Path
@@ -80,10 +83,15 @@ class RunInfo:
 
     def as_json(self) -> dict[str, Any]:
         """As a map that JSON can hold; without the thinned σ, which are for drawing, and without the socket."""
-        left_out = ("sigmas", "socket", "broken", "verdict", *(() if self.host else ("host",)))
-        fields = {k: v for k, v in asdict(self).items() if k not in left_out}
+        said = {name: getattr(self, name) for name in _AS_THEY_ARE if self.host or name != "host"}
         known = None if self.verdict is None else self.verdict.as_json()
-        return {**fields, "path": str(self.path), "nan": [one.as_json() for one in self.broken], "verdict": known}
+        return {**said, "path": str(self.path), "nan": [one.as_json() for one in self.broken], "verdict": known}
+
+
+_AS_THEY_ARE: Final = tuple(
+    field.name for field in fields(RunInfo) if field.name not in ("sigmas", "socket", "broken", "verdict")
+)
+"""Fields that JSON holds under their own names."""
 
 
 @dataclass

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from recorder.findings.finding import Verdict
 from replay.findings import RunFindings
-from replay.library.cache import ListingCache, stamp_of
+from replay.library.cache import ListingCache
+from replay.library.folder_names import stamp_of
 from replay.library.run_info import RunInfo
 from replay.sources.open import load
 

@@ -30,6 +30,7 @@ def serve_list(ends: PipeEnds, runs_dir: Path, *, follow: bool) -> int:
     """
     watcher = RunWatcher(runs_dir)
     said: dict[Path, RunInfo] = {}
+    known: list[RunInfo] = []
     ready, problem, spoken = False, "", 0.0
     try:
         while True:
@@ -38,7 +39,9 @@ def serve_list(ends: PipeEnds, runs_dir: Path, *, follow: bool) -> int:
             if watcher.problem != problem:
                 problem = watcher.problem
                 ends.say(problem=problem)
-            changed = _say_changes(ends, watcher, said)
+            # The watcher gives the same list while nothing changes: 50,000 runs are not compared every second.
+            changed = watcher.runs is not known and _say_changes(ends, watcher.runs, said)
+            known = watcher.runs
             now = time.monotonic()
             if not ready and not watcher.pending:
                 ready = changed = True
@@ -56,9 +59,9 @@ def serve_list(ends: PipeEnds, runs_dir: Path, *, follow: bool) -> int:
         watcher.close()
 
 
-def _say_changes(ends: PipeEnds, watcher: RunWatcher, said: dict[Path, RunInfo]) -> bool:
+def _say_changes(ends: PipeEnds, found: list[RunInfo], said: dict[Path, RunInfo]) -> bool:
     """Say what differs from what was said; returns whether anything did. Newest first."""
-    runs = {run.path: run for run in watcher.runs}
+    runs = {run.path: run for run in found}
     new = [run for path, run in runs.items() if said.get(path) is not run and said.get(path) != run]
     for run in sorted(new, key=lambda r: (r.live, r.started), reverse=True):
         ends.say(run=as_line(run))

@@ -20,7 +20,7 @@ from recorder.journal.tail import open_journal
 from replay.archive.array_metadata import MAX_CHUNK_BYTES
 from replay.archive.disk_storage import DiskStorage
 from replay.archive.safe_files import Damaged
-from replay.library.cache import stamp_of
+from replay.library.folder_names import stamp_of
 from replay.library.listing import archives_in
 from replay.library.live_runs import LiveRun, live_runs
 from replay.remote.asked import Asked

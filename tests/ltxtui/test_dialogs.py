@@ -12,17 +12,19 @@ import pytest
 from textual.events import MouseDown, MouseUp, Paste
 from textual.pilot import Pilot
 from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList
 
 from ltxtui import screens
 from ltxtui.app import Dashboard, Options
-from ltxtui.screens.base import ActionScreen
+from ltxtui.plot.line_plot import Style
+from ltxtui.screens.base import ActionScreen, Entry
 from ltxtui.screens.compare import CompareScreen
 from ltxtui.screens.confirm import Ask, Confirm
 from ltxtui.screens.dialog import Dialog
 from ltxtui.screens.finding import FindingScreen
 from ltxtui.screens.help import HelpScreen
 from ltxtui.screens.home import Home
-from ltxtui.screens.palette import Chooser
+from ltxtui.screens.palette import _MOST, Chooser
 from ltxtui.screens.run import RunScreen
 from ltxtui.screens.shock import ShockScreen
 from ltxtui.screens.tour import TourScreen
@@ -277,6 +279,18 @@ async def test_a_click_on_an_entry_that_was_typed_away_is_on_nothing() -> None:
         burst(pilot, *"zzz")
         await pilot.pause()
         assert app.is_running and app.return_code in (0, None)
+
+
+async def test_of_many_entries_few_are_listed_and_typing_finds_the_others() -> None:
+    dialog = Chooser([Entry(f"{n}", f"run-{n:05}", "", "") for n in range(50_000)], "type", Style.BRAILLE)
+    async with Dashboard().run_test(size=(100, 40)) as pilot:
+        await pilot.app.push_screen(dialog)
+        await until(pilot, lambda: bool(dialog.query(OptionList)))
+        found = dialog.query_one(OptionList)
+        await until(pilot, lambda: found.option_count == _MOST + 1)
+        assert "49,800 more" in str(found.options[-1].prompt) and found.options[-1].disabled
+        dialog.query_one(Input).value = "run-49999"
+        await until(pilot, lambda: [option.id for option in found.options] == ["49999"])
 
 
 async def test_keys_that_come_before_a_dialog_has_its_widgets_are_on_nothing() -> None:

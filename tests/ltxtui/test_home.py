@@ -6,7 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path, PurePath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from textual import on
@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Input
 
+from benchmarks import many_runs
 from ltxtui import actions
 from ltxtui import app as app_module
 from ltxtui.app import Dashboard, Options
@@ -23,7 +24,7 @@ from ltxtui.screens import home as module
 from ltxtui.screens.confirm import Ask, Confirm
 from ltxtui.screens.home import Home
 from recorder.format import locations
-from replay.library import listing, watcher
+from replay.library import folder_watch, listing, watcher
 from replay.library.watcher import RunWatcher
 from tests import recorded
 from tests.ltxtui import driving, fake
@@ -154,6 +155,16 @@ async def test_filter_as_you_type(runs: Path) -> None:
         assert "None of 3 runs" in d.text()
         await d.keys("escape")
         assert len(d.names) == 3 and d.app.is_running
+
+
+async def test_what_is_typed_right_behind_the_filters_key_belongs_to_the_filter(runs: Path) -> None:
+    """A slow line or a busy list delivers all keys at once; none of them is taken for a command."""
+    async with shown(runs) as d:
+        driving.burst(d.pilot, "slash", *"green")
+        await d.until(lambda: d.names == ["20261122-143011-run-1"])
+        assert d.home.query_one(Input).value == "green" and d.app.screen is d.home
+        await d.keys("enter", "s")
+        assert d.home.model.sort.id == "size" and d.home.query_one(Input).value == "green", "a command again"
 
 
 async def test_sort_by_key_and_by_mouse(runs: Path) -> None:
@@ -354,6 +365,44 @@ async def test_a_cold_list_answers_keys_while_it_fills(runs: Path, monkeypatch: 
             gate.release()
         await d.until(lambda: len(d.names) == 3)
         assert len(d.home.model.marks) == 1
+
+
+async def test_keys_are_answered_while_the_disk_is_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listing the folder, and every look at an archive, take long: neither is done where keys are answered."""
+    (tmp_path / "runs").mkdir()
+    many_runs.make(tmp_path / "runs", 24)
+    stamp_in, names_in = watcher.stamp_in, folder_watch.names_in
+    threads: set[str] = set()
+    gate = threading.Semaphore(0)
+
+    def slow_stamp(*asked: Any) -> Any:
+        threads.add(threading.current_thread().name)
+        gate.acquire(timeout=30)
+        return stamp_in(*asked)
+
+    def slow_names(folder: Path) -> dict[str, bool]:
+        threads.add(threading.current_thread().name)
+        gate.acquire(timeout=30)
+        return names_in(folder)
+
+    monkeypatch.setattr(watcher, "stamp_in", slow_stamp)
+    monkeypatch.setattr(folder_watch, "names_in", slow_names)
+    monkeypatch.setattr(RunWatcher.update, "__defaults__", (0.0,))
+    app = Listener(tmp_path / "runs", Style.BRAILLE)
+    async with app.run_test(size=(120, 40)) as pilot:
+        d = Driver(app, pilot)
+        try:
+            await d.keys("down", "slash", *"run", "escape")
+            assert d.names == [] and "Reading" in d.text(), "the folder is still being listed"
+            gate.release(15)
+            await d.until(lambda: len(d.names) >= 5)
+            assert d.names[0] == many_runs.name_of(23)
+            await d.keys("down", "down", "space", "s", "S")
+            assert d.home.model.cursor == 3 and len(d.home.model.marks) == 1 and len(d.names) < 24
+            assert d.home._reading[0] > 0 and threading.main_thread().name not in threads
+        finally:
+            gate.release(1000)
+        await d.until(lambda: len(d.names) == 24)
 
 
 async def test_a_covered_list_does_not_look(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

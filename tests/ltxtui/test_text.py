@@ -40,6 +40,15 @@ def test_clean_leaves_no_control_character_of_any_kind() -> None:
     assert not {unicodedata.category(c) for c in cleaned} & {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
+@pytest.mark.parametrize(
+    "text", ["", " ", "plain", "  two   words ", "a\tb\nc", "\x1b[31mred\x1b[0m", "x\x00y\x7f", "~!"]
+)
+def test_plain_text_is_cleaned_as_any_other(text: str) -> None:
+    """ASCII takes a short way; with a sign that is none, the same text takes the long one."""
+    assert clean(f"{text}é") == f"{clean(text + 'e')[:-1]}é" and clean(text) == clean(f" {text} ")
+    assert clean(text) == clean(f"é{text}")[1:].strip()
+
+
 def test_clean_is_short() -> None:
     assert len(clean("x" * 10_000, 100)) == 100
     assert clean(None) == "None"

@@ -23,6 +23,7 @@ from replay.integrity.check import check
 from replay.integrity.repair import CannotRepair, repair
 from replay.library import edit
 from replay.library.cache import ListingCache
+from replay.library.describe import describe_run
 from replay.sources.open import load
 from tests import recorded
 from tests.faults.scenarios import settle
@@ -208,7 +209,7 @@ def test_nobody_else_may_write_whatever_the_umask(tmp_path: Path, monkeypatch: p
     (renamed / "stage_0/video/sigma/c/0").unlink()
     repair(renamed)
     cache = ListingCache(renamed.parent)
-    cache._changed = True
+    cache.put(describe_run(renamed), (1, 2))
     cache.save()
     SavedState(mine / "state" / "ltxtui" / "state.json").set_tour_seen(True)
     _write_new(mine / "exports", "table", ".csv", lambda file: file.write("a") and None)

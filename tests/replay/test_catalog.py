@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -13,8 +14,9 @@ import pytest
 from recorder.format import locations, protocol
 from recorder.format.framing import encode
 from replay.archive.disk_storage import DiskStorage
-from replay.library import archive_line, listing
-from replay.library.cache import ListingCache, stamp_of
+from replay.library import archive_line, in_turn, listing
+from replay.library.cache import ListingCache
+from replay.library.folder_names import stamp_of
 from replay.library.run_info import SIGMAS, thinned
 from replay.library.watcher import RunWatcher
 from tests import recorded
@@ -147,8 +149,8 @@ def test_the_cache_is_used_as_long_as_nothing_changed(tmp_path: Path, monkeypatc
     fresh = listing.list_runs(runs, cache)
     cache.save()
     read: list[Path] = []
-    describe = listing._described
-    monkeypatch.setattr(listing, "_described", lambda path, tails: read.append(path) or describe(path, tails))
+    describe = in_turn.described
+    monkeypatch.setattr(in_turn, "described", lambda path, tails: read.append(path) or describe(path, tails))
     assert listing.list_runs(runs, ListingCache(runs)) == fresh and read == []
     os.utime(second / "zarr.json", (fake.START, fake.START))
     assert listing.list_runs(runs, ListingCache(runs)) == fresh and read == [second]
@@ -179,15 +181,28 @@ def test_a_cache_line_of_other_types_is_read_again(tmp_path: Path) -> None:
     file = tmp_path / "cache"
     cache = ListingCache(path.parent, file)
     listing.list_runs(path.parent, cache)
-    cache.save()
-    content = msgpack.unpackb(file.read_bytes())
-    stamp, line = content["lines"]["a.zarr"]
-    for place, other in ((0, 7), (1, "noon"), (12, ["high"]), (13, [5]), (8, None)):
-        damaged = [*line[:place], other, *line[place + 1 :]]
-        file.write_bytes(msgpack.packb({**content, "lines": {"a.zarr": [stamp, damaged]}}))
-        assert ListingCache(path.parent, file).get(path, tuple(stamp)) is None, place
-    file.write_bytes(msgpack.packb({**content, "folder": "/elsewhere"}))
+    cache.close()
+    stamp = stamp_of(path)
+    assert stamp is not None and ListingCache(path.parent, file).get(path, stamp) is not None
+    (kept,) = in_file(file, "SELECT line FROM lines")[0]
+    line = msgpack.unpackb(kept)
+    damaged = [[*line[:at], other, *line[at + 1 :]]
+               for at, other in ((0, 7), (1, "noon"), (12, ["high"]), (12, b"odd"), (13, [5]), (8, None))]  # fmt: skip
+    for content in (*map(msgpack.packb, damaged), b"", b"\xc1", kept[:-1], "text", None, 5):
+        in_file(file, "UPDATE lines SET line = ?", content)
+        assert ListingCache(path.parent, file).get(path, stamp) is None, content
+    in_file(file, "UPDATE lines SET line = ?", kept)
+    assert len(ListingCache(path.parent, file)) == 1
+    in_file(file, "UPDATE folder SET path = ?", b"/elsewhere")
     assert len(ListingCache(path.parent, file)) == 0
+
+
+def in_file(file: Path, query: str, *values: object) -> list[tuple[object, ...]]:
+    """What a query of an SQLite file gives."""
+    import sqlite3
+
+    with contextlib.closing(sqlite3.connect(file)) as database, database:
+        return database.execute(query, values).fetchall()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from recorder.writing.journal_thread import Pump
 from replay import control
 from replay.library import listing
 from replay.library import live_runs as live_runs_module
+from replay.library.journal_tail import JournalTail
 from replay.library.live_runs import live_runs
 from replay.library.watcher import RunWatcher
 from replay.model import pulse
@@ -253,5 +254,5 @@ def test_a_stopped_recorder_is_stalled_everywhere_and_goes_on(tmp_path: Path, re
 def test_a_list_does_not_believe_the_time_of_a_file(
     tmp_path: Path, recorder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing.JournalTail, "_age", lambda self: 3600.0)
+    monkeypatch.setattr(JournalTail, "_age", lambda self: 3600.0)
     assert listing.describe_run(tmp_path / "x.zarr").status == "live"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import claims, panels, rules, soak, soak_helpers, zarr_python
+from benchmarks import bigfolder, claims, panels, rules, soak, soak_helpers, zarr_python
 from benchmarks.peers import WIDTH, tools
 from benchmarks.peers.__main__ import table
 from benchmarks.peers.child import made_up
@@ -120,6 +120,17 @@ def test_blocks_of_a_run_hold_its_rows_and_the_last_come_alone() -> None:
     whole = [m for m in messages if m["t"] == "step"]
     for at, message in enumerate(whole):
         assert b"".join(block[at]["data"] for block in blocks[1:]) == message["data"]
+
+
+def test_what_many_runs_cost_is_measured_at_a_tiny_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The list without a screen, and the commands; home in a terminal takes too long here."""
+    monkeypatch.setattr(bigfolder, "home", lambda folder, count: [])
+    bigfolder.run(tmp_path, 12)
+    said = capsys.readouterr().out
+    assert "A folder of 12 runs" in said and "filters, without the screen" in said
+    assert said.count("MB at its highest") == 3 and not (tmp_path / "many").exists()
 
 
 def test_what_rules_cost_is_measured_at_a_tiny_size(tmp_path: Path) -> None:
