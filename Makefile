@@ -8,7 +8,7 @@ DEMO_STAMP := .venv/demo-installed
 DOCS_STAMP := .venv/docs-installed
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help demo test suite slow shuffled lint wheel matrix docs bench healthy peers soak torture powercut fuzz keys pictures interop bridges clean
+.PHONY: help demo test suite slow shuffled lint wheel matrix docs bench healthy peers soak torture powercut fuzz keys pictures interop bridges ray clean
 
 demo: $(DEMO_STAMP)  ## Show a real, if tiny, LTX 2.3 denoising live.
 	$(BIN)/ltxtui demo
@@ -92,6 +92,15 @@ bridges: $(STAMP)  ## Export to each tool and read it back with the tool's own l
 		--editable '.[lora,parquet,tensorboard,wandb,trackio,rerun,metrics]' tensorboard ipykernel nbclient
 	$(BRIDGES)/bin/python -m pytest -rs -m '' tests/bridges
 	$(BRIDGES)/bin/python -m pytest -rs -m slow tests/recorder/runners/launched tests/ltxtui/test_recipes.py -k 'notebook or lora'
+
+RAY := .venv/ray
+# It sees .venv's packages, and gets Ray.
+ray: $(STAMP)  ## Make sweeps on a local Ray cluster with two GPUs that it only believes in, and measure; three minutes.
+	test -x $(RAY)/bin/python || $(BIN)/python -m venv $(RAY)
+	$(BIN)/python $(SITE) > "$$($(RAY)/bin/python $(SITE))/outer.pth"
+	$(RAY)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	$(RAY)/bin/python -m pytest -rs -m '' tests/ray
+	$(RAY)/bin/python -m benchmarks ray
 
 clean:  ## Remove what the targets made.
 	rm -rf .venv dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis snapshot_report.html
