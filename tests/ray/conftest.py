@@ -25,6 +25,8 @@ TINY += ["--guidance-scale", "1", "--grid", "kind=restart at=0.9 db=6"]
 RUNS = 6  # two seeds of smooth, smooth+1 and the restart
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Without clusters, as on those systems, Ray listens on loopback alone."""
+PATIENT = {"RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120"}
+"""A busy machine starts the process that serves a client in more than the usual 30 s."""
 if find_spec("ray") is not None:
     os.environ.update(QUIET)  # before it is imported
 
@@ -56,7 +58,7 @@ class LocalCluster:
                 [sys.executable, "-m", "ray.scripts.scripts", "start", *words],
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **QUIET, "TMPDIR": str(self.node_folder)},
+                env={**os.environ, **QUIET, **PATIENT, "TMPDIR": str(self.node_folder)},
             )
         try:
             until(lambda: self._process.poll() is not None or "Ray runtime started" in (folder / "output").read_text())

@@ -160,3 +160,9 @@ def test_where_no_ray_is_used_none_is_loaded() -> None:
         "import recorder.sweep.on_ray.pool, recorder.sweep.on_ray.cluster, ltxtui.cli.sweep, recorder.sweep.on_ray.run"
     )
     assert loaded & {"ray", "torch", "diffusers"} == set() and "ray" not in sys.modules
+
+
+def test_the_reason_is_found_in_a_traceback_of_another_process() -> None:
+    told = "failed:\nRuntimeError: it failed, because:\n\nray::H.__init__()\nModuleNotFoundError: No module named 'a'\n"
+    assert cluster.last_raised(RuntimeError(told)) == "ModuleNotFoundError: No module named 'a'"
+    assert cluster.last_raised(RuntimeError("the actor died")) is None

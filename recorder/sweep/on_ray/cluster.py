@@ -25,6 +25,7 @@ CONNECT_SECONDS: Final = 10.0
 OBJECT_STORE_BYTES: Final = 256 * 2**20
 """Of a cluster that is started for one sweep: it holds a few archives at a time."""
 _VERSIONS: Final = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
+_RAISED: Final = re.compile(r"^(\w+Error: .*[^:\n])$", re.MULTILINE)
 _LOOPBACK: Final = re.compile(r"localhost|127(?:\.\d+){3}|\[::1\]")
 
 
@@ -142,5 +143,11 @@ def _refusal(address: str, error: BaseException) -> str:
     way_out = (
         "" if address == LOCAL or address.startswith(CLIENT) else "; run ltxtui on a node, or use ray://HOST:10001"
     )
-    reason = reason_of(error).strip().partition("\n")[0].rstrip(".:")
+    reason = (last_raised(error) or reason_of(error)).rstrip(".:")
     return f"the Ray cluster at {address} cannot be used: {reason}{way_out}"
+
+
+def last_raised(error: BaseException) -> str | None:
+    """Ray's errors quote tracebacks of other processes: the last exception in them; None if there is none."""
+    found = _RAISED.findall(str(error))
+    return str(found[-1]) if found else None

@@ -22,6 +22,7 @@ from recorder.format import locations
 from recorder.format.events import reason_of
 from recorder.format.version import VERSION
 from recorder.sweep import spec
+from recorder.sweep.on_ray.cluster import last_raised
 from recorder.sweep.on_ray.maker import Made, Ready, RunMaker, SharedFolder
 from recorder.sweep.runner import MAX_FAILURES, JobResult, Stopped
 from recorder.sweep.spec import Job, Sweep
@@ -33,7 +34,6 @@ WAIT_SECONDS: Final = 0.5
 PATIENCE_SECONDS: Final = 60.0
 """After this time without any worker, the user is told that workers are waited for."""
 LEAVE_SECONDS: Final = 5.0
-_RAISED: Final = re.compile(r"^(\w+Error: .*[^:\n])$", re.MULTILINE)
 _WHY_LOST: Final = re.compile(r"actor is dead because (.*?)(?:\.\s|\.?$)", re.MULTILINE)
 
 
@@ -315,12 +315,10 @@ def _bring_home(folder: Path, made: Made) -> None:
 
 
 def _unexpected(error: BaseException, job: Job | None) -> Ready | Made:
-    said = str(error).strip().rpartition("\n")[2]
+    said = last_raised(error) or reason_of(error)
     return Ready("", {}, said, str(error)) if job is None else Made(0.0, said, log=str(error))
 
 
 def _why_lost(error: BaseException) -> str:
-    if raised := _RAISED.findall(str(error)):
-        return str(raised[-1])
     found = _WHY_LOST.search(str(error))
-    return found[1] if found else reason_of(error)
+    return last_raised(error) or (found[1] if found else reason_of(error))
