@@ -63,7 +63,7 @@ class Heard:
         self.seconds.append(result.seconds)
 
     def hearing(self) -> pool.Hearing:
-        return pool.Hearing(self.told, print, lambda job: None, self.log)
+        return pool.Hearing(self.told, print, lambda job: False, self.log)
 
     @property
     def overheads(self) -> list[float]:

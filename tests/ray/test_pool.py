@@ -47,12 +47,18 @@ class Heard:
     results: list[JobResult] = field(default_factory=list)
     dropped: int = 0
     said: list[str] = field(default_factory=list)
-    again: list[Job] = field(default_factory=list)
+    lost: list[Job] = field(default_factory=list)
+    complete: set[Job] = field(default_factory=set)
+    """Runs that are in the folder though their worker was lost."""
     log: io.StringIO = field(default_factory=io.StringIO)
 
     def told(self, result: JobResult, dropped: int) -> None:
         self.results.append(result)
         self.dropped += dropped
+
+    def kept(self, job: Job) -> bool:
+        self.lost.append(job)
+        return job in self.complete
 
     @property
     def jobs(self) -> Counter[Job]:
@@ -65,7 +71,7 @@ def run(
     arms = tuple(Arm(name) for name in dict.fromkeys(job.arm for job in jobs))
     made = Sweep.make(SweepSettings(str(folder), ("a prompt",)), (0,), arms, {"torch": "not installed"})
     spec.write(folder, made)
-    hearing = pool.Hearing(heard.told, heard.said.append, heard.again.append, heard.log)
+    hearing = pool.Hearing(heard.told, heard.said.append, heard.kept, heard.log)
     return pool.run_jobs(folder, made, jobs, workers, hearing, shared=shared, maker=maker)
 
 
@@ -101,8 +107,15 @@ def test_a_lost_run_is_made_again_and_one_that_loses_every_worker_fails(tmp_path
     assert heard.jobs == Counter(asked)
     assert [f.job for f in failed] == [Job("deadly", 0)]
     assert failed[0].error == "WorkerDied: 3 workers were lost during this run (its worker process has died)"
-    assert Counter(heard.again) == Counter([*jobs(3, "once"), *[Job("deadly", 0)] * 2])
+    assert Counter(heard.lost) == Counter([*jobs(3, "once"), *[Job("deadly", 0)] * 3])
     assert "a worker on node was lost (its worker process has died); once seed 0 is made again" in heard.said
+
+
+def test_a_run_that_was_complete_when_its_worker_was_lost_is_not_made_again(tmp_path: Path) -> None:
+    heard = Heard(complete={Job("deadly", 1)})
+    assert run(tmp_path, makers.DyingMaker, [Job("deadly", 1), *jobs(3, "smooth")], heard) == []
+    assert heard.jobs == Counter([Job("deadly", 1), *jobs(3, "smooth")]) and heard.lost == [Job("deadly", 1)]
+    assert heard.said == ["a worker on node was lost (its worker process has died) after a run"]
 
 
 def test_workers_that_die_while_loading_end_the_sweep(tmp_path: Path) -> None:
@@ -151,6 +164,7 @@ def test_other_versions_of_the_libraries_are_told_once(tmp_path: Path) -> None:
     heard = Heard()
     run(tmp_path, makers.OtherLibrariesMaker, jobs(300, "a"), heard)
     assert len(heard.said) <= 1 and all("runs may not be exact pairs" in line for line in heard.said)
+    assert spec.read(tmp_path).versions["torch"].startswith("2.")  # of the cluster, not of this process
 
 
 def test_a_folder_that_the_nodes_do_not_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +194,7 @@ def test_a_run_costs_little_beyond_itself(tmp_path: Path) -> None:
         times.append(time.monotonic())
         seconds.append(result.seconds)
 
-    hearing = pool.Hearing(told, print, lambda job: None, io.StringIO())
+    hearing = pool.Hearing(told, print, lambda job: False, io.StringIO())
     assert pool.run_jobs(tmp_path, made, made.jobs(), 1, hearing) == []
     between = [after - before for before, after in pairwise(times)]
     assert statistics.median(gap - made for gap, made in zip(between, seconds[1:], strict=True)) < 0.05

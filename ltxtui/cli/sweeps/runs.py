@@ -87,17 +87,21 @@ def _on_ray(
     """Make runs on a Ray cluster; gives those that failed. Raises CliError if the cluster cannot be used."""
     from recorder.sweep.on_ray.cluster import NoCluster
     from recorder.sweep.on_ray.run import run_on_ray
-    from replay.sweep.results import discard, find_runs
+    from replay.sweep.results import discard, find_runs, finished
 
     def announced(line: str, workers: int) -> AbstractContextManager[Callable[[JobResult, int], None]]:
         say(line)
         return begin(workers)
 
-    def again(job: Job) -> None:
-        discard(run for run in find_runs(folder, made) if run.job == job and run.state != "complete")
+    def kept(job: Job) -> bool:
+        found = [run for run in find_runs(folder, made) if run.job == job]
+        if job in finished(folder, found, made):
+            return True
+        discard(found)
+        return False
 
     try:
-        return run_on_ray(folder, made, jobs, ray, announced, note, again)
+        return run_on_ray(folder, made, jobs, ray, announced, note, kept)
     except NoCluster as error:
         raise CliError(str(error)) from error
 

@@ -7,26 +7,22 @@ that is done, so that nothing else has to survive.
 from __future__ import annotations
 
 import contextlib
-import itertools
-import json
 import re
-import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
-from recorder.format import locations
 from recorder.format.events import reason_of
 from recorder.format.version import VERSION
 from recorder.sweep import spec
 from recorder.sweep.on_ray.cluster import last_raised
+from recorder.sweep.on_ray.home import bring_home, marked
 from recorder.sweep.on_ray.maker import Made, Ready, RunMaker, SharedFolder
 from recorder.sweep.runner import MAX_FAILURES, JobResult, Stopped
 from recorder.sweep.spec import Job, Sweep
-from recorder.system import open_folders
 
 MAX_LOSSES: Final = 3
 """A run whose worker is lost so often has failed."""
@@ -44,13 +40,14 @@ class Hearing:
     Attributes:
         told: the result of each job, and the number of jobs that were dropped because of it.
         said: a line on what happened on the cluster.
-        again: a job that is handed out again; what a lost worker left of it in the shared folder may be removed.
+        kept: whether the run of a job whose worker was lost is complete in the folder; if not, what is left of it there
+            may be removed, and the job is handed out again.
         log: gets tracebacks of the nodes.
     """
 
     told: Callable[[JobResult, int], None]
     said: Callable[[str], None]
-    again: Callable[[Job], None]
+    kept: Callable[[Job], bool]
     log: IO[str]
 
 
@@ -101,25 +98,13 @@ def run_jobs(
         OSError: if a result cannot be written into the folder.
         KeyboardInterrupt: on Ctrl-C. Runs under way are given up.
     """
-    with _marked(folder) if shared else contextlib.nullcontext() as mark:
+    with marked(folder) if shared else contextlib.nullcontext() as mark:
         pool = _Pool(folder, sweep, list(jobs), hearing, _starter(sweep, maker, gpus, mark))
         try:
             pool.run(min(workers, len(jobs)))
         finally:
             pool.end()
     return pool.failed
-
-
-@contextlib.contextmanager
-def _marked(folder: Path) -> Iterator[SharedFolder]:
-    """While the block runs, a file proves to workers that they see this very folder."""
-    mark = f".ray-{secrets.token_hex(8)}"
-    folder = folder.absolute()
-    open_folders.replace_file(folder / mark, b"")
-    try:
-        yield SharedFolder(str(folder), mark)
-    finally:
-        (folder / mark).unlink(missing_ok=True)
 
 
 def _starter(sweep: Sweep, maker: type[RunMaker], gpus: int, shared: SharedFolder | None) -> Callable[[], Any]:
@@ -140,7 +125,9 @@ class _Pool:
         self.failed: list[JobResult] = []
         self._ray = ray
         self._folder = folder
-        self._versions = {k: v for k, v in sweep.versions.items() if v != "not installed"}
+        self._sweep = sweep
+        # What this process has installed says nothing: it makes no run.
+        self._versions = {} if set(sweep.jobs()) <= set(waiting) else sweep.versions
         self._waiting = waiting
         self._hearing = hearing
         self._start_actor = start
@@ -225,6 +212,10 @@ class _Pool:
         self._so_far.refusals.append(refusal)
 
     def _compare_versions(self, answer: Ready) -> None:
+        """Say which versions differ from those of other runs; the first of all are kept with the sweep."""
+        if not self._versions:
+            self._versions = answer.versions
+            spec.write(self._folder, replace(self._sweep, versions=answer.versions))
         new = {k: v for k, v in answer.versions.items() if self._versions.get(k, v) != v}
         if new:
             changed = "; ".join(f"{k} {self._versions[k]} elsewhere, {v} on {answer.node}" for k, v in new.items())
@@ -233,7 +224,7 @@ class _Pool:
 
     def _made(self, worker: _Worker, job: Job, made: Made) -> None:
         if made.error is None:
-            _bring_home(self._folder, made)
+            bring_home(self._folder, made)
             self._so_far.failed_in_a_row.clear()
             worker.failed.clear()
             self._so_far.lost_while_loading = 0
@@ -276,11 +267,12 @@ class _Pool:
                 raise Stopped(f"{MAX_FAILURES} workers were lost while they loaded the model: {why}{way_out}")
         else:
             self._so_far.losses[job] += 1
-            if self._so_far.losses[job] < MAX_LOSSES:
-                self._hearing.said(
-                    f"a worker on {worker.node} was lost ({why}); {job.arm} seed {job.seed} is made again"
-                )
-                self._hearing.again(job)
+            said = f"a worker on {worker.node} was lost ({why})"
+            if self._hearing.kept(job):
+                self._hearing.said(f"{said} after a run")
+                self._tell(worker, JobResult(job, None, 0.0))
+            elif self._so_far.losses[job] < MAX_LOSSES:
+                self._hearing.said(f"{said}; {job.arm} seed {job.seed} is made again")
                 self._waiting.insert(0, job)
             else:
                 died = f"WorkerDied: {MAX_LOSSES} workers were lost during this run ({why})"
@@ -297,21 +289,6 @@ class _Pool:
         if text:
             self._hearing.log.write(f"{of}:\n{text.rstrip()}\n")
             self._hearing.log.flush()
-
-
-def _bring_home(folder: Path, made: Made) -> None:
-    """Write a run that came packed: its measures first, so that no complete run lacks them. Raises OSError."""
-    if made.archive is None:
-        return
-    first = name = Path(made.name).name
-    for number in itertools.count(2):
-        archive = folder / spec.RUNS / f"{name}{locations.PACKED_SUFFIX}"
-        if not archive.exists():
-            break
-        name = f"{first}-{number}"  # two nodes had the same name for two runs
-    measures = json.dumps({"run": name, "measures": made.measures})
-    spec.replace_file(spec.measures_file(folder, name), f"{measures}\n")
-    open_folders.replace_file(archive, made.archive, sync=True)
 
 
 def _unexpected(error: BaseException, job: Job | None) -> Ready | Made:

@@ -28,7 +28,7 @@ def run_on_ray(
     asked: RayRequest,
     begin: Begin,
     said: Callable[[str], None],
-    again: Callable[[Job], None],
+    kept: Callable[[Job], bool],
 ) -> list[JobResult]:
     """Connect to a cluster and make runs there; gives those that failed. The caller holds `spec.ownership`.
 
@@ -39,7 +39,7 @@ def run_on_ray(
         asked: where to make them.
         begin: shows progress.
         said: is told what happens on the cluster, in a line.
-        again: is told of a job that is handed out again.
+        kept: of a `Hearing`.
 
     Raises:
         NoCluster: if the cluster cannot be used.
@@ -51,7 +51,7 @@ def run_on_ray(
         cluster = stack.enter_context(connected(asked.address, log))
         workers = min(len(jobs), asked.workers or cluster.gpus or 1)
         told = stack.enter_context(begin(_described(cluster, workers), workers))
-        hearing = Hearing(told, said, again, log)
+        hearing = Hearing(told, said, kept, log)
         return run_jobs(folder, sweep, jobs, workers, hearing, gpus=min(1, cluster.gpus), shared=asked.shared)
 
 
