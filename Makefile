@@ -95,7 +95,7 @@ bridges: $(STAMP)  ## Export to each tool and read it back with the tool's own l
 
 RAY := .venv/ray
 # It sees .venv's packages, and gets Ray.
-ray: $(STAMP)  ## Make sweeps on a local Ray cluster with two GPUs that it only believes in, and measure; three minutes.
+ray: $(STAMP)  ## Make sweeps on a local Ray cluster with two GPUs that it only believes in, and measure; five minutes.
 	test -x $(RAY)/bin/python || $(BIN)/python -m venv $(RAY)
 	$(BIN)/python $(SITE) > "$$($(RAY)/bin/python $(SITE))/outer.pth"
 	$(RAY)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
