@@ -113,6 +113,27 @@ def test_a_cluster_of_this_machine_is_started_on_loopback_and_ended(local: Local
     assert not list(Path("/tmp").glob("ltxtui-ray-*"))
 
 
+WITH_A_TOKEN = """
+import io, os, subprocess, sys
+from recorder.sweep.on_ray.cluster import connected
+
+def enters(**environment):
+    words = [sys.executable, "-c", f"import ray; ray.init({address!r})"]
+    return subprocess.run(words, capture_output=True, env=os.environ | environment).returncode == 0
+
+with connected("local", io.StringIO()):
+    import ray
+    address = ray.get_runtime_context().gcs_address
+    found = enters(), enters(RAY_AUTH_TOKEN="0" * 64), enters(RAY_AUTH_MODE="disabled")
+print(*found)
+"""
+
+
+def test_a_cluster_of_this_machine_answers_with_its_token_only() -> None:
+    done = subprocess.run([sys.executable, "-c", WITH_A_TOKEN], capture_output=True, text=True, timeout=240)
+    assert done.stdout == "True False False\n", done.stdout + done.stderr
+
+
 def connections(process: psutil.Process) -> list[Any]:
     try:
         return list(process.net_connections("tcp"))
