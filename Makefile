@@ -8,7 +8,7 @@ DEMO_STAMP := .venv/demo-installed
 DOCS_STAMP := .venv/docs-installed
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help demo test suite slow shuffled lint wheel matrix docs bench healthy peers soak torture powercut fuzz keys pictures interop bridges stores clean
+.PHONY: help demo test suite slow shuffled lint wheel matrix docs bench healthy peers soak torture powercut fuzz keys pictures interop bridges stores ray clean
 
 demo: $(DEMO_STAMP)  ## Show a real, if tiny, LTX 2.3 denoising live.
 	$(BIN)/ltxtui demo
@@ -100,6 +100,15 @@ stores: $(STAMP)  ## Record to, list and replay from an S3 server on loopback, c
 	$(BIN)/python $(SITE) > "$$($(STORES)/bin/python $(SITE))/outer.pth"
 	$(STORES)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[s3]' 'moto[server]'
 	$(STORES)/bin/python -m pytest -rs tests/stores
+
+RAY := .venv/ray
+# It sees .venv's packages, and gets Ray.
+ray: $(STAMP)  ## Make sweeps on a local Ray cluster with two GPUs that it only believes in, and measure; five minutes.
+	test -x $(RAY)/bin/python || $(BIN)/python -m venv $(RAY)
+	$(BIN)/python $(SITE) > "$$($(RAY)/bin/python $(SITE))/outer.pth"
+	$(RAY)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	$(RAY)/bin/python -m pytest -rs -m '' tests/ray
+	$(RAY)/bin/python -m benchmarks ray
 
 clean:  ## Remove what the targets made.
 	rm -rf .venv dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis snapshot_report.html

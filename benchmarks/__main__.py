@@ -13,6 +13,8 @@ from benchmarks import options
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the nano model's tensors are too small to share
 
+EXTRA = ["ray"]
+"""Only by their names: they need what most environments lack."""
 PARTS = ["recorder", "footprint", "dashboard", "findings", "comfyui", "remote", "starting", "claims", "bigfolder"]
 
 
@@ -20,7 +22,9 @@ def main() -> None:
     parser = options.parser(
         "benchmarks", __doc__, "  everything, as `make bench`", "recorder footprint  without a dashboard"
     )
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=f"{', '.join(PARTS)} [all]")
+    parser.add_argument(
+        "parts", nargs="*", choices=[*PARTS, *EXTRA, []], metavar="PART", help=f"{', '.join(PARTS)} [all]; ray"
+    )
     parts = parser.parse_args().parts or PARTS
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}", end="")
     folder = Path(tempfile.mkdtemp(prefix="ltx-bench-", dir=tempfile.gettempdir()))
@@ -54,6 +58,10 @@ def main() -> None:
             from benchmarks import starting
 
             starting.run(folder)
+        if "ray" in parts:
+            from benchmarks import ray_sweep
+
+            ray_sweep.run(folder)
         if "claims" in parts:
             from benchmarks import claims
 

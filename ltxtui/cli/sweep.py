@@ -9,6 +9,7 @@ import click
 
 from ltxtui.cli.common import CliError, LocalPath
 from ltxtui.cli.options.numbers import FRAMES, PIXELS, SEED, STEPS
+from ltxtui.cli.options.ray import ray_options, ray_request
 from ltxtui.cli.options.setup import setup_options
 from ltxtui.cli.stores.upload import sweep_uploader, upload_option
 from ltxtui.cli.sweeps.join import join
@@ -27,6 +28,7 @@ Examples:
   ltxtui sweep my-sweep --seeds 64 --extend            more seeds, or more arms
   ltxtui sweep my-sweep --gpus all                     a worker for each GPU
   ltxtui sweep my-sweep --join                         in as many terminals or batch jobs as you like
+  ltxtui sweep my-sweep --ray ray://head:10001         a worker on every GPU of a Ray cluster
   ltxtui sweep my-sweep --report --markdown table.md --svg forest.svg
   ltxtui sweep my-sweep --upload s3://bucket/my-sweep  a copy on an object store, once it is complete
 
@@ -77,12 +79,13 @@ Keys of a grid. Values are separated by commas; every combination is an arm:
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Processes that make runs at the same time.",
+    help="Processes that make runs at the same time; with --ray: one per GPU unless given.",
 )
 @click.option("--gpus", metavar="0,1,…|all", help="One worker per GPU, which sees no other one.")
 @click.option(
     "--join", is_flag=True, help="Share FOLDER with other makers, of this and other machines: docs/clusters.md."
 )
+@ray_options
 @click.option("--extend", is_flag=True, help="Add seeds and arms to an existing sweep.")
 @click.option(
     "--report",
@@ -111,6 +114,7 @@ def sweep(context: click.Context, /, folder: Path | None, **options: Any) -> Non
         if path is not None and not path.absolute().parent.is_dir():
             raise CliError(f"the folder of {path} does not exist; create it first")
     upload = sweep_uploader(options.pop("upload_to"))
+    ray = ray_request(options, given)
     given -= {*outputs, "upload_to", "workers", "gpus", "join", "extend", "report_only"}
     if options["report_only"]:
         if folder is None:
@@ -128,7 +132,7 @@ def sweep(context: click.Context, /, folder: Path | None, **options: Any) -> Non
         if options["join"]:
             made = join(folder, made, workers, gpus, extend=options["extend"])
         else:
-            make_missing(folder, made, workers, gpus)
+            make_missing(folder, made, workers, gpus, ray)
     report(folder, made, **outputs)
     if upload is not None:
         upload(folder, made_runs(folder, made))

@@ -18,7 +18,7 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from recorder.sweep import spec
 from recorder.sweep.grid import Arm
 from recorder.sweep.spec import Job, Sweep
 from recorder.system.signals import as_ctrl_c
+
+EXPECTED: Final = (ValueError, RuntimeError, OSError, TypeError, ArithmeticError, LookupError)
+"""What a model or a run may raise; it is the result of the job."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -83,15 +86,19 @@ def serve(folder: Path, jobs: Iterable[str], answers: IO[str]) -> None:
                 answer["fatal"] = False
             began = time.monotonic()
             answer["run"] = locations.run_name(make_run(pipe, sweep, job, folder))
-        except (ValueError, RuntimeError, OSError, TypeError, ArithmeticError, LookupError) as error:
-            from recorder.shocks.plan import PlanError
-
+        except EXPECTED as error:
             traceback.print_exc()
-            answer["error"] = f"{type(error).__name__}: {reason_of(error)}"
-            answer["no_plan"] = isinstance(error, PlanError)
+            answer["error"], answer["no_plan"] = described(error)
         answer["seconds"] = time.monotonic() - began
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def described(error: BaseException) -> tuple[str, bool]:
+    """An error in one line, and whether the arm's shocks cannot act on this schedule, with any seed."""
+    from recorder.shocks.plan import PlanError
+
+    return f"{type(error).__name__}: {reason_of(error)}", isinstance(error, PlanError)
 
 
 def request_of(sweep: Sweep, arm: Arm, seed: int) -> Any:
@@ -135,8 +142,8 @@ def load(sweep: Sweep) -> Any:
     return pipe
 
 
-def make_run(pipe: Any, sweep: Sweep, job: Job, folder: Path) -> Path:
-    """Generate and record one run, and measure its final latents; returns its archive."""
+def make_run(pipe: Any, sweep: Sweep, job: Job, folder: Path, pack: bool = False) -> Path:
+    """Generate and record one run, and measure its final latents; returns its archive, packed on request."""
     from recorder import nano
     from recorder.recipes.call import scheduler_of
     from recorder.recipes.named_schedule import read_schedule
@@ -167,6 +174,7 @@ def make_run(pipe: Any, sweep: Sweep, job: Job, folder: Path) -> Path:
         metadata={"model": sweep.settings.model, "sweep": {"id": sweep.id, "arm": arm.name, "seed": job.seed}},
         data_eigenvalue=nano.DATA_EIGENVALUE if is_nano else None,
         previews=False,
+        pack=pack,
     ) as run:
         result = run_stages(pipe, request, changed=with_more_steps)
         # Before the run is complete, so that no complete run lacks its measures.

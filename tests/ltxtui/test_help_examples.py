@@ -71,6 +71,11 @@ class Example:
         return any(word.startswith("diffusers/") for word in self.words)
 
     @property
+    def needs_a_cluster(self) -> bool:
+        """Whether it needs a Ray cluster; `make ray` starts one."""
+        return "--ray" in self.words
+
+    @property
     def needs_a_library(self) -> bool:
         """Whether it needs an extra that is not installed; `make bridges` installs all of them."""
         used = {**LIBRARIES, "metrics": "prometheus_client"} if self.words[:1] in (("export",), ("metrics",)) else {}
@@ -351,7 +356,7 @@ def value_at(found: Any, filter: str) -> Any:
 def test_examples_work(
     example: Example, here: Path, loaded: Any, shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if example.needs_another_model or example.needs_a_library:
+    if example.needs_another_model or example.needs_a_library or example.needs_a_cluster:
         parse(example.words)
         return
     command = example.words[0] if example.words else ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,9 @@ from recorder.format.numerals import counted
 from recorder.system.open_folders import make_folders
 
 if TYPE_CHECKING:
+    from recorder.sweep.on_ray.request import RayRequest
     from recorder.sweep.runner import JobResult
-    from recorder.sweep.spec import Sweep
+    from recorder.sweep.spec import Job, Sweep
 
 PLAIN_LINES = 40
 """Most lines of progress where standard error is not a terminal."""
@@ -25,7 +27,9 @@ _bars: list[Any] = []
 """The progress bar that is on the terminal, if any; other threads write, too."""
 
 
-def make_missing(folder: Path, made: Sweep, workers: int, gpus: Sequence[str] = ()) -> None:
+def make_missing(
+    folder: Path, made: Sweep, workers: int, gpus: Sequence[str] = (), ray: RayRequest | None = None
+) -> None:
     """Make the missing runs of a sweep, alone; exits with status 130 if interrupted.
 
     Args:
@@ -33,6 +37,7 @@ def make_missing(folder: Path, made: Sweep, workers: int, gpus: Sequence[str] = 
         made: what it holds.
         workers: processes that make runs.
         gpus: one for each of them; empty to leave that to torch.
+        ray: makes them on a Ray cluster instead.
 
     Raises:
         CliError: if another process makes them, the folder cannot be used, or no worker can run.
@@ -57,15 +62,48 @@ def make_missing(folder: Path, made: Sweep, workers: int, gpus: Sequence[str] = 
         jobs = [job for job in made.jobs() if job not in done]
         if not jobs:
             return
-        check_extra()
-        warn_of_versions(made)
+        if ray is None:
+            check_extra()
+            warn_of_versions(made)
         wanted = set(jobs)
         discard(f for f in found if f.job in wanted)
         click.echo(f"{counted(len(jobs), 'run')} to make, {len(done)} done already, in {folder}", err=True)
-        workers = min(workers, len(jobs))
-        told = stack.enter_context(progress(len(done), len(jobs), workers))
-        failed = run_jobs(folder, JobList(jobs), workers, told, gpus=gpus[:workers], heartbeat=heartbeat)
+        if ray is not None:
+            failed = _on_ray(folder, made, jobs, ray, partial(progress, len(done), len(jobs)))
+        else:
+            workers = min(workers, len(jobs))
+            told = stack.enter_context(progress(len(done), len(jobs), workers))
+            failed = run_jobs(folder, JobList(jobs), workers, told, gpus=gpus[:workers], heartbeat=heartbeat)
         say_failures({f.job.arm: str(f.error) for f in reversed(failed)}, folder / spec.LOG)
+
+
+def _on_ray(
+    folder: Path,
+    made: Sweep,
+    jobs: list[Job],
+    ray: RayRequest,
+    begin: Callable[[int], AbstractContextManager[Callable[[JobResult, int], None]]],
+) -> list[JobResult]:
+    """Make runs on a Ray cluster; gives those that failed. Raises CliError if the cluster cannot be used."""
+    from recorder.sweep.on_ray.cluster import NoCluster
+    from recorder.sweep.on_ray.run import run_on_ray
+    from replay.sweep.results import discard, find_runs, finished
+
+    def announced(line: str, workers: int) -> AbstractContextManager[Callable[[JobResult, int], None]]:
+        say(line)
+        return begin(workers)
+
+    def kept(job: Job) -> bool:
+        found = [run for run in find_runs(folder, made) if run.job == job]
+        if job in finished(folder, found, made):
+            return True
+        discard(found)
+        return False
+
+    try:
+        return run_on_ray(folder, made, jobs, ray, announced, note, kept)
+    except NoCluster as error:
+        raise CliError(str(error)) from error
 
 
 @contextmanager
