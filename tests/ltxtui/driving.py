@@ -52,14 +52,17 @@ async def settled(pilot: Pilot[None]) -> None:
     loop. A screen that is read in between has parts of both layouts.
     """
     before: list[Strip] = []
-    equal = 0
+    changed = ""
+    equal = looks = 0
     deadline = time.monotonic() + PATIENCE_SECONDS
     while equal < LOOKS:
-        assert time.monotonic() < deadline, "the screen never settled"
+        assert time.monotonic() < deadline, f"the screen never settled in {looks} looks; last changed: {changed}"
         await pilot.pause()
         await pilot.pause(0.005)
-        now = strips_of(pilot)
+        now, looks = strips_of(pilot), looks + 1
         equal = equal + 1 if now == before else 0
+        if not equal:
+            changed = "\n".join(f"{a.text} → {b.text}" for a, b in zip(before, now, strict=False) if a != b)
         before = now
 
 

@@ -175,6 +175,8 @@ def test_a_part_of_a_name_is_enough(archive: Path) -> None:
 class WebServer(ThreadingHTTPServer):
     """Serves the current folder on loopback, without a word."""
 
+    request_queue_size = 256  # a folder's files are asked for at once; five may wait otherwise, and the others are late
+
     def __init__(self, folder: Path) -> None:
         class Handler(SimpleHTTPRequestHandler):
             def log_message(self, format: str, *args: Any) -> None:
