@@ -97,12 +97,11 @@ class RunScreen(RunDialogs, inherit_bindings=False):
     def compose(self) -> ComposeResult:
         drawing, settings = self.drawing, self.dashboard.settings
         preset = self._opening.preset if self._opening else 1
-        back = "back" if self.dashboard.depth > 1 else ""
+        read_only, back = self.dashboard.read_only, "back" if self.dashboard.depth > 1 else ""
         board = Board(self.deck, drawing, self.dashboard.state, preset, self._link, id="board")
         yield HeaderView(self.deck, drawing, link=self._link, pages=lambda: board.page_text, id="header")
         yield board
         yield EventLine(self.deck, drawing, id="event")
-        read_only = self.dashboard.read_only
         yield FooterView(self.deck, drawing, keymap=settings.keys, back=back, read_only=read_only, id="footer")
         yield TooSmall(self.deck, drawing, id="too-small")
 
@@ -159,9 +158,11 @@ class RunScreen(RunDialogs, inherit_bindings=False):
         if self._examining is not None:
             self._examining.stop()
         wait = 0.0 if self._feed.done else findings.due
-        self._examining = self.set_timer(max(0.001, wait), self._examine, name="examine")
+        self._examining = self.set_interval(max(0.01, wait), self._examine, name="examine")  # no late one is dropped
 
     def _examine(self) -> None:
+        if self._examining is not None:
+            self._examining.stop()
         self._examining = None
         if self.deck.findings.update():
             self.show()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from textual import _time
+from textual.timer import Timer
 
 from ltxtui.app import Dashboard, Options
 from ltxtui.panels import findings, frames
@@ -314,3 +317,21 @@ def test_a_run_without_frames_says_so() -> None:
     rows = frames.FramesView(deck, Style.ASCII).rows(40, 9)
     assert any("not recorded" in row.text for row in rows)
     assert frames.table(deck).rows == []
+
+
+async def test_a_run_is_examined_even_if_the_timer_begins_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timer that runs once is dropped by Textual when its time is over before it first looks at the clock."""
+    clock, late = _time.get_time, set[Timer]()
+
+    def delayed() -> float:
+        caller = sys._getframe(1).f_locals
+        timer = caller.get("self")
+        if isinstance(timer, Timer) and timer.name == "examine" and "start" in caller and timer not in late:
+            late.add(timer)
+            return clock() + 3 * timer._interval
+        return clock()
+
+    monkeypatch.setattr(_time, "get_time", delayed)
+    async with Dashboard(open_fixture("faulty")).run_test(size=ROOMY) as pilot:
+        await loaded(pilot)
+        assert late
