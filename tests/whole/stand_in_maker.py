@@ -1,8 +1,9 @@
 """`ltxtui sweep` with a stand-in for the generation: `python -m tests.whole.stand_in_maker sweep FOLDER …`.
 
 Its workers are this module too, and write small real archives without a model. By its environment, a maker is of
-another machine (STAND_IN_HOST), its clocks differ by seconds (STAND_IN_CLOCK), a step takes longer (STAND_IN_STEP), and
-files cannot be locked, as on some network disks (STAND_IN_LOCKS=none).
+another machine (STAND_IN_HOST), its clocks differ by seconds (STAND_IN_CLOCK), a step (STAND_IN_STEP) or what comes
+before a run's first message (STAND_IN_FIRST) takes longer, and files cannot be locked, as on some network disks
+(STAND_IN_LOCKS=none).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from recorder.sweep.spec import Job, Sweep  # noqa: E402
 from tests import recorded  # noqa: E402
 
 STEP_SECONDS = float(os.environ.get("STAND_IN_STEP", 0.03))
+FIRST_SECONDS = float(os.environ.get("STAND_IN_FIRST", 0))
 BEGUN = "begun.log"
 """A line for every run that any worker began."""
 
@@ -49,6 +51,8 @@ def make_run(_: Any, sweep: Sweep, job: Job, folder: Path) -> Path:
     """Write a run's journal step by step, then its archive."""
     with (folder / BEGUN).open("a") as log:
         log.write(f"{job.file} {os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '-')}\n")
+    if FIRST_SECONDS:
+        time.sleep(FIRST_SECONDS)
     path, journal = reserve.claim(folder / spec.RUNS, reserve.run_name(job.file, time.time()))
     recorded.SUMMARY["video"]["content_drift"] = [value(job)]
     mark = {"sweep": {"id": sweep.id, "arm": job.arm, "seed": job.seed}}

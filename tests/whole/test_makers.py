@@ -55,9 +55,11 @@ class Makers:
         host: str = "",
         clock: float = 0,
         step: float = 0,
+        first: float = 0,
         module: str = "tests.whole.stand_in_maker",
     ) -> subprocess.Popen[str]:
-        said = {"STAND_IN_HOST": host, "STAND_IN_CLOCK": str(clock)} | ({"STAND_IN_STEP": str(step)} if step else {})
+        said = {"STAND_IN_HOST": host, "STAND_IN_CLOCK": str(clock), "STAND_IN_FIRST": str(first)}
+        said |= {"STAND_IN_STEP": str(step)} if step else {}
         said |= {"STAND_IN_LOCKS": "none"} if "--join" in more else {}
         self._all.append(
             subprocess.Popen(
@@ -182,7 +184,8 @@ def test_real_makers_that_begin_one_sweep_together(makers: Makers, tmp_path: Pat
 @pytest.mark.slow
 def test_a_suspended_maker_comes_back_and_its_run_does_not_count(makers: Makers, tmp_path: Path) -> None:
     sweep = prepared(tmp_path, seeds=1)
-    suspended = makers.start(tmp_path, "--join", host="one", step=0.2)
+    # Before its run's first message: the other maker removes what it finds of the job, and the stand-in needs it.
+    suspended = makers.start(tmp_path, "--join", host="one", first=1.0)
     [name] = until(lambda: jobs_of(tmp_path, suspended))
     [worker] = psutil.Process(suspended.pid).children()
     for process in (worker, psutil.Process(suspended.pid)):
