@@ -11,9 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from ltxtui.cli import cli
 from recorder import nano
+from recorder.generate import Request, generate
 from recorder.nano import clips, measure
+from recorder.sweep.spec import SweepSettings
+from replay.baseline import model_of
+from replay.sources.open import load as load_run
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
@@ -158,6 +164,24 @@ def test_the_young_model_is_named_and_says_how_to_get_it(tmp_path: Path, monkeyp
         nano.load(weights=nano.weights_of("nano:young"))
     shutil.copytree(nano.WEIGHTS, nano.weights_of("nano:young"))
     assert nano.load(weights=nano.weights_of("nano:young")).config._name_or_path == "nano:young"
+
+
+def test_commands_know_the_young_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    plans = [CliRunner().invoke(cli, ["plan", "--model", model, "--steps", "5"]) for model in ("nano", "nano:young")]
+    assert plans[1].exit_code == 0 and plans[1].output.replace("nano:young", "nano") == plans[0].output
+    done = CliRunner().invoke(cli, ["record", "--model", "nano:young"])
+    assert done.exit_code == 1 and "python -m recorder.nano young" in done.output, done.output
+    assert SweepSettings("nano:young", ("a",)).has_measures and not SweepSettings("another", ("a",)).has_measures
+
+
+def test_a_run_of_the_young_model_is_that_of_a_nano_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    shutil.copytree(nano.WEIGHTS, nano.weights_of("nano:young"))
+    asked = {"prompt": "a red ball moving up", "height": 64, "width": 64, "frames": 9}
+    done = generate(Request(model="nano:young", steps=2, runs_dir=tmp_path / "runs", **asked))
+    run = load_run(done.archive)
+    assert model_of(run) == "nano:young" and done.rows == 4
 
 
 @pytest.mark.parametrize("missing", ["torch", "diffusers", "transformers"])
