@@ -16,6 +16,9 @@ from diffusers import AutoencoderKLLTX2Video, LTX2Pipeline
 
 from recorder.nano import components, decoder, denoiser, distil, flow, start
 
+FROM_SCRATCH = {"rate": 2e-3, "matrix_rate": 8e-3, "short_share": 0.15}
+AFTER_A_TEACHER = {"rate": 1e-3, "matrix_rate": 3e-3, "short_share": 0.0}
+"""What a training begins with decides how fast it may go, and whether short clips have something to teach."""
 HALVED = ("transformer", "connectors", "vae", "audio_vae", "vocoder", "text_encoder")
 """Components that are stored in half precision, as the real model is; loading makes them float32 again."""
 
@@ -52,6 +55,9 @@ def _portable(settings: Any) -> Any:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = _parser()
     options = parser.parse_args(arguments)
+    for name, value in (AFTER_A_TEACHER if options.teacher else FROM_SCRATCH).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
     for folder in (options.start, options.teacher, options.decoder_from):
         if folder and not (folder / "model_index.json").is_file():
             parser.error(f"no model in {folder}; it has to be a folder written by save_pretrained")
@@ -89,9 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--until", type=float, default=1.0, metavar="SHARE", help="stop after this share of that time")
     add("--decoder-minutes", type=float, default=8.0, help="time for the video decoder (default: 8)")
     add("--distil-minutes", type=float, default=20.0, help="time to learn from the teacher (default: 20)")
-    add("--rate", type=float, default=2e-3, help="peak learning rate of AdamW (default: 2e-3)")
-    add("--matrix-rate", type=float, default=8e-3, help="peak learning rate of Muon (default: 8e-3)")
-    add("--short-share", type=float, default=0.15, help="share of the time for short clips, at first (default: .15)")
+    add("--rate", type=float, help="peak learning rate of AdamW (default: 2e-3, with a teacher 1e-3)")
+    add("--matrix-rate", type=float, help="peak learning rate of Muon (default: 8e-3, with a teacher 3e-3)")
+    add("--short-share", type=float, help="share of the time for short clips at first (default: .15, with a teacher 0)")
     add("--seed", type=int, default=0)
     add("--threads", type=int, default=1)
     add("--state", type=Path, help="file that a training is saved to, and continued from if it exists")
