@@ -36,7 +36,14 @@ def young(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m recorder.nano", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m recorder.nano",
+        description=__doc__,
+        epilog="examples:\n"
+        "  python -m recorder.nano export nano.safetensors --layout lightricks --contexts contexts.safetensors\n"
+        "  python -m recorder.nano young --teacher first-nano",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     to = commands.add_parser("export", help="write the model as diffusers or as Lightricks' code loads it")
     to.add_argument("path", type=Path, help="a folder for diffusers, a .safetensors file for Lightricks' layout")
