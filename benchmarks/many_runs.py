@@ -28,9 +28,9 @@ from recorder.format.protocol import Message
 STEPS: Final = 40
 START: Final = 1_795_000_000.0
 EVERY_FOLDER: Final = 4
-"""Every so many runs one is a folder; the others are packed."""
+"""One run in this many is a folder; the others are packed."""
 _EVERY_SHOCK: Final = 5
-"""Every so many runs one has a shock, and so a schedule that no other run has."""
+"""One run in this many has a shock, and with it a schedule that no other run has."""
 _METRICS: Final = ("sigma", "velocity_rms")
 _STATUS: Final = ("complete", "complete", "complete", "interrupted", "failed")
 _WORDS: Final = ("red", "ball", "moving", "left", "over", "a", "still", "pond", "at", "dusk", "slow", "camera", "grain")

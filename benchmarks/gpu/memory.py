@@ -14,7 +14,7 @@ from benchmarks.gpu.bench import Answer, Bench, Goal, patched, troubles
 
 STEPS = 24
 FULL = range(4, 8)
-"""Steps during which there is no memory."""
+"""Steps during which the device has no free memory."""
 
 
 @contextlib.contextmanager
