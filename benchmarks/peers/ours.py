@@ -48,7 +48,7 @@ class Ours:
     """Journal, socket server and archivist all run, as in any recording."""
 
     distribution = ""
-    modules = ("torch", "recorder.session", "replay.sources.open", "zarr", "psutil")
+    modules = ("torch", "recorder.session", "replay.sources.open", "replay.library.listing", "zarr", "psutil")
     packed = False
 
     def open(self, folder: Path, steps: int) -> None:
