@@ -72,13 +72,16 @@ pictures: $(STAMP)  ## Render the pictures of README.md and docs/findings.md.
 
 INTEROP := .venv/interop
 SITE := -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+# What ComfyUI imports, besides what .venv has.
+COMFYUI_NEEDS := boltons comfy-aimdo comfy-kitchen kornia kornia_rs pydantic-settings sentencepiece simpleeval spandrel torchsde trampoline
 # Without their dependencies: these are .venv's, which the environment sees. Empty modules stand for torchaudio, whose
 # build would have to match torch, and OpenImageIO: Lightricks' code imports them, and needs them for files alone.
-interop: $(STAMP)  ## Record Lightricks' ltx-pipelines at toy size; LTXTUI_LTX2=PATH takes a checkout of LTX-2; two minutes.
+interop: $(STAMP)  ## Run the nano model in Lightricks' code and record its pipelines; LTXTUI_LTX2 and LTXTUI_COMFYUI take checkouts; three minutes.
 	test -x $(INTEROP)/bin/python || $(BIN)/python -m venv $(INTEROP)
 	$(BIN)/python $(SITE) > "$$($(INTEROP)/bin/python $(SITE))/outer.pth"
 	$(INTEROP)/bin/python -m pip install --quiet --no-deps --constraint constraints.txt \
-		ltx-core==1.0.0 ltx-pipelines==1.0.0 einops scipy || echo "ltx-pipelines cannot be installed; its tests are skipped"
+		ltx-core==1.0.0 ltx-pipelines==1.0.0 einops scipy $(if $(LTXTUI_COMFYUI),$(COMFYUI_NEEDS)) \
+		|| echo "Lightricks' code or what ComfyUI needs cannot be installed; its tests are skipped"
 	for module in torchaudio OpenImageIO; do $(INTEROP)/bin/python -c "import $$module" 2>/dev/null || \
 		touch "$$($(INTEROP)/bin/python $(SITE))/$$module.py"; done
 	$(INTEROP)/bin/python -m pytest -rs tests/interop

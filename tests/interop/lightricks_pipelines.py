@@ -6,8 +6,6 @@ Knows the interfaces of the packages 1.0.0 and of v1.2.0 of the repository.
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,9 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-LTX2 = os.environ.get("LTXTUI_LTX2")
-"""A checkout of Lightricks/LTX-2 to test with instead of the packages that are installed."""
 
 CONFIG: dict[str, Any] = {
     "dropout": 0.0,
@@ -67,13 +62,6 @@ CALL: dict[str, Any] = {
     "images": [],
 }
 CPU = torch.device("cpu")
-
-
-def use_checkout() -> None:
-    """Import ltx-core and ltx-pipelines from the checkout, if one is named."""
-    if LTX2:
-        for package in ("ltx-pipelines", "ltx-core"):
-            sys.path.insert(0, str(Path(LTX2) / "packages" / package / "src"))
 
 
 def is_new() -> bool:

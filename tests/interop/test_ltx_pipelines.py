@@ -16,9 +16,10 @@ torch = pytest.importorskip("torch")
 
 from recorder import record  # noqa: E402
 from replay.sources.open import load  # noqa: E402
+from tests.interop import checkouts  # noqa: E402
 from tests.interop import lightricks_pipelines as theirs  # noqa: E402
 
-theirs.use_checkout()
+checkouts.use_ltx2()
 pytest.importorskip(
     "ltx_pipelines.utils.samplers",
     reason="ltx-pipelines is not here: `make interop`, or LTXTUI_LTX2=PATH of a checkout with what it needs",
