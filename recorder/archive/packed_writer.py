@@ -89,7 +89,7 @@ class PackedStoreWriter(StoreWriter):
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, "another run has its place", str(target))
         if self._files is not None:
-            write_zip(target, self._files, self._files.__getitem__, sync=False)
+            write_zip(target, self._files, self._files.__getitem__, sync=False, at_once=True)
             self._files = {}
         else:
             write_zip(target, list(self.tree.files()), self._read_counted)

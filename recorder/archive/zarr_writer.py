@@ -45,6 +45,8 @@ class StoreWriter:
         self._unsynced: set[str] = set()
         """Files that were written since the last `sync`."""
         self._documents: dict[str, dict[str, Any]] = {}
+        self._texts: dict[str, str] = {}
+        """The documents of all nodes but the root, as they were written."""
         self.checksums: dict[str, int] = {}
         """CRC-32 of every chunk file by its path from the root, as it was last written."""
         self.written = 0
@@ -142,12 +144,19 @@ class StoreWriter:
         Checksums are written before, in a separate file that Zarr readers ignore.
         """
         self.write(paths.CHECKSUMS, json.dumps({"crc32": self.checksums}).encode())
-        names = sorted((n for n in self._documents if n), key=lambda n: (n.count("/"), n))
-        documents = {n: self._documents[n] for n in names}
-        for name, document in documents.items():
-            if document["node_type"] == "group":
-                documents[name] = {**document, "consolidated_metadata": _EMPTY}
-        self.update("", attributes=attributes, consolidated_metadata={**_EMPTY, "metadata": documents})
+        names = sorted(self._texts, key=lambda n: (n.count("/"), n))
+        # Made of the texts: encoding every document a second time would take longer than writing all of them.
+        texts = (f"{json.dumps(name)}: {self._consolidated_text(name)}" for name in names)
+        root = json.dumps({**self._documents[""], "attributes": attributes}, allow_nan=False)
+        inside = f'{{"kind": "inline", "must_understand": false, "metadata": {{{", ".join(texts)}}}}}'
+        self.write(paths.DOCUMENT, f'{root[:-1]}, "consolidated_metadata": {inside}}}'.encode())
+
+    def _consolidated_text(self, name: str) -> str:
+        """A node's document as the root's holds it: zarr-python gives groups a field of their own there."""
+        text = self._texts[name]
+        if self._documents[name]["node_type"] == "array":
+            return text
+        return f'{text[:-1]}, "consolidated_metadata": {json.dumps(_EMPTY)}}}'
 
     def write(self, name: str, data: bytes, below: str | None = None) -> None:
         """Write a file by its path from the root, completely or not at all.
@@ -223,6 +232,8 @@ class StoreWriter:
     def _put(self, name: str, document: dict[str, Any]) -> None:
         text = json.dumps(document, allow_nan=False)
         self._documents[name] = document
+        if name:
+            self._texts[name] = text
         self.write(paths.document(name), text.encode())
 
 

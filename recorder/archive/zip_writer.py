@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import zipfile
 import zlib
@@ -32,7 +33,13 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def write_zip(
-    target: Path, names: Iterable[str], read: Callable[[str], bytes], *, small: bool = False, sync: bool = True
+    target: Path,
+    names: Iterable[str],
+    read: Callable[[str], bytes],
+    *,
+    small: bool = False,
+    sync: bool = True,
+    at_once: bool = False,
 ) -> None:
     """Write files as the members of a new zip file, completely or not at all.
 
@@ -42,6 +49,8 @@ def write_zip(
         read: gives the content of a file.
         small: deflate members.
         sync: force it onto the disk before it gets its name.
+        at_once: make the file in memory first. zipfile goes back to the header of every member, which costs several
+            calls of the operating system in a file.
 
     Raises:
         OSError: when the disk does.
@@ -53,9 +62,12 @@ def write_zip(
             os.unlink(beside, dir_fd=place)  # left by a process that was killed
         try:
             with os.fdopen(os.open(beside, _NEW, FILE_MODE, dir_fd=place), "w+b") as file:
-                with zipfile.ZipFile(file, "w") as packed:
+                made = io.BytesIO() if at_once else file
+                with zipfile.ZipFile(made, "w") as packed:
                     for name in in_order(names):
                         _add(packed, name, read(name), small)
+                if isinstance(made, io.BytesIO):
+                    file.write(made.getbuffer())
                 file.flush()
                 if sync:
                     to_disk(file.fileno())

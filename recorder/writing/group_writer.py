@@ -11,14 +11,13 @@ from recorder.format.framing import encode
 from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
 from recorder.writing.archive_thread import Archivist
-from recorder.writing.joined_rows import together
 from recorder.writing.message_fallback import lesser
 from recorder.writing.tally import Tally
 
 logger = logging.getLogger(__name__)
 
 MAX_GROUP = 32
-"""Messages that are written together when more wait: one write for each would be too slow for a busy disk."""
+"""Messages, or rows in one message, that are written together when more wait: one write for each would be too slow."""
 
 _VITAL = {protocol.HEADER, protocol.STAGE, protocol.STREAM, protocol.END}
 
@@ -54,7 +53,7 @@ class GroupWriter:
         """Gather a message, or as much of it as can be sent; readers refuse rows of a stream that is not declared."""
         if self._undeclared and (message.get("stage"), message.get("stream")) in self._undeclared:
             if message["t"] == protocol.STEP:
-                self.miss((message["stage"], message["stream"]), 1)
+                self.miss((message["stage"], message["stream"]), message.get("count", 1))
             return
         try:
             data = encode(message)
@@ -62,6 +61,11 @@ class GroupWriter:
             self._write_lesser(message, error)
         else:
             self._gather(data, message)
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the journal cannot be written just now: it then takes one message at a time."""
+        return self._degraded
 
     def degrade(self, text: str) -> None:
         """Gather an event about a part of the run that is not recorded, and log it."""
@@ -82,7 +86,7 @@ class GroupWriter:
             self._journal.append(b"".join(data for data, _, _ in group), any(vital for _, _, vital in group))
             if self._sync and self._journal.error is None:
                 self._synchronise()
-            for message in together(message for _, message, _ in group):
+            for _, message, _ in group:
                 # A run in which no step was taken has no end in the archive: it is not an archive then.
                 if message["t"] != protocol.END or not self.tally.idle:
                     self._archivist.put(message)

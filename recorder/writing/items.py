@@ -57,6 +57,14 @@ class RowItem:
     def values(self, report: Callable[[Exception], None]) -> NDArray[np.float32]:
         """The complete row, once it has arrived. A number that fails is NaN, and `report` gets the error."""
         self.wait()
+        known = self.known(report)
+        measured = self.measured.numpy()
+        values = np.empty(len(known) + len(measured), np.float32)
+        values[: len(known)], values[len(known) :] = known, measured
+        return values
+
+    def known(self, report: Callable[[Exception], None]) -> list[float]:
+        """The numbers from the host. One that fails is NaN, and `report` gets the error."""
         known = []
         for value in self.schedule:
             try:
@@ -64,10 +72,7 @@ class RowItem:
             except Exception as error:  # noqa: BLE001 - a clock that fails must not cost the row
                 report(error)
                 known.append(math.nan)
-        measured = self.measured.numpy()
-        values = np.empty(len(known) + len(measured), np.float32)
-        values[: len(known)], values[len(known) :] = known, measured
-        return values
+        return known
 
     def message(self, values: NDArray[np.float32]) -> Message:
         return {

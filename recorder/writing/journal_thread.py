@@ -10,13 +10,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from recorder.format import protocol
 from recorder.format.events import event, reason_of
 from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
 from recorder.writing.archive_thread import MAX_WAITING_SNAPSHOTS, Archivist, ended
-from recorder.writing.group_writer import GroupWriter
+from recorder.writing.group_writer import MAX_GROUP, GroupWriter
 from recorder.writing.items import ClipItem, RowItem, StageEndItem
+from recorder.writing.joined_rows import follows, is_plain, joined, values_of
 from recorder.writing.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -32,6 +36,7 @@ MAX_WAITING_PICTURES = 64
 
 FEW_WAITING = 16
 """Fewer items are written one by one: the next row may still be on its way from the device."""
+GPU_TIME = "the time of a step on the GPU"
 
 
 class Pump:
@@ -131,13 +136,17 @@ class Pump:
             self._take_all()
 
     def _take_all(self) -> None:
-        over = False
+        over, following = False, None
         while not over:
-            item = self._queue.get()
+            item = following or self._queue.get()
             self._done += 1
             over = isinstance(item, dict) and item["t"] == protocol.END
+            rows, following = self._rows_with(item)
             try:
-                self._take(item)
+                if len(rows) > 1:
+                    self._take_rows(rows)
+                else:
+                    self._take(item)
             except Exception as error:  # noqa: BLE001 - telemetry never ends a run; the next item is tried
                 self._report(error, item)
             if over or self._queue.qsize() < FEW_WAITING:
@@ -177,18 +186,63 @@ class Pump:
         untimed: list[Exception] = []
         values = self._arrived(lambda: item.values(untimed.append))
         for error in untimed:
-            self._report(error, what="the time of a step on the GPU")
+            self._report(error, what=GPU_TIME)
         if item.snapshot is not None:
             self._archivist.put_snapshot(item)
         if item.kept is not None:
             self._archivist.put_kept(item.kept)
         self._out.write(item.message(values))
+        for found in self._watched(item, values):
+            self._out.write(found)
+        if item.picture is not None:
+            self._picture(item.picture)
+
+    def _rows_with(self, item: Item) -> tuple[list[RowItem], Item | None]:
+        """The rows that can be written together with an item, if many wait, and what else was taken from the queue."""
+        if not is_plain(item) or self._queue.qsize() < FEW_WAITING or self._out.degraded:
+            return [], None
+        rows = [item]
+        while len(rows) < MAX_GROUP and not self._queue.empty():
+            other = self._queue.get()
+            if not (is_plain(other) and follows(other, item, len(rows))):
+                return rows, other
+            self._done += 1
+            rows.append(other)
+        return rows, None
+
+    def _take_rows(self, rows: list[RowItem]) -> None:
+        """Take rows that follow each other as one message; what there is to report about a row comes right after it."""
+        untimed: list[Exception] = []
         try:
-            for found in item.watch(item.step, values):
-                self._out.write(found)
-        finally:
-            if item.picture is not None:
-                self._picture(item.picture)
+            values = self._arrived(lambda: values_of(rows, untimed.append))
+        except Exception:  # noqa: BLE001 - one of them has an error of its own, which must not cost the others
+            for row in rows:
+                try:
+                    self._take(row)
+                except Exception as error:  # noqa: BLE001 - as for a single row
+                    self._report(error, row)
+            return
+        for failure in untimed:
+            self._report(failure, what=GPU_TIME)
+        written = 0
+        for end, row in enumerate(rows, 1):
+            if events := self._watched(row, values[end - 1]):
+                self._out.write(joined(rows[written:end], values[written:end]))
+                written = end
+                for message in events:
+                    self._out.write(message)
+        if written < len(rows):
+            self._out.write(joined(rows[written:], values[written:]))
+        self._out.flush()
+        self._report_dropped()
+
+    def _watched(self, row: RowItem, values: NDArray[np.float32]) -> list[Message]:
+        """Events about a row. A failure to find them does not cost the row."""
+        try:
+            return row.watch(row.step, values)
+        except Exception as error:  # noqa: BLE001 - it has its own event
+            self._report(error, what="what happened in a step")
+            return []
 
     def _picture(self, picture: Callable[[], Message]) -> None:
         try:

@@ -32,8 +32,9 @@ class Tally:
 
     def feed(self, message: Message) -> None:
         """Count one message that is written. Missed steps are counted where their message is made."""
-        self.rows += message["t"] == protocol.STEP
-        if message["t"] == protocol.EVENT:
+        if message["t"] == protocol.STEP:
+            self.rows += message.get("count", 1)
+        elif message["t"] == protocol.EVENT:
             self.errors += message.get("kind") == "error"
             self.broken.feed(message)
             self.noise_left = max(self.noise_left, noise_left_of(message))
