@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--minutes", type=float, default=58.0, help="time planned for the denoiser (default: 58)")
     add("--until", type=float, default=1.0, metavar="SHARE", help="stop after this share of that time")
     add("--decoder-minutes", type=float, default=5.0, help="time for the video decoder (default: 5)")
-    add("--distil-minutes", type=float, default=11.0, help="time to learn from the teacher (default: 11)")
+    add("--distil-minutes", type=float, default=16.0, help="time to learn from the teacher (default: 16)")
     add("--rate", type=float, help="peak learning rate of AdamW (default: 2e-3, with a teacher 1e-3)")
     add("--matrix-rate", type=float, help="peak learning rate of Muon (default: 8e-3, with a teacher 3e-3)")
     add("--short-share", type=float, help="share of the time for short clips at first (default: .15, with a teacher 0)")

@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
+from recorder import nano  # noqa: E402
 from recorder.nano import clips, components, denoiser, flow, train  # noqa: E402
 
 PLAN = denoiser.TrainingPlan(minutes=10.0, rate=2e-3, matrix_rate=4e-3, seed=3, short_share=0.25)
@@ -47,6 +48,34 @@ def test_a_batch_is_decided_by_seed_and_step_alone() -> None:
     assert torch.equal(one.video, same.video) and torch.equal(one.sigma, same.sigma)
     assert not torch.equal(one.video_noise, other.video_noise)
     assert one.video.shape == (2, 32, clips.CHANNELS) and one.audio.shape == (2, clips.audio_length(2), 128)
+
+
+def test_weak_passes_of_guidance_are_trained_by_their_shares() -> None:
+    found = [tuple(flow.draw_pass(0, step)) for step in range(4000)]
+    assert found == [tuple(flow.draw_pass(0, step)) for step in range(4000)]
+    for name, share in (
+        ("isolate_modalities", flow.ISOLATED_SHARE),
+        ("spatio_temporal_guidance_blocks", flow.PERTURBED_SHARE),
+    ):
+        assert found.count((name,)) / 4000 == pytest.approx(share, abs=0.015), name
+    assert found.count(()) / 4000 == pytest.approx(1 - flow.ISOLATED_SHARE - flow.PERTURBED_SHARE, abs=0.02)
+
+
+def test_a_weak_pass_is_another_prediction() -> None:
+    pipe = components.build(0)
+    # An untrained model passes nothing between its streams.
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in pipe.transformer.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    conditioning, batch = flow.Conditioning(pipe), flow.draw_batch((3, 4, 5), 2, seed=0, step=0)
+    blocks = nano.CALL["spatio_temporal_guidance_blocks"]
+    with torch.no_grad():
+        plain, isolated, perturbed = (
+            flow.velocities(pipe, conditioning, batch, how)[0]
+            for how in ({}, {"isolate_modalities": True}, {"spatio_temporal_guidance_blocks": blocks})
+        )
+    assert not torch.allclose(plain, isolated) and not torch.allclose(plain, perturbed)
 
 
 def test_stopping_and_continuing_is_the_same_training(tmp_path: Path) -> None:
