@@ -99,7 +99,9 @@ def look(trial: Trial, given: argparse.Namespace, rng: random.Random) -> None:
             if trial.began is None:
                 trial.began = now
                 trial.due = [now, *(now + m for m in moments(CUTS["steps"] - 1, 0, given.steps * given.pause, rng))]
-            trial.rows.setdefault((message["stage"], message["stream"]), []).append(message["data"])
+            size = len(message["data"]) // int(message.get("count", 1))
+            rows = [message["data"][at : at + size] for at in range(0, len(message["data"]), size)]
+            trial.rows.setdefault((message["stage"], message["stream"]), []).extend(rows)
     assert trial.process is not None and trial.process.stdout is not None
     if trial.ended is None and "ended" in (trial.process.stdout.readline() or ""):
         trial.ended = now = time.monotonic()

@@ -77,12 +77,13 @@ def faulty(runs_dir: str, steps: str, gate: str, factor: str, stop_if: str) -> N
 def viewer(socket_path: str, out: str) -> None:
     """Receive a run until it ends, noting every row once it has been received."""
     from replay.sources.open import Liveness, SocketSource
+    from tests.single_rows import single_rows
 
     source = SocketSource(Path(socket_path))
     with Path(out).open("w") as file:
         while True:
             messages = source.poll()
-            for m in messages:
+            for m in single_rows(messages):
                 row = {k: m.get(k) for k in ("t", "stage", "stream", "step")}
                 file.write(json.dumps({**row, "data": m["data"].hex() if "data" in m else None}) + "\n")
             file.flush()

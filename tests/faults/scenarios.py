@@ -24,6 +24,7 @@ from recorder.format import locations
 from recorder.journal import backlog, journal
 from recorder.journal.journal import is_being_written
 from recorder.recording import RunHandle
+from tests.single_rows import single_rows
 from tests.waiting import until
 
 PLANNED = 12
@@ -462,7 +463,7 @@ def views(runs: str, socket: str) -> None:
     source = SocketSource(Path(socket))
     received = 0
     while source.liveness is Liveness.LIVE:
-        received += sum(m["t"] == "step" for m in source.poll())
+        received += sum(m["t"] == "step" for m in single_rows(source.poll()))
         if received > 4:
             say(received=True)
         time.sleep(0.002)

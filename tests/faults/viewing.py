@@ -12,6 +12,7 @@ from replay.integrity.check import check
 from replay.integrity.repair import repair
 from replay.model.run import Run
 from replay.sources.open import Liveness, SocketSource, load
+from tests.single_rows import single_rows
 from tests.waiting import PATIENCE_SECONDS
 
 
@@ -31,7 +32,7 @@ def watch(socket: str, seconds: float = PATIENCE_SECONDS) -> Seen:
     while source.liveness is Liveness.LIVE:
         assert time.monotonic() < limit, "it never ended"
         messages = source.poll()
-        for m in messages:
+        for m in single_rows(messages):
             if m["t"] == "step":
                 seen.rows[m["stage"], m["stream"], m["step"]] = m["data"]
             elif m["t"] == "event":

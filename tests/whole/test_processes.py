@@ -19,6 +19,7 @@ from recorder.journal.journal import is_being_written
 from replay.library import listing
 from replay.sources.open import Liveness, SocketSource, load, open_path
 from tests.nursery import Nursery, Program
+from tests.single_rows import single_rows
 from tests.waiting import until
 
 
@@ -42,7 +43,7 @@ def rows_in(file: Path) -> list[dict]:
 
 
 def steps_received(source: SocketSource) -> list[tuple[str, int]]:
-    return [(m["stream"], m["step"]) for m in source.poll() if m["t"] == "step"]
+    return [(m["stream"], m["step"]) for m in single_rows(source.poll()) if m["t"] == "step"]
 
 
 def test_sigkill_loses_no_step_that_any_viewer_received(processes: Nursery, tmp_path: Path, runtime_dir: Path) -> None:
