@@ -58,4 +58,6 @@ def differences(ours: Path, theirs: Path, without: Container[str] = CLOCKS) -> d
 def told(worst: dict[str, float], by: str) -> str:
     """How many metrics were compared, and which are nearest to their bounds."""
     nearest = sorted(worst.items(), key=lambda item: -item[1])[:3]
-    return f"\n{len(worst)} metrics agree ({by}); nearest to its bound: " + ", ".join(f"{n} {w:.2f}" for n, w in nearest)
+    return f"\n{len(worst)} metrics agree ({by}); nearest to its bound: " + ", ".join(
+        f"{n} {w:.2f}" for n, w in nearest
+    )

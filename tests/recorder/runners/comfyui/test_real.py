@@ -7,9 +7,7 @@ is that of the tests. Nothing of the checkout is changed. Without LTXAV, as befo
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +19,8 @@ from replay.integrity.check import check
 from replay.sources.open import load
 from tests.recorder.runners.comfyui.real.cases import CASES
 from tests.recorder.runners.comfyui.real.starting import has_ltxav
+from tests.recorder.runners.comfyui.server import COMFYUI, PYTHON, REASON, ROOT, environment
 
-ROOT = Path(__file__).parents[4]
-COMFYUI = os.environ.get("LTXTUI_COMFYUI", "")
-PYTHON = os.environ.get("LTXTUI_COMFYUI_PYTHON", sys.executable)
 EVALUATIONS = {
     "heun": 2, "heunpp2": 3, "dpm_2": 2, "dpm_2_ancestral": 2, "dpmpp_sde": 2, "seeds_2": 2, "seeds_3": 3,
     "dpmpp_2s_ancestral": 2, "dpmpp_2s_ancestral_cfg_pp": 2, "exp_heun_2_x0": 2, "exp_heun_2_x0_sde": 2,
@@ -35,11 +31,7 @@ EVALUATIONS = {
 NAMES = [" ".join(case) for case in CASES]
 STREAMS = {"video", "audio"} if has_ltxav(COMFYUI) else {"video"}
 
-pytestmark = pytest.mark.skipif(not COMFYUI, reason="LTXTUI_COMFYUI names no checkout of ComfyUI")
-
-
-def environment(runs: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "LTXTUI_RUNS_DIR": str(runs), "OMP_NUM_THREADS": "1"}
+pytestmark = pytest.mark.skipif(not COMFYUI, reason=REASON)
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ CONFIG: dict[str, Any] = {
     "connector_num_layers": 1,
 }
 OLD: dict[str, Any] = {
-    "in_channels": 8,
+    "in_channels": 128,
     "attention_head_dim": 16,
     "num_attention_heads": 2,
     "cross_attention_dim": 32,
@@ -45,7 +45,7 @@ OLD: dict[str, Any] = {
     "positional_embedding_max_pos": [20, 2048, 2048],
     "causal_temporal_positioning": True,
 }
-"""Of LTXV, the video model before LTX 2."""
+"""Of LTXV, the video model before LTX 2. ComfyUI's nodes give plain latents the channels of the real one."""
 VIDEO, AUDIO = (8, 3, 4, 5), (8, 6, 16)
 WIDTH = CONFIG["cross_attention_dim"] + CONFIG["audio_cross_attention_dim"]
 
@@ -78,7 +78,7 @@ def latents(batch: int = 1, audio: bool = True) -> Any:
     import comfy.nested_tensor
     import torch
 
-    video = torch.zeros(batch, *VIDEO)
+    video = torch.zeros(batch, VIDEO[0] if hears() else OLD["in_channels"], *VIDEO[1:])
     heard = audio and hears()
     return comfy.nested_tensor.NestedTensor([video, torch.zeros(batch, *AUDIO)]) if heard else video
 
