@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from recorder import nano
+from replay.sources.open import load
 
 RELATIVE = 1e-4
 NEAR_ZERO_DB = 1e-3
@@ -24,17 +25,14 @@ def metrics(path: Path, stream: str) -> dict[str, Any]:
     return {name: group[name][:] for name in group.array_keys() if group[name].dtype.kind == "f"}
 
 
-def difference(name: str, ours: Any, theirs: Any, scale: Any = 0.0) -> float:
-    """The worst difference of a metric, relative to the bound that holds for it: 1 is as much as is allowed.
-
-    `scale` is the size of what the metric is made of, where that is larger than the metric and known.
-    """
+def difference(name: str, ours: Any, theirs: Any) -> float:
+    """The worst difference of a metric, relative to the bound that holds for it: 1 is as much as is allowed."""
     assert ours.shape == theirs.shape, name
     if not np.array_equal(np.isnan(ours), np.isnan(theirs)):
         return np.inf
     held = np.isfinite(ours)
     assert np.array_equal(ours[~held], theirs[~held], equal_nan=True), name
-    apart, size = np.abs(ours[held] - theirs[held]), np.maximum(np.abs(ours), scale)[held]
+    apart, size = np.abs(ours[held] - theirs[held]), np.abs(ours[held])
     allowed = RELATIVE * size
     if name == "snr_spectrum_db":
         allowed = np.where(size < 10, NEAR_ZERO_DB, allowed)
@@ -54,10 +52,18 @@ def differences(ours: Path, theirs: Path, without: Container[str] = CLOCKS) -> d
         one, other = metrics(ours, stream), metrics(theirs, stream)
         for name in sorted(one.keys() & other.keys()):
             if name not in without and name not in nano.GUIDED:
-                # A mean of values of both signs is as exact as the values are.
-                scale = np.hypot(one[name], one["channel_std"]) if name == "channel_mean" else 0.0
-                found[f"{stream}/{name}"] = difference(name, one[name], other[name], scale)
+                found[f"{stream}/{name}"] = difference(name, one[name], other[name])
     return found
+
+
+def assert_same_levels(ours: Path, theirs: Path, rows: int) -> None:
+    """The rows of both runs, in which one restart acts, have the same levels in both streams."""
+    for stream in ("video", "audio"):
+        one, other = (load(path).stages[0].streams[stream] for path in (ours, theirs))
+        assert one.rows == rows
+        for level in ("sigma", "sigma_next", "sigma_down"):
+            np.testing.assert_array_equal(other.series(level), one.series(level), err_msg=f"{stream}/{level}")
+        assert (one.series("sigma_down") < one.series("sigma_next")).sum() == 1
 
 
 def told(worst: dict[str, float], by: str) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import sys
 
-from tests.interop.comfyui_process import FRAME_RATE, Loaded
+from recorder import nano
+from tests.interop.comfyui_process import Loaded
 
 
 def main(root: str, checkpoint: str, call: str, out: str) -> None:
@@ -21,7 +22,7 @@ def main(root: str, checkpoint: str, call: str, out: str) -> None:
     given = load_file(call)
     with torch.no_grad():
         video, audio = loaded.network(
-            [given["video"], given["audio"]], given["sigma"], given["context"], frame_rate=FRAME_RATE
+            [given["video"], given["audio"]], given["sigma"], given["context"], frame_rate=nano.CALL["frame_rate"]
         )
     save_file({"video": video.contiguous(), "audio": audio.contiguous()}, out)
     print(json.dumps(loaded.about()))

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from recorder import nano
 from tests.recorder.runners.comfyui.real import starting
 
 CROSS = ("audio_scale_shift", "video_scale_shift", "a2v_gate", "v2a_gate")
 """The embeddings of noise levels for attention between the streams: `av_ca_…_adaln_single`."""
-FRAME_RATE = int(nano.CALL["frame_rate"])
 
 
 class Loaded:

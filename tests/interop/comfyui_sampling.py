@@ -3,8 +3,8 @@
 `python -m tests.interop.comfyui_sampling COMFYUI CHECKPOINT CALL`: CALL is a safetensors file with the noise as `video`
 [1, C, F, H, W] and `audio` [1, C, L, M], the levels `sigmas` with the closing 0, and the contexts `positive` and
 `negative` [1, tokens, video + audio width]. Its metadata hold `samplings`, a JSON list: of each the `name` of its run,
-`cfg`, and `shock`, the arguments of the node LTX Shock or null. Runs go to LTXTUI_RUNS_DIR. Prints one JSON object:
-what `Loaded.about` says, and `runs`, their paths by name.
+`frame_rate`, `cfg`, and `shock`, the arguments of the node LTX Shock or null. Runs go to LTXTUI_RUNS_DIR. Prints one
+JSON object: what `Loaded.about` says, and `runs`, their paths by name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.interop.comfyui_process import FRAME_RATE, Loaded
+from tests.interop.comfyui_process import Loaded
 
 
 def main(root: str, checkpoint: str, call: str) -> None:
@@ -38,7 +38,9 @@ def main(root: str, checkpoint: str, call: str) -> None:
     print(json.dumps({**loaded.about(), "runs": runs}))
 
 
-def sample(model: Any, given: dict[str, Any], name: str, cfg: float, shock: dict[str, Any] | None) -> None:
+def sample(
+    model: Any, given: dict[str, Any], name: str, frame_rate: float, cfg: float, shock: dict[str, Any] | None
+) -> None:
     """One sampling, as SamplerCustomAdvanced makes it."""
     import comfy.nested_tensor
     import comfy.samplers
@@ -51,7 +53,7 @@ def sample(model: Any, given: dict[str, Any], name: str, cfg: float, shock: dict
     if shock is not None:
         (sampler,) = nodes.LTXShock().shock(sampler, **shock)
     guider = comfy.samplers.CFGGuider(recorded)
-    guider.set_conds(*([[given[which], {"frame_rate": FRAME_RATE}]] for which in ("positive", "negative")))
+    guider.set_conds(*([[given[which], {"frame_rate": frame_rate}]] for which in ("positive", "negative")))
     guider.set_cfg(cfg)
     noise = [given["video"], given["audio"]]
     empty = comfy.nested_tensor.NestedTensor([torch.zeros_like(part) for part in noise])

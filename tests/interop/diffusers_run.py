@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SIZE = {"height": 192, "width": 224, "num_frames": 25}
 GRID = (4, 6, 7)
 STEPS = 8
+RESTART = Shock("restart", at=0.93, strength_db=6.0, seed=11)
+"""Of a run with a shock."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class Call:
 
 
 def recorded(
-    pipe: Any, runs: Path, guidance: dict[str, Any], name: str = "diffusers", shocks: Sequence[Shock] = ()
+    pipe: Any, runs: Path, guidance: dict[str, Any], name: str = "diffusers", shocks: Sequence[Shock] = (), **more: Any
 ) -> tuple[Path, Call]:
-    """A recorded diffusers run, and what its denoising began with."""
+    """A recorded diffusers run, and what its denoising began with; further arguments are those of the call."""
     import torch
 
     calls: list[dict[str, Any]] = []
@@ -53,9 +55,7 @@ def recorded(
                 num_inference_steps=STEPS,
                 generator=torch.Generator().manual_seed(5),
                 output_type="latent",
-                **SIZE,
-                **nano.CALL,
-                **guidance,
+                **{**SIZE, **nano.CALL, **guidance, **more},
             )
     finally:
         hook.remove()
