@@ -53,7 +53,7 @@ class LTXTelemetry:
     FUNCTION = "attach"
     CATEGORY = _CATEGORY
     DESCRIPTION = (
-        "Records every step of an LTX sampling. ExecutingNode it anywhere between the model's loader and the sampler."
+        "Records every step of an LTX sampling. Place it anywhere between the model's loader and the sampler."
     )
 
     @classmethod
