@@ -21,7 +21,7 @@ from replay.sources.open import load
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[4]
-COMFYUI = os.environ.get("LTXTUI_COMFYUI", "")
+COMFYUI = str(Path(found).absolute()) if (found := os.environ.get("LTXTUI_COMFYUI")) else ""
 PYTHON = os.environ.get("LTXTUI_COMFYUI_PYTHON", sys.executable)
 REASON = "LTXTUI_COMFYUI names no checkout of ComfyUI"
 
