@@ -67,7 +67,7 @@ fuzz: $(STAMP)  ## Read a million changed inputs through the four readers; ten m
 keys: $(STAMP)  ## Send 2,000 random bursts of keys and mouse events to every screen and dialog; five minutes.
 	$(BIN)/python -m benchmarks.keys
 
-pictures: $(STAMP)  ## Render the pictures of README.md and docs/findings.md.
+pictures: $(STAMP)  ## Render the pictures of README.md and the pages in docs/; that of a ComfyUI only with LTXTUI_COMFYUI.
 	$(BIN)/python docs/pictures.py
 
 INTEROP := .venv/interop
