@@ -8,7 +8,7 @@ from pathlib import Path
 
 LTX2 = os.environ.get("LTXTUI_LTX2")
 """A checkout of Lightricks/LTX-2, instead of the packages that are installed."""
-COMFYUI = os.environ.get("LTXTUI_COMFYUI")
+COMFYUI = str(Path(found).absolute()) if (found := os.environ.get("LTXTUI_COMFYUI")) else ""
 """A checkout of ComfyUI. It is no package, so there is no other way."""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from recorder.nano import lightricks
+from tests.interop.diffusers_run import Call
 
 STG_BLOCKS = [2]
-
-
-@dataclass(frozen=True)
-class Call:
-    """What a diffusers call began with: tokens of noise, levels with the closing 0, contexts [unconditional, prompt].
-
-    Without guidance the contexts hold the prompt alone.
-    """
-
-    video: torch.Tensor
-    audio: torch.Tensor
-    sigmas: torch.Tensor
-    video_context: torch.Tensor
-    audio_context: torch.Tensor
 
 
 def configuration(checkpoint: Path) -> dict[str, Any]:
