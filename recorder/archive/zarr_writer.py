@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recorder.archive.consolidated import root_text
 from recorder.format import paths
 from recorder.format.array_document import array_document, chunk_grid, chunk_shape
 from recorder.system import durability
@@ -28,7 +29,6 @@ from recorder.system.open_folders import FOLDER_MODE, Tree, make_folders, open_f
 from recorder.system.open_folders import replace_file as replace_file
 
 Values = NDArray[Any]
-_EMPTY = {"kind": "inline", "must_understand": False, "metadata": {}}
 
 
 class StoreWriter:
@@ -144,19 +144,9 @@ class StoreWriter:
         Checksums are written before, in a separate file that Zarr readers ignore.
         """
         self.write(paths.CHECKSUMS, json.dumps({"crc32": self.checksums}).encode())
-        names = sorted(self._texts, key=lambda n: (n.count("/"), n))
-        # Made of the texts: encoding every document a second time would take longer than writing all of them.
-        texts = (f"{json.dumps(name)}: {self._consolidated_text(name)}" for name in names)
-        root = json.dumps({**self._documents[""], "attributes": attributes}, allow_nan=False)
-        inside = f'{{"kind": "inline", "must_understand": false, "metadata": {{{", ".join(texts)}}}}}'
-        self.write(paths.DOCUMENT, f'{root[:-1]}, "consolidated_metadata": {inside}}}'.encode())
-
-    def _consolidated_text(self, name: str) -> str:
-        """A node's document as the root's holds it: zarr-python gives groups a field of their own there."""
-        text = self._texts[name]
-        if self._documents[name]["node_type"] == "array":
-            return text
-        return f'{text[:-1]}, "consolidated_metadata": {json.dumps(_EMPTY)}}}'
+        groups = {name for name in self._texts if self._documents[name]["node_type"] == "group"}
+        root = {**self._documents[""], "attributes": attributes}
+        self.write(paths.DOCUMENT, root_text(root, self._texts, groups).encode())
 
     def write(self, name: str, data: bytes, below: str | None = None) -> None:
         """Write a file by its path from the root, completely or not at all.

@@ -1,0 +1,33 @@
+"""The root document of a complete archive: it holds the documents of all nodes, so that readers open one file.
+
+It is made of the texts of the documents, since encoding each a second time would take longer than writing all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Mapping
+from typing import Any
+
+_NOTHING = {"kind": "inline", "must_understand": False, "metadata": {}}
+
+
+def root_text(root: Mapping[str, Any], texts: Mapping[str, str], groups: Container[str]) -> str:
+    """The JSON text of the root document.
+
+    Args:
+        root: the document, without the others.
+        texts: the documents of all other nodes as JSON, by their paths from the root.
+        groups: paths of those that are groups; zarr-python gives each an empty field for what is below it.
+    """
+    names = sorted(texts, key=lambda name: (name.count("/"), name))
+    inside = (
+        f"{json.dumps(name)}: {_with(texts[name], _NOTHING) if name in groups else texts[name]}" for name in names
+    )
+    found = json.dumps(_NOTHING).replace("{}", f"{{{', '.join(inside)}}}")
+    return f'{json.dumps(root, allow_nan=False)[:-1]}, "consolidated_metadata": {found}}}'
+
+
+def _with(text: str, consolidated: Mapping[str, Any]) -> str:
+    """A document with what it holds of others."""
+    return f'{text[:-1]}, "consolidated_metadata": {json.dumps(consolidated)}}}'
