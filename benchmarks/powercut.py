@@ -33,6 +33,7 @@ from pathlib import Path
 from benchmarks import options
 from benchmarks.disks import SIZES, Unavailable, clone, make, mounted
 from benchmarks.powercut_verdict import Cut, Trial, Verdict, judge, promised, table
+from benchmarks.single_rows import single_rows
 from replay.sources.open import SocketSource
 
 ROOT = Path(__file__).parent.parent
@@ -94,14 +95,12 @@ def moments(count: int, first: float, last: float, rng: random.Random) -> list[f
 def look(trial: Trial, given: argparse.Namespace, rng: random.Random) -> None:
     """Take in what the viewer received, and note when the first step and the end were."""
     now = time.monotonic()
-    for message in trial.viewer.poll():
+    for message in single_rows(trial.viewer.poll()):
         if message["t"] == "step":
             if trial.began is None:
                 trial.began = now
                 trial.due = [now, *(now + m for m in moments(CUTS["steps"] - 1, 0, given.steps * given.pause, rng))]
-            size = len(message["data"]) // int(message.get("count", 1))
-            rows = [message["data"][at : at + size] for at in range(0, len(message["data"]), size)]
-            trial.rows.setdefault((message["stage"], message["stream"]), []).extend(rows)
+            trial.rows.setdefault((message["stage"], message["stream"]), []).append(message["data"])
     assert trial.process is not None and trial.process.stdout is not None
     if trial.ended is None and "ended" in (trial.process.stdout.readline() or ""):
         trial.ended = now = time.monotonic()

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import options
+from benchmarks.single_rows import single_rows
 
 SMALL_SECONDS = 0.9
 """A round of small tensors is killed within this time; it takes about as long to its last message."""
@@ -160,12 +161,9 @@ def view(runs: Path, out: Path) -> None:
     with out.open("w") as file:
         while source is not None and time.monotonic() < deadline:
             messages = source.poll()
-            for m in messages:
+            for m in single_rows(messages):
                 if m["t"] == "step":
-                    size = len(m["data"]) // (count := int(m.get("count", 1)))
-                    for i in range(count):
-                        row = m["data"][i * size : (i + 1) * size].hex()
-                        file.write(f"{m['stage']} {m['stream']} {m['step'] + i} {row}\n")
+                    file.write(f"{m['stage']} {m['stream']} {m['step']} {m['data'].hex()}\n")
             file.flush()
             if source.liveness is not Liveness.LIVE:
                 return

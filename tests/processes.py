@@ -76,8 +76,8 @@ def faulty(runs_dir: str, steps: str, gate: str, factor: str, stop_if: str) -> N
 
 def viewer(socket_path: str, out: str) -> None:
     """Receive a run until it ends, noting every row once it has been received."""
+    from benchmarks.single_rows import single_rows
     from replay.sources.open import Liveness, SocketSource
-    from tests.single_rows import single_rows
 
     source = SocketSource(Path(socket_path))
     with Path(out).open("w") as file:

@@ -9,8 +9,6 @@ import json
 from collections.abc import Container, Mapping
 from typing import Any
 
-_NOTHING = {"kind": "inline", "must_understand": False, "metadata": {}}
-
 
 def root_text(root: Mapping[str, Any], texts: Mapping[str, str], groups: Container[str]) -> str:
     """The JSON text of the root document.
@@ -21,13 +19,11 @@ def root_text(root: Mapping[str, Any], texts: Mapping[str, str], groups: Contain
         groups: paths of those that are groups; zarr-python gives each an empty field for what is below it.
     """
     names = sorted(texts, key=lambda name: (name.count("/"), name))
-    inside = (
-        f"{json.dumps(name)}: {_with(texts[name], _NOTHING) if name in groups else texts[name]}" for name in names
-    )
-    found = json.dumps(_NOTHING).replace("{}", f"{{{', '.join(inside)}}}")
-    return f'{json.dumps(root, allow_nan=False)[:-1]}, "consolidated_metadata": {found}}}'
+    inside = (f"{json.dumps(name)}: {_with(texts[name]) if name in groups else texts[name]}" for name in names)
+    return _with(json.dumps(root, allow_nan=False), ", ".join(inside))
 
 
-def _with(text: str, consolidated: Mapping[str, Any]) -> str:
-    """A document with what it holds of others."""
-    return f'{text[:-1]}, "consolidated_metadata": {json.dumps(consolidated)}}}'
+def _with(group: str, inside: str = "") -> str:
+    """A group's document with the field for the documents below it."""
+    field = '"kind": "inline", "must_understand": false, "metadata": {' + inside + "}"
+    return f'{group[:-1]}, "consolidated_metadata": {{{field}}}}}'

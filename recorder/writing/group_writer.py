@@ -43,10 +43,13 @@ class GroupWriter:
         self._archivist = archivist
         self._written = written
         self._sync = journal.synced_only = sync
-        self._degraded = False
+        self.degraded = False
+        """Whether the journal cannot be written just now: it then takes one message at a time."""
         self._undeclared: set[tuple[int, str]] = set()
         """Streams, by stage and name, whose declaration could not be sent."""
         self._group: list[tuple[bytes, Message, bool]] = []
+        self._gathered = 0
+        """Messages in the group, several rows in one counted singly."""
         self.tally = Tally()
 
     def write(self, message: Message) -> None:
@@ -61,11 +64,6 @@ class GroupWriter:
             self._write_lesser(message, error)
         else:
             self._gather(data, message)
-
-    @property
-    def degraded(self) -> bool:
-        """Whether the journal cannot be written just now: it then takes one message at a time."""
-        return self._degraded
 
     def degrade(self, text: str) -> None:
         """Gather an event about a part of the run that is not recorded, and log it."""
@@ -82,7 +80,7 @@ class GroupWriter:
     def flush(self) -> None:
         """Hand over what has been gathered: one write, then socket and archive."""
         while self._group:
-            group, self._group = self._group, []
+            group, self._group, self._gathered = self._group, [], 0
             self._journal.append(b"".join(data for data, _, _ in group), any(vital for _, _, vital in group))
             if self._sync and self._journal.error is None:
                 self._synchronise()
@@ -109,14 +107,17 @@ class GroupWriter:
             return
         if message["t"] == protocol.STREAM:
             self._undeclared.add((message["stage"], message["stream"]))
+        elif message["t"] == protocol.STEP:
+            self.miss((message["stage"], message["stream"]), message.get("count", 1))
         self.write(event("warning", f"a message was left out: {reason_of(error)}"))
 
     def _gather(self, data: bytes, message: Message) -> None:
         self.tally.feed(message)
         vital = message["t"] in _VITAL or message.get("kind") == "stage_end"
         self._group.append((data, message, vital))
+        self._gathered += message.get("count", 1) if message["t"] == protocol.STEP else 1
         # Streams are declared before their snapshots go to the archivist; a failing disk takes one message at a time.
-        if vital or len(self._group) >= MAX_GROUP or self._degraded:
+        if vital or self._gathered >= MAX_GROUP or self.degraded:
             self.flush()
 
     def _synchronise(self) -> None:
@@ -133,9 +134,9 @@ class GroupWriter:
             logger.warning("%s", text)
             self.write(event("warning", text))
         failing = journal.error is not None
-        if failing == self._degraded:
+        if failing == self.degraded:
             return
-        self._degraded = failing
+        self.degraded = failing
         if failing:
             self.degrade(f"recording degraded: the journal cannot be written ({journal.error}); kept in memory")
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -54,27 +53,8 @@ class RowItem:
     kept: RequestedSnapshot | None = None
     picture: Callable[[], Message] | None = None
 
-    def values(self, report: Callable[[Exception], None]) -> NDArray[np.float32]:
-        """The complete row, once it has arrived. A number that fails is NaN, and `report` gets the error."""
-        self.wait()
-        known = self.known(report)
-        measured = self.measured.numpy()
-        values = np.empty(len(known) + len(measured), np.float32)
-        values[: len(known)], values[len(known) :] = known, measured
-        return values
-
-    def known(self, report: Callable[[Exception], None]) -> list[float]:
-        """The numbers from the host. One that fails is NaN, and `report` gets the error."""
-        known = []
-        for value in self.schedule:
-            try:
-                known.append(value() if callable(value) else value)
-            except Exception as error:  # noqa: BLE001 - a clock that fails must not cost the row
-                report(error)
-                known.append(math.nan)
-        return known
-
     def message(self, values: NDArray[np.float32]) -> Message:
+        """Its message with the values of the complete row; see `joined_rows` for those of several."""
         return {
             "t": protocol.STEP,
             "stage": self.stage,

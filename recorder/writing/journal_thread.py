@@ -6,12 +6,9 @@ import logging
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from recorder.format import protocol
 from recorder.format.events import event, reason_of
@@ -20,7 +17,7 @@ from recorder.journal.journal import Journal
 from recorder.writing.archive_thread import MAX_WAITING_SNAPSHOTS, Archivist, ended
 from recorder.writing.group_writer import MAX_GROUP, GroupWriter
 from recorder.writing.items import ClipItem, RowItem, StageEndItem
-from recorder.writing.joined_rows import follows, is_plain, joined, values_of
+from recorder.writing.joined_rows import follows, joined, most_together, values_of
 from recorder.writing.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -36,7 +33,6 @@ MAX_WAITING_PICTURES = 64
 
 FEW_WAITING = 16
 """Fewer items are written one by one: the next row may still be on its way from the device."""
-GPU_TIME = "the time of a step on the GPU"
 
 
 class Pump:
@@ -136,27 +132,30 @@ class Pump:
             self._take_all()
 
     def _take_all(self) -> None:
-        over, following = False, None
+        over = False
+        following: Item | None = None
         while not over:
             item = following or self._queue.get()
+            following, rows = None, list[RowItem]()
             self._done += 1
             over = isinstance(item, dict) and item["t"] == protocol.END
-            rows, following = self._rows_with(item)
             try:
-                if len(rows) > 1:
+                self._report_dropped()
+                if isinstance(item, RowItem):
+                    rows, following = self._rows_with(item)
                     self._take_rows(rows)
                 else:
                     self._take(item)
             except Exception as error:  # noqa: BLE001 - telemetry never ends a run; the next item is tried
-                self._report(error, item)
+                self._report(error, rows)
             if over or self._queue.qsize() < FEW_WAITING:
                 try:
                     self._out.flush()
                 except Exception as error:  # noqa: BLE001 - as above: without this thread the run has no end
                     self._report(error)
 
-    def _report(self, error: Exception, item: Item | None = None, what: str = "a message") -> None:
-        """Report a failure, once per type of error, and count a row that was lost with it."""
+    def _report(self, error: Exception, lost: Sequence[RowItem] = (), what: str = "a message") -> None:
+        """Report a failure, once per type of error, and count the rows of one stream that were lost with it."""
         kind, text = (what, type(error).__name__), f"{what} could not be recorded: {reason_of(error)}"
         if kind not in self._failed:
             logger.error("%s", text, exc_info=error if logger.isEnabledFor(logging.DEBUG) else None)
@@ -164,50 +163,33 @@ class Pump:
             if kind not in self._failed:
                 self._failed.add(kind)
                 self._out.write(event("error", text))
-            if isinstance(item, RowItem):
-                self._out.miss((item.stage, item.stream), 1)
+            if lost:
+                self._out.miss((lost[0].stage, lost[0].stream), len(lost))
         except Exception as again:  # noqa: BLE001 - the report fails too; the log has it
             logger.debug("that failure could not be recorded either: %s", again)
 
-    def _take(self, item: Item) -> None:
-        self._report_dropped()
+    def _take(self, item: StageEndItem | ClipItem | Message) -> None:
         if isinstance(item, StageEndItem):
             self._end_stage(item)
-            return
-        if isinstance(item, ClipItem):
+        elif isinstance(item, ClipItem):
             self._clip(item)
-            return
-        if not isinstance(item, RowItem):
-            if item["t"] == protocol.MISSED:
-                self._out.miss((item["stage"], item["stream"]), item["count"])
-            else:
-                self._out.write(item)
-            return
-        untimed: list[Exception] = []
-        values = self._arrived(lambda: item.values(untimed.append))
-        for error in untimed:
-            self._report(error, what=GPU_TIME)
-        if item.snapshot is not None:
-            self._archivist.put_snapshot(item)
-        if item.kept is not None:
-            self._archivist.put_kept(item.kept)
-        self._out.write(item.message(values))
-        for found in self._watched(item, values):
-            self._out.write(found)
-        if item.picture is not None:
-            self._picture(item.picture)
+        elif item["t"] == protocol.MISSED:
+            self._out.miss((item["stage"], item["stream"]), item["count"])
+        else:
+            self._out.write(item)
 
-    def _rows_with(self, item: Item) -> tuple[list[RowItem], Item | None]:
-        """The rows that can be written together with an item, if many wait, and what else was taken from the queue."""
-        if not is_plain(item) or self._queue.qsize() < FEW_WAITING or self._out.degraded:
-            return [], None
-        rows = [item]
-        while len(rows) < MAX_GROUP and not self._queue.empty():
-            other = self._queue.get()
-            if not (is_plain(other) and follows(other, item, len(rows))):
-                return rows, other
+    def _rows_with(self, first: RowItem) -> tuple[list[RowItem], Item | None]:
+        """A row and those that share its message, if many items wait; and an item that was taken and is not of them."""
+        rows = [first]
+        if self._queue.qsize() < FEW_WAITING or self._out.degraded:
+            return rows, None
+        most = min(MAX_GROUP, most_together(first))
+        while len(rows) < most and not self._queue.empty():
+            item = self._queue.get()
+            if not follows(item, first, len(rows)):
+                return rows, item
             self._done += 1
-            rows.append(other)
+            rows.append(item)
         return rows, None
 
     def _take_rows(self, rows: list[RowItem]) -> None:
@@ -215,34 +197,34 @@ class Pump:
         untimed: list[Exception] = []
         try:
             values = self._arrived(lambda: values_of(rows, untimed.append))
-        except Exception:  # noqa: BLE001 - one of them has an error of its own, which must not cost the others
-            for row in rows:
-                try:
-                    self._take(row)
-                except Exception as error:  # noqa: BLE001 - as for a single row
-                    self._report(error, row)
+        except Exception as error:  # noqa: BLE001 - as in `_take_all`
+            if len(rows) == 1:
+                self._report(error, rows)
+            for row in rows if len(rows) > 1 else ():  # the failure of one must not cost the others
+                self._take_rows([row])
             return
         for failure in untimed:
-            self._report(failure, what=GPU_TIME)
+            self._report(failure, what="the time of a step on the GPU")
         written = 0
         for end, row in enumerate(rows, 1):
-            if events := self._watched(row, values[end - 1]):
+            if row.snapshot is not None:
+                self._archivist.put_snapshot(row)
+            if row.kept is not None:
+                self._archivist.put_kept(row.kept)
+            failed: Exception | None = None
+            try:
+                events = row.watch(row.step, values[end - 1])
+            except Exception as error:  # noqa: BLE001 - it must not cost the row
+                events, failed = [], error
+            if events or failed is not None or end == len(rows):
                 self._out.write(joined(rows[written:end], values[written:end]))
                 written = end
-                for message in events:
-                    self._out.write(message)
-        if written < len(rows):
-            self._out.write(joined(rows[written:], values[written:]))
-        self._out.flush()
-        self._report_dropped()
-
-    def _watched(self, row: RowItem, values: NDArray[np.float32]) -> list[Message]:
-        """Events about a row. A failure to find them does not cost the row."""
-        try:
-            return row.watch(row.step, values)
-        except Exception as error:  # noqa: BLE001 - it has its own event
-            self._report(error, what="what happened in a step")
-            return []
+            for message in events:
+                self._out.write(message)
+            if failed is not None:
+                self._report(failed, what="what happened in a step")
+            if row.picture is not None:
+                self._picture(row.picture)
 
     def _picture(self, picture: Callable[[], Message]) -> None:
         try:

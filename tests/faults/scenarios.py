@@ -18,13 +18,13 @@ from typing import Any
 
 import torch
 
+from benchmarks.single_rows import single_rows
 from recorder import record, recording
 from recorder.archive import journal_removal, zarr_writer
 from recorder.format import locations
 from recorder.journal import backlog, journal
 from recorder.journal.journal import is_being_written
 from recorder.recording import RunHandle
-from tests.single_rows import single_rows
 from tests.waiting import until
 
 PLANNED = 12

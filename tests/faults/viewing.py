@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.single_rows import single_rows
 from recorder.format import locations
 from replay.integrity.check import check
 from replay.integrity.repair import repair
 from replay.model.run import Run
 from replay.sources.open import Liveness, SocketSource, load
-from tests.single_rows import single_rows
 from tests.waiting import PATIENCE_SECONDS
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.single_rows import single_rows
 from recorder.format import locations
 from recorder.journal.journal import is_being_written
 from replay.library import listing
 from replay.sources.open import Liveness, SocketSource, load, open_path
 from tests.nursery import Nursery, Program
-from tests.single_rows import single_rows
 from tests.waiting import until
 
 
