@@ -27,7 +27,7 @@ def read_command(text: str) -> tuple[str, ...]:
     """The words of a command, as a shell splits them; nothing else of a shell is done.
 
     Raises:
-        ValueError: if there are none, a quote is not closed, or there is no such program.
+        ValueError: if it is empty, a quote is not closed, or the program is not found.
     """
     try:
         words = tuple(shlex.split(text))
