@@ -295,3 +295,28 @@ def test_a_row_that_no_reader_would_accept_is_told_of_as_missed(recorded: Any) -
     assert steps_of(messages) == [1]
     assert [m["count"] for m in messages if m["t"] == "missed"] == [1]
     assert "over 1,048,576" in next(m["text"] for m in messages if m["t"] == "event")
+
+
+def test_short_runs_of_rows_are_written_in_full_groups(tmp_path: Path) -> None:
+    class Counting(HangingJournal):
+        writes = 0
+
+        def append(self, data: bytes, vital: bool = False) -> None:
+            self.writes += 1
+            super().append(data, vital)
+
+    journal = Counting(tmp_path / "run.journal")
+
+    def put(pump: Pump) -> None:
+        pump.put({"t": "event", "kind": "note", "text": ""})
+        assert journal.reached.wait(30)
+        for step in range(0, 320, 2):
+            for stream in ("video", "audio"):
+                pump.put(numbered(step, stream))
+                pump.put(numbered(step + 1, stream))
+        journal.free.set()
+
+    messages = written(journal, put)
+    assert len(steps_of(messages)) == 640 and max(m.get("count", 1) for m in messages) == 2
+    # 640 rows by 32, the event before them, and what is written one by one once few wait.
+    assert journal.writes <= 640 / 32 + 1 + pump_module.FEW_WAITING + 1
