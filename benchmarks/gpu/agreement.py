@@ -58,11 +58,11 @@ def rows_of(steps: list[tuple[Any, ...]]) -> tuple[np.ndarray, list[Any]]:
     """Measured numbers of every step [steps, metrics], and pictures, through the same code as any recording."""
     from recorder.format import declarations
     from recorder.writing.items import RowItem
+    from recorder.writing.joined_rows import values_of
 
     known = sum(m.on_host for m in declarations.on_stream(steps[0][0].stream))
     rows = [item for item in sent_of(steps) if isinstance(item, RowItem)]
-    values = np.stack([row.values(_raise)[known:] for row in rows])
-    return values, [row.picture()["data"] for row in rows if row.picture is not None]
+    return values_of(rows, _raise)[:, known:], [row.picture()["data"] for row in rows if row.picture is not None]
 
 
 def _raise(error: Exception) -> None:

@@ -18,6 +18,7 @@ from recorder.sampling.row_attachments import Rest, out_of_memory
 from recorder.sampling.sampler_step import SamplerStep
 from recorder.sampling.stages import Stages
 from recorder.writing.items import RowItem
+from recorder.writing.joined_rows import values_of
 
 LAYOUT = LatentLayout("video", 1, (3, 22, 40))
 """Larger than a picture, so that it is averaged."""
@@ -47,7 +48,7 @@ def fails(error: Exception) -> Callable[..., Any]:
 
 
 def values(rows: list[RowItem]) -> list[Any]:
-    return [row.values(lambda error: None)[8:] for row in rows]
+    return [values_of([row], lambda error: None)[0, 8:] for row in rows]
 
 
 @pytest.mark.parametrize("what", ["picture", "latents", "path", "memory", "copy"])
@@ -113,7 +114,7 @@ def test_a_clock_that_fails_costs_its_own_numbers(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(loop, "_declare", with_a_clock)
     take(loop, 2)
     told: list[Exception] = []
-    found = [row.values(told.append) for row in rows_of(sent)]
+    found = [values_of([row], told.append)[0] for row in rows_of(sent)]
     assert len(found) == 2 and [str(e) for e in told] == ["events of two devices"]
     for row in found:
         assert math.isnan(row[7]) and math.isnan(row[8]) and math.isfinite(row[0]) and math.isfinite(row[10])

@@ -98,14 +98,15 @@ def test_an_exception_without_a_text_inside_the_recorder_is_an_event(
 ) -> None:
     from recorder.metrics.measures import MEASURES
     from recorder.metrics.stage_summary import PathTracker
-    from recorder.writing.items import RowItem
+    from recorder.writing import journal_thread
 
     def fails(*_: Any, **__: Any) -> Any:
         raise EvilError
 
     monkeypatch.setattr(PathTracker, "finish", fails)
-    real = RowItem.values
-    monkeypatch.setattr(RowItem, "values", lambda row, told: fails() if row.step == 1 else real(row, told))
+    real = journal_thread.values_of
+    second = lambda rows, told: fails() if rows[0].step == 1 else real(rows, told)  # noqa: E731
+    monkeypatch.setattr(journal_thread, "values_of", second)
     with record(pipe, runs_dir=tmp_path) as run:
         pipe(**nano_call(steps=3, **UNGUIDED))
         monkeypatch.setitem(MEASURES, "mean", fails)
