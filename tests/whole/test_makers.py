@@ -170,8 +170,19 @@ def test_real_makers_that_begin_one_sweep_together(makers: Makers, tmp_path: Pat
         own = [f for f in (shared / claims.FOLDER).glob("*/*.1.claim") if f"-{killed.pid}-" in f.read_text()]
         return any(list((shared / spec.RUNS).glob(f"*-{f.name.rpartition('-')[0]}*.journal")) for f in own)
 
-    until(live_run)
+    def held_in_a_run() -> list[psutil.Process]:
+        """The maker's worker, which holds still: these runs take less than a second, and a worker ends its own."""
+        if live_run():
+            [worker] = psutil.Process(killed.pid).children()
+            worker.suspend()
+            if live_run():
+                return [worker]
+            worker.resume()
+        return []
+
+    [worker] = until(held_in_a_run)
     killed.kill()
+    worker.kill()
     out, told = steady.communicate(timeout=PATIENCE_SECONDS)
     assert steady.returncode == 0 and f":{killed.pid} is gone" in told, told
     sweep = spec.read(shared)
