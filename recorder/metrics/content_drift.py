@@ -5,7 +5,7 @@ Four parts are measured on cells of a coarse grid, the same for a clip on any la
 - texture: the change of the energy of fine detail, against the first frame;
 - level: the shift and the loss of contrast that most cells share, against the first frame;
 - flicker: what returns from frame to frame, in strength and in level;
-- jump: cells of a frame that no mixture of cells of the frames around it explains, beyond what is usual in the clip.
+- jump: areas of a frame that no mixture of cells of the frames around it explains, beyond what is usual in the clip.
 
 Motion leaves the first two as they are, is smooth in the third, and is what the mixtures of the fourth allow for.
 docs/metrics.md has the formulas, what they give on clips with known faults, and what they cannot see.
@@ -39,6 +39,11 @@ _FLOOR: Final = 1e-4
 """Energy that detail is measured against, in parts of the clip's variance."""
 _TAIL: Final = 0.05
 """Share of cells that a jump is read from: the least explained ones."""
+_FILLED: Final = 3
+"""Cells that have to be unexplained among a cell and its eight neighbours. Latents say where in a cell an edge lies: a
+moving edge is a row of cells that nothing explains, a thing that changes is an area of them."""
+_FINE: Final = 3
+"""Latents along the side of a cell from which on an edge within one latent is too little of a cell to count."""
 _REACH: Final = 1.5
 """How far a mixture of two cells may go from one to the other and beyond it."""
 _USUAL: Final = 1.5
@@ -99,7 +104,7 @@ def content_drift(x0: Tensor, places: Sequence[int]) -> dict[str, Tensor]:
     variance = centred.square().mean(dim=(1, 2, 3, 4))
     white = _white(centred) / variance
     cells, smooth, detail = _cells(centred, variance)
-    parts, most = _parts(square, cells, smooth, detail)
+    parts, most = _parts(square, cells, smooth, detail, x.shape[2:4])
     measured = torch.stack(parts, dim=1)
     by_part = measured.mean(dim=2)
     ranked = measured.sort(dim=2).values
@@ -185,8 +190,13 @@ def _cells(x: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return cells.flatten(2, 3), smooth.flatten(2, 3), (_quantile(energy.flatten(2), _DETAIL) + _FLOOR).log() / 2
 
 
-def _parts(square: Tensor, cells: Tensor, smooth: Tensor, detail: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Texture, level, flicker and the severity of jumps, frame by frame: [B, F] each; and what `_jumps` gives."""
+def _parts(
+    square: Tensor, cells: Tensor, smooth: Tensor, detail: Tensor, size: Sequence[int]
+) -> tuple[list[Tensor], Tensor]:
+    """Texture, level, flicker and the severity of jumps, frame by frame: [B, F] each; and what `_jumps` gives.
+
+    `size` is the height and width of the clips.
+    """
     texture = (detail - detail[:, :1]).abs()
     level = torch.hypot(_shift(cells - cells[:, :1]), _faded(smooth))
     flicker, jump = torch.zeros_like(level), torch.zeros_like(level)
@@ -197,7 +207,7 @@ def _parts(square: Tensor, cells: Tensor, smooth: Tensor, detail: Tensor) -> tup
         found = torch.hypot(bent, shifted)
         # The ends have one neighbour: their flicker is that of the frames next to them.
         flicker = torch.cat([found[:, :1], found, found[:, -1:]], dim=1)
-    jump[:, 1:], most = _jumps(cells)
+    jump[:, 1:], most = _jumps(cells, size)
     return [texture, level, flicker, jump], most
 
 
@@ -219,7 +229,7 @@ def _faded(smooth: Tensor) -> Tensor:
     return ((1 - gain).square() * contrast - _DISPLACED * rest).clamp(min=0).sqrt()
 
 
-def _jumps(cells: Tensor) -> tuple[Tensor, Tensor]:
+def _jumps(cells: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Severity [B, F − 1] of the jump between every frame and the one before, and what most cells leave unexplained.
 
     What is usual in the clip is no jump. Both are in parts of the variance of cells.
@@ -227,13 +237,26 @@ def _jumps(cells: Tensor) -> tuple[Tensor, Tensor]:
     usual = _quantile(cells.transpose(1, 3), 0.5).transpose(1, 2).unsqueeze(1)
     variance = cells.square().mean(dim=(1, 2, 3)).unsqueeze(1)
     ways = [_unexplained(cells, usual), _unexplained(cells.flip(1), usual).flip(1)]
-    tail = torch.minimum(*(_highest(way) for way in ways)) / variance
     most = torch.minimum(*(_quantile(way, 0.5) for way in ways)) / variance
+    whole = WHOLE.severity(most)
+    # Where the whole picture changes, cells at edges change with it.
+    areas, all_cells = (torch.minimum(*map(_highest, found)) for found in ([_areas(w, *size) for w in ways], ways))
+    tail = areas.lerp(all_cells, whole / WHOLE.weight) / variance
     moved = _highest(cells.diff(dim=1).square().mean(dim=-1)) / variance
     level = _quantile(tail, 0.5).unsqueeze(1)
     half = (_LEAST + _PER_MOTION * _quantile(moved, 0.5).unsqueeze(1) + _USUAL * level).clamp(max=1)
     excess = (tail - _USUAL * level).clamp(min=0) if tail.shape[1] > 1 else tail
-    return JUMP.severity(excess / half) * (1 - WHOLE.severity(most)), most
+    return JUMP.severity(excess / half) * (1 - whole), most
+
+
+def _areas(unexplained: Tensor, height: int, width: int) -> Tensor:
+    """What is unexplained [B, F, M] of clips of this size, without single cells and rows of them."""
+    rows, columns = coarse_grid(height, width)
+    if height >= _FINE * rows:
+        return unexplained
+    wide = torch.nn.functional.pad(unexplained.unflatten(2, (rows, columns)), (1, 1, 1, 1))
+    around = torch.stack([wide[..., r : r + rows, c : c + columns] for r in range(3) for c in range(3)])
+    return unexplained.minimum(around.topk(_FILLED, dim=0).values[-1].flatten(2))
 
 
 def _highest(values: Tensor) -> Tensor:

@@ -318,6 +318,8 @@ def test_two_stages_with_upsampled_latents(nano_pipe: Any, tmp_path: Path) -> No
     assert [s.streams["video"].grid for s in stages] == [GRID, (5, 8, 10)]
     assert [(s.streams["video"].rows, s.streams["audio"].rows) for s in stages] == [(2, 2), (3, 3)]
     np.testing.assert_allclose(stages[1].streams["video"].series("sigma"), sigmas, rtol=1e-6)
+    given = [stage.metadata["given_std"] for stage in stages]
+    assert given[0] == {} and set(given[1]) == {"latents", "audio_latents"} and min(given[1].values()) > 0.1
 
 
 FLAGS_2_0 = {

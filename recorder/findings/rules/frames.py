@@ -12,8 +12,8 @@ from recorder.findings.rule import Check, Rule
 from recorder.findings.rules.result import CAUSES, relative_motion
 from recorder.findings.rules.start import POWERS, low_share
 
-_DRIFTS: Final = 0.5
-"""Healthy runs of the nano model drift by up to .4; a hard cut comes to .7."""
+_DRIFTS: Final = 0.45
+"""Healthy runs of the nano model drift by up to .3; a hard cut comes to .7."""
 _SLIGHTLY: Final = 0.1
 
 
@@ -191,7 +191,7 @@ RULES = (
         sentence="the clip drifts from frame {first_frame} on: its drift is {value:.2f}; a clean clip is below .1",
         short="drifts from frame {first_frame}",
         formula="content_drift of a stage's finished clip",
-        reason="healthy runs reach .4, above .1 it is a note; a background that fades gives .3, a hard cut .7",
+        reason="healthy runs reach .3, above .1 it is a note; a background that fades gives .3, a hard cut .7",
         basis="measured",
         advice="look at the frames in filmstrip and frame map; another seed, or fewer frames, may be steadier",
         curve="frame_identity",

@@ -42,6 +42,14 @@ def _given(block: Block) -> Iterator[Check]:
 _NAMED_ELSEWHERE = ("num_frames", "num_inference_steps", "sigmas", "timesteps")
 
 
+def _empty(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
+    """Given latents without a clip in them, where the schedule begins below pure noise."""
+    spread = stage.metadata.get("given_std")
+    spread = as_number(spread.get("latents")) if isinstance(spread, Mapping) else None
+    if spread is not None and len(stage.plan) and stage.plan[0] <= 0.97:
+        yield Check(np.array([spread]), low=1e-3, step=0, evidence={"sigma": float(stage.plan[0])})
+
+
 def _replaced(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
     """Numbers that were asked for where the pipeline uses others."""
     used = stage.metadata.get("in_effect")
@@ -63,6 +71,18 @@ RULES = (
         basis="physics",
         advice="return the pipeline's own mask from `prepare_latents`, or leave that method as it is",
         stage=_condition,
+    ),
+    Rule(
+        id="given-latents-empty",
+        family="between stages",
+        severity="warning",
+        sentence="the schedule begins at σ {sigma:.3g}, and the given latents hold no clip: they vary by {value:.2g}",
+        short="given latents are empty",
+        formula="standard deviation of the latents given to the call, where the first level is .97 or less",
+        reason="below σ = 1 a part of the sample is the clip to begin with; a clip's latents vary by about 1",
+        basis="physics",
+        advice="hand on the latents of the stage before; to begin without a clip, begin at σ = 1",
+        stage=_empty,
     ),
     Rule(
         id="given-frame-changed",

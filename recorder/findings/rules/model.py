@@ -106,8 +106,11 @@ RULES = (
         id="noise-power",
         family="model",
         severity="warning",
-        sentence="the model finds {value:.2g} times the noise that σ {sigma:.3g} stands for, from step {step} on",
-        short="noise does not fit its level",
+        sentence=(
+            "the noise does not fit its level from step {step} on: at σ {sigma:.3g} the model finds {value:.2g} times"
+            " as much as there should be"
+        ),
+        short="noise ×{value:.2g} of its level",
         formula="mean(ε̂²) at σ of .3 and more; with guidance .8 and more",
         reason="noise of unit power by definition; healthy runs stay within .91 to 1.07",
         basis="physics",
@@ -135,7 +138,7 @@ RULES = (
         family="model",
         severity="warning",
         sentence=(
-            "the predicted noise is not white at σ {sigma:.3g}: {ratio:.2g} times the coarse share of white noise"
+            "the predicted noise is not white: at σ {sigma:.3g} it has {ratio:.2g} times the coarse share of white noise"
         ),
         short="predicted noise is not white",
         formula="|ln noise_whiteness_low| at σ of .35 and more (with guidance .8), grids of 64 cells and more",

@@ -20,7 +20,7 @@ from recorder.runners.comfyui.sampled import Sampled
 from recorder.runners.comfyui.sampling import ComfySampling, under_way
 from recorder.runners.evaluation import DriftRule, no_noise, unknown_noise
 from recorder.runners.stop import without_frames
-from recorder.sampling.metadata import brief
+from recorder.sampling.metadata import brief, given_std
 from recorder.shocks import plan_warnings
 
 logger = logging.getLogger(__name__)
@@ -160,6 +160,7 @@ class Adapter:
             "transformer": {"class": type(guider.model_patcher.model).__name__},
             "scheduler": {"class": name, "config": brief(_settings(given["sampler"]))},
             "arguments": brief({"cfg": cfg, "sigmas": list(levels), "shapes": [list(s) for s in shapes.shapes]}),
+            "given_std": given_std({"latents": shapes.split(given["latent_image"]).get("video")}),
             "node": place.node,
             "node_class": str(workflow.node(graph, place.node).get("class_type", "")),
         }

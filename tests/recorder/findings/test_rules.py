@@ -118,6 +118,11 @@ def loud(power: float) -> Any:
     return make
 
 
+def handed(spread: float, first: float = 0.9) -> Any:
+    """A stage whose call was given latents of this spread."""
+    return lambda: {"rows": [right()], "metadata": {"given_std": {"latents": spread}}, "sigmas": (first, *SIGMAS[5:])}
+
+
 def drifting(drift: list[float | None], first: list[float | None]) -> Any:
     return lambda: {
         "rows": [right(clips=len(drift))],
@@ -156,6 +161,7 @@ FAULTS: dict[str, list[tuple[str, Any, int | None]]] = {
     "frames-blank": [("one", changed(frame_contrast=weighed(1, 1, 1, 1, 0.05, 1, 1, 1, 1)), 7)],
     "pulses": [("odd ones", changed(frame_contrast=weighed(1, 1, 0.6, 1, 0.6, 1, 0.6, 1, 0.6)), 7)],
     "given-latents-power": [("three times as large", loud(9 * X0_POWER), 0)],
+    "given-latents-empty": [("zeros", handed(0.0), 0)],
     "drifts": [("from 3", drifting([0.8], [3.0]), 7), ("slightly", drifting([0.2], [2.0]), 7)],
     "given-frame-changed": [("from 4", changed(given_change=from_row(4, 0.3)), 4)],
     "guidance-opposed": [("nano", opposed(1.6), 4), ("another model", opposed(1.6, "LTX"), 4)],
@@ -238,6 +244,9 @@ def test_every_rule_has_a_case_and_a_name_of_its_own() -> None:
         changed(given_change=from_row(0, 0.004)),
         changed(frame_contrast=weighed(1, 1, 0.95, 0.9, 0.9, 0.85, 0.8, 0.75, 0.7)),  # a thing that leaves the picture
         changed(sample_frame_cosine=from_row(0, 0.3)),  # frames of noise that were mixed on purpose
+        handed(0.4),
+        handed(0.0, first=1.0),
+        handed(0.0, first=0.9975),
         drifting([0.3], [4.0]),
         drifting([None], [None]),
         changed(timestep=lambda t: np.round(t * 1.0005)),
@@ -280,6 +289,21 @@ def test_a_run_without_rows_gives_the_reason_that_the_recorder_gave() -> None:
     assert check.words == {"why": "", "cure": "call the pipeline inside the recorded block"}
     (check,) = BY_ID["nothing-recorded"].run(RunFacts(status="complete", troubles=["every frame is conditioned"]))
     assert check.words["why"] == ": every frame is conditioned" and "mend" in check.words["cure"]
+
+
+@pytest.mark.parametrize(("values", "right_power"), [(40, (0.4, 2.3)), (112, (0.45, 1.9)), (4800, (0.9, 1.1))])
+def test_the_start_of_a_few_values_may_vary_more_but_half_the_noise_is_named(
+    values: int, right_power: tuple[float, float]
+) -> None:
+    def found(power: float) -> list[str]:
+        noisy = noise(power)()["rows"][0]
+        facts = RunFacts(stages=[stage := StageFacts(0, sigmas=SIGMAS)])
+        stream = stage.streams["audio"] = StreamFacts("audio", 1, values, (values,), metrics=frozenset(noisy))
+        (check,) = BY_ID["start-noise-power"].rows(Block(facts, stage, stream, 0, 1, lambda m, a, b: noisy[m][a:b]))
+        return ["found"] if not check.low <= check.values.item() <= check.high else []
+
+    assert [found(power) for power in right_power] == [[], []]
+    assert found(0.25) == (["found"] if values > 100 else []) and found(4.0) == ["found"]
 
 
 def test_formulas_are_shown_as_they_are_written() -> None:

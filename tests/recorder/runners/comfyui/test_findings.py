@@ -53,3 +53,12 @@ def test_a_start_that_is_not_noise(bench: Bench) -> None:
         guider = bench.guider(bench.model())
         guider.sample(NestedTensor(smooth), empty, bench.sampler("euler"), levels(), callback=lambda *_: None, seed=1)
     assert {"start-noise-power", "noise-repeated"} <= named(bench.run())
+
+
+def test_a_later_stage_that_gets_no_clip(bench: Bench) -> None:
+    noise, empty = noises()
+    for name, clip in (("a-empty", empty), ("b-handed", noise)):
+        with bench.comfyui.prompt(name):
+            guider = bench.guider(bench.model(name=name))
+            guider.sample(noise, clip, bench.sampler("euler"), levels()[2:], callback=lambda *_: None, seed=1)
+    assert ["given-latents-empty" in named(run) for run in bench.runs()] == [True, False]
