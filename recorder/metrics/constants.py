@@ -22,6 +22,15 @@ def nothing(shape: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+def fixed_places(count: int, device: torch.device) -> Tensor:
+    """Index of at most 4,096 of so many values, drawn at random: any order that moves values moves some of these."""
+    most = 4096
+    if count <= most:
+        return torch.arange(count, device=device)
+    return torch.randint(count, (most,), generator=torch.Generator().manual_seed(0)).to(device)
+
+
+@lru_cache(maxsize=64)
 def frame_index(frames: int, generated: tuple[int, ...], device: torch.device) -> Tensor:
     """Index [5·frames] into the values of `Step.by_frame`: of each of the five metrics, one for every latent frame."""
     count = len(generated)

@@ -269,6 +269,15 @@ def sample_clip_cosine(step: Step) -> Tensor:
     return found
 
 
+@measure("sample_change")
+def sample_change(step: Step) -> Tensor:
+    if step.previous is None:
+        return unknown(step)
+    before = step.previous.left
+    changed: Tensor = torch.linalg.vector_norm(step.picked(step.x) - before, dim=1)
+    return changed.div_(torch.linalg.vector_norm(before, dim=1))
+
+
 @lru_cache
 def measured_names(stream: str) -> tuple[str, ...]:
     """Names of the metrics that are computed from a stream's latents, in row order."""

@@ -11,7 +11,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from recorder.metrics.constants import frame_index, nans
+from recorder.metrics.constants import fixed_places, frame_index, nans
 from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.spectra import Grid, grid_for, mean_square_
 
@@ -212,6 +212,16 @@ class Step:
         found: tuple[Tensor, Tensor] = torch.std_mean(self.x_next.float(), dim=self.per_item, correction=0)
         return found
 
+    def picked(self, sample: Tensor) -> Tensor:
+        """Values at fixed places of a sample, [B, at most 4,096] in float32: what two steps are compared by."""
+        values = sample.flatten(1)
+        return values.index_select(1, fixed_places(values.shape[1], self.device)).float()
+
+    @cached_property
+    def left(self) -> Tensor:
+        """Those of the sample after the step."""
+        return self.picked(self.x_next)
+
     @property
     def per_item(self) -> tuple[int, ...]:
         """The dimensions of one batch item."""
@@ -224,7 +234,7 @@ class Step:
 
     def forget(self) -> None:
         """Drop everything that the next step is not compared with; steps before this one are freed too."""
-        kept = {"mean_square": self.mean_square, "device": self.device}
+        kept = {"mean_square": self.mean_square, "device": self.device, "left": self.left}
         self.previous, self.passes, self.fresh = None, {}, None
         nothing = self.x.new_empty(0)
         self.__dict__.update({"x": nothing, "velocity": nothing, "x_next": nothing})

@@ -119,6 +119,7 @@ def _row(stream: str, step: int, levels: np.ndarray, batch: int, nan_at: int | N
         "mean": 0.0,
         "sample_frame_cosine": 0.0 if step == 0 else np.nan,
         "sample_clip_cosine": 0.0 if step == 0 and batch > 1 else np.nan,
+        "sample_change": 0.0 if step else np.nan,
         "std": np.sqrt(_power(after)),
         "nan_count": 12.0 if spoiled else 0.0,
         "inf_count": 0.0,

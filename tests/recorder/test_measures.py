@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from recorder.format import declarations
 from recorder.format.sigma_math import log_snr
+from recorder.metrics.constants import fixed_places
 from recorder.metrics.latent_layout import LatentLayout
 from recorder.metrics.measures import MEASURES, measured_row
 from recorder.metrics.spectra import bin_centres, grid_for, radial_bins
@@ -127,6 +128,9 @@ def reference(step: Step) -> dict[str, np.ndarray]:
         dot = (flat(v) * flat(pv)).sum(axis=1)
         found["velocity_cosine"] = dot / np.linalg.norm(flat(v), axis=1) / np.linalg.norm(flat(pv), axis=1)
         found["x0_change_rms"] = np.sqrt(ms(x0 - px0))
+        places = fixed_places(x[0].size, torch.device("cpu")).numpy()
+        left, now = (flat(a)[:, places] for a in (step.previous.x_next.double().numpy(), x))
+        found["sample_change"] = np.linalg.norm(now - left, axis=1) / np.linalg.norm(left, axis=1)
         change = abs(2 * math.log((1 - s) / s) - 2 * math.log((1 - ps) / ps)) if ps < 1 else math.inf
         found["x0_change_rate"] = found["x0_change_rms"] / change
         low = ref_bands(x0 - px0, axes)[:, 0]
@@ -273,8 +277,8 @@ def test_only_what_the_next_step_needs_is_remembered() -> None:
     torch.testing.assert_close(measured_row(again), expected, equal_nan=True, rtol=0, atol=0)
     kept = sum(t.numel() for t in vars(second).values() if isinstance(t, torch.Tensor))
     second.forget()
-    left = sum(t.numel() for t in vars(second).values() if isinstance(t, torch.Tensor))
-    assert left < 3 * again.x.numel() < kept
+    left = sum(t.numel() for n, t in vars(second).items() if isinstance(t, torch.Tensor) and n != "left")
+    assert second.left.numel() == min(again.x.numel(), 4096 * len(again.x)) and left < 3 * again.x.numel() < kept
     with pytest.raises(RuntimeError, match="compared with it already"):
         _ = make_step(0.6, previous=first).bands
 

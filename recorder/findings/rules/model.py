@@ -138,7 +138,7 @@ RULES = (
         family="model",
         severity="warning",
         sentence=(
-            "the predicted noise is not white: at σ {sigma:.3g} it has {ratio:.2g} times the coarse share of white noise"
+            "the predicted noise is not white: its coarse part at σ {sigma:.3g} is {ratio:.2g} times white noise's"
         ),
         short="predicted noise is not white",
         formula="|ln noise_whiteness_low| at σ of .35 and more (with guidance .8), grids of 64 cells and more",

@@ -12,7 +12,7 @@ from recorder.findings.rule import Check, Rule
 from recorder.findings.rules.start import POWERS, sample_power
 
 _PRECISION: Final = {"float16": 4e-3, "bfloat16": 3e-2, "float64": 1e-4, "float32": 1e-4}
-"""Bound for the mean square of a sample that was stored once, by its type; rounding errors average out."""
+"""Bound for a sample that was stored once, by its type: rounding changes each value by less."""
 
 _NAN_CURE: Final = (
     "run the model in bfloat16 or float32 instead of float16; look at the levels and at callbacks of that step"
@@ -20,6 +20,12 @@ _NAN_CURE: Final = (
 
 
 def _changed(block: Block) -> Iterator[Check]:
+    high = _PRECISION.get(block.stream.dtype, 3e-2)
+    if block.has("sample_change"):
+        change = block["sample_change"]
+        change = np.where(np.isfinite(change), change, np.nan)
+        yield Check(change, high=high, words={"how": "they differ from what the step before left"})
+        return
     if not block.has_before and block.count < 2:
         return
     before = sample_power(block)
@@ -31,7 +37,7 @@ def _changed(block: Block) -> Iterator[Check]:
         after, lost = after[:-1], np.empty((0, before.shape[1]))
     # What is not finite has a finding of its own; nor is there a rule for a sample of nothing.
     miss = np.where(np.isfinite(before) & np.isfinite(after) & (after > 0), np.abs(before / after - 1), np.nan)
-    yield Check(np.concatenate([lost, miss]), high=_PRECISION.get(block.stream.dtype, 3e-2))
+    yield Check(np.concatenate([lost, miss]), high=high, words={"how": "their mean square is off"})
 
 
 def _broken(block: Block) -> Iterator[Check]:
@@ -108,9 +114,9 @@ RULES = (
         id="changed-between-steps",
         family="between steps",
         severity="warning",
-        sentence=("something changed the latents before step {step}: their mean square is off by up to {value:.2g}"),
+        sentence="something changed the latents before step {step}: {how} by up to {value:.2g}",
         short="latents changed between steps",
-        formula="|mean(x_i²) / mean(x_{i−1} after its step)² − 1|",
+        formula="sample_change; in recordings without it |mean(x_i²) / mean(x_{i−1} after its step)² − 1|",
         reason="the sample of a step is the result of the step before",
         basis="bookkeeping",
         advice="look at callbacks, hooks and patches that touch the latents",

@@ -186,7 +186,10 @@ FAULTS: dict[str, list[tuple[str, Any, int | None]]] = {
     "frame-rate": [("8", asked(frame_rate=8.0), None)],
     "motion-speed": [(".05", asked(motion_speed=0.05), None)],
     "not-finite": [("nan", changed(nan_count=from_row(5, 7.0)), 5), ("inf", changed(inf_count=from_row(0, 1.0)), 0)],
-    "changed-between-steps": [("scaled", changed(std=from_row(3, 1.3)), 4)],
+    "changed-between-steps": [
+        ("scaled", changed(std=from_row(3, 1.3)), 4),
+        ("moved", changed(sample_change=np.array([np.nan, 0, 0, 0, 1.4, 0, 0, 0])[:, None]), 4),
+    ],
     "audio-out-of-step": [("other shift", audio(sigma=from_row(2, 0.77)), 2)],
     "little-motion": [("still", changed(motion=lambda m: m * 0.01), 7)],
 }
