@@ -239,8 +239,8 @@ _DECLARED: list[Metric] = [
            "largest cosine between a clip of a stage's first sample and another clip of the batch: 1 for clips that "
            "start from the same noise; NaN after the first row and for a single clip"),
     Metric("sample_change", "1", "sample change",
-           "‖x_i − y_{i−1}‖ / ‖y_{i−1}‖ of the sample before a step and the result y of the one before, over at most"
-           " 4,096 fixed values: 0 where nothing but the sampler changed it", first_step=False),
+           "√mean((x_i − y_{i−1})²) of the sample before a step and the result y of the one before, over at most 4,096 "
+           "fixed values: 0 where nothing but the sampler changed it", first_step=False),
 ]
 
 METRICS: dict[str, Metric] = {m.name: m for m in _DECLARED}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,12 +23,14 @@ def nothing(shape: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def fixed_places(count: int, device: torch.device) -> Tensor:
-    """Index of at most 4,096 of so many values, drawn at random: any order that moves values moves some of these."""
+def fixed_places(batch: int, count: int, device: torch.device) -> Tensor:
+    """Index [batch, at most 4,096] into clips of `count` values each: the same places of every clip, drawn at random.
+
+    Whatever moves values moves some of these.
+    """
     most = 4096
-    if count <= most:
-        return torch.arange(count, device=device)
-    return torch.randint(count, (most,), generator=torch.Generator().manual_seed(0)).to(device)
+    places = np.arange(count) if count <= most else np.random.default_rng(0).integers(count, size=most)
+    return torch.from_numpy(places + count * np.arange(batch)[:, None]).to(device)
 
 
 @lru_cache(maxsize=64)

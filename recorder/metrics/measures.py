@@ -239,12 +239,12 @@ def max_abs(step: Step) -> Tensor:
 
 @measure("nan_count")
 def nan_count(step: Step) -> Tensor:
-    return step.x_next.isnan().sum(dim=step.per_item)
+    return step.x_next.isnan().sum(dim=step.per_item, dtype=torch.float32)
 
 
 @measure("inf_count")
 def inf_count(step: Step) -> Tensor:
-    return step.x_next.isinf().sum(dim=step.per_item)
+    return step.x_next.isinf().sum(dim=step.per_item, dtype=torch.float32)
 
 
 @measure("sample_frame_cosine")
@@ -273,9 +273,10 @@ def sample_clip_cosine(step: Step) -> Tensor:
 def sample_change(step: Step) -> Tensor:
     if step.previous is None:
         return unknown(step)
-    before = step.previous.left
-    changed: Tensor = torch.linalg.vector_norm(step.picked(step.x) - before, dim=1)
-    return changed.div_(torch.linalg.vector_norm(before, dim=1))
+    # As float32: a difference of two bfloat16 numbers would be rounded.
+    changed = step.picked(step.x).float() - step.previous.left
+    size: Tensor = torch.linalg.vector_norm(changed, dim=1)
+    return size.mul_(max(1, changed.shape[1]) ** -0.5)
 
 
 @lru_cache

@@ -213,9 +213,8 @@ class Step:
         return found
 
     def picked(self, sample: Tensor) -> Tensor:
-        """Values at fixed places of a sample, [B, at most 4,096] in float32: what two steps are compared by."""
-        values = sample.flatten(1)
-        return values.index_select(1, fixed_places(values.shape[1], self.device)).float()
+        """Values at fixed places of a sample, [B, at most 4,096]: what two steps are compared by."""
+        return sample.take(fixed_places(len(sample), sample.numel() // max(1, len(sample)), self.device))
 
     @cached_property
     def left(self) -> Tensor:

@@ -1,9 +1,11 @@
-"""The frames that are given to a denoising loop, as the model sees them: they must stay what they are."""
+"""What is given to a denoising loop: frames, which must stay what they are, and latents to begin with."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,3 +45,10 @@ class GivenFrames:
         """√mean((g − g_1)²) / √mean(g_1²) of the last call [batch]; None without given frames or calls."""
         found = self._change
         return found[-batch:] if found is not None and len(found) >= batch else None
+
+
+def given_std(latents: Mapping[str, Any]) -> dict[str, float]:
+    """Standard deviations of given latents by their names. Waits for the device: for the time before a loop."""
+    tensors = {name: value for name, value in latents.items() if isinstance(value, Tensor) and value.numel() > 1}
+    found = {name: float(value.detach().float().std()) for name, value in tensors.items()}
+    return {name: std for name, std in found.items() if math.isfinite(std)}

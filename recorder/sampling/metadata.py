@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import math
 import platform
 import re
 import sys
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
-
-from torch import Tensor
 
 from recorder.format import events
 from recorder.format.events import MAX_ITEMS, MAX_TEXT
@@ -180,15 +176,7 @@ def call_metadata(pipe: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         "model": model_id(pipe),
         "transformer": transformer_metadata(pipe),
         "arguments": brief({k: v for k, v in arguments.items() if k not in ("prompt", "negative_prompt")}),
-        "given_std": given_std({name: arguments.get(name) for name in ("latents", "audio_latents")}),
     }
-
-
-def given_std(latents: Mapping[str, Any]) -> dict[str, float]:
-    """Standard deviations of given latents by their names. Waits for the device: for the time before a loop."""
-    tensors = {name: value for name, value in latents.items() if isinstance(value, Tensor) and value.numel() > 1}
-    found = {name: float(value.detach().float().std()) for name, value in tensors.items()}
-    return {name: std for name, std in found.items() if math.isfinite(std)}
 
 
 def transformer_metadata(pipe: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from recorder.format.events import event, reason_of
 from recorder.metrics.latent_layout import LatentLayout
 from recorder.sampling import decoder_calls, effective_settings, hooks, supported_pipelines, tokens
 from recorder.sampling.commands import TOO_LATE, AnswerCallback, Position
-from recorder.sampling.given_frames import GivenFrames
+from recorder.sampling.given_frames import GivenFrames, given_std
 from recorder.sampling.guidance_passes import Passes
 from recorder.sampling.metadata import call_arguments, call_metadata, given_names, model_id, scheduler_metadata
 from recorder.sampling.observed_step import observed
@@ -130,7 +130,8 @@ class CallObserver:
                 entrust(getattr(self.pipe, name, None), self._lent, stream)
         self._asked = call_arguments(self.pipe, args, kwargs)
         self._given = given_names(self.pipe, args, kwargs)
-        self._metadata = call_metadata(self.pipe, self._asked)
+        begun = {name: self._asked.get(name) for name in ("latents", "audio_latents")}
+        self._metadata = {**call_metadata(self.pipe, self._asked), "given_std": given_std(begun)}
         self._family, self.streams, self.prepared = family, family.streams, family.prepared
         self.passes_known = supported_pipelines.passes_are_known(self.pipe, family)
         self._unwatch.append(watch(self.pipe.transformer))

@@ -128,9 +128,9 @@ def reference(step: Step) -> dict[str, np.ndarray]:
         dot = (flat(v) * flat(pv)).sum(axis=1)
         found["velocity_cosine"] = dot / np.linalg.norm(flat(v), axis=1) / np.linalg.norm(flat(pv), axis=1)
         found["x0_change_rms"] = np.sqrt(ms(x0 - px0))
-        places = fixed_places(x[0].size, torch.device("cpu")).numpy()
+        places = fixed_places(1, x[0].size, torch.device("cpu"))[0].numpy()
         left, now = (flat(a)[:, places] for a in (step.previous.x_next.double().numpy(), x))
-        found["sample_change"] = np.linalg.norm(now - left, axis=1) / np.linalg.norm(left, axis=1)
+        found["sample_change"] = np.sqrt(ms(now - left))
         change = abs(2 * math.log((1 - s) / s) - 2 * math.log((1 - ps) / ps)) if ps < 1 else math.inf
         found["x0_change_rate"] = found["x0_change_rms"] / change
         low = ref_bands(x0 - px0, axes)[:, 0]

@@ -20,7 +20,8 @@ from recorder.runners.comfyui.sampled import Sampled
 from recorder.runners.comfyui.sampling import ComfySampling, under_way
 from recorder.runners.evaluation import DriftRule, no_noise, unknown_noise
 from recorder.runners.stop import without_frames
-from recorder.sampling.metadata import brief, given_std
+from recorder.sampling.given_frames import given_std
+from recorder.sampling.metadata import brief
 from recorder.shocks import plan_warnings
 
 logger = logging.getLogger(__name__)
