@@ -107,8 +107,8 @@ RULES = (
         family="model",
         severity="warning",
         sentence=(
-            "the noise does not fit its level from step {step} on: at σ {sigma:.3g} the model finds {value:.2g} times"
-            " as much as there should be"
+            "the noise does not fit its level from step {step} on, most at σ {sigma:.3g}: the model finds {value:.2g}"
+            " times as much as there should be"
         ),
         short="noise ×{value:.2g} of its level",
         formula="mean(ε̂²) at σ of .3 and more; with guidance .8 and more",
@@ -121,6 +121,8 @@ RULES = (
         streams=("video",),
         curve="energy_high_noise",
         follows=(
+            "clip-empty",
+            "flicker",
             "start-noise-power",
             "given-latents-power",
             "stage-noise-power",
@@ -151,6 +153,8 @@ RULES = (
         streams=("video",),
         curve="noise_whiteness_low",
         follows=(
+            "clip-empty",
+            "flicker",
             "start-noise-coloured",
             "start-noise-power",
             "given-latents-power",

@@ -184,7 +184,8 @@ RULES = (
         needs=("motion", "jerk"),
         streams=("video",),
         curve="jerk",
-        follows=CAUSES,
+        # Not of noise: what it leaves is no two pictures in turn, while a model that makes them misses the noise.
+        follows=tuple(cause for cause in CAUSES if cause not in ("noise-power", "noise-not-white")),
         rows=_flickers,
     ),
     Rule(
