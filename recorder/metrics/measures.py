@@ -98,7 +98,7 @@ def noise_injected(step: Step) -> Tensor:
         return nothing((step.layout.batch,), step.device)
     if not step.drift.known:
         return unknown(step)
-    rest = torch.sub(step.x_next.float(), step.x, alpha=step.drift.keep)
+    rest = torch.sub(step.result, step.x, alpha=step.drift.keep)
     return mean_square_(rest.sub_(step.velocity, alpha=step.drift.move))
 
 
@@ -233,7 +233,7 @@ def std(step: Step) -> Tensor:
 
 @measure("max_abs")
 def max_abs(step: Step) -> Tensor:
-    largest: Tensor = torch.linalg.vector_norm(step.x_next, ord=math.inf, dim=step.per_item)
+    largest: Tensor = torch.linalg.vector_norm(step.result, ord=math.inf, dim=step.per_item)
     return largest
 
 
@@ -273,8 +273,7 @@ def sample_clip_cosine(step: Step) -> Tensor:
 def sample_change(step: Step) -> Tensor:
     if step.previous is None:
         return unknown(step)
-    # As float32: a difference of two bfloat16 numbers would be rounded.
-    changed = step.picked(step.x).float() - step.previous.left
+    changed = step.picked(step.x) - step.previous.left
     size: Tensor = torch.linalg.vector_norm(changed, dim=1)
     return size.mul_(max(1, changed.shape[1]) ** -0.5)
 

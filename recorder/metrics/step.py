@@ -66,10 +66,15 @@ class Step:
     def noise(self) -> Tensor:
         return torch.add(self.x.float(), self.velocity, alpha=1 - self.sigma)
 
+    @cached_property
+    def result(self) -> Tensor:
+        """The sample after the step in float32: `x_next` itself where it is."""
+        return self.x_next.float()
+
     @property
     def displacement(self) -> Tensor:
         """The movement of the sample; not cached, since it is a whole latent."""
-        return torch.sub(self.x_next.float(), self.x)
+        return torch.sub(self.result, self.x)
 
     @cached_property
     def device(self) -> torch.device:
@@ -209,7 +214,7 @@ class Step:
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
         """Standard deviation and mean [B] of the sample after the step."""
-        found: tuple[Tensor, Tensor] = torch.std_mean(self.x_next.float(), dim=self.per_item, correction=0)
+        found: tuple[Tensor, Tensor] = torch.std_mean(self.result, dim=self.per_item, correction=0)
         return found
 
     def picked(self, sample: Tensor) -> Tensor:
@@ -219,7 +224,7 @@ class Step:
     @cached_property
     def left(self) -> Tensor:
         """Those of the sample after the step."""
-        return self.picked(self.x_next)
+        return self.picked(self.result)
 
     @property
     def per_item(self) -> tuple[int, ...]:
