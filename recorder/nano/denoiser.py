@@ -36,6 +36,8 @@ class TrainingPlan:
     seed: int
     short_share: float
     """Share of the time that goes to clips of a few frames at the beginning."""
+    cross_share: float = 1 / 3
+    """Share of crosses among the clips, the shape that is learned last."""
 
 
 def is_matrix_of_the_video(name: str, parameter: torch.Tensor) -> bool:
@@ -101,7 +103,7 @@ class Training(TimedTraining):
         video, audio, place = flow.velocity_errors(
             self.pipe,
             self.conditioning,
-            flow.draw_batch(grid, size, self.plan.seed, self.step),
+            flow.draw_batch(grid, size, self.plan.seed, self.step, cross_share=self.plan.cross_share),
             flow.draw_pass(self.plan.seed, self.step),
         )
         loss = video.mean() + AUDIO_WEIGHT * (audio.mean() + place.mean())

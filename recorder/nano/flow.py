@@ -64,12 +64,19 @@ class Batch:
     sigma: torch.Tensor
 
 
-def draw_batch(grid: Grid, size: int, seed: int, step: int, sigma: float | None = None) -> Batch:
-    """The batch of a step: seed and step alone decide it, so that a training can stop and continue anywhere."""
+def draw_batch(
+    grid: Grid, size: int, seed: int, step: int, sigma: float | None = None, cross_share: float = 1 / 3
+) -> Batch:
+    """The batch of a step: seed and step alone decide it, so that a training can stop and continue anywhere.
+
+    `cross_share` is the share of crosses among the clips.
+    """
     rng = np.random.default_rng([seed, step])
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     prompts = clips.all_prompts()
-    chosen = [prompts[i] for i in rng.integers(len(prompts), size=size)]
+    crosses = np.array([" cross " in p for p in prompts])
+    weights = np.where(crosses, cross_share / crosses.sum(), (1 - cross_share) / (~crosses).sum())
+    chosen = [prompts[i] for i in rng.choice(len(prompts), size=size, p=weights)]
     drawn = [clips.draw(p, int(rng.integers(2**31)), *grid) for p in chosen]
     video = torch.from_numpy(np.stack([c.video for c in drawn])).flatten(2).transpose(1, 2).contiguous()
     audio = torch.from_numpy(np.stack([c.audio for c in drawn]))

@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rate", type=float, help="peak learning rate of AdamW (default: 2e-3, with a teacher 1e-3)")
     add("--matrix-rate", type=float, help="peak learning rate of Muon (default: 8e-3, with a teacher 3e-3)")
     add("--short-share", type=float, help="share of the time for short clips at first (default: .15, with a teacher 0)")
+    add("--cross-share", type=float, default=1 / 3, help="share of crosses, which are learned last (default: a third)")
     add("--seed", type=int, default=0)
     add("--threads", type=int, default=1)
     add("--state", type=Path, help="file that a training is saved to, and continued from if it exists")
@@ -127,7 +128,7 @@ def _distil(pipe: LTX2Pipeline, options: argparse.Namespace) -> None:
 
 
 def _denoise(pipe: LTX2Pipeline, options: argparse.Namespace) -> None:
-    plan = denoiser.TrainingPlan(options.minutes, options.rate, options.matrix_rate, options.seed, options.short_share)
+    plan = denoiser.TrainingPlan(options.minutes, options.rate, options.matrix_rate, options.seed, options.short_share, options.cross_share)
     training = denoiser.Training(pipe, plan)
     if options.state and options.state.exists():
         training.load(options.state)
