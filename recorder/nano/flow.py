@@ -23,11 +23,11 @@ from recorder.nano import clips, components, sound
 Grid = tuple[int, int, int]
 """Latent frames, rows and columns."""
 
-EMPTY_PROMPT_SHARE = 0.1
+EMPTY_PROMPT_SHARE = 0.15
 """Share of the clips whose prompt is left out, so that classifier-free guidance has something to subtract."""
-ISOLATED_SHARE = 0.1
+ISOLATED_SHARE = 0.15
 """Share of the batches in which the streams do not hear each other: the weak pass of modality guidance."""
-PERTURBED_SHARE = 0.07
+PERTURBED_SHARE = 0.1
 """Share of the batches without the self-attention of one block: the weak pass of spatio-temporal guidance."""
 SHIFT = 3.0
 """How far noise levels are shifted towards 1."""
