@@ -1,11 +1,18 @@
-"""The event line: the latest event at the cursor, and the source's note."""
+"""The event line: the latest event at the cursor, the source's note, and what the letters on the axes mean."""
 
 from __future__ import annotations
+
+from typing import Final
+
+from rich.cells import cell_len
 
 from ltxtui.panels.view import View
 from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean
+from ltxtui.viewmodel.markers import legend
 
+_WIDE: Final = 100
+"""Columns from which on there is room for an event and for the letters."""
 _ALERTS = frozenset({"nan", "warning", "error", "degraded"})
 _SAY_SO = frozenset({"stage_start", "stage_end", "control"})  # their text begins with it
 
@@ -14,7 +21,10 @@ class EventLine(View):
     """One row."""
 
     def rows(self, width: int, height: int) -> list[TextRow]:
-        row = self.row(width)
+        meaning = legend(self.deck.markers_shown)
+        # In a narrow terminal the event needs the room.
+        beside = cell_len(meaning) + 2 if meaning and width >= _WIDE else 0
+        row = self.row(width - beside)
         event = self.deck.event
         if event is not None:
             kind = clean(event.get("kind", "event"), 20)
@@ -29,4 +39,6 @@ class EventLine(View):
             row.add("no events yet", "dim")
         if self.deck.note and not self.deck.waiting:
             row.add("  " if row.used else "").add("! ", "alert").add(clean(self.deck.note, 500), "alert")
-        return [row.filled()]
+        if beside:
+            row.filled().width = width
+        return [row.push_right(meaning, "dim").filled()]

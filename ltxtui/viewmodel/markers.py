@@ -23,6 +23,9 @@ KINDS: Final[dict[str, tuple[str, str]]] = {
 }
 """Every kind of marker with its letter on the axis, which distinguishes it without colour, and its name."""
 
+_SHORT: Final = {"nan": "NaN", "control": "command"}
+"""What a kind is called where there is little room, if not by its own name."""
+
 _OF_EVENT: Final = {
     "stage_start": "stage", "shock": "shock", "critical": "critical", "nan": "nan", "control": "control",
     "warning": "warning", "error": "warning", "degraded": "warning",
@@ -40,6 +43,12 @@ class Marker(NamedTuple):
     @property
     def letter(self) -> str:
         return KINDS[self.kind][0]
+
+
+def legend(shown: Iterable[Marker]) -> str:
+    """The letters of markers with what they stand for: `C critical · F finding`; that of a stage has no letter."""
+    kinds = {marker.kind for marker in shown}
+    return " · ".join(f"{KINDS[kind][0]} {_SHORT.get(kind, kind)}" for kind in KINDS if kind in kinds - {"stage"})
 
 
 def markers(run: Run) -> list[Marker]:

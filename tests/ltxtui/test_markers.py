@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ltxtui.panels.chart_view import flags
 from ltxtui.viewmodel.deck import Deck
-from ltxtui.viewmodel.markers import KINDS, Marker, markers, neighbour
+from ltxtui.viewmodel.markers import KINDS, Marker, legend, markers, neighbour
 from recorder.format.protocol import Message
 from replay.model.run import Run
 from replay.sources.open import Liveness
@@ -139,3 +139,8 @@ def test_charts_flag_what_is_visible_the_mark_and_the_loop() -> None:
 def test_where_there_is_room_for_one_letter_it_is_the_shocks() -> None:
     deck = eventful(1, event(0, 3, "critical", "0 dB"))
     assert [f.letter for f in flags(deck) if f.step == 3] == ["S", "C"]
+
+
+def test_the_letters_on_the_axis_are_told_beside_the_event() -> None:
+    shown = [Marker(0, 0, "stage", ""), Marker(0, 3, "finding", ""), Marker(0, 2, "nan", ""), Marker(0, 4, "nan", "")]
+    assert legend(shown) == "N NaN · F finding" and legend(shown[:1]) == "" == legend([])
