@@ -22,8 +22,9 @@ class EventLine(View):
 
     def rows(self, width: int, height: int) -> list[TextRow]:
         meaning = legend(self.deck.markers_shown)
-        # In a narrow terminal the event needs the room.
-        beside = cell_len(meaning) + 2 if meaning and width >= _WIDE else 0
+        noted = bool(self.deck.note) and not self.deck.waiting
+        # A note of the source needs the room, and in a narrow terminal the event.
+        beside = cell_len(meaning) + 2 if meaning and width >= _WIDE and not noted else 0
         row = self.row(width - beside)
         event = self.deck.event
         if event is not None:
@@ -35,9 +36,9 @@ class EventLine(View):
             what = "" if kind in _SAY_SO else f"{kind}: "
             row.add(f"{where}{stream}{what}", "alert" if alert else "label")
             row.add(clean(event.get("text", ""), 500), "alert" if alert else "")
-        elif not self.deck.note or self.deck.waiting:
+        elif not noted:
             row.add("no events yet", "dim")
-        if self.deck.note and not self.deck.waiting:
+        if noted:
             row.add("  " if row.used else "").add("! ", "alert").add(clean(self.deck.note, 500), "alert")
         if beside:
             row.filled().width = width
