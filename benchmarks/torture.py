@@ -228,7 +228,7 @@ def examine(runs: Path, out: Path) -> Outcome:
     seen = [line.split() for line in out.read_text().splitlines()] if out.exists() else []
     found = sorted({p.with_suffix(".zarr") for p in runs.glob("*") if p.suffix in (".zarr", ".journal")})
     if not found:
-        return Outcome("before the run", len(seen), ["rows were seen, but there is no run"] if seen else [])
+        return Outcome("before the run", len(seen), ["a viewer had rows, but no run was left"] if seen else [])
     archive, wrong = found[0], []
     journal = archive.with_suffix(".journal")
     when = "finished" if not journal.exists() else "journal alone" if not archive.exists() else "unfinished"

@@ -36,7 +36,7 @@ def read_command(text: str) -> tuple[str, ...]:
     if not words:
         raise ValueError("the command is empty")
     if shutil.which(words[0]) is None:
-        raise ValueError(f"there is no program {words[0]!r} that can be run")
+        raise ValueError(f"{words[0]!r} is not found, or cannot be run")
     return words
 
 

@@ -90,7 +90,7 @@ def queue_again(like: str, runs_dir: Path, changed: bool) -> bool:
         changed: whether other options were given.
 
     Raises:
-        CliError: if there is no such run, if its workflow is not recorded, or if options were given too.
+        CliError: if the run is not found, if its workflow is not recorded, or if options were given too.
     """
     from recorder.runners.comfyui.workflow import unpacked
 

@@ -163,7 +163,7 @@ def has_terminal() -> bool:
 
 
 def need_terminal(instead: str) -> None:
-    """Raise a CliError if there is no terminal; `instead` is what to do without one."""
+    """Raise a CliError without a terminal; `instead` is what to do then."""
     if not has_terminal():
         raise CliError(f"the dashboard needs a terminal; {instead}")
 

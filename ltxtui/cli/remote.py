@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def need_terminal_unless(headless: bool) -> None:
-    """Raise a CliError if there is no terminal and one is needed."""
+    """Raise a CliError if a terminal is needed and missing."""
     if not headless:
         need_terminal("run ltxtui watch on one; for data use: ltxtui watch --until-done, or ltxtui runs --json")
 

@@ -40,7 +40,7 @@ def repetition(like: str, runs_dir: Path, changed: Mapping[str, Any]) -> Repetit
     """The request that repeats a recorded run, with the given options in place of its own.
 
     Raises:
-        CliError: if there is no such run, or it lacks what is needed to repeat it.
+        CliError: if the run is not found, or lacks what is needed to repeat it.
     """
     from replay.rerun import CannotRepeat, asked_by_command, request_of
 

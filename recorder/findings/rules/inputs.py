@@ -1,4 +1,4 @@
-"""What goes in: sizes, rates, given frames; and audio and video that must keep step."""
+"""What goes in: sizes, rates, given frames and latents."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def _given(block: Block) -> Iterator[Check]:
     yield Check(block["given_change"], high=0.02)
 
 
-_NAMED_ELSEWHERE = ("num_frames", "num_inference_steps", "sigmas", "timesteps")
-
-
 def _empty(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
     """Given latents without a clip in them, where the schedule begins below pure noise."""
     spread = stage.metadata.get("given_std")
     spread = as_number(spread.get("latents")) if isinstance(spread, Mapping) else None
     if spread is not None and len(stage.plan) and stage.plan[0] <= 0.97:
         yield Check(np.array([spread]), low=1e-3, step=0, evidence={"sigma": float(stage.plan[0])})
+
+
+_NAMED_ELSEWHERE = ("num_frames", "num_inference_steps", "sigmas", "timesteps")
 
 
 def _replaced(run: RunFacts, stage: StageFacts) -> Iterator[Check]:
