@@ -1,18 +1,12 @@
-"""The event line: the latest event at the cursor, the source's note, and what the letters on the axes mean."""
+"""The event line: the latest event at the cursor, the source's note, and the meaning of the axes' letters if it fits."""
 
 from __future__ import annotations
-
-from typing import Final
-
-from rich.cells import cell_len
 
 from ltxtui.panels.view import View
 from ltxtui.plot.rows import TextRow
 from ltxtui.plot.text import clean
 from ltxtui.viewmodel.markers import legend
 
-_WIDE: Final = 100
-"""Columns from which on there is room for an event and for the letters."""
 _ALERTS = frozenset({"nan", "warning", "error", "degraded"})
 _SAY_SO = frozenset({"stage_start", "stage_end", "control"})  # their text begins with it
 
@@ -21,11 +15,8 @@ class EventLine(View):
     """One row."""
 
     def rows(self, width: int, height: int) -> list[TextRow]:
-        meaning = legend(self.deck.markers_shown)
         noted = bool(self.deck.note) and not self.deck.waiting
-        # A note of the source needs the room, and in a narrow terminal the event.
-        beside = cell_len(meaning) + 2 if meaning and width >= _WIDE and not noted else 0
-        row = self.row(width - beside)
+        row = self.row(width)
         event = self.deck.event
         if event is not None:
             kind = clean(event.get("kind", "event"), 20)
@@ -40,6 +31,4 @@ class EventLine(View):
             row.add("no events yet", "dim")
         if noted:
             row.add("  " if row.used else "").add("! ", "alert").add(clean(self.deck.note, 500), "alert")
-        if beside:
-            row.filled().width = width
-        return [row.push_right(meaning, "dim").filled()]
+        return [row.push_right(f"  {legend(self.deck.markers_shown)}", "dim").filled()]

@@ -7,12 +7,14 @@ from typing import Final
 
 import numpy as np
 
-from recorder.findings.facts import Block
+from recorder.findings.facts import Block, Values
 from recorder.findings.rule import Check, Rule
 from recorder.findings.rules.start import POWERS, sample_power
 
 _PRECISION: Final = {"float16": 4e-3, "bfloat16": 3e-2, "float64": 1e-4, "float32": 1e-4}
-"""Bound for a sample that was stored once, by its type: rounding changes each value by less."""
+"""Bound for the mean square of a sample that was stored once, by its type; rounding errors average out."""
+_ROUNDED: Final = 3e-3
+"""RMS change of values of about 1 that is no more than rounding: a loop of float32 may round to bfloat16 on its way."""
 
 _NAN_CURE: Final = (
     "run the model in bfloat16 or float32 instead of float16; look at the levels and at callbacks of that step"
@@ -21,23 +23,23 @@ _NAN_CURE: Final = (
 
 def _changed(block: Block) -> Iterator[Check]:
     high = _PRECISION.get(block.stream.dtype, 3e-2)
+    miss = _power_miss(block)
     if block.has("sample_change"):
         change = block["sample_change"]
-        change = np.where(np.isfinite(change), change, np.nan)
-        yield Check(change, high=high, words={"how": "they differ from what the step before left"})
-        return
-    if not block.has_before and block.count < 2:
-        return
+        miss = np.fmax(miss, np.where(np.isfinite(change) & (change > max(high, _ROUNDED)), change, np.nan))
+    yield Check(miss, high=high)
+
+
+def _power_miss(block: Block) -> Values:
+    """How far the mean square of the sample before each step is off that after the step before, relatively."""
     before = sample_power(block)
-    after = block.with_before("std") ** 2 + block.with_before("mean") ** 2
-    if not block.has_before:
-        before, after = before[1:], after[:-1]
-        lost = np.full((1, before.shape[1]), np.nan)
-    else:
-        after, lost = after[:-1], np.empty((0, before.shape[1]))
+    after = (block.with_before("std") ** 2 + block.with_before("mean") ** 2)[:-1]
+    if not block.has_before:  # the first row has none before it
+        after = np.concatenate([np.full((1, before.shape[1]), np.nan), after])
     # What is not finite has a finding of its own; nor is there a rule for a sample of nothing.
-    miss = np.where(np.isfinite(before) & np.isfinite(after) & (after > 0), np.abs(before / after - 1), np.nan)
-    yield Check(np.concatenate([lost, miss]), high=high, words={"how": "their mean square is off"})
+    with np.errstate(divide="ignore", invalid="ignore"):
+        known = np.isfinite(before) & np.isfinite(after) & (after > 0)
+        return np.where(known, np.abs(before / after - 1), np.nan)
 
 
 def _broken(block: Block) -> Iterator[Check]:
@@ -114,9 +116,9 @@ RULES = (
         id="changed-between-steps",
         family="between steps",
         severity="warning",
-        sentence="something changed the latents before step {step}: {how} by up to {value:.2g}",
+        sentence="something changed the latents before step {step}: they are off by up to {value:.2g}",
         short="latents changed between steps",
-        formula="sample_change; in recordings without it |mean(x_i²) / mean(x_{i−1} after its step)² − 1|",
+        formula="|mean(x_i²) / mean(x_{i−1} after its step)² − 1|, and sample_change from .003 on",
         reason="the sample of a step is the result of the step before",
         basis="bookkeeping",
         advice="look at callbacks, hooks and patches that touch the latents",

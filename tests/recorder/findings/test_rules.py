@@ -254,6 +254,7 @@ def test_every_rule_has_a_case_and_a_name_of_its_own() -> None:
         drifting([None], [None]),
         changed(timestep=lambda t: np.round(t * 1.0005)),
         changed(std=lambda s: s * 1.00001),
+        changed(sample_change=np.full((len(SIGMAS), 1), 0.0017)),  # a loop that rounds its float32 to bfloat16
     ],
 )
 def test_what_people_do_on_purpose_is_no_warning(make: Any) -> None:
