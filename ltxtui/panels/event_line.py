@@ -1,4 +1,4 @@
-"""The event line: the latest event at the cursor, the source's note, and the meaning of the axes' letters if it fits."""
+"""The event line: the latest event at the cursor, the source's note, and what the axes' letters mean if it fits."""
 
 from __future__ import annotations
 
