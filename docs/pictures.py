@@ -1,4 +1,4 @@
-"""Renders the pictures of README.md and docs/findings.md from real recorded nano runs: `make pictures`."""
+"""Renders the pictures of README.md and the pages in docs/ from real recorded nano runs: `make pictures`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import comfyui_picture
 import finding_pictures
 
 from ltxtui.app import Dashboard
@@ -15,7 +16,7 @@ from ltxtui.reports.export import self_contained
 from ltxtui.screens.compare import CompareScreen
 from recorder.generate import Request, generate
 from recorder.shocks.spec import Shock
-from replay.sources.open import open_path
+from replay.sources.open import load, open_path
 
 HERE = Path(__file__).parent / "pictures"
 SIZE = (120, 36)
@@ -71,6 +72,9 @@ def main() -> None:
         pair = [smooth, shocked]
         compared = Dashboard(first=lambda app: CompareScreen(pair))
         asyncio.run(picture(lambda: compared, HERE / "compare.svg", back))
+        levels = [*load(smooth).stages[0].sigmas, 0.0]
+        if (comfyui := comfyui_picture.sampled(levels, runs)) is not None:
+            asyncio.run(picture(lambda: Dashboard(open_path(comfyui)), HERE / "comfyui.svg", []))
         finding_pictures.main(runs)
 
 

@@ -80,7 +80,7 @@ def generate(
         allow_control=request.allow_control,
         stop_if=request.stop_if,
         pack=request.pack,
-        data_eigenvalue=nano.DATA_EIGENVALUE if request.model == "nano" else None,
+        data_eigenvalue=nano.DATA_EIGENVALUE if nano.is_nano(request.model) else None,
     ) as run:
         if begun is not None:
             begun(run)

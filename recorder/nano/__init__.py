@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recorder.format.events import reason_of
+from recorder.format.locations import user_folder
+from recorder.nano.names import NANO as NANO
+from recorder.nano.names import YOUNG as YOUNG
+from recorder.nano.names import is_nano as is_nano
 from recorder.sampling.guidance_presets import GUIDED as GUIDED
 from recorder.sampling.guidance_presets import UNGUIDED as UNGUIDED
 
@@ -27,8 +31,27 @@ CALL: dict[str, Any] = {
 }
 """What every call of the nano pipeline needs: it has four blocks and knows short prompts, as it was trained."""
 
-DATA_EIGENVALUE = 330.0
+DATA_EIGENVALUE = 489.0
 """Λ, the top eigenvalue of the covariance of the clips it was trained on, over 960 of them: its speciation point."""
+
+
+def weights_of(model: str) -> Path:
+    """The folder of a nano model by its name. That of the young one is in the user's data directory, once trained.
+
+    Raises:
+        FileNotFoundError: if the user has no such directory.
+    """
+    if model == NANO:
+        return WEIGHTS
+    folder = _young_folder()
+    if folder is None:
+        raise FileNotFoundError(f"no home directory is known, so {YOUNG} has no folder; set HOME or XDG_DATA_HOME")
+    return folder
+
+
+def _young_folder() -> Path | None:
+    folder = user_folder("data")
+    return folder / "nano-young" if folder else None
 
 
 class MissingExtra(ImportError):
@@ -36,8 +59,16 @@ class MissingExtra(ImportError):
 
 
 def load(device: str | torch.device = "cpu", dtype: torch.dtype | None = None, weights: Path = WEIGHTS) -> LTX2Pipeline:
-    """The nano pipeline, by the ordinary `from_pretrained` and without a network; float32 unless told otherwise."""
+    """The nano pipeline, by the ordinary `from_pretrained` and without a network; float32 unless told otherwise.
+
+    Raises:
+        FileNotFoundError: if there are no weights; it says how to get them.
+        MissingExtra: if a library is not installed.
+    """
+    is_young = weights == _young_folder()
     if not (weights / "model_index.json").is_file():
+        if is_young:
+            raise FileNotFoundError(f"{YOUNG} is not in {weights}; train it, in minutes: python -m recorder.nano young")
         raise FileNotFoundError(
             f"no nano weights in {weights}; reinstall the package, or train them: python -m recorder.nano.train"
         )
@@ -51,5 +82,6 @@ def load(device: str | torch.device = "cpu", dtype: torch.dtype | None = None, w
             "install them: pip install 'ltxtui[ltx]'"
         ) from error
     pipe = LTX2Pipeline.from_pretrained(weights, dtype=dtype or torch.float32, local_files_only=True)
-    pipe.register_to_config(_name_or_path="nano")  # runs should name the model, not a folder of this machine
+    # Runs should name the model, not a folder of this machine.
+    pipe.register_to_config(_name_or_path=YOUNG if is_young else NANO)
     return pipe.to(device)

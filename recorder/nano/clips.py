@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recorder.nano import sound
+
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.9, 0.1, 0.1),
     "green": (0.1, 0.8, 0.2),
@@ -22,9 +24,11 @@ WAVES = ((0, 1), (1, 0), (1, 1))
 """Half-periods down and across the frame of the waves that a background is made of."""
 
 CHANNELS = 8
-AUDIO_CHANNELS = 4
-AUDIO_LATENTS_PER_SECOND = 25.0
 FRAME_RATE = 24.0
+MARGIN = 0.28
+"""How near a shape's centre comes to the edges of the frame, as a share of its shorter side: shapes stay inside."""
+SOFT_EDGE = 0.5
+"""Cells over which a shape's edge fades into the background."""
 SUBSAMPLES = 4
 """A latent cell is drawn from this many samples along each of its sides."""
 PIXELS = 32
@@ -36,14 +40,15 @@ HOME_GRID = (9, 10, 12)
 RGB_CENTRE, RGB_GAIN = 0.4, 6.5
 OUTLINE_GAINS = np.array([3.6, 12.0, 12.0, 20.0, 20.0])
 COVERAGE_CENTRE = 0.4
-AUDIO_GAIN = 1.4
+LIGHT = 0.16
+"""How much the background's light falls off down the frame, and across it."""
 
 
 @dataclass(frozen=True)
 class Clip:
     """One drawn clip and the truth it was drawn from.
 
-    `video` [C, F, H, W] and `audio` [L, 4] are latents of about unit power; `path` [F, 2] is the shape's centre in
+    `video` [C, F, H, W] and `audio` [L, 8 · 16] are latents of about unit power; `path` [F, 2] is the shape's centre in
     cells (row, column), the truth that quality measurements compare with.
     """
 
@@ -84,28 +89,33 @@ def latent_times(frames: int) -> NDArray[np.float64]:
 
 def audio_length(frames: int) -> int:
     """Audio latents that LTX2Pipeline allots to a clip of this many latent frames."""
-    return round((8 * (frames - 1) + 1) / FRAME_RATE * AUDIO_LATENTS_PER_SECOND)
+    return round((8 * (frames - 1) + 1) / FRAME_RATE * sound.LATENTS_PER_SECOND)
 
 
 def radius_of(height: int, width: int) -> float:
-    """A shape's size in cells on a grid: its ball's radius; box and cross are drawn to about the same area or less."""
-    return 0.2 * min(height, width)
+    """A shape's size in cells on a grid: its ball's radius; box and cross are drawn to about the same area."""
+    return 0.21 * min(height, width)
+
+
+HOME_RADIUS = radius_of(*HOME_GRID[1:])
+"""The size at home. Boxes (3 × 5) and crosses (5 × 5, arms of 2) measure whole cells there: opposite edges lie at one
+place in their cells, so that the channel means of a frame do not depend on where in a cell a shape stands."""
 
 
 def coverage(shape: str, dy: NDArray[np.float64], dx: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
-    """1 inside the shape and 0 outside, with a soft edge a fifth of a cell wide; dy, dx are offsets from its centre."""
+    """1 inside the shape and 0 outside, with a soft edge; dy, dx are offsets from its centre."""
     if shape == "ball":
         distance = np.hypot(dy, dx) - radius
     elif shape == "box":
-        distance = np.maximum(np.abs(dy), np.abs(dx)) - 0.87 * radius
+        distance = np.maximum(np.abs(dy) - 1.5 / HOME_RADIUS * radius, np.abs(dx) - 2.5 / HOME_RADIUS * radius)
     elif shape == "cross":
-        long, thin = 1.2 * radius, 0.4 * radius
+        long, thin = 2.5 / HOME_RADIUS * radius, 1.0 / HOME_RADIUS * radius
         bar = np.maximum(np.abs(dx) - long, np.abs(dy) - thin)
         post = np.maximum(np.abs(dx) - thin, np.abs(dy) - long)
         distance = np.minimum(bar, post)
     else:
         raise ValueError(f"unknown shape {shape!r}, one of {SHAPES}")
-    covered: NDArray[np.float64] = np.clip(0.5 - distance / 0.2, 0.0, 1.0)
+    covered: NDArray[np.float64] = np.clip(0.5 - distance / SOFT_EDGE, 0.0, 1.0)
     return covered
 
 
@@ -132,9 +142,13 @@ class Scene:
         return self.start + times[:, None] * self.velocity
 
     def background(self, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A still, smooth field [3, rows, columns] in about .2 to .6: light from the upper left, and random tones."""
+        """A still, smooth field [3, rows, columns] in about .1 to .7: light from the upper left, and random tones.
+
+        The light is the same in every clip. Attention sees only how far apart tokens are, so the light is what a token
+        knows its place in the frame by, and with that which way the shape is to move.
+        """
         y, x = (rows / self.height)[:, None], (columns / self.width)[None, :]
-        field = self.tone[:, None, None] + 0.16 * (0.5 - y) + 0.16 * (0.5 - x)
+        field = self.tone[:, None, None] + LIGHT * (0.5 - y) + LIGHT * (0.5 - x)
         for (ky, kx), amplitude in zip(WAVES, self.waves, strict=True):
             field = field + amplitude[:, None, None] * (np.cos(np.pi * ky * y) * np.cos(np.pi * kx * x))
         return field
@@ -155,7 +169,7 @@ def make_scene(prompt: str, rng: np.random.Generator, height: int, width: int, d
     colour, shape, direction = words_of(prompt)
     tone = 0.35 + 0.06 * rng.standard_normal(3)
     waves = 0.05 * rng.standard_normal((len(WAVES), 3))
-    margin = 0.22 * min(height, width)
+    margin = MARGIN * min(height, width)
     size = np.array([height, width], dtype=float)
     sign = np.array(DIRECTIONS[direction], dtype=float)
     axis = int(np.argmax(np.abs(sign)))
@@ -167,12 +181,6 @@ def make_scene(prompt: str, rng: np.random.Generator, height: int, width: int, d
     start[1 - axis] = rng.uniform(margin, size[1 - axis] - margin)
     velocity = sign * travel / (duration or 1.0)
     return Scene(colour, shape, height, width, radius_of(height, width), tone, waves, start, velocity)
-
-
-def audio_for(path: NDArray[np.float64], height: int, width: int) -> NDArray[np.float32]:
-    """Audio latents [T, 4]: sines and cosines of the shape's place in the frame, so that the streams share motion."""
-    y, x = np.pi * path[:, 0] / height, np.pi * path[:, 1] / width
-    return (AUDIO_GAIN * np.stack([np.sin(x), np.cos(x), np.sin(y), np.cos(y)], axis=1)).astype(np.float32)
 
 
 # Low-order 2-D DCT patterns of one cell: what a cell keeps of the shape's outline beyond its plain coverage.
@@ -219,11 +227,14 @@ def samples(cells: int, per_cell: int, first: int = 0) -> NDArray[np.float64]:
 def draw(prompt: str, seed: int, frames: int = 9, height: int = 10, width: int = 12) -> Clip:
     """Draw one clip for a prompt of the vocabulary; the seed sets background, place and speed."""
     times = latent_times(frames)
-    scene = make_scene(prompt, np.random.default_rng(seed), height, width, times[-1])
+    rng = np.random.default_rng(seed)
+    scene = make_scene(prompt, rng, height, width, times[-1])
     path = scene.centres(times)
-    sound = scene.centres(np.minimum(np.arange(audio_length(frames)) / AUDIO_LATENTS_PER_SECOND, times[-1]))
+    heard = np.minimum(np.arange(audio_length(frames)) / sound.LATENTS_PER_SECOND, times[-1])
+    timbre = rng.standard_normal(sound.CHANNELS)
+    audio = sound.latents(scene.centres(heard), heard / (times[-1] or 1.0), timbre, height, width)
     video = _latents(scene, path, samples(height, SUBSAMPLES), samples(width, SUBSAMPLES))
-    return Clip(prompt, video, audio_for(sound, height, width), path.astype(np.float32))
+    return Clip(prompt, video, audio, path.astype(np.float32))
 
 
 def draw_pixels(

@@ -17,12 +17,20 @@ from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3TextConfig, PreTrainedTokenizerFast
 
-from recorder.nano import clips
+from recorder.nano import clips, sound
 
 TEXT_WIDTH = 16
 TEXT_LAYERS = 2
+TEXT_LENGTH = 16
+"""Tokens of a prompt with its padding."""
+HEADS = 4
+"""Attention heads of both streams: ComfyUI takes the audio's number for the attention between streams."""
 VIDEO_WIDTH = 64
-AUDIO_WIDTH = 16
+AUDIO_TOKEN = sound.CHANNELS * sound.BINS
+AUDIO_WIDTH = AUDIO_TOKEN
+"""No narrower than an audio token: a velocity holds the token's whole noise, which must pass through."""
+AUDIO_ROOM = 16
+"""Dimensions of the audio stream that an untrained model keeps free of noise, for what the stream works out."""
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -90,17 +98,17 @@ def text_encoder(vocab_size: int) -> Gemma3ForConditionalGeneration:
 
 
 def transformer() -> LTX2VideoTransformer3DModel:
-    """Four blocks, 4 heads of 16 for video and 2 of 8 for audio."""
-    return LTX2VideoTransformer3DModel(
+    """Four blocks, four heads of 16 for video and four of 32 for audio."""
+    model = LTX2VideoTransformer3DModel(
         in_channels=clips.CHANNELS,
         out_channels=clips.CHANNELS,
-        num_attention_heads=4,
-        attention_head_dim=16,
+        num_attention_heads=HEADS,
+        attention_head_dim=VIDEO_WIDTH // HEADS,
         cross_attention_dim=VIDEO_WIDTH,
-        audio_in_channels=clips.AUDIO_CHANNELS,
-        audio_out_channels=clips.AUDIO_CHANNELS,
-        audio_num_attention_heads=2,
-        audio_attention_head_dim=8,
+        audio_in_channels=AUDIO_TOKEN,
+        audio_out_channels=AUDIO_TOKEN,
+        audio_num_attention_heads=HEADS,
+        audio_attention_head_dim=AUDIO_WIDTH // HEADS,
         audio_cross_attention_dim=AUDIO_WIDTH,
         num_layers=4,
         caption_channels=TEXT_WIDTH,
@@ -109,7 +117,7 @@ def transformer() -> LTX2VideoTransformer3DModel:
         pos_embed_max_pos=4,
         audio_pos_embed_max_pos=4,
         rope_type="split",
-        rope_double_precision=False,
+        rope_double_precision=True,
         gated_attn=True,
         audio_gated_attn=True,
         cross_attn_mod=True,
@@ -117,25 +125,47 @@ def transformer() -> LTX2VideoTransformer3DModel:
         perturbed_attn=True,
         use_prompt_embeddings=False,
     )
+    _start_as_passage(model.proj_in, model.proj_out)
+    _start_as_passage(model.audio_proj_in, model.audio_proj_out, torch.from_numpy(sound.silent_spectra(AUDIO_ROOM)))
+    return model
+
+
+def _start_as_passage(into: torch.nn.Linear, out: torch.nn.Linear, without: torch.Tensor | None = None) -> None:
+    """Let an untrained stream pass its input on: at the highest noise level that almost is the velocity.
+
+    Between the two layers, tokens are brought to unit power per channel of the inner width. The directions `without`
+    [channels, directions] of a token, of unit length and at right angles, are held back.
+    """
+    with torch.no_grad():
+        torch.nn.init.orthogonal_(into.weight)
+        if without is not None:
+            into.weight.sub_(into.weight @ without @ without.T)
+        out.weight.copy_(into.weight.T * (into.in_features / into.out_features) ** 0.5)
+        into.bias.zero_()
+        out.bias.zero_()
 
 
 def connectors() -> LTX2TextConnectors:
-    """One block per modality, eight learnable registers in place of padding."""
+    """One block per modality, learnable registers in place of padding.
+
+    A length that the registers do not divide is refused, so there are as many as a prompt has tokens. Registers repeat
+    along longer prompts: these sixteen, eight times over, are the 128 that Lightricks' layout holds.
+    """
     return LTX2TextConnectors(
         caption_channels=TEXT_WIDTH,
         text_proj_in_factor=TEXT_LAYERS + 1,
-        video_connector_num_attention_heads=4,
-        video_connector_attention_head_dim=VIDEO_WIDTH // 4,
+        video_connector_num_attention_heads=HEADS,
+        video_connector_attention_head_dim=VIDEO_WIDTH // HEADS,
         video_connector_num_layers=1,
-        video_connector_num_learnable_registers=8,
+        video_connector_num_learnable_registers=TEXT_LENGTH,
         video_gated_attn=True,
-        audio_connector_num_attention_heads=2,
-        audio_connector_attention_head_dim=AUDIO_WIDTH // 2,
+        audio_connector_num_attention_heads=HEADS,
+        audio_connector_attention_head_dim=AUDIO_WIDTH // HEADS,
         audio_connector_num_layers=1,
-        audio_connector_num_learnable_registers=8,
+        audio_connector_num_learnable_registers=TEXT_LENGTH,
         audio_gated_attn=True,
-        connector_rope_base_seq_len=32,
-        rope_double_precision=False,
+        connector_rope_base_seq_len=4096,
+        rope_double_precision=True,
         rope_type="split",
         per_modality_projections=True,
         video_hidden_dim=VIDEO_WIDTH,
@@ -150,7 +180,7 @@ def vae() -> AutoencoderKLLTX2Video:
         latent_channels=clips.CHANNELS,
         block_out_channels=(4, 4, 8, 8),
         decoder_block_out_channels=(8, 16, 24),
-        layers_per_block=(1, 1, 1, 1, 1),
+        layers_per_block=(1, 1, 1, 0, 0),
         decoder_layers_per_block=(1, 1, 1, 0),
         spatial_compression_ratio=32,
         temporal_compression_ratio=8,
@@ -190,26 +220,30 @@ def _add_to_present(weight: torch.Tensor, matrix: torch.Tensor) -> None:
 
 
 def audio_vae() -> AutoencoderKLLTX2Audio:
-    """The audio autoencoder's real class; untrained, so the nano model's sound is not meant to be heard."""
+    """The audio autoencoder's real class; untrained, so the nano model's sound is not meant to be heard.
+
+    Its latents are the real model's, 8 channels of 16 mel bins. A single base channel keeps it small: the statistics
+    that latents are scaled by, one for all here, have that many.
+    """
     return AutoencoderKLLTX2Audio(
-        base_channels=clips.AUDIO_CHANNELS,
+        base_channels=1,
         output_channels=2,
-        ch_mult=(1, 1, 1),
+        ch_mult=(2, 2, 2),
         num_res_blocks=1,
         in_channels=2,
         resolution=32,
-        latent_channels=2,
+        latent_channels=sound.CHANNELS,
         norm_type="pixel",
         causality_axis="height",
-        mel_bins=8,
+        mel_bins=4 * sound.BINS,
     )
 
 
 def vocoder() -> LTX2Vocoder:
     """The vocoder's real class; untrained."""
     return LTX2Vocoder(
-        in_channels=16,
-        hidden_channels=32,
+        in_channels=2 * 4 * sound.BINS,
+        hidden_channels=4,
         out_channels=2,
         upsample_kernel_sizes=[4, 4],
         upsample_factors=[2, 2],

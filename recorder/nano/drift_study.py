@@ -85,7 +85,7 @@ def draw(fault: Fault, seed: int) -> NDArray[np.float64]:
 
 def bounced(path: NDArray[np.float64]) -> NDArray[np.float64]:
     """A path [F, 2] in cells, thrown back wherever it would leave the frame."""
-    margin = 0.22 * min(HEIGHT, WIDTH)
+    margin = clips.MARGIN * min(HEIGHT, WIDTH)
     span = np.array([HEIGHT, WIDTH]) - 2 * margin
     folded = np.mod(path - margin, 2 * span)
     found: NDArray[np.float64] = margin + np.minimum(folded, 2 * span - folded)

@@ -167,8 +167,8 @@ def stillness(video: Video, path: NDArray[np.float64]) -> float:
 
 def _reach(height: int, width: int) -> float:
     """How far from a shape's centre lie the middles of cells that it touches."""
-    # The corner of a box reaches 1.26 radii, a cell .71 beyond its middle, and a soft edge a little further.
-    return 1.26 * clips.radius_of(height, width) + 0.9
+    # The corner of a box reaches 1.44 radii, a cell .71 beyond its middle, and a soft edge a little further.
+    return 1.44 * clips.radius_of(height, width) + 0.9
 
 
 def wobble(path: NDArray[np.float64]) -> float:

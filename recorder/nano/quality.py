@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from recorder import nano
-from recorder.nano import clips, components, measure, train
+from recorder.nano import clips, components, flow, measure
 
 MEASURES = {
     "colour": "colour right (share of seeds)",
@@ -90,8 +90,8 @@ def run(pipe: Any, seeds: int, steps: int) -> dict[str, Any]:
         "clips": {name: mean_of(qualities) for name, qualities in found.items()},
         "seconds_per_step": {name: total / (seeds * steps) for name, total in seconds.items()},
         "velocity_error": {
-            "trained": {str(sigma): error for sigma, error in train.report(pipe).items()},
-            "untrained": {str(sigma): error for sigma, error in train.report(components.build()).items()},
+            "trained": {str(sigma): error for sigma, error in flow.report(pipe).items()},
+            "untrained": {str(sigma): error for sigma, error in flow.report(components.build()).items()},
         },
         "each": [
             {"prompt": case.prompt, "seed": case.seed}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from recorder.nano.names import is_nano
 from recorder.recipes.guidance import BLOCKS, call_values
 from recorder.recipes.libraries import CannotGenerate
 from recorder.recipes.named_schedule import DISTILLED, BadSchedule, read_schedule
@@ -68,7 +69,7 @@ def size_of(request: Request) -> tuple[int, int, int]:
 
 def _sizes(request: Request) -> dict[str, Any]:
     call: dict[str, Any] = {}
-    if request.model == "nano":
+    if is_nano(request.model):
         from recorder import nano
 
         call |= nano.HOME
@@ -85,7 +86,7 @@ def call_arguments(request: Request) -> dict[str, Any]:
     """
     call: dict[str, Any] = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
     call["num_inference_steps"] = request.steps
-    if request.model == "nano":
+    if is_nano(request.model):
         from recorder import nano
 
         call |= nano.CALL

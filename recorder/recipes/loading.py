@@ -9,6 +9,7 @@ from typing import Any
 
 from recorder.format.events import reason_of
 from recorder.format.numerals import real
+from recorder.nano.names import is_nano
 from recorder.recipes.call import scheduler_of
 from recorder.recipes.libraries import CannotGenerate, no_loading_bars
 from recorder.recipes.request import Request
@@ -31,9 +32,9 @@ def load(request: Request) -> Any:
     pipe = _of_pictures(_loaded(request), stages)
     _load_loras(pipe, stages)
     own = stages[0].schedule or stages[0].sampler != "euler" or request.distilled or request.scheduler is not None
-    if own or request.model == "nano":
+    if own or is_nano(request.model):
         pipe.scheduler = scheduler_of(stages[0], pipe.scheduler.config)
-    if request.model != "nano":
+    if not is_nano(request.model):
         move_to_device(pipe, request)
     return pipe
 
@@ -55,13 +56,16 @@ def check_files(request: Request) -> None:
 def _loaded(request: Request) -> Any:
     import torch
 
-    if request.model == "nano":
+    if is_nano(request.model):
         from recorder import nano
 
         # With tensors this small, threads mostly wait for one another.
         torch.set_num_threads(1)
         no_loading_bars()
-        return nano.load()
+        try:
+            return nano.load(weights=nano.weights_of(request.model))
+        except FileNotFoundError as error:
+            raise CannotGenerate(str(error)) from error
     from diffusers import LTX2Pipeline
 
     try:
@@ -150,7 +154,7 @@ def upsampled(pipe: Any, stage: Request, latents: Any) -> Any:
     """
     import torch
 
-    if stage.upsampler == BILINEAR or (stage.upsampler == MODEL and stage.model == "nano"):
+    if stage.upsampler == BILINEAR or (stage.upsampler == MODEL and is_nano(stage.model)):
         frames = latents.transpose(1, 2).flatten(0, 1)
         larger = torch.nn.functional.interpolate(frames.float(), scale_factor=2, mode="bilinear")
         return larger.unflatten(0, (len(latents), -1)).transpose(1, 2).to(latents.dtype)

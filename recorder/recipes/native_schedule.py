@@ -152,7 +152,7 @@ def _load(cls: Any, model: str, folder: str | None = None) -> Mapping[str, Any]:
     """A configuration of a model, from its folder, the cache or the hub."""
     from recorder import nano
 
-    source = nano.WEIGHTS if model == "nano" else model
+    source = nano.WEIGHTS if nano.is_nano(model) else model  # the young one has the same scheduler
     try:
         loaded: Mapping[str, Any] = cls.load_config(source, **({} if folder is None else {"subfolder": folder}))
     except Exception as error:

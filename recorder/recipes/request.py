@@ -159,7 +159,7 @@ class Request:
     def _size(self) -> tuple[int, int]:
         from recorder import nano  # imports no torch until it is used
 
-        usual = nano.HOME if self.model == "nano" else {"height": 512, "width": 768}
+        usual = nano.HOME if nano.is_nano(self.model) else {"height": 512, "width": 768}
         found = {**usual, **{k: v for k, v in self.arguments.items() if k in usual and v}}
         return self.height or found["height"], self.width or found["width"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from recorder.nano.names import is_nano
 from recorder.recipes.call import call_arguments, levels_of, scheduler_of
 from recorder.recipes.loading import upsampled, use_loras
 from recorder.recipes.native_schedule import planned
@@ -93,7 +94,7 @@ def _picture(pipe: Any, stage: Request) -> dict[str, Any]:
 
     with PIL.Image.open(str(stage.image)) as opened:
         picture = opened.convert("RGB")
-    crf = 0 if stage.model == "nano" else None  # the nano model knows no compressed pictures
+    crf = 0 if is_nano(stage.model) else None  # the nano model knows no compressed pictures
     if type(pipe).__name__.endswith("ImageToVideoPipeline"):
         return {"image": picture, "image_crf": crf}
     from diffusers.pipelines.ltx2 import LTX2VideoCondition

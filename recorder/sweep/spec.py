@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recorder.format import locations
+from recorder.nano.names import is_nano
 from recorder.sweep.grid import Arm
 from recorder.system import open_folders
 from recorder.system.open_folders import make_folders
@@ -61,6 +62,11 @@ class SweepSettings:
     def prompt(self, seed: int) -> str:
         """The prompt of a seed."""
         return self.prompts[seed % len(self.prompts)]
+
+    @property
+    def has_measures(self) -> bool:
+        """True if the clip of every run is measured, which needs the nano model's own drawings to compare with."""
+        return is_nano(self.model)
 
 
 @dataclass(frozen=True)

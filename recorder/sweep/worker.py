@@ -163,7 +163,6 @@ def make_run(pipe: Any, sweep: Sweep, job: Job, folder: Path, pack: bool = False
             call["sigmas"] = stretched(call["sigmas"], len(call["sigmas"]) + arm.more_steps)
             call["num_inference_steps"] = len(call["sigmas"])
 
-    is_nano = sweep.settings.model == "nano"
     if own[0].schedule is not None or len(own) > 1 or request.sampler != "euler":
         pipe.scheduler = scheduler_of(own[0], configuration(request))  # the run before may have left another one
     with record(
@@ -172,14 +171,14 @@ def make_run(pipe: Any, sweep: Sweep, job: Job, folder: Path, pack: bool = False
         runs_dir=folder / spec.RUNS,
         name=job.file,
         metadata={"model": sweep.settings.model, "sweep": {"id": sweep.id, "arm": arm.name, "seed": job.seed}},
-        data_eigenvalue=nano.DATA_EIGENVALUE if is_nano else None,
+        data_eigenvalue=nano.DATA_EIGENVALUE if sweep.settings.has_measures else None,
         previews=False,
         pack=pack,
     ) as run:
         result = run_stages(pipe, request, changed=with_more_steps)
         # Before the run is complete, so that no complete run lacks its measures.
         file = spec.measures_file(folder, run.name)
-        found = nano_measures(result, request.prompt) if is_nano else {}
+        found = nano_measures(result, request.prompt) if sweep.settings.has_measures else {}
         spec.replace_file(file, json.dumps({"run": run.name, "measures": found}) + "\n")
     if run.status != "complete" or not run.rows:
         raise RuntimeError(f"the run ended as: {run.standing}")

@@ -120,7 +120,7 @@ def finished(folder: Path, found: Iterable[SweepRun], sweep: Sweep) -> dict[Job,
     done: dict[Job, Path] = {}
     for run in found:
         if run.state == "complete" and run.job not in done:
-            if sweep.settings.model == "nano" and _measures(folder, run.job, locations.run_name(run.path)) is None:
+            if sweep.settings.has_measures and _measures(folder, run.job, locations.run_name(run.path)) is None:
                 continue
             done[run.job] = run.path
     return done

@@ -6,18 +6,14 @@ Knows the interfaces of the packages 1.0.0 and of v1.2.0 of the repository.
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
-
-LTX2 = os.environ.get("LTXTUI_LTX2")
-"""A checkout of Lightricks/LTX-2 to test with instead of the packages that are installed."""
 
 CONFIG: dict[str, Any] = {
     "dropout": 0.0,
@@ -69,13 +65,6 @@ CALL: dict[str, Any] = {
 CPU = torch.device("cpu")
 
 
-def use_checkout() -> None:
-    """Import ltx-core and ltx-pipelines from the checkout, if one is named."""
-    if LTX2:
-        for package in ("ltx-pipelines", "ltx-core"):
-            sys.path.insert(0, str(Path(LTX2) / "packages" / package / "src"))
-
-
 def is_new() -> bool:
     """Whether the interface is the one with `DiffusionStage`."""
     try:
@@ -103,6 +92,18 @@ def contexts(number: int = 0) -> SimpleNamespace:
     return SimpleNamespace(**{k: torch.randn(s, generator=generator).bfloat16() for k, s in shapes.items()})
 
 
+def broken() -> SimpleNamespace:
+    """What a text encoder gives that has overflowed."""
+    return SimpleNamespace(**{name: value * float("nan") for name, value in vars(contexts()).items()})
+
+
+class NoNoise:
+    """A noiser that gives a state the same value everywhere."""
+
+    def __call__(self, state: Any, noise_scale: float = 1.0) -> Any:
+        return replace(state, latent=torch.full_like(state.latent, 0.3))
+
+
 def upsampled(latent: Tensor) -> Tensor:
     return torch.nn.functional.interpolate(latent.float(), scale_factor=(1, 2, 2)).to(latent.dtype)
 
@@ -114,6 +115,8 @@ def guidance(**more: Any) -> Any:
     return MultiModalGuiderParams(**{**scales, **more})
 
 
+LEVELS = (1.0, 0.9, 0.6, 0.0)
+"""Of a loop alone."""
 GUIDED: dict[str, Any] = {"negative_prompt": "bad", "num_inference_steps": 4}
 
 
@@ -188,7 +191,7 @@ class NewPipelines:
             video, heard = self.stage(
                 **{
                     "denoiser": SimpleDenoiser(text.video_encoding, text.audio_encoding),
-                    "sigmas": torch.tensor([1.0, 0.9, 0.6, 0.0]),
+                    "sigmas": torch.tensor(LEVELS),
                     "noiser": GaussianNoiser(generator=torch.Generator().manual_seed(1)),
                     "width": 192,
                     "height": 128,
@@ -204,11 +207,17 @@ class NewPipelines:
 
         return call
 
-    def guided_denoiser(self, **more: Any) -> Any:
+    def euler(self, levels: Sequence[float] = LEVELS, text: Any = None, against: Any = None, noiser: Any = None) -> Any:
+        """A guided call of the Euler loop, whatever may be wrong with it."""
+        given = {"noiser": noiser} if noiser is not None else {}
+        denoiser = self.guided_denoiser(text or contexts(), against or contexts(1))
+        return self.staged(sigmas=torch.tensor(levels), denoiser=denoiser, **given)
+
+    def guided_denoiser(self, text: Any = None, against: Any = None, **more: Any) -> Any:
         from ltx_core.components.guiders import MultiModalGuider
         from ltx_pipelines.utils.denoisers import GuidedDenoiser
 
-        text, against = contexts(), contexts(1)
+        text, against = text or contexts(), against or contexts(1)
         pair = [
             MultiModalGuider(params=guidance(**more), negative_context=c)
             for c in (against.video_encoding, against.audio_encoding)
@@ -313,6 +322,8 @@ class OldPipelines:
         from ltx_pipelines.utils.types import PipelineComponents
 
         stepper = more.pop("stepper", None) or EulerDiffusionStep()
+        sigmas = torch.tensor(more.pop("levels", LEVELS))
+        noiser = more.pop("noiser", None)
 
         def call() -> Any:
             function = helpers.denoise_video_only if video_only else helpers.denoise_audio_video
@@ -324,8 +335,8 @@ class OldPipelines:
             found = function(
                 output_shape=VideoPixelShape(batch=1, frames=17, width=192, height=128, fps=24.0),
                 conditionings=list(conditionings),
-                noiser=GaussianNoiser(generator=torch.Generator().manual_seed(1)),
-                sigmas=torch.tensor([1.0, 0.9, 0.6, 0.0]),
+                noiser=noiser or GaussianNoiser(generator=torch.Generator().manual_seed(1)),
+                sigmas=sigmas,
                 stepper=stepper,
                 denoising_loop_fn=inner,
                 components=PipelineComponents(dtype=torch.bfloat16, device=CPU),
@@ -336,16 +347,36 @@ class OldPipelines:
 
         return call
 
+    def multi(self, text: Any = None, against: Any = None, **more: Any) -> Callable[[], Any]:
+        """Makes guided denoising functions."""
+        from ltx_core.components.guiders import MultiModalGuider
+        from ltx_pipelines.utils import helpers
+
+        text, against = text or contexts(), against or contexts(1)
+        pair = [
+            MultiModalGuider(params=guidance(**more), negative_context=c)
+            for c in (against.video_encoding, against.audio_encoding)
+        ]
+        return lambda: helpers.multi_modal_guider_denoising_func(
+            *pair, text.video_encoding, text.audio_encoding, self.model
+        )
+
+    def euler(self, levels: Sequence[float] = LEVELS, text: Any = None, against: Any = None, noiser: Any = None) -> Any:
+        """A guided call of the Euler loop, whatever may be wrong with it."""
+        from ltx_pipelines.utils import samplers
+
+        denoise = self.multi(text, against)
+        return self.looped(lambda: samplers.euler_denoising_loop, denoise, levels=levels, noiser=noiser)
+
     def cases(self) -> dict[str, tuple[Any, Callable[[], Any]]]:
         """By name: the pipeline to record, or None for everything, and a call that gives video and audio."""
         from ltx_core.components.diffusion_steps import Res2sDiffusionStep
-        from ltx_core.components.guiders import MultiModalGuider
         from ltx_core.conditioning import VideoConditionByKeyframeIndex, VideoConditionByLatentIndex
         from ltx_pipelines import distilled, keyframe_interpolation, ti2vid_one_stage, ti2vid_two_stages
         from ltx_pipelines import ti2vid_two_stages_hq as hq_module
         from ltx_pipelines.utils import helpers, samplers
 
-        text, against = contexts(), contexts(1)
+        text = contexts()
         made = self.pipeline(distilled, "DistilledPipeline")
         one = self.pipeline(ti2vid_one_stage, "TI2VidOneStagePipeline")
         two = self.pipeline(ti2vid_two_stages, "TI2VidTwoStagesPipeline")
@@ -354,15 +385,6 @@ class OldPipelines:
 
         def simple() -> Any:
             return helpers.simple_denoising_func(text.video_encoding, text.audio_encoding, self.model)
-
-        def multi(**more: Any) -> Callable[[], Any]:
-            pair = [
-                MultiModalGuider(params=guidance(**more), negative_context=c)
-                for c in (against.video_encoding, against.audio_encoding)
-            ]
-            return lambda: helpers.multi_modal_guider_denoising_func(
-                *pair, text.video_encoding, text.audio_encoding, self.model
-            )
 
         picture = torch.zeros(1, 128, 1, 4, 6).bfloat16()
         first = lambda s: [VideoConditionByLatentIndex(latent=picture, strength=s, latent_idx=0)]  # noqa: E731
@@ -377,11 +399,11 @@ class OldPipelines:
             "HQ, res_2s": (hq, lambda: hq(**guided())[:2]),
             "keyframe interpolation": (between, lambda: between(**guided())[:2]),
             "gradient estimation": (None, self.looped(gradient, simple)),
-            "res_2s, guided": (None, self.looped(res2s, multi(), stepper=Res2sDiffusionStep(), noise_seed=4)),
-            "Euler, guided": (None, self.looped(euler, multi())),
+            "res_2s, guided": (None, self.looped(res2s, self.multi(), stepper=Res2sDiffusionStep(), noise_seed=4)),
+            "Euler, guided": (None, self.looped(euler, self.multi())),
             "first frame given": (None, self.looped(euler, simple, first(1.0))),
             "first frame at strength .5": (None, self.looped(euler, simple, first(0.5))),
             "appended keyframe": (None, self.looped(euler, simple, keyframe)),
             "audio given": (None, self.looped(euler, simple, video_only=True)),
-            "skipped steps": (None, self.looped(euler, multi(skip_step=1))),
+            "skipped steps": (None, self.looped(euler, self.multi(skip_step=1))),
         }

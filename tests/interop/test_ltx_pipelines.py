@@ -14,11 +14,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from recorder import record  # noqa: E402
+from recorder import nano, record  # noqa: E402
+from replay.findings import RunFindings  # noqa: E402
 from replay.sources.open import load  # noqa: E402
+from tests.interop import agreement, checkouts, diffusers_run  # noqa: E402
 from tests.interop import lightricks_pipelines as theirs  # noqa: E402
 
-theirs.use_checkout()
+checkouts.use_ltx2()
 pytest.importorskip(
     "ltx_pipelines.utils.samplers",
     reason="ltx-pipelines is not here: `make interop`, or LTXTUI_LTX2=PATH of a checkout with what it needs",
@@ -51,15 +53,20 @@ Cases = dict[str, tuple[Any, Callable[[], Any]]]
 
 
 @pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cases]:
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
         if theirs.is_new():
-            yield theirs.NewPipelines(tmp_path_factory.mktemp("toy")).cases()
+            yield theirs.NewPipelines(tmp_path_factory.mktemp("toy"))
         else:
-            yield theirs.OldPipelines(tmp_path_factory.mktemp("toy"), patch.setattr).cases()
+            yield theirs.OldPipelines(tmp_path_factory.mktemp("toy"), patch.setattr)
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def cases(toy: Any) -> Cases:
+    return toy.cases()  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("name", list(CASES))
@@ -114,3 +121,41 @@ def test_a_restart_acts_in_the_distilled_pipeline(cases: Cases, tmp_path: Path) 
     assert torch.equal(found[0][0], found[1][0]) and not torch.equal(found[0][0], plain[0])
     assert [s.streams["video"].rows for s in read.stages] == [9, 3]
     assert [e["kind"] for e in read.events].count("shock") == 1
+
+
+def test_a_restart_has_the_levels_of_diffusers(toy: Any, pipe: Any, tmp_path: Path) -> None:
+    _, begun = diffusers_run.recorded(pipe, tmp_path, nano.UNGUIDED)
+    ours, _ = diffusers_run.recorded(pipe, tmp_path, nano.UNGUIDED, "restart", [diffusers_run.RESTART])
+    call = toy.euler(begun.sigmas.tolist())
+    with torch.inference_mode(), record(NAME, runs_dir=tmp_path, shocks=[diffusers_run.RESTART]) as run:
+        call()
+    agreement.assert_same_levels(ours, run.path, diffusers_run.STEPS + 1)
+
+
+FAULTS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    # Name: what is wrong with a call of the loop, and the findings that name it.
+    "not a number": ({"text": theirs.broken()}, {"not-finite"}),
+    "dead guidance": ({"against": theirs.contexts()}, {"pass-without-effect"}),
+    "noise that is left": ({"levels": theirs.LEVELS[:-1]}, {"noise-left"}),
+    "a start that is not noise": ({"noiser": theirs.NoNoise()}, {"start-noise-power", "noise-repeated"}),
+}
+
+
+def named(runs: Path, call: Callable[[], Any]) -> dict[str, str]:
+    """Severities by id of what is found in a recorded call."""
+    with torch.inference_mode(), record(NAME, runs_dir=runs) as run:
+        call()
+    return {finding.id: finding.severity for finding in RunFindings(load(run.path)).update()}
+
+
+@pytest.fixture(scope="module")
+def healthy(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return named(tmp_path_factory.mktemp("healthy"), toy.euler())
+
+
+@pytest.mark.parametrize("fault", list(FAULTS))
+def test_a_fault_is_named(toy: Any, healthy: dict[str, str], fault: str, tmp_path: Path) -> None:
+    wrong, ids = FAULTS[fault]
+    found = named(tmp_path, toy.euler(**wrong))
+    assert ids <= found.keys(), found
+    assert not ids & healthy.keys(), healthy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,12 +11,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from ltxtui.cli import cli
 from recorder import nano
+from recorder.generate import Request, generate
 from recorder.nano import clips, measure
+from recorder.sweep.spec import SweepSettings
+from replay.baseline import model_of
+from replay.sources.open import load as load_run
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
+
+from recorder.nano import lightricks, train  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +74,32 @@ def test_the_flags_of_2_3_are_on(pipe: Any) -> None:
         assert connectors[flag] is True, flag
 
 
+def test_its_shapes_are_those_that_other_codes_know(pipe: Any) -> None:
+    """ComfyUI and Lightricks' code fix them: equal heads in both streams, and audio latents of 8 × 16."""
+    transformer, connectors = pipe.transformer.config, pipe.connectors.config
+    assert transformer.num_attention_heads == transformer.audio_num_attention_heads
+    assert transformer.num_layers >= 4
+    assert transformer.in_channels == clips.CHANNELS == 8
+    assert (pipe.audio_vae.config.latent_channels, pipe.audio_vae.config.mel_bins) == (8, 64)
+    assert transformer.audio_in_channels == 8 * 16
+    for stream in ("video", "audio"):
+        assert lightricks.REGISTERS % connectors[f"{stream}_connector_num_learnable_registers"] == 0
+        assert nano.CALL["max_sequence_length"] % connectors[f"{stream}_connector_num_learnable_registers"] == 0
+
+
+def test_the_weights_are_stored_in_half_precision_and_loaded_in_float32(pipe: Any) -> None:
+    for name in train.HALVED:
+        assert {p.dtype for p in getattr(pipe, name).parameters()} == {torch.float32}, name
+        assert torch.equal(*[f(next(getattr(pipe, name).parameters())) for f in (rounded, torch.Tensor.float)]), name
+
+
+def rounded(tensor: Any) -> Any:
+    return tensor.half().float()
+
+
 def test_the_weights_are_small_and_safe() -> None:
     files = [path for path in nano.WEIGHTS.rglob("*") if path.is_file()]
-    assert 0 < sum(path.stat().st_size for path in files) <= 5e6
+    assert 0 < sum(path.stat().st_size for path in files if path.suffix == ".safetensors") <= 6e6
     assert {path.suffix for path in files} <= {".json", ".safetensors", ".jinja", ".txt"}
 
 
@@ -122,6 +154,34 @@ def test_importing_it_is_light() -> None:
 def test_missing_weights_are_an_error_with_a_way_out(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"python -m recorder\.nano\.train"):
         nano.load(weights=tmp_path)
+
+
+def test_the_young_model_is_named_and_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert nano.is_nano("nano") and nano.is_nano("nano:young") and not nano.is_nano("nano:other")
+    assert nano.weights_of("nano") == nano.WEIGHTS
+    with pytest.raises(FileNotFoundError, match=r"python -m recorder\.nano young"):
+        nano.load(weights=nano.weights_of("nano:young"))
+    shutil.copytree(nano.WEIGHTS, nano.weights_of("nano:young"))
+    assert nano.load(weights=nano.weights_of("nano:young")).config._name_or_path == "nano:young"
+
+
+def test_commands_know_the_young_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    plans = [CliRunner().invoke(cli, ["plan", "--model", model, "--steps", "5"]) for model in ("nano", "nano:young")]
+    assert plans[1].exit_code == 0 and plans[1].output.replace("nano:young", "nano") == plans[0].output
+    done = CliRunner().invoke(cli, ["record", "--model", "nano:young"])
+    assert done.exit_code == 1 and "python -m recorder.nano young" in done.output, done.output
+    assert SweepSettings("nano:young", ("a",)).has_measures and not SweepSettings("another", ("a",)).has_measures
+
+
+def test_a_run_of_the_young_model_is_that_of_a_nano_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    shutil.copytree(nano.WEIGHTS, nano.weights_of("nano:young"))
+    asked = {"prompt": "a red ball moving up", "height": 64, "width": 64, "frames": 9}
+    done = generate(Request(model="nano:young", steps=2, runs_dir=tmp_path / "runs", **asked))
+    run = load_run(done.archive)
+    assert model_of(run) == "nano:young" and done.rows == 4
 
 
 @pytest.mark.parametrize("missing", ["torch", "diffusers", "transformers"])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LTXEulerAncestralRFScheduler
 
-from recorder.nano import components
+from recorder.nano import components, sound
 from recorder.sampling.guidance_presets import UNGUIDED
 from tests.pipelines import (
     GRID,
@@ -206,7 +206,7 @@ def test_dfr_with_spatial_tiles_and_frozen_audio(watch: Any, nano_pipe: Any) -> 
         {"transformer": keyframe_transformer(), "scheduler": FlowMatchEulerDiscreteScheduler},
         video_tiles=tiles,
         generate_slots=False,
-        audio_latents=torch.randn(1, 2, 26, 2, generator=torch.Generator().manual_seed(3)),
+        audio_latents=torch.randn(1, sound.CHANNELS, 26, sound.BINS, generator=torch.Generator().manual_seed(3)),
         freeze_audio=True,
         **DFR,
     )
@@ -234,7 +234,7 @@ def test_dfr_temporal_refine_gives_a_stage_per_tile(watch: Any, nano_pipe: Any) 
         latents=draw(1, 8, 7, 4, 5),
         keyframes_latents=draw(1, 8, 2, 4, 5),
         keyframe_positions=[24, 48],
-        audio_latents=draw(1, 2, 51, 2),
+        audio_latents=draw(1, sound.CHANNELS, 51, sound.BINS),
         conditions=[condition(0)],
         num_frames=49,
         sigmas=[0.9, 0.5],

@@ -158,7 +158,9 @@ def foresee(folder: Path, made: Sweep) -> None:
 
 
 def _own_prompts(model: str) -> tuple[str, ...]:
-    if model != "nano":
+    from recorder.nano.names import is_nano
+
+    if not is_nano(model):
         raise CliError("specify what to generate: --prompt '…'; with several, the seeds take them in turn")
     import numpy as np
 

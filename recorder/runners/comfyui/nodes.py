@@ -52,9 +52,7 @@ class LTXTelemetry:
     RETURN_TYPES = ("MODEL",)
     FUNCTION = "attach"
     CATEGORY = _CATEGORY
-    DESCRIPTION = (
-        "Records every step of an LTX sampling. ExecutingNode it anywhere between the model's loader and the sampler."
-    )
+    DESCRIPTION = "Records every step of an LTX sampling. Place it anywhere between the model's loader and the sampler."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

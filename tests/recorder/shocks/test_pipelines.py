@@ -215,24 +215,24 @@ def test_levels_of_ones_own_and_many_small_shocks(nano_pipe: Any, tmp_path: Path
 
 
 def test_critical_fires_where_the_detector_says(nano_pipe: Any, tmp_path: Path) -> None:
-    """On at least 4 of 12 seeds, at the peak that the recorder finds by itself; elsewhere it says that it did not.
+    """On at least 4 of 9 seeds, at the peak that the recorder finds by itself; elsewhere it says that it did not.
 
-    In 9 steps the rate of a nano run rises by about as much as the noise that a short run must allow for.
+    In 12 steps the rate rises enough; in 9 it often rises by no more than the noise that a short run must allow for.
 
-    Four of the seeds are recorded, eight go through the scheduler alone, which is faster.
+    Three of the seeds are recorded, six go through the scheduler alone, which is faster.
     """
     shock = Shock("restart", at="critical")
     pipe = make(nano_pipe, "LTX2Pipeline")
     with record(pipe, shocks=[shock], previews=False, runs_dir=tmp_path) as run:
-        for seed in range(4):
-            generate(pipe, seed, num_inference_steps=9, **UNGUIDED)
+        for seed in range(3):
+            generate(pipe, seed, num_inference_steps=12, **UNGUIDED)
     loaded = load(run.path)
-    assert len(loaded.stages) == 4 and [e["text"] for e in loaded.events if e["kind"] == "error"] == []
+    assert len(loaded.stages) == 3 and [e["text"] for e in loaded.events if e["kind"] == "error"] == []
     fired = sum(fired_at_the_peak(stage, loaded.events) for stage in loaded.stages)
     assert fired > 0
     pipe.scheduler = ShockScheduler.from_config(pipe.scheduler.config, shocks=[shock])
-    for seed in range(4, 12):
-        generate(pipe, seed, num_inference_steps=9, **UNGUIDED)
+    for seed in range(3, 9):
+        generate(pipe, seed, num_inference_steps=12, **UNGUIDED)
         actions = pipe.scheduler.shock_plan.actions
         for action in actions:
             levels = pipe.scheduler.sigmas.tolist()
@@ -247,7 +247,7 @@ def fired_at_the_peak(stage: Any, events: list[dict[str, Any]]) -> bool:
     found = [e for e in own if e["kind"] == "shock"]
     peaks = [e for e in own if e["kind"] == "critical" and e["payload"]["notion"] == "x0_rate_peak"]
     sigma = stage.streams["video"].series("sigma")
-    assert len(sigma) == 10 and np.array_equal(sigma, np.float32(stage.sigmas))
+    assert len(sigma) == 13 and np.array_equal(sigma, np.float32(stage.sigmas))
     assert np.array_equal(sigma, stage.streams["audio"].series("sigma"))
     if not found:
         assert any("did not fire" in e["text"] for e in own if e["kind"] == "warning")

@@ -20,6 +20,7 @@ from tests.recorder.runners.comfyui.fakes import (
     levels,
     noises,
 )
+from tests.recorder.runners.comfyui.server import Server
 
 
 class Bench:
@@ -107,3 +108,11 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCap
     yield made
     if nodes._adapter is not None:
         nodes._adapter.runs.wait()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real server, for all tests that ask it."""
+    made = Server(tmp_path_factory.mktemp("comfyui"))
+    yield made
+    made.end()

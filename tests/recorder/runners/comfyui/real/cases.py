@@ -25,52 +25,43 @@ class Blocked:
 
 
 def main(root: str) -> None:
-    sys.argv = [sys.argv[0], "--cpu", "--use-pytorch-cross-attention"]
-    sys.path.insert(0, root)
     os.chdir(root)
     sys.meta_path.insert(0, Blocked())  # type: ignore[arg-type]
-    import torch
+    from tests.recorder.runners.comfyui.real import starting, toy
 
-    torch.set_num_threads(1)
-    from tests.recorder.runners.comfyui.real import toy
-
-    toy.stand_in()
-    import comfy.options
-
-    comfy.options.enable_args_parsing()
-    import comfy.sample
+    starting.start(root)
     import comfy.samplers
-    from comfyui_version import __version__
+    import torch
 
     import recorder.runners.comfyui.nodes as nodes
 
     model = toy.model()
-    found = [case(model, None, *each) for each in CASES]
+    cases = [each for each in CASES if each[1] in comfy.samplers.SAMPLER_NAMES]
+    found = [case(model, *each) for each in cases]
     nodes.load(False)
     behind = nodes.LTXTelemetry().attach(model, "node")[0]
-    by_node = [case(behind, model, *each) for each in CASES]
+    by_node = [case(behind, *each) for each in cases]
     assert nodes._adapter is not None
     nodes._adapter.record_everything()
-    by_setting = [case(model, model, *each) for each in CASES]
-    both = case(behind, model, *CASES[0])
+    by_setting = [case(model, *each) for each in cases]
+    both = case(behind, *cases[0])
     nodes._adapter.runs.wait()
     runs = sorted(Path(os.environ["LTXTUI_RUNS_DIR"]).glob("*.zarr"), key=lambda p: json.loads(
         (p / "zarr.json").read_text())["attributes"]["time"])  # fmt: skip
     of_node = [path for path in runs if "-node" in path.stem]
     of_setting = [path for path in runs if "-node" not in path.stem]
-    reports = []
-    for i, each in enumerate(CASES):
+    reports = {}
+    for i, each in enumerate(cases):
         plain = found[i]
-        reports.append({
-            "case": " ".join(map(str, each)),
+        reports[" ".join(each)] = {
             "finite": bool(torch.isfinite(plain).all()),
             "node": torch.equal(plain, by_node[i]),
             "setting": torch.equal(plain, by_setting[i]),
             "runs": [str(of_node[i]), str(of_setting[i])],
-        })  # fmt: skip
+        }
     loaded = [name for name in BLOCKED if name in sys.modules]
     print(json.dumps({
-        "version": __version__,
+        "version": starting.version(Path(root)),
         "model": type(model.model).__name__,
         "cases": reports,
         "both": torch.equal(found[0], both),
@@ -79,7 +70,7 @@ def main(root: str) -> None:
     }))  # fmt: skip
 
 
-def case(model: Any, _: Any, kind: str, sampler: str, *more: str) -> Any:
+def case(model: Any, kind: str, sampler: str, *more: str) -> Any:
     """The latents of one sampling."""
     import comfy.nested_tensor
     import comfy.sample
@@ -96,8 +87,11 @@ def case(model: Any, _: Any, kind: str, sampler: str, *more: str) -> Any:
     if "i2v" in more:
         mask = torch.ones(1, 1, toy.VIDEO[1], 1, 1)
         mask[:, :, 0] = 0
-        mask = comfy.nested_tensor.NestedTensor([mask, torch.ones(1, 1, toy.AUDIO[1], 1)])
-        empty.tensors[0] = empty.tensors[0] + 0.3
+        if empty.is_nested:
+            mask = comfy.nested_tensor.NestedTensor([mask, torch.ones(1, 1, toy.AUDIO[1], 1)])
+            empty.tensors[0] = empty.tensors[0] + 0.3
+        else:
+            empty = empty + 0.3
     cfg = 1.0 if "cfg1" in more else 3.0
     positive, negative = toy.conditioning(1), toy.conditioning(2)
     report = lambda *_: None  # noqa: E731
@@ -118,7 +112,7 @@ def case(model: Any, _: Any, kind: str, sampler: str, *more: str) -> Any:
             guider.set_cfg(cfg)
             if kind == "split":
                 half = guider.sample(noise, empty, chosen, levels[:3], callback=report, disable_pbar=True, seed=3)
-                still = comfy.nested_tensor.NestedTensor([torch.zeros_like(t) for t in half.unbind()])
+                still = half * 0
                 out = guider.sample(still, half, chosen, levels[2:], callback=report, disable_pbar=True, seed=3)
             else:
                 out = guider.sample(
@@ -136,7 +130,7 @@ SAMPLERS = (
     "res_multistep_ancestral", "res_multistep_ancestral_cfg_pp", "gradient_estimation", "gradient_estimation_cfg_pp",
     "er_sde", "seeds_2", "seeds_3", "sa_solver", "sa_solver_pece", "ddim", "uni_pc", "uni_pc_bh2",
 )  # fmt: skip
-"""Every sampler of the core of 0.20.1; `_gpu` variants draw on the GPU."""
+"""Every sampler of the core of 0.20.1; `_gpu` variants draw on the GPU. Older ones lack some."""
 SHOCKED = ("euler", "euler_ancestral", "euler_cfg_pp", "euler_ancestral_cfg_pp", "heun", "dpmpp_2m")
 CASES: list[tuple[str, ...]] = [
     ("ksampler", "euler"),

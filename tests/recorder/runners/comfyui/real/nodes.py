@@ -46,10 +46,12 @@ class ToyText:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {"text": ("STRING", {"default": ""})}}
+        return {"required": {"text": ("STRING", {"default": ""}), "broken": ("BOOLEAN", {"default": False})}}
 
-    def make(self, text: str) -> tuple[Any]:
-        return (toy.conditioning(len(text)),)
+    def make(self, text: str, broken: bool) -> tuple[Any]:
+        """A text's context; of a broken encoder one of NaN, as of an overflow in half precision."""
+        ((context, more),) = toy.conditioning(len(text))
+        return ([[context * float("nan") if broken else context, more]],)
 
 
 class ToyLatents:
@@ -63,6 +65,23 @@ class ToyLatents:
 
     def make(self, batch: int) -> tuple[Any]:
         return ({"samples": toy.latents(batch)},)
+
+
+class ToySigmas:
+    """Levels as ManualSigmas of newer versions gives them."""
+
+    RETURN_TYPES = ("SIGMAS",)
+    FUNCTION = "make"
+    CATEGORY = "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"sigmas": ("STRING", {"default": "1, 0"})}}
+
+    def make(self, sigmas: str) -> tuple[Any]:
+        import torch
+
+        return (torch.tensor([float(level) for level in sigmas.split(",")]),)
 
 
 class ToySink:
@@ -85,4 +104,4 @@ class ToySink:
         return {"ui": {"digest": [digest]}}
 
 
-NODE_CLASS_MAPPINGS = {"ToyModel": ToyModel, "ToyText": ToyText, "ToyLatents": ToyLatents, "ToySink": ToySink}
+NODE_CLASS_MAPPINGS = {kind.__name__: kind for kind in (ToyModel, ToyText, ToyLatents, ToySigmas, ToySink)}

@@ -8,14 +8,14 @@ from __future__ import annotations
 import runpy
 import sys
 
-from tests.recorder.runners.comfyui.real import toy
+from tests.recorder.runners.comfyui.real import starting
 
 
 def main(root: str, base: str, port: str) -> None:
-    toy.stand_in()
+    starting.stand_in()
     sys.path.insert(0, root)
     sys.argv = [
-        "main.py", "--cpu", "--use-pytorch-cross-attention", "--base-directory", base, "--port", port,
+        "main.py", *starting.OPTIONS, "--base-directory", base, "--port", port,
         "--disable-api-nodes", "--front-end-root", f"{base}/web", "--disable-auto-launch",
         "--database-url", f"sqlite:///{base}/comfyui.db",
     ]  # fmt: skip

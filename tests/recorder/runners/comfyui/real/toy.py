@@ -1,16 +1,12 @@
 """A tiny random LTXAV model of the layout of LTX 2.3, and latents and contexts of its size.
 
-Imported by ComfyUI's process only. Stand-ins take the place of torchvision and torchaudio where these are missing:
-ComfyUI imports both at its start and needs neither for sampling latents.
+Imported by ComfyUI's process only. A ComfyUI that does not know LTXAV gets an LTXV model: video alone.
 """
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import json
-import sys
-import types
+from importlib.util import find_spec
 from typing import Any
 
 CONFIG: dict[str, Any] = {
@@ -39,63 +35,41 @@ CONFIG: dict[str, Any] = {
     "audio_connector_num_attention_heads": 2,
     "connector_num_layers": 1,
 }
+OLD: dict[str, Any] = {
+    "in_channels": 128,
+    "attention_head_dim": 16,
+    "num_attention_heads": 2,
+    "cross_attention_dim": 32,
+    "caption_channels": 24,
+    "num_layers": 2,
+    "positional_embedding_max_pos": [20, 2048, 2048],
+    "causal_temporal_positioning": True,
+}
+"""Of LTXV, the video model before LTX 2. ComfyUI's nodes give plain latents the channels of the real one."""
 VIDEO, AUDIO = (8, 3, 4, 5), (8, 6, 16)
 WIDTH = CONFIG["cross_attention_dim"] + CONFIG["audio_cross_attention_dim"]
 
 
-class _Anything(types.ModuleType):
-    """A module in which every name is there."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        full = f"{self.__name__}.{name}"
-        return sys.modules.get(full) or _made(full)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self
-
-
-def _made(name: str) -> types.ModuleType:
-    module = _Anything(name)
-    module.__path__ = []
-    module.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
-    sys.modules[name] = module
-    return module
-
-
-class _Finder:
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name.partition(".")[0] in MISSING:
-            return importlib.machinery.ModuleSpec(name, self, is_package=True)  # type: ignore[arg-type]
-        return None
-
-    def create_module(self, spec: Any) -> types.ModuleType:
-        return _made(spec.name)
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        pass
-
-
-MISSING = {n for n in ("torchvision", "torchaudio") if importlib.util.find_spec(n) is None}
-
-
-def stand_in() -> None:
-    """Put the stand-ins in place."""
-    sys.meta_path.append(_Finder())  # type: ignore[arg-type]
+def hears() -> bool:
+    """Whether this ComfyUI knows models of video and audio."""
+    return find_spec("comfy.ldm.lightricks.av_model") is not None
 
 
 def model() -> Any:
     """The model as ComfyUI loads one from a file."""
+    import comfy.ldm.lightricks.model
     import comfy.ops
     import comfy.sd
     import torch
-    from comfy.ldm.lightricks.av_model import LTXAVModel
 
+    config = CONFIG if hears() else OLD
+    kind = comfy.ldm.lightricks.model.LTXVModel
+    if hears():
+        from comfy.ldm.lightricks.av_model import LTXAVModel as kind
     generator = torch.Generator().manual_seed(0)
-    net = LTXAVModel(**CONFIG, dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init)
+    net = kind(**config, dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init)
     weights = {k: torch.randn(v.shape, generator=generator) * 0.2 for k, v in net.state_dict().items()}
-    metadata = {"config": json.dumps({"transformer": CONFIG})}
+    metadata = {"config": json.dumps({"transformer": config})}
     return comfy.sd.load_diffusion_model_state_dict(weights, model_options={"dtype": torch.float32}, metadata=metadata)
 
 
@@ -104,13 +78,16 @@ def latents(batch: int = 1, audio: bool = True) -> Any:
     import comfy.nested_tensor
     import torch
 
-    video = torch.zeros(batch, *VIDEO)
-    return comfy.nested_tensor.NestedTensor([video, torch.zeros(batch, *AUDIO)]) if audio else video
+    video = torch.zeros(batch, VIDEO[0] if hears() else OLD["in_channels"], *VIDEO[1:])
+    heard = audio and hears()
+    return comfy.nested_tensor.NestedTensor([video, torch.zeros(batch, *AUDIO)]) if heard else video
 
 
 def conditioning(seed: int) -> Any:
     """A context as text encoders give it."""
     import torch
 
-    context = torch.randn(1, 7, WIDTH, generator=torch.Generator().manual_seed(seed))
-    return [[context, {"frame_rate": 24}]]
+    width = WIDTH if hears() else OLD["caption_channels"]
+    context = torch.randn(1, 7, width, generator=torch.Generator().manual_seed(seed))
+    more = {} if hears() else {"attention_mask": torch.ones(1, 7, dtype=torch.long)}
+    return [[context, {"frame_rate": 24, **more}]]
