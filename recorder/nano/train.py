@@ -128,7 +128,9 @@ def _distil(pipe: LTX2Pipeline, options: argparse.Namespace) -> None:
 
 
 def _denoise(pipe: LTX2Pipeline, options: argparse.Namespace) -> None:
-    plan = denoiser.TrainingPlan(options.minutes, options.rate, options.matrix_rate, options.seed, options.short_share, options.cross_share)
+    plan = denoiser.TrainingPlan(
+        options.minutes, options.rate, options.matrix_rate, options.seed, options.short_share, options.cross_share
+    )
     training = denoiser.Training(pipe, plan)
     if options.state and options.state.exists():
         training.load(options.state)
