@@ -6,6 +6,8 @@ STAMP := .venv/installed
 WORKERS := 3
 DEMO_STAMP := .venv/demo-installed
 DOCS_STAMP := .venv/docs-installed
+# Tests start hundreds of processes. Without bytecode each of them compiles the project again.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .PHONY: help demo test suite slow shuffled lint wheel matrix docs bench healthy peers soak torture powercut fuzz keys pictures interop bridges stores ray clean

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -44,6 +45,16 @@ def pytest_configure(config: pytest.Config) -> None:
         found = os.statvfs(MEMORY)
         if found.f_bavail * found.f_frsize >= ROOMY_BYTES and not found.f_flag & os.ST_NOEXEC:
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the million objects of imported libraries, which it walked through in vain.
+
+    It took a fifth of the suite's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
 
 
 SMALL: dict[str, Any] = {"height": 128, "width": 160, "num_frames": 33, "output_type": "latent"}

@@ -65,6 +65,8 @@ def read_time(value: Any, what: str) -> float:
 def read_numbers(value: Any, what: str) -> tuple[float, ...]:
     if not isinstance(value, list | tuple):
         raise NotARun(f"{what} is {_kind(value)}, not a list")
+    if set(map(type, value)) <= {float}:  # nearly always, and a tenth of the time
+        return tuple(value)
     return tuple(read_number(v, what) for v in value)
 
 

@@ -12,6 +12,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from ltxtui.panels.view import View
+from tests.ltxtui.driving import Drawings
 
 _ROUNDS = 10_000
 
@@ -42,10 +43,11 @@ def unseen(
 ) -> object:
     """In place of painting for a terminal that nobody looks at: views still make their rows, so that what cannot be
     drawn fails. Who looks at the screen has it painted."""
+    dirty = bool(self._dirty_regions)
+    Drawings.count += full or dirty
     if full:
         return painted(self, full, screen_stack, simplify)
     visible_screen_stack.set(screen_stack or [])
-    dirty = bool(self._dirty_regions)
     self._dirty_regions.clear()
     widgets: list[Widget] = list(self.visible_widgets) if dirty else []
     for widget in widgets:

@@ -20,6 +20,12 @@ LOOKS = 4
 """Equal looks in a row after which a screen counts as settled."""
 
 
+class Drawings:
+    """How often anything was drawn on any screen: `surroundings` in conftest.py counts."""
+
+    count = 0
+
+
 async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
     """Wait until a condition holds; fail after `PATIENCE_SECONDS`."""
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -54,12 +60,14 @@ async def settled(pilot: Pilot[None]) -> None:
     before: list[Strip] = []
     changed = ""
     equal = looks = 0
+    drawings = -1
     deadline = time.monotonic() + PATIENCE_SECONDS
     while equal < LOOKS:
         assert time.monotonic() < deadline, f"the screen never settled in {looks} looks; last changed: {changed}"
         await pilot.pause()
         await pilot.pause(0.005)
-        now, looks = strips_of(pilot), looks + 1
+        now = before if Drawings.count == drawings else strips_of(pilot)
+        drawings, looks = Drawings.count, looks + 1
         equal = equal + 1 if now == before else 0
         if not equal:
             changed = "\n".join(f"{a.text} → {b.text}" for a, b in zip(before, now, strict=False) if a != b)
