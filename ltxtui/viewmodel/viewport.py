@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltxtui.plot.axis import EMPTY, MODES, Axis, Mode, Ruler, over_run
+from ltxtui.viewmodel.event_index import EventIndex
 from ltxtui.viewmodel.findings import DeckFindings
 from ltxtui.viewmodel.markers import Marker, markers, of_findings
 from ltxtui.viewmodel.selection import Selection, length_of
@@ -42,6 +43,7 @@ class Viewport(Selection):
         """What is shown of each frame over the steps: one of `frame_quantities.QUANTITIES`."""
         self.findings = DeckFindings(run)
         self.usual = Usual()
+        self._events = EventIndex()
         self._marks: dict[int, int] = {}
         self._kept: dict[str, tuple[object, object]] = {}
 
@@ -202,18 +204,22 @@ class Viewport(Selection):
         return float(stream.times[self.cursor]) if stream is not None and self.cursor < self.visible else None
 
     @property
+    def events_before(self) -> NDArray[np.bool_]:
+        """Whether each event of the run lies at or before the cursor."""
+        return self._events_here()[0]
+
+    @property
+    def event_place(self) -> int:
+        """The place of the latest event at or before the cursor, −1 if there is none."""
+        return self._events_here()[1]
+
+    @property
     def event(self) -> Message | None:
         """The latest event at or before the cursor."""
-        return next((e for e in reversed(self.run.events) if self._is_before_cursor(e)), None)
+        return self.run.events[self.event_place] if self.event_place >= 0 else None
 
-    def _is_before_cursor(self, event: Message) -> bool:
-        stage, step, time = event.get("stage"), event.get("step"), event.get("time")
-        if isinstance(stage, int) and stage != self.stage_index:
-            return stage < self.stage_index
-        if isinstance(stage, int) and isinstance(step, int):
-            return step <= self.cursor
-        here = self.time
-        return here is None or not isinstance(time, float | int) or time <= here
+    def _events_here(self) -> tuple[NDArray[np.bool_], int]:
+        return self._events.before(self.run.events, self.stage_index, self.cursor, self.time)
 
     def forget(self) -> None:
         """Compute everything again: the run's values are others than they were."""

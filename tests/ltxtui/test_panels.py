@@ -572,12 +572,39 @@ def test_values_have_units_in_seven_characters(value: float, unit: str, expected
 
 
 def test_the_latest_event_is_the_decks(real: Deck) -> None:
-    index = events.Index()
     for stage, count in ((0, 13), (1, 4)):
         for step in range(count):
             real.go_to(stage, step)
-            at = index.latest(real)
-            assert (None if at < 0 else real.run.events[at]) is real.event, (stage, step)
+            assert real.event is _latest(real), (stage, step)
+
+
+def _latest(deck: Deck) -> Message | None:
+    """The latest event at the cursor by a walk over all of them."""
+    found: tuple[bool, float, int] | None = None
+    reached = -1.0
+    for place, event in enumerate(deck.run.events):
+        stage, step, time = event.get("stage"), event.get("step"), event.get("time")
+        if isinstance(stage, int) and stage != deck.stage_index:
+            before, key = stage < deck.stage_index, (False, reached, place)
+        elif isinstance(stage, int) and isinstance(step, int):
+            reached = max(reached, step)
+            before, key = step <= deck.cursor, (True, float(step), place)
+        else:
+            before, key = deck.time is None or time is None or time <= deck.time, (True, reached, place)
+        if before and (found is None or key > found):
+            found = key
+    return None if found is None else deck.run.events[found[2]]
+
+
+def test_an_event_of_an_early_step_that_was_written_late_hides_no_later_one() -> None:
+    """The largest peak of a stage is known when the stage has ended."""
+    late = fake.event(0, 4, "critical", "largest peak of the stage")
+    deck = deck_of([*fake.messages(20, end=None), fake.event(0, 9, "shock", "kick"), late])
+    said = {}
+    for step in (3, 4, 8, 9, 18):
+        deck.move_to(step)
+        said[step] = deck.event and deck.event["text"]
+    assert said == {3: "stage 0 began: 20 steps", 4: late["text"], 8: late["text"], 9: "kick", 18: "kick"}
 
 
 async def test_the_list_scrolls_with_the_cursor_and_marks_the_latest() -> None:
@@ -596,8 +623,8 @@ async def test_events_that_were_given_up_are_counted_and_the_others_found(monkey
     """Thinned between two pictures, and as long as before at the second one."""
     monkeypatch.setattr(memory_limits, "EVENT_BYTES", 40_000)
     deck = deck_of([*fake.messages(40, end=None), fake.event(0, 3, "shock", "kick 3")], Liveness.LIVE)
-    run, index = deck.run, events.Index()
-    index.latest(deck)
+    run = deck.run
+    assert deck.event is _latest(deck)
     before = run.events
     count = len(before)
     while run.events is before or len(run.events) < count:
@@ -605,8 +632,7 @@ async def test_events_that_were_given_up_are_counted_and_the_others_found(monkey
     deck.changed(Liveness.LIVE)
     for step in (3, 30, 39):
         deck.move_to(step)
-        at = index.latest(deck)
-        assert run.events[at] is deck.event, step
+        assert deck.event is _latest(deck), step
     async with shown(deck, "events", size=(70, 9)) as (view,):
         assert f"({run.dropped['events']:,} more not kept)" in text(view)
 
