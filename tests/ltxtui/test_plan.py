@@ -34,7 +34,7 @@ def loaded(nano_pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from recorder import nano
     from recorder.nano import components
 
-    def load_again() -> Any:
+    def load_again(**given: Any) -> Any:
         nano_pipe.scheduler = components.scheduler()
         return nano_pipe
 

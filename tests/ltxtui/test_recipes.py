@@ -56,7 +56,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def loaded(nano_pipe: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The nano pipeline is loaded once for all."""
 
-    def load_again() -> Any:
+    def load_again(**given: Any) -> Any:
         nano_pipe.scheduler = components.scheduler()
         return nano_pipe
 

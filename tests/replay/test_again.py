@@ -34,7 +34,7 @@ def loaded(nano_pipe: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     from recorder import nano
     from recorder.nano import components
 
-    def load_again() -> Any:
+    def load_again(**given: Any) -> Any:
         nano_pipe.scheduler = components.scheduler()
         return nano_pipe
 
@@ -154,7 +154,7 @@ def test_plan_problems_come_before_the_weights_and_warnings_are_said(
 ) -> None:
     from recorder import nano
 
-    def never() -> None:
+    def never(**given: Any) -> None:
         raise AssertionError("the weights were loaded")
 
     monkeypatch.setattr(nano, "load", never)
