@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 from textual import events
 from textual.app import App
 from textual.driver import Driver
+from textual.timer import Timer
 
 from ltxtui.terminal import crash_log
 from ltxtui.terminal.served import is_served
@@ -125,6 +126,16 @@ class TerminalApp(App[T], inherit_bindings=False):
         over = self.leaving or not self._running
         if not (over and isinstance(event, events.InputEvent | events.Paste)):
             await super().on_event(event)
+
+    def set_timer(self, *given: Any, **named: Any) -> Timer:
+        """A timer that fires once, also on a busy machine.
+
+        Textual's skips what is late, and that is all of it where the process was stopped for the delay before the
+        first look at the clock. A change of size waits for such a timer, and so would every later one.
+        """
+        timer = super().set_timer(*given, **named)
+        timer._skip = False  # its task has not begun; there is no public way
+        return timer
 
     def _handle_exception(self, error: Exception) -> None:
         """Instead of a traceback with all variables: details in a file, one line on the terminal."""

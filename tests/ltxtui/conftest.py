@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from pathlib import Path
 
 import pytest
 from textual._compositor import Compositor
 from textual._context import active_app, visible_screen_stack
+from textual.css.model import RuleSet
+from textual.css.stylesheet import Stylesheet
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -56,11 +59,24 @@ def unseen(
     return None
 
 
+parsed = Stylesheet._parse_rules
+rules: dict[object, list[RuleSet]] = {}
+
+
+def parsed_once(self: Stylesheet, *of: Hashable, **more: Hashable) -> list[RuleSet]:
+    """In place of parsing the same style sheets for every app and dialog, which took a quarter of a pilot's time."""
+    key = of, frozenset(more.items()), frozenset(self._variables.items())
+    if key not in rules:
+        rules[key] = parsed(self, *of, **more)  # type: ignore[arg-type]
+    return rules[key]
+
+
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("textual.app.wait_for_idle", rested)
     monkeypatch.setattr("textual.pilot.wait_for_idle", rested)
     monkeypatch.setattr(Compositor, "render_update", unseen)
+    monkeypatch.setattr(Stylesheet, "_parse_rules", parsed_once)
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
