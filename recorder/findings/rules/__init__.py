@@ -21,5 +21,5 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 BY_ID: Final = {rule.id: rule for rule in RULES}
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Of the rules: findings that were written with a lower one are made again by readers."""

@@ -242,7 +242,7 @@ def test_every_rule_has_a_case_and_a_name_of_its_own() -> None:
         stg([2]),
         stg([28], scale=0.0),  # the default of a pipeline that does not use it
         guided(0.3, 1.2),
-        opposed(1.1),
+        opposed(1.05),
         loud(2.0),
         changed(given_change=from_row(0, 0.004)),
         changed(frame_contrast=weighed(1, 1, 0.95, 0.9, 0.9, 0.85, 0.8, 0.75, 0.7)),  # a thing that leaves the picture
