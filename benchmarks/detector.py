@@ -239,11 +239,11 @@ def nano_cell(pipe: Any, call: dict[str, Any], count: int, eta: float, seeds: in
         if eta:
             sampler = f"euler-ancestral:eta={eta:g}"
             pipe.scheduler = StepScheduler.from_config(pipe.scheduler.config, sampler=sampler, seed=seed)
-        with tempfile.TemporaryDirectory() as folder, record(pipe, previews=False, runs_dir=folder) as run:
-            generator = torch.Generator().manual_seed(seed)
-            prompt, length = "a red ball moving left", {"num_inference_steps": count, "output_type": "latent"}
-            pipe(prompt=prompt, generator=generator, **call, **length)
-            run.finish()
+        with tempfile.TemporaryDirectory() as folder:
+            with record(pipe, previews=False, runs_dir=folder) as run:
+                generator = torch.Generator().manual_seed(seed)
+                prompt, length = "a red ball moving left", {"num_inference_steps": count, "output_type": "latent"}
+                pipe(prompt=prompt, generator=generator, **call, **length)
             stream = load(run.path).stages[0].streams["video"]
         sigmas = stream.series("sigma").astype(np.float64)
         rates = stream.series("x0_change_rate").astype(np.float64).ravel()

@@ -18,7 +18,10 @@ class EventLine(View):
         noted = bool(self.deck.note) and not self.deck.waiting
         row = self.row(width)
         event = self.deck.event
+        if noted:  # what the source says now comes before what happened
+            row.add("! ", "alert").add(clean(self.deck.note, 500), "alert")
         if event is not None:
+            row.add("  " if row.used else "")
             kind = clean(event.get("kind", "event"), 20)
             where = "" if event.get("step") is None else f"step {clean(event['step'], 9)} "
             stream = f"{clean(event['stream'], 9)} " if event.get("stream") else ""
@@ -29,6 +32,4 @@ class EventLine(View):
             row.add(clean(event.get("text", ""), 500), "alert" if alert else "")
         elif not noted:
             row.add("no events yet", "dim")
-        if noted:
-            row.add("  " if row.used else "").add("! ", "alert").add(clean(self.deck.note, 500), "alert")
         return [row.push_right(f"  {legend(self.deck.markers_shown)}", "dim").filled()]

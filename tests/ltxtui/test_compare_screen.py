@@ -142,10 +142,12 @@ async def test_pages_table_and_pictures_on_a_small_screen(recorded: list[Path]) 
         assert text(pilot, "#chart-0") == before
         await pilot.press("tab")
         table = text(pilot, "#table")
-        assert "drift index" in table and "B−A" in table and "B and A are not a fair pair" in table
+        assert "drift index" in table and "B−A" in table
         assert not screen.query_one("#charts").display and not screen.query_one("#pictures").display
         await pilot.press("pagedown")
-        assert "C first differs from A" in text(pilot, "#table") and "drift index" not in text(pilot, "#table")
+        table = text(pilot, "#table")
+        assert "B and A are not a fair pair" in table and "C first differs from A" in table
+        assert "drift index" not in table
         await pilot.press("pagedown", "pagedown", "pageup")
         assert "drift index" in text(pilot, "#table")
         await pilot.press("tab", "home", "right")

@@ -144,7 +144,7 @@ async def test_the_first_screen_says_that_something_is_wrong_and_where(size: tup
 
 async def test_with_room_every_finding_has_its_sentence() -> None:
     app = Dashboard(open_fixture("faulty"))
-    async with app.run_test(size=ROOMY) as pilot:
+    async with app.run_test(size=(200, 60)) as pilot:
         await loaded(pilot)
         lines = shown(pilot, "#findings").splitlines()
         listed = " ".join(" ".join(lines).split())

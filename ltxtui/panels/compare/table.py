@@ -53,9 +53,9 @@ class CompareTable(CompareView):
         full, width = width, width - 1
         head, body = self.heading(width, "Summary", f"stage {self.compare.stage_index}"), self._body(width)
         room = max(1, height - 1)
-        pages = max(1, -(-len(body) // room))
-        self.compare.scrolled = min(self.compare.scrolled, pages - 1)
-        first = self.compare.scrolled * room
+        turned = max(1, room - 1)  # the line that says how many rows follow takes one of every page but the last
+        self.compare.scrolled = min(self.compare.scrolled, max(0, -(-(len(body) - room) // turned)))
+        first = self.compare.scrolled * turned
         shown = body[first : first + room]
         if first + room < len(body):
             more = len(body) - first - room + 1
