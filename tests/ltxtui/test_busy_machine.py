@@ -13,7 +13,7 @@ from tests.ltxtui.fixture import open_fixture
 
 
 async def test_a_change_of_size_is_seen_though_the_process_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Textual's timer looks at the clock twice before it waits; between the two, more time passes than it is to wait."""
+    """Textual's timer looks at the clock twice before it waits; more time passes between than it is to wait."""
     app = Dashboard(open_fixture())
     async with app.run_test(size=(80, 24)) as pilot:
         await loaded(pilot)
