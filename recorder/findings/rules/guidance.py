@@ -125,7 +125,7 @@ RULES = (
         formula="guidance_gap_cfg / velocity_conditional_rms at every σ of .55 to .75 against that of the first step",
         reason=(
             "a clip that follows its prompt leaves less to correct: every healthy run of nano comes below 1.01 in one "
-            "of these steps at least, with the halves exchanged half of them stay above 1.1; for other models from 1.5 on"
+            "of these steps at least, with the halves exchanged half stay above 1.1; for other models from 1.5 on"
         ),
         basis="measured",
         advice="check the order of prompt and negative prompt in the batch, and the sign of the guidance",
