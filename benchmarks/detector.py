@@ -245,8 +245,8 @@ def nano_cell(pipe: Any, call: dict[str, Any], count: int, eta: float, seeds: in
                 prompt, length = "a red ball moving left", {"num_inference_steps": count, "output_type": "latent"}
                 pipe(prompt=prompt, generator=generator, **call, **length)
             stream = load(run.path).stages[0].streams["video"]
-        sigmas = stream.series("sigma").astype(np.float64)
-        rates = stream.series("x0_change_rate").astype(np.float64).ravel()
+            sigmas = stream.series("sigma").astype(np.float64)
+            rates = stream.series("x0_change_rate").astype(np.float64).ravel()
         at, named, _, largest = detected(rates, sigmas)
         fired, marked = fired + (at >= 0), marked + (largest >= 0)
         agree += at >= 0 and abs(named - largest) <= max(1.0, 0.1 * count)
