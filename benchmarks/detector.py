@@ -225,7 +225,7 @@ def nano(seeds: int) -> Iterator[str]:
 
 
 def nano_cell(pipe: Any, call: dict[str, Any], count: int, eta: float, seeds: int) -> str:
-    """How the detector did in runs of so many steps; with `eta` that part of the noise is fresh in every step."""
+    """Fired, agreed and marked in runs of `count` steps; `eta` is the share of the noise that each step draws anew."""
     import torch
 
     from recorder import record

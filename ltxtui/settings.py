@@ -83,7 +83,7 @@ class Loaded:
 
     @property
     def notice(self) -> str:
-        """One line for the screen; empty if there is no mistake."""
+        """One line for the screen; empty if the settings have no errors."""
         if not self.problems:
             return ""
         first = self.problems[0]

@@ -114,7 +114,7 @@ def program_of(name: str) -> str:
     if (found := shutil.which(name)) is not None:
         return found
     there = os.sep in name and Path(name).exists()
-    click.echo(f"ltxtui: {name}: {'it cannot be executed' if there else 'there is no such command'}", err=True)
+    click.echo(f"ltxtui: {name}: {'permission denied, or not a program' if there else 'command not found'}", err=True)
     sys.exit(NOT_EXECUTABLE if there else NOT_FOUND)
 
 

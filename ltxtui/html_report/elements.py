@@ -24,7 +24,7 @@ def text(value: object, limit: int = 2000) -> str:
 
 
 def table(rows: Iterable[Sequence[object]], head: Sequence[object] = (), style: str = "") -> str:
-    """A table; cells are text, the first of each row names it. Empty if there is no row."""
+    """A table of text. The first cell of each row is its header. Returns an empty string if there are no rows."""
     body = ["<tr>" + _cells(row) + "</tr>" for row in rows]
     if not body:
         return ""

@@ -75,7 +75,7 @@ def plot(chart: Chart, deck: Deck, stream: str | None = None) -> Plot:
         found = values(line, deck, stream)
         if found is None:
             continue
-        # A stage's first row may have nothing to compare with; that alone is no reason for the message.
+        # The first row of a stage may have no earlier row to compare with, which does not justify the message.
         lacks = len(found) > 1 and not np.isfinite(found).any()
         missing.append(lacks)
         curves.append(Curve(f"{line.label} {chart.absent}" if lacks and chart.absent else line.label, found, line.mark))

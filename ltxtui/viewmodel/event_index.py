@@ -35,10 +35,10 @@ class EventIndex:
             # An event with neither step nor time is not known to come later.
             by_time = (times <= here) | np.isnan(times) | np.isnan(here)
             before = np.where(elsewhere, stages < stage, np.where(by_step, steps <= step, by_time))
-        # An event without a step belongs to the latest step that was written before it.
+        # An event without a step belongs to the latest step written before it; one of an earlier stage, to none.
         reached = np.maximum.accumulate(np.where(by_step, steps, -1.0))
-        order = np.lexsort((np.where(by_step, steps, reached), ~elsewhere, before))
-        return before, int(order[-1]) if before.any() else -1
+        at = np.where(before, np.where(elsewhere, -2.0, np.where(by_step, steps, reached)), -np.inf)
+        return before, len(at) - 1 - int(np.argmax(at[::-1])) if before.any() else -1
 
     def _fill(self, events: Sequence[Message]) -> None:
         known = len(self._times)

@@ -216,10 +216,12 @@ class Viewport(Selection):
     @property
     def event(self) -> Message | None:
         """The latest event at or before the cursor."""
-        return self.run.events[self.event_place] if self.event_place >= 0 else None
+        place = self.event_place
+        return self.run.events[place] if place >= 0 else None
 
     def _events_here(self) -> tuple[NDArray[np.bool_], int]:
-        return self._events.before(self.run.events, self.stage_index, self.cursor, self.time)
+        here = self.stage_index, self.cursor, self.time
+        return self.keep("events", (self.run.version, *here), lambda: self._events.before(self.run.events, *here))
 
     def forget(self) -> None:
         """Compute everything again: the run's values are others than they were."""

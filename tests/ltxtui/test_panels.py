@@ -585,7 +585,7 @@ def _latest(deck: Deck) -> Message | None:
     for place, event in enumerate(deck.run.events):
         stage, step, time = event.get("stage"), event.get("step"), event.get("time")
         if isinstance(stage, int) and stage != deck.stage_index:
-            before, key = stage < deck.stage_index, (False, reached, place)
+            before, key = stage < deck.stage_index, (False, 0.0, place)
         elif isinstance(stage, int) and isinstance(step, int):
             reached = max(reached, step)
             before, key = step <= deck.cursor, (True, float(step), place)

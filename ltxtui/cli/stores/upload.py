@@ -42,7 +42,7 @@ def target_of(text: str) -> UploadTarget:
 
 def _parsed(text: str) -> UploadTarget:
     if not is_store(text):
-        raise CliError(f"{text} is no address of a store; write one such as s3://bucket/runs")
+        raise CliError(f"{text} is not the address of an object store; use one such as s3://bucket/runs")
     with store_problems():
         return UploadTarget.of(parse_store(text))
 

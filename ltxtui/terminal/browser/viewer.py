@@ -18,7 +18,7 @@ GRACE_SECONDS: Final = 3.0
 MAX_CELLS: Final = 1000
 """Most columns and rows: a browser asks for what its window holds."""
 _READY: Final = b"__GANGLION__\n"
-"""The line after which textual's driver writes packets: a letter, four bytes of length, and so many bytes."""
+"""After this line, textual's driver writes packets: a letter, a length of four bytes, and that many bytes."""
 _MAX_ERRORS: Final = 4096
 _MAX_PACKET: Final = 16 << 20
 

@@ -82,7 +82,7 @@ def test_a_script_that_imports_none_of_it(tmp_path: Path) -> None:
 def test_a_command_that_does_not_exist(tmp_path: Path) -> None:
     finished = done(tmp_path / "runs", "no-such-command")
     assert (finished.returncode, finished.stdout) == (127, "")
-    assert finished.stderr == "ltxtui: no-such-command: there is no such command\n"
+    assert finished.stderr == "ltxtui: no-such-command: command not found\n"
 
 
 @pytest.mark.slow
