@@ -167,7 +167,7 @@ def stillness(video: Video, path: NDArray[np.float64]) -> float:
 
 def _reach(height: int, width: int) -> float:
     """How far from a shape's centre lie the middles of cells that it touches."""
-    # The corner of a box reaches 1.44 radii, a cell .71 beyond its middle, and a soft edge a little further.
+    # The corner of a box reaches 1.39 radii, a cell .71 beyond its middle, and a soft edge a little further.
     return 1.44 * clips.radius_of(height, width) + 0.9
 
 
