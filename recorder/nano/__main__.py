@@ -10,6 +10,12 @@ from recorder import nano
 
 def export(options: argparse.Namespace) -> None:
     """Write a model, and what it makes of every prompt, for other programs."""
+    files = [options.contexts, options.path if options.layout == "lightricks" else None]
+    for path in filter(None, files):
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; name a file, such as {path / 'nano.safetensors'}")
+    if options.layout == "diffusers" and options.path.is_file():
+        raise NotADirectoryError(f"{options.path} is a file; name a folder")
     pipe = nano.load(weights=options.weights)
     # Only here, since it imports torch: help and mistakes answer at once.
     from recorder.nano import lightricks
@@ -58,7 +64,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         options.run(options)
-    except (FileNotFoundError, nano.MissingExtra) as error:
+    except (OSError, nano.MissingExtra) as error:
         parser.error(str(error))
 
 

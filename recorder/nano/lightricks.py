@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from diffusers import LTX2Pipeline
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from recorder.nano import clips, flow
@@ -130,11 +131,22 @@ def _precision(double: bool) -> str:
 
 
 def export(pipe: LTX2Pipeline, path: Path) -> int:
-    """Write the checkpoint and return the number of its weights."""
+    """Write the checkpoint and return the number of its weights.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
     found = weights(pipe)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(found, path, metadata={"config": json.dumps(configuration(pipe)), "model_version": "2.3.0"})
+    _write(found, path, {"config": json.dumps(configuration(pipe)), "model_version": "2.3.0"})
     return len(found)
+
+
+def _write(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:  # it stands for the errors of the system too
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def export_contexts(pipe: LTX2Pipeline, path: Path) -> list[str]:
@@ -142,12 +154,14 @@ def export_contexts(pipe: LTX2Pipeline, path: Path) -> list[str]:
 
     The safetensors file holds `video` [prompts, tokens, width], `audio` [prompts, tokens, width] and `mask`
     [prompts, tokens] (1 where a token counts); its metadata the prompts, as a JSON list. Returns the prompts.
+
+    Raises:
+        OSError: if the file cannot be written.
     """
     conditioning = flow.Conditioning(pipe)
     prompts = [*clips.all_prompts(), ""]
     with torch.no_grad():
         video, audio, mask = conditioning(pipe, prompts)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {"video": video.contiguous(), "audio": audio.contiguous(), "mask": mask.to(torch.int64).contiguous()}
-    save_file(tensors, path, metadata={"prompts": json.dumps(prompts)})
+    _write(tensors, path, {"prompts": json.dumps(prompts)})
     return prompts

@@ -61,6 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for folder in (options.start, options.teacher, options.decoder_from):
         if folder and not (folder / "model_index.json").is_file():
             parser.error(f"no model in {folder}; it has to be a folder written by save_pretrained")
+    # Before the hours of training, not after them.
+    for folder in (options.out, options.keep):
+        if folder and folder.is_file():
+            parser.error(f"{folder} is a file; name a folder")
+    if options.state and options.state.is_dir():
+        parser.error(f"{options.state} is a folder; name a file")
     torch.set_num_threads(options.threads)
     pipe = components.build(options.seed)
     if earlier := options.start or options.teacher:

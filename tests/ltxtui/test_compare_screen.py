@@ -142,7 +142,7 @@ async def test_pages_table_and_pictures_on_a_small_screen(recorded: list[Path]) 
         assert text(pilot, "#chart-0") == before
         await pilot.press("tab")
         table = text(pilot, "#table")
-        assert "drift index" in table and "B−A" in table
+        assert "drift index" in table and "B−A" in table and "more rows: PgDn" in table
         assert not screen.query_one("#charts").display and not screen.query_one("#pictures").display
         await pilot.press("pagedown")
         table = text(pilot, "#table")

@@ -89,3 +89,29 @@ def test_missing_weights_are_a_usage_error(
     with pytest.raises(SystemExit) as ended:
         __main__.main()
     assert ended.value.code == 2 and "no nano weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["folder"], "is a folder; name a file"),
+        (["x", "--contexts", "folder"], "is a folder; name a file"),
+        (["file", "--layout", "diffusers"], "is a file; name a folder"),
+        (["file/x"], "File exists"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_a_usage_error(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["nano", "export", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    assert ended.value.code == 2 and said in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"

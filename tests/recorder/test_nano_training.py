@@ -148,3 +148,16 @@ def test_what_is_saved_names_no_folder_and_has_the_weights_in_half(tmp_path: Pat
     assert {p.dtype for p in pipe.transformer.parameters()} == {torch.float32}
     stored = (tmp_path / "transformer" / "diffusion_pytorch_model.safetensors").stat().st_size
     assert stored < 2.1 * sum(p.numel() for p in pipe.transformer.parameters())
+
+
+@pytest.mark.parametrize(
+    ("option", "said"), [("--out", "is a file"), ("--keep", "is a file"), ("--state", "is a folder")]
+)
+def test_a_place_that_cannot_be_written_is_refused_before_the_training(
+    option: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path if option == "--state" else tmp_path / "file"
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SystemExit) as ended:
+        train.main([option, str(place)])
+    assert ended.value.code == 2 and said in capsys.readouterr().err

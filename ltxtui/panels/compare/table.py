@@ -59,7 +59,8 @@ class CompareTable(CompareView):
         shown = body[first : first + room]
         if first + room < len(body):
             more = len(body) - first - room + 1
-            shown[-1] = self.row(width).add(f"… {counted(more, 'more row')}: Tab, then PgDn", "dim")
+            way = "PgDn" if self.compare.face == "table" else "Tab, then PgDn"
+            shown[-1] = self.row(width).add(f"… {counted(more, 'more row')}: {way}", "dim")
         blank = [self.row(width) for _ in range(height - 1 - len(shown))]
         return [row.widened(full) for row in (head, *shown, *blank)][: max(1, height)]
 
