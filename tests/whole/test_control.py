@@ -702,8 +702,11 @@ def test_the_event_line_shows_commands_and_shocks(tmp_path: Path) -> None:
         stop()
     loaded = load(run.path)
     loaded.events = [e for e in loaded.events if e["kind"] == "control"]
-    line = EventLine(Deck(loaded, Liveness.FINISHED), Style.BRAILLE)
-    assert line.rows(100, 1)[0].text.startswith("step 1 control: stop after step 1 of stage 0 ")
+
+    def line() -> str:
+        return EventLine(Deck(loaded, Liveness.FINISHED), Style.BRAILLE).rows(100, 1)[0].text
+
+    assert line().startswith("step 1 control: stop after step 1 of stage 0 ")
     shock = {
         "kind": "shock",
         "stage": 0,
@@ -714,4 +717,4 @@ def test_the_event_line_shows_commands_and_shocks(tmp_path: Path) -> None:
         "payload": {},
     }
     loaded.events.append(shock)
-    assert line.rows(100, 1)[0].text.startswith("step 1 shock: renoise: +6 dB ")
+    assert line().startswith("step 1 shock: renoise: +6 dB ")
