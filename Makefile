@@ -27,8 +27,8 @@ suite: $(STAMP)  ## Run all tests alone.
 slow: $(STAMP)  ## Run the tests that `make test` leaves out, since they take long; a minute.
 	$(BIN)/pytest -n $(WORKERS) -m slow
 
-shuffled: $(STAMP)  ## Run the tests in a random order; SEED=7 repeats the order of a printed seed.
-	$(BIN)/pytest -v -n $(WORKERS) -p randomly $(if $(SEED),--randomly-seed=$(SEED))
+shuffled: $(STAMP)  ## Run the tests in a random order with new examples; SEED=7 repeats the order of a printed seed.
+	$(BIN)/pytest -v -n $(WORKERS) -p randomly --hypothesis-profile random $(if $(SEED),--randomly-seed=$(SEED))
 
 lint: $(STAMP)  ## Run lint, formatting, types and import rules.
 	$(BIN)/ruff check .

@@ -32,12 +32,7 @@ from replay.model.run import NotARun, Run
 from replay.model.stream import StreamData
 from replay.sources.open import load
 
-QUIET: dict[str, Any] = {
-    "deadline": None,
-    "derandomize": True,
-    "database": None,
-    "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-}
+QUIET: dict[str, Any] = {"suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
 
 
 @pytest.fixture(scope="module")

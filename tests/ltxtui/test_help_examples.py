@@ -14,6 +14,7 @@ import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -36,6 +37,7 @@ from recorder import nano, record
 from recorder.format.locations import run_name
 from recorder.generate import Request, generate
 from recorder.nano import components
+from recorder.recording import RunHandle
 from recorder.sweep import runner, worker
 from recorder.sweep.jobs import JobSource
 from recorder.sweep.spec import read
@@ -46,6 +48,7 @@ from replay.packed.pack import pack
 from replay.remote.address import is_address
 from tests import recorded
 from tests.conftest import SMALL, nano_call
+from tests.faults.scenarios import await_viewer
 from tests.libraries import LIBRARIES
 from tests.loopback_ssh import fake_ssh, ltxtui_in
 from tests.recorder.runners.comfyui.fakes import comfyui_folder
@@ -56,6 +59,7 @@ SIZE = ["--height", "64", "--width", "96", "--frames", "17", "--guidance-scale",
 NOT_OF_A_REQUEST = ("like", "as_json", "notify", "upload_to")
 STORES = ("s3://bucket", "gs://bucket", "hf://datasets/me")
 MAX_STEPS = 4000
+FEW = 10
 """Of a live run, which ends with its test."""
 
 
@@ -202,11 +206,13 @@ class Live:
     def _record(self) -> None:
         self._pipe.scheduler = components.scheduler()
         call = nano_call(self._steps, guidance_scale=1.0, **{**SMALL, "height": 64, "width": 96, "num_frames": 17})
-        with record(self._pipe, runs_dir=self._runs_dir, name="red-disc", allow_control=True, previews=False):
-            self._pipe(**call, callback_on_step_end=self._step)
+        with record(self._pipe, runs_dir=self._runs_dir, name="red-disc", allow_control=True, previews=False) as run:
+            self._pipe(**call, callback_on_step_end=partial(self._step, run))
 
-    def _step(self, pipe: Any, step: int, timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _step(self, run: RunHandle, pipe: Any, step: int, timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         self._stepping.set()
+        if step == self._steps - FEW:  # a short run must not have ended before its viewer comes
+            await_viewer(run)
         return kwargs
 
     def end(self) -> None:
@@ -278,6 +284,16 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
     return shown
 
 
+def apart(folder: Path, copy: Path, changes_runs: bool) -> Path:
+    """A folder of its own for what an example writes, with the runs, or with copies of them if it changes runs."""
+    (copy / "shared").mkdir(parents=True)
+    if changes_runs:
+        shutil.copytree(folder / "runs", copy / "runs", copy_function=os.link)
+    else:
+        (copy / "runs").symlink_to(folder / "runs")
+    return copy
+
+
 @pytest.fixture
 def here(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example: Example, request: pytest.FixtureRequest
@@ -288,9 +304,7 @@ def here(
         shutil.copytree(folder / changed, tmp_path / "copy" / changed)
         folder = tmp_path / "copy"
     if example.words[:1] in (("pack",), ("unpack",), ("report",), ("export",)):
-        shutil.copytree(folder / "runs", tmp_path / "copy" / "runs")
-        folder = tmp_path / "copy"
-        (folder / "shared").mkdir()
+        folder = apart(folder, tmp_path / "copy", changes_runs="pack" in example.words[0])
     if example.words[:1] == ("unpack",):
         disc = folder / "runs" / f"{DISC}.zarr"
         shutil.copy(pack(disc), folder / "red-disc.zarr.zip")
@@ -390,9 +404,7 @@ def test_examples_work(
     if "--wait" in words:
         shown.before = lambda: live.append(Live(loaded, tmp_path))
     elif (command in ("watch", "control") or "--follow" in words) and ".journal" not in words[-1]:
-        live.append(
-            Live(loaded, tmp_path, 100 if "--until-done" in words else 20 if "--follow" in words else MAX_STEPS)
-        )
+        live.append(Live(loaded, tmp_path, 2 * FEW if "--until-done" in words or "--follow" in words else MAX_STEPS))
     try:
         for run in live:
             words = [word.replace("/tmp/ltx.sock", str(run.socket)) for word in words]

@@ -29,7 +29,7 @@ from recorder.writing.items import RowItem
 from recorder.writing.journal_thread import Pump
 from replay.library import listing
 from replay.sources.open import load
-from tests.conftest import UNGUIDED, nano_call
+from tests.conftest import UNGUIDED, nano_call, spare_the_collector
 from tests.faults.conftest import until
 from tests.faults.scenarios import SIGMAS, steps
 
@@ -91,15 +91,7 @@ def traced(at: At) -> Iterator[None]:
 
 def each_line(attempt: Callable[[At], None], check: Callable[[], None]) -> int:
     """Try with a Ctrl-C at every line, one after the other, until there are no more; returns how many there were."""
-    gc.collect()
-    gc.freeze()  # a collection after every try looks at what is new
-    try:
-        return _each_line(attempt, check)
-    finally:
-        gc.unfreeze()
-
-
-def _each_line(attempt: Callable[[At], None], check: Callable[[], None]) -> int:
+    spare_the_collector()  # a collection after every try looks at what is new
     number = 0
     while True:
         number += 1
