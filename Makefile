@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
-# One more than two cores: many tests wait for processes.
+# One more than two cores: many tests wait for processes. Neighbours share what they need, so they stay together.
 WORKERS := 3
+TOGETHER := -n $(WORKERS) --dist worksteal
 DEMO_STAMP := .venv/demo-installed
 DOCS_STAMP := .venv/docs-installed
 # Tests start hundreds of processes. Without bytecode each of them compiles the project again.
@@ -22,13 +23,13 @@ test: $(STAMP)  ## Run lint, types, import rules and all tests.
 	$(MAKE) --no-print-directory --jobs 2 lint suite
 
 suite: $(STAMP)  ## Run all tests alone.
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest $(TOGETHER)
 
 slow: $(STAMP)  ## Run the tests that `make test` leaves out, since they take long; a minute.
-	$(BIN)/pytest -n $(WORKERS) -m slow
+	$(BIN)/pytest $(TOGETHER) -m slow
 
 shuffled: $(STAMP)  ## Run the tests in a random order with new examples; SEED=7 repeats the order of a printed seed.
-	$(BIN)/pytest -v -n $(WORKERS) -p randomly --hypothesis-profile random $(if $(SEED),--randomly-seed=$(SEED))
+	$(BIN)/pytest -v $(TOGETHER) -p randomly --hypothesis-profile random $(if $(SEED),--randomly-seed=$(SEED))
 
 lint: $(STAMP)  ## Run lint, formatting, types and import rules.
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TextIO
 
 VIEWER = "replay.sources.open"
-RECORDER = ("diffusers.pipelines.ltx2", "recorder.nano", "recorder.session")
+RECORDER = ("recorder.nano.components", "recorder.session")
 """What viewers and recorders import at their start; the second is seconds of work."""
 PATIENCE = 60.0
 """Seconds: a busy machine is no failure."""

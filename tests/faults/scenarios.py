@@ -32,7 +32,9 @@ SIGMAS = [1 - i / PLANNED for i in range(PLANNED)]
 
 
 def say(**what: Any) -> None:
-    print(json.dumps(what), flush=True)
+    """Print a line; in one piece, since threads say something too."""
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
 
 
 def tensors(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
