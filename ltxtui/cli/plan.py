@@ -13,7 +13,6 @@ from ltxtui.cli.options.numbers import FRAMES, PIXELS, SEED, STEPS
 from ltxtui.cli.options.setup import SETUP_KEYS, read_setup, setup_options
 from ltxtui.cli.options.shock import SHOCK_KEYS, read_shocks, shock_option, sigmas_option
 from ltxtui.cli.record import check_request
-from recorder.format.numerals import counted
 
 if TYPE_CHECKING:
     from recorder.generate import Request
@@ -116,11 +115,6 @@ def _plan(request: Request, as_json: bool) -> None:
         stages = planned(request)
     except (CannotGenerate, PlanError) as error:
         raise CliError(str(error)) from error
-    if not all(made.sigmas for _, made in stages):
-        raise CliError(
-            f"the scheduler gives no noise level for {counted(request.steps, 'step')}: a stretched schedule needs at "
-            "least two; use --steps 2, or --sigmas 1"
-        )
     from ltxtui.reports import plan_text
 
     named = str(request.model) if request.scheduler is None else "the given scheduler"

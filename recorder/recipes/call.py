@@ -111,6 +111,27 @@ def call_arguments(request: Request) -> dict[str, Any]:
     return call
 
 
+def check_steps(request: Request, config: Mapping[str, Any]) -> None:
+    """Refuse one step of a stretched schedule: stretching a single level divides by zero, and the clip is NaN.
+
+    Args:
+        request: without stages, or of one stage.
+        config: the configuration of the model's own scheduler.
+
+    Raises:
+        CannotGenerate: if that is what is asked for; it says what to give instead.
+    """
+    call = call_arguments(request)
+    conducted = request.sigmas is not None  # by the recorder, from the given levels
+    chosen = config if request.scheduler is None else request.scheduler
+    alone = not conducted and call.get("sigmas") is None and call["num_inference_steps"] == 1
+    if alone and chosen.get("shift_terminal"):
+        raise CannotGenerate(
+            "the scheduler gives no noise level for 1 step: a stretched schedule needs at least two; use --steps 2, or "
+            "--sigmas 1"
+        )
+
+
 def scheduler_of(request: Request, config: Mapping[str, Any]) -> Any:
     """The scheduler of a request; `config` is the configuration of the model's own one."""
     from diffusers import FlowMatchEulerDiscreteScheduler

@@ -10,7 +10,7 @@ from typing import Any
 from recorder.format.events import reason_of
 from recorder.format.numerals import real
 from recorder.nano.names import is_nano
-from recorder.recipes.call import scheduler_of
+from recorder.recipes.call import check_steps, scheduler_of
 from recorder.recipes.libraries import CannotGenerate, no_loading_bars
 from recorder.recipes.request import Request
 
@@ -25,11 +25,13 @@ def load(request: Request) -> Any:
     `LTX2ConditionPipeline` where the picture's strength is below 1.
 
     Raises:
-        CannotGenerate: if it cannot be loaded.
+        CannotGenerate: if it cannot be loaded, or has no levels for the number of steps.
     """
     stages = request.in_stages()
     check_files(request)
     pipe = _of_pictures(_loaded(request), stages)
+    for stage in stages:
+        check_steps(stage, pipe.scheduler.config)
     _load_loras(pipe, stages)
     own = stages[0].schedule or stages[0].sampler != "euler" or request.distilled or request.scheduler is not None
     if own or is_nano(request.model):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from recorder.format.events import reason_of
-from recorder.recipes.call import call_arguments, grid_of, levels_of, scheduler_of, size_of
+from recorder.recipes.call import call_arguments, check_steps, grid_of, levels_of, scheduler_of, size_of
 from recorder.recipes.libraries import CannotGenerate, check_extra, quiet
 from recorder.recipes.named_schedule import read_schedule
 from recorder.recipes.request import Request
@@ -104,7 +104,9 @@ def native(request: Request) -> Native:
     from diffusers.pipelines.ltx2.pipeline_ltx2 import calculate_shift, retrieve_timesteps
 
     call = call_arguments(request)
-    scheduler = scheduler_of(request, configuration(request))
+    config = configuration(request)
+    check_steps(request, config)
+    scheduler = scheduler_of(request, config)
     if call.get("num_frames") is None:
         _check_length_is_known(request)
     grid = grid_of(request)

@@ -74,10 +74,12 @@ def test_a_command_keeps_its_ranges_and_its_help() -> None:
     assert run(command, ["--n", "5"]).output == "5\n" and run(command, ["--n", "6"]).exit_code == 2
 
 
-def test_one_step_has_no_schedule_to_plan_and_says_so() -> None:
-    for more in ([], ["--json"]):
-        result = CliRunner().invoke(cli, ["plan", "--model", "nano", "--steps", "1", *more])
+def test_one_step_of_a_stretched_schedule_is_refused_before_anything_is_recorded(tmp_path: Path) -> None:
+    asked = [["plan"], ["plan", "--json"], ["record", "--runs-dir", str(tmp_path / "runs")]]
+    for words in asked:
+        result = CliRunner().invoke(cli, [*words, "--model", "nano", "--steps", "1"])
         assert result.exit_code == 1 and "no noise level for 1 step" in result.output, result.output
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
     one = CliRunner().invoke(cli, ["plan", "--sigmas", "[1.0]"])
     assert one.exit_code == 0 and "1 explicit noise level, used unchanged" in one.output
     assert "1 model evaluation, as many" in one.output
