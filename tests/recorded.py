@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from recorder.archive.writer import ArchiveWriter
@@ -12,20 +12,27 @@ from recorder.format.protocol import Message
 from recorder.journal.journal import Journal
 from tests.ltxtui import fake
 
-SUMMARY = {
-    "video": {"content_drift": [0.2, 0.4], "drift_index": [0.2, 0.4], "straightness": [0.1, 0.1]},
-    "audio": {"straightness": [0.3]},
-}
 
-
-def whole(name: str, *, shocks: int = 1, steps: int = 6, at: float = fake.START, **more: object) -> list[Message]:
-    """A run with shocks and a summary of its stages; `at` is when it began."""
+def whole(
+    name: str,
+    *,
+    shocks: int = 1,
+    steps: int = 6,
+    at: float = fake.START,
+    drift: Sequence[float] = (0.2, 0.4),
+    **more: object,
+) -> list[Message]:
+    """A run with shocks and a summary of its stages; `at` is when it began, `drift` the content drift of each clip."""
+    summary = {
+        "video": {"content_drift": [*drift], "drift_index": [0.2, 0.4], "straightness": [0.1, 0.1]},
+        "audio": {"straightness": [0.3]},
+    }
     found: list[Message] = []
     for message in fake.messages(steps, name=name, **more):  # type: ignore[arg-type]
         if message.get("kind") == "stage_end":
             stage = message["stage"]
             found += [fake.event(stage, 2, "shock", f"shock {n}") for n in range(shocks)]
-            message = {**message, "payload": {"summary": SUMMARY}}
+            message = {**message, "payload": {"summary": summary}}
         found.append(message)
     return [{**m, "time": m["time"] - fake.START + at} if "time" in m else m for m in found]
 

@@ -54,11 +54,10 @@ def make_run(_: Any, sweep: Sweep, job: Job, folder: Path) -> Path:
     if FIRST_SECONDS:
         time.sleep(FIRST_SECONDS)
     path, journal = reserve.claim(folder / spec.RUNS, reserve.run_name(job.file, time.time()))
-    recorded.SUMMARY["video"]["content_drift"] = [value(job)]
     mark = {"sweep": {"id": sweep.id, "arm": job.arm, "seed": job.seed}}
     writer = ArchiveWriter(path)
     try:
-        for message in recorded.whole(path.stem, shocks=1, steps=6):
+        for message in recorded.whole(path.stem, shocks=1, steps=6, drift=[value(job)]):
             if message["t"] == "header":
                 message = {**message, "metadata": {**message["metadata"], "user": mark}}
             journal.append(encode(message))
