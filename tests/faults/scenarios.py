@@ -122,7 +122,7 @@ def until_killed(runs: str) -> None:
 
 
 def killed(runs: str, where: str, number: int = 1) -> None:
-    """Two stages with a viewer; SIGKILL exactly there."""
+    """Two stages with a viewer; SIGKILL exactly there, and of the archive's files once the viewer has a row."""
 
     def torn_write(fd: int, data: bytes) -> None:
         os.pwrite(fd, bytes(data)[: len(data) // 2], os.fstat(fd).st_size)
@@ -130,10 +130,15 @@ def killed(runs: str, where: str, number: int = 1) -> None:
 
     def torn_file(name: str, data: bytes, folder: int) -> None:
         os.write(os.open(f"{name}.{os.getpid()}.part", os.O_CREAT | os.O_WRONLY, dir_fd=folder), data[: len(data) // 2])
+        die_seen()
+
+    def die_seen(*_: object) -> None:
+        until(lambda: run.rows and all(v.offset == run._journal.size for v in viewers.values()))
         die()
 
     with recorded(runs) as run:
         await_viewer(run)
+        viewers = run._server._viewers  # type: ignore[union-attr]
         if where == "journal write":
             real = os.write
             calls = [0]
@@ -148,11 +153,11 @@ def killed(runs: str, where: str, number: int = 1) -> None:
         elif where == "fold":
             at_call(zarr_writer, "replace_file", number, torn_file)
         elif where == "renaming":
-            at_call(zarr_writer.os, "replace", number, lambda *a: die())
+            at_call(zarr_writer.os, "replace", number, die_seen)
         elif where == "consolidation":
-            at_call(zarr_writer.StoreWriter, "consolidate", 1, lambda *a: die())
+            at_call(zarr_writer.StoreWriter, "consolidate", 1, die_seen)
         elif where == "journal's removal":
-            at_call(journal.Journal, "release", 1, lambda *a: die())
+            at_call(journal.Journal, "release", 1, die_seen)
         elif where == "unlocking":
             at_call(journal.file_locks, "release", 1, lambda *a: die())
         elif where == "end of the server":

@@ -97,6 +97,18 @@ def jobs_of(folder: Path, maker: subprocess.Popen[str]) -> list[str]:
     return [name for name in mine if name not in done]
 
 
+def held_in_a_run(folder: Path, maker: subprocess.Popen[str]) -> list[tuple[str, psutil.Process]]:
+    """The job that a maker is at, and its worker, which holds still in mid-run: a run takes less than a second."""
+    for name in jobs_of(folder, maker):
+        [worker] = psutil.Process(maker.pid).children()
+        worker.suspend()
+        journal = f"{'[0-9]' * 8}-{'[0-9]' * 6}-{name}.journal"
+        if jobs_of(folder, maker) == [name] and list((folder / spec.RUNS).glob(journal)):
+            return [(name, worker)]
+        worker.resume()
+    return []
+
+
 def beginnings(folder: Path) -> list[str]:
     log = folder / stand_in_maker.BEGUN
     return log.read_text().splitlines() if log.exists() else []
@@ -127,14 +139,16 @@ def test_four_makers_two_killed_one_preempted_and_no_clock_right(makers: Makers,
     orphaned = makers.start(shared, "--join", host="two", clock=420)
     lost = makers.start(shared, "--join", host="one", clock=-540)
     preempted = makers.start(shared, "--join", host="three", clock=86400)
-    [begun] = until(lambda: jobs_of(shared, orphaned))
-    orphaned.kill()  # its worker ends by itself
-    [ended] = until(lambda: jobs_of(shared, lost))
-    for process in (psutil.Process(lost.pid), *psutil.Process(lost.pid).children()):
-        process.kill()  # itself first, or it would still say that its worker died
-    [stopped] = until(lambda: jobs_of(shared, preempted))
-    for process in (*psutil.Process(preempted.pid).children(), psutil.Process(preempted.pid)):
+    [(begun, worker)] = until(lambda: held_in_a_run(shared, orphaned))
+    orphaned.kill()
+    worker.resume()  # ends by itself
+    [(ended, worker)] = until(lambda: held_in_a_run(shared, lost))
+    lost.kill()  # first, or it would still say that its worker died
+    worker.kill()
+    [(stopped, worker)] = until(lambda: held_in_a_run(shared, preempted))
+    for process in (worker, psutil.Process(preempted.pid)):
         process.send_signal(signal.SIGUSR2)  # to all processes of a job, as Slurm does
+    worker.resume()
     _, earlier = preempted.communicate(timeout=PATIENCE_SECONDS)
     assert preempted.returncode == 130 and "interrupted; finished runs are kept" in earlier
     out, told = steady.communicate(timeout=PATIENCE_SECONDS)
