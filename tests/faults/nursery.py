@@ -26,8 +26,12 @@ from typing import Any
 
 def child(request: dict[str, Any]) -> int:
     """Run one scenario as the user and with the environment asked for; returns the exit status."""
+    import torch
+
     from tests.faults import scenarios
 
+    # After a fork torch makes its pool anew at the first use in any thread, and fails if two threads come at once.
+    torch.set_num_threads(1)
     # A child that is another user may not be able to read the interpreter's own modules: `main` has loaded them.
     out = os.open(request["out"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     null = os.open(os.devnull, os.O_RDONLY)
