@@ -225,7 +225,10 @@ def nano(seeds: int) -> Iterator[str]:
 
 
 def nano_cell(pipe: Any, call: dict[str, Any], count: int, eta: float, seeds: int) -> str:
-    """Fired, agreed and marked in runs of `count` steps; `eta` is the share of the noise that each step draws anew."""
+    """One table cell: the shares of runs of `count` steps in which the detector fired, agreed and marked a step.
+
+    `eta` is the share of fresh noise in each step.
+    """
     import torch
 
     from recorder import record

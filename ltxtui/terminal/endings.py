@@ -134,7 +134,7 @@ class TerminalApp(App[T], inherit_bindings=False):
         first look at the clock. A change of size waits for such a timer, and so would every later one.
         """
         timer = super().set_timer(*given, **named)
-        timer._skip = False  # its task has not begun; there is no public way
+        timer._skip = False  # the timer has not started yet; Textual has no public option for this
         return timer
 
     def _handle_exception(self, error: Exception) -> None:

@@ -57,7 +57,7 @@ class Deck(Viewport):
 
     @property
     def nothing(self) -> str:
-        """The text shown where there is no step: waiting, reading, or no steps."""
+        """The message shown in place of data while the run has no step."""
         return "waiting for the first step" if self.live else "reading …" if self.loading else "no steps"
 
     def unless_fetching(self, text: str) -> str:

@@ -27,7 +27,7 @@ class PackedStoreWriter(StoreWriter):
     """A store whose files are in memory, or in a folder once that is needed, and in one zip file in the end."""
 
     def __init__(self, path: Path, attributes: dict[str, Any]) -> None:
-        """Make the root group. Raises nothing: until it is sealed there is no file, unless it needs its folder."""
+        """Make the root group in memory. It writes no file yet and raises no error."""
         self._files: dict[str, bytes] | None = {}
         self._held = 0
         self._sealed = False

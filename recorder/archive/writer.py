@@ -216,7 +216,7 @@ class ArchiveWriter:
         """Write all waiting rows, then publish how many rows count.
 
         Raises:
-            OSError: when the disk does, or the archive is no longer at its path.
+            OSError: if a write fails, or if the archive is no longer at its path.
         """
         if self._store is None:
             return
@@ -266,7 +266,7 @@ class ArchiveWriter:
             write_events(self.store, self._events)
         if self._system:
             write_system(self.store, self._system)
-        if end["status"] != "recording":  # of a run that goes on, this is a copy
+        if end["status"] != "recording":  # an archive with this status is a copy of a run that continues
             self._findings.feed({**end, "t": protocol.END})
         self._findings.update()
         self._keep_findings()

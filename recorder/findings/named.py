@@ -12,7 +12,7 @@ def read_rules(names: str | Iterable[str]) -> tuple[Rule, ...]:
     """The rules of these ids, each once; a single text may name several, separated by commas.
 
     Raises:
-        ValueError: if there is no such rule, with the list of rules.
+        ValueError: if an id is unknown; the message lists the known ids.
     """
     given = names.split(",") if isinstance(names, str) else list(names)
     ids = dict.fromkeys(name.strip() for name in given)

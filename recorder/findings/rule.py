@@ -26,7 +26,7 @@ class Check:
         evidence: more numbers for the sentence, of the shape of `values` or single.
         frames: first and last latent frame.
         step: the step it holds from, of a rule over stages.
-        every: it must hold in every row seen, else there is no finding.
+        every: the check counts only if it holds in every row.
         final: only the last row of the stage counts, once the stage has ended.
         severity: other than the rule's.
     """

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from recorder.format.numerals import counted
 from recorder.nano.names import is_nano
 from recorder.recipes.guidance import BLOCKS, call_values
 from recorder.recipes.libraries import CannotGenerate
@@ -111,6 +112,14 @@ def call_arguments(request: Request) -> dict[str, Any]:
     return call
 
 
+def no_levels(steps: int) -> CannotGenerate:
+    """The error for a number of steps that a scheduler has no noise levels for."""
+    return CannotGenerate(
+        f"the scheduler gives no noise level for {counted(steps, 'step')}: a stretched schedule needs at least two; "
+        "use --steps 2, or --sigmas 1"
+    )
+
+
 def check_steps(request: Request, config: Mapping[str, Any]) -> None:
     """Refuse one step of a stretched schedule: stretching a single level divides by zero, and the clip is NaN.
 
@@ -119,17 +128,13 @@ def check_steps(request: Request, config: Mapping[str, Any]) -> None:
         config: the configuration of the model's own scheduler.
 
     Raises:
-        CannotGenerate: if that is what is asked for; it says what to give instead.
+        CannotGenerate: if the request is for such a step.
     """
     call = call_arguments(request)
-    conducted = request.sigmas is not None  # by the recorder, from the given levels
     chosen = config if request.scheduler is None else request.scheduler
-    alone = not conducted and call.get("sigmas") is None and call["num_inference_steps"] == 1
-    if alone and chosen.get("shift_terminal"):
-        raise CannotGenerate(
-            "the scheduler gives no noise level for 1 step: a stretched schedule needs at least two; use --steps 2, or "
-            "--sigmas 1"
-        )
+    given = request.sigmas is not None or call.get("sigmas") is not None
+    if not given and call["num_inference_steps"] == 1 and chosen.get("shift_terminal"):
+        raise no_levels(1)
 
 
 def scheduler_of(request: Request, config: Mapping[str, Any]) -> Any:

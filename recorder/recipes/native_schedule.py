@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from recorder.format.events import reason_of
-from recorder.recipes.call import call_arguments, check_steps, grid_of, levels_of, scheduler_of, size_of
+from recorder.recipes.call import call_arguments, grid_of, levels_of, no_levels, scheduler_of, size_of
 from recorder.recipes.libraries import CannotGenerate, check_extra, quiet
 from recorder.recipes.named_schedule import read_schedule
 from recorder.recipes.request import Request
@@ -104,9 +104,7 @@ def native(request: Request) -> Native:
     from diffusers.pipelines.ltx2.pipeline_ltx2 import calculate_shift, retrieve_timesteps
 
     call = call_arguments(request)
-    config = configuration(request)
-    check_steps(request, config)
-    scheduler = scheduler_of(request, config)
+    scheduler = scheduler_of(request, configuration(request))
     if call.get("num_frames") is None:
         _check_length_is_known(request)
     grid = grid_of(request)
@@ -121,7 +119,10 @@ def native(request: Request) -> Native:
         scheduler.config.get("max_shift", 2.05),
     )
     retrieve_timesteps(scheduler, steps, "cpu", None, sigmas=sigmas_, mu=mu)
-    return Native(tuple(s for s in scheduler.sigmas.tolist() if s > 0), size_of(request), grid)
+    levels = tuple(s for s in scheduler.sigmas.tolist() if s > 0)
+    if not levels:
+        raise no_levels(steps)
+    return Native(levels, size_of(request), grid)
 
 
 def configuration(request: Request) -> Mapping[str, Any]:
