@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import psutil
+
 Found = TypeVar("Found")
 
 PATIENCE_SECONDS = 120.0
@@ -19,3 +21,9 @@ def until(condition: Callable[[], Found], seconds: float = PATIENCE_SECONDS) -> 
         assert time.monotonic() < limit, "the condition never held"
         time.sleep(0.005)
     return found
+
+
+def suspend(process: psutil.Process) -> None:
+    """Stop a process, and wait until it has stopped."""
+    process.suspend()
+    until(lambda: process.status() == psutil.STATUS_STOPPED)

@@ -15,6 +15,7 @@ from recorder.recipes.named_schedule import read_schedule
 from recorder.recipes.request import Request
 from recorder.recipes.sampler_name import read_sampler
 from recorder.shocks.plan import Plan, PlanError, plan
+from recorder.shocks.plan_warnings import Stepping
 from recorder.shocks.spec import EULER, EULER_STEPS, Shock
 
 
@@ -54,11 +55,11 @@ def planned(request: Request) -> tuple[tuple[Native, Plan], ...]:
         here = native(stage)
         own = [s for s in request.shocks if s.acts_in(number) and not s.is_noop]
         _check_euler(stage, here, own)
-        found.append((here, _plan(here, request.shocks, number)))
+        found.append((here, _plan(here, request.shocks, number, read_sampler(stage.sampler).stepping)))
     return tuple(found)
 
 
-def _plan(here: Native, shocks: tuple[Shock, ...], number: int) -> Plan:
+def _plan(here: Native, shocks: tuple[Shock, ...], number: int, stepping: Stepping) -> Plan:
     """The plan of one stage; in a later one, a shock for every stage is left out where it cannot act."""
     left_out: list[int] = []
     for index, shock in enumerate(shocks):
@@ -67,7 +68,7 @@ def _plan(here: Native, shocks: tuple[Shock, ...], number: int) -> Plan:
                 plan(here.sigmas, [shock])
             except PlanError:
                 left_out.append(index)
-    return plan(here.sigmas, shocks, number, left_out)
+    return plan(here.sigmas, shocks, number, left_out, stepping)
 
 
 def _check_euler(stage: Request, here: Native, shocks: list[Shock]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from recorder.format.numerals import real
+from recorder.shocks.plan_warnings import Stepping
 
 SAMPLER_NAMES: Final = (
     "euler",
@@ -24,6 +25,11 @@ _ALIASES: Final = {
     "euler_ancestral_rf": "euler_ancestral",
     "dpmpp_2m_ode": "dpmpp_2m",
 }
+_STEPPING: Final[dict[str, Stepping]] = {
+    "euler": "euler",
+    "euler_ancestral": "ancestral",
+    "stochastic": "stochastic",
+}
 _NOISY: Final = ("euler_ancestral", "euler_ancestral_cfg_pp", "stochastic")
 SECOND_ORDER: Final = ("res_2s", "heun", "heunpp2", "dpm_2", "dpm_2_ancestral", "dpmpp_sde", "dpmpp_2s_ancestral")
 """Samplers that call the model more than once a step, which a pipeline of diffusers cannot do."""
@@ -41,6 +47,11 @@ class SamplerName:
     def adds_noise(self) -> bool:
         """Whether its steps add fresh noise."""
         return self.name in _NOISY and self.s_noise > 0 and (self.name == "stochastic" or self.eta > 0)
+
+    @property
+    def stepping(self) -> Stepping:
+        """How its steps reach a higher level."""
+        return _STEPPING.get(self.name, "predicted")
 
     @property
     def needs_uncond(self) -> bool:

@@ -17,7 +17,7 @@ from recorder.format.sigma_math import ancestral_down
 
 @dataclass
 class Before:
-    """What a multistep sampler keeps of the step before."""
+    """What a multistep sampler keeps of the last step that changed the level."""
 
     sigma: float
     x0: Tensor
@@ -34,7 +34,7 @@ class StepInputs:
         sigma: level of the sample.
         sigma_next: level to go to, 0 at the end.
         noise: gives fresh white noise of the sample's shape.
-        before: of the step before, None in the first.
+        before: of the last step that changed the level, None before one did.
         uncond: x0 of the unconditional pass, for the CFG++ samplers.
         eta: part of the noise that is fresh, from 0 to 1.
         s_noise: factor of the fresh noise.
@@ -79,13 +79,12 @@ def euler_ancestral_cfg_pp(s: StepInputs) -> Tensor:
     """CFG++ (Chung et al., 2406.08070): x0 with guidance, the noise of the unconditional pass, a part of it fresh."""
     assert s.uncond is not None
     alpha, alpha_next = 1 - s.sigma, 1 - s.sigma_next
-    # Ancestral sampling is defined on the ratios σ/α, of which the first may be infinite.
-    to = s.sigma_next / alpha_next
-    kept = 1 - (to * alpha / s.sigma) ** 2
-    up = min(to, s.eta * to * math.sqrt(max(kept, 0.0)))
-    down = alpha_next * math.sqrt(max(to**2 - up**2, 0.0))
+    # Ancestral sampling is defined on the ratios σ/α, which are infinite at σ = 1. No step up to it adds noise.
+    kept = 1 - (s.sigma_next * alpha / (alpha_next * s.sigma)) ** 2 if alpha_next else 0.0
+    up = s.sigma_next * min(1.0, s.eta * math.sqrt(max(kept, 0.0)))
+    down = math.sqrt(max(s.sigma_next**2 - up**2, 0.0))
     result = alpha_next * s.x0 + down * (s.x - alpha * s.uncond) / s.sigma
-    return result + alpha_next * up * s.s_noise * s.noise() if up else result
+    return result + up * s.s_noise * s.noise() if up else result
 
 
 def dpmpp_2m(s: StepInputs) -> Tensor:
@@ -100,7 +99,7 @@ def dpmpp_2m(s: StepInputs) -> Tensor:
 
 def res_multistep(s: StepInputs) -> Tensor:
     """The second-order multistep exponential integrator of RES (Zhang et al., 2308.02157)."""
-    if s.before is None:
+    if s.before is None or s.sigma_next == s.sigma:
         return euler(s)
     h, c2 = math.log(s.sigma / s.sigma_next), math.log(s.sigma / s.before.sigma)
     c2 /= h

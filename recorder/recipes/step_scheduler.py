@@ -16,10 +16,11 @@ from torch import Tensor
 from recorder.format.sigma_math import ancestral_down
 from recorder.recipes.sampler_name import read_sampler
 from recorder.recipes.sampler_steps import Before, StepInputs, next_sample
+from recorder.shocks.plan_warnings import Stepping
 
 
 class StreamNoise:
-    """The state of a stream: its generator, and the step before. A deep copy is that of the audio."""
+    """The state of a stream: its generator, and the last step that changed the level. A deep copy is the audio's."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -82,6 +83,11 @@ class StepScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
         """Whether its steps add fresh noise."""
         return self._sampler.adds_noise
 
+    @property
+    def stepping(self) -> Stepping:
+        """How its steps reach a higher level."""
+        return self._sampler.stepping
+
     def noise_free_step(self, sigma: float, sigma_next: float) -> tuple[float, float] | None:
         """Factors of sample and velocity in a step without its fresh noise; None where other things come in."""
         if self._sampler.name == "stochastic":
@@ -137,7 +143,8 @@ class StepScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
             self._sampler.s_noise,
         )
         result = next_sample(self._sampler.name, taken).to(model_output.dtype)
-        own.before = Before(sigma, taken.x0, velocity)
+        if sigma_next != sigma:  # a level that is repeated has no slope
+            own.before = Before(sigma, taken.x0, velocity)
         self._step_index += 1
         return FlowMatchEulerDiscreteSchedulerOutput(prev_sample=result) if return_dict else (result,)
 

@@ -116,6 +116,9 @@ def check(pipe: Any) -> Family:
 
 def stepping_of(scheduler: Any) -> Stepping:
     """How a scheduler steps to a higher level, for `plan_warnings.of_list`."""
+    if hasattr(scheduler, "stepping"):  # a StepScheduler, which is not imported here
+        stepping: Stepping = scheduler.stepping
+        return stepping
     if "LTXEulerAncestralRFScheduler" in _names(scheduler):
         return "ancestral"
     return "stochastic" if scheduler.config.get("stochastic_sampling") else "euler"

@@ -69,7 +69,11 @@ class _Draft:
 
 
 def plan(
-    native: Sequence[float], shocks: Sequence[Shock], stage: int | None = None, left_out: Collection[int] = ()
+    native: Sequence[float],
+    shocks: Sequence[Shock],
+    stage: int | None = None,
+    left_out: Collection[int] = (),
+    stepping: plan_warnings.Stepping = "euler",
 ) -> Plan:
     """Where each shock acts on a schedule, and the σ list that results.
 
@@ -78,6 +82,7 @@ def plan(
         shocks: in any order; those of zero strength are left out.
         stage: number of the loop in its run, counted from 1; shocks of other stages are left out.
         left_out: numbers of shocks that do not act here; the others keep their numbers, and so their noise.
+        stepping: how the sampler reaches a higher level.
 
     Raises:
         PlanError: if one of them cannot act on this schedule.
@@ -110,7 +115,7 @@ def plan(
             draft.warnings += plan_warnings.of_shock(
                 shock, [a for a in draft.actions if a.number == number], draft.native
             )
-    draft.warnings += plan_warnings.of_list(draft.native)
+    draft.warnings += plan_warnings.of_list(draft.native, stepping)
     spare = 0
     if waiting is not None:
         if len(native) < 4:

@@ -11,12 +11,17 @@ from recorder.shocks.spec import CHURN_CAP_DB, CRITICAL, DEFAULT_DB, EVERY, KEEP
 if TYPE_CHECKING:
     from recorder.shocks.action import ShockAction
 
-Stepping = Literal["euler", "ancestral", "stochastic", "own"]
-"""The kind of sampler: Euler, one that adds noise to reach a level, one that draws new noise, or a custom loop."""
+Stepping = Literal["euler", "predicted", "ancestral", "stochastic", "own"]
+"""How a sampler reaches a higher level.
+
+Euler and others with the noise that they predict; with fresh noise in part, or wholly; or by a custom loop.
+"""
 
 _RISING: Final[Mapping[Stepping, str]] = {
     "euler": "no fresh noise there, Euler re-noises with the predicted ε; a restart, such as "
     "--shock restart:step=3,db=3, adds fresh noise",
+    "predicted": "no fresh noise there, the sampler re-noises with the predicted ε; with --sampler euler a restart, "
+    "such as --shock restart:step=3,db=3, adds fresh noise",
     "ancestral": "the ancestral scheduler has no such step, and its sample leaves the level that the model is given; "
     "let the list fall",
     "stochastic": "",

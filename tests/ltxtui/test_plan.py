@@ -83,6 +83,19 @@ def test_what_is_planned_is_what_is_recorded(more: dict[str, Any], loaded: None,
         assert stage.streams["video"].grid == found.grid
 
 
+@pytest.mark.parametrize("sampler", ["euler", "euler_ancestral", "stochastic", "dpmpp_2m"])
+def test_a_plan_warns_of_rising_levels_as_its_run_does(sampler: str, loaded: None, tmp_path: Path) -> None:
+    wanted = request(sigmas=(0.9, 0.95, 0.5), sampler=sampler, runs_dir=tmp_path)
+    ((_, made),) = planned(wanted)
+    run = load(generate(wanted, lambda done, total: None).archive)
+    assert [e["text"] for e in run.events if "rises" in e["text"]] == list(made.warnings)
+    assert [("Euler" in w, "leaves the level" in w) for w in made.warnings] == {
+        "euler": [(True, False)],
+        "euler_ancestral": [(False, True)],
+        "stochastic": [],
+    }.get(sampler, [(False, False)])
+
+
 def test_the_distilled_levels_are_neither_shifted_nor_stretched() -> None:
     assert native(request(distilled=True)).sigmas == pytest.approx(DISTILLED_SIGMAS, abs=1e-7)
 

@@ -20,13 +20,14 @@ from click.testing import CliRunner, Result
 
 from ltxtui.cli.sweep import sweep as command
 from recorder.format.locations import run_name
+from recorder.journal.tail import JournalReader
 from recorder.sweep import claims, runner, spec
 from recorder.sweep import makers as its_module
 from recorder.sweep.grid import arms_of, with_controls
 from recorder.sweep.shared_jobs import SharedJobs
 from recorder.sweep.spec import Job, Sweep, SweepSettings
 from replay.sweep import results
-from tests.waiting import PATIENCE_SECONDS, until
+from tests.waiting import PATIENCE_SECONDS, suspend, until
 from tests.whole import stand_in_maker
 
 ROOT = Path(__file__).parents[2]
@@ -101,12 +102,22 @@ def held_in_a_run(folder: Path, maker: subprocess.Popen[str]) -> list[tuple[str,
     """The job that a maker is at, and its worker, which holds still in mid-run: a run takes less than a second."""
     for name in jobs_of(folder, maker):
         [worker] = psutil.Process(maker.pid).children()
-        worker.suspend()
-        journal = f"{'[0-9]' * 8}-{'[0-9]' * 6}-{name}.journal"
-        if jobs_of(folder, maker) == [name] and list((folder / spec.RUNS).glob(journal)):
+        suspend(worker)
+        if jobs_of(folder, maker) == [name] and in_mid_run(folder, name):
             return [(name, worker)]
         worker.resume()
     return []
+
+
+def in_mid_run(folder: Path, name: str) -> bool:
+    """Whether a run of a job has begun and not ended: the journal outlives the end until the archive is complete."""
+    for path in (folder / spec.RUNS).glob(f"{'[0-9]' * 8}-{'[0-9]' * 6}-{name}.journal"):
+        journal = JournalReader(path)
+        kinds = [message["t"] for message in journal.poll()]
+        journal.close()
+        if kinds and kinds[-1] != "end":
+            return True
+    return False
 
 
 def beginnings(folder: Path) -> list[str]:
@@ -181,14 +192,16 @@ def test_real_makers_that_begin_one_sweep_together(makers: Makers, tmp_path: Pat
     killed, steady = (makers.start(shared, *TINY, "--join", module="ltxtui") for _ in range(2))
 
     def live_run() -> bool:
-        own = [f for f in (shared / claims.FOLDER).glob("*/*.1.claim") if f"-{killed.pid}-" in f.read_text()]
-        return any(list((shared / spec.RUNS).glob(f"*-{f.name.rpartition('-')[0]}*.journal")) for f in own)
+        files = (shared / claims.FOLDER).glob("*/*.1.claim")
+        own = {f.name.partition(".")[0] for f in files if f"-{killed.pid}-" in f.read_text()}
+        jobs = spec.read(shared).jobs() if own else []
+        return any(claims.key_of(job) in own and in_mid_run(shared, job.file) for job in jobs)
 
     def held_in_a_run() -> list[psutil.Process]:
         """The maker's worker, which holds still: these runs take less than a second, and a worker ends its own."""
         if live_run():
             [worker] = psutil.Process(killed.pid).children()
-            worker.suspend()
+            suspend(worker)
             if live_run():
                 return [worker]
             worker.resume()
@@ -214,7 +227,7 @@ def test_a_suspended_maker_comes_back_and_its_run_does_not_count(makers: Makers,
     [name] = until(lambda: jobs_of(tmp_path, suspended))
     [worker] = psutil.Process(suspended.pid).children()
     for process in (worker, psutil.Process(suspended.pid)):
-        process.suspend()
+        suspend(process)
     other = makers.start(tmp_path, "--join", host="two")
     _, told = other.communicate(timeout=PATIENCE_SECONDS)
     assert other.returncode == 0 and "is gone; what it was at is free again" in told

@@ -32,7 +32,7 @@ from recorder.sweep.jobs import JobList
 from recorder.sweep.spec import Job, Sweep, SweepSettings
 from replay.sweep import results
 from replay.sweep.analysis import analyse
-from tests.waiting import PATIENCE_SECONDS, until
+from tests.waiting import PATIENCE_SECONDS, suspend, until
 from tests.whole.test_imports import loaded_after
 
 TINY = ["--model", "nano", "--seeds", "2", "--steps", "5", "--height", "128", "--width", "160", "--frames", "33"]
@@ -468,7 +468,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def suspended_in_the_middle(worker: psutil.Process, folder: Path) -> bool:
     """Suspend a worker; it is resumed unless it is in the middle of a run, with a whole one before it."""
-    worker.suspend()
+    suspend(worker)
     states = {f.state for f in results.find_runs(folder, spec.read(folder))}
     if {"live", "complete"} <= states:
         return True

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LTXEulerAncestralRFScheduler
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recorder.nano import components
 from recorder.recipes import curves
@@ -124,6 +126,35 @@ def test_multistep_samplers_are_of_second_order(name: str) -> None:
 
     assert error(40, name) < 0.3 * error(40, "euler")
     assert error(80, name) < 0.35 * error(40, name)
+
+
+@pytest.mark.parametrize("name", ["euler", "dpmpp_2m", "res_multistep", "gradient_estimation"])
+def test_a_repeated_level_changes_nothing(name: str) -> None:
+    def after(levels: list[float]) -> torch.Tensor:
+        scheduler = StepScheduler(sampler=name)
+        scheduler.set_timesteps(sigmas=levels, num_inference_steps=len(levels))
+        scheduler.set_begin_index(0)
+        x = torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(9))
+        for t, sigma in zip(scheduler.timesteps, levels, strict=True):
+            x = scheduler.step(torch.tanh(x + sigma), t, x, return_dict=False)[0]
+        return x
+
+    once = after([1.0, 0.9, 0.5, 0.2])
+    torch.testing.assert_close(after([1.0, 1.0, 0.9, 0.9, 0.9, 0.5, 0.2, 0.2]), once)
+
+
+@pytest.mark.parametrize("name", SAMPLER_NAMES)
+@given(st.lists(st.sampled_from([1.0, 0.97, 0.5, 0.02]) | st.floats(0.001, 1.0), min_size=1, max_size=6))
+def test_every_sampler_takes_every_list_of_levels(name: str, levels: list[float]) -> None:
+    """Levels may repeat, rise, and return to 1."""
+    scheduler = StepScheduler(sampler=name)
+    scheduler.set_timesteps(sigmas=levels, num_inference_steps=len(levels))
+    scheduler.set_begin_index(0)
+    x = torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(9))
+    for t in scheduler.timesteps:
+        scheduler.stream_noise.uncond = torch.sin(x)
+        x = scheduler.step(torch.tanh(x), t, x, return_dict=False)[0]
+        assert x.isfinite().all()
 
 
 def test_cfg_pp_takes_the_noise_of_the_unconditional_pass() -> None:
