@@ -26,6 +26,7 @@ from tests.conftest import UNGUIDED, nano_call
 from tests.faults.conftest import until
 from tests.faults.scenarios import SIGMAS, steps
 from tests.faults.viewing import rows, texts, whole
+from tests.waiting import PATIENCE_SECONDS
 
 
 def descriptors() -> int:
@@ -150,7 +151,7 @@ def test_a_server_that_dies_takes_nothing_with_it(
         time.sleep(server.IDLE_SECONDS)  # without a viewer it is not woken more often
         run._notify()
         assert run._server is not None
-        run._server.join(30)
+        run._server.join(PATIENCE_SECONDS)
         steps(run, 2, first=2)
         assert run.socket_path is not None and not run.socket_path.exists()
     found = whole(run.path)
@@ -241,5 +242,5 @@ def test_a_thousand_viewers_that_vanish(tmp_path: Path, runtime_dir: Path) -> No
     assert found[0]["t"] == "header"
     last.close()
     serving.close()
-    serving.join(30)
+    serving.join(PATIENCE_SECONDS)
     assert not serving.path.exists()

@@ -31,6 +31,7 @@ from tests.ltxtui.fake import messages
 from tests.ltxtui.fixture import fixture_messages, live_fixture
 from tests.ltxtui.sources import Archive, Live
 from tests.replay.test_compare import SMOOTH, SPIKE, event, made, rows
+from tests.waiting import PATIENCE_SECONDS
 
 
 def fed(some: Sequence[dict[str, Any]]) -> Run:
@@ -385,14 +386,13 @@ async def test_a_live_run_is_followed_to_its_end() -> None:
     go_on(2)
     member = Member(0, path=Path("x"))
     loading = asyncio.ensure_future(Loader([member], lambda: None, lambda path: source).run())
-    for _ in range(200):
-        await asyncio.sleep(0.01)
-        if member.run is not None and member.run.steps == 2:
-            break
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while member.run is None or member.run.steps < 2:
+            await asyncio.sleep(0.01)
     assert member.live and member.status == "live" and member.run is not None
     go_on(99)
     source.liveness = Liveness.FINISHED
-    await asyncio.wait_for(loading, 5)
+    await asyncio.wait_for(loading, PATIENCE_SECONDS)
     assert member.status == "complete" and not member.live and member.run.steps == 18 and source.closed
 
 
@@ -402,21 +402,19 @@ async def test_leaving_while_a_run_is_read_closes_it() -> None:
     class Slow(Live):
         def poll(self) -> list[Any]:
             going.set()
-            assert go.wait(5)
+            assert go.wait(PATIENCE_SECONDS)
             return []
 
     source = Slow()
     loading = asyncio.ensure_future(Loader([Member(0, path=Path("x"))], lambda: None, lambda path: source).run())
-    await asyncio.to_thread(going.wait, 5)
+    await asyncio.to_thread(going.wait, PATIENCE_SECONDS)
     loading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await loading
     go.set()
-    for _ in range(200):
-        await asyncio.sleep(0.01)
-        if source.closed:
-            break
-    assert source.closed
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not source.closed:
+            await asyncio.sleep(0.01)
 
 
 def test_an_event_without_sense_is_no_shock() -> None:

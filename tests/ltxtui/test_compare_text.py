@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from recorder.format import locations
 from replay.comparison.alignment import ALIGNMENTS, Align
 from replay.comparison.compare import DEFAULT_METRICS, compare
 from tests.replay.test_compare import SMOOTH, SPIKE, made, rows
+from tests.waiting import until
 
 
 def test_json_has_everything_and_no_nan() -> None:
@@ -151,12 +151,13 @@ def test_an_unfinished_run_is_compared_as_far_as_it_is(recorded: dict[str, Path]
         run.stage(SMOOTH, prompt="a red ball", seed=0)
         run.step(sigma=1.0, sigma_next=0.9, sample=sample, velocity=torch.sin(sample))
         journal = locations.journal_of(run.path)
-        for _ in range(100):
+
+        def compared() -> Any:
             done = run_cli(recorded["smooth"], journal, "--json")
-            if done.exit_code == 0 and json.loads(done.stdout)["runs"][1]["evaluations"]:
-                break
-            time.sleep(0.05)  # the row is on its way to the journal
-    data = json.loads(done.stdout)
+            data = json.loads(done.stdout) if done.exit_code == 0 else {}
+            return data if data and data["runs"][1]["evaluations"] else None
+
+        data = until(compared)  # the row is on its way to the journal
     assert data["runs"][1]["status"] == "unfinished" and data["runs"][1]["evaluations"] == 1
     assert data["divergences"] == [None] and data["series"]["velocity_rms"]["residuals"][0][0] == 0
 

@@ -37,6 +37,7 @@ from tests import recorded
 from tests.ltxtui.conftest import painted
 from tests.ltxtui.driving import ROOMY, loaded, resized, shown, until
 from tests.ltxtui.fixture import fixture_messages, journal_file, live_fixture, open_fixture, open_fixture_run
+from tests.waiting import PATIENCE_SECONDS
 
 
 def board(app: Dashboard) -> Board:
@@ -381,7 +382,7 @@ class Recorder:
     def close(self) -> None:
         self.journal.release(remove=True)
         self.server.close()
-        self.server.join(5)
+        self.server.join(PATIENCE_SECONDS)
 
 
 @pytest.fixture

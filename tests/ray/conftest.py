@@ -91,7 +91,7 @@ class LocalCluster:
         left = self.processes()
         self._process.terminate()
         try:
-            self._process.wait(20)
+            self._process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -22,6 +22,7 @@ from recorder.journal.server import Server
 from recorder.journal.tail import NotAFile
 from recorder.reserve import run_name
 from replay.sources.journal_lock import JournalLock
+from tests.waiting import PATIENCE_SECONDS
 
 
 def message(n: int) -> dict[str, Any]:
@@ -120,7 +121,7 @@ def test_viewers_are_served_to_the_end_after_close(tmp_path: Path, runtime_dir: 
     while data := connection.recv(1 << 20):
         decoder.feed(data)
     assert list(decoder) == sent
-    server.join(5)
+    server.join(PATIENCE_SECONDS)
     assert not server.path.exists() and not journal.path.exists()
     connection.close()
 
@@ -188,7 +189,7 @@ def test_the_server_is_woken_by_every_notice(tmp_path: Path, runtime_dir: Path) 
     server = Server(journal, runtime_dir / "a.sock")
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(str(server.path))
-    connection.settimeout(5)
+    connection.settimeout(PATIENCE_SECONDS)
     decoder, received = Decoder(), 0
     for n in range(3000):
         journal.append(encode(message(n)))
@@ -199,7 +200,7 @@ def test_the_server_is_woken_by_every_notice(tmp_path: Path, runtime_dir: Path) 
                 received += len(list(decoder))
     connection.close()
     server.close()
-    server.join(5)
+    server.join(PATIENCE_SECONDS)
 
 
 def test_a_tail_goes_on_in_a_journal_that_was_written_anew(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from recorder.system import file_locks, fsync
 from replay.library import edit
 from replay.sources import journal_lock as lock_module
 from replay.sources.journal_lock import JournalLock
+from tests.waiting import PATIENCE_SECONDS
 
 MESSAGE = {"t": "event", "n": 1}
 
@@ -374,7 +375,7 @@ def test_readers_ask_all_the_time_and_the_recorder_never_waits(tmp_path: Path) -
             journal.close()
             if n == 0:
                 Journal(tmp_path / "waited.journal").release(remove=False)
-                assert asked.wait(30)
+                assert asked.wait(PATIENCE_SECONDS)
     finally:
         over.set()
         thread.join()

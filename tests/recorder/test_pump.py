@@ -23,6 +23,7 @@ from recorder.writing import journal_thread as pump_module
 from recorder.writing.archive_thread import Archivist
 from recorder.writing.items import RowItem, StageEndItem
 from recorder.writing.journal_thread import Pump
+from tests.waiting import PATIENCE_SECONDS
 
 
 class HangingJournal(Journal):
@@ -34,7 +35,7 @@ class HangingJournal(Journal):
 
     def append(self, data: bytes, vital: bool = False) -> None:
         self.reached.set()
-        assert self.free.wait(30)
+        assert self.free.wait(PATIENCE_SECONDS)
         super().append(data, vital)
 
 
@@ -59,7 +60,7 @@ def test_rows_beyond_the_bound_are_told_of_once(
     archivist.error = RuntimeError("there is no header, so nothing is folded here")
     pump = Pump(journal, archivist, lambda: None)
     pump.put(row(0))
-    assert journal.reached.wait(30)
+    assert journal.reached.wait(PATIENCE_SECONDS)
     for step in range(1, 101):
         pump.put(row(step))
     journal.free.set()
@@ -83,7 +84,7 @@ def test_what_waits_is_written_together(tmp_path: Path) -> None:
     archivist.error = RuntimeError("there is no header, so nothing is folded here")
     pump = Pump(journal, archivist, lambda: written.append(journal.size))
     pump.put(row(0))
-    assert journal.reached.wait(30)
+    assert journal.reached.wait(PATIENCE_SECONDS)
     for step in range(1, 50):
         pump.put(row(step))
     journal.free.set()
@@ -108,7 +109,7 @@ def test_pictures_beyond_the_bound_are_left_out_and_told_of_once(tmp_path: Path)
     def put(pump: Pump) -> None:
         for step in range(101):
             pump.put(replace(row(step), picture=partial(picture, step)))
-            assert journal.reached.wait(30)  # the first is on its way
+            assert journal.reached.wait(PATIENCE_SECONDS)  # the first is on its way
         held = [pump._queue.get() for _ in range(100)]
         assert [r.picture is not None for r in held if isinstance(r, RowItem)] == [True] * 64 + [False] * 36
         for item in held:
@@ -159,7 +160,7 @@ def behind(tmp_path: Path) -> Any:
 
         def put(pump: Pump) -> None:
             pump.put({"t": "event", "kind": "note", "text": ""})
-            assert journal.reached.wait(30)
+            assert journal.reached.wait(PATIENCE_SECONDS)
             for item in rows:
                 pump.put(item)
             journal.free.set()
@@ -272,7 +273,7 @@ def test_a_slow_device_is_not_taken_for_a_disk_that_does_not_answer(
 
     watch: Any = SimpleNamespace(stream="video", summary=lambda measured: {}, ended=lambda: [])
     pump.put(replace(row(0), wait=wait) if what == "row" else StageEndItem({"t": "event"}, [(watch, {}, wait)]))
-    assert waits.wait(30)
+    assert waits.wait(PATIENCE_SECONDS)
     assert pump.close({"t": "end", "time": 0.0, "status": "complete", "error": None})
     assert clock[0] >= 2 * 60 and [r.getMessage()[:33] for r in caplog.records] == ["the run ends once the device has "]
     journal.close()
@@ -309,7 +310,7 @@ def test_short_runs_of_rows_are_written_in_full_groups(tmp_path: Path) -> None:
 
     def put(pump: Pump) -> None:
         pump.put({"t": "event", "kind": "note", "text": ""})
-        assert journal.reached.wait(30)
+        assert journal.reached.wait(PATIENCE_SECONDS)
         for step in range(0, 320, 2):
             for stream in ("video", "audio"):
                 pump.put(numbered(step, stream))

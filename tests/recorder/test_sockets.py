@@ -19,6 +19,7 @@ from recorder.journal.server import Server
 from recorder.reserve import make_server
 from replay.archive import safe_files
 from replay.library import live_runs
+from tests.waiting import PATIENCE_SECONDS
 
 HEADER = {
     "t": protocol.HEADER,
@@ -40,7 +41,7 @@ def served(folder: Path, name: str) -> tuple[Journal, Server]:
 def ended(journal: Journal, server: Server) -> None:
     journal.release(remove=True)
     server.close()
-    server.join(10)
+    server.join(PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def test_a_socket_that_refuses_is_removed_only_if_its_recorder_is_gone(
     journal.release(remove=False)
     assert live_runs.live_runs() == [] and not list(runtime_dir.iterdir())
     server.close()
-    server.join(10)
+    server.join(PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize("lock", ["missing", "dangling", "of a dead run", "a loop"])
@@ -195,7 +196,7 @@ def test_a_peer_that_has_left_does_not_stop_the_server(
     real = peers._peer
     monkeypatch.setattr(peers, "_peer", gone)
     with socket.socket(socket.AF_UNIX) as refused:
-        refused.settimeout(10)
+        refused.settimeout(PATIENCE_SECONDS)
         refused.connect(str(server.path))
         assert refused.recv(1) == b""
     monkeypatch.setattr(peers, "_peer", real)

@@ -21,6 +21,7 @@ from replay.library.run_info import SIGMAS, thinned
 from replay.library.watcher import RunWatcher
 from tests import recorded
 from tests.ltxtui import fake
+from tests.waiting import PATIENCE_SECONDS
 
 
 def listed(shelf: RunWatcher) -> dict[str, listing.RunInfo]:
@@ -355,7 +356,7 @@ def test_live_runs_of_other_folders_come_by_their_sockets(tmp_path: Path, runtim
         thread = threading.Thread(target=answer)
         thread.start()
         shelf.look_for_sockets()
-        thread.join(5)
+        thread.join(PATIENCE_SECONDS)
         run = listed(shelf)["far"]
         assert (run.path, run.socket, run.status) == (live.path, path, "live")
         shelf.look_for_sockets()

@@ -244,7 +244,7 @@ class Served:
     def close(self) -> None:
         self.journal.release(remove=False)
         self.server.close()
-        self.server.join(5)
+        self.server.join(PATIENCE_SECONDS)
 
 
 @pytest.fixture

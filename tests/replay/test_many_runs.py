@@ -23,6 +23,7 @@ from replay.library.watcher import RunWatcher
 from replay.packed.pack import pack
 from tests import recorded
 from tests.ltxtui import fake
+from tests.waiting import until
 
 COUNT = 60
 
@@ -248,10 +249,11 @@ def test_a_folder_that_cannot_be_read_for_a_while_keeps_its_runs(runs: Path, mon
 
 
 def until_read(shelf: RunWatcher, done: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not done():
-        assert time.monotonic() < end
+    def looked() -> bool:
         shelf.update()
+        return done()
+
+    until(looked)
 
 
 def test_a_folder_that_is_away_leaves_the_cache_as_it_is(runs: Path) -> None:

@@ -228,8 +228,11 @@ def test_a_stopped_recorder_is_stalled_everywhere_and_goes_on(tmp_path: Path, re
         (line,) = shelf.runs
         return line.status
 
-    until(lambda: at_home() == "live")
-    assert listed()["status"] == "live" and [r.answers for r in live_runs()] == [True]
+    def goes_on() -> bool:
+        """A machine that is too busy to run the recorder for a moment shows it as stalled, rightly."""
+        return at_home() == "live" and listed()["status"] == "live" and [r.answers for r in live_runs()] == [True]
+
+    until(goes_on)
     os.kill(recorder.pid, signal.SIGSTOP)
     until(lambda: at_home() == "stalled")
     until(lambda: listed()["status"] == "stalled")
@@ -245,9 +248,8 @@ def test_a_stopped_recorder_is_stalled_everywhere_and_goes_on(tmp_path: Path, re
     with pytest.raises(control.Stalled, match="not sent"):
         control.send(silent.socket, "stop")
     os.kill(recorder.pid, signal.SIGCONT)
-    until(lambda: at_home() == "live")
-    until(lambda: listed()["status"] == "live")
-    assert listed()["stalled_seconds"] is None and [r.answers for r in live_runs()] == [True]
+    until(goes_on)
+    until(lambda: listed()["stalled_seconds"] is None)
     shelf.close()
 
 
@@ -255,4 +257,4 @@ def test_a_list_does_not_believe_the_time_of_a_file(
     tmp_path: Path, recorder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(JournalTail, "_age", lambda self: 3600.0)
-    assert listing.describe_run(tmp_path / "x.zarr").status == "live"
+    until(lambda: listing.describe_run(tmp_path / "x.zarr").status == "live")

@@ -96,7 +96,7 @@ class Recorder:
     def close(self) -> None:
         self.journal.release(remove=False)
         self.server.close()
-        self.server.join(5)
+        self.server.join(PATIENCE_SECONDS)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from replay.library import edit
 from replay.sources.open import load
 from tests import recorded
 from tests.recorder.test_folders import contents
+from tests.waiting import PATIENCE_SECONDS
 
 NAME = "20261122-143015-red-disc"
 
@@ -55,7 +56,7 @@ def test_of_many_repairs_at_once_one_does_it(tmp_path: Path, broken: str) -> Non
     together = threading.Barrier(4)
 
     def mend() -> None:
-        together.wait(30)
+        together.wait(PATIENCE_SECONDS)
         try:
             done.append(repair(path))
         except BaseException as error:  # noqa: BLE001 - looked at below

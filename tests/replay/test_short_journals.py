@@ -283,7 +283,7 @@ def test_a_viewer_that_lost_its_connection_gets_what_only_the_archive_has(runtim
     os.truncate(locations.journal_of(path), len(framed(told[:12])))
     journal.release(remove=False)
     server.close()
-    server.join(5)
+    server.join(PATIENCE_SECONDS)
     follow(lambda: run.end is not None)
     assert_all_there(run, told)
     source.close()
@@ -334,6 +334,6 @@ def test_a_viewer_never_takes_a_journal_for_dead_while_it_is_written_anew(tmp_pa
             assert source.liveness is Liveness.LIVE
     finally:
         stop.set()
-        thread.join(5)
+        thread.join(PATIENCE_SECONDS)
     journal.close()
     source.close()

@@ -255,7 +255,7 @@ def asked(run: RunHandle, command: protocol.Command, **more: Any) -> Callable[[]
     until(lambda: waiting(run) > before or bool(found))
 
     def answer() -> CommandAnswer:
-        thread.join(20)
+        thread.join(PATIENCE_SECONDS)
         if isinstance(found[0], Exception):
             raise found[0]
         return found[0]
@@ -448,7 +448,7 @@ class Peer:
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(10)
+        self._socket.settimeout(PATIENCE_SECONDS)
         self._socket.connect(str(path))
         self._decoder = Decoder()
         self._count = 0
@@ -503,7 +503,7 @@ def served(tmp_path: Path, runtime_dir: Path) -> Iterator[SimpleNamespace]:
     journal.append(encode({"t": "header"}))
     yield found
     found.server.close()
-    found.server.join(5)
+    found.server.join(PATIENCE_SECONDS)
     assert not found.server._thread.is_alive()
 
 
@@ -613,7 +613,7 @@ def test_another_user_cannot_command(served: SimpleNamespace, opened: bool) -> N
     command = encode({"t": "control", "id": "a", "command": "stop"})
     code = (
         f"import os, socket; os.setgid({OTHER_USER}); os.setuid({OTHER_USER})\n"
-        "s = socket.socket(socket.AF_UNIX); s.settimeout(5)\n"
+        "s = socket.socket(socket.AF_UNIX); s.settimeout(60)\n"
         f"try:\n    s.connect({str(served.path)!r}); s.sendall({command!r}); print('read', len(s.recv(1)))\n"
         "except PermissionError:\n    print('no way in')\n"
         "except (BrokenPipeError, ConnectionResetError):\n    print('read 0')"
@@ -689,7 +689,7 @@ def test_a_recorder_that_goes_away_or_is_none(runtime_dir: Path, sent: list[Any]
     thread.start()
     with pytest.raises((NotLive, ControlOff), match=said):
         send(runtime_dir / "x.sock", "stop", timeout=PATIENCE_SECONDS)
-    thread.join(10)
+    thread.join(PATIENCE_SECONDS)
     listener.close()
 
 

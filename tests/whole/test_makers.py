@@ -248,7 +248,7 @@ def test_alone_or_together_but_not_both(makers: Makers, tmp_path: Path, monkeypa
         return CliRunner().invoke(command, [str(tmp_path), *more])
 
     prepared(tmp_path, seeds=1)
-    alone = makers.start(tmp_path, host="one", step=0.1)
+    alone = makers.start(tmp_path, host="one", step=1.0)
     until(lambda: beginnings(tmp_path))
     refused = invoked("two", "--join")
     assert refused.exit_code == 1 and refused.stderr.endswith("alone; stop it, and start it with --join\n")
@@ -258,7 +258,7 @@ def test_alone_or_together_but_not_both(makers: Makers, tmp_path: Path, monkeypa
     alone.communicate(timeout=PATIENCE_SECONDS)
     assert alone.returncode == 130
 
-    joined = makers.start(tmp_path, "--join", host="one", step=0.1)
+    joined = makers.start(tmp_path, "--join", host="one", step=1.0)
     until(lambda: jobs_of(tmp_path, joined))
     refused = invoked("one")
     assert f"is at work in {tmp_path}; join it with --join" in refused.stderr and "waiting" not in refused.stderr

@@ -20,7 +20,7 @@ from recorder.journal.journal import is_being_written
 from replay.library import listing
 from replay.sources.open import Liveness, SocketSource, load, open_path
 from tests.nursery import Nursery, Program
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 
 @contextlib.contextmanager
@@ -131,10 +131,10 @@ def test_another_user_cannot_connect(tmp_path: Path, runtime_dir: Path) -> None:
     (runtime_dir / "x.sock").chmod(0o666)
     code = (
         "import os, socket, sys; os.setgid(65534); os.setuid(65534); s = socket.socket(socket.AF_UNIX)\n"
-        f"s.settimeout(5); s.connect({str(runtime_dir / 'x.sock')!r}); sys.exit(0 if s.recv(1) == b'' else 1)"
+        f"s.settimeout(60); s.connect({str(runtime_dir / 'x.sock')!r}); sys.exit(0 if s.recv(1) == b'' else 1)"
     )
     journal.append(b"secret")
     server.notify()
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     server.close()
-    server.join(5)
+    server.join(PATIENCE_SECONDS)

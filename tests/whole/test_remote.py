@@ -48,11 +48,17 @@ from replay.sources.open import load
 from tests import recorded
 from tests.loopback_ssh import MISSING, Sshd, fake_ssh, loopback_sshd, ltxtui_in
 from tests.ltxtui import driving
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 BOX = RemoteHost("box", "box")
 NAME = "20261122-143015-red-disc"
 HELLO = '{"ltxtui": "%s", "relay": %d, "oldest": %d}'
+
+
+@pytest.fixture(autouse=True)
+def connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has its own: the `box` of one is not that of the next."""
+    monkeypatch.setattr(sessions, "_opened", {})
 
 
 class LiveRun:
@@ -81,7 +87,7 @@ class LiveRun:
     def close(self) -> None:
         self.journal.release(remove=True)
         self.server.close()
-        self.server.join(5)
+        self.server.join(PATIENCE_SECONDS)
 
 
 @pytest.fixture
