@@ -79,6 +79,14 @@ def patience(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def shared_folders() -> Iterator[None]:
+    """Folders of the whole machine keep their modes, also where tests run as root."""
+    before = {path: path.stat().st_mode for path in (MEMORY, Path("/tmp")) if path.exists()}
+    yield
+    assert {path: path.stat().st_mode for path in before} == before
+
+
 @pytest.fixture(autouse=True)
 def runtime_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Sockets of a test are in a separate directory, short enough for a socket path."""
