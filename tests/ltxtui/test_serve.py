@@ -294,9 +294,9 @@ def shown(browser: Any, address: str) -> Child:
     before = {p.pid for p in psutil.process_iter()}
     browser.ask("Page.navigate", url=address)
     waited(lambda: browser.value("document.body && document.body.classList.contains('-first-byte')"))
-    found = [
-        p for p in psutil.process_iter() if p.pid not in before and "ltxtui.terminal.browser.dashboard" in p.cmdline()
-    ]
+    # The command of a process that ends meanwhile is None.
+    new = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before]
+    found = [p for p in new if "ltxtui.terminal.browser.dashboard" in (p.info["cmdline"] or ())]
     (process,) = found
     waited(lambda: len(browser.ask("Page.captureScreenshot", format="png")["data"]) > 30_000)
     return Child(process, browser.ask("Page.captureScreenshot", format="png")["data"])
