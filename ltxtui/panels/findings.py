@@ -28,7 +28,7 @@ ROLES: Final = {"error": "error", "warning": "warning", "note": "label"}
 """The role of each severity; the word is always there as well."""
 _INDENT: Final = 2
 _ROOMY: Final = 8
-"""Lines of a list from which on the last one is left to the drift of the clip."""
+"""A list with at least this many lines leaves its last line to the drift of the clip."""
 _LONGEST: Final = 400
 _WITHHELD: Final = "drift withheld"
 

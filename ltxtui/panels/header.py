@@ -18,7 +18,7 @@ from replay.model.prompts import prompt_text
 from replay.sources.open import Liveness
 
 _MUCH: Final = 100_000
-"""Unread bytes from which on the viewer is slower than the run."""
+"""Number of unread bytes at which the viewer counts as slower than the run."""
 
 
 def speed_label(speed: float) -> str:

@@ -13,7 +13,7 @@ from ltxtui.plot.axis import Ruler
 from ltxtui.plot.model import Plot
 
 LONG: Final = 8
-"""Steps per column of dots from which on a plot is thinned."""
+"""Number of steps per column of dots at which a plot is thinned."""
 _POINTS: Final = 4
 
 

@@ -213,7 +213,7 @@ class ArchiveWriter:
             self._store.close()
 
     def write_rows(self) -> None:
-        """Write all waiting rows, then publish how many rows count.
+        """Write all waiting rows, then publish the number of complete rows.
 
         Raises:
             OSError: if a write fails, or if the archive is no longer at its path.

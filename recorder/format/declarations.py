@@ -249,7 +249,7 @@ METRICS: dict[str, Metric] = {m.name: m for m in _DECLARED}
 DRIFT = "content_drift"
 """The summary that is shown as a run's drift, and that sweeps compare."""
 DRIFT_BOUND = 0.1
-"""Drift from which on a clip is said to drift; a texture that fades by half is above it."""
+"""A clip drifts if its drift reaches this value; a texture that fades by half is above it."""
 DRIFT_REFERENCES: dict[str, float] = {
     "clean": 0.01,
     "texture fades by half": 0.15,

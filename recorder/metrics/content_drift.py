@@ -30,11 +30,11 @@ MOST_CELLS: Final = 20
 FINISHED: Final = 0.02
 """Noise level up to which a sample counts as a finished clip."""
 _WHITE: Final = 0.45
-"""Share of noise from which on there is no clip to judge."""
+"""Share of noise above which the clip is not judged."""
 _STILL: Final = 0.005
 """Relative motion up to which a clip is frozen."""
 _DETAIL: Final = 0.3
-"""Quantile over cells that stands for a frame's detail: most cells show no moving thing."""
+"""Quantile over cells that represents a frame's detail. A low one, since moving things cover only some of the cells."""
 _FLOOR: Final = 1e-4
 """Energy that detail is measured against, in parts of the clip's variance."""
 _TAIL: Final = 0.05
@@ -43,7 +43,7 @@ _FILLED: Final = 3
 """Cells that have to be unexplained among a cell and its eight neighbours. Latents say where in a cell an edge lies: a
 moving edge is a row of cells that nothing explains, a thing that changes is an area of them."""
 _FINE: Final = 3
-"""Latents along the side of a cell from which on an edge within one latent is too little of a cell to count."""
+"""Latents along the side of a cell at which an edge within one latent covers too little of the cell to count."""
 _REACH: Final = 1.5
 """How far a mixture of two cells may go from one to the other and beyond it."""
 _USUAL: Final = 1.5
@@ -57,7 +57,7 @@ _UNRELATED: Final = 0.2
 _DISPLACED: Final = 3.0
 """The same for a common loss of contrast: displaced contents have little in common, which looks like a loss."""
 _GRAIN: Final = 0.02
-"""What most cells leave unexplained where half of what looks like noise is noise, not texture that moves."""
+"""Unexplained part of the median cell at which half of the apparent noise is noise, and half is moving texture."""
 
 
 @dataclass(frozen=True)
@@ -230,9 +230,9 @@ def _faded(smooth: Tensor) -> Tensor:
 
 
 def _jumps(cells: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Severity [B, F − 1] of the jump between every frame and the one before, and what most cells leave unexplained.
+    """Severity [B, F − 1] of the jump from each frame to the next, and the unexplained part of the median cell.
 
-    What is usual in the clip is no jump. Both are in parts of the variance of cells.
+    Changes as large as the clip's usual ones do not count as jumps. Both results are fractions of the cells' variance.
     """
     usual = _quantile(cells.transpose(1, 3), 0.5).transpose(1, 2).unsqueeze(1)
     variance = cells.square().mean(dim=(1, 2, 3)).unsqueeze(1)
@@ -266,7 +266,7 @@ def _highest(values: Tensor) -> Tensor:
 
 
 def _unexplained(cells: Tensor, usual: Tensor) -> Tensor:
-    """What of every cell, from frame 1 on, no mixture explains: mean square over channels, [B, F − 1, M].
+    """The part of each cell that no mixture explains, from frame 1: mean square over channels, [B, F − 1, M].
 
     A mixture goes from what was in its place, in the frame before or usually (`usual` [B, 1, M, C]), towards any cell
     of the two frames before: a thing that moves covers a part of a cell.

@@ -38,7 +38,7 @@ def speciation_sigma(eigenvalue: float) -> float:
 
 
 LEAST_RATE: Final = 1e-5
-"""Change of x0 per unit of log signal to noise, of latents of unit power, that is no more than rounding."""
+"""Largest change of x0 per unit of log signal to noise that rounding alone explains, for latents of unit power."""
 KEPT: Final = 256
 """Rates that are kept; beyond that, neighbours are merged, so that memory and time do not grow with a run."""
 

@@ -87,7 +87,7 @@ def _elapsed(last: Any, now: Any) -> float:
 
 
 def no_time() -> float:
-    """NaN: there is no time to report."""
+    """NaN, which stands for a time that was not measured."""
     return math.nan
 
 

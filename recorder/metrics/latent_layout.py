@@ -42,9 +42,10 @@ class LatentLayout:
 
     @property
     def timeline(self) -> slice | None:
-        """The generated frames that a spectrum over time is taken of; None if there is no such spectrum.
+        """The generated frames over which the temporal spectrum is taken; None if it cannot be computed.
 
-        Frame 0 covers one pixel frame and the others for eight, so it is excluded; frames with a gap have none.
+        Frame 0 is excluded because it covers one pixel frame and the others cover eight. Frames with a gap between them
+        have no temporal spectrum.
         """
         later = [i for i, frame in enumerate(self.generated_frames) if frame > 0]
         if len(later) < 2 or self.generated_frames[later[-1]] - self.generated_frames[later[0]] != len(later) - 1:

@@ -25,7 +25,7 @@ from ltxtui.plot.text import clean, significant
 from ltxtui.viewmodel.frame_quantities import QUANTITIES
 
 _ABREAST: Final = 105
-"""Columns from which on the maps are next to one another; else they are one below the other with one axis."""
+"""Width in columns at which the maps are placed side by side; below it they are stacked and share one axis."""
 
 
 class CompareFrames(CompareView):

@@ -184,7 +184,8 @@ RULES = (
         needs=("motion", "jerk"),
         streams=("video",),
         curve="jerk",
-        # Not of noise: what it leaves is no two pictures in turn, while a model that makes them misses the noise.
+        # Not a result of wrong noise, which never makes two pictures alternate. A model that alternates two pictures
+        # predicts the noise wrongly, so this finding must not be hidden behind those two.
         follows=tuple(cause for cause in CAUSES if cause not in ("noise-power", "noise-not-white")),
         rows=_flickers,
     ),

@@ -12,9 +12,9 @@ from recorder.findings.rule import Check, Rule
 from recorder.findings.rules.start import POWERS, sample_power
 
 _PRECISION: Final = {"float16": 4e-3, "bfloat16": 3e-2, "float64": 1e-4, "float32": 1e-4}
-"""Bound for the mean square of a sample that was stored once, by its type; rounding errors average out."""
+"""Largest relative error of a sample's mean square after one rounding to this type; rounding errors average out."""
 _ROUNDED: Final = 3e-3
-"""RMS change of values of about 1 that is no more than rounding: a loop of float32 may round to bfloat16 on its way."""
+"""Largest RMS change of values near 1 that rounding alone explains: a float32 loop may round to bfloat16 inside."""
 
 _NAN_CURE: Final = (
     "run the model in bfloat16 or float32 instead of float16; look at the levels and at callbacks of that step"
