@@ -96,6 +96,8 @@ class Terminal(LinuxDriver):
     def start_application_mode(self) -> None:
         super().start_application_mode()  # type: ignore[no-untyped-call]
         self._active = self._writer_thread is not None and self._writer_thread.is_alive()
+        if self._active:
+            self._handle_resizes_one_at_a_time()
 
     def suspend_application_mode(self) -> None:
         super().suspend_application_mode()
@@ -134,6 +136,30 @@ class Terminal(LinuxDriver):
                 termios.tcsetattr(self.fileno, termios.TCSANOW, self.attrs_before)
 
     # Signals
+
+    def _handle_resizes_one_at_a_time(self) -> None:
+        """Let the event loop call Textual's handler of SIGWINCH, once for all signals that have come meanwhile.
+
+        As a signal handler it would be interrupted by itself: signals that come faster than it returns exceed the
+        recursion limit.
+        """
+        resized: Any = signal.getsignal(signal.SIGWINCH)
+        waiting = False  # no `Event`: its lock cannot be taken by a signal handler that interrupts its owner
+
+        def handle() -> None:
+            nonlocal waiting
+            waiting = False  # first, so that a signal from here on is handled too
+            if self._active:
+                resized(signal.SIGWINCH, None)
+
+        def caught(*_: Any) -> None:
+            nonlocal waiting
+            if not waiting:
+                waiting = True
+                with contextlib.suppress(RuntimeError):  # the loop is already closed
+                    self._loop.call_soon_threadsafe(handle)
+
+        signal.signal(signal.SIGWINCH, caught)
 
     def _sigtstp_application(self, *_: Any) -> None:
         self._loop.call_soon_threadsafe(self._suspend)

@@ -9,6 +9,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
 from textual import events
@@ -157,20 +158,23 @@ def show_app(app: TerminalApp[Any], *, mouse: bool = True) -> int:
 
     Must be called in the main thread.
     """
-    signalled, over = threading.Event(), threading.Event()
+    over = threading.Event()
+    # No `Event`: its lock cannot be taken by a signal handler that interrupts its owner, while `put` can be interrupted.
+    signalled: SimpleQueue[int] = SimpleQueue()
 
     def caught(number: int) -> None:
         app.signalled = number
-        signalled.set()
+        signalled.put(number)
         if (loop := app._loop) is not None:
-            loop.call_soon_threadsafe(app.end_with, SIGNALLED + number)
+            with contextlib.suppress(RuntimeError):  # the loop is already closed
+                loop.call_soon_threadsafe(app.end_with, SIGNALLED + number)
 
     def watch() -> None:
         """Restore the terminal and exit if the app does not end in time after a signal."""
-        signalled.wait()
+        number = signalled.get()
         if not over.wait(LAST_WAIT):
             _restore(app)
-            os._exit(SIGNALLED + app.signalled)
+            os._exit(SIGNALLED + number)
 
     with Signals(caught):
         threading.Thread(target=watch, name="last-wait", daemon=True).start()
@@ -182,7 +186,7 @@ def show_app(app: TerminalApp[Any], *, mouse: bool = True) -> int:
             return 1
         finally:
             over.set()
-            signalled.set()
+            signalled.put(0)  # ends the thread
     return app.status
 
 

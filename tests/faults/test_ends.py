@@ -52,10 +52,16 @@ def test_a_kill_loses_nothing_that_was_received(start: Start, where: str, number
     mended(path, run)
 
 
+def begun(child: Child) -> None:
+    """Wait until five rows are in the journal: nothing writes those that are on their way when a process is killed."""
+    child.tells("under_way")
+    until(lambda: load(Path(child.said["path"])).steps >= 5)
+
+
 def test_sigterm_ends_the_command_as_ctrl_c_does_and_leaves_a_library_user_his_own_handler(start: Start) -> None:
     command, library = start("command_line"), start("until_killed")
     for child in (command, library):
-        child.tells("under_way")
+        begun(child)
         child.signal(signal.SIGTERM)
     assert command.wait() == 130 and "interrupted" in command.text
     run = whole(Path(command.said["path"]))

@@ -131,6 +131,19 @@ def test_a_thousand_changes_of_size(processes: Nursery, terminal: Terminal, fold
     assert child.wait(terminal) == 0 and terminal.restored
 
 
+def test_changes_of_size_that_come_faster_than_they_are_handled(
+    processes: Nursery, terminal: Terminal, folder: Path
+) -> None:
+    child = opened(processes, terminal, folder)
+    terminal.resize(120, 40)
+    for _ in range(20_000):
+        child.signal(signal.SIGWINCH)
+    terminal.written = b""
+    terminal.until(lambda: b"\x1b[40;" in terminal.written)  # the last line of the new size is drawn
+    terminal.type(b"q")
+    assert child.wait(terminal) == 0 and terminal.restored
+
+
 @pytest.mark.parametrize("ignored", [(), (signal.SIGHUP,)])
 def test_a_terminal_that_is_closed_ends_the_dashboard(
     ignored: tuple[int, ...], processes: Nursery, folder: Path
@@ -146,7 +159,9 @@ def test_bytes_that_are_no_text_are_no_end(processes: Nursery, terminal: Termina
     terminal.type(b"\xff\x80\xc3")
     terminal.type(b"?")
     terminal.until(lambda: b"Esc: close" in terminal.written)
+    terminal.written = b""
     terminal.type(b"\xfeq")
+    terminal.until(lambda: b"REPLAY" in terminal.written)  # a dialog ignores keys that come while it closes
     terminal.type(b"q")
     assert child.wait(terminal) == 0 and terminal.restored
 
