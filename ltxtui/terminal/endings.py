@@ -159,7 +159,7 @@ def show_app(app: TerminalApp[Any], *, mouse: bool = True) -> int:
     Must be called in the main thread.
     """
     over = threading.Event()
-    # No `Event`: its lock cannot be taken by a signal handler that interrupts its owner, while `put` can be interrupted.
+    # No `Event`: a signal handler that interrupts the owner of its lock would wait forever. `put` may be interrupted.
     signalled: SimpleQueue[int] = SimpleQueue()
 
     def caught(number: int) -> None:
