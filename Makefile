@@ -25,7 +25,7 @@ test: $(STAMP)  ## Run lint, types, import rules and all tests.
 suite: $(STAMP)  ## Run all tests alone.
 	$(BIN)/pytest $(TOGETHER)
 
-slow: $(STAMP)  ## Run the tests that `make test` leaves out, since they take long; a minute.
+slow: $(STAMP)  ## Run the tests that `make test` leaves out, since they take long; two minutes.
 	$(BIN)/pytest $(TOGETHER) -m slow
 
 shuffled: $(STAMP)  ## Run the tests in a random order with new examples; SEED=7 repeats the order of a printed seed.

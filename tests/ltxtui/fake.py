@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def messages(
         for step in range(steps):
             time = START + (stage * steps + step) * pace
             for stream in streams:
-                data = _row(stream, step, levels, batch, nan_at)
+                data = _row(stream, step, steps, batch, nan_at)
                 yield {"t": protocol.STEP, "stage": stage, "stream": stream, "step": step, "time": time, "data": data}
             if step == nan_at:
                 yield event(stage, step, "nan", "12 values of the velocity are not numbers", time)
@@ -68,6 +69,7 @@ def event(stage: int | None, step: int | None, kind: str, text: str, time: float
     }  # fmt: skip
 
 
+@cache
 def _shapes(stream: str, batch: int) -> list[tuple[declarations.Metric, tuple[int, ...]]]:
     sizes = {**_SIZES, "batch": batch}
     return [(m, tuple(sizes[d] for d in m.dims_on(stream)[1:])) for m in declarations.on_stream(stream)]
@@ -95,7 +97,9 @@ def _power(level: float) -> float:
     return (1 - level) ** 2 * sum(_X0.values()) + level**2 * sum(_noise(level).values())
 
 
-def _row(stream: str, step: int, levels: np.ndarray, batch: int, nan_at: int | None) -> bytes:
+@lru_cache(10_000)
+def _row(stream: str, step: int, steps: int, batch: int, nan_at: int | None) -> bytes:
+    levels = sigmas(steps)
     level, after = levels[step], levels[step + 1] if step + 1 < len(levels) else 0.0
     broken, spoiled = step == nan_at, nan_at is not None and step >= nan_at
     noise = _noise(level)

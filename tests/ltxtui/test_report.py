@@ -127,6 +127,7 @@ def test_two_runs_are_compared_and_settings_that_differ_are_listed(tmp_path: Pat
     assert "Not compared" in page([Reported(a), Reported(empty)])
 
 
+@pytest.mark.slow
 def test_a_page_of_forty_steps_is_small_and_one_of_thousands_too(tmp_path: Path) -> None:
     assert len(page([Reported(run_of(tmp_path, steps=40))]).encode()) <= 300_000
     run = Run()

@@ -1,8 +1,8 @@
 """Text and colours of every screen, at every size and in every theme.
 
-After an intended change: pytest tests/ltxtui/test_screens.py --snapshot-update. For each screen and size, the folder
-`screens` contains the text, the text without colours where it differs, and the paint: the style of every cell in each
-theme. test_pictures.py compares pictures.
+After an intended change: pytest -m '' tests/ltxtui/test_screens.py --snapshot-update. For each screen and size, the
+folder `screens` contains the text, the text without colours where it differs, and the paint: the style of every cell in
+each theme. test_pictures.py compares pictures.
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ def check(name: str, shown: str, update: bool) -> None:
         KEPT.mkdir(exist_ok=True)
         file.write_text(shown + "\n", "utf-8")
     assert shown + "\n" == file.read_text("utf-8"), (
-        f"{name} differs; if intended: pytest tests/ltxtui/test_screens.py --snapshot-update"
+        f"{name} differs; if intended: pytest -m '' tests/ltxtui/test_screens.py --snapshot-update"
     )
 
 
@@ -303,9 +303,21 @@ async def sized(pilot: Pilot[None], sizes: Sequence[tuple[int, int]]) -> AsyncIt
         yield f"{size[0]}x{size[1]}"
 
 
-@pytest.mark.parametrize("name", SHOTS)
-async def test_screen(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+LARGE = [
+    pytest.param(name, SIZES[2:], marks=pytest.mark.slow) for name, shot in SHOTS.items() if SIZES[2] in shot.sizes
+]
+
+
+@pytest.mark.parametrize(("name", "sizes"), [*((name, SIZES[:2]) for name in SHOTS), *LARGE])
+async def test_screen(
+    name: str,
+    sizes: tuple[tuple[int, int], ...],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
     shot, texts = SHOTS[name], {}
+    sizes = tuple(size for size in shot.sizes if size in sizes)
     update = bool(request.config.getoption("update_snapshots"))
     monkeypatch.chdir(folder)
     # Not what the clock says: on a busy machine a test takes longer than a live run may be silent.
@@ -314,7 +326,7 @@ async def test_screen(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, 
     async with app.run_test(size=SIZES[0]) as pilot:
         await shot.ready(pilot)
         await pilot.press(*shot.keys)
-        async for size in sized(pilot, shot.sizes):
+        async for size in sized(pilot, sizes):
             seen = {}
             for theme in (LIGHT, SAFE, DARK) if size == ROOMY else (LIGHT, DARK):
                 app.theme = theme.name
@@ -331,7 +343,7 @@ async def test_screen(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, 
     async with shot.make().run_test(size=SIZES[0]) as pilot:
         await shot.ready(pilot)
         await pilot.press(*shot.keys)
-        async for size in sized(pilot, shot.sizes):
+        async for size in sized(pilot, sizes):
             plain = Seen.of(pilot)
             assert all(style.startswith(("- -", "none")) for row in plain.cells for style in row), "no colour at all"
             kept = f"{name}-{size}-no-colour"

@@ -20,7 +20,10 @@ from recorder.nano.drift_scenes import CLEAN, FAULTS, DriftScene, draw
 from recorder.nano.drift_study import KINDS, content, of_scenes
 
 Values = NDArray[np.float64]
-SIZES = [(5, 8, 8, 8), (9, 10, 12, 8), (5, 16, 24, 128), (17, 16, 24, 16), (33, 8, 8, 8), (9, 34, 60, 8)]
+SIZES = [
+    *((5, 8, 8, 8), (9, 10, 12, 8), (5, 16, 24, 128), (9, 34, 60, 8)),
+    *(pytest.param(size, marks=pytest.mark.slow) for size in ((17, 16, 24, 16), (33, 8, 8, 8))),
+]
 
 
 def drift(clips: Values | torch.Tensor) -> torch.Tensor:
@@ -46,6 +49,7 @@ def test_faults_are_ordered_and_clean_motion_lies_below_all_of_them(size: tuple[
         assert np.median(lesser) < np.median(worse) and (lesser[:, None] < worse).mean() > share
 
 
+@pytest.mark.slow
 def test_frames_shorter_and_longer_say_where_it_begins() -> None:
     for frames, begins in ((5, 3), (9, 5), (17, 9), (33, 17)):
         for name in ("cut", "identity"):
@@ -81,6 +85,7 @@ def test_a_background_that_loses_its_contrast_drifts() -> None:
     assert (drift(faded) > 0.25).all() and (drift(clip) < DRIFT_BOUND).all()
 
 
+@pytest.mark.slow
 def test_clips_of_the_nano_model() -> None:
     clean = np.concatenate([content(KINDS[n], 32) for n in ("slow", "normal", "fast", "fast, varied")])
     assert np.quantile(clean, 0.95) < DRIFT_BOUND and clean.max() < 2 * DRIFT_BOUND

@@ -64,6 +64,7 @@ def weights(pipe: Any, audio: bool) -> Any:
     return torch.cat([p.detach().flatten() for n, p in modules.named_parameters() if ("audio" in n) is audio])
 
 
+@pytest.mark.slow
 def test_the_audio_weights_alone_learn(first: Path) -> None:
     lesson = begun(first)
     video, audio = weights(lesson.pipe, False), weights(lesson.pipe, True)
@@ -74,6 +75,7 @@ def test_the_audio_weights_alone_learn(first: Path) -> None:
     assert (lesson.unlearned < 0.9 * before).all()
 
 
+@pytest.mark.slow
 def test_stopping_and_continuing_is_the_same_lesson(first: Path, tmp_path: Path) -> None:
     whole = advanced(begun(first), 2)
     advanced(begun(first), 1).save(tmp_path / "state.pt")

@@ -78,6 +78,7 @@ def test_a_weak_pass_is_another_prediction() -> None:
     assert not torch.allclose(plain, isolated) and not torch.allclose(plain, perturbed)
 
 
+@pytest.mark.slow
 def test_stopping_and_continuing_is_the_same_training(tmp_path: Path) -> None:
     whole = trained(2)
     half = trained(1)
@@ -88,6 +89,7 @@ def test_stopping_and_continuing_is_the_same_training(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]
 
 
+@pytest.mark.slow
 def test_it_learns() -> None:
     training = denoiser.Training(components.build(0), PLAN)
     batch = flow.draw_batch((2, 4, 4), 4, seed=9, step=0)
@@ -122,6 +124,7 @@ def test_an_untrained_stream_passes_its_noise_on() -> None:
         assert (velocity * noise).sum() > 0.4 * velocity.norm() * noise.norm()
 
 
+@pytest.mark.slow
 def test_the_average_is_kept_at_each_share_and_left_in_the_pipeline(tmp_path: Path) -> None:
     pipe = components.build(0)
     training = denoiser.Training(pipe, denoiser.TrainingPlan(0.01, 2e-3, 4e-3, 0, 0.25))

@@ -47,7 +47,10 @@ def arrays(path: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("plan", "rows"),
-    [(6, 6), (0, 6), (30, 6), (6, 30), (30, 30), (0, 1), (1, 70), (0, 1030), (40, 1100), (0, 2500), (50, 40)],
+    [
+        *((6, 6), (0, 6), (30, 6), (6, 30), (30, 30), (0, 1), (1, 70), (0, 1030), (50, 40)),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((40, 1100), (0, 2500))),
+    ],
 )
 def test_files_are_hardly_longer_than_their_rows(tmp_path: Path, plan: int, rows: int) -> None:
     written(path := tmp_path / "run.zarr", a_run(plan, rows))

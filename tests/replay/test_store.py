@@ -295,6 +295,7 @@ def system_archive(path: Path, samples: int, names: int) -> None:
         writer.array(f"system/q{number}", (samples,), "float64", ("sample",), {})
 
 
+@pytest.mark.slow
 def test_samples_take_memory_for_what_is_there(tmp_path: Path) -> None:
     system_archive(tmp_path / "r.zarr", 50_000, 30)
     archive = Archive(tmp_path / "r.zarr")

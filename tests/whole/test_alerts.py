@@ -245,6 +245,7 @@ def test_a_rule_stops_a_run_of_python(processes: Nursery, tmp_path: Path) -> Non
     assert load(path).steps < 20
 
 
+@pytest.mark.slow
 def test_a_rule_stops_a_run_of_the_command_and_the_alerts_of_it_arrive(tmp_path: Path, runtime_dir: Path) -> None:
     words = ["--model", "nano", "--steps", "100", *SIZE, "--guidance-scale", "60", "--stop-if", "guidance-strong"]
     command = [sys.executable, "-m", "ltxtui", "record", *words, "--json", "--notify", f"tee -a {tmp_path / 'told'}"]

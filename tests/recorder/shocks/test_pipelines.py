@@ -214,6 +214,7 @@ def test_levels_of_ones_own_and_many_small_shocks(nano_pipe: Any, tmp_path: Path
     assert any("rises at step 3" in w for w in stage.metadata["shocks"]["warnings"])
 
 
+@pytest.mark.slow
 def test_critical_fires_where_the_detector_says(nano_pipe: Any, tmp_path: Path) -> None:
     """On at least 4 of 9 seeds, at the peak that the recorder finds by itself; elsewhere it says that it did not.
 
