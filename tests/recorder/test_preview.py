@@ -26,6 +26,7 @@ from replay.model.run import MAX_PREVIEW_BYTES, NotARun, Run
 from replay.sources.open import SocketSource, load
 from tests.conftest import UNGUIDED, nano_call
 from tests.replay.test_replay import METRIC, STAGE, STEP, STREAM, header
+from tests.waiting import until
 
 
 @given(rows=st.integers(1, 200), columns=st.integers(1, 200), frames=st.integers(1, 400))
@@ -145,11 +146,14 @@ def recorded(nano_pipe: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         source = SocketSource(run.socket_path)
         plain = nano_pipe(**nano_call(steps=5, **UNGUIDED))
         nano_pipe(**nano_call(steps=3, seed=1, **UNGUIDED))
-    for _ in range(1000):
+        until(lambda: load(run.path).system)  # the first sample comes from a thread of its own
+
+    def ended() -> bool:
         for message in source.poll():
             live.feed(message)
-        if live.end:
-            break
+        return live.end is not None
+
+    until(ended)
     source.close()
     shutil.rmtree(os.environ["LTXTUI_RUNTIME_DIR"], ignore_errors=True)
     return {"path": run.path, "live": live, "result": plain}
