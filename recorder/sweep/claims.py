@@ -68,11 +68,19 @@ class Claim:
 
 @dataclass(frozen=True)
 class Listed:
-    """The names in a folder of claims: the number of the last claim on each key, the keys that are done, and makers."""
+    """The names in a folder of claims, by one reading of it.
+
+    Attributes:
+        last: the number of the last claim on each key.
+        done: the keys that are done.
+        makers: how many there are.
+        changed: when a name was last added, in nanoseconds of the file system's clock.
+    """
 
     last: dict[str, int]
     done: frozenset[str]
     makers: int
+    changed: int
 
 
 def key_of(job: Job) -> str:
@@ -98,16 +106,15 @@ class Claims:
         """
         self.folder = folder / FOLDER / sweep
         self.maker = maker
-        self._changed = 0
         make_folders(self.folder)
 
-    def has_changed(self) -> bool:
-        """Whether a name was added since `listed`, as far as the file system says it at once."""
-        return self.folder.stat().st_mtime_ns != self._changed
+    def has_changed(self, since: Listed) -> bool:
+        """Whether a name was added since a reading, as far as the file system says it at once."""
+        return self.folder.stat().st_mtime_ns != since.changed
 
     def listed(self) -> Listed:
         """What there is, by one reading of the folder."""
-        self._changed = self.folder.stat().st_mtime_ns
+        changed = self.folder.stat().st_mtime_ns  # first: what is added meanwhile may not be among the names
         last: dict[str, int] = {}
         done: set[str] = set()
         for name in os.listdir(self.folder):  # noqa: PTH208 - tens of thousands of names
@@ -116,7 +123,7 @@ class Claims:
             elif found := _CLAIM.fullmatch(name):
                 last[found[1]] = max(int(found[2]), last.get(found[1], 0))
         makers = sum(1 for _ in self.folder.parent.glob(f"*{SUFFIX}"))
-        return Listed(last, frozenset(done), makers)
+        return Listed(last, frozenset(done), makers, changed)
 
     def file(self, key: str, number: int) -> Path:
         """Where a claim is kept."""

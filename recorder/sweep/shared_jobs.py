@@ -87,7 +87,11 @@ class SharedJobs:
                 if key is not None:
                     return self._jobs[key]
                 if not self._patiently(self._held_elsewhere):
-                    return None
+                    # Not all file systems say at once that something was added: the last word is a new reading's.
+                    self._patiently(self._look)
+                    if not self._unclaimed and not self._patiently(self._held_elsewhere):
+                        return None
+                    continue
             self._stopped.wait(LOOK_SECONDS)
         return None
 
@@ -153,7 +157,7 @@ class SharedJobs:
                 del self._unclaimed[at]
                 if claimed and not (self._earlier.has(self._jobs[key]) and self._was_made(key)):
                     return key
-            if self._conflicts or self._claims.has_changed() or time.monotonic() - self._read_at > READ_SECONDS:
+            if self._conflicts or self._is_stale():
                 self._look()
             if not self._unclaimed:
                 return self._take_again()
@@ -165,6 +169,11 @@ class SharedJobs:
         self._conflicts = 0
         self._mine[key], self._failures[key] = number, failures
         return True
+
+    def _is_stale(self) -> bool:
+        """Whether the last reading of the folder may lack something. Raises OSError."""
+        assert self._listed is not None
+        return self._claims.has_changed(self._listed) or time.monotonic() - self._read_at > READ_SECONDS
 
     def _look(self) -> None:
         self._listed = listed = self._claims.listed()

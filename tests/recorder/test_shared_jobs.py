@@ -113,6 +113,26 @@ def test_each_job_is_given_once_in_its_order(folder: Folder, clock: Clock) -> No
     assert list(all_of(folder.maker("two"))) == []
 
 
+@pytest.mark.parametrize("told_late", [False, True], ids=["counted", "a disk that says changes late"])
+def test_nobody_leaves_before_the_newest_claims_are_read(
+    told_late: bool, folder: Folder, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or what a maker that is killed was at is made by nobody."""
+    monkeypatch.setattr(shared_jobs.random, "randrange", lambda stop: 0)
+    if told_late:
+        monkeypatch.setattr(Claims, "has_changed", lambda self, since: False)
+    steady, killed = folder.maker("steady"), folder.maker("killed")
+    mine = [steady.next()]
+    theirs = killed.next()  # after the other one's reading
+    mine += [steady.next(), steady.next()]
+    for job in mine:
+        assert job is not None
+        steady.done(job, f"run-{job.file}")
+        assert steady.done_count() == mine.index(job) + 1  # for the display, at any time
+    assert steady.next() == theirs
+    assert folder.said[-1] == "host-killed:1 is gone; what it was at is free again"
+
+
 def test_two_makers_share_and_whoever_has_none_waits_for_the_other(folder: Folder, clock: Clock) -> None:
     one, two = folder.maker("one"), folder.maker("two")
     first, *more = [one.next(), two.next(), two.next(), one.next()]

@@ -189,7 +189,8 @@ def test_four_makers_two_killed_one_preempted_and_no_clock_right(makers: Makers,
 def test_real_makers_that_begin_one_sweep_together(makers: Makers, tmp_path: Path) -> None:
     """The nano model, with one of two makers killed in mid-run."""
     shared, whole = tmp_path / "shared", tmp_path / "whole"
-    killed, steady = (makers.start(shared, *TINY, "--join", module="ltxtui") for _ in range(2))
+    asked = [*TINY, "--steps", "40"]  # a run that lasts long enough to be found
+    killed, steady = (makers.start(shared, *asked, "--join", module="ltxtui") for _ in range(2))
 
     def live_run() -> bool:
         files = (shared / claims.FOLDER).glob("*/*.1.claim")
@@ -198,7 +199,7 @@ def test_real_makers_that_begin_one_sweep_together(makers: Makers, tmp_path: Pat
         return any(claims.key_of(job) in own and in_mid_run(shared, job.file) for job in jobs)
 
     def held_in_a_run() -> list[psutil.Process]:
-        """The maker's worker, which holds still: these runs take less than a second, and a worker ends its own."""
+        """The maker's worker, which holds still: a run takes a second or two, and a worker ends its own."""
         if live_run():
             [worker] = psutil.Process(killed.pid).children()
             suspend(worker)
@@ -215,7 +216,7 @@ def test_real_makers_that_begin_one_sweep_together(makers: Makers, tmp_path: Pat
     sweep = spec.read(shared)
     found = results.find_runs(shared, sweep)
     assert Counter((f.job, f.state) for f in found) == {(job, "complete"): 1 for job in sweep.jobs()}
-    report, _ = makers.start(whole, *TINY, module="ltxtui").communicate(timeout=PATIENCE_SECONDS)
+    report, _ = makers.start(whole, *asked, module="ltxtui").communicate(timeout=PATIENCE_SECONDS)
     assert rows(shared) == rows(whole) and out.splitlines()[:-1] == report.splitlines()[:-1]
 
 
