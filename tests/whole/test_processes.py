@@ -95,6 +95,14 @@ def test_late_and_several_viewers_get_everything_and_a_stopped_one_stops_nobody(
             until(lambda: bool(received.extend(steps_received(late)) or received))
             until(lambda: received.extend(steps_received(late)) or ("video", 14) in received)
             assert received[0] == ("video", 0)
+
+            def ended() -> bool:
+                """Both read on meanwhile: who does not read for two seconds at the end is let go."""
+                early.extend(steps_received(first))
+                received.extend(steps_received(late))
+                return recording.status() is not None
+
+            until(ended)
             assert recording.wait() == 0
             for source, into in ((first, early), (late, received)):
                 until(lambda s=source, i=into: i.extend(steps_received(s)) or s.liveness is not Liveness.LIVE)  # type: ignore[misc]
