@@ -3,8 +3,8 @@
 In the first nano the direction word acts through the sound, whose tokens were four numbers: sines and cosines of the
 shape's place. The video part of a model that begins with its weights (`start`) fits that sound, so the lesson is known
 block by block: the output of the attention to the sound. The audio weights alone learn it, as the squared error
-relative to the teacher's power, beside the velocity of their own stream. Meanwhile the video stream goes on with the
-teacher's output, so that every block sees what it will see once all have learned.
+relative to the teacher's power, together with the velocity of their own stream. During this training the video stream
+continues with the teacher's output, so that every block gets the input it has once all blocks have learned.
 """
 
 from __future__ import annotations

@@ -93,14 +93,14 @@ def bounced(path: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def indices(fault: Fault, count: int = CLIPS) -> NDArray[np.float64]:
-    """The drift index of so many clips with a fault."""
+    """The drift index of `count` clips with a fault."""
     latents = torch.from_numpy(np.stack([draw(fault, seed) for seed in range(count)]))
     found: NDArray[np.float64] = stage_summary.drift_index(latents, tuple(range(FRAMES))).numpy()
     return found
 
 
 def content(fault: Fault, count: int = CLIPS) -> NDArray[np.float32]:
-    """The content drift of so many clips with a fault."""
+    """The content drift of `count` clips with a fault."""
     latents = torch.from_numpy(np.stack([draw(fault, seed) for seed in range(count)]))
     found: NDArray[np.float32] = content_drift(latents, range(FRAMES))[DRIFT].numpy()
     return found
@@ -109,7 +109,7 @@ def content(fault: Fault, count: int = CLIPS) -> NDArray[np.float32]:
 def of_scenes(
     scene: DriftScene, frames: int, height: int, width: int, channels: int = 8, count: int = 12
 ) -> dict[str, NDArray[np.float32]]:
-    """Content drift and what goes with it, by name, of so many drawings of a scene."""
+    """Content drift and its parts, by name, of `count` drawings of a scene."""
     drawn = [drift_scenes.draw(scene, seed, frames, height, width, channels) for seed in range(count)]
     return {
         name: found.numpy() for name, found in content_drift(torch.from_numpy(np.stack(drawn)), range(frames)).items()

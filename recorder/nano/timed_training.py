@@ -18,7 +18,7 @@ LONGEST_STEP_SECONDS = 20.0
 
 
 class TimedTraining(ABC):
-    """A training of so many minutes, and how far it has come."""
+    """A training that takes a given number of minutes, and its progress."""
 
     def __init__(self, minutes: float) -> None:
         self.minutes = minutes

@@ -47,7 +47,7 @@ class GuidanceRange:
 
 @dataclass(frozen=True)
 class GuidanceValue:
-    """A value of every step: those of `ranges` that hold it, else that of `steps`, whose last one goes on."""
+    """A guidance value for each step: from the range that contains it, else from `steps`, whose last value repeats."""
 
     steps: tuple[float, ...] = ()
     ranges: tuple[GuidanceRange, ...] = ()
