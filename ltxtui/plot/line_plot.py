@@ -194,5 +194,6 @@ def _dots(at: Floats, heights: Floats, size: tuple[int, int], style: Style) -> t
     wide = size[0] * across
     count = min(len(at), len(heights))
     x = np.floor((at[:count] + 0.5) * across)
-    y = (heights[:count] * (size[1] - 1) + 0.5) * down - 0.5
+    with np.errstate(invalid="ignore"):  # an infinite value has no place in a plot of one row
+        y = (heights[:count] * (size[1] - 1) + 0.5) * down - 0.5
     return scales.thin(*scales.near(x, y, wide - 1), wide)

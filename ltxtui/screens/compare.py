@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Grid
 from textual.content import Content
+from textual.errors import NoWidget
 from textual.message import Message
 
 from ltxtui import actions
@@ -150,7 +151,10 @@ class CompareScreen(ActionScreen, inherit_bindings=False):
         """The wheel scrolls the list of runs and the pages of the table; elsewhere it moves the cursor."""
         if not self.on_top:
             return
-        under = self.app.get_widget_at(event.screen_x, event.screen_y)[0]
+        try:
+            under = self.app.get_widget_at(event.screen_x, event.screen_y)[0]
+        except NoWidget:  # the terminal has become smaller since
+            return
         if isinstance(under, CompareRuns):
             self.deck.select(by)
         elif isinstance(under, CompareTable | CompareFindings):

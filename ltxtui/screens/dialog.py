@@ -44,7 +44,12 @@ class Dialog(ModalScreen[Answer]):
         return super().dismiss(result)
 
     async def on_event(self, event: events.Event) -> Any:
-        """Ignore keys and clicks after the answer, and before the widgets are made."""
+        """Ignore keys and clicks after the answer, and before the widgets are made.
+
+        A dialog that opens while the app ends has no widgets, and is not to look for them.
+        """
+        if isinstance(event, events.Mount) and not self.children:
+            return
         if (self._answered or not self.is_mounted) and isinstance(event, events.InputEvent):
             return
         await super().on_event(event)

@@ -260,3 +260,12 @@ def test_curve_text_has_legend_and_axes() -> None:
     drawn = curve_text([Curve("measured", LINE), Curve("schedule", LINE**2, Mark.SECOND)], 72, 12)
     assert "measured" in drawn and "schedule" in drawn
     assert max(map(len, drawn.splitlines())) <= 72 and len(drawn.splitlines()) == 12
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("style", list(Style))
+def test_infinite_values_in_a_plot_of_one_row_are_no_warning(style: Style) -> None:
+    values = LINE.copy()
+    values[5], values[6] = np.inf, -np.inf
+    for height in (1, 2, 3):
+        text(Plot([Curve("a", values)], 30), 60, height, style)

@@ -17,6 +17,12 @@ def test_a_burst_of_keys_and_clicks_ends_in_no_error(part: int) -> None:
     assert keys.run(range(part * 25, part * 25 + 25), seed=keys.SEED + 1) == []
 
 
+@pytest.mark.parametrize("burst", [93, 433])
+def test_what_ended_in_an_error_once_does_not_again(burst: int) -> None:
+    """The wheel outside of a terminal that has just shrunk; a dialog that opens while the app ends."""
+    assert keys.run(range(burst - burst % keys.EACH, burst + 1)) == []
+
+
 def test_the_same_number_and_seed_give_the_same_burst_again() -> None:
     def drawn(seed: str) -> list[str]:
         return [repr(h) for h in keys.happenings("run", keys.LARGEST, random.Random(seed))]

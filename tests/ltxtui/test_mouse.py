@@ -100,3 +100,18 @@ async def test_the_wheel_over_runs_side_by_side() -> None:
         assert deck.cursor == before - 1 and deck.selected == 0
         await wheel(pilot, "#runs", down=True)
         assert deck.selected == 1 and deck.cursor == before - 1
+
+
+async def test_the_wheel_where_the_terminal_was_before_it_shrank() -> None:
+    """An event that is on its way while the size changes may lie outside."""
+    runs = [open_fixture_run("smooth"), open_fixture_run("restart")]
+    app = Dashboard(first=lambda app: CompareScreen(runs))
+    async with app.run_test(size=ROOMY) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, CompareScreen) and app.screen.deck.members != [])
+        screen = app.screen
+        assert isinstance(screen, CompareScreen)
+        before = screen.deck.cursor
+        x, y = ROOMY[0] + 3, 2
+        screen.post_message(events.MouseScrollUp(None, x, y, 0, 0, 0, False, False, False, x, y))
+        await pilot.pause()
+        assert screen.deck.cursor == before and app.is_running
