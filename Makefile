@@ -55,7 +55,7 @@ healthy: $(STAMP)  ## Examine over 200 healthy runs: no rule may warn of one; pr
 peers: $(STAMP)  ## Measure other tools with the same metrics, those that are installed; ten minutes.
 	$(BIN)/python -m benchmarks.peers
 
-soak: $(STAMP)  ## Record a million steps with viewer and dashboard attached, many stages, many runs; two hours.
+soak: $(STAMP)  ## Record a million steps with viewer and dashboard attached, many stages, many runs; eighty minutes.
 	$(BIN)/python -m benchmarks.soak
 
 torture: $(STAMP)  ## Kill 200 recordings with SIGKILL, and check what is left; ten minutes.
@@ -67,7 +67,7 @@ powercut: $(STAMP)  ## Cut the power of ext4, xfs and btrfs in loop devices duri
 fuzz: $(STAMP)  ## Read a million changed inputs through the four readers; ten minutes.
 	$(BIN)/python -m benchmarks.fuzz
 
-keys: $(STAMP)  ## Send 2,000 random bursts of keys and mouse events to every screen and dialog; five minutes.
+keys: $(STAMP)  ## Send 2,000 random bursts of keys and mouse events to every screen and dialog; ten minutes.
 	$(BIN)/python -m benchmarks.keys
 
 pictures: $(STAMP)  ## Render the pictures of README.md and the pages in docs/; that of a ComfyUI only with LTXTUI_COMFYUI.
@@ -111,7 +111,7 @@ bridges: $(STAMP)  ## Export to each tool and read it back with the tool's own l
 
 STORES := .venv/stores
 # It sees .venv's packages, and gets those of the stores, and moto, which stands for S3 on loopback.
-stores: $(STAMP)  ## Record to, list and replay from an S3 server on loopback, counting requests; five minutes.
+stores: $(STAMP)  ## Upload to, list and replay from an S3 server on loopback, counting requests; five minutes.
 	test -x $(STORES)/bin/python || $(BIN)/python -m venv $(STORES)
 	$(BIN)/python $(SITE) > "$$($(STORES)/bin/python $(SITE))/outer.pth"
 	$(STORES)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[s3]' 'moto[server]'
@@ -119,7 +119,7 @@ stores: $(STAMP)  ## Record to, list and replay from an S3 server on loopback, c
 
 RAY := .venv/ray
 # It sees .venv's packages, and gets Ray.
-ray: $(STAMP)  ## Make sweeps on a local Ray cluster with two GPUs that it only believes in, and measure; five minutes.
+ray: $(STAMP)  ## Make sweeps on a local Ray cluster with two simulated GPUs, and measure; five minutes.
 	test -x $(RAY)/bin/python || $(BIN)/python -m venv $(RAY)
 	$(BIN)/python $(SITE) > "$$($(RAY)/bin/python $(SITE))/outer.pth"
 	$(RAY)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[ray]'

@@ -112,7 +112,7 @@ RULES = (
         ),
         short="noise ×{value:.2g} of its level",
         formula="mean(ε̂²) at σ of .3 and more; with guidance .8 and more",
-        reason="noise of unit power by definition; healthy runs stay within .91 to 1.07",
+        reason="noise of unit power by definition; bounds .75 and 1.3, guided .8 and 1.17; healthy runs: .93 to 1.08",
         basis="physics",
         advice=(
             "look at what adds noise (a scheduler's s_noise), at the timesteps, and at guidance that is too strong"
@@ -144,7 +144,7 @@ RULES = (
         ),
         short="predicted noise is not white",
         formula="|ln noise_whiteness_low| at σ of .35 and more (with guidance .8), grids of 64 cells and more",
-        reason="what is left over is the error of the model; healthy runs stay within .28",
+        reason="what is left over is the error of the model; the logarithm is bounded by .5, healthy runs reach .37",
         basis="measured",
         advice=(
             "look at adapters (LoRA) and their strength, quantised weights, and at the noise that the run starts from"
@@ -193,7 +193,7 @@ RULES = (
         sentence="this stage starts from latents that have {value:.2g} times the power of the model's training data",
         short="latents ×{value:.2g}",
         formula="(mean(x²) − σ²) / (1−σ)² of the first row at σ of .2 to .97",
-        reason="latents are normalised to unit power; healthy clips have up to 1.8, six standard errors on top",
+        reason="latents are normalised to unit power; bounded by 4 and six standard errors, healthy clips reach 3.6",
         basis="physics",
         advice="normalise the latents as the model's VAE does (latents_mean, latents_std), once",
         needs=("sigma", *POWERS),
