@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from recorder.findings.rules import VERSION
 from recorder.format import locations, paths
@@ -18,6 +18,9 @@ from replay.library.run_info import Gathered, RunInfo, known_tags
 from replay.model import validation
 from replay.model.stored_findings import stored_verdict
 from replay.model.validation import NotARun, check_header
+
+_MISFITS: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+"""What attributes raise that are not what they should be, NotARun among them."""
 
 
 def from_archive(archive: Path) -> RunInfo:
@@ -41,17 +44,9 @@ def from_storage(storage: Storage) -> RunInfo:
             stage = _stage_of(key)
             rows = validation.read_int(count, "its number of rows")
             known.steps[stage] = max(known.steps.get(stage, 0), rows)
-        for index in sorted(known.steps):
-            done = known.steps[index]
-            known.feed({"t": "stage", **attributes_of(storage, paths.stage(index))})
-            known.steps[index] = done
         for key, count in root.get("missed", {}).items():
             known.missed[str(key)] = validation.read_int(count, "its number of missed steps")
-        for name, summary in root.get("summary", {}).items():
-            known.summary(_stage_of(name), summary)
-        with contextlib.suppress(FileNotFoundError):
-            for event in attributes_of(storage, paths.EVENTS)["messages"]:
-                known.event(event)
+        _details(known, storage, root)
         ended = root.get("ended")
         return known.info(
             archive,
@@ -63,8 +58,33 @@ def from_storage(storage: Storage) -> RunInfo:
         )
     except NotARun as error:
         raise NotARun(f"{archive}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except _MISFITS as error:
         raise NotARun(f"{archive} has damaged metadata: {error!r}") from error
+
+
+def _details(known: Gathered, storage: Storage, root: dict[str, Any]) -> None:
+    """Take in stages, summaries and events; what is damaged or gone is left out, as when the archive is opened.
+
+    After a power cut any document may be empty. Raises OSError if one is there and cannot be read.
+    """
+    for index in sorted(known.steps):
+        done = known.steps[index]
+        with _left_out():
+            known.feed({"t": "stage", **attributes_of(storage, paths.stage(index))})
+        known.steps[index] = done
+    with _left_out():
+        for name, summary in root.get("summary", {}).items():
+            known.summary(_stage_of(name), summary)
+    events: list[Any] = []
+    with _left_out():
+        events = list(attributes_of(storage, paths.EVENTS)["messages"])
+    for event in events:
+        with _left_out():
+            known.event(event)
+
+
+def _left_out() -> contextlib.suppress:
+    return contextlib.suppress(FileNotFoundError, *_MISFITS)
 
 
 def _stage_of(key: str) -> int:

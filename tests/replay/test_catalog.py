@@ -19,6 +19,8 @@ from replay.library.cache import ListingCache
 from replay.library.folder_names import stamp_of
 from replay.library.run_info import SIGMAS, thinned
 from replay.library.watcher import RunWatcher
+from replay.model.validation import NotARun
+from replay.sources.open import load
 from tests import recorded
 from tests.ltxtui import fake
 from tests.waiting import PATIENCE_SECONDS
@@ -100,7 +102,6 @@ def test_thinning_keeps_what_stands_out() -> None:
         {"time": float("nan")},
         {"time": 10**400},
         {"metadata": 5},
-        {"summary": []},
         {"format": "another"},
         {"version": 99},
         {"ended": "late"},
@@ -116,6 +117,42 @@ def test_damaged_attributes_are_passed_over(tmp_path: Path, attributes: dict[str
     assert [r.path for r in listing.list_runs(tmp_path)] == [good]
     shelf = RunWatcher(tmp_path)
     assert list(listed(shelf)) == ["good"] and len(shelf.unreadable) == 1
+
+
+@pytest.mark.parametrize("journal", [None, b"", b"torn"])
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"attributes": {"sigmas": 5, "messages": [5, {}]}}'])
+def test_what_can_be_opened_is_listed(tmp_path: Path, content: str | None, journal: bytes | None) -> None:
+    """A power cut may leave any document of an archive empty, and its journal too."""
+    path = recorded.archive(tmp_path, "run", stages=2, shocks=1)
+    documents = [file for file in path.rglob("zarr.json") if len(file.relative_to(path).parts) <= 3]
+    assert len(documents) > 4
+    opened = 0
+    for file in documents:
+        kept = file.read_bytes()
+        file.unlink()
+        if content is not None:
+            file.write_text(content)
+        if journal is not None:
+            locations.journal_of(path).write_bytes(journal)
+        try:
+            stages = load(path).stages
+        except NotARun:
+            assert file.parent == path
+        else:
+            opened += 1
+            (line,) = listing.list_runs(tmp_path)
+            assert (line.status, line.stages, line.steps) == ("complete", len(stages), 12)
+        file.write_bytes(kept)
+    assert opened == len(documents) - 1
+
+
+def test_a_summary_that_misfits_is_left_out(tmp_path: Path) -> None:
+    path = recorded.archive(tmp_path, "run")
+    document = json.loads((path / "zarr.json").read_text())
+    document["attributes"]["summary"] = []
+    (path / "zarr.json").write_text(json.dumps(document))
+    assert load(path).stages
+    assert [one.status for one in listing.list_runs(tmp_path)] == ["complete"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"attributes": []}', '{"attributes": {', "[" * 100_000])
