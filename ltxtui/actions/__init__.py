@@ -63,8 +63,7 @@ def why_not(id: str, model: Any, *, read_only: bool = False) -> str:
     """Why an action is not available on a screen's model; empty if it is."""
     if read_only and BY_ID[id].changes:
         return READ_ONLY
-    condition = BY_ID[id].available
-    return "" if condition(model) else condition.otherwise or "not now"
+    return BY_ID[id].available.why_not(model)
 
 
 def perform(controls: Any, model: Any, id: str, which: int = 0, *, read_only: bool = False) -> bool:

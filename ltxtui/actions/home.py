@@ -33,13 +33,14 @@ class HomeControls(Controls, Protocol):
     def copy_path(self) -> None: ...
 
 
-def _has_ended(test: Callable[[HomeModel], bool]) -> Condition:
-    return Condition(test, "a live run cannot be changed; wait until it has ended")
+def _has_ended(test: Callable[[HomeModel], bool], needs: Condition) -> Condition:
+    return Condition(test, "a live run cannot be changed; wait until it has ended", needs)
 
 
 _ANY: Final = Condition(lambda model: model.current is not None, "the list is empty")
-_RENAMED: Final = _has_ended(lambda model: model.current is not None and not model.current.live)
-_CHOSEN: Final = _has_ended(lambda model: bool(model.chosen) and not any(run.live for run in model.chosen))
+_SOME: Final = Condition(lambda model: bool(model.chosen), "the list is empty")
+_RENAMED: Final = _has_ended(lambda model: model.current is None or not model.current.live, _ANY)
+_CHOSEN: Final = _has_ended(lambda model: not any(run.live for run in model.chosen), _SOME)
 _MARKED: Final = Condition(lambda model: bool(model.marks), "no run is marked; space marks one")
 _COMPARED: Final = Condition(
     lambda model: 2 <= len(model.comparable) <= MAX_RUNS,

@@ -96,14 +96,22 @@ S = TypeVar("S")
 class Condition:
     """When an action is available; `otherwise` says in the palette why it is not.
 
-    The test is called with the screen's model: the deck of the run screen, the list of the home screen.
+    The test is called with the screen's model: the deck of the run screen, the list of the home screen. What it `needs`
+    is tested first, and has its own reason.
     """
 
     test: Callable[[Any], bool]
-    otherwise: str = ""
+    otherwise: str = "not now"
+    needs: Condition | None = None
 
     def __call__(self, model: Any) -> bool:
-        return self.test(model)
+        return not self.why_not(model)
+
+    def why_not(self, model: Any) -> str:
+        """Why the action is not available; empty if it is."""
+        if self.needs is not None and (reason := self.needs.why_not(model)):
+            return reason
+        return "" if self.test(model) else self.otherwise
 
 
 ALWAYS: Final = Condition(lambda model: True)

@@ -39,7 +39,7 @@ def report(given: tuple[str, ...], output: Path | None, show: bool, runs_dir: Pa
     """
     from ltxtui.html_report.page import Reported, page
     from recorder.journal.journal import is_being_written
-    from recorder.system.open_folders import replace_file
+    from recorder.system.open_folders import replace_file, replaceable
 
     if len(given) > MAX_RUNS:
         raise CliError(f"at most {MAX_RUNS} runs fit on a page, not {len(given)}")
@@ -47,8 +47,12 @@ def report(given: tuple[str, ...], output: Path | None, show: bool, runs_dir: Pa
     runs = [Reported(load_run(path), not is_being_written(locations.journal_of(path))) for path in paths]
     target = output or Path(f"{locations.safe_name(runs[0].run.name or locations.run_name(paths[0]))}.html")
     data = page(runs).encode("utf-8", "replace")
+    place = replaceable(target)
     try:
-        replace_file(target, data)
+        if place is None:
+            target.write_bytes(data)
+        else:
+            replace_file(place, data)
     except OSError as error:
         raise CliError(f"{target} cannot be written: {error.strerror or error}") from error
     click.echo(clean(os.fspath(target), 4000))

@@ -81,7 +81,9 @@ def way_to_find_out(runs: Sequence[Run]) -> list[str]:
     if arms:
         words = ["ltxtui", "sweep", "--model", model, "--steps", steps, "--seeds", str(SEEDS)]
         return [*words, *(word for arm in arms for word in ("--shock", arm))]
-    return ["ltxtui", "record", "--like", runs[0].name, "--seed", "1"]
+    seeds = [run.stages[0].metadata.get("seed") for run in runs if run.stages]
+    another = next(seed for seed in range(1, len(seeds) + 2) if seed not in seeds)
+    return ["ltxtui", "record", "--like", runs[0].name, "--seed", str(another)]
 
 
 def _shock_text(run: Run) -> str:

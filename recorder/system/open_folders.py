@@ -93,6 +93,12 @@ def replace_file(path: str | Path, data: bytes, folder: int | None = None, sync:
         raise
 
 
+def replaceable(path: str | Path) -> Path | None:
+    """Where the file that a user named is replaced: behind its links. None for a device or pipe, to be written into."""
+    place = Path(os.path.realpath(path))
+    return None if place.exists() and not place.is_file() else place
+
+
 class Tree:
     """A folder that stays open, and what is below it by paths such as `stage_0/video/zarr.json`; links are refused.
 

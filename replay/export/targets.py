@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from recorder.format.locations import safe_name
-from recorder.system.open_folders import make_folders
+from recorder.system.open_folders import make_folders, replaceable
 from replay.export import tracker_services
 from replay.export.names import ALL, TABLES
 from replay.export.problems import ExportProblem, library
@@ -100,19 +100,20 @@ def _tables(wanted: Wanted) -> Prepared:
     for path in paths:
         _refuse_existing(path, wanted.overwrite)
     direct = wanted.follow and wanted.to == "csv"
-    written = paths if direct else [path.with_name(path.name + _PART) for path in paths]
+    places = [None if direct else replaceable(path) for path in paths]
+    written = [path if place is None else _part(place) for path, place in zip(paths, places, strict=True)]
     opened: list[tuple[RowBuilder, Opened]] = [
         (made, partial(_open_table, wanted.to, path, replace=wanted.overwrite or not direct))
         for made, path in zip(builders, written, strict=True)
     ]
 
     def settle() -> None:
-        for path, part in zip(paths, written, strict=True) if not direct else ():
-            part.replace(path)
+        for place in filter(None, places):
+            _part(place).replace(place)
 
     def discard() -> None:
-        for part in written if not direct else ():
-            part.unlink(missing_ok=True)
+        for place in filter(None, places):
+            _part(place).unlink(missing_ok=True)
 
     target = TableTarget(opened, runs)
     return Prepared(target, lambda: [os.fspath(p) for p in paths], not wanted.follow, runs, settle, discard)
@@ -129,6 +130,11 @@ def _table_paths(wanted: Wanted, names: Sequence[str]) -> list[Path]:
     if output is None:
         return [Path(named)]
     return [output / named if output.is_dir() else output]
+
+
+def _part(place: Path) -> Path:
+    """What a table is written to until it is complete."""
+    return place.with_name(place.name + _PART)
 
 
 def _open_table(to: str, path: Path, columns: list[TableColumn], *, replace: bool) -> CsvFile | ParquetFile:

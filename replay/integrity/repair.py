@@ -245,7 +245,9 @@ def _fill(
     if old is not None:
         carry_over(writer, run, old.store, skip, lost)
         lost += [n for n in old.lost if n not in lost]
-    last = max((float(s.times[-1]) for g in run.stages for s in g.streams.values() if s.rows), default=time.time())
+    begun = [float(m["time"]) for m in messages if isinstance(m.get("time"), float)]
+    stepped = [float(s.times[-1]) for g in run.stages for s in g.streams.values() if s.rows]
+    last = max(stepped or begun, default=time.time())
     if not ends:
         error = "not finalised by its recorder; repaired"
         ends = [{"t": protocol.END, "time": last, "status": "interrupted", "error": error}]

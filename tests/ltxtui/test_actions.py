@@ -13,6 +13,7 @@ from ltxtui import actions
 from ltxtui.actions import keys_text, markdown
 from ltxtui.actions.keys import key_name, read_key
 from ltxtui.app import Dashboard
+from ltxtui.home.model import HomeModel
 from ltxtui.panels.footer import FooterView
 from ltxtui.plot.line_plot import Style
 from ltxtui.screens.base import ActionScreen, Entry, keyed
@@ -153,6 +154,11 @@ def test_footer_offers_control_only_where_the_recorder_takes_it() -> None:
     assert "s shock" in FooterView(live, Style.BRAILLE).rows(300, 1)[0].text
     assert not actions.why_not("shock", live)
     assert "--allow-control" in actions.why_not("shock", deck_of(some))
+
+
+def test_an_empty_list_is_not_called_live() -> None:
+    for id in ("open", "rename", "tag", "delete"):
+        assert actions.why_not(id, HomeModel()) == "the list is empty"
 
 
 def test_footer_never_loses_help_and_quit() -> None:

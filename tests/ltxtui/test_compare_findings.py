@@ -11,6 +11,9 @@ from ltxtui.compare.findings import better, only_in, way_to_find_out
 from ltxtui.panels.compare.chart import CompareChart
 from ltxtui.screens.compare import CompareScreen, compare_screen
 from recorder.findings.finding import Finding, Verdict
+from recorder.format import protocol
+from replay.model.run import Run
+from tests.ltxtui import fake
 from tests.ltxtui.driving import shown, until
 from tests.ltxtui.fixture import journal_file, open_fixture_run
 
@@ -40,6 +43,17 @@ def test_a_sweep_tells_of_shocks_and_another_seed_of_settings() -> None:
     assert words[:4] == ["ltxtui", "sweep", "--model", "nano"]
     assert words[-2:] == ["--shock", "restart:at=0.9,db=6"]
     assert way_to_find_out([smooth, smooth]) == ["ltxtui", "record", "--like", smooth.name, "--seed", "1"]
+
+
+def test_another_seed_is_one_that_no_run_had() -> None:
+    runs = []
+    for seed in (1, 2, None, [3]):
+        run = Run()
+        for message in fake.messages(2):
+            metadata = {**message.get("metadata", {}), "seed": seed}
+            run.feed({**message, "metadata": metadata} if message["t"] == protocol.STAGE else message)
+        runs.append(run)
+    assert way_to_find_out(runs)[-2:] == ["--seed", "3"] and way_to_find_out(runs[2:])[-1] == "1"
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])

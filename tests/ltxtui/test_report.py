@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -25,6 +27,7 @@ from replay.sources.open import load
 from tests import recorded
 from tests.chromium import PROGRAM, chromium
 from tests.ltxtui import fake
+from tests.waiting import PATIENCE_SECONDS
 
 NAME = "20261122-143015-red-disc"
 HOSTILE = '</script><script>document.title="owned"</script><img src=x onerror=alert(1)>\x1b[2J\u202e"\''
@@ -163,6 +166,23 @@ def test_the_command_writes_the_file_and_opens_it(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(webbrowser, "open", lambda url: False)
     without = CliRunner().invoke(cli, ["report", "red-disc", "--open"])
     assert without.exit_code == 1 and "no browser was found; open" in without.output
+
+
+def test_the_page_is_written_through_links_and_into_pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recorded.archive(tmp_path / "runs", NAME)
+    Path("page.html").write_text("old")
+    Path("link.html").symlink_to("page.html")
+    assert CliRunner().invoke(cli, ["report", "red-disc", "-o", "link.html"]).exit_code == 0
+    assert Path("link.html").is_symlink() and "<html" in Path("page.html").read_text()
+    os.mkfifo("pipe")
+    with subprocess.Popen(["cat", "pipe"], stdout=subprocess.PIPE) as reader:
+        try:
+            assert CliRunner().invoke(cli, ["report", "red-disc", "-o", "pipe"]).exit_code == 0
+            assert Path("pipe").is_fifo(), "as a device would, it stays what it is"
+            assert reader.communicate(timeout=PATIENCE_SECONDS)[0] == Path("page.html").read_bytes()
+        finally:
+            reader.kill()
 
 
 # -- charts and pictures

@@ -20,6 +20,8 @@ from recorder.journal.journal import Journal
 from replay.integrity.check import MAX_PROBLEMS, Report, check
 from replay.integrity.repair import CannotRepair, repair
 from replay.sources.open import load
+from tests import recorded
+from tests.ltxtui import fake
 from tests.waiting import until
 
 STEPS = 7
@@ -152,6 +154,15 @@ def test_a_crashed_run_is_mended_and_its_files_are_kept(crashed: Path, given: st
     assert np.isfinite(latents[0]).all() and np.array_equal(latents, old[:STEPS], equal_nan=True)
     with pytest.raises(CannotRepair):
         repair(crashed)
+
+
+def test_a_repaired_run_without_rows_ended_when_the_last_thing_was_recorded(tmp_path: Path) -> None:
+    header, stage, *_ = recorded.whole("run", at=fake.START)
+    dead = recorded.Recording(tmp_path, "run")
+    dead.write([header, stage])
+    dead.die()
+    run = load(repair(dead.path).archive)
+    assert run.end is not None and run.end["time"] == stage["time"]
 
 
 def test_without_its_journal_what_was_folded_is_kept(crashed: Path) -> None:

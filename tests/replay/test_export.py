@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
@@ -144,6 +146,20 @@ def test_nothing_is_written_over_unless_asked(archive: Path, here: Path) -> None
     )
     assert export(archive, "--to", "csv", "-o", "kept.csv", "--overwrite", "--table", "events").exit_code == 0
     assert (here / "kept.csv").read_text().startswith("run,stage,stream,step,time,kind")
+
+
+def test_a_table_is_written_through_links_and_into_pipes(archive: Path, here: Path) -> None:
+    (here / "link.csv").symlink_to("table.csv")
+    assert export(archive, "--to", "csv", "-o", "link.csv").exit_code == 0
+    assert (here / "link.csv").is_symlink() and rows(here / "table.csv")
+    os.mkfifo(here / "pipe")
+    with subprocess.Popen(["cat", "pipe"], cwd=here, stdout=subprocess.PIPE) as reader:
+        try:
+            assert export(archive, "--to", "csv", "-o", "pipe", "--overwrite").exit_code == 0
+            assert (here / "pipe").is_fifo()
+            assert reader.communicate(timeout=PATIENCE_SECONDS)[0] == (here / "table.csv").read_bytes()
+        finally:
+            reader.kill()
 
 
 @pytest.mark.parametrize("to", LIBRARIES)
